@@ -1,0 +1,39 @@
+"""The card of a shipped model: what it is, how to use it, how it was made."""
+
+import inspect
+from typing import Any
+
+from diptych.contract import Method
+
+TEMPLATE = """---
+library_name: diptych
+pipeline_tag: image-to-image
+tags: [image-to-image, gan, {name}]
+---
+# {name}, {steps} steps
+
+A {name} model: {title}
+
+```python
+import diptych
+translator = diptych.load("this folder, or its hub id")
+translator("input.png").save("output.png")
+```
+
+Images of any size are padded by reflection to a multiple of {multiple} pixels and cropped back.
+Input and output channels: {channels}. Controls: {controls}.
+
+| setting | value |
+|---|---|
+{settings}
+"""
+
+
+def write(method: Method, name: str, notes: dict[str, Any]) -> str:
+    title = (inspect.getdoc(inspect.getmodule(type(method))) or name).splitlines()[0]
+    settings = {**method.config.model_dump(), **notes}
+    return TEMPLATE.format(
+        name=name, steps=notes.get("steps", "imported"), title=title, multiple=method.multiple,
+        channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
+        controls="; ".join(f"`{c.name}`: {c.help}" for c in method.controls) or "none",
+        settings="\n".join(f"| {key} | {value} |" for key, value in settings.items()))

@@ -1,0 +1,26 @@
+"""The command line. Each command imports what it needs when it runs: `diptych --help` brings no torch."""
+
+import sys
+
+import typer
+
+from diptych.cli import bring, show, training, translating
+from diptych.errors import DiptychError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
+                  help="Translate images between domains with GANs: train, resume, translate, each method as its paper says.")
+app.command()(training.train)
+app.command()(training.resume)
+app.command()(translating.translate)
+app.command()(training.demo)
+app.command()(show.methods)
+app.command(name="import")(bring.import_)
+
+
+def main() -> None:
+    """Errors that a person can mend are one line on stderr; a signal ends with 128 + its number."""
+    try:
+        app()
+    except DiptychError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

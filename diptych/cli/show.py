@@ -1,0 +1,73 @@
+"""`diptych methods`."""
+
+from typing import Annotated
+
+import typer
+
+
+def methods(name: Annotated[str | None, typer.Argument(help="a method, to see its settings and controls", show_default=False)] = None) -> None:
+    """List the methods and shipped recipes, or everything that can be set in one."""
+    from rich.console import Console
+
+    console = Console()
+    if name is None:
+        _list(console)
+    else:
+        _explain(console, name)
+
+
+def _list(console: "object") -> None:
+    from rich.table import Table
+
+    from diptych.methods import METHODS
+
+    table = Table("method", "what it is", box=None, header_style="bold")
+    for method, where in METHODS.items():
+        table.add_row(method, _first_line(where))
+    console.print(table)        # type: ignore[attr-defined]
+    console.print("\nshipped recipes: " + ", ".join(_recipes()), highlight=False)     # type: ignore[attr-defined]
+
+
+def _first_line(where: str) -> str:
+    """The first line of a method's module, read as text: no torch for a list of names."""
+    import ast
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    spec = find_spec(where.partition(":")[0])
+    assert spec is not None
+    assert spec.origin is not None
+    return (ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def _recipes() -> list[str]:
+    from pathlib import Path
+
+    return sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+
+
+def _explain(console: "object", name: str) -> None:
+    import inspect
+
+    from rich.markup import escape
+    from rich.table import Table
+
+    from diptych.data.config import DataConfig
+    from diptych.engine.config import TrainConfig
+    from diptych.methods import find
+
+    cls = find(name)
+    say = console.print         # type: ignore[attr-defined]
+    say(escape(inspect.getdoc(inspect.getmodule(cls)) or name), highlight=False)
+    say("\n[bold]presets[/] (the first is the default)")
+    for preset, values in cls.presets.items():
+        say(f"  {preset}: " + (", ".join(f"{key}={value}" for key, value in values.items()) or "as below"), highlight=False)
+    for title, model in (("model", cls.Config), ("data", DataConfig), ("train", TrainConfig)):
+        table = Table(f"{title} setting", "default", "", box=None, header_style="bold")
+        for key, field in model.model_fields.items():
+            table.add_row(key, escape(str(field.default)), escape(field.description or ""))
+        say(table, "")
+    controls = Table("control", "default", "", box=None, header_style="bold")
+    for control in cls.controls:
+        controls.add_row(control.name, escape(str(control.default)), escape(control.help))
+    say(controls)

@@ -1,0 +1,62 @@
+"""`diptych train`, `resume` and `demo`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from diptych.engine.trainer import Trainer
+
+Folder = Annotated[Path, typer.Argument(help="a run folder", show_default=False)]
+
+
+def train(
+    what: Annotated[str, typer.Argument(help="a method, a shipped recipe (`diptych methods` lists both), or a recipe.yaml", show_default=False)],
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value, over the recipe", metavar="[KEY=VALUE]...", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option("--data", "-d", help="folder of images, or glyphs", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="run folder to make", show_default="runs/WHAT-DATA")] = None,
+) -> None:
+    """Train a method on a folder of images. Ctrl-C finishes the step and saves; `diptych resume` goes on."""
+    from diptych import launch, recipe
+
+    chosen = recipe.named(what, [*(settings or []), *([f"root={data}"] if data else [])])
+    folder = out or Path("runs") / f"{Path(what).stem.replace(':', '-')}-{Path(chosen.data.root).name.replace(':', '-').replace('/', '-')}"
+    _end(launch.train(chosen, folder, _console()))
+
+
+def resume(run: Folder) -> None:
+    """Go on with a run that was stopped, bit for bit as if it had not been."""
+    from diptych import launch
+
+    _end(launch.resume(run, _console()))
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder to make")] = Path("demo"),
+    steps: Annotated[int, typer.Option(help="optimiser steps", min=1)] = 600,
+) -> None:
+    """Train a translator of letters for about two minutes on a CPU, and leave a report with pictures."""
+    from diptych.demo import run_demo
+
+    run_demo(out, steps, _console())
+
+
+def _console() -> "object":
+    """A person's console on the first rank; silence on the others."""
+    import os
+
+    from rich.console import Console
+
+    return Console(quiet=os.environ.get("RANK", "0") != "0")
+
+
+def _end(trainer: "Trainer") -> None:
+    from diptych.engine.ranks import leave
+
+    leave()
+    if trainer.stopped is not None:
+        trainer.console.print(f"stopped at step {trainer.engine.step} and saved; go on with: diptych resume {trainer.run.folder}",
+                              highlight=False, soft_wrap=True)
+        raise typer.Exit(128 + trainer.stopped)
+    trainer.console.print(f"done: {trainer.run.folder}/report.html", highlight=False, soft_wrap=True)

@@ -1,0 +1,135 @@
+"""The contract: a method is networks, stages, and `translate`.
+
+    class Pix2Pix(Method):
+        def updates(self, batch, clock):
+            x, y = batch["source"], batch["target"]
+            fake = self.G(x)
+            yield "D", {"real": bce(self.judge(x, y), True) / 2, "fake": bce(self.judge(x, fake.detach()), False) / 2}
+            yield "G", {"gan": bce(self.judge(x, fake), True), "l1": self.config.l1 * F.l1_loss(fake, y)}
+
+`updates` is a generator in the order of the paper's algorithm. At each `yield` the engine takes one optimiser step down
+the sum of those terms, moving those players and nothing else, and resumes it. The order of players may depend on the
+clock, never on data; a rule never waits for the device (`.item()`, an `if` on a tensor). `check_method` catches both.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]                           # what the data floor delivers: images (N, C, H, W) in [-1, 1]
+Terms = dict[str, Tensor]                           # named, already weighted loss terms, each a scalar
+Update = tuple[str | tuple[str, ...], Terms]        # which players move, and down what
+Rule = Callable[[Batch, "Clock"], Iterator[Update]]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training is. Every schedule is a function of this, so no schedule has state.
+
+    What it gives is only ever multiplied or branched on by step number, never mixed with data.
+    """
+
+    stage: str
+    step: int       # steps of this stage already taken, from 0
+    steps: int      # steps of this stage in all
+
+    def decay(self, start: float = 0.0, end: float = 1.0) -> float:
+        """1 until the fraction `start` of the stage, then a line that reaches 0 at the fraction `end`.
+
+        The last step of a stage is at (steps - 1) / steps, so with `end=1` its factor is small but above 0.
+        """
+        if end <= start:
+            return 1.0 if self.step < start * self.steps else 0.0
+        return min(1.0, max(0.0, (end - self.step / self.steps) / (end - start)))
+
+
+@dataclass(frozen=True)
+class Player:
+    """Networks that one Adam moves together."""
+
+    nets: tuple[nn.Module, ...]
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+    schedule: Callable[[Clock], float] = lambda clock: 1.0
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Each parameter once, in a fixed order."""
+        return list(dict.fromkeys(p for net in self.nets for p in net.parameters() if p.requires_grad))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with its own rule; most methods have one."""
+
+    name: str
+    steps: int
+    updates: Rule
+    players: dict[str, Player]
+
+
+@dataclass(frozen=True)
+class Control:
+    """Something a person may choose when translating: a command-line flag, a form field, an exported input."""
+
+    name: str
+    help: str
+    default: Any
+    choices: tuple[str, ...] = ()                   # empty: any value of the default's type
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way through `translate`: the batch entry it takes, the entry it should resemble, the controls that choose it.
+
+    Where the data is paired the second entry is the truth, and held-out error is measured against it.
+    """
+
+    source: str
+    target: str
+    controls: Mapping[str, Any] = field(default_factory=dict)
+
+
+class MethodConfig(BaseModel):
+    """The base of every `Method.Config`: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = 1
+
+
+class Method(nn.Module):
+    """Networks as plain attributes (so `state_dict` is the checkpoint), stages, and `translate`."""
+
+    Config: type[MethodConfig]
+    batch: Mapping[str, str]                        # names the data floor must deliver -> field that counts channels
+    routes: tuple[Route, ...]                       # how previews and measures call `translate`
+    ships: tuple[str, ...]                          # the networks that `translate` runs: what a model folder holds
+    ema: tuple[str, ...] = ()                       # of those, the ones whose averaged weights translate
+    ema_decay: float = 0.999
+    controls: tuple[Control, ...] = ()
+    multiple: int = 1                               # `translate` takes heights and widths that are multiples of this
+    presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}    # named settings; the first is the default
+    tiny: Mapping[str, Any] = {}                    # for `check_method`: a config that trains in seconds
+    apart: Mapping[str, Any] = {}                   # over `tiny`: no noise, and no sample depends on another
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def stages(self) -> list[Stage]:
+        raise NotImplementedError
+
+    def translate(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] to images in [-1, 1], without gradient, each independent of the others.
+
+        Previews, measures, studies, serving and export use only this. A method adds its controls as keywords.
+        """
+        raise NotImplementedError
+
+    def channels(self) -> dict[str, int]:
+        """How many channels each batch entry has."""
+        return {name: int(self.config.model_dump()[key]) for name, key in self.batch.items()}

@@ -1,0 +1,14 @@
+"""The data floor: `open_data` turns settings into columns of images, `loader.Batches` turns those into batches."""
+
+from collections.abc import Sequence
+
+from diptych.data import glyphs
+from diptych.data.config import DataConfig
+from diptych.data.layouts import Data, open_folder
+
+
+def open_data(config: DataConfig, names: Sequence[str]) -> Data:
+    """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
+    if config.root == "glyphs" or config.root.startswith("glyphs:"):
+        return glyphs.open_glyphs(config.root, names, config.crop, swap=config.direction == "b2a")
+    return open_folder(config, names)

@@ -1,0 +1,178 @@
+"""What a folder of images means: pairs side by side, pairs by name in two folders, or two heaps without pairs.
+
+    train/ val/ test/           files of two pictures side by side            paired
+    trainA/ trainB/ testA/ ...  two folders; paired where the names agree     paired or unpaired
+    A/train B/train A/test ...  the same, the other way round
+    train/x train/y val/x ...   the same, folders of any name
+    x/ y/                       two folders of any name, without splits
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from diptych.data import image
+from diptych.data.config import DataConfig
+from diptych.errors import DataError
+
+PAIRED = ("source", "target")           # a method that asks for these names needs pairs
+HELD_OUT = ("val", "test")              # splits that training never sees, by preference
+
+
+@dataclass(frozen=True)
+class Pictures(Sequence[np.ndarray]):
+    """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file."""
+
+    files: tuple[Path, ...]
+    half: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
+        array = image.read(self.files[index])
+        if self.half is None:
+            return array
+        middle = array.shape[1] // 2
+        return array[:, :middle] if self.half == 0 else array[:, -middle:]
+
+    def name(self, index: int) -> str:
+        return str(self.files[index])
+
+
+@dataclass(frozen=True)
+class Split:
+    """Columns by name, images or labels. Aligned: the same index in each column is the same scene."""
+
+    columns: dict[str, Sequence[np.ndarray]]
+    aligned: bool
+
+    def named(self, names: Sequence[str]) -> "Split":
+        """The same columns under other names, in order."""
+        return replace(self, columns=dict(zip(names, self.columns.values(), strict=True)))
+
+    def swapped(self) -> "Split":
+        """The first and second column change places under the same names: the other direction."""
+        return replace(self, columns=dict(zip(self.columns, reversed(self.columns.values()), strict=True)))
+
+    def __len__(self) -> int:
+        """Samples in an epoch: the longest column."""
+        return max(len(column) for column in self.columns.values())
+
+
+@dataclass(frozen=True)
+class Data:
+    train: Split
+    held_out: Split
+    summary: str                        # one line for a person: what was found where
+    notes: tuple[str, ...] = ()
+    test: Split | None = None           # where validation and test are both there
+
+
+def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
+    """The folder `config.root` as columns called `names`, training and held out.
+
+    Raises DataError that names what is missing: the folder, a side, the partner of a file (the first five).
+    """
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; give a folder of images, or 'glyphs' for the embedded letters")
+    splits = find_splits(root, config.layout, paired=tuple(names) == PAIRED)
+    splits = {name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()}
+    train = splits["train"]
+    kind = "pairs" if train.aligned else "images without pairs"
+    counts = " + ".join(str(len(column)) for column in dict.fromkeys(train.columns.values())) if not train.aligned else len(train)
+    for name in HELD_OUT:
+        if name in splits:
+            return Data(train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test"))
+    train, held_out = without_every_twentieth(train)
+    note = f"no val or test folder: {len(held_out)} of {len(held_out) + len(train)} are held out, chosen by name"
+    if len(train) == 0 or len(held_out) == 0:
+        train = held_out = splits["train"]
+        note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
+    return Data(train, held_out, f"{root}: {counts} {kind}", (note,))
+
+
+def find_splits(root: Path, layout: str, paired: bool) -> dict[str, Split]:
+    """Splits by name, `train` always among them."""
+    folders = two_folders(root) if layout != "side_by_side" else {}
+    if "train" in folders:
+        return {name: _sides(*sides, paired=paired) for name, sides in folders.items()}
+    flat = {name: files for name in ("train", *HELD_OUT) if (files := images_in(root / name))}
+    if layout != "folders" and (files := flat.get("train") or images_in(root)):
+        flat["train"] = files
+        return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
+    raise DataError(
+        f"{root}: no images to train on. A folder for Diptych holds one of: train/ of files with two pictures side by side; "
+        f"trainA/ and trainB/; A/train and B/train; train/ with two folders in it; or just two folders of images "
+        f"({', '.join(sorted(image.SUFFIXES))})")
+
+
+def two_folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """The two folders of each split, in whichever of the four ways they are laid out."""
+    found = {}
+    for name in ("train", *HELD_OUT):
+        inside = folders_of_images(root / name)
+        options = [(root / f"{name}A", root / f"{name}B"), (root / "A" / name, root / "B" / name),
+                   *([(inside[0], inside[1])] if len(inside) == 2 else [])]
+        for a, b in options:
+            if images_in(a) or images_in(b):
+                found[name] = (a, b)
+                break
+    if not found and len(plain := folders_of_images(root)) == 2 and not {p.name for p in plain} & {"train", *HELD_OUT}:
+        found["train"] = (plain[0], plain[1])
+    return found
+
+
+def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
+    """Pairs from files of two pictures; unless the caller is `sure`, the first must be twice as wide as high."""
+    for file in files[:1] if not sure else ():
+        header = image.probe(file)
+        if header.width != 2 * header.height:
+            raise DataError(f"{file}: {header.width}x{header.height} does not look like two square pictures side by side; "
+                            f"if it is, say layout=side_by_side; else give two folders, trainA/ and trainB/")
+    return Split({"a": Pictures(files, 0), "b": Pictures(files, 1)}, aligned=True)
+
+
+def _sides(a: Path, b: Path, paired: bool) -> Split:
+    first, second = images_in(a), images_in(b)
+    for folder, files in ((a, first), (b, second)):
+        if not files:
+            raise DataError(f"{folder}: no images in it ({', '.join(sorted(image.SUFFIXES))})")
+    if not paired:
+        return Split({"a": Pictures(first), "b": Pictures(second)}, aligned=False)
+    ours, theirs = ({file.stem: file for file in files} for files in (first, second))
+    for folder, files, stems in ((a, first, ours), (b, second, theirs)):
+        if len(stems) < len(files):
+            twice = next(file for file in files if stems[file.stem] != file)
+            raise DataError(f"{twice}: another file in {folder} has the same name before the suffix; pairs are found by it")
+    if alone := sorted(ours.keys() ^ theirs.keys()):
+        raise DataError(f"{len(alone)} images have no partner of the same name in {a} and {b}: {', '.join(alone[:5])}"
+                        f"{', ...' if len(alone) > 5 else ''}. A method without pairs (cyclegan) takes folders like these")
+    return Split({"a": Pictures(tuple(ours.values())), "b": Pictures(tuple(theirs[stem] for stem in ours))}, aligned=True)
+
+
+def without_every_twentieth(split: Split) -> tuple[Split, Split]:
+    """Training and held-out parts of a set without splits: by a hash of the name, the same on every machine."""
+    def part(pictures: Pictures, held_out: bool) -> Pictures:
+        return replace(pictures, files=tuple(f for f in pictures.files if (zlib.crc32(f.stem.encode()) % 20 == 0) == held_out))
+
+    train, held_out = ({name: part(column, side) for name, column in split.columns.items() if isinstance(column, Pictures)}
+                       for side in (False, True))
+    if not all(len(column) for column in held_out.values()):
+        held_out = {name: replace(column, files=()) for name, column in held_out.items()}
+    return replace(split, columns=train), replace(split, columns=held_out)
+
+
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """Its image files in the order of their names; nothing if it is no folder."""
+    return tuple(sorted(p for p in folder.iterdir() if image.is_image(p))) if folder.is_dir() else ()
+
+
+def folders_of_images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [p for p in sorted(folder.iterdir()) if p.is_dir() and images_in(p)]

@@ -1,0 +1,53 @@
+"""From a decoded image to the crop that training sees: resize, random crop, flip; all drawn from a given generator."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from diptych.data import image
+from diptych.errors import DataError
+
+Fit = Literal["squash", "short", "none"]
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Resize to `load`, cut a random `crop` x `crop` square, mirror half of the time (Isola et al. 2017, appendix 6.2)."""
+
+    load: int
+    crop: int
+    fit: Fit = "squash"
+    flip: bool = True
+
+    def __call__(self, array: Array, random: np.random.RandomState) -> Array:
+        """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
+        down, across, mirror = random.random_sample(3)
+        array = resized(array, self.load, self.crop, self.fit)
+        top, left = (round(share * (size - self.crop)) for share, size in zip((down, across), array.shape, strict=False))
+        array = array[top:top + self.crop, left:left + self.crop]
+        return array[:, ::-1] if self.flip and mirror < 0.5 else array
+
+    def still(self, array: Array) -> Array:
+        """The same picture each time, (crop, crop, C): what held-out images go through."""
+        array = resized(array, self.crop, self.crop, self.fit)
+        top, left = ((size - self.crop) // 2 for size in array.shape[:2])
+        return array[top:top + self.crop, left:left + self.crop]
+
+
+def resized(array: Array, size: int, crop: int, fit: Fit) -> Array:
+    """(H, W, C) to at least `crop` on both sides.
+
+    `squash` makes it `size` x `size` as the papers do; `short` makes the shorter side `size` and keeps the shape;
+    `none` leaves it as it is. Raises DataError if what is left is smaller than the crop.
+    """
+    height, width = array.shape[:2]
+    if fit == "squash":
+        return image.resize(array, size, size)
+    if fit == "short":
+        scale = size / min(height, width)
+        return image.resize(array, max(size, round(height * scale)), max(size, round(width * scale)))
+    if min(height, width) < crop:
+        raise DataError(f"an image of {width}x{height} pixels is smaller than crop={crop}: use a smaller crop, or fit=short")
+    return array

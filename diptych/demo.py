@@ -1,0 +1,50 @@
+"""The demo: pix2pix learns to set DejaVu Sans in DejaVu Serif Bold Italic, and is judged on letters it never saw."""
+
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from diptych import launch, recipe
+from diptych.contract import Batch
+from diptych.data import open_data
+from diptych.data.loader import held_out
+from diptych.data.transforms import Augment
+from diptych.engine.preview import doing_nothing, grid, translated
+from diptych.report import write_report
+from diptych.translator import from_run
+
+SHOWN = 24
+
+
+def run_demo(folder: Path, steps: int, console: Console) -> float:
+    """Train in `folder`, print the held-out error beside that of doing nothing, leave a report. Returns the error."""
+    chosen = recipe.named("glyphs", [f"steps={steps}"])
+    began = time.monotonic()
+    trainer = launch.train(chosen, folder, console)
+    minutes = (time.monotonic() - began) / 60
+    if trainer.stopped is not None:
+        raise SystemExit(128 + trainer.stopped)
+    batch = unseen(chosen)
+    translator = from_run(trainer.run)
+    route = translator.method.routes[0]
+    made = translated(translator.method, batch[route.source], route, torch.device("cpu"), 64)
+    error, nothing = float((made - batch[route.target]).abs().mean()), doing_nothing(batch, route)
+    lead = (f"After {trainer.engine.step} steps in {minutes:.1f} minutes, the error on {len(made)} letters it never saw is "
+            f"{error:.4f} (mean absolute, range -1 to 1); doing nothing scores {nothing:.4f}.")
+    sheet = grid([part for column in range(3) for part in
+                  (batch[route.source][column::3][:SHOWN // 3], made[column::3][:SHOWN // 3], batch[route.target][column::3][:SHOWN // 3])])
+    report = write_report(trainer.run, lead, {"Letters of the test split, three columns each: DejaVu Sans, the translation, "
+                                              "DejaVu Serif Bold Italic.": sheet.resize((sheet.width * 2, sheet.height * 2), 0)})
+    console.print(f"{lead}\nreport: {report}", highlight=False, soft_wrap=True)
+    return error
+
+
+def unseen(chosen: recipe.Recipe) -> Batch:
+    """The whole test split."""
+    data = open_data(chosen.data, tuple(chosen.cls.batch))
+    assert data.test is not None
+    crop = chosen.data.crop
+    channels = dict.fromkeys(chosen.cls.batch, 1)
+    return held_out(data.test, channels, Augment(crop, crop), len(data.test))

@@ -1,0 +1,61 @@
+"""The log: one JSON object a line in `events.jsonl`, and the same numbers for TensorBoard."""
+
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from diptych.files import write_text
+
+Event = dict[str, Any]
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a run in order; a last line that a kill cut short is passed over."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue
+
+
+class Log:
+    """Appends events. A disk that is full costs lines of the log, never the training: one warning, then silence."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.board_path = folder / "events.jsonl", folder / "tensorboard"
+        self.board: Any = None
+        self.failed = False
+
+    def forget_after(self, place: int, step: int) -> None:
+        """Drop what an interrupted run logged beyond its last checkpoint: those steps will be taken again."""
+        kept = [e for e in read_events(self.path) if (e["place"], e["step"]) <= (place, step)]
+        write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
+
+    def write(self, kind: str, place: int, step: int, **values: Any) -> None:
+        event = {"event": kind, "place": place, "step": step, "time": round(time.time(), 3), **values}
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+            self._draw(event)
+        except OSError as error:
+            if not self.failed:
+                warnings.warn(f"{self.path}: cannot be written ({error}); training goes on without a log", stacklevel=2)
+            self.failed = True
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+
+    def _draw(self, event: Event) -> None:
+        if self.board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.board_path), purge_step=event["step"])  # type: ignore[no-untyped-call]
+        for group in ("terms", "error", "lr"):
+            for name, value in event.get(group, {}).items():
+                self.board.add_scalar(f"{group}/{name}", value, event["step"])

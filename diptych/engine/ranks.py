@@ -1,0 +1,76 @@
+"""Several processes that train one model, under `torchrun`: who we are, and sums over all, without wrapping networks."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+from diptych.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    rank: int = 0
+    world: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks to the person."""
+        return self.rank == 0
+
+    def mean_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over all ranks, in one flat all-reduce."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        distributed.all_reduce(flat)
+        parts = (flat / self.world).split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is raised on any rank; all ranks must ask together."""
+        if self.world == 1:
+            return flag
+        raised = torch.tensor(float(flag), device=self.device)
+        distributed.all_reduce(raised, op=distributed.ReduceOp.MAX)
+        return bool(raised.item())
+
+
+def join(device: str = "auto") -> Ranks:
+    """Join the processes that `torchrun` started, by nccl on GPUs and gloo on CPUs; alone without it.
+
+    Raises ConfigError for a device that is not there.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world == 1:
+        return Ranks(device=chosen)
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Ranks(distributed.get_rank(), world, chosen)
+
+
+def leave() -> None:
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """`auto` is this rank's GPU where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name}: no such device; use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={name}: torch {torch.__version__} sees no GPU here; use device=cpu")
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank)
+    return device

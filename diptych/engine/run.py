@@ -1,0 +1,88 @@
+"""The run folder: everything that one training leaves behind, and one trainer at a time in it.
+
+    config.yaml        every setting, so that no flag is needed again
+    environment.json   machine, versions and command
+    events.jsonl       the log          tensorboard/    the same for TensorBoard
+    checkpoints/       the two newest and the best
+    previews/          grids of held-out images
+    model/             what translates, to ship
+"""
+
+import fcntl
+import json
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from diptych.errors import RunError
+from diptych.files import write_text
+
+
+class Run:
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.config = self.folder / "config.yaml"
+        self.events = self.folder / "events.jsonl"
+        self.checkpoints = self.folder / "checkpoints"
+        self.previews = self.folder / "previews"
+        self.model = self.folder / "model"
+
+    @classmethod
+    def create(cls, folder: Path | str, settings: dict[str, Any]) -> "Run":
+        """A new run folder with its settings in it. Raises RunError if there is one already, or it cannot be written."""
+        run = cls(folder)
+        if run.config.exists():
+            raise RunError(f"{run.folder} holds a run already: go on with `diptych resume {run.folder}`, or choose another folder")
+        try:
+            for path in (run.checkpoints, run.previews):
+                path.mkdir(parents=True, exist_ok=True)
+            write_text(run.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+            write_text(run.config, yaml.safe_dump(settings, sort_keys=False))
+        except OSError as error:
+            raise RunError(f"{run.folder}: cannot be written ({error}); choose another folder with -o") from error
+        return run
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "Run":
+        run = cls(folder)
+        if not run.config.is_file():
+            raise RunError(f"{run.folder} is not a run folder: it has no config.yaml")
+        return run
+
+    def settings(self) -> dict[str, Any]:
+        try:
+            found = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise RunError(f"{self.config}: not readable as YAML ({error})") from error
+        if not isinstance(found, dict):
+            raise RunError(f"{self.config}: does not hold settings")
+        return found
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One trainer at a time; the system lets go of the lock when its process ends, however it ends."""
+        with (self.folder / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise RunError(f"{self.folder} is being trained by {file.read() or 'another process'}; stop that first") from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+
+def environment() -> dict[str, Any]:
+    """What one needs to know to understand a run's numbers later."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"command": " ".join(sys.argv), "python": platform.python_version(), "torch": torch.__version__, "gpu": gpu,
+            "platform": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}

@@ -1,0 +1,143 @@
+"""CycleGAN: "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", Zhu et al. 2017, arXiv 1703.10593.
+
+Two generators learn from two heaps of images without pairs: each must fool a discriminator, and there and back again
+must give the image one started from.
+
+    diptych train cyclegan --data horse2zebra -o runs/zebra
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from diptych.contract import Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.losses.adversarial import lsgan
+from diptych.nn.blocks import Init, Norm, evaluating, initialise
+from diptych.nn.generators import Generator, generator, multiple_of
+from diptych.nn.patchgan import Field as ReceptiveField
+from diptych.nn.patchgan import PatchGAN
+from diptych.nn.pool import Pool
+from diptych.nn.unet import Dropout
+
+
+class CycleGAN(Method):
+    class Config(MethodConfig):
+        """The losses of section 3 and the settings of section 4; a weight of 0 leaves its passes out."""
+
+        steps: int = Field(266_800, ge=1, description="optimiser steps: 200 epochs of 1,334 zebras at batch 1")
+        in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
+        out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
+        gan: float = Field(1.0, ge=0, description="weight of both adversarial terms")
+        cycle_a: float = Field(10.0, ge=0, description="weight of a -> b -> a (paper: 10)")
+        cycle_b: float = Field(10.0, ge=0, description="weight of b -> a -> b (paper: 10)")
+        identity: float = Field(0.0, ge=0, description="weight of the identity terms, as a fraction of the cycle's")
+        pool: int = Field(50, ge=0, le=10_000, description="generated images that each discriminator remembers")
+        generator: Generator = Field("resnet_9", description="resnet_9 from 256 pixels, resnet_6 at 128 (paper)")
+        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generators")
+        norm: Norm = Field("instance", description="norm of generators and discriminators")
+        dropout: Dropout = Field("none", description="dropout in the generators (paper: none)")
+        field: ReceptiveField = Field(70, description="pixels that one output of a discriminator judges")
+        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
+        init: Init = Field("normal", description="initialiser")
+        gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
+        lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
+        decay_from: float = Field(0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line")
+        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+
+        @model_validator(mode="after")
+        def _identity_needs_equal_channels(self) -> "CycleGAN.Config":
+            if self.identity and self.in_channels != self.out_channels:
+                raise ValueError(f"identity={self.identity} compares an image with its own translation, but domain a "
+                                 f"has {self.in_channels} channels and b has {self.out_channels}: set identity=0")
+            return self
+
+    config: Config
+    batch = {"a": "in_channels", "b": "out_channels"}
+    routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
+    ships = ("to_b", "to_a")
+    controls = (Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),)
+    presets = {
+        "paper": {},                            # identity only where it turned paintings into photographs
+        "repo": {"identity": 0.5},              # the authors' code, for every task
+    }
+    tiny = {"generator": "resnet_6", "width": 4, "d_width": 4, "field": 16, "pool": 3, "identity": 0.5, "ema_decay": 0.9}
+    apart = {}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c = config
+        self.to_b = generator(c.generator, c.in_channels, c.out_channels, c.width, c.norm, c.dropout)
+        self.to_a = generator(c.generator, c.out_channels, c.in_channels, c.width, c.norm, c.dropout)
+        self.D_a = PatchGAN(c.in_channels, c.field, c.d_width, c.norm)
+        self.D_b = PatchGAN(c.out_channels, c.field, c.d_width, c.norm)
+        self.pool_a, self.pool_b = Pool(c.pool), Pool(c.pool)
+        initialise(self, c.init, c.gain)
+        self.multiple = multiple_of(c.generator)
+        self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
+
+    def stages(self) -> list[Stage]:
+        def schedule(clock: Clock) -> float:
+            return clock.decay(start=self.config.decay_from)
+
+        players = {"G": Player((self.to_b, self.to_a), self.config.lr, schedule=schedule)}
+        if self.config.gan:
+            players["D"] = Player((self.D_b, self.D_a), self.config.lr, schedule=schedule)
+        return [Stage("train", self.config.steps, self.updates, players)]
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Both generators take one step together, then both discriminators, on images from the pools."""
+        a, b = batch["a"], batch["b"]
+        fake_b, same_b = self.translated(self.to_b, a, b)
+        fake_a, same_a = self.translated(self.to_a, b, a)
+        yield "G", {**self.fool(fake_a, fake_b), **self.come_back(a, b, fake_a, fake_b), **self.stay(a, b, same_a, same_b)}
+        if self.config.gan:
+            yield "D", {"a": self.contest(self.D_a, a, self.pool_a(fake_a)),
+                        "b": self.contest(self.D_b, b, self.pool_b(fake_b))}
+
+    def translated(self, net: nn.Module, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`net` on an image to translate, and on one of its own domain if the identity term asks for it."""
+        if not self.config.identity:
+            return net(image), None
+        if self.config.norm == "batch" or self.config.dropout != "none":    # batching would change the statistics
+            return net(image), net(own)
+        together = net(torch.cat([image, own]))                             # four calls a step instead of six
+        fake, same = together.split([len(image), len(own)])
+        return fake, same
+
+    def fool(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
+        if not self.config.gan:
+            return {}
+        return {"gan_b": self.config.gan * lsgan(self.D_b(fake_b), True),
+                "gan_a": self.config.gan * lsgan(self.D_a(fake_a), True)}
+
+    def come_back(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
+        terms = {}
+        if self.config.cycle_a:
+            terms["cycle_a"] = self.config.cycle_a * F.l1_loss(self.to_a(fake_b), a)
+        if self.config.cycle_b:
+            terms["cycle_b"] = self.config.cycle_b * F.l1_loss(self.to_b(fake_a), b)
+        return terms
+
+    def stay(self, a: Tensor, b: Tensor, same_a: Tensor | None, same_b: Tensor | None) -> Terms:
+        """The identity terms of section 5.2: an image of the domain that a generator makes should stay as it is."""
+        if same_a is None or same_b is None:
+            return {}
+        return {"identity_b": self.config.identity * self.config.cycle_b * F.l1_loss(same_b, b),
+                "identity_a": self.config.identity * self.config.cycle_a * F.l1_loss(same_a, a)}
+
+    def contest(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        """The least-squares objective of one discriminator, divided by 2 (section 7.1)."""
+        if self.config.norm == "batch":
+            judged, caught = D(real), D(fake)
+        else:
+            judged, caught = D(torch.cat([real, fake])).split([len(real), len(fake)])
+        return (lsgan(judged, True) + lsgan(caught, False)) / 2
+
+    @torch.no_grad()
+    def translate(self, x: Tensor, direction: str = "a2b") -> Tensor:
+        net = self.to_b if direction == "a2b" else self.to_a
+        with evaluating(net):
+            return net(x)

@@ -1,0 +1,129 @@
+"""pix2pix: "Image-to-Image Translation with Conditional Adversarial Networks", Isola et al. 2017, arXiv 1611.07004.
+
+A U-Net learns from pairs; a PatchGAN that sees source and target together makes it sharp, an L1 term keeps it true.
+
+    diptych train pix2pix --data facades direction=b2a -o runs/facades
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from diptych.contract import Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss
+from diptych.nn.blocks import Init, Norm, as_in_training, evaluating, initialise
+from diptych.nn.generators import Generator, generator, multiple_of
+from diptych.nn.patchgan import Field as ReceptiveField
+from diptych.nn.patchgan import PatchGAN
+from diptych.nn.unet import Dropout
+
+
+class Pix2Pix(Method):
+    class Config(MethodConfig):
+        """Every switch of the paper's ablations (its section 4), and the sizes."""
+
+        steps: int = Field(80_000, ge=1, description="optimiser steps: 200 epochs of 400 facades at batch 1")
+        in_channels: int = Field(3, ge=1, le=1024, description="channels of the source; read from the data")
+        out_channels: int = Field(3, ge=1, le=1024, description="channels of the target; read from the data")
+        loss: Literal["l1", "gan", "cgan", "l1+gan", "l1+cgan"] = Field(
+            "l1+cgan", description="which terms; cgan's discriminator sees the source too")
+        l1: float = Field(100.0, ge=0, description="weight of the L1 term (paper: 100)")
+        adversarial: Adversarial = Field("vanilla", description="form of the adversarial loss (paper: vanilla)")
+        penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty of wgan-gp")
+        generator: Generator = Field("unet_256", description="unet_N for N x N pixels; encoder_decoder_N has no skips")
+        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
+        norm: Norm = Field("batch", description="norm of the generator")
+        dropout: Dropout = Field("paper", description="where the generator drops: paper (first three), repo, none")
+        field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
+        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
+        d_norm: Norm = Field("batch", description="norm of the discriminator; not batch with wgan-gp")
+        init: Init = Field("normal", description="initialiser")
+        gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
+        lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
+        decay_from: float = Field(1.0, ge=0, le=1, description="fraction after which the step size falls to 0 in a line")
+        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+
+        @model_validator(mode="after")
+        def _penalty_needs_samples_apart(self) -> "Pix2Pix.Config":
+            if self.adversarial == "wgan-gp" and self.d_norm == "batch" and self.loss != "l1":
+                raise ValueError("adversarial=wgan-gp penalises each sample's gradient, which d_norm=batch mixes: "
+                                 "set d_norm=instance or d_norm=none")
+            return self
+
+    config: Config
+    batch = {"source": "in_channels", "target": "out_channels"}
+    routes = (Route("source", "target"),)
+    ships = ("G",)
+    controls = (
+        Control("inference", "deterministic: no dropout, running statistics; paper: dropout on, the image's own "
+                             "statistics, as the paper tests", "deterministic", ("deterministic", "paper")),
+        Control("seed", "which dropout noise inference=paper draws", 0),
+    )
+    presets = {
+        "paper": {},                                                    # and the authors' Torch code
+        "repo": {"dropout": "repo", "decay_from": 0.5},                 # their PyTorch code
+    }
+    tiny = {"generator": "unet_32", "width": 4, "d_width": 4, "field": 16, "ema_decay": 0.9}
+    apart = {"norm": "instance", "d_norm": "instance", "dropout": "none"}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c = config
+        self.G = generator(c.generator, c.in_channels, c.out_channels, c.width, c.norm, c.dropout)
+        seen = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
+        self.D = PatchGAN(seen, c.field, c.d_width, c.d_norm) if "gan" in c.loss else None
+        initialise(self, c.init, c.gain)
+        self.multiple = multiple_of(c.generator)
+        self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
+
+    def stages(self) -> list[Stage]:
+        def schedule(clock: Clock) -> float:
+            return clock.decay(start=self.config.decay_from)
+
+        nets: dict[str, nn.Module] = {"G": self.G} if self.D is None else {"D": self.D, "G": self.G}
+        players = {name: Player((net,), self.config.lr, schedule=schedule) for name, net in nets.items()}
+        return [Stage("train", self.config.steps, self.updates, players)]
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Algorithm of section 3.3: one step on D, whose objective is divided by 2, then one on G."""
+        x, y = batch["source"], batch["target"]
+        fake = self.G(x)
+        if self.D is not None:
+            yield "D", {name: term / 2 for name, term in self.contest(x, y, fake.detach()).items()}
+        yield "G", self.make(x, y, fake)
+
+    def contest(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+        kind = self.config.adversarial
+        terms = {"real": critic_loss(kind, self.judge(x, y), True), "fake": critic_loss(kind, self.judge(x, fake), False)}
+        if kind == "wgan-gp":
+            terms["penalty"] = self.config.penalty * gradient_penalty(lambda between: self.judge(x, between), y, fake)
+        return terms
+
+    def make(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+        terms = {}
+        if self.D is not None:
+            terms["gan"] = maker_loss(self.config.adversarial, self.judge(x, fake))
+        if "l1" in self.config.loss:
+            terms["l1"] = self.config.l1 * F.l1_loss(fake, y)
+        return terms
+
+    def judge(self, x: Tensor, y: Tensor) -> Tensor:
+        """The discriminator's map of logits: of the pair (cGAN), or of the target alone (GAN)."""
+        assert self.D is not None
+        return self.D(torch.cat([x, y], 1) if "cgan" in self.config.loss else y)
+
+    @torch.no_grad()
+    def translate(self, x: Tensor, inference: str = "deterministic", seed: int = 0) -> Tensor:
+        if inference == "deterministic":
+            with evaluating(self.G):
+                return self.G(x)
+        with as_in_training(self.G), torch.random.fork_rng([x.device] if x.is_cuda else []):
+            return torch.cat([self._drawn(image, seed) for image in x.split(1)])
+
+    def _drawn(self, image: Tensor, seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return self.G(image)

@@ -1,0 +1,81 @@
+"""What all networks share: norms, the bias rule, initialisers, and the two ways to run a trained network."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Norm = Literal["batch", "instance", "none"]
+Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
+
+
+def norm_layers(norm: Norm, channels: int) -> list[nn.Module]:
+    """The norm as a list to splice into a Sequential: InstanceNorm without affine or statistics, eps 1e-5."""
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    return [nn.InstanceNorm2d(channels)] if norm == "instance" else []
+
+
+def bias_before(norm: Norm) -> bool:
+    """Whether a convolution right before `norm` has a bias.
+
+    A norm removes it, and Adam would turn the rounding noise of its zero gradient into real steps.
+    """
+    return norm == "none"
+
+
+def bias_alone(norm: Norm) -> bool:
+    """Whether a convolution that no norm follows, in a network of `norm`, has a bias: as published, not beside BatchNorm."""
+    return norm != "batch"
+
+
+def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> None:
+    """Fill every convolution and linear layer by `init`; biases 0; BatchNorm scale N(1, gain)."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            _fill(module.weight, init, gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, _BatchNorm) and module.affine:
+            nn.init.normal_(module.weight, 1.0, gain)
+            nn.init.zeros_(module.bias)
+
+
+def _fill(weight: nn.Parameter, init: Init, gain: float) -> None:
+    if init == "normal":
+        nn.init.normal_(weight, 0.0, gain)
+    elif init == "xavier":
+        nn.init.xavier_normal_(weight, gain=gain)
+    elif init == "kaiming":
+        nn.init.kaiming_normal_(weight, a=0, mode="fan_in")
+    else:
+        nn.init.orthogonal_(weight, gain=gain)
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Inside, dropout is off and BatchNorm uses its running statistics; afterwards each module is as before."""
+    before = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def as_in_training(net: nn.Module) -> Iterator[None]:
+    """Inside, dropout is on and BatchNorm uses the images at hand and remembers nothing; afterwards as before."""
+    norms = [(module, module.track_running_stats) for module in net.modules() if isinstance(module, _BatchNorm)]
+    with evaluating(net):
+        net.train()
+        for module, _ in norms:
+            module.track_running_stats = False
+        try:
+            yield
+        finally:
+            for module, tracked in norms:
+                module.track_running_stats = tracked

@@ -1,0 +1,140 @@
+"""A recipe: method, model, data and training settings as plain data, each key checked, with the nearest name on a typo.
+
+    method: pix2pix
+    preset: paper
+    model: {l1: 100}
+    data: {root: facades, direction: b2a}
+    train: {epochs: 200}
+
+On the command line the sections fall away: `l1=50 batch=4`. No two sections share a name.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from diptych.contract import Method, MethodConfig
+from diptych.data import Data
+from diptych.data.config import DataConfig
+from diptych.engine.config import TrainConfig
+from diptych.errors import ConfigError
+from diptych.methods import METHODS, find
+
+Model = TypeVar("Model", bound=BaseModel)
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    method: str
+    model: MethodConfig
+    data: DataConfig
+    train: TrainConfig
+
+    @property
+    def cls(self) -> type[Method]:
+        return find(self.method)
+
+    def settings(self) -> dict[str, Any]:
+        """As plain data that `from_settings` reads back to an equal recipe."""
+        return {"method": self.method, **{name: part.model_dump(exclude_none=True) for name, part in
+                                          (("model", self.model), ("data", self.data), ("train", self.train))}}
+
+    def fitted(self, data: Data) -> "Recipe":
+        """With what only the data can tell: channel counts, unless they were set, and epochs as steps."""
+        found: dict[str, Any] = {}
+        for name, key in self.cls.batch.items():
+            value = data.train.columns[name][0]
+            if key not in self.model.model_fields_set and isinstance(value, np.ndarray):
+                found[key] = value.shape[-1]
+        if self.train.epochs is not None and "steps" not in self.model.model_fields_set:
+            found["steps"] = math.ceil(self.train.epochs * len(data.train) / self.train.batch)
+        return replace(self, model=checked(self.cls.Config, {**self.model.model_dump(), **found}, "model"))
+
+
+def from_settings(settings: Mapping[str, Any], overrides: Iterable[str] = (), where: str = "recipe") -> Recipe:
+    """Check and complete plain settings. Raises ConfigError naming every key that is wrong, and the nearest right one."""
+    unknown = settings.keys() - {"method", "preset", "model", "data", "train", "title"}
+    if unknown or not isinstance(settings.get("method"), str):
+        raise ConfigError(f"{where}: a recipe has method, preset, model, data, train and title; "
+                          + (f"it does not know {', '.join(sorted(map(repr, unknown)))}" if unknown else "method is missing"))
+    cls = find(settings["method"])
+    sections = {"model": cls.Config, "data": DataConfig, "train": TrainConfig}
+    values = {name: dict(settings.get(name) or {}) for name in sections}
+    preset = settings.get("preset")
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"{override!r}: settings are written key=value")
+        if key == "preset":
+            preset = text
+            continue
+        section = next((name for name, model in sections.items() if key in model.model_fields), None)
+        if section is None:
+            raise ConfigError(f"no setting is called {key!r}{nearest(key, (k for m in sections.values() for k in m.model_fields))}; "
+                              f"`diptych methods {settings['method']}` lists them")
+        values[section][key] = yaml.safe_load(text)
+    values["model"] = {**preset_of(cls, preset, settings["method"]), **values["model"]}
+    if "steps" in values["model"] and "epochs" in values["train"] and "steps" not in (settings.get("model") or {}):
+        del values["train"]["epochs"]           # steps on the command line overrule the recipe's epochs
+    model, data, train = (checked(sections[name], values[name], f"{where}, {name}") for name in sections)
+    return Recipe(settings["method"], model, data, train)
+
+
+def from_file(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a recipe that can be read ({error})") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: a recipe is a YAML mapping with at least `method: NAME`")
+    return from_settings(settings, overrides, str(path))
+
+
+def named(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """By the name of a method, of a shipped recipe, or the path of a YAML file. Raises ConfigError with the nearest name."""
+    if name.endswith((".yaml", ".yml")):
+        return from_file(Path(name), overrides)
+    if name in shipped():
+        return from_file(shipped()[name], overrides)
+    if name not in METHODS and ":" not in name:
+        raise ConfigError(f"{name!r} is no method, shipped recipe or .yaml file{nearest(name, [*METHODS, *shipped()])}")
+    return from_settings({"method": name}, overrides, name)
+
+
+def shipped() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def preset_of(cls: type[Method], name: str | None, method: str) -> dict[str, Any]:
+    if name is not None and name not in cls.presets:
+        raise ConfigError(f"{method} has no preset {name!r}; it has {', '.join(cls.presets)}")
+    return dict(cls.presets[name or next(iter(cls.presets))])
+
+
+def checked(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    """`model(**values)`, or ConfigError that names every wrong key at once."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_in_words(model, problem) for problem in error.errors())) from error
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), 1, 0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _in_words(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"no setting is called {key!r}{nearest(key, model.model_fields)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key}={problem['input']!r}: {message}" if key else message

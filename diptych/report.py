@@ -1,0 +1,114 @@
+"""The report of a run: one HTML file with figures, curves and pictures, that opens without a server."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from diptych.engine.log import Event, read_events
+from diptych.engine.run import Run
+from diptych.files import write_text
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+h1 {{ font-weight: 600 }} h2 {{ margin-top: 2.5rem; font-weight: 600 }}
+img {{ max-width: 100%; height: auto; image-rendering: pixelated }} img.plot {{ image-rendering: auto }}
+table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .2rem 1.5rem .2rem 0; vertical-align: top }}
+td {{ border-top: 1px solid #ddd; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }}
+figure {{ margin: 1rem 0 }} figcaption {{ color: #555; font-size: .9rem }} .lead {{ font-size: 1.2rem }}
+@media (prefers-color-scheme: dark) {{ body {{ background: #181818; color: #ddd }} td {{ border-color: #444 }} img.plot {{ background: #fff }} }}
+</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""
+
+
+def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] | None = None) -> Path:
+    """`report.html` in the run folder: a lead sentence, pictures by caption (else the last preview), curves, settings."""
+    events = list(read_events(run.events))
+    settings = run.settings()
+    body = [f'<p class="lead">{html.escape(lead)}</p>'] if lead else []
+    body += [figure(picture, caption) for caption, picture in (pictures or _last_preview(run, events)).items()]
+    body += ["<h2>How it went</h2>", figure(curves(events), "Held-out error and loss terms by step.", "plot")] if events else []
+    body += ["<h2>Settings</h2>", table({key: value for part in ("model", "data", "train") for key, value in settings[part].items()})]
+    body += ["<h2>Machine</h2>", table(json.loads((run.folder / "environment.json").read_text(encoding="utf-8")))]
+    path = run.folder / "report.html"
+    write_text(path, page(f"{settings['method']}: {run.folder.name}", body))
+    return path
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    return PAGE.format(title=html.escape(title), body="\n".join(body))
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    cells = "".join(f"<tr><td>{html.escape(str(key))}</td><td>{html.escape(str(value))}</td></tr>" for key, value in rows.items())
+    return f"<table>{cells}</table>"
+
+
+def figure(picture: Image.Image, caption: str, kind: str = "pixels") -> str:
+    """The picture inside the page itself, as PNG."""
+    data = io.BytesIO()
+    picture.save(data, "PNG", optimize=True)
+    source = base64.b64encode(data.getvalue()).decode()
+    text = html.escape(caption)
+    return (f'<figure><img class="{kind}" width="{picture.width}" alt="{text}" src="data:image/png;base64,{source}">'
+            f"<figcaption>{text}</figcaption></figure>")
+
+
+def curves(events: Iterable[Event]) -> Image.Image:
+    """Held-out error (where there is one) and every loss term, over the steps of all stages."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    errors, terms = series(events, "error"), series(events, "terms")
+    panels = [(name, lines) for name, lines in (("held-out error", errors), ("terms", terms)) if lines]
+    drawing = Figure(figsize=(10, 3.2 * max(1, len(panels))), layout="constrained", dpi=100)
+    for place, (name, lines) in enumerate(panels, 1):
+        axes = drawing.add_subplot(len(panels), 1, place)
+        for label, (steps, values) in lines.items():
+            axes.plot(steps, values, label=label, linewidth=1.2, marker="." if len(steps) < 30 else None)
+        axes.set(xlabel="step", ylabel=name, yscale="log" if name == "terms" and _positive(lines) else "linear")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, ncols=4, frameon=False)
+    canvas = FigureCanvasAgg(drawing)
+    canvas.draw()
+    return Image.fromarray(canvas.buffer_rgba()).convert("RGB")  # type: ignore[arg-type]
+
+
+def series(events: Iterable[Event], group: str) -> dict[str, tuple[list[int], list[float]]]:
+    """Steps and values by name; stages follow each other on one axis."""
+    lines: dict[str, tuple[list[int], list[float]]] = {}
+    offset, last, place = 0, 0, 0
+    for event in events:
+        if event["place"] != place:
+            offset, place = offset + last, event["place"]
+        last = event["step"]
+        for name, value in event.get(group, {}).items():
+            if not name.endswith("/gradient"):
+                steps, values = lines.setdefault(name, ([], []))
+                steps.append(offset + last)
+                values.append(value)
+    return lines
+
+
+def _positive(lines: Mapping[str, tuple[list[int], list[float]]]) -> bool:
+    return all(value > 0 for _, values in lines.values() for value in values)
+
+
+def _last_preview(run: Run, events: list[Event]) -> dict[str, Image.Image]:
+    for event in reversed(events):
+        path = run.previews / str(event.get("file"))
+        if event["event"] == "preview" and path.is_file():
+            with Image.open(path) as picture:
+                return {f"Held-out images after step {event['step']}: source, translation, and the truth where it is known.":
+                        picture.convert("RGB")}
+    return {}

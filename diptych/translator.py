@@ -1,0 +1,201 @@
+"""From a trained run, a model folder or a hub id to an object that takes images and gives images.
+
+    import diptych
+    translator = diptych.load("runs/facades")
+    translator("label.png").save("photo.png")
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from diptych import card
+from diptych.contract import Control, Method
+from diptych.data import image
+from diptych.engine import checkpoint
+from diptych.engine.ranks import choose_device
+from diptych.engine.run import Run
+from diptych.errors import CheckpointError, ConfigError
+from diptych.files import whole, write_text
+from diptych.methods import find
+from diptych.recipe import checked, from_settings, nearest
+
+FORMAT = 1
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+
+
+def load(source: str | Path, *, device: str = "auto", which: str = "last") -> "Translator":
+    """A translator from a run folder, a model folder, or a hub id such as `someone/facades`.
+
+    `which` chooses between the `last` and the `best` checkpoint of a run folder. Raises CheckpointError or RunError.
+    """
+    folder = Path(source).expanduser()
+    if (folder / "config.yaml").is_file():
+        return from_run(Run.open(folder), which).to(device)
+    if not (folder / "config.json").is_file():
+        folder = _downloaded(str(source))
+    return from_model(folder).to(device)
+
+
+def from_run(run: Run, which: str = "last") -> "Translator":
+    recipe = from_settings(run.settings(), where=str(run.config))
+    tensors, meta = checkpoint.newest(run.checkpoints)
+    if which == "best":
+        if not meta["best"]:
+            raise CheckpointError(f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last")
+        tensors, meta = checkpoint.load(run.checkpoints / meta["best"]["name"])
+    averaged = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+    live = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
+    networks = recipe.cls.ships
+    weights = {name: averaged.get(name, value) for name, value in live.items() if name.partition(".")[0] in networks}
+    notes = {"steps": meta["step"], "crop": recipe.data.crop}
+    return assembled(recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
+
+
+def from_model(folder: Path) -> "Translator":
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        name, config, networks, notes = (found[key] for key in ("method", "config", "networks", "notes"))
+        if found["format"] != FORMAT:
+            raise CheckpointError(f"{folder}: model format {found['format']}; this Diptych reads {FORMAT}")
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: not a whole model folder ({type(error).__name__}: {error})") from error
+    return assembled(name, config, weights, tuple(networks), notes, str(folder))
+
+
+def assembled(name: str, config: dict[str, Any], weights: dict[str, Tensor], networks: tuple[str, ...],
+              notes: dict[str, Any], where: str) -> "Translator":
+    """The method with only the networks that translate, which take the weights as they are: nothing is initialised."""
+    cls = find(name)
+    settings = checked(cls.Config, config, where)
+    if not set(networks) <= set(cls.ships):
+        raise CheckpointError(f"{where}: {name} translates with {', '.join(cls.ships)}, not with {', '.join(networks)}")
+    with torch.device("meta"):
+        method = cls(settings)
+    for child, _ in list(method.named_children()):
+        if child not in networks:
+            setattr(method, child, None)
+    try:
+        method.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{where}: the weights do not fit the config: {error}") from error
+    return Translator(method.requires_grad_(False).eval(), name, networks, notes)
+
+
+@dataclass
+class Translator:
+    """Translates images of any size: they are padded by reflection to what the network needs, and cropped back."""
+
+    method: Method
+    name: str
+    networks: tuple[str, ...]
+    notes: dict[str, Any]
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """What may be chosen when translating."""
+        return self.method.controls
+
+    def to(self, device: str) -> "Translator":
+        self.device = choose_device(device)
+        self.method.to(self.device)
+        return self
+
+    def __call__(self, images: Picture | Iterable[Picture], **controls: Any) -> Any:
+        """One image or many, in the same kind and size.
+
+        A path or PIL image gives a PIL image (an array where PIL has no such image: 16 bit, or other than 1 or 3
+        channels); an array (H, W, C) gives an array of its dtype; a tensor (C, H, W) or (N, C, H, W) in [-1, 1] gives
+        a tensor in [-1, 1]. Raises ImageError, or ConfigError for a control that does not exist.
+        """
+        if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
+            return self._one(images, controls)
+        return [self._one(each, controls) for each in images]
+
+    def array(self, pixels: np.ndarray, label: str = "array", **controls: Any) -> np.ndarray:
+        """(H, W, C) to (H, W, C'), of the same dtype; `label` names the image in errors."""
+        unit = image.to_unit(image.with_channels(pixels, self._wanted(controls), label))
+        made = self.tensor(torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1))), **controls)
+        return image.from_unit(made.numpy().transpose(1, 2, 0), pixels.dtype)
+
+    def tensor(self, x: Tensor, **controls: Any) -> Tensor:
+        """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32."""
+        self._check(controls)
+        batch = x if x.dim() == 4 else x[None]
+        height, width = batch.shape[-2:]
+        padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
+        made = self.method.translate(padded.to(self.device, torch.float32), **controls).float().cpu().clamp(-1, 1)
+        top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
+        made = made[..., top:top + height, left:left + width]
+        return made if x.dim() == 4 else made[0]
+
+    def save(self, folder: Path | str) -> Path:
+        """A model folder: `model.safetensors`, `config.json` and a card. What `load` takes, and what a hub shows."""
+        folder = Path(folder)
+        weights = {name: value.contiguous() for name, value in self.method.state_dict().items()}
+        config = {"format": FORMAT, "method": self.name, "networks": list(self.networks),
+                  "config": self.method.config.model_dump(), "notes": self.notes}
+        with whole(folder / "model.safetensors") as part:
+            save_file(weights, part)
+        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+        write_text(folder / "README.md", card.write(self.method, self.name, self.notes))
+        return folder
+
+    def _one(self, picture: Picture, controls: dict[str, Any]) -> Any:
+        if isinstance(picture, Tensor):
+            return self.tensor(picture, **controls)
+        if isinstance(picture, np.ndarray):
+            return self.array(image.as_pixels(picture), **controls)
+        label = "image" if isinstance(picture, Image.Image) else str(picture)
+        pixels = image.from_pil(picture, label) if isinstance(picture, Image.Image) else image.read(picture)
+        made = self.array(pixels, label, **controls)
+        return image.to_pil(made) if made.dtype == np.uint8 and made.shape[-1] in (1, 3) else made
+
+    def _wanted(self, controls: dict[str, Any]) -> int:
+        """Channels of the input under these controls."""
+        fitting = [route for route in self.method.routes if route.controls.items() <= controls.items()]
+        chosen = max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))
+        return self.method.channels()[chosen.source]
+
+    def _check(self, controls: dict[str, Any]) -> None:
+        known = {control.name: control for control in self.controls}
+        for name, value in controls.items():
+            if name not in known:
+                raise ConfigError(f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}")
+            if known[name].choices and value not in known[name].choices:
+                raise ConfigError(f"{name}={value!r}: choose one of {', '.join(known[name].choices)}")
+
+
+def pad(x: Tensor, dim: int, multiple: int) -> Tensor:
+    """`x` reflected on both sides along `dim` until its length is a multiple; of any length, however short."""
+    length = x.shape[dim]
+    missing = -length % multiple
+    if not missing:
+        return x
+    at = torch.arange(-(missing // 2), length + missing - missing // 2)
+    period = max(1, 2 * (length - 1))
+    at = at.remainder(period)
+    return x.index_select(dim, torch.where(at < length, at, period - at).to(x.device))
+
+
+def _downloaded(source: str) -> Path:
+    """The model folder behind a hub id, from the cache or the network."""
+    if source.count("/") != 1 or Path(source).exists():
+        raise CheckpointError(f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=["config.json", "model.safetensors", "README.md"]))
+    except Exception as error:      # the client raises errors of many libraries: offline, gone, private, mistyped
+        raise CheckpointError(f"{source}: no such folder here, and the hub did not give a model of that name ({error})") from error

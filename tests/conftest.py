@@ -1,0 +1,18 @@
+"""Tests run on one thread each, so that two of them can share a small machine and numbers stay the same."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"         # for the processes that tests start
+
+
+def folder_of(variable: str, default: str) -> Path:
+    """A folder of reference material beside the project; without it the test is skipped, but never under CI."""
+    path = Path(os.environ.get(variable, Path(__file__).parents[2] / default))
+    if not path.is_dir() and not os.environ.get("CI"):
+        pytest.skip(f"no reference material: {path} is missing (set {variable})", allow_module_level=True)
+    return path
