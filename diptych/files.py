@@ -14,7 +14,10 @@ def whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
+        part.touch()
+        mode = part.stat().st_mode          # as the umask has it; some writers make files of their own, for the owner alone
         yield part
+        part.chmod(mode)
         sync(part)
         os.replace(part, path)
         sync(path.parent)

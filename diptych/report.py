@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from diptych.engine.log import Event, read_events
@@ -81,7 +82,7 @@ def curves(events: Iterable[Event]) -> Image.Image:
         axes.legend(fontsize=8, ncols=4, frameon=False)
     canvas = FigureCanvasAgg(drawing)
     canvas.draw()
-    return Image.fromarray(canvas.buffer_rgba()).convert("RGB")  # type: ignore[arg-type]
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def series(events: Iterable[Event], group: str) -> dict[str, tuple[list[int], list[float]]]:

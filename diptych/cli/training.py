@@ -34,7 +34,7 @@ def resume(run: Folder) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder to make")] = Path("demo"),
-    steps: Annotated[int, typer.Option(help="optimiser steps", min=1)] = 600,
+    steps: Annotated[int, typer.Option(help="optimiser steps", min=1)] = 1200,
 ) -> None:
     """Train a translator of letters for about two minutes on a CPU, and leave a report with pictures."""
     from diptych.demo import run_demo

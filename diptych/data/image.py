@@ -117,7 +117,7 @@ def from_unit(x: np.ndarray, dtype: Any) -> np.ndarray:
     if not np.isfinite(x).all():
         raise ValueError("values that are not finite have no pixels")
     dtype = np.dtype(dtype)
-    return _nearest((np.clip(x, -1, 1).astype(np.float64) + 1) * (_white(dtype) / 2), dtype)
+    return _nearest((x.astype(np.float64) + 1) * (_white(dtype) / 2), dtype)
 
 
 def with_channels(array: np.ndarray, channels: int, path: Path | str) -> np.ndarray:
@@ -234,7 +234,8 @@ def _open(file: BinaryIO) -> ImageFile:
 def _check_tiff(image: TiffImageFile) -> None:
     """Refuse what Pillow decodes to wrong values in silence: white as 0, separate planes, signed bytes and the like."""
     tags, layout = image.tag_v2, f"{image.tile[0].codec_name} {_raw_mode(image)}"
-    exact = _EXACT_TIFF.fullmatch(layout) and tags.get(262, 0) != 0 and tags.get(284, 1) == 1
+    apart = tags.get(284, 1) != 1 and len(image.getbands()) > 1
+    exact = _EXACT_TIFF.fullmatch(layout) and tags.get(262, 0) != 0 and not apart
     deep, signed = max(tags.get(258, (1,))) > 8, 2 in tags.get(339, (1,))
     if (deep and not exact) or (signed and not deep):
         raise _UnfitError(f"is a TIFF that is not read exactly ({layout}); save it as PNG, or .npy uint16 (H, W, C)")
@@ -302,15 +303,13 @@ def _read_picture(file: BinaryIO) -> np.ndarray:
 def _decoded(image: ImageFile, file: BinaryIO, raw: str = "") -> ImageFile:
     """`image`, decoded with its samples taken to lie as `raw` says; refused if pixels are missing.
 
-    Pillow leaves pixels that the data does not reach as they were: black. Where that may be, a second decoding over
-    white tells the missing from the black; a PNG whose last row is not all black shows that every row was reached.
+    Pillow leaves pixels that the data does not reach as they were: black. A second decoding, over white, tells them.
     """
     _load(image, raw)
     if image.format == "PNG":
         for _ in _png_chunks(file, b"IDAT"):  # Pillow skips these checksums
             pass
-    last = np.asarray(image.crop((0, image.height - 1, image.width, image.height)))
-    if image.format == "TIFF" or (image.format == "PNG" and ("interlace" in image.info or not last.any())):
+    if _may_have_gaps(image):
         file.seek(0)
         again = type(image)(file)
         white = 255 if len(again.getbands()) == 1 else (255,) * len(again.getbands())
@@ -319,6 +318,13 @@ def _decoded(image: ImageFile, file: BinaryIO, raw: str = "") -> ImageFile:
         if again.tobytes() != image.tobytes():
             raise _UnfitError("is cut short: its data ends before its last pixel; copy or export it again")
     return image
+
+
+def _may_have_gaps(image: ImageFile) -> bool:
+    if image.format != "PNG" or "interlace" in image.info:
+        return image.format in ("PNG", "TIFF")
+    # Rows come in order: one that is not all black was reached, and so were those above it.
+    return not np.asarray(image.crop((0, image.height - 1, image.width, image.height))).any()
 
 
 def _load(image: ImageFile, raw: str) -> None:
@@ -353,7 +359,7 @@ def _deep_colour(image: ImageFile, file: BinaryIO) -> np.ndarray:
     high = _array(_decoded(image, file)).astype(np.uint16)
     file.seek(0)
     low = _array(_decoded(type(image)(file), file, swapped))
-    return np.bitwise_or(high << 8, low, dtype=np.uint16)
+    return np.asarray(high << 8 | low)
 
 
 def _key_to_white(samples: np.ndarray, key: int | tuple[int, ...], file: BinaryIO) -> np.ndarray:
@@ -386,11 +392,13 @@ def _encode(suffix: str, array: np.ndarray) -> bytes:
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not pixels.size:
         raise _UnfitError(f"no file can hold the shape {array.shape}; give (H, W) or (H, W, C), none of them zero")
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     holders, channels = _holders(pixels.dtype, pixels.shape[2]), pixels.shape[2]
     if suffix not in holders:
         what = f"{pixels.dtype} with {channels} channel{'s' * (channels > 1)}"
         raise _UnfitError(f"this ending cannot hold {what}; write it to {', '.join(holders)}")
-    pixels = _unit_floats(pixels) if pixels.dtype.kind == "f" else pixels.astype(pixels.dtype.newbyteorder("="))
+    if pixels.dtype.kind == "f":
+        _unit_floats(pixels)
     if pixels.dtype == np.uint16 and channels == 3 and suffix == ".png":
         return _deep_png(pixels)
     buffer = BytesIO()

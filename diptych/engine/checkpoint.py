@@ -22,7 +22,7 @@ def save(path: Path, state: State) -> None:
     """Write tensors and meta data; when this returns they are on the disk. Raises OSError and leaves nothing behind."""
     tensors, meta = state
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps({"version": VERSION, **meta}, sort_keys=True)
+    text = json.dumps({"version": VERSION, **meta})
     with whole(path) as part:
         save_file(_unshared(tensors), part, {"diptych": text, "digest": digest(tensors, text)})
 

@@ -60,5 +60,5 @@ class Ledger:
         return dict(self.sums), {"names": {player: self.names[player] for player in self.sums}, "counts": dict(self.counts)}
 
     def load(self, sums: dict[str, Tensor], meta: dict[str, dict[str, object]]) -> None:
-        self.sums = {player: row.to(self.bad.device) for player, row in sums.items()}
+        self.sums = {player: sums[player].to(self.bad.device) for player in meta["counts"]}
         self.names, self.counts = dict(meta["names"]), dict(meta["counts"])     # type: ignore[arg-type]

@@ -12,14 +12,12 @@ class Mover:
     def __init__(self, player: Player) -> None:
         self.player = player
         self.parameters = player.parameters()
+        self.lr = player.lr                             # of the last step taken
         self.adam = torch.optim.Adam(self.parameters, player.lr, player.betas, weight_decay=player.weight_decay, fused=True)
-
-    def lr(self, clock: Clock) -> float:
-        return self.player.lr * self.player.schedule(clock)
 
     def move(self, clock: Clock, halt: Tensor) -> None:
         """One step down the gradients at hand, which are then dropped; none if `halt` (a scalar on the device) is not 0."""
-        self.adam.param_groups[0]["lr"] = self.lr(clock)
+        self.lr = self.adam.param_groups[0]["lr"] = self.player.lr * self.player.schedule(clock)
         self.adam.found_inf = halt                      # type: ignore[attr-defined]  # read by the fused kernel: no waiting
         self.adam.step()
         self.drop()

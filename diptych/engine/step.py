@@ -68,29 +68,29 @@ class Engine:
         """Raise TrainingError if a term or gradient so far was not finite. Waits for the device."""
         self.ledger.verify(self.stage.name)
 
-    def _update(self, rules: list[Iterator[Update]], clock: Clock) -> bool:
-        """Resume every micro-batch's rule once and move the players it names; False when the rules are done."""
+    def _update(self, rules: list[Iterator[Update]], clock: Clock) -> tuple[str, ...]:
+        """Resume every micro-batch's rule once and move the players it names, which are returned; none when the rules are done."""
         asked = [self._resume(rule, clock) for rule in rules]
         players, rows = asked[0][0], [row for _, row in asked]
         if any(other != players for other, _ in asked):
             raise TrainingError(f"stage {clock.stage!r} step {clock.step}: micro-batches asked to move different players "
                                 f"({asked}); the order of players may depend on the clock alone")
-        if players is None:
-            return False
+        if not players:
+            return ()
         movers = [self.movers[player] for player in players]
         gradients = [p.grad for mover in movers for p in mover.parameters if p.grad is not None]
         self.ranks.mean_(gradients)
         self._note("+".join(players), rows, gradients, clock)
         for mover in movers:
             mover.move(clock, self.ledger.bad)
-        return True
+        return players
 
-    def _resume(self, rule: Iterator[Update], clock: Clock) -> tuple[tuple[str, ...] | None, Terms]:
+    def _resume(self, rule: Iterator[Update], clock: Clock) -> tuple[tuple[str, ...], Terms]:
         """Run one rule to its next yield and add its gradients to those of the players it names."""
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             update = next(rule, None)
         if update is None:
-            return None, {}
+            return (), {}
         players, terms = (update[0],) if isinstance(update[0], str) else update[0], update[1]
         if not terms or any(player not in self.movers for player in players):
             raise TrainingError(f"stage {clock.stage!r} step {clock.step}: the rule asked to move {', '.join(players)} down "

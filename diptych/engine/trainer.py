@@ -85,7 +85,7 @@ class Trainer:
         engine = self.engine
         terms = engine.ledger.averages(engine.ranks)
         if self.first:
-            lr = {name: mover.lr(engine.clock) for name, mover in engine.movers.items()}
+            lr = {name: mover.lr for name, mover in engine.movers.items()}
             memory = torch.cuda.max_memory_allocated() / 2**30 if engine.ranks.device.type == "cuda" else None
             self.log.write("step", engine.place, engine.step, terms=terms, lr=lr, steps_per_second=round(rate, 3),
                            samples_per_second=round(rate * self.settings.batch, 3), peak_gib=memory)

@@ -63,7 +63,7 @@ class CycleGAN(Method):
         "paper": {},                            # identity only where it turned paintings into photographs
         "repo": {"identity": 0.5},              # the authors' code, for every task
     }
-    tiny = {"generator": "resnet_6", "width": 4, "d_width": 4, "field": 16, "pool": 3, "identity": 0.5, "ema_decay": 0.9}
+    tiny = {"generator": "resnet_6", "width": 4, "d_width": 4, "field": 16, "pool": 3, "identity": 0.5, "ema_decay": 0.9, "lr": 2e-3}
     apart = {}
 
     def __init__(self, config: Config) -> None:
