@@ -145,9 +145,9 @@ def test_grey_png_of_every_depth_with_and_without_a_transparent_value(held, dept
     samples = GREY & most
     scaled = (samples * (255 // most)).astype(np.uint8)
     same(held(png(samples, 0, depth, interlaced)), scaled)
-    key = int(samples.max())
-    before = chunk(b"tRNS", struct.pack(">H", key))
-    same(held(png(samples, 0, depth, interlaced, before)), np.where(samples == key, np.uint8(255), scaled))
+    for key in (0, int(samples[samples > 0].min())):
+        before = chunk(b"tRNS", struct.pack(">H", key))
+        same(held(png(samples, 0, depth, interlaced, before)), np.where(samples == key, np.uint8(255), scaled))
 
 
 def test_rgb_png_with_a_transparent_colour(held):
@@ -413,7 +413,7 @@ def test_a_png_with_too_few_rows_is_refused(tmp_path, held, interlaced, fill):
         for rows in (1, 63) + ((119,) if interlaced else ()):
             path.write_bytes(png(samples, colour, depth, interlaced, rows=rows))
             refused(path, "cut short")
-        if interlaced and fill and depth <= 8:  # here the last row is there, of an earlier pass, and the one above it is not
+        if interlaced and fill and depth <= 8:  # the last row, of an earlier pass, is there, and the one above is not
             path.write_bytes(png(samples[:63], colour, depth, interlaced, rows=118))
             assert np.asarray(Image.open(path))[-1].any()
             refused(path, "cut short")

@@ -166,7 +166,7 @@ def _naming(path: Path, problem: str, way_out: str) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path | str) -> Iterator[BinaryIO]:
     path = Path(path)
-    with _naming(path, "is damaged, cut short or of an unknown kind", "export it again as PNG, or remove it"):
+    with _naming(path, "is damaged, cut short, too large or of unknown kind", "export it again as PNG, or remove it"):
         if not path.is_file():
             problem = "is a folder, not an image" if path.is_dir() else "there is no such file"
             raise _UnfitError(f"{problem}; check the path")

@@ -90,7 +90,7 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
             return Data(train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test"))
     train, held_out = without_every_twentieth(train)
     note = f"no val or test folder: {len(held_out)} of {len(held_out) + len(train)} are held out, chosen by name"
-    if len(train) == 0 or len(held_out) == 0:
+    if not all(len(column) for split in (train, held_out) for column in split.columns.values()):
         train = held_out = splits["train"]
         note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
     return Data(train, held_out, f"{root}: {counts} {kind}", (note,))
@@ -151,7 +151,7 @@ def _sides(a: Path, b: Path, paired: bool) -> Split:
             raise DataError(f"{twice}: another file in {folder} has the same name before the suffix; pairs are found by it")
     if alone := sorted(ours.keys() ^ theirs.keys()):
         raise DataError(f"{len(alone)} images have no partner of the same name in {a} and {b}: {', '.join(alone[:5])}"
-                        f"{', ...' if len(alone) > 5 else ''}. A method without pairs (cyclegan) takes folders like these")
+                        f"{', ...' if len(alone) > 5 else ''}. A method that needs no pairs takes folders like these")
     return Split({"a": Pictures(tuple(ours.values())), "b": Pictures(tuple(theirs[stem] for stem in ours))}, aligned=True)
 
 
@@ -162,8 +162,6 @@ def without_every_twentieth(split: Split) -> tuple[Split, Split]:
 
     train, held_out = ({name: part(column, side) for name, column in split.columns.items() if isinstance(column, Pictures)}
                        for side in (False, True))
-    if not all(len(column) for column in held_out.values()):
-        held_out = {name: replace(column, files=()) for name, column in held_out.items()}
     return replace(split, columns=train), replace(split, columns=held_out)
 
 

@@ -1,8 +1,8 @@
 """Batches: `batch(step)` is a pure function of (seed, stage, step), made ahead of the step by worker processes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -56,7 +56,8 @@ class Batches(Dataset[dict[str, Tensor]]):
             value = column[index]
             if isinstance(value, np.ndarray):
                 random = random_state(self.seed, self.stage, "sample", own, number)
-                drawn[name] = to_tensor(self.augment(value, random), self.channels[name], label(column, index))
+                cut = partial(self.augment, random=random)
+                drawn[name] = to_tensor(value, cut, self.channels[name], label(column, index))
             else:
                 drawn[name] = torch.tensor(value)
         return drawn
@@ -65,9 +66,28 @@ class Batches(Dataset[dict[str, Tensor]]):
         """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number of them."""
         steps = range(start, stop)
         ahead = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
-        loader = DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin,
+        loader = DataLoader(_Posted(self), batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin,
                             generator=torch.Generator(), worker_init_fn=_one_thread, **ahead)  # type: ignore[arg-type]
-        return iter(loader)
+        return map(_opened, loader)
+
+
+@dataclass(frozen=True)
+class _Posted(Dataset[dict[str, Tensor] | DataError]):
+    """Batches as workers post them: an error as it is, where `DataLoader` would wrap it in the worker's traceback."""
+
+    batches: Batches
+
+    def __getitem__(self, step: int) -> dict[str, Tensor] | DataError:
+        try:
+            return self.batches[step]
+        except DataError as error:
+            return error
+
+
+def _opened(post: dict[str, Tensor] | DataError) -> dict[str, Tensor]:
+    if isinstance(post, DataError):
+        raise post
+    return post
 
 
 @lru_cache(maxsize=8)
@@ -79,12 +99,17 @@ def order(seed: int, stage: str, column: int, epoch: int, length: int) -> np.nda
 def held_out(split: Split, channels: dict[str, int], augment: Augment, count: int) -> dict[str, Tensor]:
     """The first `count` samples as one batch, resized and cropped without chance. Aligned only if the split is."""
     count = min(count, *(len(column) for column in split.columns.values()))
-    return {name: torch.stack([to_tensor(augment.still(column[i]), channels[name], label(column, i)) for i in range(count)])
-            for name, column in split.columns.items() if isinstance(column[0], np.ndarray)}
+    pictures = {name: column for name, column in split.columns.items() if isinstance(column[0], np.ndarray)}
+    return {name: torch.stack([to_tensor(column[i], augment.still, channels[name], label(column, i))
+                               for i in range(count)]) for name, column in pictures.items()}
 
 
-def to_tensor(array: np.ndarray, channels: int, path: str) -> Tensor:
-    """(H, W, C) of any dtype to (channels, H, W) float32 in [-1, 1]."""
+def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:
+    """(H, W, C) of any dtype, cut, as (channels, crop, crop) float32 in [-1, 1]. Errors name it by `path`."""
+    try:
+        array = cut(array)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     unit = image.to_unit(image.with_channels(array, channels, path))
     return torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
 

@@ -1,0 +1,52 @@
+# make demo and make test need nothing but Python 3.11 or newer: they build .venv by themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+GOLDEN ?= tests/golden
+
+.PHONY: demo test check bench golden clean
+
+demo: $(VENV)/user            ## learn to translate letters in about two minutes, and leave a report
+	$(BIN)/diptych demo -o demo
+
+test: $(VENV)/developer       ## everything that must hold
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(VENV)/developer      ## style, types, size of files
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@! git ls-files -z | xargs -0 du -k 2>/dev/null | awk '$$1 > 500' | grep . || (echo "files above 500 kB"; exit 1)
+
+bench: $(VENV)/developer      ## measure, and write benchmarks/*.md
+	$(BIN)/python benchmarks/step.py
+
+golden: $(VENV)/developer     ## only the published reference numbers
+	$(BIN)/python -m pytest $(GOLDEN)
+
+clean:
+	rm -rf $(VENV) demo
+
+$(VENV)/bin/python:
+ifdef UV
+	$(UV) venv --quiet --python $(PYTHON) $(VENV)
+else
+	$(PYTHON) -m venv $(VENV)
+endif
+
+$(VENV)/user: $(VENV)/bin/python pyproject.toml
+ifdef UV
+	$(UV) pip install --quiet --compile-bytecode --python $(VENV)/bin/python -e .
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+endif
+	@touch $@
+
+$(VENV)/developer: $(VENV)/bin/python pyproject.toml
+ifdef UV
+	$(UV) pip install --quiet --compile-bytecode --python $(VENV)/bin/python -e '.[dev]'
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+endif
+	@touch $@ $(VENV)/user
