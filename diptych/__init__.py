@@ -1,7 +1,7 @@
 """Diptych: translate images between domains with GANs.
 
-    translator = diptych.load("runs/facades")
-    translator("label.png").save("photo.png")
+translator = diptych.load("runs/facades")
+translator("label.png").save("photo.png")
 """
 
 from typing import Any

@@ -33,7 +33,11 @@ def write(method: Method, name: str, notes: dict[str, Any]) -> str:
     title = (inspect.getdoc(inspect.getmodule(type(method))) or name).splitlines()[0]
     settings = {**method.config.model_dump(), **notes}
     return TEMPLATE.format(
-        name=name, steps=notes.get("steps", "imported"), title=title, multiple=method.multiple,
+        name=name,
+        steps=notes.get("steps", "imported"),
+        title=title,
+        multiple=method.multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
         controls="; ".join(f"`{c.name}`: {c.help}" for c in method.controls) or "none",
-        settings="\n".join(f"| {key} | {value} |" for key, value in settings.items()))
+        settings="\n".join(f"| {key} | {value} |" for key, value in settings.items()),
+    )

@@ -19,9 +19,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-Batch = dict[str, Tensor]                           # what the data floor delivers: images (N, C, H, W) in [-1, 1]
-Terms = dict[str, Tensor]                           # named, already weighted loss terms, each a scalar
-Update = tuple[str | tuple[str, ...], Terms]        # which players move, and down what
+Batch = dict[str, Tensor]  # what the data floor delivers: images (N, C, H, W) in [-1, 1]
+Terms = dict[str, Tensor]  # named, already weighted loss terms, each a scalar
+Update = tuple[str | tuple[str, ...], Terms]  # which players move, and down what
 Rule = Callable[[Batch, "Clock"], Iterator[Update]]
 
 
@@ -33,8 +33,8 @@ class Clock:
     """
 
     stage: str
-    step: int       # steps of this stage already taken, from 0
-    steps: int      # steps of this stage in all
+    step: int  # steps of this stage already taken, from 0
+    steps: int  # steps of this stage in all
 
     def decay(self, start: float = 0.0, end: float = 1.0) -> float:
         """1 until the fraction `start` of the stage, then a line that reaches 0 at the fraction `end`.
@@ -78,7 +78,7 @@ class Control:
     name: str
     help: str
     default: Any
-    choices: tuple[str, ...] = ()                   # empty: any value of the default's type
+    choices: tuple[str, ...] = ()  # empty: any value of the default's type
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,16 @@ class Method(nn.Module):
     """Networks as plain attributes (so `state_dict` is the checkpoint), stages, and `translate`."""
 
     Config: type[MethodConfig]
-    batch: Mapping[str, str]                        # names the data floor must deliver -> field that counts channels
-    routes: tuple[Route, ...]                       # how previews and measures call `translate`
-    ships: tuple[str, ...]                          # the networks that `translate` runs: what a model folder holds
-    ema: tuple[str, ...] = ()                       # of those, the ones whose averaged weights translate
+    batch: Mapping[str, str]  # names the data floor must deliver -> field that counts channels
+    routes: tuple[Route, ...]  # how previews and measures call `translate`
+    ships: tuple[str, ...]  # the networks that `translate` runs: what a model folder holds
+    ema: tuple[str, ...] = ()  # of those, the ones whose averaged weights translate
     ema_decay: float = 0.999
     controls: tuple[Control, ...] = ()
-    multiple: int = 1                               # `translate` takes heights and widths that are multiples of this
-    presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}    # named settings; the first is the default
-    tiny: Mapping[str, Any] = {}                    # for `check_method`: a config that trains in seconds
-    apart: Mapping[str, Any] = {}                   # over `tiny`: no noise, and no sample depends on another
+    multiple: int = 1  # `translate` takes heights and widths that are multiples of this
+    presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
+    tiny: Mapping[str, Any] = {}  # for `check_method`: a config that trains in seconds
+    apart: Mapping[str, Any] = {}  # over `tiny`: no noise, and no sample depends on another
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()

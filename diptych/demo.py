@@ -31,12 +31,29 @@ def run_demo(folder: Path, steps: int, console: Console) -> float:
     route = translator.method.routes[0]
     made = translated(translator.method, batch[route.source], route, torch.device("cpu"), 64)
     error, nothing = float((made - batch[route.target]).abs().mean()), doing_nothing(batch, route)
-    lead = (f"After {trainer.engine.step} steps in {minutes:.1f} minutes, the error on {len(made)} letters it never saw is "
-            f"{error:.4f} (mean absolute, range -1 to 1); doing nothing scores {nothing:.4f}.")
-    sheet = grid([part for column in range(3) for part in
-                  (batch[route.source][column::3][:SHOWN // 3], made[column::3][:SHOWN // 3], batch[route.target][column::3][:SHOWN // 3])])
-    report = write_report(trainer.run, lead, {"Letters of the test split, three columns each: DejaVu Sans, the translation, "
-                                              "DejaVu Serif Bold Italic.": sheet.resize((sheet.width * 2, sheet.height * 2), 0)})
+    lead = (
+        f"After {trainer.engine.step} steps in {minutes:.1f} minutes, the error on {len(made)} letters it never saw is "
+        f"{error:.4f} (mean absolute, range -1 to 1); doing nothing scores {nothing:.4f}."
+    )
+    sheet = grid(
+        [
+            part
+            for column in range(3)
+            for part in (
+                batch[route.source][column::3][: SHOWN // 3],
+                made[column::3][: SHOWN // 3],
+                batch[route.target][column::3][: SHOWN // 3],
+            )
+        ]
+    )
+    report = write_report(
+        trainer.run,
+        lead,
+        {
+            "Letters of the test split, three columns each: DejaVu Sans, the translation, "
+            "DejaVu Serif Bold Italic.": sheet.resize((sheet.width * 2, sheet.height * 2), 0)
+        },
+    )
     console.print(f"{lead}\nreport: {report}", highlight=False, soft_wrap=True)
     return error
 

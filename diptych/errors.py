@@ -1,13 +1,13 @@
 """Every error that a person can meet; each message names the file, field, player or step, and the way out.
 
-    DiptychError
-    ├── ConfigError       a setting that does not exist, or does not fit      (exit code 2)
-    ├── DataError         the data folder is not what the method needs        (exit code 2)
-    │   └── ImageError    one image cannot be read or written
-    ├── CheckpointError   a checkpoint or model file is damaged or foreign    (exit code 2)
-    │   └── ImportRefused a published file that is unsafe or unknown
-    ├── RunError          the run folder is taken, missing or not writable    (exit code 2)
-    └── TrainingError     a step that cannot be taken: not finite, no memory  (exit code 3)
+DiptychError
+├── ConfigError       a setting that does not exist, or does not fit      (exit code 2)
+├── DataError         the data folder is not what the method needs        (exit code 2)
+│   └── ImageError    one image cannot be read or written
+├── CheckpointError   a checkpoint or model file is damaged or foreign    (exit code 2)
+│   └── ImportRefused a published file that is unsafe or unknown
+├── RunError          the run folder is taken, missing or not writable    (exit code 2)
+└── TrainingError     a step that cannot be taken: not finite, no memory  (exit code 3)
 """
 
 

@@ -10,12 +10,12 @@ PART = ".part"
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yields a path to write to; when the block ends without an error the file appears at `path`, else nothing changes."""
+    """Yields a path to write to; when the block ends without an error it becomes `path`, else nothing changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
         part.touch()
-        mode = part.stat().st_mode          # as the umask has it; some writers make files of their own, for the owner alone
+        mode = part.stat().st_mode  # as the umask has it; some writers make files of their own, for the owner alone
         yield part
         part.chmod(mode)
         sync(part)

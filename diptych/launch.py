@@ -44,13 +44,23 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
     torch.manual_seed(recipe.train.seed)
     method = recipe.cls(recipe.model)
     if recipe.data.crop % method.multiple:
-        raise ConfigError(f"crop={recipe.data.crop} is not a multiple of {method.multiple}, which the network needs: "
-                          f"change crop, or choose a smaller generator")
+        raise ConfigError(
+            f"crop={recipe.data.crop} is not a multiple of {method.multiple}, which the network needs: "
+            f"change crop, or choose a smaller generator"
+        )
     settings, channels = recipe.train, method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip)
     engine = Engine(method, seed=settings.seed, micro=settings.micro, precision=settings.precision, ranks=ranks)
-    batches = Batches(data.train, channels, augment, settings.batch, settings.seed, micro=settings.micro, rank=ranks.rank,
-                      world=ranks.world)
+    batches = Batches(
+        data.train,
+        channels,
+        augment,
+        settings.batch,
+        settings.seed,
+        micro=settings.micro,
+        rank=ranks.rank,
+        world=ranks.world,
+    )
     preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
     return Trainer(engine, batches, run, settings, preview, console)
 
@@ -67,8 +77,12 @@ def _go(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console | N
     with run.locked():
         if not anew:
             trainer.restore()
-        console.print(f"{recipe.method} on {ranks.device}, {ranks.world} process(es), from step {trainer.engine.step} "
-                      f"of stage {trainer.engine.stage.name}; everything is kept in {run.folder}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{recipe.method} on {ranks.device}, {ranks.world} process(es), from step {trainer.engine.step} "
+            f"of stage {trainer.engine.stage.name}; everything is kept in {run.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
         trainer.train()
         from_run(run).save(run.model)
         write_report(run)

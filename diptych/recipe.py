@@ -44,8 +44,13 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """As plain data that `from_settings` reads back to an equal recipe."""
-        return {"method": self.method, **{name: part.model_dump(exclude_none=True) for name, part in
-                                          (("model", self.model), ("data", self.data), ("train", self.train))}}
+        return {
+            "method": self.method,
+            **{
+                name: part.model_dump(exclude_none=True)
+                for name, part in (("model", self.model), ("data", self.data), ("train", self.train))
+            },
+        }
 
     def fitted(self, data: Data) -> "Recipe":
         """With what only the data can tell: channel counts, unless they were set, and epochs as steps."""
@@ -60,11 +65,13 @@ class Recipe:
 
 
 def from_settings(settings: Mapping[str, Any], overrides: Iterable[str] = (), where: str = "recipe") -> Recipe:
-    """Check and complete plain settings. Raises ConfigError naming every key that is wrong, and the nearest right one."""
+    """Check and complete plain settings. ConfigError names every key that is wrong, and the nearest right one."""
     unknown = settings.keys() - {"method", "preset", "model", "data", "train", "title"}
     if unknown or not isinstance(settings.get("method"), str):
-        raise ConfigError(f"{where}: a recipe has method, preset, model, data, train and title; "
-                          + (f"it does not know {', '.join(sorted(map(repr, unknown)))}" if unknown else "method is missing"))
+        raise ConfigError(
+            f"{where}: a recipe has method, preset, model, data, train and title; "
+            + (f"it does not know {', '.join(sorted(map(repr, unknown)))}" if unknown else "method is missing")
+        )
     cls = find(settings["method"])
     sections = {"model": cls.Config, "data": DataConfig, "train": TrainConfig}
     values = {name: dict(settings.get(name) or {}) for name in sections}
@@ -78,12 +85,14 @@ def from_settings(settings: Mapping[str, Any], overrides: Iterable[str] = (), wh
             continue
         section = next((name for name, model in sections.items() if key in model.model_fields), None)
         if section is None:
-            raise ConfigError(f"no setting is called {key!r}{nearest(key, (k for m in sections.values() for k in m.model_fields))}; "
-                              f"`diptych methods {settings['method']}` lists them")
+            raise ConfigError(
+                f"no setting is called {key!r}{nearest(key, (k for m in sections.values() for k in m.model_fields))}; "
+                f"`diptych methods {settings['method']}` lists them"
+            )
         values[section][key] = yaml.safe_load(text)
     values["model"] = {**preset_of(cls, preset, settings["method"]), **values["model"]}
     if "steps" in values["model"] and "epochs" in values["train"] and "steps" not in (settings.get("model") or {}):
-        del values["train"]["epochs"]           # steps on the command line overrule the recipe's epochs
+        del values["train"]["epochs"]  # steps on the command line overrule the recipe's epochs
     model, data, train = (checked(sections[name], values[name], f"{where}, {name}") for name in sections)
     return Recipe(settings["method"], model, data, train)
 
@@ -99,7 +108,7 @@ def from_file(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def named(name: str, overrides: Iterable[str] = ()) -> Recipe:
-    """By the name of a method, of a shipped recipe, or the path of a YAML file. Raises ConfigError with the nearest name."""
+    """By the name of a method or shipped recipe, or the path of a YAML file. ConfigError has the nearest name."""
     if name.endswith((".yaml", ".yml")):
         return from_file(Path(name), overrides)
     if name in shipped():

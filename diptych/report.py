@@ -24,7 +24,7 @@ img {{ max-width: 100%; height: auto; image-rendering: pixelated }} img.plot {{ 
 table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .2rem 1.5rem .2rem 0; vertical-align: top }}
 td {{ border-top: 1px solid #ddd; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }}
 figure {{ margin: 1rem 0 }} figcaption {{ color: #555; font-size: .9rem }} .lead {{ font-size: 1.2rem }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #181818; color: #ddd }} td {{ border-color: #444 }} img.plot {{ background: #fff }} }}
+@media (prefers-color-scheme: dark) {{ body {{ background: #181818; color: #ddd }} td {{ border-color: #444 }} }}
 </style>
 <h1>{title}</h1>
 {body}
@@ -33,13 +33,20 @@ figure {{ margin: 1rem 0 }} figcaption {{ color: #555; font-size: .9rem }} .lead
 
 
 def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] | None = None) -> Path:
-    """`report.html` in the run folder: a lead sentence, pictures by caption (else the last preview), curves, settings."""
+    """`report.html` in the run folder: a lead sentence, pictures (else the last preview), curves, settings."""
     events = list(read_events(run.events))
     settings = run.settings()
     body = [f'<p class="lead">{html.escape(lead)}</p>'] if lead else []
     body += [figure(picture, caption) for caption, picture in (pictures or _last_preview(run, events)).items()]
-    body += ["<h2>How it went</h2>", figure(curves(events), "Held-out error and loss terms by step.", "plot")] if events else []
-    body += ["<h2>Settings</h2>", table({key: value for part in ("model", "data", "train") for key, value in settings[part].items()})]
+    body += (
+        ["<h2>How it went</h2>", figure(curves(events), "Held-out error and loss terms by step.", "plot")]
+        if events
+        else []
+    )
+    body += [
+        "<h2>Settings</h2>",
+        table({key: value for part in ("model", "data", "train") for key, value in settings[part].items()}),
+    ]
     body += ["<h2>Machine</h2>", table(json.loads((run.folder / "environment.json").read_text(encoding="utf-8")))]
     path = run.folder / "report.html"
     write_text(path, page(f"{settings['method']}: {run.folder.name}", body))
@@ -51,7 +58,9 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def table(rows: Mapping[str, Any]) -> str:
-    cells = "".join(f"<tr><td>{html.escape(str(key))}</td><td>{html.escape(str(value))}</td></tr>" for key, value in rows.items())
+    cells = "".join(
+        f"<tr><td>{html.escape(str(key))}</td><td>{html.escape(str(value))}</td></tr>" for key, value in rows.items()
+    )
     return f"<table>{cells}</table>"
 
 
@@ -61,8 +70,10 @@ def figure(picture: Image.Image, caption: str, kind: str = "pixels") -> str:
     picture.save(data, "PNG", optimize=True)
     source = base64.b64encode(data.getvalue()).decode()
     text = html.escape(caption)
-    return (f'<figure><img class="{kind}" width="{picture.width}" alt="{text}" src="data:image/png;base64,{source}">'
-            f"<figcaption>{text}</figcaption></figure>")
+    return (
+        f'<figure><img class="{kind}" width="{picture.width}" alt="{text}" src="data:image/png;base64,{source}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
 
 
 def curves(events: Iterable[Event]) -> Image.Image:
@@ -109,7 +120,9 @@ def _last_preview(run: Run, events: list[Event]) -> dict[str, Image.Image]:
     for event in reversed(events):
         path = run.previews / str(event.get("file"))
         if event["event"] == "preview" and path.is_file():
+            caption = (
+                f"Held-out images after step {event['step']}: source, translation, and the truth where it is known."
+            )
             with Image.open(path) as picture:
-                return {f"Held-out images after step {event['step']}: source, translation, and the truth where it is known.":
-                        picture.convert("RGB")}
+                return {caption: picture.convert("RGB")}
     return {}

@@ -1,8 +1,8 @@
 """From a trained run, a model folder or a hub id to an object that takes images and gives images.
 
-    import diptych
-    translator = diptych.load("runs/facades")
-    translator("label.png").save("photo.png")
+import diptych
+translator = diptych.load("runs/facades")
+translator("label.png").save("photo.png")
 """
 
 import json
@@ -51,7 +51,9 @@ def from_run(run: Run, which: str = "last") -> "Translator":
     tensors, meta = checkpoint.newest(run.checkpoints)
     if which == "best":
         if not meta["best"]:
-            raise CheckpointError(f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last")
+            raise CheckpointError(
+                f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last"
+            )
         tensors, meta = checkpoint.load(run.checkpoints / meta["best"]["name"])
     averaged = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
     live = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
@@ -73,8 +75,14 @@ def from_model(folder: Path) -> "Translator":
     return assembled(name, config, weights, tuple(networks), notes, str(folder))
 
 
-def assembled(name: str, config: dict[str, Any], weights: dict[str, Tensor], networks: tuple[str, ...],
-              notes: dict[str, Any], where: str) -> "Translator":
+def assembled(
+    name: str,
+    config: dict[str, Any],
+    weights: dict[str, Tensor],
+    networks: tuple[str, ...],
+    notes: dict[str, Any],
+    where: str,
+) -> "Translator":
     """The method with only the networks that translate, which take the weights as they are: nothing is initialised."""
     cls = find(name)
     settings = checked(cls.Config, config, where)
@@ -137,15 +145,20 @@ class Translator:
         padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
         made = self.method.translate(padded.to(self.device, torch.float32), **controls).float().cpu().clamp(-1, 1)
         top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
-        made = made[..., top:top + height, left:left + width]
+        made = made[..., top : top + height, left : left + width]
         return made if x.dim() == 4 else made[0]
 
     def save(self, folder: Path | str) -> Path:
         """A model folder: `model.safetensors`, `config.json` and a card. What `load` takes, and what a hub shows."""
         folder = Path(folder)
         weights = {name: value.contiguous() for name, value in self.method.state_dict().items()}
-        config = {"format": FORMAT, "method": self.name, "networks": list(self.networks),
-                  "config": self.method.config.model_dump(), "notes": self.notes}
+        config = {
+            "format": FORMAT,
+            "method": self.name,
+            "networks": list(self.networks),
+            "config": self.method.config.model_dump(),
+            "notes": self.notes,
+        }
         with whole(folder / "model.safetensors") as part:
             save_file(weights, part)
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
@@ -172,7 +185,9 @@ class Translator:
         known = {control.name: control for control in self.controls}
         for name, value in controls.items():
             if name not in known:
-                raise ConfigError(f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}")
+                raise ConfigError(
+                    f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
+                )
             if known[name].choices and value not in known[name].choices:
                 raise ConfigError(f"{name}={value!r}: choose one of {', '.join(known[name].choices)}")
 
@@ -192,10 +207,14 @@ def pad(x: Tensor, dim: int, multiple: int) -> Tensor:
 def _downloaded(source: str) -> Path:
     """The model folder behind a hub id, from the cache or the network."""
     if source.count("/") != 1 or Path(source).exists():
-        raise CheckpointError(f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id")
+        raise CheckpointError(
+            f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id"
+        )
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(source, allow_patterns=["config.json", "model.safetensors", "README.md"]))
-    except Exception as error:      # the client raises errors of many libraries: offline, gone, private, mistyped
-        raise CheckpointError(f"{source}: no such folder here, and the hub did not give a model of that name ({error})") from error
+    except Exception as error:  # the client raises errors of many libraries: offline, gone, private, mistyped
+        raise CheckpointError(
+            f"{source}: no such folder here, and the hub did not give a model of that name ({error})"
+        ) from error

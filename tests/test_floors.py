@@ -23,7 +23,7 @@ FLOORS = [
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-ALONE = {"nn", "losses", "methods", "data", "engine", "importers", "cli"}       # rooms of many files, which know each other
+ALONE = {"nn", "losses", "methods", "data", "engine", "importers", "check", "cli"}       # rooms of many files, which know each other
 NEVER_METHODS = {"data", "engine"}
 NAMELESS = {"engine", "data", "evaluate", "study", "serve", "export"}
 

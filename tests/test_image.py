@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from diptych.data import decode
 from diptych.data import image as module
 from diptych.data.image import SUFFIXES, Header, from_unit, is_image, probe, read, resize, to_unit, with_channels, write
 from diptych.errors import ImageError
@@ -461,7 +462,7 @@ def test_damaged_data_in_a_png_is_refused(tmp_path):
 
 
 @FUZZ
-@given(data=st.binary(max_size=200), start=st.sampled_from([*module._OPENERS, b"\x93NUMPY\x01\x00", b""]))
+@given(data=st.binary(max_size=200), start=st.sampled_from([*decode._OPENERS, b"\x93NUMPY\x01\x00", b""]))
 def test_arbitrary_bytes_are_refused_and_nothing_else(tmp_path, data, start):
     for name in ("a.png", "a.npy"):
         (tmp_path / name).write_bytes(start + data)

@@ -7,8 +7,13 @@ import typer
 from diptych.cli import bring, show, training, translating
 from diptych.errors import DiptychError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
-                  help="Translate images between domains with GANs: train, resume, translate, each method as its paper says.")
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=True,
+    help="Translate images between domains with GANs: train, resume, translate, each method as its paper says.",
+)
 app.command()(training.train)
 app.command()(training.resume)
 app.command()(translating.translate)

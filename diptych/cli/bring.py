@@ -9,10 +9,14 @@ import typer
 def import_(
     file: Annotated[Path, typer.Argument(help="a published generator, such as latest_net_G.pth", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="model folder to make", show_default=False)],
-    back: Annotated[Path | None, typer.Option(help="CycleGAN: the generator of the other direction", show_default=False)] = None,
-    method: Annotated[str | None, typer.Option(help="pix2pix or cyclegan, where the guess is wrong", show_default=False)] = None,
+    back: Annotated[
+        Path | None, typer.Option(help="CycleGAN: the generator of the other direction", show_default=False)
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="pix2pix or cyclegan, where the guess is wrong", show_default=False)
+    ] = None,
 ) -> None:
-    """Turn a published checkpoint of the pix2pix and CycleGAN family into a model folder. Nothing in the file is run."""
+    """Turn a published checkpoint of the pix2pix and CycleGAN family into a model folder. Nothing in it is run."""
     from diptych.errors import ConfigError
     from diptych.importers import import_model
 
@@ -21,5 +25,7 @@ def import_(
     translator = import_model(file, back, method)
     translator.save(out)
     config = translator.method.config.model_dump()
-    typer.echo(f"{out}: {translator.name}, {config['generator']} of width {config['width']}, norm {config['norm']}, "
-               f"{config['in_channels']} to {config['out_channels']} channels")
+    typer.echo(
+        f"{out}: {translator.name}, {config['generator']} of width {config['width']}, norm {config['norm']}, "
+        f"{config['in_channels']} to {config['out_channels']} channels"
+    )

@@ -5,7 +5,11 @@ from typing import Annotated
 import typer
 
 
-def methods(name: Annotated[str | None, typer.Argument(help="a method, to see its settings and controls", show_default=False)] = None) -> None:
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="a method, to see its settings and controls", show_default=False)
+    ] = None,
+) -> None:
     """List the methods and shipped recipes, or everything that can be set in one."""
     from rich.console import Console
 
@@ -24,8 +28,8 @@ def _list(console: "object") -> None:
     table = Table("method", "what it is", box=None, header_style="bold")
     for method, where in METHODS.items():
         table.add_row(method, _first_line(where))
-    console.print(table)        # type: ignore[attr-defined]
-    console.print("\nshipped recipes: " + ", ".join(_recipes()), highlight=False)     # type: ignore[attr-defined]
+    console.print(table)  # type: ignore[attr-defined]
+    console.print("\nshipped recipes: " + ", ".join(_recipes()), highlight=False)  # type: ignore[attr-defined]
 
 
 def _first_line(where: str) -> str:
@@ -57,11 +61,14 @@ def _explain(console: "object", name: str) -> None:
     from diptych.methods import find
 
     cls = find(name)
-    say = console.print         # type: ignore[attr-defined]
+    say = console.print  # type: ignore[attr-defined]
     say(escape(inspect.getdoc(inspect.getmodule(cls)) or name), highlight=False)
     say("\n[bold]presets[/] (the first is the default)")
     for preset, values in cls.presets.items():
-        say(f"  {preset}: " + (", ".join(f"{key}={value}" for key, value in values.items()) or "as below"), highlight=False)
+        say(
+            f"  {preset}: " + (", ".join(f"{key}={value}" for key, value in values.items()) or "as below"),
+            highlight=False,
+        )
     for title, model in (("model", cls.Config), ("data", DataConfig), ("train", TrainConfig)):
         table = Table(f"{title} setting", "default", "", box=None, header_style="bold")
         for key, field in model.model_fields.items():

@@ -12,16 +12,32 @@ Folder = Annotated[Path, typer.Argument(help="a run folder", show_default=False)
 
 
 def train(
-    what: Annotated[str, typer.Argument(help="a method, a shipped recipe (`diptych methods` lists both), or a recipe.yaml", show_default=False)],
-    settings: Annotated[list[str] | None, typer.Argument(help="key=value, over the recipe", metavar="[KEY=VALUE]...", show_default=False)] = None,
-    data: Annotated[str | None, typer.Option("--data", "-d", help="folder of images, or glyphs", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="run folder to make", show_default="runs/WHAT-DATA")] = None,
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="a method, a shipped recipe (`diptych methods` lists both), or a recipe.yaml", show_default=False
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value, over the recipe", metavar="[KEY=VALUE]...", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help="folder of images, or glyphs", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="run folder to make", show_default="runs/WHAT-DATA")
+    ] = None,
 ) -> None:
     """Train a method on a folder of images. Ctrl-C finishes the step and saves; `diptych resume` goes on."""
     from diptych import launch, recipe
 
     chosen = recipe.named(what, [*(settings or []), *([f"root={data}"] if data else [])])
-    folder = out or Path("runs") / f"{Path(what).stem.replace(':', '-')}-{Path(chosen.data.root).name.replace(':', '-').replace('/', '-')}"
+    folder = (
+        out
+        or Path("runs")
+        / f"{Path(what).stem.replace(':', '-')}-{Path(chosen.data.root).name.replace(':', '-').replace('/', '-')}"
+    )
     _end(launch.train(chosen, folder, _console()))
 
 
@@ -56,7 +72,10 @@ def _end(trainer: "Trainer") -> None:
 
     leave()
     if trainer.stopped is not None:
-        trainer.console.print(f"stopped at step {trainer.engine.step} and saved; go on with: diptych resume {trainer.run.folder}",
-                              highlight=False, soft_wrap=True)
+        trainer.console.print(
+            f"stopped at step {trainer.engine.step} and saved; go on with: diptych resume {trainer.run.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(128 + trainer.stopped)
     trainer.console.print(f"done: {trainer.run.folder}/report.html", highlight=False, soft_wrap=True)

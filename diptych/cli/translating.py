@@ -8,9 +8,17 @@ import typer
 
 def translate(
     model: Annotated[str, typer.Argument(help="a run folder, a model folder, or a hub id", show_default=False)],
-    images: Annotated[list[str], typer.Argument(help="image files, folders, or quoted patterns such as 'in/**/*.png'", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the translations, which keep their names", show_default=False)],
-    control: Annotated[list[str] | None, typer.Option("--control", "-c", help="key=value, such as direction=b2a", show_default=False)] = None,
+    images: Annotated[
+        list[str],
+        typer.Argument(help="image files, folders, or quoted patterns such as 'in/**/*.png'", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="folder for the translations, which keep their names", show_default=False),
+    ],
+    control: Annotated[
+        list[str] | None, typer.Option("--control", "-c", help="key=value, such as direction=b2a", show_default=False)
+    ] = None,
     which: Annotated[str, typer.Option(help="of a run folder: the last or the best checkpoint")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     overwrite: Annotated[bool, typer.Option(help="replace files that are there already")] = False,
@@ -79,7 +87,7 @@ def _controls(translator: "object", given: list[str]) -> dict[str, object]:
     """`key=value` with each value in the type of the control's default."""
     from diptych.errors import ConfigError
 
-    known = {control.name: control for control in translator.controls}      # type: ignore[attr-defined]
+    known = {control.name: control for control in translator.controls}  # type: ignore[attr-defined]
     values = {}
     for pair in given:
         key, equals, text = pair.partition("=")

@@ -12,10 +12,15 @@ class DataConfig(BaseModel):
 
     root: str = Field("glyphs", description="folder of images, or glyphs for the embedded letters")
     layout: Literal["auto", "side_by_side", "folders"] = Field(
-        "auto", description="two pictures in each file, or a folder for each side")
-    direction: Literal["a2b", "b2a"] = Field("a2b", description="a2b: left or first is the source; b2a: right or second")
+        "auto", description="two pictures in each file, or a folder for each side"
+    )
+    direction: Literal["a2b", "b2a"] = Field(
+        "a2b", description="a2b: left or first is the source; b2a: right or second"
+    )
     crop: int = Field(256, ge=8, le=8192, description="pixels of the square that training sees")
-    load: int | None = Field(None, ge=8, le=16384, description="pixels to resize to before the crop; default crop * 286/256")
+    load: int | None = Field(
+        None, ge=8, le=16384, description="pixels to resize to before the crop; default crop * 286/256"
+    )
     fit: Fit = Field("squash", description="squash to a square (papers), short side to load, or none")
     flip: bool = Field(True, description="mirror half of the images")
 

@@ -16,18 +16,37 @@ from PIL import Image, ImageDraw, ImageFont
 from diptych.data.layouts import Data, Split
 from diptych.errors import DataError
 
-FACES = ("sans", "sans-bold", "sans-oblique", "sans-boldoblique",
-         "mono", "mono-bold", "mono-oblique", "mono-boldoblique",
-         "serif", "serif-bold", "serif-italic", "serif-bolditalic")
+FACES = (
+    "sans",
+    "sans-bold",
+    "sans-oblique",
+    "sans-boldoblique",
+    "mono",
+    "mono-bold",
+    "mono-oblique",
+    "mono-boldoblique",
+    "serif",
+    "serif-bold",
+    "serif-italic",
+    "serif-bolditalic",
+)
 FILES = {"sans": "DejaVuSans", "mono": "DejaVuSansMono", "serif": "DejaVuSerif"}
-STYLES = {"bold": "Bold", "oblique": "Oblique", "boldoblique": "BoldOblique", "italic": "Italic", "bolditalic": "BoldItalic"}
+STYLES = {
+    "bold": "Bold",
+    "oblique": "Oblique",
+    "boldoblique": "BoldOblique",
+    "italic": "Italic",
+    "bolditalic": "BoldItalic",
+}
 SPLITS = ("train", "val", "test")
 
 
 def paired(source: str = "sans", target: str = "serif-bolditalic", size: int = 32) -> dict[str, Split]:
-    """Splits train, val and test of columns `source` and `target`: the same letter in two faces, (size, size, 1) uint8."""
-    return {name: Split({"source": pictures(source, size)[where], "target": pictures(target, size)[where]}, aligned=True)
-            for name, where in split_indices().items()}
+    """Splits train, val and test of `source` and `target`: the same letter in two faces, (size, size, 1) uint8."""
+    return {
+        name: Split({"source": pictures(source, size)[where], "target": pictures(target, size)[where]}, aligned=True)
+        for name, where in split_indices().items()
+    }
 
 
 def unpaired(a: str = "sans", b: str = "serif-bolditalic", size: int = 32) -> dict[str, Split]:
@@ -36,15 +55,27 @@ def unpaired(a: str = "sans", b: str = "serif-bolditalic", size: int = 32) -> di
     seen = where["train"]
     odd = np.unique(looks()[seen], return_inverse=True)[1] % 2 == 1
     train = Split({"a": pictures(a, size)[seen[~odd]], "b": pictures(b, size)[seen[odd]]}, aligned=False)
-    return {"train": train, **{name: Split({"a": pictures(a, size)[where[name]], "b": pictures(b, size)[where[name]]}, aligned=True)
-                               for name in SPLITS[1:]}}
+    return {
+        "train": train,
+        **{
+            name: Split({"a": pictures(a, size)[where[name]], "b": pictures(b, size)[where[name]]}, aligned=True)
+            for name in SPLITS[1:]
+        },
+    }
 
 
 def labelled(faces: Sequence[str] = FACES, size: int = 32) -> dict[str, Split]:
     """Columns `image` and `label`, the index of its face in `faces`; letter by letter, so that faces are balanced."""
-    return {name: Split({"image": np.stack([pictures(face, size)[where] for face in faces], 1).reshape(-1, size, size, 1),
-                         "label": np.tile(np.arange(len(faces)), len(where)).tolist()}, aligned=True)
-            for name, where in split_indices().items()}
+    return {
+        name: Split(
+            {
+                "image": np.stack([pictures(face, size)[where] for face in faces], 1).reshape(-1, size, size, 1),
+                "label": np.tile(np.arange(len(faces)), len(where)).tolist(),
+            },
+            aligned=True,
+        )
+        for name, where in split_indices().items()
+    }
 
 
 def open_glyphs(root: str, names: Sequence[str], size: int, swap: bool) -> Data:
@@ -52,10 +83,14 @@ def open_glyphs(root: str, names: Sequence[str], size: int, swap: bool) -> Data:
     faces = root.partition(":")[2].split("/") if ":" in root else ["sans", "serif-bolditalic"]
     if len(faces) != 2 or any(face not in FACES for face in faces):
         raise DataError(f"{root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
-    splits = (paired if tuple(names) == ("source", "target") else unpaired)(*(reversed(faces) if swap else faces), size=size)
+    splits = (paired if tuple(names) == ("source", "target") else unpaired)(
+        *(reversed(faces) if swap else faces), size=size
+    )
     splits = {name: split.named(names) for name, split in splits.items()}
     kind = "paired" if splits["train"].aligned else "unpaired"
-    summary = f"letters of DejaVu {faces[0]} and {faces[1]}, {kind}: {len(splits['train'])}, {len(splits['val'])} in val"
+    summary = (
+        f"letters of DejaVu {faces[0]} and {faces[1]}, {kind}: {len(splits['train'])}, {len(splits['val'])} in val"
+    )
     return Data(splits["train"], splits["val"], summary, test=splits["test"])
 
 

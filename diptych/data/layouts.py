@@ -1,10 +1,10 @@
 """What a folder of images means: pairs side by side, pairs by name in two folders, or two heaps without pairs.
 
-    train/ val/ test/           files of two pictures side by side            paired
-    trainA/ trainB/ testA/ ...  two folders; paired where the names agree     paired or unpaired
-    A/train B/train A/test ...  the same, the other way round
-    train/x train/y val/x ...   the same, folders of any name
-    x/ y/                       two folders of any name, without splits
+train/ val/ test/           files of two pictures side by side            paired
+trainA/ trainB/ testA/ ...  two folders; paired where the names agree     paired or unpaired
+A/train B/train A/test ...  the same, the other way round
+train/x train/y val/x ...   the same, folders of any name
+x/ y/                       two folders of any name, without splits
 """
 
 import zlib
@@ -18,8 +18,8 @@ from diptych.data import image
 from diptych.data.config import DataConfig
 from diptych.errors import DataError
 
-PAIRED = ("source", "target")           # a method that asks for these names needs pairs
-HELD_OUT = ("val", "test")              # splits that training never sees, by preference
+PAIRED = ("source", "target")  # a method that asks for these names needs pairs
+HELD_OUT = ("val", "test")  # splits that training never sees, by preference
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Split:
 class Data:
     train: Split
     held_out: Split
-    summary: str                        # one line for a person: what was found where
+    summary: str  # one line for a person: what was found where
     notes: tuple[str, ...] = ()
-    test: Split | None = None           # where validation and test are both there
+    test: Split | None = None  # where validation and test are both there
 
 
 def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
@@ -81,13 +81,21 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give a folder of images, or 'glyphs' for the embedded letters")
     splits = find_splits(root, config.layout, paired=tuple(names) == PAIRED)
-    splits = {name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()}
+    splits = {
+        name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
+    }
     train = splits["train"]
     kind = "pairs" if train.aligned else "images without pairs"
-    counts = " + ".join(str(len(column)) for column in dict.fromkeys(train.columns.values())) if not train.aligned else len(train)
+    counts = (
+        " + ".join(str(len(column)) for column in dict.fromkeys(train.columns.values()))
+        if not train.aligned
+        else len(train)
+    )
     for name in HELD_OUT:
         if name in splits:
-            return Data(train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test"))
+            return Data(
+                train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test")
+            )
     train, held_out = without_every_twentieth(train)
     note = f"no val or test folder: {len(held_out)} of {len(held_out) + len(train)} are held out, chosen by name"
     if not all(len(column) for split in (train, held_out) for column in split.columns.values()):
@@ -106,9 +114,10 @@ def find_splits(root: Path, layout: str, paired: bool) -> dict[str, Split]:
         flat["train"] = files
         return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
     raise DataError(
-        f"{root}: no images to train on. A folder for Diptych holds one of: train/ of files with two pictures side by side; "
-        f"trainA/ and trainB/; A/train and B/train; train/ with two folders in it; or just two folders of images "
-        f"({', '.join(sorted(image.SUFFIXES))})")
+        f"{root}: no images to train on. A folder for Diptych holds one of: train/ of files with two pictures side by "
+        f"side; trainA/ and trainB/; A/train and B/train; train/ with two folders in it; or just two folders of images "
+        f"({', '.join(sorted(image.SUFFIXES))})"
+    )
 
 
 def two_folders(root: Path) -> dict[str, tuple[Path, Path]]:
@@ -116,8 +125,11 @@ def two_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     found = {}
     for name in ("train", *HELD_OUT):
         inside = folders_of_images(root / name)
-        options = [(root / f"{name}A", root / f"{name}B"), (root / "A" / name, root / "B" / name),
-                   *([(inside[0], inside[1])] if len(inside) == 2 else [])]
+        options = [
+            (root / f"{name}A", root / f"{name}B"),
+            (root / "A" / name, root / "B" / name),
+            *([(inside[0], inside[1])] if len(inside) == 2 else []),
+        ]
         for a, b in options:
             if images_in(a) or images_in(b):
                 found[name] = (a, b)
@@ -132,8 +144,10 @@ def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
     for file in files[:1] if not sure else ():
         header = image.probe(file)
         if header.width != 2 * header.height:
-            raise DataError(f"{file}: {header.width}x{header.height} does not look like two square pictures side by side; "
-                            f"if it is, say layout=side_by_side; else give two folders, trainA/ and trainB/")
+            raise DataError(
+                f"{file}: {header.width}x{header.height} does not look like two square pictures side by side; "
+                f"if it is, say layout=side_by_side; else give two folders, trainA/ and trainB/"
+            )
     return Split({"a": Pictures(files, 0), "b": Pictures(files, 1)}, aligned=True)
 
 
@@ -148,20 +162,31 @@ def _sides(a: Path, b: Path, paired: bool) -> Split:
     for folder, files, stems in ((a, first, ours), (b, second, theirs)):
         if len(stems) < len(files):
             twice = next(file for file in files if stems[file.stem] != file)
-            raise DataError(f"{twice}: another file in {folder} has the same name before the suffix; pairs are found by it")
+            raise DataError(
+                f"{twice}: another file in {folder} has the same name before the suffix; pairs are found by it"
+            )
     if alone := sorted(ours.keys() ^ theirs.keys()):
-        raise DataError(f"{len(alone)} images have no partner of the same name in {a} and {b}: {', '.join(alone[:5])}"
-                        f"{', ...' if len(alone) > 5 else ''}. A method that needs no pairs takes folders like these")
-    return Split({"a": Pictures(tuple(ours.values())), "b": Pictures(tuple(theirs[stem] for stem in ours))}, aligned=True)
+        raise DataError(
+            f"{len(alone)} images have no partner of the same name in {a} and {b}: {', '.join(alone[:5])}"
+            f"{', ...' if len(alone) > 5 else ''}. A method that needs no pairs takes folders like these"
+        )
+    return Split(
+        {"a": Pictures(tuple(ours.values())), "b": Pictures(tuple(theirs[stem] for stem in ours))}, aligned=True
+    )
 
 
 def without_every_twentieth(split: Split) -> tuple[Split, Split]:
     """Training and held-out parts of a set without splits: by a hash of the name, the same on every machine."""
-    def part(pictures: Pictures, held_out: bool) -> Pictures:
-        return replace(pictures, files=tuple(f for f in pictures.files if (zlib.crc32(f.stem.encode()) % 20 == 0) == held_out))
 
-    train, held_out = ({name: part(column, side) for name, column in split.columns.items() if isinstance(column, Pictures)}
-                       for side in (False, True))
+    def part(pictures: Pictures, held_out: bool) -> Pictures:
+        return replace(
+            pictures, files=tuple(f for f in pictures.files if (zlib.crc32(f.stem.encode()) % 20 == 0) == held_out)
+        )
+
+    train, held_out = (
+        {name: part(column, side) for name, column in split.columns.items() if isinstance(column, Pictures)}
+        for side in (False, True)
+    )
     return replace(split, columns=train), replace(split, columns=held_out)
 
 

@@ -20,8 +20,8 @@ from diptych.seeds import random_state
 class Batches(Dataset[dict[str, Tensor]]):
     """Batch number `step` of a stage: images (N, C, crop, crop) float32 in [-1, 1], labels (N,) int64.
 
-    `size` samples make a global batch. In it this rank has `size / world`: the micro-batches of all ranks lie one behind
-    the other, so any number of ranks and micro-batches sees the same samples in the same order.
+    `size` samples make a global batch. In it this rank has `size / world`: the micro-batches of all ranks lie one
+    behind the other, so any number of ranks and micro-batches sees the same samples in the same order.
     Samples are counted through epochs, each a permutation of its own; a batch may span two of them.
     """
 
@@ -63,11 +63,19 @@ class Batches(Dataset[dict[str, Tensor]]):
         return drawn
 
     def stream(self, start: int, stop: int, workers: int = 0, pin: bool = False) -> Iterator[dict[str, Tensor]]:
-        """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number of them."""
+        """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number."""
         steps = range(start, stop)
         ahead = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
-        loader = DataLoader(_Posted(self), batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin,
-                            generator=torch.Generator(), worker_init_fn=_one_thread, **ahead)  # type: ignore[arg-type]
+        loader = DataLoader(
+            _Posted(self),
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            pin_memory=pin,
+            generator=torch.Generator(),
+            worker_init_fn=_one_thread,
+            **ahead,
+        )  # type: ignore[arg-type]
         return map(_opened, loader)
 
 
@@ -100,8 +108,10 @@ def held_out(split: Split, channels: dict[str, int], augment: Augment, count: in
     """The first `count` samples as one batch, resized and cropped without chance. Aligned only if the split is."""
     count = min(count, *(len(column) for column in split.columns.values()))
     pictures = {name: column for name, column in split.columns.items() if isinstance(column[0], np.ndarray)}
-    return {name: torch.stack([to_tensor(column[i], augment.still, channels[name], label(column, i))
-                               for i in range(count)]) for name, column in pictures.items()}
+    return {
+        name: torch.stack([to_tensor(column[i], augment.still, channels[name], label(column, i)) for i in range(count)])
+        for name, column in pictures.items()
+    }
 
 
 def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:

@@ -14,7 +14,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Augment:
-    """Resize to `load`, cut a random `crop` x `crop` square, mirror half of the time (Isola et al. 2017, appendix 6.2)."""
+    """Resize to `load`, cut a random `crop` x `crop` square, mirror half of the time (Isola et al. 2017, 6.2)."""
 
     load: int
     crop: int
@@ -25,15 +25,17 @@ class Augment:
         """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
         down, across, mirror = random.random_sample(3)
         array = resized(array, self.load, self.crop, self.fit)
-        top, left = (round(share * (size - self.crop)) for share, size in zip((down, across), array.shape, strict=False))
-        array = array[top:top + self.crop, left:left + self.crop]
+        top, left = (
+            round(share * (size - self.crop)) for share, size in zip((down, across), array.shape, strict=False)
+        )
+        array = array[top : top + self.crop, left : left + self.crop]
         return array[:, ::-1] if self.flip and mirror < 0.5 else array
 
     def still(self, array: Array) -> Array:
         """The same picture each time, (crop, crop, C): what held-out images go through."""
         array = resized(array, self.crop, self.crop, self.fit)
         top, left = ((size - self.crop) // 2 for size in array.shape[:2])
-        return array[top:top + self.crop, left:left + self.crop]
+        return array[top : top + self.crop, left : left + self.crop]
 
 
 def resized(array: Array, size: int, crop: int, fit: Fit) -> Array:
@@ -49,5 +51,7 @@ def resized(array: Array, size: int, crop: int, fit: Fit) -> Array:
         scale = size / min(height, width)
         return image.resize(array, max(size, round(height * scale)), max(size, round(width * scale)))
     if min(height, width) < crop:
-        raise DataError(f"an image of {width}x{height} pixels is smaller than crop={crop}: use a smaller crop, or fit=short")
+        raise DataError(
+            f"an image of {width}x{height} pixels is smaller than crop={crop}: use a smaller crop, or fit=short"
+        )
     return array

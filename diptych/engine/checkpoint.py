@@ -32,13 +32,15 @@ def load(path: Path) -> State:
     try:
         with safe_open(path, "pt") as file:
             notes = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}         # noqa: SIM118  (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged or not a checkpoint ({error})") from error
     if "diptych" not in notes or notes.get("digest") != digest(tensors, notes["diptych"]):
-        raise CheckpointError(f"{path}: its content does not match its digest; the file was damaged after it was written")
+        raise CheckpointError(
+            f"{path}: its content does not match its digest; the file was damaged after it was written"
+        )
     meta = json.loads(notes["diptych"])
     if meta.pop("version") != VERSION:
         raise CheckpointError(f"{path}: written in another format version than {VERSION}, which this Diptych reads")
@@ -66,7 +68,7 @@ def all_in(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> State:
-    """The newest whole checkpoint; a damaged one is passed over with a warning. Raises CheckpointError if none is whole."""
+    """The newest whole checkpoint; a damaged one is passed over with a warning. CheckpointError if none is whole."""
     found = all_in(folder)
     for path in reversed(found):
         try:

@@ -13,7 +13,9 @@ from diptych.contract import Method
 class Averages:
     def __init__(self, method: Method) -> None:
         self.decay = method.ema_decay
-        self.copies = nn.ModuleDict({name.replace(".", "_"): copy.deepcopy(method.get_submodule(name)) for name in method.ema})
+        self.copies = nn.ModuleDict(
+            {name.replace(".", "_"): copy.deepcopy(method.get_submodule(name)) for name in method.ema}
+        )
         self.copies.requires_grad_(False)
         self.names = dict(zip(self.copies, method.ema, strict=True))
 

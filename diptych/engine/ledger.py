@@ -19,13 +19,15 @@ class Ledger:
         self.names: dict[str, list[str]] = {}
         self.counts: dict[str, int] = {}
         self.sums: dict[str, Tensor] = {}
-        self.first_bad: dict[str, Tensor] = {}          # the step at which an entry first was not finite, or inf
-        self.bad = torch.zeros((), device=device)       # 1 from then on: optimisers stand still
+        self.first_bad: dict[str, Tensor] = {}  # the step at which an entry first was not finite, or inf
+        self.bad = torch.zeros((), device=device)  # 1 from then on: optimisers stand still
 
     def add(self, player: str, names: list[str], values: Tensor, step: int) -> None:
         if self.names.setdefault(player, names) != names:
-            raise TrainingError(f"step {step}: player {player!r} was given the terms {', '.join(names)} after "
-                                f"{', '.join(self.names[player])}; a rule names the same terms whenever a player moves")
+            raise TrainingError(
+                f"step {step}: player {player!r} was given the terms {', '.join(names)} after "
+                f"{', '.join(self.names[player])}; a rule names the same terms whenever a player moves"
+            )
         if player not in self.sums:
             self.sums[player], self.counts[player] = torch.zeros_like(values), 0
         row = torch.where(values.isfinite(), math.inf, float(step))
@@ -35,30 +37,41 @@ class Ledger:
         self.counts[player] += 1
 
     def verify(self, stage: str) -> None:
-        """Raise TrainingError naming stage, step, player and term if anything so far was not finite. Waits for the device."""
+        """Raise TrainingError naming stage, step and terms if anything so far was not finite. Waits for the device."""
         if not self.bad.item():
             return
         for player, row in self.first_bad.items():
-            bad = [(int(step), name) for step, name in zip(row.tolist(), self.names[player], strict=True) if step < math.inf]
+            bad = [
+                (int(step), name)
+                for step, name in zip(row.tolist(), self.names[player], strict=True)
+                if step < math.inf
+            ]
             if bad:
                 step = min(at for at, _ in bad)
                 terms = ", ".join(f"{player}/{name}" for at, name in bad if at == step)
                 raise TrainingError(
-                    f"stage {stage!r} step {step}: {terms} is not finite. That update was not applied and nothing after it is "
-                    f"saved; resume from the last checkpoint, with a smaller lr, or precision=fp32 if this was bf16")
+                    f"stage {stage!r} step {step}: {terms} is not finite. That update was not applied and nothing "
+                    f"after it is saved; resume from the last checkpoint, with a smaller lr, or with precision=fp32"
+                )
 
     def averages(self, ranks: Ranks) -> dict[str, float]:
         """Means since the last call, over all ranks, by `player/term`; then starts anew."""
         rows = [row / self.counts[player] for player, row in self.sums.items()]
         ranks.mean_(rows)
-        means = {f"{player}/{name}": value for player, row in zip(self.sums, rows, strict=True)
-                 for name, value in zip(self.names[player], row.tolist(), strict=True)}
+        means = {
+            f"{player}/{name}": value
+            for player, row in zip(self.sums, rows, strict=True)
+            for name, value in zip(self.names[player], row.tolist(), strict=True)
+        }
         self.sums, self.counts = {}, {}
         return means
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        return dict(self.sums), {"names": {player: self.names[player] for player in self.sums}, "counts": dict(self.counts)}
+        return dict(self.sums), {
+            "names": {player: self.names[player] for player in self.sums},
+            "counts": dict(self.counts),
+        }
 
     def load(self, sums: dict[str, Tensor], meta: dict[str, dict[str, object]]) -> None:
         self.sums = {player: sums[player].to(self.bad.device) for player in meta["counts"]}
-        self.names, self.counts = dict(meta["names"]), dict(meta["counts"])     # type: ignore[arg-type]
+        self.names, self.counts = dict(meta["names"]), dict(meta["counts"])  # type: ignore[arg-type]

@@ -12,13 +12,15 @@ class Mover:
     def __init__(self, player: Player) -> None:
         self.player = player
         self.parameters = player.parameters()
-        self.lr = player.lr                             # of the last step taken
-        self.adam = torch.optim.Adam(self.parameters, player.lr, player.betas, weight_decay=player.weight_decay, fused=True)
+        self.lr = player.lr  # of the last step taken
+        self.adam = torch.optim.Adam(
+            self.parameters, player.lr, player.betas, weight_decay=player.weight_decay, fused=True
+        )
 
     def move(self, clock: Clock, halt: Tensor) -> None:
-        """One step down the gradients at hand, which are then dropped; none if `halt` (a scalar on the device) is not 0."""
+        """One step down the gradients at hand, which are then dropped; none if `halt`, a scalar there, is not 0."""
         self.lr = self.adam.param_groups[0]["lr"] = self.player.lr * self.player.schedule(clock)
-        self.adam.found_inf = halt                      # type: ignore[attr-defined]  # read by the fused kernel: no waiting
+        self.adam.found_inf = halt  # type: ignore[attr-defined]  # read by the fused kernel: no waiting
         self.adam.step()
         self.drop()
 
@@ -27,8 +29,11 @@ class Mover:
 
     def state(self) -> dict[str, Tensor]:
         """Adam's moments and step counts, by the place of each parameter."""
-        return {f"{place}.{key}": value for place, p in enumerate(self.parameters)
-                for key, value in self.adam.state.get(p, {}).items()}
+        return {
+            f"{place}.{key}": value
+            for place, p in enumerate(self.parameters)
+            for key, value in self.adam.state.get(p, {}).items()
+        }
 
     def load(self, state: dict[str, Tensor]) -> None:
         for name, value in state.items():

@@ -11,8 +11,8 @@ from torch import Tensor
 from diptych.contract import Batch, Method, Route
 from diptych.data import image
 
-SHOWN = 8           # rows of a grid
-GAP = 4             # white pixels between pictures
+SHOWN = 8  # rows of a grid
+GAP = 4  # white pixels between pictures
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def translated(method: Method, images: Tensor, route: Route, device: torch.devic
 
 
 def doing_nothing(batch: Batch, route: Route) -> float | None:
-    """The error of a translator that gives its input back: what a figure must be held against. None if shapes differ."""
+    """The error of giving the input back, which a figure must be held against. None if the shapes differ."""
     source, target = batch[route.source], batch[route.target]
     return float((source - target).abs().mean()) if source.shape == target.shape else None
 

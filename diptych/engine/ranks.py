@@ -1,4 +1,4 @@
-"""Several processes that train one model, under `torchrun`: who we are, and sums over all, without wrapping networks."""
+"""Processes that train one model under `torchrun`: who we are, and means over all, without wrapping networks."""
 
 import os
 from collections.abc import Sequence

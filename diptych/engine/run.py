@@ -1,11 +1,11 @@
 """The run folder: everything that one training leaves behind, and one trainer at a time in it.
 
-    config.yaml        every setting, so that no flag is needed again
-    environment.json   machine, versions and command
-    events.jsonl       the log          tensorboard/    the same for TensorBoard
-    checkpoints/       the two newest and the best
-    previews/          grids of held-out images
-    model/             what translates, to ship
+config.yaml        every setting, so that no flag is needed again
+environment.json   machine, versions and command
+events.jsonl       the log          tensorboard/    the same for TensorBoard
+checkpoints/       the two newest and the best
+previews/          grids of held-out images
+model/             what translates, to ship
 """
 
 import fcntl
@@ -37,10 +37,12 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path | str, settings: dict[str, Any]) -> "Run":
-        """A new run folder with its settings in it. Raises RunError if there is one already, or it cannot be written."""
+        """A new run folder with its settings in it. RunError if there is one already or it cannot be written."""
         run = cls(folder)
         if run.config.exists():
-            raise RunError(f"{run.folder} holds a run already: go on with `diptych resume {run.folder}`, or choose another folder")
+            raise RunError(
+                f"{run.folder} holds a run already: go on with `diptych resume {run.folder}`, or choose another folder"
+            )
         try:
             for path in (run.checkpoints, run.previews):
                 path.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,9 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 file.seek(0)
-                raise RunError(f"{self.folder} is being trained by {file.read() or 'another process'}; stop that first") from error
+                raise RunError(
+                    f"{self.folder} is being trained by {file.read() or 'another process'}; stop that first"
+                ) from error
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
@@ -84,5 +88,12 @@ class Run:
 def environment() -> dict[str, Any]:
     """What one needs to know to understand a run's numbers later."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"command": " ".join(sys.argv), "python": platform.python_version(), "torch": torch.__version__, "gpu": gpu,
-            "platform": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    return {
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gpu": gpu,
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,6 +1,6 @@
 """The generator rule: a method's `updates` is resumed once for each optimiser step, and that is all the engine knows.
 
-    players, terms = next(rule);  sum(terms).backward(inputs=params(players));  one all-reduce;  check finite;  step
+players, terms = next(rule);  sum(terms).backward(inputs=params(players));  one all-reduce;  check finite;  step
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,26 @@ from diptych.engine.ranks import Ranks
 from diptych.errors import TrainingError
 from diptych.seeds import seed_for
 
-State = tuple[dict[str, Tensor], dict[str, Any]]        # tensors by name, and what fits into JSON
+State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and what fits into JSON
 
 
 class Engine:
-    """Trains a method step by step. Its state is weights, Adam, averages, the open line of the log, and two integers."""
+    """Trains a method step by step. Its state: weights, Adam, averages, the open line of the log, two integers."""
 
-    def __init__(self, method: Method, *, seed: int = 0, micro: int = 1, precision: str = "fp32",
-                 ranks: Ranks = Ranks()) -> None:                        # noqa: B008  (frozen)
+    def __init__(
+        self, method: Method, *, seed: int = 0, micro: int = 1, precision: str = "fp32", ranks: Ranks = Ranks()
+    ) -> None:
         self.method = method.to(ranks.device)
         self.seed, self.micro, self.precision, self.ranks = seed, micro, precision, ranks
         self.stages = method.stages()
         self.averages = Averages(method)
-        self.statistics = [buffer for module in method.modules() if isinstance(module, _BatchNorm)
-                           for buffer in (module.running_mean, module.running_var) if buffer is not None]
+        self.statistics = [
+            buffer
+            for module in method.modules()
+            if isinstance(module, _BatchNorm)
+            for buffer in (module.running_mean, module.running_var)
+            if buffer is not None
+        ]
         self.enter(0)
 
     @property
@@ -51,8 +57,8 @@ class Engine:
     def take(self, batch: Batch) -> None:
         """One step of the stage on this rank's part of the global batch.
 
-        On a CPU, raises TrainingError before anything that is not finite is applied; on a GPU the optimisers stand still
-        from then on, and `verify` raises when it is next called.
+        On a CPU, raises TrainingError before anything that is not finite is applied; on a GPU the optimisers stand
+        still from then on, and `verify` raises when it is next called.
         """
         clock = self.clock
         torch.manual_seed(seed_for(self.seed, clock.stage, clock.step, self.ranks.rank))
@@ -69,12 +75,14 @@ class Engine:
         self.ledger.verify(self.stage.name)
 
     def _update(self, rules: list[Iterator[Update]], clock: Clock) -> tuple[str, ...]:
-        """Resume every micro-batch's rule once and move the players it names, which are returned; none when the rules are done."""
+        """Resume each micro-batch's rule once and move the players it names: returned, none when rules are done."""
         asked = [self._resume(rule, clock) for rule in rules]
         players, rows = asked[0][0], [row for _, row in asked]
         if any(other != players for other, _ in asked):
-            raise TrainingError(f"stage {clock.stage!r} step {clock.step}: micro-batches asked to move different players "
-                                f"({asked}); the order of players may depend on the clock alone")
+            raise TrainingError(
+                f"stage {clock.stage!r} step {clock.step}: micro-batches asked to move different players "
+                f"({asked}); the order of players may depend on the clock alone"
+            )
         if not players:
             return ()
         movers = [self.movers[player] for player in players]
@@ -93,8 +101,10 @@ class Engine:
             return (), {}
         players, terms = (update[0],) if isinstance(update[0], str) else update[0], update[1]
         if not terms or any(player not in self.movers for player in players):
-            raise TrainingError(f"stage {clock.stage!r} step {clock.step}: the rule asked to move {', '.join(players)} down "
-                                f"{len(terms)} terms; the stage's players are {', '.join(self.movers)}")
+            raise TrainingError(
+                f"stage {clock.stage!r} step {clock.step}: the rule asked to move {', '.join(players)} down "
+                f"{len(terms)} terms; the stage's players are {', '.join(self.movers)}"
+            )
         loss = torch.stack([term.reshape(()) for term in terms.values()]).sum() / self.micro
         loss.backward(inputs=list(dict.fromkeys(p for player in players for p in self.movers[player].parameters)))
         return players, {name: term.detach() for name, term in terms.items()}
@@ -113,7 +123,11 @@ class Engine:
         sums, ledger = self.ledger.state()
         tensors = {f"method.{name}": value for name, value in self.method.state_dict().items()}
         tensors |= {f"ema.{name}": value for name, value in self.averages.state().items()}
-        tensors |= {f"adam.{player}.{name}": value for player, mover in self.movers.items() for name, value in mover.state().items()}
+        tensors |= {
+            f"adam.{player}.{name}": value
+            for player, mover in self.movers.items()
+            for name, value in mover.state().items()
+        }
         tensors |= {f"ledger.{player}": value for player, value in sums.items()}
         return tensors, {"place": self.place, "stage": self.stage.name, "step": self.step, "ledger": ledger}
 

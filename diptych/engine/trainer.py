@@ -20,7 +20,7 @@ from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.files import whole
 
-ASK_EVERY = 10          # steps between questions to the other ranks whether one of them was told to stop
+ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Trainer:
     preview: Preview
     console: Console
     stopped: int | None = None
-    best: dict[str, object] = field(default_factory=dict)       # {"name": file, "error": value}, once there is a truth
+    best: dict[str, object] = field(default_factory=dict)  # {"name": file, "error": value}, once there is a truth
 
     def __post_init__(self) -> None:
         self.first = self.engine.ranks.first
@@ -87,8 +87,16 @@ class Trainer:
         if self.first:
             lr = {name: mover.lr for name, mover in engine.movers.items()}
             memory = torch.cuda.max_memory_allocated() / 2**30 if engine.ranks.device.type == "cuda" else None
-            self.log.write("step", engine.place, engine.step, terms=terms, lr=lr, steps_per_second=round(rate, 3),
-                           samples_per_second=round(rate * self.settings.batch, 3), peak_gib=memory)
+            self.log.write(
+                "step",
+                engine.place,
+                engine.step,
+                terms=terms,
+                lr=lr,
+                steps_per_second=round(rate, 3),
+                samples_per_second=round(rate * self.settings.batch, 3),
+                peak_gib=memory,
+            )
         return terms
 
     def _look(self) -> None:
@@ -136,15 +144,27 @@ class Trainer:
         if not self.first or not self.console.is_terminal:
             yield self._print_line
             return
-        columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                   TimeRemainingColumn(), TextColumn("{task.fields[rate]} [dim]{task.fields[terms]}"))
+        columns = (
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]} [dim]{task.fields[terms]}"),
+        )
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task("", total=None, rate="", terms="")
 
             def show(terms: dict[str, float], rate: float) -> None:
                 stage = self.engine.stage
-                bar.update(task, description=stage.name, total=stage.steps, completed=self.engine.step,
-                           rate=f"{rate:.2f} steps/s", terms=in_words(terms))
+                bar.update(
+                    task,
+                    description=stage.name,
+                    total=stage.steps,
+                    completed=self.engine.step,
+                    rate=f"{rate:.2f} steps/s",
+                    terms=in_words(terms),
+                )
 
             yield show
 
@@ -153,8 +173,12 @@ class Trainer:
             return
         engine = self.engine
         left = (engine.stage.steps - engine.step) / rate
-        self.console.print(f"{engine.stage.name} {engine.step}/{engine.stage.steps}  {rate:.2f} steps/s  "
-                           f"{left / 60:.0f} min left  {in_words(terms)}", highlight=False, soft_wrap=True)
+        self.console.print(
+            f"{engine.stage.name} {engine.step}/{engine.stage.steps}  {rate:.2f} steps/s  "
+            f"{left / 60:.0f} min left  {in_words(terms)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def in_words(terms: dict[str, float]) -> str:
@@ -173,7 +197,7 @@ def told_to_stop(stop: Callable[[int], None]) -> Iterator[None]:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, handle)
-    except ValueError:          # only the main thread may listen to signals
+    except ValueError:  # only the main thread may listen to signals
         pass
     try:
         yield

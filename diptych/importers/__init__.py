@@ -7,6 +7,7 @@ no way round that.
 """
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,7 @@ from diptych.errors import ImportRefused
 from diptych.importers import junyanz
 from diptych.translator import Translator, assembled
 
-LARGEST = 8 * 2**30     # bytes of a file
-WRAPPERS = ("module.", "_orig_mod.")
+LARGEST = 8 * 2**30  # bytes of a file
 
 
 def import_model(path: Path, back: Path | None = None, method: str | None = None) -> Translator:
@@ -50,12 +50,32 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         if path.stat().st_size > LARGEST:
             raise ImportRefused(f"{path}: larger than {LARGEST >> 30} GiB; no published generator is")
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on foreign files before it refuses them
+            found = (
+                load_file(path)
+                if path.suffix == ".safetensors"
+                else torch.load(path, map_location="cpu", weights_only=True)
+            )
     except pickle.UnpicklingError as error:
-        raise ImportRefused(f"{path}: asks for more than tensors when it is read, so it was not run ({_first_line(error)}). "
-                            f"Save its state_dict() alone, or as safetensors, where you trust it") from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, SafetensorError) as error:
-        raise ImportRefused(f"{path}: cannot be read as weights ({type(error).__name__}: {_first_line(error)})") from error
+        raise ImportRefused(
+            f"{path}: asks for more than tensors when it is read, so it was not run ({_first_line(error)}). "
+            f"Save its state_dict() alone, or as safetensors, where you trust it"
+        ) from error
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        SafetensorError,
+    ) as error:
+        raise ImportRefused(
+            f"{path}: cannot be read as weights ({type(error).__name__}: {_first_line(error)})"
+        ) from error
     return stripped(found, str(path))
 
 
@@ -66,10 +86,10 @@ def stripped(found: Any, where: str) -> dict[str, Tensor]:
     state = {}
     for key, value in found.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ImportRefused(f"{where}: entry {key!r} is {type(value).__name__}, not a tensor; save the state_dict() alone")
-        for wrapper in WRAPPERS:
-            key = key.replace(wrapper, "") if wrapper == "_orig_mod." else key.removeprefix(wrapper)
-        state[key] = value
+            raise ImportRefused(
+                f"{where}: entry {key!r} is {type(value).__name__}, not a tensor; save the state_dict() alone"
+            )
+        state[key.replace("_orig_mod.", "").removeprefix("module.")] = value
     return state
 
 

@@ -1,4 +1,4 @@
-"""Networks of pytorch-CycleGAN-and-pix2pix and its many descendants: architecture from keys and shapes, no flags needed."""
+"""Networks of pytorch-CycleGAN-and-pix2pix and its descendants: architecture from keys and shapes, no flags."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -13,15 +13,15 @@ from diptych.nn.generators import generator
 from diptych.nn.patchgan import HALVINGS, PatchGAN
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-Pairs = list[tuple[str, str]]           # (prefix of theirs, prefix of ours), one a layer
+Pairs = list[tuple[str, str]]  # (prefix of theirs, prefix of ours), one a layer
 
 
 @dataclass(frozen=True)
 class Found:
     """A recognised network: `state` has our keys and loads into `build()`."""
 
-    kind: str                           # unet, resnet or patchgan
-    name: str                           # as in nn.generators, or the receptive field
+    kind: str  # unet, resnet or patchgan
+    name: str  # as in nn.generators, or the receptive field
     in_channels: int
     out_channels: int
     width: int
@@ -35,15 +35,27 @@ class Found:
 
     def config(self) -> dict[str, Any]:
         """Fields of a method's config that this generator settles."""
-        return {"generator": self.name, "in_channels": self.in_channels, "out_channels": self.out_channels,
-                "width": self.width, "norm": self.norm, "dropout": "repo" if self.dropout else "none"}
+        return {
+            "generator": self.name,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "width": self.width,
+            "norm": self.norm,
+            "dropout": "repo" if self.dropout else "none",
+        }
 
     def blank(self) -> nn.Module:
         """The network, not yet with these weights."""
         if self.kind == "patchgan":
             return PatchGAN(self.in_channels, int(self.name), self.width, self.norm)  # type: ignore[arg-type]
-        return generator(self.name, self.in_channels, self.out_channels, self.width, self.norm,  # type: ignore[arg-type]
-                         "repo" if self.dropout else "none")
+        return generator(
+            self.name,
+            self.in_channels,
+            self.out_channels,
+            self.width,
+            self.norm,  # type: ignore[arg-type]
+            "repo" if self.dropout else "none",
+        )
 
     def build(self) -> nn.Module:
         net = self.blank()
@@ -54,7 +66,9 @@ class Found:
 def recognise(state: dict[str, Tensor], where: str) -> Found:
     """Which network of the family this is. Raises ImportRefused that says what is missing or not supported."""
     if any(key.endswith(".filt") for key in state):
-        raise ImportRefused(f"{where}: an anti-aliased network of CUT (it has .filt buffers), which is not among the methods here")
+        raise ImportRefused(
+            f"{where}: an anti-aliased network of CUT (it has .filt buffers), which is not among the methods here"
+        )
     try:
         if "model.model.0.weight" in state:
             return _unet(state, where)
@@ -63,8 +77,13 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
         if "net.0.weight" in state or "model.0.weight" in state:
             return _patchgan(state, where)
     except (KeyError, IndexError, ValueError) as error:
-        raise ImportRefused(f"{where}: looks like a network of the pix2pix family, but {error} is missing or odd") from error
-    raise ImportRefused(f"{where}: no network of the pix2pix family (U-Net, ResNet, PatchGAN); its first keys are {', '.join(list(state)[:3])}")
+        raise ImportRefused(
+            f"{where}: looks like a network of the pix2pix family, but {error} is missing or odd"
+        ) from error
+    raise ImportRefused(
+        f"{where}: no network of the pix2pix family (U-Net, ResNet, PatchGAN); its first keys are "
+        + ", ".join(list(state)[:3])
+    )
 
 
 def _unet(state: dict[str, Tensor], where: str) -> Found:
@@ -86,14 +105,21 @@ def _unet(state: dict[str, Tensor], where: str) -> Found:
     first, last = state["model.model.0.weight"], state["model.model.3.weight"]
     norm = _norm(state, f"{prefixes[-1]}.4", f"{prefixes[-1]}.3", where)
     # dropout has no weights and leaves no trace in the keys: the published U-Nets all have it
-    return _renamed(Found("unet", f"unet_{2**depth}", first.shape[1], last.shape[1], first.shape[0], norm, True), state, pairs, where)
+    return _renamed(
+        Found("unet", f"unet_{2**depth}", first.shape[1], last.shape[1], first.shape[0], norm, True),
+        state,
+        pairs,
+        where,
+    )
 
 
 def _resnet(state: dict[str, Tensor], where: str) -> Found:
     """One Sequential: stem 1, down 4 and 7, blocks from 10, up, head; the norm follows each convolution."""
     blocks = sorted({int(match[1]) for key in state if (match := re.match(r"model\.(\d+)\.conv_block\.", key))})
     after = blocks[-1] + 1
-    dropout = f"model.{blocks[0]}.conv_block.6.weight" in state and state[f"model.{blocks[0]}.conv_block.6.weight"].dim() == 4
+    dropout = (
+        f"model.{blocks[0]}.conv_block.6.weight" in state and state[f"model.{blocks[0]}.conv_block.6.weight"].dim() == 4
+    )
     second = 6 if dropout else 5
     pairs: Pairs = [("model.1", "stem.1"), ("model.2", "stem.2")]
     for n, at in enumerate((4, 7)):
@@ -102,8 +128,12 @@ def _resnet(state: dict[str, Tensor], where: str) -> Found:
     our_second = second - (norm == "none")
     for n, at in enumerate(blocks):
         their, our = f"model.{at}.conv_block", f"blocks.{n}.body"
-        pairs += [(f"{their}.1", f"{our}.1"), (f"{their}.2", f"{our}.2"),
-                  (f"{their}.{second}", f"{our}.{our_second}"), (f"{their}.{second + 1}", f"{our}.{our_second + 1}")]
+        pairs += [
+            (f"{their}.1", f"{our}.1"),
+            (f"{their}.2", f"{our}.2"),
+            (f"{their}.{second}", f"{our}.{our_second}"),
+            (f"{their}.{second + 1}", f"{our}.{our_second + 1}"),
+        ]
     for n, at in enumerate((after, after + 3)):
         pairs += [(f"model.{at}", f"up.{n}.0"), (f"model.{at + 1}", f"up.{n}.1")]
     pairs.append((f"model.{after + 7}", "head.1"))
@@ -114,12 +144,14 @@ def _resnet(state: dict[str, Tensor], where: str) -> Found:
 
 def _patchgan(state: dict[str, Tensor], where: str) -> Found:
     root = "net" if "net.0.weight" in state else "model"
-    convs = sorted(int(key.split(".")[1]) for key, value in state.items() if key.endswith(".weight") and value.dim() == 4)
+    convs = sorted(
+        int(key.split(".")[1]) for key, value in state.items() if key.endswith(".weight") and value.dim() == 4
+    )
     first = state[f"{root}.0.weight"]
     fields = {halvings: size for size, halvings in HALVINGS.items()}
     receptive = 1 if first.shape[-1] == 1 else fields[len(convs) - 2]
     norm = _norm(state, f"{root}.{convs[1] + 1}", f"{root}.{convs[1]}", where)
-    gap = 3 if norm != "none" else 2                    # from one hidden convolution of ours to the next
+    gap = 3 if norm != "none" else 2  # from one hidden convolution of ours to the next
     pairs: Pairs = [(f"{root}.0", "layers.0")]
     for n, at in enumerate(convs[1:-1]):
         pairs += [(f"{root}.{at}", f"layers.{2 + gap * n}"), (f"{root}.{at + 1}", f"layers.{3 + gap * n}")]
@@ -131,7 +163,9 @@ def _norm(state: dict[str, Tensor], norm: str, conv: str, where: str) -> Norm:
     """BatchNorm has weights and no bias before it; InstanceNorm is given away by that bias."""
     scaled = f"{norm}.weight" in state and state[f"{norm}.weight"].dim() == 1
     if scaled and f"{conv}.bias" in state:
-        raise ImportRefused(f"{where}: InstanceNorm with weights (a file of mid-2017), which no later code reads either")
+        raise ImportRefused(
+            f"{where}: InstanceNorm with weights (a file of mid-2017), which no later code reads either"
+        )
     if scaled:
         return "batch"
     return "instance" if f"{conv}.bias" in state else "none"
@@ -148,15 +182,22 @@ def _renamed(found: Found, state: dict[str, Tensor], pairs: Pairs, where: str) -
         if layer in ours and (f"{ours[layer]}.{leaf}" in wanted or _dead(found, leaf)):
             renamed[f"{ours[layer]}.{leaf}"] = left.pop(key)
     for key, value in wanted.items():
-        if key not in renamed and (key.endswith("num_batches_tracked") or (found.norm == "none" and key.endswith("bias"))):
-            renamed[key] = torch.zeros(value.shape, dtype=value.dtype)      # older torch, or no bias beside no norm
+        if key not in renamed and (
+            key.endswith("num_batches_tracked") or (found.norm == "none" and key.endswith("bias"))
+        ):
+            renamed[key] = torch.zeros(value.shape, dtype=value.dtype)  # older torch, or no bias beside no norm
     renamed = {key: value for key, value in renamed.items() if key in wanted}
     wrong = [f"{key} is missing" for key in wanted if key not in renamed]
     wrong += [f"{key} is unknown" for key in left]
-    wrong += [f"{key} is {tuple(value.shape)}, not {tuple(wanted[key].shape)}" for key, value in renamed.items()
-              if value.shape != wanted[key].shape]
+    wrong += [
+        f"{key} is {tuple(value.shape)}, not {tuple(wanted[key].shape)}"
+        for key, value in renamed.items()
+        if value.shape != wanted[key].shape
+    ]
     if wrong:
-        raise ImportRefused(f"{where}: taken for {found.kind} {found.name} of width {found.width}, but {'; '.join(wrong[:5])}")
+        raise ImportRefused(
+            f"{where}: taken for {found.kind} {found.name} of width {found.width}, but {'; '.join(wrong[:5])}"
+        )
     return replace(found, state=renamed)
 
 

@@ -56,7 +56,7 @@ def maker_loss(kind: Adversarial, logits: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """mean (|gradient| - 1)^2 on random lines between real and fake (Gulrajani et al. 2017, equation 3). Unweighted.
+    """Mean (|gradient| - 1)^2 on random lines between real and fake (Gulrajani et al. 2017, equation 3). Unweighted.
 
     The score of an image is the mean of its patches. Runs in float32. Raises RuntimeError if the penalty carries no
     gradient to the critic's weights, as under a compiled critic: then it would silently do nothing.

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from diptych.errors import ConfigError
 
-if TYPE_CHECKING:                                       # the command line reads the names without torch
+if TYPE_CHECKING:  # the command line reads the names without torch
     from diptych.contract import Method
 
-METHODS: Mapping[str, str] = MappingProxyType({
-    "pix2pix": "diptych.methods.pix2pix:Pix2Pix",
-    "cyclegan": "diptych.methods.cyclegan:CycleGAN",
-})
+METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "pix2pix": "diptych.methods.pix2pix:Pix2Pix",
+        "cyclegan": "diptych.methods.cyclegan:CycleGAN",
+    }
+)
 
 
 def find(name: str) -> "type[Method]":

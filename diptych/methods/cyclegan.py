@@ -1,7 +1,7 @@
-"""CycleGAN: "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", Zhu et al. 2017, arXiv 1703.10593.
+"""CycleGAN: "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", Zhu et al. 2017.
 
 Two generators learn from two heaps of images without pairs: each must fool a discriminator, and there and back again
-must give the image one started from.
+must give the image one started from. arXiv 1703.10593.
 
     diptych train cyclegan --data horse2zebra -o runs/zebra
 """
@@ -44,14 +44,18 @@ class CycleGAN(Method):
         init: Init = Field("normal", description="initialiser")
         gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
         lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
-        decay_from: float = Field(0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line")
+        decay_from: float = Field(
+            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
+        )
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
 
         @model_validator(mode="after")
         def _identity_needs_equal_channels(self) -> "CycleGAN.Config":
             if self.identity and self.in_channels != self.out_channels:
-                raise ValueError(f"identity={self.identity} compares an image with its own translation, but domain a "
-                                 f"has {self.in_channels} channels and b has {self.out_channels}: set identity=0")
+                raise ValueError(
+                    f"identity={self.identity} compares an image with its own translation, but domain a "
+                    f"has {self.in_channels} channels and b has {self.out_channels}: set identity=0"
+                )
             return self
 
     config: Config
@@ -60,10 +64,19 @@ class CycleGAN(Method):
     ships = ("to_b", "to_a")
     controls = (Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),)
     presets = {
-        "paper": {},                            # identity only where it turned paintings into photographs
-        "repo": {"identity": 0.5},              # the authors' code, for every task
+        "paper": {},  # identity only where it turned paintings into photographs
+        "repo": {"identity": 0.5},  # the authors' code, for every task
     }
-    tiny = {"generator": "resnet_6", "width": 4, "d_width": 4, "field": 16, "pool": 3, "identity": 0.5, "ema_decay": 0.9, "lr": 2e-3}
+    tiny = {
+        "generator": "resnet_6",
+        "width": 4,
+        "d_width": 4,
+        "field": 16,
+        "pool": 3,
+        "identity": 0.5,
+        "ema_decay": 0.9,
+        "lr": 2e-3,
+    }
     apart = {}
 
     def __init__(self, config: Config) -> None:
@@ -92,26 +105,36 @@ class CycleGAN(Method):
         a, b = batch["a"], batch["b"]
         fake_b, same_b = self.translated(self.to_b, a, b)
         fake_a, same_a = self.translated(self.to_a, b, a)
-        yield "G", {**self.fool(fake_a, fake_b), **self.come_back(a, b, fake_a, fake_b), **self.stay(a, b, same_a, same_b)}
+        yield (
+            "G",
+            {**self.fool(fake_a, fake_b), **self.come_back(a, b, fake_a, fake_b), **self.stay(a, b, same_a, same_b)},
+        )
         if self.config.gan:
-            yield "D", {"a": self.contest(self.D_a, a, self.pool_a(fake_a)),
-                        "b": self.contest(self.D_b, b, self.pool_b(fake_b))}
+            yield (
+                "D",
+                {
+                    "a": self.contest(self.D_a, a, self.pool_a(fake_a)),
+                    "b": self.contest(self.D_b, b, self.pool_b(fake_b)),
+                },
+            )
 
     def translated(self, net: nn.Module, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
         """`net` on an image to translate, and on one of its own domain if the identity term asks for it."""
         if not self.config.identity:
             return net(image), None
-        if self.config.norm == "batch" or self.config.dropout != "none":    # batching would change the statistics
+        if self.config.norm == "batch" or self.config.dropout != "none":  # batching would change the statistics
             return net(image), net(own)
-        together = net(torch.cat([image, own]))                             # four calls a step instead of six
+        together = net(torch.cat([image, own]))  # four calls a step instead of six
         fake, same = together.split([len(image), len(own)])
         return fake, same
 
     def fool(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
         if not self.config.gan:
             return {}
-        return {"gan_b": self.config.gan * lsgan(self.D_b(fake_b), True),
-                "gan_a": self.config.gan * lsgan(self.D_a(fake_a), True)}
+        return {
+            "gan_b": self.config.gan * lsgan(self.D_b(fake_b), True),
+            "gan_a": self.config.gan * lsgan(self.D_a(fake_a), True),
+        }
 
     def come_back(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
         terms = {}
@@ -125,8 +148,10 @@ class CycleGAN(Method):
         """The identity terms of section 5.2: an image of the domain that a generator makes should stay as it is."""
         if same_a is None or same_b is None:
             return {}
-        return {"identity_b": self.config.identity * self.config.cycle_b * F.l1_loss(same_b, b),
-                "identity_a": self.config.identity * self.config.cycle_a * F.l1_loss(same_a, a)}
+        return {
+            "identity_b": self.config.identity * self.config.cycle_b * F.l1_loss(same_b, b),
+            "identity_a": self.config.identity * self.config.cycle_a * F.l1_loss(same_a, a),
+        }
 
     def contest(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         """The least-squares objective of one discriminator, divided by 2 (section 7.1)."""

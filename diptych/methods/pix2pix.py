@@ -30,7 +30,8 @@ class Pix2Pix(Method):
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the source; read from the data")
         out_channels: int = Field(3, ge=1, le=1024, description="channels of the target; read from the data")
         loss: Literal["l1", "gan", "cgan", "l1+gan", "l1+cgan"] = Field(
-            "l1+cgan", description="which terms; cgan's discriminator sees the source too")
+            "l1+cgan", description="which terms; cgan's discriminator sees the source too"
+        )
         l1: float = Field(100.0, ge=0, description="weight of the L1 term (paper: 100)")
         adversarial: Adversarial = Field("vanilla", description="form of the adversarial loss (paper: vanilla)")
         penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty of wgan-gp")
@@ -44,14 +45,18 @@ class Pix2Pix(Method):
         init: Init = Field("normal", description="initialiser")
         gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
         lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
-        decay_from: float = Field(1.0, ge=0, le=1, description="fraction after which the step size falls to 0 in a line")
+        decay_from: float = Field(
+            1.0, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
+        )
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
 
         @model_validator(mode="after")
         def _penalty_needs_samples_apart(self) -> "Pix2Pix.Config":
             if self.adversarial == "wgan-gp" and self.d_norm == "batch" and self.loss != "l1":
-                raise ValueError("adversarial=wgan-gp penalises each sample's gradient, which d_norm=batch mixes: "
-                                 "set d_norm=instance or d_norm=none")
+                raise ValueError(
+                    "adversarial=wgan-gp penalises each sample's gradient, which d_norm=batch mixes: "
+                    "set d_norm=instance or d_norm=none"
+                )
             return self
 
     config: Config
@@ -59,13 +64,18 @@ class Pix2Pix(Method):
     routes = (Route("source", "target"),)
     ships = ("G",)
     controls = (
-        Control("inference", "deterministic: no dropout, running statistics; paper: dropout on, the image's own "
-                             "statistics, as the paper tests", "deterministic", ("deterministic", "paper")),
+        Control(
+            "inference",
+            "deterministic: no dropout, running statistics; paper: dropout on, the image's own "
+            "statistics, as the paper tests",
+            "deterministic",
+            ("deterministic", "paper"),
+        ),
         Control("seed", "which dropout noise inference=paper draws", 0),
     )
     presets = {
-        "paper": {},                                                    # and the authors' Torch code
-        "repo": {"dropout": "repo", "decay_from": 0.5},                 # their PyTorch code
+        "paper": {},  # and the authors' Torch code
+        "repo": {"dropout": "repo", "decay_from": 0.5},  # their PyTorch code
     }
     tiny = {"generator": "unet_32", "width": 4, "d_width": 4, "field": 16, "ema_decay": 0.9, "lr": 2e-3}
     apart = {"norm": "instance", "d_norm": "instance", "dropout": "none"}
@@ -98,7 +108,10 @@ class Pix2Pix(Method):
 
     def contest(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
         kind = self.config.adversarial
-        terms = {"real": critic_loss(kind, self.judge(x, y), True), "fake": critic_loss(kind, self.judge(x, fake), False)}
+        terms = {
+            "real": critic_loss(kind, self.judge(x, y), True),
+            "fake": critic_loss(kind, self.judge(x, fake), False),
+        }
         if kind == "wgan-gp":
             terms["penalty"] = self.config.penalty * gradient_penalty(lambda between: self.judge(x, between), y, fake)
         return terms

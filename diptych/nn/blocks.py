@@ -27,7 +27,7 @@ def bias_before(norm: Norm) -> bool:
 
 
 def bias_alone(norm: Norm) -> bool:
-    """Whether a convolution that no norm follows, in a network of `norm`, has a bias: as published, not beside BatchNorm."""
+    """Whether a convolution that no norm follows has a bias in a network of `norm`: BatchNorm ones have none."""
     return norm != "batch"
 
 

@@ -8,12 +8,23 @@ from diptych.nn.blocks import Norm
 from diptych.nn.resnet import ResNet
 from diptych.nn.unet import Dropout, UNet
 
-Generator = Literal["unet_32", "unet_64", "unet_128", "unet_256",
-                    "encoder_decoder_32", "encoder_decoder_64", "encoder_decoder_128", "encoder_decoder_256",
-                    "resnet_6", "resnet_9"]
+Generator = Literal[
+    "unet_32",
+    "unet_64",
+    "unet_128",
+    "unet_256",
+    "encoder_decoder_32",
+    "encoder_decoder_64",
+    "encoder_decoder_128",
+    "encoder_decoder_256",
+    "resnet_6",
+    "resnet_9",
+]
 
 
-def generator(name: Generator, in_channels: int, out_channels: int, width: int, norm: Norm, dropout: Dropout) -> nn.Module:
+def generator(
+    name: Generator, in_channels: int, out_channels: int, width: int, norm: Norm, dropout: Dropout
+) -> nn.Module:
     """`unet_N` and `encoder_decoder_N` bring N pixels down to one; `resnet_N` has N blocks, with dropout or without."""
     family, _, number = name.rpartition("_")
     if family == "resnet":

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from diptych.nn.blocks import Norm, bias_alone, bias_before, norm_layers
 
 Field = Literal[1, 16, 34, 70, 142, 286]
-HALVINGS = {16: 1, 34: 2, 70: 3, 142: 4, 286: 5}        # stride-2 convolutions of the network with that field
+HALVINGS = {16: 1, 34: 2, 70: 3, 142: 4, 286: 5}  # stride-2 convolutions of the network with that field
 
 
 class PatchGAN(nn.Module):
@@ -18,17 +18,23 @@ class PatchGAN(nn.Module):
 
     def __init__(self, in_channels: int, field: Field = 70, width: int = 64, norm: Norm = "batch") -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(_pixel(in_channels, width, norm) if field == 1
-                                      else _patch(in_channels, HALVINGS[field], width, norm)))
+        self.layers = nn.Sequential(
+            *(_pixel(in_channels, width, norm) if field == 1 else _patch(in_channels, HALVINGS[field], width, norm))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
 
 def _pixel(in_channels: int, width: int, norm: Norm) -> list[nn.Module]:
-    return [nn.Conv2d(in_channels, width, 1), nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 1, bias=bias_before(norm)), *norm_layers(norm, 2 * width), nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 1, 1, bias=bias_alone(norm))]
+    return [
+        nn.Conv2d(in_channels, width, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(width, 2 * width, 1, bias=bias_before(norm)),
+        *norm_layers(norm, 2 * width),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * width, 1, 1, bias=bias_alone(norm)),
+    ]
 
 
 def _patch(in_channels: int, halvings: int, width: int, norm: Norm) -> list[nn.Module]:
@@ -36,6 +42,9 @@ def _patch(in_channels: int, halvings: int, width: int, norm: Norm) -> list[nn.M
     for level in range(1, halvings + 1):
         narrow, wide = (width * min(2**k, 8) for k in (level - 1, level))
         stride = 1 if level == halvings else 2
-        layers += [nn.Conv2d(narrow, wide, 4, stride, 1, bias=bias_before(norm)), *norm_layers(norm, wide),
-                   nn.LeakyReLU(0.2)]
+        layers += [
+            nn.Conv2d(narrow, wide, 4, stride, 1, bias=bias_before(norm)),
+            *norm_layers(norm, wide),
+            nn.LeakyReLU(0.2),
+        ]
     return [*layers, nn.Conv2d(wide, 1, 4, 1, 1)]

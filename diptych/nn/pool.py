@@ -34,7 +34,7 @@ class Pool(nn.Module):
         if self.images.numel() == 0:
             self.images = images.new_zeros(self.size, *images.shape[1:])
         given = [self._exchange(image) for image in everyone.split(1)]
-        return torch.cat(given[rank * len(images):(rank + 1) * len(images)])
+        return torch.cat(given[rank * len(images) : (rank + 1) * len(images)])
 
     def _exchange(self, image: Tensor) -> Tensor:
         """One image (1, C, H, W) in, one out."""
@@ -70,4 +70,4 @@ def _hash(number: Tensor, salt: Tensor) -> Tensor:
     x = (number + salt * 0x9E3779B1) & mask
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & mask
     x = ((x ^ (x >> 15)) * 0x846CA68B) & mask
-    return (x ^ (x >> 16)) >> 8                     # the low bits are the weakest
+    return (x ^ (x >> 16)) >> 8  # the low bits are the weakest

@@ -1,4 +1,4 @@
-"""The ResNet generator of CycleGAN (Zhu et al. 2017, appendix 7.2): c7s1-64, d128, d256, R256 x N, u128, u64, c7s1-3."""
+"""The ResNet generator of CycleGAN (Zhu et al. 2017, 7.2): c7s1-64, d128, d256, R256 x N, u128, u64, c7s1-3."""
 
 from torch import Tensor, nn
 
@@ -11,20 +11,31 @@ class ResNet(nn.Module):
     The paper uses 6 blocks at 128 pixels and 9 from 256 up.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, width: int = 64, blocks: int = 9, norm: Norm = "instance",
-                 dropout: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int = 64,
+        blocks: int = 9,
+        norm: Norm = "instance",
+        dropout: bool = False,
+    ) -> None:
         super().__init__()
         bias = bias_before(norm)
-        self.stem = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(in_channels, width, 7, bias=bias),
-                                  *norm_layers(norm, width), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.ReflectionPad2d(3), nn.Conv2d(in_channels, width, 7, bias=bias), *norm_layers(norm, width), nn.ReLU()
+        )
         self.down = nn.ModuleList(
             nn.Sequential(nn.Conv2d(w, 2 * w, 3, 2, 1, bias=bias), *norm_layers(norm, 2 * w), nn.ReLU())
-            for w in (width, 2 * width))
+            for w in (width, 2 * width)
+        )
         self.blocks = nn.ModuleList(Block(4 * width, norm, dropout) for _ in range(blocks))
         self.up = nn.ModuleList(
-            nn.Sequential(nn.ConvTranspose2d(2 * w, w, 3, 2, 1, output_padding=1, bias=bias), *norm_layers(norm, w),
-                          nn.ReLU())
-            for w in (2 * width, width))
+            nn.Sequential(
+                nn.ConvTranspose2d(2 * w, w, 3, 2, 1, output_padding=1, bias=bias), *norm_layers(norm, w), nn.ReLU()
+            )
+            for w in (2 * width, width)
+        )
         self.head = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,9 +52,15 @@ class Block(nn.Module):
         super().__init__()
         bias = bias_before(norm)
         self.body = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), *norm_layers(norm, channels), nn.ReLU(),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            *norm_layers(norm, channels),
+            nn.ReLU(),
             *([nn.Dropout(0.5)] if dropout else []),
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), *norm_layers(norm, channels))
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            *norm_layers(norm, channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)

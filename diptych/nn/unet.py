@@ -18,8 +18,16 @@ class UNet(nn.Module):
     the authors' Torch code), or behind all inner ones at full width but the first (`repo`, as their PyTorch code).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, width: int = 64, depth: int = 8, norm: Norm = "batch",
-                 dropout: Dropout = "paper", skip: bool = True) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int = 64,
+        depth: int = 8,
+        norm: Norm = "batch",
+        dropout: Dropout = "paper",
+        skip: bool = True,
+    ) -> None:
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(depth)]
         self.skip = skip
@@ -27,7 +35,7 @@ class UNet(nn.Module):
         for level in range(1, depth):
             self.down.append(_down(widths[level - 1], widths[level], norm, innermost=level == depth - 1))
         self.up = nn.ModuleList()
-        for level in range(depth - 1, 0, -1):           # from the innermost out
+        for level in range(depth - 1, 0, -1):  # from the innermost out
             wide = widths[level] * (2 if skip and level < depth - 1 else 1)
             self.up.append(_up(wide, widths[level - 1], norm, _drops(dropout, level, depth)))
         last = nn.ConvTranspose2d(widths[0] * (2 if skip else 1), out_channels, 4, 2, 1)
@@ -47,7 +55,7 @@ class UNet(nn.Module):
 
 
 def _down(narrow: int, wide: int, norm: Norm, innermost: bool) -> nn.Sequential:
-    if innermost:                                       # at 1x1 a norm would leave nothing: there is none
+    if innermost:  # at 1x1 a norm would leave nothing: there is none
         return nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias_alone(norm)))
     conv = nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias_before(norm))
     return nn.Sequential(nn.LeakyReLU(0.2), conv, *norm_layers(norm, wide))

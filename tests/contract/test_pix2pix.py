@@ -7,7 +7,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from diptych.check import Subject, errors, run
+from diptych.check import Subject
+from diptych.check.subject import errors, run
 from diptych.contract import Clock
 from diptych.data.transforms import Augment
 from diptych.engine.step import Engine

@@ -1,0 +1,218 @@
+"""The promises of the contract, one function each; each raises AssertionError that says what is broken, and where."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych.check.subject import Subject, errors, fingerprint, furthest, in_fresh_process, run, scramble, ways
+from diptych.contract import Clock
+from diptych.engine import checkpoint
+from diptych.translator import assembled, load
+
+MOST_STEPS = 5  # of a stage, where each step is looked at
+
+
+def players_move_alone(subject: Subject) -> None:
+    """The named players all move and nothing else does; no gradient is left anywhere."""
+    engine = subject.engine()
+    plain = engine._update
+
+    def watched(rules: list[Any], clock: Clock) -> tuple[str, ...]:
+        before = {name: p.detach().clone() for name, p in engine.method.named_parameters()}
+        players = plain(rules, clock)
+        allowed = {id(p) for player in players for p in engine.movers[player].parameters}
+        for name, p in engine.method.named_parameters():
+            moved = not torch.equal(p, before[name])
+            assert not moved or id(p) in allowed, f"{name} moved while {players} were named"
+            assert p.grad is None, f"a gradient is left in {name} after {players} moved"
+        by_id = {id(p): before[name] for name, p in engine.method.named_parameters()}
+        for player in players:
+            for net in engine.stage.players[player].nets:
+                assert any(not torch.equal(p, by_id[id(p)]) for p in net.parameters()), (
+                    f"player {player} was named but its {type(net).__name__} stood still at step {clock.step}"
+                )
+        return players
+
+    engine._update = watched  # type: ignore[method-assign]
+    for _ in run(engine, subject.batches()):
+        pass
+
+
+def same_seed_same_bytes(subject: Subject) -> None:
+    """Two runs of one seed end in the same bytes, whatever the global generators did before; another seed does not."""
+    ends = []
+    for seed in (0, 0, 1):
+        engine = subject.engine(seed)
+        scramble(len(ends))
+        lines = list(run(engine, subject.batches(seed=seed)))
+        ends.append((fingerprint(engine.state()), lines))
+    assert ends[0] == ends[1], "two runs with the same seed differ"
+    assert ends[0] != ends[2], "the seed changes nothing"
+
+
+def resume_is_exact(subject: Subject) -> None:
+    """Cut at every step, resumed in a fresh process by 0 and 2 workers: same weights, Adam, averages, pools, log."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = subject.engine()
+        checkpoint.save(Path(folder) / "cut-0.safetensors", engine.state())
+        lines = []
+        cuts = {0: 0}
+        for line in run(engine, subject.batches()):
+            lines += [line] if line else []
+            at = len(cuts)
+            cuts[at] = len(lines)
+            checkpoint.save(Path(folder) / f"cut-{at}.safetensors", engine.state())
+        wanted = fingerprint(engine.state())
+        answers = in_fresh_process("resume", subject.spec, folder).splitlines()
+        assert len(answers) == 2 * len(cuts), f"the resuming process answered {answers}"
+        for answer in answers:
+            at, workers, end, logged = answer.split(" ", 3)
+            assert end == wanted, f"cut at step {at} and resumed with {workers} workers, the run ends in other bytes"
+            assert logged == repr(lines[cuts[int(at)] :]), (
+                f"cut at step {at}, {workers} workers: the log differs: {logged}"
+            )
+
+
+def micro_batches_add_up(subject: Subject) -> None:
+    """A batch cut into 2 or 4 parts gives the weights of the whole, where samples do not mix (config `apart`)."""
+    ends = []
+    for micro in (1, 2, 4):
+        engine = subject.engine(micro=micro, double=True, **subject.cls.apart)
+        for _ in run(engine, subject.batches(4, micro=micro), double=True):
+            pass
+        ends.append(engine.state()[0])
+    for micro, end in zip((2, 4), ends[1:], strict=True):
+        worst, name = furthest(ends[0], end)
+        assert worst < 1e-6, f"micro={micro} differs from the whole batch by {worst:.1e} in {name}"
+
+
+def ranks_add_up(subject: Subject) -> None:
+    """Two gloo processes under torchrun give the weights of one to 1e-6, pools included."""
+    engine = subject.engine(double=True, **subject.cls.apart)
+    for _ in run(engine, subject.batches(4), double=True):
+        pass
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "end.safetensors"
+        in_fresh_process("ranks", subject.spec, str(file), ranks=2)
+        worst, name = furthest(engine.state()[0], checkpoint.load(file)[0])
+    assert worst < 1e-6, f"two ranks differ from one process by {worst:.1e} in {name}"
+
+
+def translate_is_pure(subject: Subject) -> None:
+    """`translate` keeps height and width, carries no gradient, changes nothing, and treats each image by itself."""
+    engine = subject.engine()
+    method = engine.method
+    for _ in run(engine, subject.batches()):
+        pass
+    before, training = fingerprint(engine.state()), method.training
+    for route, controls in ways(method):
+        x = subject.truth(3)[route.source]
+        x = torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
+        y = method.translate(x, **controls)
+        assert y.shape == (3, method.channels()[route.target], *x.shape[2:]), (
+            f"{controls}: {tuple(x.shape)} became {tuple(y.shape)}"
+        )
+        assert not y.requires_grad, f"{controls}: the translation carries a gradient"
+        assert y.isfinite().all()
+        assert y.abs().max() <= 1, f"{controls}: a translation leaves [-1, 1]"
+        for i in range(3):
+            apart = float((method.translate(x[i : i + 1], **controls) - y[i : i + 1]).abs().max())
+            assert apart < 1e-5, f"{controls}: image {i} alone differs by {apart:.1e} from the same image in a batch"
+    assert fingerprint(engine.state()) == before, "translate changed the method"
+    assert method.training == training, "translate left the method in another mode"
+
+
+def files_round_trip(subject: Subject) -> None:
+    """State and config come back from their files as they were, and a model folder translates as the method does."""
+    engine = subject.engine()
+    for _ in run(engine, subject.batches()):
+        pass
+    config = engine.method.config
+    assert type(config).model_validate_json(config.model_dump_json()) == config, (
+        "the config changes on its way through JSON"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state.safetensors"
+        checkpoint.save(path, engine.state())
+        other = subject.engine(seed=7)
+        other.load(checkpoint.load(path))
+        assert fingerprint(other.state()) == fingerprint(engine.state()), "the state changes on its way through a file"
+        state = {
+            name: value
+            for name, value in engine.method.state_dict().items()
+            if name.partition(".")[0] in subject.cls.ships
+        }
+        assembled(subject.spec, config.model_dump(), state, subject.cls.ships, {}, "check").save(path.parent / "model")
+        translator = load(path.parent / "model", device="cpu")
+    for route, controls in ways(engine.method):
+        x = subject.truth(2)[route.source]
+        assert torch.equal(translator.tensor(x, **controls), engine.method.translate(x, **controls)), (
+            f"{controls}: translates differently"
+        )
+
+
+def clock_orders_players(subject: Subject) -> None:
+    """Which players move, and down which terms, depends on the clock alone, never on what is in the batch."""
+    engine = subject.engine()
+    batch = next(subject.batches().stream(0, 1))
+    for stage in engine.stages:
+        for step in range(stage.steps):
+            clock = Clock(stage.name, step, stage.steps)
+            orders = set()
+            for kind, other in enumerate(
+                (batch, {k: torch.zeros_like(v) for k, v in batch.items()}, {k: -v for k, v in batch.items()})
+            ):
+                torch.manual_seed(kind)
+                orders.add(tuple((players, tuple(terms)) for players, terms in stage.updates(other, clock)))
+            assert len(orders) == 1, (
+                f"stage {stage.name} step {step}: the order of players depends on the data: {orders}"
+            )
+
+
+def rule_never_waits(subject: Subject) -> None:
+    """Run on tensors without content, where an `.item()` or an `if` on a tensor cannot be answered."""
+    engine = subject.engine()
+    batch = {name: value.to("meta") for name, value in next(subject.batches().stream(0, 1)).items()}
+    engine.method.to("meta")
+    for stage in engine.stages:
+        for step in range(min(stage.steps, MOST_STEPS)):
+            try:
+                for _, terms in stage.updates(batch, Clock(stage.name, step, stage.steps)):
+                    torch.stack([term.reshape(()) for term in terms.values()]).sum()
+            except (RuntimeError, NotImplementedError) as error:
+                raise AssertionError(
+                    f"stage {stage.name} step {step}: the rule waits for the device ({error})"
+                ) from error
+
+
+def a_short_run_learns(subject: Subject) -> None:
+    """On letters, the error to the true drawing of letters not trained on falls below a third of where it began."""
+    steps = 120
+    engine = subject.engine(steps=steps)
+    start = errors(engine, subject.truth())
+    for _ in run(engine, subject.batches(8)):
+        pass
+    for route, error in errors(engine, subject.truth()).items():
+        assert error < start[route] / 3, (
+            f"{route}: the error went from {start[route]:.3f} to {error:.3f} in {steps} steps"
+        )
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    check.__name__: check
+    for check in (
+        players_move_alone,
+        same_seed_same_bytes,
+        resume_is_exact,
+        micro_batches_add_up,
+        ranks_add_up,
+        translate_is_pure,
+        files_round_trip,
+        clock_orders_players,
+        rule_never_waits,
+        a_short_run_learns,
+    )
+}

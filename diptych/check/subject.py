@@ -1,0 +1,138 @@
+"""A method as it is checked: its tiny config, on letters; how it is trained, compared, and run in a fresh process."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.contract import Batch, Method, MethodConfig, Route
+from diptych.data import open_data
+from diptych.data.config import DataConfig
+from diptych.data.loader import Batches, held_out
+from diptych.data.transforms import Augment
+from diptych.engine import checkpoint
+from diptych.engine.preview import translated
+from diptych.engine.ranks import Ranks
+from diptych.engine.step import Engine, State
+from diptych.seeds import seed_for
+
+PIXELS = 32
+STEPS = 5  # enough that each kind of state (Adam, averages, pools) has been written and read
+LOG_EVERY = 2  # so that cuts fall inside a line of the log
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A method class as it is checked: tiny, on letters."""
+
+    cls: type[Method]
+
+    @property
+    def spec(self) -> str:
+        return f"{self.cls.__module__}:{self.cls.__qualname__}"
+
+    def config(self, **over: Any) -> MethodConfig:
+        channels = dict.fromkeys(self.cls.batch.values(), 1)
+        return self.cls.Config(**{"steps": STEPS, **channels, **self.cls.tiny, **over})
+
+    def engine(
+        self, seed: int = 0, micro: int = 1, ranks: Ranks = Ranks(), double: bool = False, **over: Any
+    ) -> Engine:
+        torch.manual_seed(seed)
+        method = self.cls(self.config(**over))
+        return Engine(method.double() if double else method, seed=seed, micro=micro, ranks=ranks)
+
+    def batches(self, size: int = 2, seed: int = 0, **place: int) -> Batches:
+        data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
+        return Batches(data.train, dict.fromkeys(self.cls.batch, 1), Augment(36, PIXELS), size, seed, **place)
+
+    def truth(self, count: int = 32) -> Batch:
+        data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
+        return held_out(data.held_out, dict.fromkeys(self.cls.batch, 1), Augment(PIXELS, PIXELS), count)
+
+
+def run(engine: Engine, batches: Batches, workers: int = 0, double: bool = False) -> Iterator[dict[str, float]]:
+    """Train to the end; yields after each step the line of the log, or nothing between two lines."""
+    while True:
+        for batch in batches.stream(engine.step, engine.stage.steps, workers):
+            engine.take({name: value.double() for name, value in batch.items()} if double else batch)
+            yield engine.ledger.averages(engine.ranks) if engine.step % LOG_EVERY == 0 else {}
+        if engine.place + 1 == len(engine.stages):
+            return
+        engine.enter(engine.place + 1)
+
+
+def ways(method: Method) -> list[tuple[Route, dict[str, Any]]]:
+    """Every route with every choice of every control."""
+    found = [(route, dict(route.controls)) for route in method.routes]
+    for control in method.controls:
+        found += [
+            (route, {**route.controls, control.name: choice})
+            for route in method.routes
+            for choice in control.choices
+            if control.name not in route.controls
+        ]
+    return found
+
+
+def errors(engine: Engine, truth: Batch) -> dict[str, float]:
+    with engine.averages.inside(engine.method):
+        return {
+            f"{route.source}->{route.target}": float(
+                (translated(engine.method, truth[route.source], route, torch.device("cpu")) - truth[route.target])
+                .abs()
+                .mean()
+            )
+            for route in engine.method.routes
+        }
+
+
+def fingerprint(state: State) -> str:
+    tensors, meta = state
+    return checkpoint.digest(
+        {name: value.contiguous() for name, value in tensors.items()}, json.dumps(meta, sort_keys=True)
+    )
+
+
+def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> tuple[float, str]:
+    """The largest difference between two states, and where. The open line of the log is no part of what is compared."""
+    names = [name for name in one if not name.startswith("ledger.")]
+    assert set(names) == {name for name in other if not name.startswith("ledger.")}, "the states have different entries"
+    return max(
+        ((float((one[name].double() - other[name].double()).abs().max()) if one[name].numel() else 0.0), name)
+        for name in names
+    )
+
+
+def scramble(seed: int) -> None:
+    """Leave every global generator somewhere else."""
+    for generator in (random.seed, np.random.seed, torch.manual_seed):
+        generator(seed_for("scramble", seed) % 2**32)
+
+
+def in_fresh_process(*words: str, ranks: int = 0) -> str:
+    """What `python -m diptych.check WORDS` prints, under torchrun if `ranks` are given."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks else []
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "diptych.check", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"the fresh process failed:\n{done.stderr[-4000:]}"
+    return done.stdout

@@ -1,0 +1,163 @@
+"""Published files: architecture from keys alone, what old versions left behind, and files that mean harm."""
+
+import pickle
+from collections import OrderedDict
+
+import pytest
+import torch
+from attacks.make import ATTACKS
+from safetensors.torch import save_file
+
+from diptych.errors import ImportRefused
+from diptych.importers import import_model, junyanz, read
+
+
+def conv(state, name, shape, bias):
+    state[f"{name}.weight"] = torch.randn(shape) * 0.1
+    if bias:
+        state[f"{name}.bias"] = torch.randn(shape[0] if "up" not in name else shape[1])
+
+
+def bn(state, name, channels, tracked=True):
+    for leaf in ("weight", "bias", "running_mean", "running_var"):
+        state[f"{name}.{leaf}"] = torch.rand(channels) + 0.5
+    if tracked:
+        state[f"{name}.num_batches_tracked"] = torch.tensor(5)
+
+
+def resnet(blocks=6, width=4, norm="instance", dropout=False, into=3, out=3):
+    """A state dict as the public code writes it."""
+    state, biased = OrderedDict(), norm == "instance"
+    layers = [(1, (width, into, 7, 7)), (4, (2 * width, width, 3, 3)), (7, (4 * width, 2 * width, 3, 3))]
+    second = 6 if dropout else 5
+    for block in range(10, 10 + blocks):
+        layers += [(f"{block}.conv_block.1", (4 * width, 4 * width, 3, 3)), (f"{block}.conv_block.{second}", (4 * width, 4 * width, 3, 3))]
+    for at, shape in layers:
+        conv(state, f"model.{at}", shape, biased)
+        if norm == "batch":
+            head, _, last = str(at).rpartition(".")
+            bn(state, f"model.{head + '.' if head else ''}{int(last) + 1}", shape[0])
+    for at, (wide, narrow) in ((10 + blocks, (4 * width, 2 * width)), (13 + blocks, (2 * width, width))):
+        state[f"model.{at}.weight"] = torch.randn(wide, narrow, 3, 3) * 0.1
+        if biased:
+            state[f"model.{at}.bias"] = torch.randn(narrow)
+        if norm == "batch":
+            bn(state, f"model.{at + 1}", narrow)
+    state[f"model.{17 + blocks}.weight"], state[f"model.{17 + blocks}.bias"] = torch.randn(out, width, 7, 7), torch.randn(out)
+    return state
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("blocks", [6, 9])
+def test_a_resnet_is_known_by_its_keys(norm, dropout, blocks, tmp_path):
+    torch.save(resnet(blocks, 8, norm, dropout, into=1, out=4), tmp_path / "latest_net_G.pth")
+    translator = import_model(tmp_path / "latest_net_G.pth")
+    c = translator.method.config
+    assert (translator.name, c.generator, c.width, c.norm, c.dropout) == (
+        "cyclegan", f"resnet_{blocks}", 8, norm, "repo" if dropout else "none")
+    assert (c.in_channels, c.out_channels) == (1, 4)
+    assert translator.tensor(torch.zeros(1, 33, 18)).shape == (4, 33, 18)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_wrappers_are_stripped(wrapper, tmp_path):
+    torch.save(OrderedDict((wrapper + key, value) for key, value in resnet().items()), tmp_path / "w.pth")
+    torch.save(resnet(), tmp_path / "plain.pth")
+    assert read(tmp_path / "w.pth").keys() == read(tmp_path / "plain.pth").keys()
+
+
+def test_statistics_of_old_instance_norms_are_dropped_and_dead_biases_too():
+    """Files until mid-2018 track statistics that the network never used; the output is what it is without them."""
+    state = resnet()
+    old = OrderedDict(state)
+    for key in state:
+        if key.endswith("weight") and key not in ("model.23.weight",):
+            layer, at = key.removesuffix(".weight").rpartition(".")[::2]
+            channels = len(state[f"{layer}.{at}.bias"])
+            old[f"{layer}.{int(at) + 1}.running_mean"] = torch.rand(channels)
+            old[f"{layer}.{int(at) + 1}.running_var"] = torch.rand(channels)
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(junyanz.recognise(old, "old").build()(x), junyanz.recognise(state, "new").build()(x))
+
+
+def test_missing_batch_counts_are_filled():
+    """Files of torch before 0.4.1."""
+    state = OrderedDict((key, value) for key, value in resnet(norm="batch").items() if not key.endswith("num_batches_tracked"))
+    net = junyanz.recognise(state, "old").build()
+    assert all(value == 0 for key, value in net.state_dict().items() if key.endswith("num_batches_tracked"))
+
+
+def test_two_directions_make_one_cyclegan(tmp_path):
+    torch.save(resnet(), tmp_path / "G_A.pth")
+    torch.save(resnet(), tmp_path / "G_B.pth")
+    translator = import_model(tmp_path / "G_A.pth", tmp_path / "G_B.pth")
+    x = torch.zeros(3, 16, 16)
+    assert not torch.equal(translator.tensor(x), translator.tensor(x, direction="b2a"))
+    translator.save(tmp_path / "model")
+    alone = import_model(tmp_path / "G_A.pth")
+    assert torch.equal(alone.tensor(x), translator.tensor(x))
+
+
+def test_pix2pix_may_have_a_resnet(tmp_path):
+    save_file(resnet(), tmp_path / "G.safetensors")
+    assert import_model(tmp_path / "G.safetensors", method="pix2pix").networks == ("G",)
+
+
+def changed(**changes):
+    state = resnet()
+    for key, value in changes.items():
+        key = key.replace("_", ".", 1)
+        if value is None:
+            del state[key]
+        else:
+            state[key] = value
+    return state
+
+
+@pytest.mark.parametrize(("state", "message"), [
+    ({"a.weight": torch.zeros(1)}, "no network of the pix2pix family.*a.weight"),
+    ({**resnet(), "model.7.filt": torch.zeros(1)}, "anti-aliased network of CUT"),
+    ({**resnet(), "model.99.weight": torch.zeros(1)}, "model.99.weight is unknown"),
+    ({**resnet(), "model.4.weight": torch.zeros(9, 4, 3, 3)}, r"down.0.0.weight is \(9, 4, 3, 3\), not \(8, 4, 3, 3\)"),
+    ({key: value for key, value in resnet().items() if key != "model.12.conv_block.5.weight"}, "blocks.2.body.5.weight is missing"),
+    ({**resnet(), "model.2.weight": torch.ones(4), "model.2.bias": torch.ones(4)}, "InstanceNorm with weights"),
+], ids=["foreign", "cut", "extra", "shape", "missing", "affine"])
+def test_what_does_not_fit_is_refused_by_name(state, message):
+    with pytest.raises(ImportRefused, match=message):
+        junyanz.recognise(state, "file.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 broken zip", pickle.dumps([1, 2]), pickle.dumps("text")])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_other_files_are_refused(content, suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ImportRefused, match=f"x{suffix}"):
+        read(path)
+
+
+def test_a_state_dict_holds_tensors_alone(tmp_path):
+    torch.save({"epoch": 3, "state_dict": resnet()}, tmp_path / "trainer.pth")
+    with pytest.raises(ImportRefused, match="entry 'epoch' is int"):
+        read(tmp_path / "trainer.pth")
+    with pytest.raises(ImportRefused, match="missing.pth"):
+        read(tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_nothing_in_a_file_is_run(name, tmp_path):
+    """M1: a malicious pickle is refused in each of its forms, and the file that it wants to make is not there."""
+    canary = tmp_path / "canary"
+    ATTACKS[name](tmp_path / name, canary)
+    with pytest.raises(ImportRefused, match=name):
+        import_model(tmp_path / name)
+    assert not canary.exists()
+
+
+def test_the_attack_itself_works(tmp_path):
+    """Else the test above would pass on harmless files."""
+    ATTACKS["plain.pth"](tmp_path / "x", tmp_path / "canary")
+    pickle.loads((tmp_path / "x").read_bytes())
+    assert (tmp_path / "canary").exists()
