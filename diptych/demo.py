@@ -18,9 +18,9 @@ from diptych.translator import from_run
 SHOWN = 24
 
 
-def run_demo(folder: Path, steps: int, console: Console) -> float:
+def run_demo(folder: Path, steps: int | None, console: Console) -> float:
     """Train in `folder`, print the held-out error beside that of doing nothing, leave a report. Returns the error."""
-    chosen = recipe.named("glyphs", [f"steps={steps}"])
+    chosen = recipe.named("glyphs", [f"steps={steps}"] if steps else [])
     began = time.monotonic()
     trainer = launch.train(chosen, folder, console)
     minutes = (time.monotonic() - began) / 60

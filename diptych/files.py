@@ -9,8 +9,11 @@ PART = ".part"
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yields a path to write to; when the block ends without an error it becomes `path`, else nothing changes."""
+def whole(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yields a path to write to; when the block ends without an error it becomes `path`, else nothing changes.
+
+    `durable` waits for the disk, so that not even a power loss undoes it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
@@ -18,9 +21,11 @@ def whole(path: Path) -> Iterator[Path]:
         mode = part.stat().st_mode  # as the umask has it; some writers make files of their own, for the owner alone
         yield part
         part.chmod(mode)
-        sync(part)
+        if durable:
+            sync(part)
         os.replace(part, path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
 

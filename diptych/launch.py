@@ -1,12 +1,14 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import distributed
 
-from diptych.data import Data, open_data
+from diptych.contract import Clock
+from diptych.data import open_data
+from diptych.data.layouts import Data
 from diptych.data.loader import Batches, held_out
 from diptych.data.transforms import Augment
 from diptych.engine.preview import Preview
@@ -21,14 +23,17 @@ from diptych.translator import from_run
 
 
 def train(recipe: Recipe, folder: Path | str, console: Console | None = None) -> Trainer:
-    """Train a recipe in a new run folder; returns the trainer, whose `stopped` is the signal that ended it, or None."""
+    """Train a recipe in a new run folder; returns the trainer, whose `stopped` is the signal that ended it, or None.
+
+    Whatever is wrong with settings or data is raised before the folder is made.
+    """
     ranks = join(recipe.train.device)
     data = open_data(recipe.data, tuple(recipe.cls.batch))
     recipe = recipe.fitted(data)
-    run = Run.create(folder, recipe.settings()) if ranks.first else Run(folder)
-    if ranks.world > 1:
-        distributed.barrier()
-    return _go(recipe, data, run, ranks, console, anew=True)
+    trainer = prepare(recipe, data, Run(folder), ranks, console)
+    if ranks.first:
+        Run.create(folder, recipe.settings())
+    return _go(trainer, recipe.method, anew=True)
 
 
 def resume(folder: Path | str, console: Console | None = None) -> Trainer:
@@ -36,54 +41,62 @@ def resume(folder: Path | str, console: Console | None = None) -> Trainer:
     run = Run.open(folder)
     recipe = from_settings(run.settings(), where=str(run.config))
     ranks = join(recipe.train.device)
-    return _go(recipe, open_data(recipe.data, tuple(recipe.cls.batch)), run, ranks, console, anew=False)
+    trainer = prepare(recipe, open_data(recipe.data, tuple(recipe.cls.batch)), run, ranks, console)
+    return _go(trainer, recipe.method, anew=False)
 
 
-def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console) -> Trainer:
-    """Everything that trains, built but not started."""
+def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console | None = None) -> Trainer:
+    """Everything that trains, built but not started. Raises ConfigError, DataError."""
+    rehearse(recipe)
+    console = console or Console(quiet=not ranks.first)
+    console.print(data.summary, *data.notes, sep="\n", highlight=False, soft_wrap=True)
     torch.manual_seed(recipe.train.seed)
-    method = recipe.cls(recipe.model)
-    if recipe.data.crop % method.multiple:
-        raise ConfigError(
-            f"crop={recipe.data.crop} is not a multiple of {method.multiple}, which the network needs: "
-            f"change crop, or choose a smaller generator"
-        )
-    settings, channels = recipe.train, method.channels()
+    method, settings = recipe.cls(recipe.model), recipe.train
+    channels = method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip)
-    engine = Engine(method, seed=settings.seed, micro=settings.micro, precision=settings.precision, ranks=ranks)
-    batches = Batches(
-        data.train,
-        channels,
-        augment,
-        settings.batch,
-        settings.seed,
-        micro=settings.micro,
-        rank=ranks.rank,
-        world=ranks.world,
-    )
+    place = {"micro": settings.micro, "rank": ranks.rank, "world": ranks.world}
+    batches = Batches(data.train, channels, augment, settings.batch, settings.seed, **place)
     preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
+    engine = Engine(method, seed=settings.seed, micro=settings.micro, precision=settings.precision, ranks=ranks)
     return Trainer(engine, batches, run, settings, preview, console)
 
 
-def _go(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console | None, anew: bool) -> Trainer:
-    console = console or Console(quiet=not ranks.first)
-    console.print(data.summary, *data.notes, sep="\n", highlight=False, soft_wrap=True)
-    trainer = prepare(recipe, data, run, ranks, console)
-    if not ranks.first:
+def rehearse(recipe: Recipe) -> None:
+    """One step of each stage on tensors without content: what does not fit is found in a moment, with nothing made.
+
+    Raises ConfigError.
+    """
+    crop, size = recipe.data.crop, max(1, recipe.train.batch // recipe.train.micro)
+    with torch.device("meta"):
+        method = recipe.cls(recipe.model)
+        batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
+        if crop % method.multiple:
+            raise ConfigError(
+                f"crop={crop} is not a multiple of {method.multiple}, which the network needs: "
+                f"change crop, or choose a smaller generator"
+            )
+        try:
+            for stage in method.stages():
+                for _ in stage.updates(batch, Clock(stage.name, 0, stage.steps)):
+                    pass
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
+
+
+def _go(trainer: Trainer, name: str, anew: bool) -> Trainer:
+    """Train to the end; the first rank alone holds the folder and leaves model and report in it."""
+    with trainer.run.locked() if trainer.first else nullcontext():
         if not anew:
             trainer.restore()
-        trainer.train()
-        return trainer
-    with run.locked():
-        if not anew:
-            trainer.restore()
-        console.print(
-            f"{recipe.method} on {ranks.device}, {ranks.world} process(es), from step {trainer.engine.step} "
-            f"of stage {trainer.engine.stage.name}; everything is kept in {run.folder}",
+        engine = trainer.engine
+        trainer.console.print(
+            f"{name} on {engine.ranks.device}, {engine.ranks.world} process(es), stage {engine.stage.name} from step "
+            f"{engine.step} of {engine.stage.steps}; everything is kept in {trainer.run.folder}",
             highlight=False,
             soft_wrap=True,
         )
         trainer.train()
-        from_run(run).save(run.model)
-        write_report(run)
+        if trainer.first:
+            from_run(trainer.run).save(trainer.run.model)
+            write_report(trainer.run)
     return trainer

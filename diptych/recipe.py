@@ -28,6 +28,7 @@ from diptych.errors import ConfigError
 from diptych.methods import METHODS, find
 
 Model = TypeVar("Model", bound=BaseModel)
+SECTIONS = ("model", "data", "train")
 SHIPPED = Path(__file__).parent / "recipes"
 
 
@@ -44,13 +45,9 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """As plain data that `from_settings` reads back to an equal recipe."""
-        return {
-            "method": self.method,
-            **{
-                name: part.model_dump(exclude_none=True)
-                for name, part in (("model", self.model), ("data", self.data), ("train", self.train))
-            },
-        }
+        model = self.model.model_dump(exclude={"steps"} if self.train.epochs else set())
+        data, train = (part.model_dump(exclude_none=True) for part in (self.data, self.train))
+        return {"method": self.method, "model": model, "data": data, "train": train}
 
     def fitted(self, data: Data) -> "Recipe":
         """With what only the data can tell: channel counts, unless they were set, and epochs as steps."""
@@ -59,42 +56,64 @@ class Recipe:
             value = data.train.columns[name][0]
             if key not in self.model.model_fields_set and isinstance(value, np.ndarray):
                 found[key] = value.shape[-1]
-        if self.train.epochs is not None and "steps" not in self.model.model_fields_set:
+        if self.train.epochs is not None:
             found["steps"] = math.ceil(self.train.epochs * len(data.train) / self.train.batch)
-        return replace(self, model=checked(self.cls.Config, {**self.model.model_dump(), **found}, "model"))
+        train = self.train.model_copy(update={"epochs": None})
+        return replace(self, model=checked(self.cls.Config, {**self.model.model_dump(), **found}, "model"), train=train)
 
 
 def from_settings(settings: Mapping[str, Any], overrides: Iterable[str] = (), where: str = "recipe") -> Recipe:
     """Check and complete plain settings. ConfigError names every key that is wrong, and the nearest right one."""
-    unknown = settings.keys() - {"method", "preset", "model", "data", "train", "title"}
+    unknown = settings.keys() - {"method", "preset", "title", *SECTIONS}
     if unknown or not isinstance(settings.get("method"), str):
         raise ConfigError(
             f"{where}: a recipe has method, preset, model, data, train and title; "
             + (f"it does not know {', '.join(sorted(map(repr, unknown)))}" if unknown else "method is missing")
         )
     cls = find(settings["method"])
-    sections = {"model": cls.Config, "data": DataConfig, "train": TrainConfig}
-    values = {name: dict(settings.get(name) or {}) for name in sections}
-    preset = settings.get("preset")
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"{override!r}: settings are written key=value")
-        if key == "preset":
-            preset = text
-            continue
-        section = next((name for name, model in sections.items() if key in model.model_fields), None)
-        if section is None:
-            raise ConfigError(
-                f"no setting is called {key!r}{nearest(key, (k for m in sections.values() for k in m.model_fields))}; "
-                f"`diptych methods {settings['method']}` lists them"
-            )
-        values[section][key] = yaml.safe_load(text)
+    models: dict[str, type[BaseModel]] = {"model": cls.Config, "data": DataConfig, "train": TrainConfig}
+    values = {section: dict(settings.get(section) or {}) for section in SECTIONS}
+    changes = dict(_split(override) for override in overrides)
+    preset = changes.pop("preset", settings.get("preset"))
+    for key, value in changes.items():
+        values[_section_of(key, models, settings["method"])][key] = value
     values["model"] = {**preset_of(cls, preset, settings["method"]), **values["model"]}
-    if "steps" in values["model"] and "epochs" in values["train"] and "steps" not in (settings.get("model") or {}):
-        del values["train"]["epochs"]  # steps on the command line overrule the recipe's epochs
-    model, data, train = (checked(sections[name], values[name], f"{where}, {name}") for name in sections)
-    return Recipe(settings["method"], model, data, train)
+    _settle_length(changes, values)
+    parts, problems = {}, []
+    for section, model in models.items():
+        try:
+            parts[section] = checked(model, values[section], section)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(f"{where}: " + "; ".join(problems))
+    return Recipe(settings["method"], **parts)  # type: ignore[arg-type]
+
+
+def _split(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"{override!r}: settings are written key=value")
+    return key, text if key == "preset" else yaml.safe_load(text)
+
+
+def _section_of(key: str, models: Mapping[str, type[BaseModel]], method: str) -> str:
+    found = [section for section, model in models.items() if key in model.model_fields]
+    if len(found) > 1:
+        raise ConfigError(f"{key!r} is a setting of {' and '.join(found)}: the method must call its own otherwise")
+    if not found:
+        names = [name for model in models.values() for name in model.model_fields]
+        raise ConfigError(f"no setting is called {key!r}{nearest(key, names)}; `diptych methods {method}` lists them")
+    return found[0]
+
+
+def _settle_length(changes: Mapping[str, Any], values: dict[str, dict[str, Any]]) -> None:
+    """Steps or epochs: the command line over the recipe, and never both."""
+    if "steps" in values["model"] and "epochs" in values["train"]:
+        if ("steps" in changes) == ("epochs" in changes):
+            raise ConfigError("steps and epochs both say how long to train: give one")
+        section, key = ("train", "epochs") if "steps" in changes else ("model", "steps")
+        del values[section][key]
 
 
 def from_file(path: Path, overrides: Iterable[str] = ()) -> Recipe:

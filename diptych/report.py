@@ -97,17 +97,13 @@ def curves(events: Iterable[Event]) -> Image.Image:
 
 
 def series(events: Iterable[Event], group: str) -> dict[str, tuple[list[int], list[float]]]:
-    """Steps and values by name; stages follow each other on one axis."""
+    """Steps and values by name."""
     lines: dict[str, tuple[list[int], list[float]]] = {}
-    offset, last, place = 0, 0, 0
     for event in events:
-        if event["place"] != place:
-            offset, place = offset + last, event["place"]
-        last = event["step"]
         for name, value in event.get(group, {}).items():
             if not name.endswith("/gradient"):
                 steps, values = lines.setdefault(name, ([], []))
-                steps.append(offset + last)
+                steps.append(event["step"])
                 values.append(value)
     return lines
 

@@ -5,6 +5,7 @@ translator = diptych.load("runs/facades")
 translator("label.png").save("photo.png")
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from diptych.methods import find
 from diptych.recipe import checked, from_settings, nearest
 
 FORMAT = 1
+SMALLEST = 16  # pixels a side: what the networks here can halve and normalise
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -69,6 +71,10 @@ def from_model(folder: Path) -> "Translator":
         name, config, networks, notes = (found[key] for key in ("method", "config", "networks", "notes"))
         if found["format"] != FORMAT:
             raise CheckpointError(f"{folder}: model format {found['format']}; this Diptych reads {FORMAT}")
+        if found["sha256"] != _digest(folder / "model.safetensors"):
+            raise CheckpointError(
+                f"{folder}/model.safetensors is not the file that config.json describes: copy both again"
+            )
         weights = load_file(folder / "model.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: not a whole model folder ({type(error).__name__}: {error})") from error
@@ -152,15 +158,16 @@ class Translator:
         """A model folder: `model.safetensors`, `config.json` and a card. What `load` takes, and what a hub shows."""
         folder = Path(folder)
         weights = {name: value.contiguous() for name, value in self.method.state_dict().items()}
+        with whole(folder / "model.safetensors") as part:
+            save_file(weights, part)
         config = {
             "format": FORMAT,
+            "sha256": _digest(folder / "model.safetensors"),
             "method": self.name,
             "networks": list(self.networks),
             "config": self.method.config.model_dump(),
             "notes": self.notes,
         }
-        with whole(folder / "model.safetensors") as part:
-            save_file(weights, part)
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         write_text(folder / "README.md", card.write(self.method, self.name, self.notes))
         return folder
@@ -193,15 +200,20 @@ class Translator:
 
 
 def pad(x: Tensor, dim: int, multiple: int) -> Tensor:
-    """`x` reflected on both sides along `dim` until its length is a multiple; of any length, however short."""
+    """`x` reflected on both sides along `dim` until its length is a multiple, and SMALLEST at least; of any length."""
     length = x.shape[dim]
-    missing = -length % multiple
+    missing = max(-length % multiple, -(-SMALLEST // multiple) * multiple - length)
     if not missing:
         return x
     at = torch.arange(-(missing // 2), length + missing - missing // 2)
     period = max(1, 2 * (length - 1))
     at = at.remainder(period)
     return x.index_select(dim, torch.where(at < length, at, period - at).to(x.device))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _downloaded(source: str) -> Path:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from diptych.engine.trainer import Trainer
 
 Folder = Annotated[Path, typer.Argument(help="a run folder", show_default=False)]
@@ -50,7 +52,7 @@ def resume(run: Folder) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder to make")] = Path("demo"),
-    steps: Annotated[int, typer.Option(help="optimiser steps", min=1)] = 1200,
+    steps: Annotated[int | None, typer.Option(help="optimiser steps; else the recipe's", min=1)] = None,
 ) -> None:
     """Train a translator of letters for about two minutes on a CPU, and leave a report with pictures."""
     from diptych.demo import run_demo
@@ -58,7 +60,7 @@ def demo(
     run_demo(out, steps, _console())
 
 
-def _console() -> "object":
+def _console() -> "Console":
     """A person's console on the first rank; silence on the others."""
     import os
 

@@ -65,6 +65,7 @@ def _jobs(given: list[str], out: Path, overwrite: bool) -> dict[Path, Path]:
 def _found(pattern: str) -> list[tuple[Path, Path]]:
     """Images and the names they keep: paths below a folder or a pattern's fixed part, else the file's own name."""
     import glob
+    from itertools import takewhile
 
     from diptych.data import image
     from diptych.errors import DataError
@@ -79,7 +80,7 @@ def _found(pattern: str) -> list[tuple[Path, Path]]:
     found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if image.is_image(Path(name))]
     if not found:
         raise DataError(f"{pattern}: no such image, folder or pattern with images")
-    root = Path(glob.escape(str(path)).partition("[")[0]).parent if glob.has_magic(str(path)) else path.parent
+    root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
     return [(file, file.relative_to(root)) for file in found]
 
 

@@ -9,14 +9,12 @@ Pillow decodes. This file settles what Pillow leaves open and refuses what Pillo
 in an order it gets wrong, files too large. Every refusal is an `ImageError` that names the file and the way out.
 """
 
-import os
 import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from PIL import Image
@@ -42,6 +40,7 @@ from diptych.data.decode import (
     white_of,
 )
 from diptych.errors import ImageError
+from diptych.files import whole
 
 __all__ = [
     "MAX_PIXELS",
@@ -110,13 +109,8 @@ def write(path: Path | str, array: np.ndarray) -> None:
     path = Path(path)
     with naming(path, "cannot be written", "check the folder and the free space"):
         data = _encode(path.suffix.lower(), array)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{uuid4().hex}.part")
-        try:
+        with whole(path, durable=False) as part:
             part.write_bytes(data)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def from_pil(picture: Image.Image, label: str = "image") -> np.ndarray:

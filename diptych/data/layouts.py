@@ -84,7 +84,7 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     splits = {
         name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
     }
-    train = splits["train"]
+    train = splits["train"] if tuple(names) == PAIRED else replace(splits["train"], aligned=False)
     kind = "pairs" if train.aligned else "images without pairs"
     counts = (
         " + ".join(str(len(column)) for column in dict.fromkeys(train.columns.values()))
@@ -99,7 +99,7 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     train, held_out = without_every_twentieth(train)
     note = f"no val or test folder: {len(held_out)} of {len(held_out) + len(train)} are held out, chosen by name"
     if not all(len(column) for split in (train, held_out) for column in split.columns.values()):
-        train = held_out = splits["train"]
+        train, held_out = replace(splits["train"], aligned=train.aligned), splits["train"]
         note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
     return Data(train, held_out, f"{root}: {counts} {kind}", (note,))
 

@@ -26,7 +26,7 @@ class Augment:
         down, across, mirror = random.random_sample(3)
         array = resized(array, self.load, self.crop, self.fit)
         top, left = (
-            round(share * (size - self.crop)) for share, size in zip((down, across), array.shape, strict=False)
+            int(share * (size - self.crop + 1)) for share, size in zip((down, across), array.shape, strict=False)
         )
         array = array[top : top + self.crop, left : left + self.crop]
         return array[:, ::-1] if self.flip and mirror < 0.5 else array

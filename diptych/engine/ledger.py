@@ -40,19 +40,18 @@ class Ledger:
         """Raise TrainingError naming stage, step and terms if anything so far was not finite. Waits for the device."""
         if not self.bad.item():
             return
-        for player, row in self.first_bad.items():
-            bad = [
-                (int(step), name)
-                for step, name in zip(row.tolist(), self.names[player], strict=True)
-                if step < math.inf
-            ]
-            if bad:
-                step = min(at for at, _ in bad)
-                terms = ", ".join(f"{player}/{name}" for at, name in bad if at == step)
-                raise TrainingError(
-                    f"stage {stage!r} step {step}: {terms} is not finite. That update was not applied and nothing "
-                    f"after it is saved; resume from the last checkpoint, with a smaller lr, or with precision=fp32"
-                )
+        bad = [
+            (step, f"{player}/{name}")
+            for player, row in self.first_bad.items()
+            for name, step in zip(self.names[player], row.tolist(), strict=True)
+            if step < math.inf
+        ]
+        first = min(step for step, _ in bad)
+        terms = ", ".join(name for step, name in bad if step == first)
+        raise TrainingError(
+            f"stage {stage!r} step {int(first)}: {terms} is not finite. That update was not applied and nothing "
+            f"after it is saved; resume from the last checkpoint, with a smaller lr, or with precision=fp32"
+        )
 
     def averages(self, ranks: Ranks) -> dict[str, float]:
         """Means since the last call, over all ranks, by `player/term`; then starts anew."""

@@ -31,13 +31,14 @@ class Log:
         self.board: Any = None
         self.failed = False
 
-    def forget_after(self, place: int, step: int) -> None:
+    def forget_after(self, step: int) -> None:
         """Drop what an interrupted run logged beyond its last checkpoint: those steps will be taken again."""
-        kept = [e for e in read_events(self.path) if (e["place"], e["step"]) <= (place, step)]
+        kept = [event for event in read_events(self.path) if event["step"] <= step]
         write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
 
-    def write(self, kind: str, place: int, step: int, **values: Any) -> None:
-        event = {"event": kind, "place": place, "step": step, "time": round(time.time(), 3), **values}
+    def write(self, kind: str, stage: str, step: int, **values: Any) -> None:
+        """One event; `step` counts through all stages."""
+        event = {"event": kind, "stage": stage, "step": step, "time": round(time.time(), 3), **values}
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")

@@ -45,6 +45,11 @@ class Engine:
         return self.stages[self.place]
 
     @property
+    def total(self) -> int:
+        """Steps taken over all stages."""
+        return sum(stage.steps for stage in self.stages[: self.place]) + self.step
+
+    @property
     def clock(self) -> Clock:
         return Clock(self.stage.name, self.step, self.stage.steps)
 
@@ -87,8 +92,10 @@ class Engine:
             return ()
         movers = [self.movers[player] for player in players]
         gradients = [p.grad for mover in movers for p in mover.parameters if p.grad is not None]
-        self.ranks.mean_(gradients)
-        self._note("+".join(players), rows, gradients, clock)
+        values = {name: torch.stack([row[name].float() for row in rows]).mean() for name in rows[0]}
+        poison = torch.stack(list(values.values())).sum() * 0  # nan if one of them is not finite, and then on all ranks
+        self.ranks.mean_([*gradients, poison])
+        self._note("+".join(players), values, torch.stack(torch._foreach_norm(gradients)).norm().float() + poison)
         for mover in movers:
             mover.move(clock, self.ledger.bad)
         return players
@@ -109,12 +116,9 @@ class Engine:
         loss.backward(inputs=list(dict.fromkeys(p for player in players for p in self.movers[player].parameters)))
         return players, {name: term.detach() for name, term in terms.items()}
 
-    def _note(self, player: str, rows: list[Terms], gradients: list[Tensor], clock: Clock) -> None:
-        """Terms (mean over micro-batches) and gradient norm into the ledger; on a CPU a look costs nothing, so look."""
-        names = [*rows[0], "gradient"]
-        terms = [torch.stack([row[name].float() for row in rows]).mean() for name in rows[0]]
-        norm = torch.stack(torch._foreach_norm(gradients)).norm().float()
-        self.ledger.add(player, names, torch.stack([*terms, norm]), clock.step)
+    def _note(self, player: str, values: Terms, norm: Tensor) -> None:
+        """Terms and gradient norm into the ledger; on a CPU a look costs nothing, so look."""
+        self.ledger.add(player, [*values, "gradient"], torch.stack([*values.values(), norm]), self.step)
         if self.ranks.device.type == "cpu":
             self.verify()
 

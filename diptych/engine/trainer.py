@@ -47,7 +47,7 @@ class Trainer:
         self.best = meta.pop("best")
         self.engine.load((tensors, meta))
         if self.first:
-            self.log.forget_after(self.engine.place, self.engine.step)
+            self.log.forget_after(self.engine.total)
 
     def train(self) -> None:
         """To the end, or to the end of the step in which a signal came; either way the last thing done is to save."""
@@ -89,8 +89,8 @@ class Trainer:
             memory = torch.cuda.max_memory_allocated() / 2**30 if engine.ranks.device.type == "cuda" else None
             self.log.write(
                 "step",
-                engine.place,
-                engine.step,
+                engine.stage.name,
+                engine.total,
                 terms=terms,
                 lr=lr,
                 steps_per_second=round(rate, 3),
@@ -104,12 +104,13 @@ class Trainer:
         if not self.first:
             return
         engine = self.engine
+        engine.verify()
         with engine.averages.inside(engine.method):
             sheet, errors = self.preview.look(engine.method, engine.ranks.device)
         name = f"{engine.place}-{engine.step:08d}.png"
         with whole(self.run.previews / name) as part:
             sheet.save(part, "PNG")
-        self.log.write("preview", engine.place, engine.step, error=errors, file=name)
+        self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
         error = sum(errors.values()) / len(errors) if errors else None
         if error is not None and error < float(str(self.best.get("error", "inf"))):
             self.best = {"name": checkpoint.name_of(engine.state()[1]), "error": error}

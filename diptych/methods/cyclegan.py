@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
 from diptych.nn.blocks import Init, Norm, evaluating, initialise
 from diptych.nn.generators import Generator, generator, multiple_of
@@ -25,7 +26,7 @@ from diptych.nn.unet import Dropout
 
 class CycleGAN(Method):
     class Config(MethodConfig):
-        """The losses of section 3 and the settings of section 4; a weight of 0 leaves its passes out."""
+        """The losses of section 3 and the settings of section 4; a weight of 0 turns its term off."""
 
         steps: int = Field(266_800, ge=1, description="optimiser steps: 200 epochs of 1,334 zebras at batch 1")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
@@ -164,5 +165,7 @@ class CycleGAN(Method):
     @torch.no_grad()
     def translate(self, x: Tensor, direction: str = "a2b") -> Tensor:
         net = self.to_b if direction == "a2b" else self.to_a
+        if net is None:
+            raise ConfigError(f"direction={direction}: this model holds only {'to_a' if self.to_a else 'to_b'}")
         with evaluating(net):
             return net(x)

@@ -74,7 +74,7 @@ class Pix2Pix(Method):
         Control("seed", "which dropout noise inference=paper draws", 0),
     )
     presets = {
-        "paper": {},  # and the authors' Torch code
+        "paper": {},
         "repo": {"dropout": "repo", "decay_from": 0.5},  # their PyTorch code
     }
     tiny = {"generator": "unet_32", "width": 4, "d_width": 4, "field": 16, "ema_decay": 0.9, "lr": 2e-3}

@@ -65,7 +65,7 @@ def _gathered(images: Tensor) -> tuple[int, Tensor]:
 
 
 def _hash(number: Tensor, salt: Tensor) -> Tensor:
-    """Random bits (below 2 ** 32) from whole numbers: the lowbias32 mixer, in int64."""
+    """Random bits (24 of them) from whole numbers: the lowbias32 mixer, in int64."""
     mask = 0xFFFFFFFF
     x = (number + salt * 0x9E3779B1) & mask
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & mask

@@ -1,0 +1,185 @@
+"""The translator: any size, any kind of picture, the same weights from run, model folder and hub."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import diptych
+from diptych.check import Subject
+from diptych.data import image
+from diptych.errors import CheckpointError, ConfigError, ImageError
+from diptych.methods import find
+from diptych.translator import Translator, assembled, pad
+
+
+def made(name="pix2pix", **over) -> Translator:
+    torch.manual_seed(0)
+    cls = find(name)
+    config = cls.Config(**{**cls.tiny, **over})
+    state = {key: value for key, value in cls(config).state_dict().items() if key.partition(".")[0] in cls.ships}
+    return assembled(name, config.model_dump(), state, cls.ships, {"steps": 1}, "test")
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 4, 32]))
+def test_padding_reflects_and_comes_back(height, width, multiple):
+    x = torch.arange(float(height * width)).reshape(1, 1, height, width)
+    padded = pad(pad(x, -2, multiple), -1, multiple)
+    assert padded.shape[-2] % multiple == padded.shape[-1] % multiple == 0
+    top, left = (padded.shape[-2] - height) // 2, (padded.shape[-1] - width) // 2
+    assert torch.equal(padded[..., top:top + height, left:left + width], x)
+    if height > 1 and width > 1:
+        expected = np.pad(x[0, 0].numpy(), ((top, padded.shape[-2] - height - top), (left, padded.shape[-1] - width - left)), "reflect")
+        assert np.array_equal(padded[0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (1, 1), (33, 57), (5, 200)])
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
+def test_any_size_is_kept(name, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    assert made(name).array(pixels).shape == (*size, 3)
+
+
+def test_a_size_that_fits_is_not_padded():
+    translator = made()
+    x = torch.rand(3, 64, 32) * 2 - 1
+    assert torch.equal(translator.tensor(x), translator.method.translate(x[None])[0])
+
+
+def test_what_goes_in_comes_out_in_kind(tmp_path):
+    translator = made()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    image.write(tmp_path / "x.png", pixels)
+    expected = translator(pixels)
+    assert isinstance(expected, np.ndarray)
+    for picture in (tmp_path / "x.png", str(tmp_path / "x.png"), Image.fromarray(pixels)):
+        out = translator(picture)
+        assert isinstance(out, Image.Image)
+        assert np.array_equal(np.asarray(out), expected)
+    x = torch.from_numpy(image.to_unit(pixels)).permute(2, 0, 1)
+    out = translator(torch.stack([x, x]))
+    assert out.shape == (2, 3, 40, 30)
+    assert np.array_equal(image.from_unit(out[1].permute(1, 2, 0).numpy(), np.uint8), expected)
+    assert [type(each) for each in translator([pixels, Image.fromarray(pixels)])] == [np.ndarray, Image.Image]
+    assert translator(pixels / np.float64(255)).dtype == np.float32
+
+
+def test_sixteen_bits_stay_sixteen_bits(tmp_path):
+    translator = made(in_channels=1, out_channels=1)
+    deep = (np.arange(32 * 32, dtype=np.uint16) * 64).reshape(32, 32, 1)
+    out = translator(deep)
+    assert out.dtype == np.uint16
+    assert len(np.unique(out)) > 256, "8 bits cannot hold so many values"
+    image.write(tmp_path / "d.png", deep)
+    assert np.array_equal(translator(tmp_path / "d.png"), out)
+
+
+def test_channels_are_fitted_or_refused():
+    translator = made(in_channels=1, out_channels=3)
+    grey = np.full((32, 32, 1), 90, np.uint8)
+    assert np.array_equal(translator(np.repeat(grey, 3, 2)), translator(grey))
+    with pytest.raises(ImageError, match="has 5 channels where 1 are wanted"):
+        translator(np.zeros((32, 32, 5), np.uint8))
+
+
+def test_each_direction_takes_its_own_channels():
+    translator = made("cyclegan", in_channels=1, out_channels=3, identity=0)
+    colour, grey = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 1), np.uint8)
+    assert translator(grey).shape[-1] == 3
+    assert translator(colour, direction="b2a").shape[-1] == 1
+
+
+@pytest.mark.parametrize(("controls", "message"), [
+    ({"directoin": "b2a"}, "no control 'directoin'; did you mean 'direction'"), ({"direction": "up"}, "choose one of a2b, b2a")])
+def test_controls_are_checked(controls, message):
+    with pytest.raises(ConfigError, match=message):
+        made("cyclegan")(np.zeros((8, 8, 3), np.uint8), **controls)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3), np.int64), np.full((4, 4), 2.0), np.zeros(5), np.zeros((0, 4, 3), np.uint8)])
+def test_odd_arrays_are_refused(bad):
+    with pytest.raises(ImageError, match="array"):
+        made()(bad)
+
+
+def test_a_model_folder_gives_the_same_translations(tmp_path, monkeypatch):
+    translator = made("cyclegan")
+    folder = translator.save(tmp_path / "model")
+    assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    x = torch.rand(3, 20, 20)
+    again = diptych.load(folder, device="cpu")
+    assert all(torch.equal(again.tensor(x, direction=way), translator.tensor(x, direction=way)) for way in ("a2b", "b2a"))
+    assert np.array_equal(diptych.translate(folder, np.zeros((8, 8, 3), np.uint8)), translator(np.zeros((8, 8, 3), np.uint8)))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: str(folder) if name == "me/mine" else 1 / 0)
+    assert torch.equal(diptych.load("me/mine", device="cpu").tensor(x), translator.tensor(x))
+    with pytest.raises(CheckpointError, match="the hub did not give"):
+        diptych.load("me/other")
+
+
+def test_only_what_translates_is_shipped(tmp_path):
+    keys = made().method.state_dict().keys()
+    assert {key.partition(".")[0] for key in keys} == {"G"}
+
+
+def broken(folder: Path, change) -> Path:
+    made().save(folder)
+    change(folder)
+    return folder
+
+
+def _edit(**changes):
+    def change(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return change
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    (lambda f: (f / "model.safetensors").write_bytes(b"x"), CheckpointError, "not the file that config.json describes"),
+    (lambda f: (f / "model.safetensors").unlink(), CheckpointError, "not a whole model folder"),
+    (lambda f: (f / "config.json").write_text("{"), CheckpointError, "not a whole model folder"),
+    (lambda f: (f / "config.json").write_text("[]"), CheckpointError, "not a whole model folder"),
+    (_edit(format=99), CheckpointError, "model format 99"),
+    (_edit(method="pix2pxi"), ConfigError, "did you mean 'pix2pix'"),
+    (_edit(config={"widht": 4}), ConfigError, "did you mean 'width'"),
+    (_edit(config={"width": 10**9}), ConfigError, "less than or equal to 1024"),
+    (_edit(config={"generator": "unet_32"}), CheckpointError, "do not fit the config"),
+    (_edit(networks=["config"]), CheckpointError, "translates with G"),
+])
+def test_a_damaged_model_folder_is_refused(change, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        diptych.load(broken(tmp_path / "model", change))
+
+
+def test_what_is_no_model_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="neither a run folder"):
+        diptych.load(tmp_path)
+
+
+def test_averaged_weights_translate(tmp_path):
+    """A run folder gives the averages of `ema`, not the weights of the moment."""
+    from diptych.engine import checkpoint
+    from diptych.engine.run import Run
+    from diptych.recipe import Recipe
+    from diptych.data.config import DataConfig
+    from diptych.engine.config import TrainConfig
+
+    subject = Subject(find("pix2pix"))
+    engine = subject.engine()
+    engine.take(next(subject.batches().stream(0, 1)))
+    recipe = Recipe("pix2pix", engine.method.config, DataConfig(), TrainConfig())
+    run = Run.create(tmp_path / "run", recipe.settings())
+    tensors, meta = engine.state()
+    checkpoint.save(run.checkpoints / checkpoint.name_of(meta), (tensors, {**meta, "best": {}}))
+    x = torch.rand(1, 1, 32, 32)
+    with engine.averages.inside(engine.method):
+        expected = engine.method.translate(x)
+    assert torch.equal(diptych.load(run.folder, device="cpu").tensor(x), expected)
+    assert not torch.equal(engine.method.translate(x), expected)
+    with pytest.raises(CheckpointError, match="kept no best checkpoint"):
+        diptych.load(run.folder, which="best")
