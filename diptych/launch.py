@@ -1,6 +1,7 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -54,8 +55,8 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
     method, settings = recipe.cls(recipe.model), recipe.train
     channels = method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip)
-    place = {"micro": settings.micro, "rank": ranks.rank, "world": ranks.world}
-    batches = Batches(data.train, channels, augment, settings.batch, settings.seed, **place)
+    batches = Batches(data.train, channels, augment, settings.batch, settings.seed)
+    batches = replace(batches, micro=settings.micro, rank=ranks.rank, world=ranks.world)
     preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
     engine = Engine(method, seed=settings.seed, micro=settings.micro, precision=settings.precision, ranks=ranks)
     return Trainer(engine, batches, run, settings, preview, console)

@@ -21,8 +21,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from diptych.contract import Method, MethodConfig
-from diptych.data import Data
 from diptych.data.config import DataConfig
+from diptych.data.layouts import Data
 from diptych.engine.config import TrainConfig
 from diptych.errors import ConfigError
 from diptych.methods import METHODS, find

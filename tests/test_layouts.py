@@ -13,7 +13,7 @@ from diptych.errors import DataError
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
 TWO_FOLDERS = {"trainA": ("{}A", "{}B"), "A/train": ("A/{}", "B/{}"), "train/x": ("{}/cats", "{}/dogs")}
-HELD = ["010", "012", "019", "027", "031", "071", "073"]        # of 000 to 099, by their names alone
+HELD = ["010", "012", "019", "027", "031", "071", "073"]  # of 000 to 099, by their names alone
 
 
 def picture(value, channels=3, width=8, height=8):
@@ -75,7 +75,8 @@ def test_every_layout_with_splits(tmp_path, layout, names, direction):
         assert values(found) == dict(zip(names, expected, strict=True))
         assert len(found) == len(expected[0])
         assert all(picture.shape == (8, 8, 3) for column in found.columns.values() for picture in column)
-    assert data.train.aligned or names == UNPAIRED
+    assert data.train.aligned == (names == PAIRED)
+    assert data.held_out.aligned == data.test.aligned == (names == PAIRED or layout == "side by side")
     assert data.notes == ()
     assert str(tmp_path) in data.summary
     assert "2 in val" in data.summary
@@ -125,12 +126,12 @@ def test_grey_among_colour_is_read_as_it_is(tmp_path):
 
 
 def test_pairs_are_found_by_name_and_not_by_place(tmp_path):
-    for folder, start in (("trainA", 0), ("trainB", 100)):
-        for number in (2, 10, 1):
-            suffix = ".png" if number == 1 else ".tif"
-            image.write(tmp_path / folder / f"{number}{suffix if start else '.webp'}", picture(start + number))
-    found = values(opened(tmp_path).train)
-    assert found["target"] == [100 + value for value in found["source"]]
+    for folder, start, suffix in (("trainA", 0, ".png"), ("trainB", 100, ".bmp")):
+        for value, stem in enumerate(["a", "a.c", "10", "9"]):
+            image.write(tmp_path / folder / f"{stem}{suffix}", picture(start + value))
+    ours, theirs = (sorted(file.name for file in (tmp_path / folder).glob("a*")) for folder in ("trainA", "trainB"))
+    assert (ours, theirs) == (["a.c.png", "a.png"], ["a.bmp", "a.c.bmp"])  # in order of the files, they would not match
+    assert values(opened(tmp_path).train) == {"source": [2, 3, 1, 0], "target": [102, 103, 101, 100]}
 
 
 def test_heaps_of_unequal_size(tmp_path):
@@ -175,6 +176,7 @@ def test_validation_is_preferred_to_test(tmp_path, splits, held_out):
 @pytest.mark.parametrize("names", [PAIRED, UNPAIRED])
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])
 def test_without_splits_the_names_decide_what_is_held_out(tmp_path, names, suffix):
+    """By the name before the suffix and by nothing else, so that it is the same on every machine."""
     for folder, count in (("x", 100), ("y", 100 if names == PAIRED else 60)):
         fill(tmp_path / folder, range(count), suffix=suffix)
     data = opened(tmp_path, names)
@@ -187,10 +189,20 @@ def test_without_splits_the_names_decide_what_is_held_out(tmp_path, names, suffi
 
 
 @pytest.mark.parametrize("names", [PAIRED, UNPAIRED])
+def test_the_truth_of_held_out_images_stays_known_without_splits_too(tmp_path, names):
+    fill_side_by_side(tmp_path / "train", range(100), range(100, 200))
+    data = opened(tmp_path, names)
+    assert stems(data.held_out) == dict.fromkeys(names, HELD)
+    assert (data.train.aligned, data.held_out.aligned) == (names == PAIRED, True)
+    assert len(data.train) == 93
+
+
+@pytest.mark.parametrize("names", [PAIRED, UNPAIRED])
 def test_too_few_images_to_hold_any_out(tmp_path, names):
     fill_side_by_side(tmp_path / "train", [1, 2], [101, 102])
     data = opened(tmp_path, names)
     assert values(data.held_out) == values(data.train) == {names[0]: [1, 2], names[1]: [101, 102]}
+    assert (data.train.aligned, data.held_out.aligned) == (names == PAIRED, True)
     assert "seen in training" in data.notes[0]
 
 
@@ -257,12 +269,12 @@ def test_nothing_is_found(tmp_path):
     everything = ("no images to train on", "trainA/ and trainB/", "A/train", "side by side", ".npy")
     refused(tmp_path, *everything)
     fill(tmp_path / "train" / "x", [1])
-    refused(tmp_path, *everything)                  # one folder is not two
+    refused(tmp_path, *everything)  # one folder is not two
     for name in ("y", "z"):
         fill(tmp_path / "train" / name, [1])
-    refused(tmp_path, *everything)                  # nor are three
+    refused(tmp_path, *everything)  # nor are three
     fill(tmp_path / "testA", [1])
-    refused(tmp_path, *everything)                  # and nothing to train on
+    refused(tmp_path, *everything)  # and nothing to train on
 
 
 def test_nothing_is_found_in_the_layout_that_was_named(tmp_path):
@@ -276,10 +288,16 @@ def test_nothing_is_found_in_the_layout_that_was_named(tmp_path):
 # ----------------------------------------------------------------------------------------------------------- real sets
 
 
-REAL = [("facades", PAIRED, 400, 100, 106, 256), ("facades", UNPAIRED, 400, 100, 106, 256),
-        ("retina_vessels", PAIRED, 35, 3, 16, 512), ("brooklyn1887", PAIRED, 101, 18, 18, 256),
-        ("brooklyn1887", UNPAIRED, 101, 18, 18, 256), ("cityscapes", PAIRED, 300, 50, None, 256),
-        ("maps", PAIRED, 350, 40, 40, 256), ("edges2shoes", PAIRED, 400, 80, None, 256)]
+REAL = [
+    ("facades", PAIRED, 400, 100, 106, 256),
+    ("facades", UNPAIRED, 400, 100, 106, 256),
+    ("retina_vessels", PAIRED, 35, 3, 16, 512),
+    ("brooklyn1887", PAIRED, 101, 18, 18, 256),
+    ("brooklyn1887", UNPAIRED, 101, 18, 18, 256),
+    ("cityscapes", PAIRED, 300, 50, None, 256),
+    ("maps", PAIRED, 350, 40, 40, 256),
+    ("edges2shoes", PAIRED, 400, 80, None, 256),
+]
 HEAPS = [("horse2zebra", [300, 300], [50, 60], 256), ("afhq", [1000, 1000], [150, 150], 128)]
 
 
@@ -288,8 +306,9 @@ def test_real_pairs(name, names, train, held_out, test, size):
     root = folder_of("DIPTYCH_DATA", "shared/data") / name
     data = opened(root, names)
     assert (len(data.train), len(data.held_out), data.test and len(data.test)) == (train, held_out, test)
-    assert data.held_out.aligned
-    assert re.match(rf"{root}: {train} .*, {held_out} in (val|test)$", data.summary)
+    assert (data.train.aligned, data.held_out.aligned) == (names == PAIRED, True)
+    counts = f"{train} pairs" if names == PAIRED else rf"{train} \+ {train} images without pairs"
+    assert re.fullmatch(rf"{root}: {counts}, {held_out} in (val|test)", data.summary)
     for split in (data.train, data.held_out):
         left, right = split.columns.values()
         assert list(split.columns) == list(names)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from diptych.check.subject import Subject, errors, fingerprint, furthest, in_fresh_process, run, scramble, ways
 from diptych.contract import Clock
@@ -43,7 +44,7 @@ def players_move_alone(subject: Subject) -> None:
 
 def same_seed_same_bytes(subject: Subject) -> None:
     """Two runs of one seed end in the same bytes, whatever the global generators did before; another seed does not."""
-    ends = []
+    ends: list[tuple[str, list[dict[str, float]]]] = []
     for seed in (0, 0, 1):
         engine = subject.engine(seed)
         scramble(len(ends))
@@ -69,16 +70,16 @@ def resume_is_exact(subject: Subject) -> None:
         answers = in_fresh_process("resume", subject.spec, folder).splitlines()
         assert len(answers) == 2 * len(cuts), f"the resuming process answered {answers}"
         for answer in answers:
-            at, workers, end, logged = answer.split(" ", 3)
-            assert end == wanted, f"cut at step {at} and resumed with {workers} workers, the run ends in other bytes"
-            assert logged == repr(lines[cuts[int(at)] :]), (
-                f"cut at step {at}, {workers} workers: the log differs: {logged}"
+            cut, workers, end, logged = answer.split(" ", 3)
+            assert end == wanted, f"cut at step {cut} and resumed with {workers} workers, the run ends in other bytes"
+            assert logged == repr(lines[cuts[int(cut)] :]), (
+                f"cut at step {cut}, {workers} workers: the log differs: {logged}"
             )
 
 
 def micro_batches_add_up(subject: Subject) -> None:
     """A batch cut into 2 or 4 parts gives the weights of the whole, where samples do not mix (config `apart`)."""
-    ends = []
+    ends: list[dict[str, Tensor]] = []
     for micro in (1, 2, 4):
         engine = subject.engine(micro=micro, double=True, **subject.cls.apart)
         for _ in run(engine, subject.batches(4, micro=micro), double=True):

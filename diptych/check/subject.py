@@ -50,9 +50,10 @@ class Subject:
         method = self.cls(self.config(**over))
         return Engine(method.double() if double else method, seed=seed, micro=micro, ranks=ranks)
 
-    def batches(self, size: int = 2, seed: int = 0, **place: int) -> Batches:
+    def batches(self, size: int = 2, seed: int = 0, micro: int = 1, rank: int = 0, world: int = 1) -> Batches:
         data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
-        return Batches(data.train, dict.fromkeys(self.cls.batch, 1), Augment(36, PIXELS), size, seed, **place)
+        channels = dict.fromkeys(self.cls.batch, 1)
+        return Batches(data.train, channels, Augment(36, PIXELS), size, seed, micro=micro, rank=rank, world=world)
 
     def truth(self, count: int = 32) -> Batch:
         data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))

@@ -222,7 +222,7 @@ def _load(image: ImageFile, raw: str) -> None:
     image.load()
 
 
-def samples_of(image: ImageFile) -> np.ndarray:
+def samples_of(image: Image.Image) -> np.ndarray:
     """The samples that Pillow decodes exactly: 1 or 3 channels, or 2 or 4 of which the last is alpha."""
     if image.mode == "F":
         return unit_floats(array_of(image))

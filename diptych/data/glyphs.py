@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diptych.data.layouts import Data, Split
+from diptych.data.layouts import PAIRED, Data, Split
 from diptych.errors import DataError
 
 FACES = (
@@ -83,9 +83,8 @@ def open_glyphs(root: str, names: Sequence[str], size: int, swap: bool) -> Data:
     faces = root.partition(":")[2].split("/") if ":" in root else ["sans", "serif-bolditalic"]
     if len(faces) != 2 or any(face not in FACES for face in faces):
         raise DataError(f"{root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
-    splits = (paired if tuple(names) == ("source", "target") else unpaired)(
-        *(reversed(faces) if swap else faces), size=size
-    )
+    first, second = reversed(faces) if swap else faces
+    splits = (paired if tuple(names) == PAIRED else unpaired)(first, second, size)
     splits = {name: split.named(names) for name, split in splits.items()}
     kind = "paired" if splits["train"].aligned else "unpaired"
     summary = (

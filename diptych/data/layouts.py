@@ -8,7 +8,7 @@ x/ y/                       two folders of any name, without splits
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from diptych.data.config import DataConfig
 from diptych.errors import DataError
 
 PAIRED = ("source", "target")  # a method that asks for these names needs pairs
+Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded when asked for; or labels
 HELD_OUT = ("val", "test")  # splits that training never sees, by preference
 
 
@@ -47,7 +48,7 @@ class Pictures(Sequence[np.ndarray]):
 class Split:
     """Columns by name, images or labels. Aligned: the same index in each column is the same scene."""
 
-    columns: dict[str, Sequence[np.ndarray]]
+    columns: Mapping[str, Column]
     aligned: bool
 
     def named(self, names: Sequence[str]) -> "Split":
@@ -56,7 +57,7 @@ class Split:
 
     def swapped(self) -> "Split":
         """The first and second column change places under the same names: the other direction."""
-        return replace(self, columns=dict(zip(self.columns, reversed(self.columns.values()), strict=True)))
+        return replace(self, columns=dict(zip(self.columns, reversed(list(self.columns.values())), strict=True)))
 
     def __len__(self) -> int:
         """Samples in an epoch: the longest column."""
@@ -96,12 +97,12 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
             return Data(
                 train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test")
             )
-    train, held_out = without_every_twentieth(train)
-    note = f"no val or test folder: {len(held_out)} of {len(held_out) + len(train)} are held out, chosen by name"
-    if not all(len(column) for split in (train, held_out) for column in split.columns.values()):
-        train, held_out = replace(splits["train"], aligned=train.aligned), splits["train"]
+    kept, held_out = without_every_twentieth(splits["train"])
+    note = f"no val or test folder: {len(held_out)} of {len(train)} are held out, chosen by name"
+    if not all(len(column) for split in (kept, held_out) for column in split.columns.values()):
+        kept = held_out = splits["train"]
         note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
-    return Data(train, held_out, f"{root}: {counts} {kind}", (note,))
+    return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,))
 
 
 def find_splits(root: Path, layout: str, paired: bool) -> dict[str, Split]:

@@ -65,7 +65,6 @@ class Batches(Dataset[dict[str, Tensor]]):
     def stream(self, start: int, stop: int, workers: int = 0, pin: bool = False) -> Iterator[dict[str, Tensor]]:
         """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number."""
         steps = range(start, stop)
-        ahead = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
         loader = DataLoader(
             _Posted(self),
             batch_size=None,
@@ -74,8 +73,9 @@ class Batches(Dataset[dict[str, Tensor]]):
             pin_memory=pin,
             generator=torch.Generator(),
             worker_init_fn=_one_thread,
-            **ahead,
-        )  # type: ignore[arg-type]
+            prefetch_factor=4 if workers else None,
+            multiprocessing_context="fork" if workers else None,
+        )
         return map(_opened, loader)
 
 
@@ -107,7 +107,7 @@ def order(seed: int, stage: str, column: int, epoch: int, length: int) -> np.nda
 def held_out(split: Split, channels: dict[str, int], augment: Augment, count: int) -> dict[str, Tensor]:
     """The first `count` samples as one batch, resized and cropped without chance. Aligned only if the split is."""
     count = min(count, *(len(column) for column in split.columns.values()))
-    pictures = {name: column for name, column in split.columns.items() if isinstance(column[0], np.ndarray)}
+    pictures: dict[str, Any] = {name: c for name, c in split.columns.items() if isinstance(c[0], np.ndarray)}
     return {
         name: torch.stack([to_tensor(column[i], augment.still, channels[name], label(column, i)) for i in range(count)])
         for name, column in pictures.items()

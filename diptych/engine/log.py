@@ -56,7 +56,7 @@ class Log:
         if self.board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(self.board_path), purge_step=event["step"])  # type: ignore[no-untyped-call]
+            self.board = SummaryWriter(str(self.board_path), purge_step=event["step"])
         for group in ("terms", "error", "lr"):
             for name, value in event.get(group, {}).items():
                 self.board.add_scalar(f"{group}/{name}", value, event["step"])

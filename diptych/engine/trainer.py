@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -189,10 +190,10 @@ def in_words(terms: dict[str, float]) -> str:
 @contextmanager
 def told_to_stop(stop: Callable[[int], None]) -> Iterator[None]:
     """Within, the first SIGINT or SIGTERM calls `stop`; a second one acts as it always does."""
-    before = {}
+    before: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
         stop(number)
 
     try:
@@ -203,5 +204,5 @@ def told_to_stop(stop: Callable[[int], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -11,6 +11,7 @@ from diptych.errors import ImportRefused
 from diptych.nn.blocks import Norm
 from diptych.nn.generators import generator
 from diptych.nn.patchgan import HALVINGS, PatchGAN
+from diptych.nn.unet import Dropout
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 Pairs = list[tuple[str, str]]  # (prefix of theirs, prefix of ours), one a layer
@@ -21,7 +22,7 @@ class Found:
     """A recognised network: `state` has our keys and loads into `build()`."""
 
     kind: str  # unet, resnet or patchgan
-    name: str  # as in nn.generators, or the receptive field
+    name: Any  # as in nn.generators, or the receptive field
     in_channels: int
     out_channels: int
     width: int
@@ -47,15 +48,9 @@ class Found:
     def blank(self) -> nn.Module:
         """The network, not yet with these weights."""
         if self.kind == "patchgan":
-            return PatchGAN(self.in_channels, int(self.name), self.width, self.norm)  # type: ignore[arg-type]
-        return generator(
-            self.name,
-            self.in_channels,
-            self.out_channels,
-            self.width,
-            self.norm,  # type: ignore[arg-type]
-            "repo" if self.dropout else "none",
-        )
+            return PatchGAN(self.in_channels, self.name, self.width, self.norm)
+        dropout: Dropout = "repo" if self.dropout else "none"
+        return generator(self.name, self.in_channels, self.out_channels, self.width, self.norm, dropout)
 
     def build(self) -> nn.Module:
         net = self.blank()
@@ -156,7 +151,7 @@ def _patchgan(state: dict[str, Tensor], where: str) -> Found:
     for n, at in enumerate(convs[1:-1]):
         pairs += [(f"{root}.{at}", f"layers.{2 + gap * n}"), (f"{root}.{at + 1}", f"layers.{3 + gap * n}")]
     pairs.append((f"{root}.{convs[-1]}", f"layers.{2 + gap * (len(convs) - 2)}"))
-    return _renamed(Found("patchgan", str(receptive), first.shape[1], 1, first.shape[0], norm), state, pairs, where)
+    return _renamed(Found("patchgan", receptive, first.shape[1], 1, first.shape[0], norm), state, pairs, where)
 
 
 def _norm(state: dict[str, Tensor], norm: str, conv: str, where: str) -> Norm:

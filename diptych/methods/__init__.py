@@ -33,4 +33,4 @@ def find(name: str) -> "type[Method]":
         found = vars(importlib.import_module(module))[cls]
     except (ImportError, KeyError) as error:
         raise ConfigError(f"method {name!r}: there is no {cls} to import from {module} ({error})") from error
-    return found  # type: ignore[no-any-return]
+    return found

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Norm = Literal["batch", "instance", "none"]
@@ -43,7 +43,7 @@ def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> Non
             nn.init.zeros_(module.bias)
 
 
-def _fill(weight: nn.Parameter, init: Init, gain: float) -> None:
+def _fill(weight: Tensor, init: Init, gain: float) -> None:
     if init == "normal":
         nn.init.normal_(weight, 0.0, gain)
     elif init == "xavier":
