@@ -23,6 +23,7 @@ h1 {{ font-weight: 600 }} h2 {{ margin-top: 2.5rem; font-weight: 600 }}
 img {{ max-width: 100%; height: auto; image-rendering: pixelated }} img.plot {{ image-rendering: auto }}
 table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .2rem 1.5rem .2rem 0; vertical-align: top }}
 td {{ border-top: 1px solid #ddd; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }}
+details {{ margin-top: 1.5rem }} summary {{ font-weight: 600; cursor: pointer }}
 figure {{ margin: 1rem 0 }} figcaption {{ color: #555; font-size: .9rem }} .lead {{ font-size: 1.2rem }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #181818; color: #ddd }} td {{ border-color: #444 }} }}
 </style>
@@ -43,11 +44,9 @@ def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] |
         if events
         else []
     )
-    body += [
-        "<h2>Settings</h2>",
-        table({key: value for part in ("model", "data", "train") for key, value in settings[part].items()}),
-    ]
-    body += ["<h2>Machine</h2>", table(json.loads((run.folder / "environment.json").read_text(encoding="utf-8")))]
+    chosen = {key: value for part in ("model", "data", "train") for key, value in settings[part].items()}
+    machine = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    body += [folded("Settings", table(chosen)), folded("Machine", table(machine))]
     path = run.folder / "report.html"
     write_text(path, page(f"{settings['method']}: {run.folder.name}", body))
     return path
@@ -55,6 +54,10 @@ def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] |
 
 def page(title: str, body: Iterable[str]) -> str:
     return PAGE.format(title=html.escape(title), body="\n".join(body))
+
+
+def folded(title: str, content: str) -> str:
+    return f"<details><summary>{html.escape(title)}</summary>{content}</details>"
 
 
 def table(rows: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Batches: `batch(step)` is a pure function of (seed, stage, step), made ahead of the step by worker processes."""
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -73,7 +74,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             num_workers=workers,
             pin_memory=pin,
             generator=torch.Generator(),
-            worker_init_fn=_one_thread,
+            worker_init_fn=_prepare_worker,
             prefetch_factor=4 if workers else None,
             multiprocessing_context="fork" if workers else None,
         )
@@ -131,5 +132,8 @@ def label(column: object, index: int) -> str:
     return name(index) if callable(name) else f"image {index}"
 
 
-def _one_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
+    """One thread each; and Ctrl-C, which reaches the whole group, is the trainer's to answer: it needs batches still."""
     torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
