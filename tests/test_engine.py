@@ -203,3 +203,17 @@ def test_bf16_is_close_to_fp32():
     assert lines[0] != lines[1], "autocast did nothing"
     for name, value in lines[0].items():
         assert lines[1][name] == pytest.approx(value, rel=0.05), name
+
+
+def test_the_earliest_of_several_bad_terms_is_named(monkeypatch):
+    def rule(method, batch, clock):
+        yield "G", {"x": method.G(batch["source"]).mean() * (math.nan if clock.step >= 3 else 1)}
+        yield "D", {"y": method.D(batch["source"]).mean() * (math.nan if clock.step >= 1 else 1)}
+
+    engine = Engine(Toy(rule))
+    monkeypatch.setattr(engine, "verify", lambda: None)
+    for _ in range(5):
+        engine.take(BATCH)
+    monkeypatch.undo()
+    with pytest.raises(TrainingError, match="step 1: D/y, D/gradient is"):
+        engine.verify()

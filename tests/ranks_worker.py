@@ -1,0 +1,45 @@
+"""Run under torchrun by test_ranks: what two processes must agree on."""
+
+import torch
+from test_engine import Toy
+from torch import nn
+
+from diptych.engine.ranks import join, leave
+from diptych.engine.step import Engine
+from diptych.errors import TrainingError
+
+ranks = join("cpu")
+
+
+def normalised(method, batch, clock):
+    yield "G", {"x": method.G(batch["source"]).square().mean()}
+
+
+def bad_on_the_second(method, batch, clock):
+    """An infinite term whose gradient is finite: nothing of it comes through the gradients to the other rank."""
+    offset = float("inf") if ranks.rank == 1 and clock.step == 1 else 0.0
+    yield "G", {"x": method.G(batch["source"]).mean() + offset}
+
+
+torch.manual_seed(0)
+method = Toy(normalised)
+method.G = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+engine = Engine(method, ranks=ranks)
+engine.take({"source": torch.tensor([[1.0], [3.0]]) + 10 * ranks.rank})
+mean = method.G[0].running_mean.item()
+assert abs(mean - 0.1 * (2 + 12) / 2) < 1e-6, f"rank {ranks.rank}: running mean {mean} is not that of all ranks"
+
+engine = Engine(Toy(bad_on_the_second), ranks=ranks)
+engine.take({"source": torch.ones(2, 1)})
+before = engine.method.G.weight.clone()
+try:
+    engine.take({"source": torch.ones(2, 1)})
+except TrainingError as error:
+    assert "step 1: G/" in str(error)
+    assert torch.equal(engine.method.G.weight, before)
+else:
+    raise AssertionError(f"rank {ranks.rank} went on alone")
+
+assert ranks.any(ranks.rank == 1)
+assert not ranks.any(False)
+leave()
