@@ -12,6 +12,7 @@ from diptych.data import open_data
 from diptych.data.loader import held_out
 from diptych.data.transforms import Augment
 from diptych.engine.preview import doing_nothing, grid, translated
+from diptych.files import whole
 from diptych.report import write_report
 from diptych.translator import from_run
 
@@ -46,6 +47,8 @@ def run_demo(folder: Path, steps: int | None, console: Console) -> float:
             )
         ]
     )
+    with whole(folder / "letters.png") as part:
+        sheet.save(part, "PNG", optimize=True)
     report = write_report(
         trainer.run,
         lead,
