@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import torch
+from PIL import Image
 from rich.console import Console
 
 from diptych import launch, recipe
@@ -16,7 +17,8 @@ from diptych.files import whole
 from diptych.report import write_report
 from diptych.translator import from_run
 
-SHOWN = 24
+ROWS, GROUPS = 8, 3  # of the sheet of letters
+CAPTION = "Letters of the test split, in groups of three: DejaVu Sans, the translation, DejaVu Serif Bold Italic."
 
 
 def run_demo(folder: Path, steps: int | None, console: Console) -> float:
@@ -36,27 +38,12 @@ def run_demo(folder: Path, steps: int | None, console: Console) -> float:
         f"After {trainer.engine.step} steps in {minutes:.1f} minutes, the error on {len(made)} letters it never saw is "
         f"{error:.4f} (mean absolute, range -1 to 1); doing nothing scores {nothing:.4f}."
     )
-    sheet = grid(
-        [
-            part
-            for column in range(3)
-            for part in (
-                batch[route.source][column::3][: SHOWN // 3],
-                made[column::3][: SHOWN // 3],
-                batch[route.target][column::3][: SHOWN // 3],
-            )
-        ]
-    )
+    columns = (batch[route.source], made, batch[route.target])
+    sheet = grid([column[start::GROUPS][:ROWS] for start in range(GROUPS) for column in columns])
+    sheet = sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)
     with whole(folder / "letters.png") as part:
         sheet.save(part, "PNG", optimize=True)
-    report = write_report(
-        trainer.run,
-        lead,
-        {
-            "Letters of the test split, three columns each: DejaVu Sans, the translation, "
-            "DejaVu Serif Bold Italic.": sheet.resize((sheet.width * 2, sheet.height * 2), 0)
-        },
-    )
+    report = write_report(trainer.run, lead, {CAPTION: sheet})
     console.print(f"{lead}\nreport: {report}", highlight=False, soft_wrap=True)
     return error
 
