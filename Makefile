@@ -16,6 +16,7 @@ test: $(VENV)/developer       ## everything that must hold
 
 check: $(VENV)/developer      ## style, types, size of files
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@! git ls-files -z | xargs -0 du -k 2>/dev/null | awk '$$1 > 500' | grep . || (echo "files above 500 kB"; exit 1)
 

@@ -1,6 +1,6 @@
 """Time of one training step: our engine against the textbook loop, in turns in one process; medians of the ratios.
 
-    python benchmarks/step.py --sizes 64 128      # writes benchmarks/step.md
+python benchmarks/step.py --sizes 64 128      # writes benchmarks/step.md
 """
 
 import argparse
@@ -73,12 +73,23 @@ def main():
             for precision in options.precisions:
                 rows.append(measure(method, size, precision, device, options.rounds, options.steps))
                 print(*rows[-1], sep="\t", flush=True)
-    machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.processor() or platform.machine()} CPU"
-    lines = ["# One training step", "", "Batch 1, our engine against the textbook loop of `textbook.py` in float32, in turns.",
-             "Absolute times depend on the machine; the last column is what to read (above 1: ours is faster).", "",
-             "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS), *("| " + " | ".join(row) + " |" for row in rows), "",
-             f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}.",
-             f"Command: `python {' '.join(sys.argv)}`", ""]
+    machine = (
+        torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.processor() or platform.machine()} CPU"
+    )
+    lines = [
+        "# One training step",
+        "",
+        "Batch 1, our engine against the textbook loop of `textbook.py` in float32, in turns.",
+        "Absolute times depend on the machine; the last column is what to read (above 1: ours is faster).",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}.",
+        f"Command: `python {' '.join(sys.argv)}`",
+        "",
+    ]
     write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
 
 

@@ -1,4 +1,4 @@
-"""The loops as textbooks write them: eager, float32, gradients toggled by hand, `.item()` for every term. To measure against."""
+"""The loops as textbooks write them: eager, float32, gradients toggled by hand, `.item()` for every term."""
 
 import itertools
 import random

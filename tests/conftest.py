@@ -7,7 +7,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"         # for the processes that tests start
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
 
 def folder_of(variable: str, default: str) -> Path:

@@ -28,8 +28,13 @@ def diptych(*words, **options):
 
 
 def process(*words):
-    return subprocess.Popen([sys.executable, "-m", "diptych.cli", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "diptych.cli", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +46,16 @@ def run(tmp_path_factory):
 
 
 def test_help_brings_no_torch():
-    code = "import sys; from diptych.cli import app; import diptych; print([m for m in ('torch', 'numpy', 'PIL', 'pydantic') if m in sys.modules])"
+    heavy = ("torch", "numpy", "PIL", "pydantic")
+    code = f"import sys; from diptych.cli import app; import diptych; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_methods_are_listed_without_torch():
-    code = "import sys; from diptych.cli import show; show.methods(); print([m for m in ('torch',) if m in sys.modules])"
+    code = (
+        "import sys; from diptych.cli import show; show.methods(); print([m for m in ('torch',) if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in (*METHODS, "facades", "glyphs"))
     assert done.stdout.rstrip().endswith("[]")
@@ -60,12 +68,27 @@ def test_a_method_is_explained(name):
 
 
 def test_a_run_leaves_what_it_promises(run):
-    assert {p.name for p in run.iterdir()} == {"config.yaml", "environment.json", "events.jsonl", "checkpoints", "previews", "model",
-                                               "tensorboard", "lock", "report.html"}
+    assert {p.name for p in run.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "events.jsonl",
+        "checkpoints",
+        "previews",
+        "model",
+        "tensorboard",
+        "lock",
+        "report.html",
+    }
     assert {p.name for p in (run / "model").iterdir()} == {"model.safetensors", "config.json", "README.md"}
     assert sorted(p.name for p in (run / "previews").iterdir()) == ["0-00000003.png", "0-00000006.png"]
     events = list(read_events(run / "events.jsonl"))
-    assert [(e["event"], e["step"]) for e in events] == [("step", 2), ("preview", 3), ("step", 4), ("step", 6), ("preview", 6)]
+    assert [(e["event"], e["step"]) for e in events] == [
+        ("step", 2),
+        ("preview", 3),
+        ("step", 4),
+        ("step", 6),
+        ("preview", 6),
+    ]
     assert set(events[0]["terms"]) == {"D/real", "D/fake", "D/gradient", "G/gan", "G/l1", "G/gradient"}
     assert list(events[1]["error"]) == ["source->target"]
     assert list((run / "tensorboard").iterdir())
@@ -78,18 +101,29 @@ def test_the_best_checkpoint_is_kept(run):
     names = sorted(p.name for p in (run / "checkpoints").iterdir())
     best = checkpoint.newest(run / "checkpoints")[1]["best"]
     assert best["name"] in names
-    errors = {e["step"]: e["error"]["source->target"] for e in read_events(run / "events.jsonl") if e["event"] == "preview"}
+    errors = {
+        e["step"]: e["error"]["source->target"] for e in read_events(run / "events.jsonl") if e["event"] == "preview"
+    }
     assert best["error"] == min(errors.values())
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_stopped_and_resumed_is_undisturbed(number, code, tmp_path):
     """Signals finish the step and save; a kill loses steps, not the run. Either way: the same weights and numbers."""
-    settings = [*TINY, "steps=40", "log_every=7", "preview_every=20", "save_minutes=0.005", "workers=2", "batch=32", "width=24"]
+    settings = [
+        *TINY,
+        "steps=40",
+        "log_every=7",
+        "preview_every=20",
+        "save_minutes=0.005",
+        "workers=2",
+        "batch=32",
+        "width=24",
+    ]
     assert diptych("train", "pix2pix", *settings, "-o", tmp_path / "whole").exit_code == 0
     cut = process("train", "pix2pix", *settings, "-o", tmp_path / "cut")
     wait_for(lambda: list((tmp_path / "cut" / "checkpoints").glob("0-*")), cut)
-    os.killpg(cut.pid, number)                              # as a terminal's Ctrl-C does: workers hear it too
+    os.killpg(cut.pid, number)  # as a terminal's Ctrl-C does: workers hear it too
     out, err = cut.communicate(timeout=120)
     assert cut.returncode == code, err
     if number != signal.SIGKILL:
@@ -111,16 +145,33 @@ def wait_for(ready, child, seconds=120):
 
 
 def numbers(folder):
-    return [(e["event"], e["step"], e.get("terms"), e.get("error"), e.get("lr")) for e in read_events(folder / "events.jsonl")]
+    return [
+        (e["event"], e["step"], e.get("terms"), e.get("error"), e.get("lr"))
+        for e in read_events(folder / "events.jsonl")
+    ]
 
 
 def test_two_ranks_train_one_run(tmp_path):
     """The same command under torchrun: one folder, one log, the numbers of one process."""
-    settings = [*TINY, "steps=4", "log_every=2", "preview_every=2", "norm=instance", "d_norm=instance", "dropout=none", "batch=4"]
+    settings = [
+        *TINY,
+        "steps=4",
+        "log_every=2",
+        "preview_every=2",
+        "norm=instance",
+        "d_norm=instance",
+        "dropout=none",
+        "batch=4",
+    ]
     assert diptych("train", "pix2pix", *settings, "-o", tmp_path / "one").exit_code == 0
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "diptych.cli"]
-    done = subprocess.run([sys.executable, *words, "train", "pix2pix", *settings, "-o", str(tmp_path / "two")],
-                          capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, *words, "train", "pix2pix", *settings, "-o", str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
     assert [line[:2] for line in one] == [line[:2] for line in two]
@@ -140,19 +191,22 @@ def test_a_finished_run_may_be_resumed(run):
     assert (run / "events.jsonl").read_text() == before
 
 
-@pytest.mark.parametrize(("words", "error", "message"), [
-    (["train", "pix2pixx"], ConfigError, "did you mean 'pix2pix'"),
-    (["train", "pix2pix", "bacth=3"], ConfigError, "did you mean 'batch'"),
-    (["train", "pix2pix", *TINY, "crop=48"], ConfigError, "not a multiple of 32"),
-    (["train", "pix2pix", *TINY, "micro=4"], DataError, "not a multiple of micro=4"),
-    (["train", "pix2pix", *TINY, "field=142"], ConfigError, "with crop=32 the networks do not fit"),
-    (["train", "pix2pix", *TINY, "steps=5", "epochs=2"], ConfigError, "give one"),
-    (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "device=cuda:77"),
-    (["train", "pix2pix", "-d", "/no/such/folder"], DataError, "/no/such/folder is not a folder"),
-    (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop=32"], DataError, "two of sans"),
-    (["resume", "/no/such/run"], RunError, "not a run folder"),
-    (["translate", "/no/such", "x.png", "-o", "/tmp/never"], DataError, "x.png: no such image"),
-])
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["train", "pix2pixx"], ConfigError, "did you mean 'pix2pix'"),
+        (["train", "pix2pix", "bacth=3"], ConfigError, "did you mean 'batch'"),
+        (["train", "pix2pix", *TINY, "crop=48"], ConfigError, "not a multiple of 32"),
+        (["train", "pix2pix", *TINY, "micro=4"], DataError, "not a multiple of micro=4"),
+        (["train", "pix2pix", *TINY, "field=142"], ConfigError, "with crop=32 the networks do not fit"),
+        (["train", "pix2pix", *TINY, "steps=5", "epochs=2"], ConfigError, "give one"),
+        (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "device=cuda:77"),
+        (["train", "pix2pix", "-d", "/no/such/folder"], DataError, "/no/such/folder is not a folder"),
+        (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop=32"], DataError, "two of sans"),
+        (["resume", "/no/such/run"], RunError, "not a run folder"),
+        (["translate", "/no/such", "x.png", "-o", "/tmp/never"], DataError, "x.png: no such image"),
+    ],
+)
 def test_mistakes_are_one_clear_error(words, error, message, tmp_path):
     out = ["-o", str(tmp_path / "run")] if words[0] == "train" else []
     with pytest.raises(error, match=message):
@@ -199,7 +253,18 @@ def test_a_pattern_and_a_model_folder(run, pictures, tmp_path):
 
 def test_controls_reach_the_method(run, pictures, tmp_path):
     for seed in (0, 0, 1):
-        diptych("translate", run, pictures / "a.png", "-o", tmp_path / "out", "-c", "inference=paper", "-c", f"seed={seed}", "--overwrite")
+        diptych(
+            "translate",
+            run,
+            pictures / "a.png",
+            "-o",
+            tmp_path / "out",
+            "-c",
+            "inference=paper",
+            "-c",
+            f"seed={seed}",
+            "--overwrite",
+        )
         (tmp_path / "out" / "a.png").rename(tmp_path / f"{seed}-{(tmp_path / '0-False.png').exists()}.png")
     one, again, other = ((tmp_path / name).read_bytes() for name in ("0-False.png", "0-True.png", "1-True.png"))
     assert one == again != other
@@ -247,7 +312,10 @@ def test_import_makes_a_model_folder(tmp_path):
 
 def test_the_demo_reports_what_it_did(tmp_path):
     out = diptych("demo", "-o", tmp_path / "demo", "--steps", "3", env={"COLUMNS": "200"}).stdout
-    said = re.search(r"After 3 steps in .* the error on (\d+) letters it never saw is (0\.\d+) .*; doing nothing scores (0\.\d+)", out)
+    said = re.search(
+        r"After 3 steps in .* the error on (\d+) letters it never saw is (0\.\d+) .*; doing nothing scores (0\.\d+)",
+        out,
+    )
     assert 120 < int(said[1]) < 180
     assert 0.10 < float(said[3]) < 0.15
     assert float(said[2]) > float(said[3]), "three steps teach nothing"

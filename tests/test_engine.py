@@ -32,8 +32,14 @@ class Toy(Method):
         self.rule = rule
 
     def stages(self):
-        return [Stage("train", 10, lambda batch, clock: self.rule(self, batch, clock),
-                      {"G": Player((self.G,)), "D": Player((self.D,))})]
+        return [
+            Stage(
+                "train",
+                10,
+                lambda batch, clock: self.rule(self, batch, clock),
+                {"G": Player((self.G,)), "D": Player((self.D,))},
+            )
+        ]
 
 
 BATCH = {"source": torch.ones(4, 1)}
@@ -67,12 +73,18 @@ def test_decay_may_end_before_the_stage():
 
 def test_seeds_are_functions_of_their_place():
     assert seed_for(0, "train", 3, 1) == seed_for(0, "train", 3, 1)
-    assert len({seed_for(run, stage, step, rank) for run in (0, 1) for stage in "ab" for step in (0, 1) for rank in (0, 1)}) == 16
+    assert (
+        len(
+            {seed_for(run, stage, step, rank) for run in (0, 1) for stage in "ab" for step in (0, 1) for rank in (0, 1)}
+        )
+        == 16
+    )
     assert 0 <= seed_for("x") < 2**63
 
 
 def not_finite_at(step, where):
     """A rule whose G term, or only its gradient, is not finite at that step."""
+
     def rule(method, batch, clock):
         yield "D", {"real": method.D(batch["source"]).square().mean()}
         out = method.G(batch["source"])
@@ -80,6 +92,7 @@ def not_finite_at(step, where):
         if clock.step == step:
             good = good * math.nan if where == "term" else good + (out - out.detach()).abs().sqrt().sum()
         yield "G", {"gan": good, "l1": out.abs().mean()}
+
     return rule
 
 
@@ -95,7 +108,7 @@ def test_not_finite_stops_before_the_step_and_is_named(where, named):
 
 
 def test_where_the_device_is_not_waited_for_optimisers_stand_still(monkeypatch):
-    """On a GPU nobody looks until the next line of the log: until then nothing may move, and the first step is named."""
+    """On a GPU nobody looks until the next line of the log: until then nothing moves, and the first step is named."""
     engine = Engine(Toy(not_finite_at(1, "term")))
     monkeypatch.setattr(engine, "verify", lambda: None)
     engine.take(BATCH)
@@ -118,16 +131,25 @@ def no_terms(method, batch, clock):
 
 
 def by_data(method, batch, clock):
-    yield ("G" if batch["source"].sum() > 0 else "D"), {"x": (method.G(batch["source"]) + method.D(batch["source"])).mean()}
+    yield (
+        ("G" if batch["source"].sum() > 0 else "D"),
+        {"x": (method.G(batch["source"]) + method.D(batch["source"])).mean()},
+    )
 
 
 def other_terms(method, batch, clock):
     yield "G", {f"term{clock.step}": method.G(batch["source"]).mean()}
 
 
-@pytest.mark.parametrize(("rule", "message"), [
-    (unknown_player, "asked to move E .*players are G, D"), (no_terms, "down 0 terms"), (by_data, "different players"),
-    (other_terms, "term1 after term0|term1.*after.*term0")])
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (unknown_player, "asked to move E .*players are G, D"),
+        (no_terms, "down 0 terms"),
+        (by_data, "different players"),
+        (other_terms, "term1 after term0|term1.*after.*term0"),
+    ],
+)
 def test_a_rule_that_breaks_the_contract_is_refused(rule, message):
     engine = Engine(Toy(rule), micro=2)
     batch = {"source": torch.tensor([[1.0], [1.0], [-9.0], [1.0]])}
@@ -178,7 +200,10 @@ def test_a_stage_has_its_own_adam():
     class Two(Toy):
         def stages(self):
             (stage,) = super().stages()
-            return [Stage("one", 1, stage.updates, {"G": stage.players["G"]}), Stage("two", 1, stage.updates, {"G": stage.players["G"]})]
+            return [
+                Stage("one", 1, stage.updates, {"G": stage.players["G"]}),
+                Stage("two", 1, stage.updates, {"G": stage.players["G"]}),
+            ]
 
     def rule(method, batch, clock):
         yield "G", {"x": method.G(batch["source"]).mean()}

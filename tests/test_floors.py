@@ -1,4 +1,4 @@
-"""The house rule: a floor imports only from floors below it, and no room below the methods' callers knows a method's name."""
+"""The house rule: a floor imports only from floors below it, and rooms that serve all methods know none by name."""
 
 import ast
 from pathlib import Path
@@ -23,7 +23,16 @@ FLOORS = [
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-ALONE = {"nn", "losses", "methods", "data", "engine", "importers", "check", "cli"}       # rooms of many files, which know each other
+ALONE = {
+    "nn",
+    "losses",
+    "methods",
+    "data",
+    "engine",
+    "importers",
+    "check",
+    "cli",
+}  # rooms of many files, which know each other
 NEVER_METHODS = {"data", "engine"}
 NAMELESS = {"engine", "data", "evaluate", "study", "serve", "export"}
 
@@ -41,7 +50,9 @@ def imported_rooms(path):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "diptych" else [node.module]
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "diptych" else [node.module]
+            )
         else:
             continue
         yield from (name.split(".")[1] for name in names if name and name.startswith("diptych."))
@@ -52,15 +63,24 @@ def test_every_room_is_on_a_floor():
 
 
 def test_imports_go_down_only():
-    wrong = [f"{path.relative_to(ROOT)} imports {other}" for room, path in modules() for other in imported_rooms(path)
-             if not (LEVEL[other] < LEVEL[room] or (other == room and room in ALONE))
-             or (other == "methods" and room in NEVER_METHODS)]
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {other}"
+        for room, path in modules()
+        for other in imported_rooms(path)
+        if not (LEVEL[other] < LEVEL[room] or (other == room and room in ALONE))
+        or (other == "methods" and room in NEVER_METHODS)
+    ]
     assert not wrong
 
 
 def test_no_method_is_named_where_all_are_served():
-    wrong = [f"{path.relative_to(ROOT)}: {name}" for room, path in modules() if room in NAMELESS
-             for name in METHODS if name in path.read_text(encoding="utf-8").lower()]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for room, path in modules()
+        if room in NAMELESS
+        for name in METHODS
+        if name in path.read_text(encoding="utf-8").lower()
+    ]
     assert not wrong
 
 
@@ -69,7 +89,11 @@ def test_no_string_is_resolved_to_an_attribute():
     wrong = []
     for _, path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr"
-                    and not isinstance(node.args[1], ast.Constant)):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "getattr"
+                and not isinstance(node.args[1], ast.Constant)
+            ):
                 wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not wrong

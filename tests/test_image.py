@@ -17,7 +17,6 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from diptych.data import decode
-from diptych.data import image as module
 from diptych.data.image import SUFFIXES, Header, from_unit, is_image, probe, read, resize, to_unit, with_channels, write
 from diptych.errors import ImageError
 

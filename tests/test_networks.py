@@ -1,4 +1,4 @@
-"""Networks: sizes and counts of the papers and their public code, receptive fields measured, dropout places, the pool."""
+"""Networks: counts of the papers and their public code, receptive fields measured, dropout places, the pool."""
 
 import pytest
 import torch
@@ -19,29 +19,40 @@ def count(net):
     return sum(p.numel() for p in net.parameters())
 
 
-@pytest.mark.parametrize(("build", "parameters"), [
-    (lambda: UNet(3, 3, depth=8), 54_413_955),
-    (lambda: UNet(3, 3, depth=7), 41_828_995),
-    (lambda: ResNet(3, 3, blocks=9, norm="batch"), 11_383_427),
-    (lambda: ResNet(3, 3, blocks=6, norm="batch"), 7_841_411),
-    (lambda: PatchGAN(6, 16), 139_585),
-    (lambda: PatchGAN(6, 34), 666_433),
-    (lambda: PatchGAN(6, 70), 2_768_705),
-    (lambda: PatchGAN(6, 142), 6_964_033),
-    (lambda: PatchGAN(6, 286), 11_159_361),
-    (lambda: PatchGAN(6, 1), 9_024),
-], ids=["unet_256", "unet_128", "resnet_9", "resnet_6", "d16", "d34", "d70", "d142", "d286", "d1"])
+@pytest.mark.parametrize(
+    ("build", "parameters"),
+    [
+        (lambda: UNet(3, 3, depth=8), 54_413_955),
+        (lambda: UNet(3, 3, depth=7), 41_828_995),
+        (lambda: ResNet(3, 3, blocks=9, norm="batch"), 11_383_427),
+        (lambda: ResNet(3, 3, blocks=6, norm="batch"), 7_841_411),
+        (lambda: PatchGAN(6, 16), 139_585),
+        (lambda: PatchGAN(6, 34), 666_433),
+        (lambda: PatchGAN(6, 70), 2_768_705),
+        (lambda: PatchGAN(6, 142), 6_964_033),
+        (lambda: PatchGAN(6, 286), 11_159_361),
+        (lambda: PatchGAN(6, 1), 9_024),
+    ],
+    ids=["unet_256", "unet_128", "resnet_9", "resnet_6", "d16", "d34", "d70", "d142", "d286", "d1"],
+)
 def test_parameters_as_published(build, parameters):
     with torch.device("meta"):
         assert count(build()) == parameters
 
 
-@pytest.mark.parametrize(("field", "published"), [(16, 136_385), (34, 662_977), (70, 2_764_737), (142, 6_959_553), (286, 11_154_369), (1, 8_705)])
+@pytest.mark.parametrize(
+    ("field", "published"),
+    [(16, 136_385), (34, 662_977), (70, 2_764_737), (142, 6_959_553), (286, 11_154_369), (1, 8_705)],
+)
 def test_instance_norm_needs_no_bias_before_it(field, published):
     """As published, less the biases that InstanceNorm removes."""
     with torch.device("meta"):
         net = PatchGAN(3, field, norm="instance")
-        dead = sum(conv.out_channels for conv, norm in zip(net.layers, net.layers[1:], strict=False) if isinstance(norm, nn.InstanceNorm2d))
+        dead = sum(
+            conv.out_channels
+            for conv, norm in zip(net.layers, net.layers[1:], strict=False)
+            if isinstance(norm, nn.InstanceNorm2d)
+        )
     assert count(net) == published - dead
 
 
@@ -57,8 +68,18 @@ def test_receptive_field(field):
     assert columns.max() - columns.min() + 1 == field
 
 
-@pytest.mark.parametrize(("depth", "dropout", "levels"), [
-    (8, "paper", [1, 2, 3]), (8, "repo", [2, 3, 4]), (8, "none", []), (7, "paper", [1, 2, 3]), (7, "repo", [2, 3]), (5, "paper", [1, 2, 3]), (5, "repo", [])])
+@pytest.mark.parametrize(
+    ("depth", "dropout", "levels"),
+    [
+        (8, "paper", [1, 2, 3]),
+        (8, "repo", [2, 3, 4]),
+        (8, "none", []),
+        (7, "paper", [1, 2, 3]),
+        (7, "repo", [2, 3]),
+        (5, "paper", [1, 2, 3]),
+        (5, "repo", []),
+    ],
+)
 def test_dropout_stands_where_paper_and_repo_put_it(depth, dropout, levels):
     """Counted in up-convolutions from the innermost, 1."""
     net = UNet(1, 1, width=1, depth=depth, dropout=dropout)
@@ -84,8 +105,15 @@ def test_the_encoder_decoder_has_no_way_round_the_bottleneck():
         assert torch.equal(one, two) != skip
 
 
-@pytest.mark.parametrize(("init", "spread"), [("normal", 0.02), ("xavier", 0.02 * (2 / (64 * 16 + 64 * 16)) ** 0.5),
-                                              ("kaiming", (2 / (64 * 16)) ** 0.5), ("orthogonal", 0.02 / 32)])
+@pytest.mark.parametrize(
+    ("init", "spread"),
+    [
+        ("normal", 0.02),
+        ("xavier", 0.02 * (2 / (64 * 16 + 64 * 16)) ** 0.5),
+        ("kaiming", (2 / (64 * 16)) ** 0.5),
+        ("orthogonal", 0.02 / 32),
+    ],
+)
 def test_initialisers(init, spread):
     net = nn.Sequential(nn.Conv2d(64, 64, 4), nn.BatchNorm2d(64))
     initialise(net, init)
@@ -172,7 +200,9 @@ def test_the_gradient_penalty_is_the_papers_on_a_line():
     critic = nn.Linear(4, 1, bias=False)
     nn.init.constant_(critic.weight, 1.5)
     images = torch.randn(2, 3, 4)
-    penalty = gradient_penalty(lambda x: critic(x.flatten(1)), images[0].reshape(3, 1, 2, 2), images[1].reshape(3, 1, 2, 2))
+    penalty = gradient_penalty(
+        lambda x: critic(x.flatten(1)), images[0].reshape(3, 1, 2, 2), images[1].reshape(3, 1, 2, 2)
+    )
     assert penalty.item() == pytest.approx((3 - 1) ** 2, rel=1e-5)
     penalty.backward()
     assert critic.weight.grad.abs().min() > 0

@@ -34,20 +34,29 @@ def test_shipped_recipes_hold(name):
 
 def test_the_facades_recipe_is_the_papers():
     recipe = named("facades")
-    assert (recipe.train.batch, recipe.train.epochs, recipe.data.loaded, recipe.data.crop, recipe.data.direction) == (1, 200, 286, 256, "b2a")
+    assert (recipe.train.batch, recipe.train.epochs, recipe.data.loaded, recipe.data.crop, recipe.data.direction) == (
+        1,
+        200,
+        286,
+        256,
+        "b2a",
+    )
     assert recipe.model.model_dump() == find("pix2pix").Config().model_dump()
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["bacth=4"], "no setting is called 'bacth'; did you mean 'batch'"),
-    (["l1=fifty", "batch=0"], "l1='fifty'.*valid number"),
-    (["batch=0"], "batch=0: .*greater than or equal to 1"),
-    (["batch"], "key=value"),
-    (["loss=l2"], "loss='l2': .*'l1'"),
-    (["load=100", "crop=128"], "load=100 is smaller than crop=128"),
-    (["preset=fast"], "no preset 'fast'; it has paper, repo"),
-    (["adversarial=wgan-gp"], "d_norm=instance or d_norm=none"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["bacth=4"], "no setting is called 'bacth'; did you mean 'batch'"),
+        (["l1=fifty", "batch=0"], "l1='fifty'.*valid number"),
+        (["batch=0"], "batch=0: .*greater than or equal to 1"),
+        (["batch"], "key=value"),
+        (["loss=l2"], "loss='l2': .*'l1'"),
+        (["load=100", "crop=128"], "load=100 is smaller than crop=128"),
+        (["preset=fast"], "no preset 'fast'; it has paper, repo"),
+        (["adversarial=wgan-gp"], "d_norm=instance or d_norm=none"),
+    ],
+)
 def test_wrong_settings_are_named(overrides, message):
     with pytest.raises(ConfigError, match=message):
         named("pix2pix", overrides)
@@ -58,15 +67,23 @@ def test_all_wrong_keys_of_a_section_are_named_at_once():
         from_settings({"method": "pix2pix", "model": {"widht": 3, "nrom": "batch"}})
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("pix2pxi", "did you mean 'pix2pix'"), ("facade", "did you mean 'facades'"), ("/no/such.yaml", "not a recipe that can be read"),
-    ("nowhere:Class", "there is no Class")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pix2pxi", "did you mean 'pix2pix'"),
+        ("facade", "did you mean 'facades'"),
+        ("/no/such.yaml", "not a recipe that can be read"),
+        ("nowhere:Class", "there is no Class"),
+    ],
+)
 def test_unknown_names(name, message):
     with pytest.raises(ConfigError, match=message):
         named(name)
 
 
-@pytest.mark.parametrize("text", ["- a list", "method: [", "method: 3", "method: pix2pix\n_target_: os.system", "{}", "modle: {}"])
+@pytest.mark.parametrize(
+    "text", ["- a list", "method: [", "method: 3", "method: pix2pix\n_target_: os.system", "{}", "modle: {}"]
+)
 def test_a_recipe_is_data_of_known_keys(text, tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text(text)

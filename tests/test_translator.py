@@ -32,9 +32,13 @@ def test_padding_reflects_and_comes_back(height, width, multiple):
     padded = pad(pad(x, -2, multiple), -1, multiple)
     assert padded.shape[-2] % multiple == padded.shape[-1] % multiple == 0
     top, left = (padded.shape[-2] - height) // 2, (padded.shape[-1] - width) // 2
-    assert torch.equal(padded[..., top:top + height, left:left + width], x)
+    assert torch.equal(padded[..., top : top + height, left : left + width], x)
     if height > 1 and width > 1:
-        expected = np.pad(x[0, 0].numpy(), ((top, padded.shape[-2] - height - top), (left, padded.shape[-1] - width - left)), "reflect")
+        expected = np.pad(
+            x[0, 0].numpy(),
+            ((top, padded.shape[-2] - height - top), (left, padded.shape[-1] - width - left)),
+            "reflect",
+        )
         assert np.array_equal(padded[0, 0].numpy(), expected)
 
 
@@ -94,14 +98,21 @@ def test_each_direction_takes_its_own_channels():
     assert translator(colour, direction="b2a").shape[-1] == 1
 
 
-@pytest.mark.parametrize(("controls", "message"), [
-    ({"directoin": "b2a"}, "no control 'directoin'; did you mean 'direction'"), ({"direction": "up"}, "choose one of a2b, b2a")])
+@pytest.mark.parametrize(
+    ("controls", "message"),
+    [
+        ({"directoin": "b2a"}, "no control 'directoin'; did you mean 'direction'"),
+        ({"direction": "up"}, "choose one of a2b, b2a"),
+    ],
+)
 def test_controls_are_checked(controls, message):
     with pytest.raises(ConfigError, match=message):
         made("cyclegan")(np.zeros((8, 8, 3), np.uint8), **controls)
 
 
-@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3), np.int64), np.full((4, 4), 2.0), np.zeros(5), np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((4, 4, 3), np.int64), np.full((4, 4), 2.0), np.zeros(5), np.zeros((0, 4, 3), np.uint8)]
+)
 def test_odd_arrays_are_refused(bad):
     with pytest.raises(ImageError, match="array"):
         made()(bad)
@@ -113,9 +124,15 @@ def test_a_model_folder_gives_the_same_translations(tmp_path, monkeypatch):
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     x = torch.rand(3, 20, 20)
     again = diptych.load(folder, device="cpu")
-    assert all(torch.equal(again.tensor(x, direction=way), translator.tensor(x, direction=way)) for way in ("a2b", "b2a"))
-    assert np.array_equal(diptych.translate(folder, np.zeros((8, 8, 3), np.uint8)), translator(np.zeros((8, 8, 3), np.uint8)))
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: str(folder) if name == "me/mine" else 1 / 0)
+    assert all(
+        torch.equal(again.tensor(x, direction=way), translator.tensor(x, direction=way)) for way in ("a2b", "b2a")
+    )
+    assert np.array_equal(
+        diptych.translate(folder, np.zeros((8, 8, 3), np.uint8)), translator(np.zeros((8, 8, 3), np.uint8))
+    )
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **_: str(folder) if name == "me/mine" else 1 / 0
+    )
     assert torch.equal(diptych.load("me/mine", device="cpu").tensor(x), translator.tensor(x))
     with pytest.raises(CheckpointError, match="the hub did not give"):
         diptych.load("me/other")
@@ -136,21 +153,29 @@ def _edit(**changes):
     def change(folder):
         path = folder / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
     return change
 
 
-@pytest.mark.parametrize(("change", "error", "message"), [
-    (lambda f: (f / "model.safetensors").write_bytes(b"x"), CheckpointError, "not the file that config.json describes"),
-    (lambda f: (f / "model.safetensors").unlink(), CheckpointError, "not a whole model folder"),
-    (lambda f: (f / "config.json").write_text("{"), CheckpointError, "not a whole model folder"),
-    (lambda f: (f / "config.json").write_text("[]"), CheckpointError, "not a whole model folder"),
-    (_edit(format=99), CheckpointError, "model format 99"),
-    (_edit(method="pix2pxi"), ConfigError, "did you mean 'pix2pix'"),
-    (_edit(config={"widht": 4}), ConfigError, "did you mean 'width'"),
-    (_edit(config={"width": 10**9}), ConfigError, "less than or equal to 1024"),
-    (_edit(config={"generator": "unet_32"}), CheckpointError, "do not fit the config"),
-    (_edit(networks=["config"]), CheckpointError, "translates with G"),
-])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"x"),
+            CheckpointError,
+            "not the file that config.json describes",
+        ),
+        (lambda f: (f / "model.safetensors").unlink(), CheckpointError, "not a whole model folder"),
+        (lambda f: (f / "config.json").write_text("{"), CheckpointError, "not a whole model folder"),
+        (lambda f: (f / "config.json").write_text("[]"), CheckpointError, "not a whole model folder"),
+        (_edit(format=99), CheckpointError, "model format 99"),
+        (_edit(method="pix2pxi"), ConfigError, "did you mean 'pix2pix'"),
+        (_edit(config={"widht": 4}), ConfigError, "did you mean 'width'"),
+        (_edit(config={"width": 10**9}), ConfigError, "less than or equal to 1024"),
+        (_edit(config={"generator": "unet_32"}), CheckpointError, "do not fit the config"),
+        (_edit(networks=["config"]), CheckpointError, "translates with G"),
+    ],
+)
 def test_a_damaged_model_folder_is_refused(change, error, message, tmp_path):
     with pytest.raises(error, match=message):
         diptych.load(broken(tmp_path / "model", change))
@@ -163,11 +188,11 @@ def test_what_is_no_model_is_named(tmp_path):
 
 def test_averaged_weights_translate(tmp_path):
     """A run folder gives the averages of `ema`, not the weights of the moment."""
+    from diptych.data.config import DataConfig
     from diptych.engine import checkpoint
+    from diptych.engine.config import TrainConfig
     from diptych.engine.run import Run
     from diptych.recipe import Recipe
-    from diptych.data.config import DataConfig
-    from diptych.engine.config import TrainConfig
 
     subject = Subject(find("pix2pix"))
     engine = subject.engine()

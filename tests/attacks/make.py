@@ -60,5 +60,12 @@ def pickle_named_safetensors(path: Path, canary: Path) -> None:
     plain_pickle(path, canary)
 
 
-ATTACKS = {"torch_save.pth": torch_save, "nested.pth": nested, "plain.pth": plain_pickle, "legacy_stream.pth": legacy_stream,
-           "legacy_tar.pth": legacy_tar, "script.pth": torch_script, "pickle.safetensors": pickle_named_safetensors}
+ATTACKS = {
+    "torch_save.pth": torch_save,
+    "nested.pth": nested,
+    "plain.pth": plain_pickle,
+    "legacy_stream.pth": legacy_stream,
+    "legacy_tar.pth": legacy_tar,
+    "script.pth": torch_script,
+    "pickle.safetensors": pickle_named_safetensors,
+}

@@ -90,19 +90,23 @@ class Draws(Pix2Pix):
             yield players, {name: term * random.random() for name, term in terms.items()}
 
 
-@pytest.mark.parametrize(("cls", "check", "message"), [
-    (Waits, "rule_never_waits", "waits for the device"),
-    (Branches, "clock_orders_players", "depends on the data"),
-    (Remembers, "resume_is_exact", "other bytes"),
-    (Sums, "micro_batches_add_up", "differs from the whole batch"),
-    (Sums, "ranks_add_up", "two ranks differ"),
-    (Mixes, "translate_is_pure", "in a batch"),
-    (Grows, "translate_is_pure", "carries a gradient"),
-    (StandsStill, "players_move_alone", "stood still"),
-    (Moves, "players_move_alone", "moved while"),
-    (Forgets, "a_short_run_learns", "the error went"),
-    (Draws, "same_seed_same_bytes", "differ"),
-], ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    ("cls", "check", "message"),
+    [
+        (Waits, "rule_never_waits", "waits for the device"),
+        (Branches, "clock_orders_players", "depends on the data"),
+        (Remembers, "resume_is_exact", "other bytes"),
+        (Sums, "micro_batches_add_up", "differs from the whole batch"),
+        (Sums, "ranks_add_up", "two ranks differ"),
+        (Mixes, "translate_is_pure", "in a batch"),
+        (Grows, "translate_is_pure", "carries a gradient"),
+        (StandsStill, "players_move_alone", "stood still"),
+        (Moves, "players_move_alone", "moved while"),
+        (Forgets, "a_short_run_learns", "the error went"),
+        (Draws, "same_seed_same_bytes", "differ"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
 def test_broken_promise_is_caught(cls, check, message):
     with pytest.raises(AssertionError, match=message):
         CHECKS[check](Subject(cls))

@@ -15,8 +15,13 @@ from diptych.engine.step import Engine
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.nn.patchgan import PatchGAN
 
-LOSSES = {"l1": {"G/l1"}, "gan": {"D/real", "D/fake", "G/gan"}, "cgan": {"D/real", "D/fake", "G/gan"},
-          "l1+gan": {"D/real", "D/fake", "G/gan", "G/l1"}, "l1+cgan": {"D/real", "D/fake", "G/gan", "G/l1"}}
+LOSSES = {
+    "l1": {"G/l1"},
+    "gan": {"D/real", "D/fake", "G/gan"},
+    "cgan": {"D/real", "D/fake", "G/gan"},
+    "l1+gan": {"D/real", "D/fake", "G/gan", "G/l1"},
+    "l1+cgan": {"D/real", "D/fake", "G/gan", "G/l1"},
+}
 
 
 def tiny(**over):
@@ -31,10 +36,19 @@ def batch(size=2, pixels=32):
 
 def test_constants_of_the_paper():
     """Section 3.3: Adam 2e-4 (.5, .999), lambda 100, D halved; appendix 6.1: U-Net of 256, 70 x 70 PatchGAN, BatchNorm,
-    dropout on the first three layers of the decoder, weights from N(0, .02)."""
+    dropout on the first three layers of the decoder, weights from N(0, .02).
+    """
     c = Pix2Pix.Config()
     assert (c.loss, c.l1, c.adversarial, c.lr, c.decay_from) == ("l1+cgan", 100.0, "vanilla", 2e-4, 1.0)
-    assert (c.generator, c.width, c.norm, c.dropout, c.field, c.d_width, c.d_norm) == ("unet_256", 64, "batch", "paper", 70, 64, "batch")
+    assert (c.generator, c.width, c.norm, c.dropout, c.field, c.d_width, c.d_norm) == (
+        "unet_256",
+        64,
+        "batch",
+        "paper",
+        70,
+        64,
+        "batch",
+    )
     assert (c.init, c.gain, c.ema_decay, c.steps) == ("normal", 0.02, 0.0, 200 * 400)
     with torch.device("meta"):
         (stage,) = Pix2Pix(c).stages()
@@ -58,13 +72,17 @@ def test_every_loss_of_table_1(loss):
     terms = {name for name in engine.ledger.averages(engine.ranks) if not name.endswith("gradient")}
     assert terms == LOSSES[loss]
     seen = next((net for net in method.modules() if isinstance(net, PatchGAN)), None)
-    assert (seen.layers[0].in_channels if seen else 0) == {"l1": 0, "gan": 3, "l1+gan": 3, "cgan": 6, "l1+cgan": 6}[loss]
+    assert (seen.layers[0].in_channels if seen else 0) == {"l1": 0, "gan": 3, "l1+gan": 3, "cgan": 6, "l1+cgan": 6}[
+        loss
+    ]
 
 
 @pytest.mark.parametrize("adversarial", ["vanilla", "lsgan", "hinge", "wgan-gp"])
 @pytest.mark.parametrize("generator", ["unet_32", "encoder_decoder_32", "resnet_6"])
 def test_every_form_trains(adversarial, generator):
-    method = tiny(adversarial=adversarial, generator=generator, d_norm="instance", field=1 if generator == "resnet_6" else 16)
+    method = tiny(
+        adversarial=adversarial, generator=generator, d_norm="instance", field=1 if generator == "resnet_6" else 16
+    )
     engine = Engine(method)
     before = [p.detach().clone() for p in method.parameters()]
     for _ in range(2):
@@ -81,7 +99,9 @@ def test_the_penalty_acts():
     for _ in range(8):
         engine.take(batch())
         lines.append(engine.ledger.averages(engine.ranks)["D/penalty"])
-    assert lines[0] == pytest.approx(500, rel=0.05), "a fresh critic is flat: (0 - 1)^2 x 1000, halved with all of D's terms"
+    assert lines[0] == pytest.approx(500, rel=0.05), (
+        "a fresh critic is flat: (0 - 1)^2 x 1000, halved with all of D's terms"
+    )
     assert lines[-1] < lines[0] / 2
 
 
@@ -120,7 +140,7 @@ def test_translating_does_not_disturb_the_generators_of_chance():
 
 
 def test_it_beats_doing_nothing_on_letters():
-    """A minute of the demo in small: the translation of letters not trained on is nearer to the truth than the source."""
+    """The demo in small: translations of letters not trained on are nearer to the truth than their sources."""
     subject = Subject(Pix2Pix)
     engine = subject.engine(steps=250, width=8, dropout="none", lr=2e-3, decay_from=0.5)
     truth = subject.truth(64)

@@ -34,7 +34,7 @@ class Golden:
 
 def load(path: Path) -> Golden:
     with safe_open(path, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}    # noqa: SIM118
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         notes = dict(file.metadata())
     for key, text in notes.items():
         if text.startswith(("{", "[")):
