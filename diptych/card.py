@@ -10,9 +10,9 @@ library_name: diptych
 pipeline_tag: image-to-image
 tags: [image-to-image, gan, {name}]
 ---
-# {name}, {steps} steps
+# {name}
 
-A {name} model: {title}
+{title}
 
 ```python
 import diptych
@@ -34,7 +34,6 @@ def write(method: Method, name: str, notes: dict[str, Any]) -> str:
     settings = {**method.config.model_dump(), **notes}
     return TEMPLATE.format(
         name=name,
-        steps=notes.get("steps", "imported"),
         title=title,
         multiple=method.multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),

@@ -25,8 +25,9 @@ def run_demo(folder: Path, steps: int | None, console: Console) -> float:
     """Train in `folder`, print the held-out error beside that of doing nothing, leave a report. Returns the error."""
     chosen = recipe.named("glyphs", [f"steps={steps}"] if steps else [])
     began = time.monotonic()
-    trainer = launch.train(chosen, folder, console)
-    minutes = (time.monotonic() - began) / 60
+    again = (folder / "config.yaml").exists()  # a demo that was stopped goes on; one that is done reports once more
+    trainer = launch.resume(folder, console) if again else launch.train(chosen, folder, console)
+    took = "" if again else f" in {(time.monotonic() - began) / 60:.1f} minutes"
     if trainer.stopped is not None:
         raise SystemExit(128 + trainer.stopped)
     batch = unseen(chosen)
@@ -35,7 +36,7 @@ def run_demo(folder: Path, steps: int | None, console: Console) -> float:
     made = translated(translator.method, batch[route.source], route, torch.device("cpu"), 64)
     error, nothing = float((made - batch[route.target]).abs().mean()), doing_nothing(batch, route)
     lead = (
-        f"After {trainer.engine.step} steps in {minutes:.1f} minutes, the error on {len(made)} letters it never saw is "
+        f"After {trainer.engine.step} steps{took}, the error on {len(made)} letters it never saw is "
         f"{error:.4f} (mean absolute, range -1 to 1); doing nothing scores {nothing:.4f}."
     )
     columns = (batch[route.source], made, batch[route.target])

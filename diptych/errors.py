@@ -10,6 +10,9 @@ DiptychError
 └── TrainingError     a step that cannot be taken: not finite, no memory  (exit code 3)
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class DiptychError(Exception):
     """The root: `except DiptychError` catches whatever Diptych says to a person."""
@@ -43,3 +46,9 @@ class RunError(DiptychError):
 
 class TrainingError(DiptychError):
     exit_code = 3
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean 'width'?` for the end of a message, or nothing if no name is near."""
+    near = difflib.get_close_matches(name, list(names), 1, 0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

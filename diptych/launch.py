@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from diptych.contract import Clock
+from diptych.contract import Clock, Method
 from diptych.data import open_data
 from diptych.data.layouts import Data
 from diptych.data.loader import Batches, held_out
@@ -34,7 +34,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     trainer = prepare(recipe, data, Run(folder), ranks, console)
     if ranks.first:
         Run.create(folder, recipe.settings())
-    return _go(trainer, recipe.method, anew=True)
+    return _go(trainer, recipe.method, recipe.cls, anew=True)
 
 
 def resume(folder: Path | str, console: Console | None = None) -> Trainer:
@@ -43,13 +43,13 @@ def resume(folder: Path | str, console: Console | None = None) -> Trainer:
     recipe = from_settings(run.settings(), where=str(run.config))
     ranks = join(recipe.train.device)
     trainer = prepare(recipe, open_data(recipe.data, tuple(recipe.cls.batch)), run, ranks, console)
-    return _go(trainer, recipe.method, anew=False)
+    return _go(trainer, recipe.method, recipe.cls, anew=False)
 
 
 def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console | None = None) -> Trainer:
     """Everything that trains, built but not started. Raises ConfigError, DataError."""
     rehearse(recipe)
-    console = console or Console(quiet=not ranks.first)
+    console = console or Console(quiet=not ranks.first, markup=False)
     console.print(data.summary, *data.notes, sep="\n", highlight=False, soft_wrap=True)
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
@@ -78,16 +78,19 @@ def rehearse(recipe: Recipe) -> None:
             )
         try:
             for stage in method.stages():
-                for _ in stage.updates(batch, Clock(stage.name, 0, stage.steps)):
-                    pass
+                for players, terms in stage.updates(batch, Clock(stage.name, 0, stage.steps)):
+                    if not terms:
+                        raise ConfigError(f"nothing would teach {players}: every weight of its terms is 0")
         except (RuntimeError, ValueError) as error:
             raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
 
 
-def _go(trainer: Trainer, name: str, anew: bool) -> Trainer:
+def _go(trainer: Trainer, name: str, cls: type[Method], anew: bool) -> Trainer:
     """Train to the end; the first rank alone holds the folder and leaves model and report in it."""
     with trainer.run.locked() if trainer.first else nullcontext():
-        if not anew:
+        if anew:
+            trainer.save()  # so that a run can be resumed from its first step on
+        else:
             trainer.restore()
         engine = trainer.engine
         trainer.console.print(
@@ -98,6 +101,6 @@ def _go(trainer: Trainer, name: str, anew: bool) -> Trainer:
         )
         trainer.train()
         if trainer.first:
-            from_run(trainer.run).save(trainer.run.model)
+            from_run(trainer.run, method=cls).save(trainer.run.model)
             write_report(trainer.run)
     return trainer

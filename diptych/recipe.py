@@ -9,7 +9,6 @@
 On the command line the sections fall away: `l1=50 batch=4`. No two sections share a name.
 """
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -22,12 +21,13 @@ from pydantic import BaseModel, ValidationError
 
 from diptych.contract import Method, MethodConfig
 from diptych.data.config import DataConfig
-from diptych.data.layouts import Data
+from diptych.data.layouts import Data, Pictures
 from diptych.engine.config import TrainConfig
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, nearest
 from diptych.methods import METHODS, find
 
 Model = TypeVar("Model", bound=BaseModel)
+TEXTS = ("preset", "root", "device")  # never read as numbers or anything else
 SECTIONS = ("model", "data", "train")
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -53,9 +53,9 @@ class Recipe:
         """With what only the data can tell: channel counts, unless they were set, and epochs as steps."""
         found: dict[str, Any] = {}
         for name, key in self.cls.batch.items():
-            value = data.train.columns[name][0]
-            if key not in self.model.model_fields_set and isinstance(value, np.ndarray):
-                found[key] = value.shape[-1]
+            column = data.train.columns[name]
+            if key not in self.model.model_fields_set:
+                found[key] = column.channels() if isinstance(column, Pictures) else np.shape(column)[-1]
         if self.train.epochs is not None:
             found["steps"] = math.ceil(self.train.epochs * len(data.train) / self.train.batch)
         train = self.train.model_copy(update={"epochs": None})
@@ -71,12 +71,17 @@ def from_settings(settings: Mapping[str, Any], overrides: Iterable[str] = (), wh
             + (f"it does not know {', '.join(sorted(map(repr, unknown)))}" if unknown else "method is missing")
         )
     cls = find(settings["method"])
+    for section in SECTIONS:
+        if not isinstance(settings.get(section) or {}, Mapping):
+            raise ConfigError(f"{where}: {section} holds settings by name, such as `{section}: {{key: value}}`")
     models: dict[str, type[BaseModel]] = {"model": cls.Config, "data": DataConfig, "train": TrainConfig}
     values = {section: dict(settings.get(section) or {}) for section in SECTIONS}
     changes = dict(_split(override) for override in overrides)
     preset = changes.pop("preset", settings.get("preset"))
     for key, value in changes.items():
         values[_section_of(key, models, settings["method"])][key] = value
+    if "root" not in values["data"]:
+        raise ConfigError("no images are named: give --data FOLDER, or --data glyphs to try it out on letters")
     values["model"] = {**preset_of(cls, preset, settings["method"]), **values["model"]}
     _settle_length(changes, values)
     parts, problems = {}, []
@@ -94,7 +99,10 @@ def _split(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"{override!r}: settings are written key=value")
-    return key, text if key == "preset" else yaml.safe_load(text)
+    try:
+        return key, text if key in TEXTS else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override!r}: {text!r} is not a value that can be read") from error
 
 
 def _section_of(key: str, models: Mapping[str, type[BaseModel]], method: str) -> str:
@@ -153,11 +161,6 @@ def checked(model: type[Model], values: dict[str, Any], where: str) -> Model:
         return model(**values)
     except ValidationError as error:
         raise ConfigError(f"{where}: " + "; ".join(_in_words(model, problem) for problem in error.errors())) from error
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), 1, 0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _in_words(model: type[BaseModel], problem: Mapping[str, Any]) -> str:

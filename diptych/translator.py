@@ -15,40 +15,58 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diptych import card
-from diptych.contract import Control, Method
+from diptych.contract import Control, Method, Route
 from diptych.data import image
 from diptych.engine import checkpoint
 from diptych.engine.ranks import choose_device
 from diptych.engine.run import Run
-from diptych.errors import CheckpointError, ConfigError
+from diptych.errors import CheckpointError, ConfigError, ImageError, nearest
 from diptych.files import whole, write_text
-from diptych.methods import find
-from diptych.recipe import checked, from_settings, nearest
+from diptych.methods import METHODS, find
+from diptych.recipe import checked, from_settings
 
 FORMAT = 1
 SMALLEST = 16  # pixels a side: what the networks here can halve and normalise
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 
-def load(source: str | Path, *, device: str = "auto", which: str = "last") -> "Translator":
+class ModelFile(BaseModel):
+    """`config.json` of a model folder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    sha256: str
+    method: str
+    networks: tuple[str, ...] = Field(min_length=1)
+    config: dict[str, Any]
+    notes: dict[str, Any]
+
+
+def load(
+    source: str | Path, *, device: str = "auto", which: str = "last", method: type[Method] | None = None
+) -> "Translator":
     """A translator from a run folder, a model folder, or a hub id such as `someone/facades`.
 
-    `which` chooses between the `last` and the `best` checkpoint of a run folder. Raises CheckpointError or RunError.
+    `which` chooses between the `last` and the `best` checkpoint of a run folder. A file may name only the methods of
+    Diptych; what another method made needs its class as `method`. Raises CheckpointError, ConfigError or RunError.
     """
     folder = Path(source).expanduser()
     if (folder / "config.yaml").is_file():
-        return from_run(Run.open(folder), which).to(device)
+        return from_run(Run.open(folder), which, method).to(device)
     if not (folder / "config.json").is_file():
         folder = _downloaded(str(source))
-    return from_model(folder).to(device)
+    return from_model(folder, method).to(device)
 
 
-def from_run(run: Run, which: str = "last") -> "Translator":
+def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
+    cls = _class_of(str(run.settings().get("method")), method, str(run.config))
     recipe = from_settings(run.settings(), where=str(run.config))
     tensors, meta = checkpoint.newest(run.checkpoints)
     if which == "best":
@@ -59,29 +77,40 @@ def from_run(run: Run, which: str = "last") -> "Translator":
         tensors, meta = checkpoint.load(run.checkpoints / meta["best"]["name"])
     averaged = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
     live = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
-    networks = recipe.cls.ships
+    networks = cls.ships
     weights = {name: averaged.get(name, value) for name, value in live.items() if name.partition(".")[0] in networks}
-    notes = {"steps": meta["step"], "crop": recipe.data.crop}
-    return assembled(recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
+    notes = {"steps": meta["total"], "crop": recipe.data.crop}
+    return assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
 
 
-def from_model(folder: Path) -> "Translator":
+def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        name, config, networks, notes = (found[key] for key in ("method", "config", "networks", "notes"))
-        if found["format"] != FORMAT:
-            raise CheckpointError(f"{folder}: model format {found['format']}; this Diptych reads {FORMAT}")
-        if found["sha256"] != _digest(folder / "model.safetensors"):
+        found = ModelFile.model_validate_json((folder / "config.json").read_bytes())
+        if found.format != FORMAT:
+            raise CheckpointError(f"{folder}: model format {found.format}; this Diptych reads {FORMAT}")
+        if found.sha256 != _digest(folder / "model.safetensors"):
             raise CheckpointError(
                 f"{folder}/model.safetensors is not the file that config.json describes: copy both again"
             )
         weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: not a whole model folder ({type(error).__name__}: {error})") from error
-    return assembled(name, config, weights, tuple(networks), notes, str(folder))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
+    cls = _class_of(found.method, method, str(folder))
+    return assembled(cls, found.method, found.config, weights, found.networks, found.notes, str(folder))
+
+
+def _class_of(name: str, given: type[Method] | None, where: str) -> type[Method]:
+    """The class that a file asks for by name. A file never decides which module is imported."""
+    if given is None and name not in METHODS:
+        raise CheckpointError(
+            f"{where}: made by {name!r}, which is no method of Diptych{nearest(name, METHODS)}; "
+            f"if you trust and have it, give the class: load(..., method=...)"
+        )
+    return given or find(name)
 
 
 def assembled(
+    cls: type[Method],
     name: str,
     config: dict[str, Any],
     weights: dict[str, Tensor],
@@ -90,7 +119,6 @@ def assembled(
     where: str,
 ) -> "Translator":
     """The method with only the networks that translate, which take the weights as they are: nothing is initialised."""
-    cls = find(name)
     settings = checked(cls.Config, config, where)
     if not set(networks) <= set(cls.ships):
         raise CheckpointError(f"{where}: {name} translates with {', '.join(cls.ships)}, not with {', '.join(networks)}")
@@ -100,7 +128,8 @@ def assembled(
         if child not in networks:
             setattr(method, child, None)
     try:
-        method.load_state_dict(weights, assign=True)
+        in_full = {key: v.float() if v.is_floating_point() else v for key, v in weights.items()}
+        method.load_state_dict(in_full, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"{where}: the weights do not fit the config: {error}") from error
     return Translator(method.requires_grad_(False).eval(), name, networks, notes)
@@ -139,7 +168,7 @@ class Translator:
 
     def array(self, pixels: np.ndarray, label: str = "array", **controls: Any) -> np.ndarray:
         """(H, W, C) to (H, W, C'), of the same dtype; `label` names the image in errors."""
-        unit = image.to_unit(image.with_channels(pixels, self._wanted(controls), label))
+        unit = image.to_unit(image.with_channels(pixels, self.channels_in(controls), label))
         made = self.tensor(torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1))), **controls)
         return image.from_unit(made.numpy().transpose(1, 2, 0), pixels.dtype)
 
@@ -149,7 +178,10 @@ class Translator:
         batch = x if x.dim() == 4 else x[None]
         height, width = batch.shape[-2:]
         padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
-        made = self.method.translate(padded.to(self.device, torch.float32), **controls).float().cpu().clamp(-1, 1)
+        try:
+            made = self.method.translate(padded.to(self.device, torch.float32), **controls).float().cpu().clamp(-1, 1)
+        except torch.OutOfMemoryError as error:
+            raise ImageError(f"{width}x{height} pixels need more memory than there is: scale the image down") from error
         top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
         made = made[..., top : top + height, left : left + width]
         return made if x.dim() == 4 else made[0]
@@ -182,11 +214,18 @@ class Translator:
         made = self.array(pixels, label, **controls)
         return image.to_pil(made) if made.dtype == np.uint8 and made.shape[-1] in (1, 3) else made
 
-    def _wanted(self, controls: dict[str, Any]) -> int:
+    def channels_in(self, controls: dict[str, Any]) -> int:
         """Channels of the input under these controls."""
+        return self.method.channels()[self._route(controls).source]
+
+    def channels_out(self, controls: dict[str, Any]) -> int:
+        """Channels of the output under these controls; ConfigError if there are no such controls."""
+        self._check(controls)
+        return self.method.channels()[self._route(controls).target]
+
+    def _route(self, controls: dict[str, Any]) -> Route:
         fitting = [route for route in self.method.routes if route.controls.items() <= controls.items()]
-        chosen = max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))
-        return self.method.channels()[chosen.source]
+        return max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))
 
     def _check(self, controls: dict[str, Any]) -> None:
         known = {control.name: control for control in self.controls}
@@ -218,7 +257,7 @@ def _digest(path: Path) -> str:
 
 def _downloaded(source: str) -> Path:
     """The model folder behind a hub id, from the cache or the network."""
-    if source.count("/") != 1 or Path(source).exists():
+    if source.count("/") != 1 or Path(source).exists() or Path(source).parent.exists():
         raise CheckpointError(
             f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id"
         )

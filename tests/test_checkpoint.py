@@ -80,9 +80,7 @@ def test_a_failed_save_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch
 
 def test_the_newest_whole_one_is_taken(tmp_path):
     for step in (3, 5):
-        checkpoint.save(
-            tmp_path / checkpoint.name_of({"place": 0, "step": step}), (STATE[0], {"place": 0, "step": step})
-        )
+        checkpoint.save(tmp_path / checkpoint.name_of(0, step), (STATE[0], {"place": 0, "step": step}))
     newest = tmp_path / "0-00000005.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     with pytest.warns(UserWarning, match="0-00000005.*going back to the one before"):
@@ -97,7 +95,7 @@ def test_the_newest_whole_one_is_taken(tmp_path):
 
 def test_two_newest_and_the_best_are_kept(tmp_path):
     for step in range(5):
-        checkpoint.save(tmp_path / checkpoint.name_of({"place": step // 3, "step": step}), STATE)
+        checkpoint.save(tmp_path / checkpoint.name_of(step // 3, step), STATE)
     (tmp_path / ".half.1.part").write_bytes(b"x")
     checkpoint.tidy(tmp_path, best="0-00000001.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == [

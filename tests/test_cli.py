@@ -16,10 +16,20 @@ from diptych.cli import app
 from diptych.data import image
 from diptych.engine import checkpoint
 from diptych.engine.log import read_events
-from diptych.errors import ConfigError, DataError, DiptychError, RunError
+from diptych.errors import CheckpointError, ConfigError, DataError, DiptychError, RunError, TrainingError
 from diptych.methods import METHODS
 
-TINY = ["root=glyphs", "crop=32", "generator=unet_32", "width=4", "d_width=4", "field=16", "workers=0", "batch=2"]
+TINY = [
+    "root=glyphs",
+    "crop=32",
+    "generator=unet_32",
+    "width=4",
+    "d_width=4",
+    "field=16",
+    "workers=0",
+    "batch=2",
+    "device=cpu",
+]
 
 
 def diptych(*words, **options):
@@ -122,7 +132,7 @@ def test_stopped_and_resumed_is_undisturbed(number, code, tmp_path):
     ]
     assert diptych("train", "pix2pix", *settings, "-o", tmp_path / "whole").exit_code == 0
     cut = process("train", "pix2pix", *settings, "-o", tmp_path / "cut")
-    wait_for(lambda: list((tmp_path / "cut" / "checkpoints").glob("0-*")), cut)
+    wait_for(lambda: list((tmp_path / "cut" / "checkpoints").glob("0-*[1-9]*.safetensors")), cut)
     os.killpg(cut.pid, number)  # as a terminal's Ctrl-C does: workers hear it too
     out, err = cut.communicate(timeout=120)
     assert cut.returncode == code, err
@@ -197,10 +207,10 @@ def test_a_finished_run_may_be_resumed(run):
         (["train", "pix2pixx"], ConfigError, "did you mean 'pix2pix'"),
         (["train", "pix2pix", "bacth=3"], ConfigError, "did you mean 'batch'"),
         (["train", "pix2pix", *TINY, "crop=48"], ConfigError, "not a multiple of 32"),
-        (["train", "pix2pix", *TINY, "micro=4"], DataError, "not a multiple of micro=4"),
+        (["train", "pix2pix", *TINY, "micro=4"], ConfigError, "not a multiple of micro=4"),
         (["train", "pix2pix", *TINY, "field=142"], ConfigError, "with crop=32 the networks do not fit"),
         (["train", "pix2pix", *TINY, "steps=5", "epochs=2"], ConfigError, "give one"),
-        (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "device=cuda:77"),
+        (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "none is number 77"),
         (["train", "pix2pix", "-d", "/no/such/folder"], DataError, "/no/such/folder is not a folder"),
         (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop=32"], DataError, "two of sans"),
         (["resume", "/no/such/run"], RunError, "not a run folder"),
@@ -322,3 +332,76 @@ def test_the_demo_reports_what_it_did(tmp_path):
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "Letters of the test split" in page
     assert json.loads((tmp_path / "demo" / "environment.json").read_text())["cores"] == os.cpu_count()
+
+
+def test_a_run_can_be_resumed_from_its_first_moment(tmp_path):
+    """Even if it dies before its first checkpoint would be due."""
+    with pytest.raises(TrainingError, match="is not finite"):
+        diptych("train", "pix2pix", *TINY, "lr=1e30", "steps=9", "-o", tmp_path / "run")
+    assert files(tmp_path / "run" / "checkpoints") == ["0-00000000.safetensors"]
+    with pytest.raises(TrainingError, match="is not finite"):
+        diptych("resume", tmp_path / "run")
+
+
+def test_an_unreadable_image_costs_no_step(tmp_path):
+    """It is named, what was learnt is saved, and the run goes on once it is mended."""
+    for number in range(6):
+        for folder in ("trainA", "trainB", "valA", "valB"):
+            image.write(tmp_path / "data" / folder / f"{number}.png", np.full((32, 32, 1), 40 * number, np.uint8))
+    broken = tmp_path / "data" / "trainA" / "3.png"
+    good = broken.read_bytes()
+    broken.write_bytes(good[:-30])
+    words = [word for word in TINY if word not in ("root=glyphs", "batch=2")]
+    with pytest.raises(DataError, match=r"trainA/3\.png"):
+        diptych("train", "pix2pix", "-d", tmp_path / "data", *words, "steps=12", "seed=3", "-o", tmp_path / "run")
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[1]["step"] > 0, "good images came before it"
+    broken.write_bytes(good)
+    assert diptych("resume", tmp_path / "run").exit_code == 0
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(RunError, match=r"No space left on device.*diptych resume"):
+        diptych("train", "pix2pix", *TINY, "steps=2", "-o", tmp_path / "run")
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):
+    assert "a[/b]" in diptych("train", "pix2pix", *TINY, "steps=1", "-o", tmp_path / "a[" / "b]").stdout
+
+
+def test_a_broken_image_does_not_stop_the_others(run, pictures, tmp_path):
+    (pictures / "a.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"(?s)1 of 4 could not be translated.*a\.png"):
+        diptych("translate", run, pictures, "-o", tmp_path / "out")
+    assert files(tmp_path / "out") == ["deep.tif", "deep/b.jpg", "deep/c.png"]
+    image.write(pictures / "a.png", np.zeros((8, 8, 3), np.uint8))
+    assert "1 images" in diptych("translate", run, pictures, "-o", tmp_path / "out", "--skip-existing").stdout
+
+
+def test_translations_are_no_sources_of_the_next_call(run, pictures):
+    diptych("translate", run, pictures, "-o", pictures / "out")
+    diptych("translate", run, pictures, "-o", pictures / "out", "--overwrite")
+    assert files(pictures / "out") == ["a.png", "deep.tif", "deep/b.jpg", "deep/c.png"]
+
+
+def test_a_format_that_cannot_hold_the_output_is_found_first(tmp_path, pictures):
+    words = [*TINY, "out_channels=5", "steps=1"]
+    data = tmp_path / "data"
+    for number in range(3):
+        image.write(data / "trainA" / f"{number}.png", np.zeros((32, 32, 3), np.uint8))
+        image.write(data / "trainB" / f"{number}.npy", np.zeros((32, 32, 5), np.uint8))
+    diptych("train", "pix2pix", *words[1:], "-d", data, "-o", tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"\.png cannot hold uint8 with 5 channels.*--suffix \.npy"):
+        diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out", "--suffix", ".npy")
+    assert image.read(tmp_path / "out" / "deep" / "b.npy").shape == (33, 64, 5)
+
+
+def test_a_path_is_not_taken_for_a_hub_id(run, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: 1 / 0)
+    with pytest.raises(CheckpointError, match="neither a run folder"):
+        diptych("translate", run.parent / "lettres", run / "previews", "-o", run.parent / "never")

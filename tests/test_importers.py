@@ -175,3 +175,27 @@ def test_the_attack_itself_works(tmp_path):
     ATTACKS["plain.pth"](tmp_path / "x", tmp_path / "canary")
     pickle.loads((tmp_path / "x").read_bytes())
     assert (tmp_path / "canary").exists()
+
+
+def test_half_precision_is_brought_in_full(tmp_path):
+    torch.save(OrderedDict((key, value.half()) for key, value in resnet().items()), tmp_path / "half.pth")
+    assert import_model(tmp_path / "half.pth").tensor(torch.zeros(3, 16, 16)).dtype == torch.float32
+
+
+def test_a_small_file_does_not_become_a_large_model(tmp_path):
+    """Tensors of stride 0 claim a size that the file does not hold."""
+    torch.save(
+        OrderedDict((key, torch.zeros(1).expand(value.shape)) for key, value in resnet().items()), tmp_path / "x.pth"
+    )
+    with pytest.raises(ImportRefused, match="claims to be larger"):
+        import_model(tmp_path / "x.pth")
+
+
+def test_a_damaged_legacy_file_is_refused_wherever_it_is_damaged(tmp_path):
+    whole = tmp_path / "legacy.pth"
+    torch.save(resnet(width=1), whole, _use_new_zipfile_serialization=False)
+    data = whole.read_bytes()
+    for at in range(0, len(data), len(data) // 150):
+        whole.write_bytes(data[:at])
+        with pytest.raises(ImportRefused):
+            read(whole)

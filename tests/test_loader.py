@@ -14,7 +14,7 @@ from diptych.data.config import DataConfig
 from diptych.data.layouts import Pictures, Split
 from diptych.data.loader import Batches, held_out, order
 from diptych.data.transforms import Augment, resized
-from diptych.errors import DataError, ImageError
+from diptych.errors import ConfigError, DataError, ImageError
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (7, 20, 20, 3), np.uint8)
@@ -114,7 +114,7 @@ def test_ranks_and_micro_batches_share_a_batch_in_order(share, micro, world, ste
 
 @pytest.mark.parametrize(("size", "micro", "world"), [(6, 4, 1), (6, 1, 4), (6, 2, 2), (1, 2, 1)])
 def test_a_batch_that_cannot_be_shared_is_refused(size, micro, world):
-    with pytest.raises(DataError, match=f"batch={size} is not a multiple of micro={micro} x {world} ranks"):
+    with pytest.raises(ConfigError, match=f"batch={size} is not a multiple of micro={micro} x {world} ranks"):
         batches(size=size, micro=micro, world=world)
 
 
@@ -292,7 +292,7 @@ def test_a_still_picture_keeps_its_middle_and_is_never_mirrored():
 
 
 def test_images_are_loaded_larger_than_the_crop_as_in_the_paper_and_never_smaller():
-    assert [DataConfig(crop=crop).loaded for crop in (256, 32)] == [286, 36]
-    assert DataConfig(crop=32, load=32).loaded == 32
+    assert [DataConfig(root="x", crop=crop).loaded for crop in (256, 32)] == [286, 36]
+    assert DataConfig(root="x", crop=32, load=32).loaded == 32
     with pytest.raises(ValueError, match="load=31 is smaller than crop=32"):
-        DataConfig(crop=32, load=31)
+        DataConfig(root="x", crop=32, load=31)

@@ -32,7 +32,9 @@ def test_alone_there_is_nothing_to_agree_on():
     assert join("cpu") == ranks
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:0" if not torch.cuda.is_available() else "cuda:99x", "tpu:1"])
+@pytest.mark.parametrize(
+    "name", ["gpu", "cuda:0" if not torch.cuda.is_available() else "cuda:99x", "tpu:1", "mps", "meta"]
+)
 def test_a_device_that_is_not_there_is_named(name):
     with pytest.raises(ConfigError, match=f"device={name}"):
         choose_device(name)

@@ -1,12 +1,14 @@
 """Settings: every wrong key is named with the nearest right one, and a recipe survives its own file."""
 
+import numpy as np
 import pytest
 import yaml
 
 from diptych.data import open_data
 from diptych.data.config import DataConfig
+from diptych.data.image import write
 from diptych.engine.config import TrainConfig
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, DataError
 from diptych.methods import METHODS, find
 from diptych.recipe import from_file, from_settings, named, shipped
 
@@ -51,6 +53,7 @@ def test_the_facades_recipe_is_the_papers():
         (["l1=fifty", "batch=0"], "l1='fifty'.*valid number"),
         (["batch=0"], "batch=0: .*greater than or equal to 1"),
         (["batch"], "key=value"),
+        (["l1=[1"], "not a value that can be read"),
         (["loss=l2"], "loss='l2': .*'l1'"),
         (["load=100", "crop=128"], "load=100 is smaller than crop=128"),
         (["preset=fast"], "no preset 'fast'; it has paper, repo"),
@@ -59,12 +62,14 @@ def test_the_facades_recipe_is_the_papers():
 )
 def test_wrong_settings_are_named(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        named("pix2pix", overrides)
+        named("pix2pix", ["root=glyphs", *overrides])
 
 
-def test_all_wrong_keys_of_a_section_are_named_at_once():
-    with pytest.raises(ConfigError, match=r"'widht'; did you mean 'width'.*'nrom'; did you mean 'norm'"):
-        from_settings({"method": "pix2pix", "model": {"widht": 3, "nrom": "batch"}})
+def test_all_wrong_keys_are_named_at_once():
+    with pytest.raises(
+        ConfigError, match=r"'widht'; did you mean 'width'.*'nrom'; did you mean 'norm'.*'corp'; did you mean 'crop'"
+    ):
+        from_settings({"method": "pix2pix", "model": {"widht": 3, "nrom": "batch"}, "data": {"root": "x", "corp": 3}})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,17 @@ def test_unknown_names(name, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["- a list", "method: [", "method: 3", "method: pix2pix\n_target_: os.system", "{}", "modle: {}"]
+    "text",
+    [
+        "- a list",
+        "method: [",
+        "method: 3",
+        "method: pix2pix\n_target_: os.system",
+        "{}",
+        "modle: {}",
+        "method: pix2pix\nmodel: [1]",
+        "method: pix2pix\ndata: glyphs",
+    ],
 )
 def test_a_recipe_is_data_of_known_keys(text, tmp_path):
     path = tmp_path / "r.yaml"
@@ -99,7 +114,7 @@ def test_nothing_in_a_recipe_is_run(tmp_path):
 
 
 def test_presets_lie_under_what_is_set():
-    recipe = named("pix2pix", ["preset=repo", "decay_from=0.25"])
+    recipe = named("pix2pix", ["root=glyphs", "preset=repo", "decay_from=0.25"])
     assert (recipe.model.dropout, recipe.model.decay_from) == ("repo", 0.25)
 
 
@@ -115,3 +130,28 @@ def test_steps_overrule_a_recipes_epochs():
     recipe = named("facades", ["steps=10", "root=glyphs", "crop=32"])
     assert recipe.train.epochs is None
     assert recipe.fitted(open_data(recipe.data, tuple(recipe.cls.batch))).model.steps == 10
+
+
+def test_images_must_be_named():
+    with pytest.raises(ConfigError, match="give --data FOLDER, or --data glyphs"):
+        named("pix2pix")
+
+
+@pytest.mark.parametrize("folder", ["2024", "my data #2", "no", "[brackets]", "null"])
+def test_a_folder_is_never_read_as_anything_else(folder):
+    assert named("pix2pix", [f"root={folder}"]).data.root == folder
+
+
+def test_colour_among_grey_makes_three_channels(tmp_path):
+    for number, channels in enumerate((1, 3, 1)):
+        for side in "AB":
+            write(
+                tmp_path / f"train{side}" / f"{number}.png", np.zeros((8, 8, channels if side == "A" else 1), np.uint8)
+            )
+    recipe = named("pix2pix", [f"root={tmp_path}"])
+    fitted = recipe.fitted(open_data(recipe.data, tuple(recipe.cls.batch)))
+    assert (fitted.model.in_channels, fitted.model.out_channels) == (3, 1)
+    write(tmp_path / "trainA" / "1.npy", np.zeros((8, 8, 5), np.uint8))
+    (tmp_path / "trainA" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"1 in .*0\.png, 5 in .*1\.npy"):
+        recipe.fitted(open_data(recipe.data, tuple(recipe.cls.batch)))

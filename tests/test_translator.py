@@ -23,7 +23,7 @@ def made(name="pix2pix", **over) -> Translator:
     cls = find(name)
     config = cls.Config(**{**cls.tiny, **over})
     state = {key: value for key, value in cls(config).state_dict().items() if key.partition(".")[0] in cls.ships}
-    return assembled(name, config.model_dump(), state, cls.ships, {"steps": 1}, "test")
+    return assembled(cls, name, config.model_dump(), state, cls.ships, {"steps": 1}, "test")
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 4, 32]))
@@ -169,11 +169,15 @@ def _edit(**changes):
         (lambda f: (f / "config.json").write_text("{"), CheckpointError, "not a whole model folder"),
         (lambda f: (f / "config.json").write_text("[]"), CheckpointError, "not a whole model folder"),
         (_edit(format=99), CheckpointError, "model format 99"),
-        (_edit(method="pix2pxi"), ConfigError, "did you mean 'pix2pix'"),
+        (_edit(method="pix2pxi"), CheckpointError, "did you mean 'pix2pix'"),
         (_edit(config={"widht": 4}), ConfigError, "did you mean 'width'"),
         (_edit(config={"width": 10**9}), ConfigError, "less than or equal to 1024"),
         (_edit(config={"generator": "unet_32"}), CheckpointError, "do not fit the config"),
         (_edit(networks=["config"]), CheckpointError, "translates with G"),
+        (_edit(networks=[]), CheckpointError, "networks"),
+        (_edit(config=[1]), CheckpointError, "config"),
+        (_edit(method=5), CheckpointError, "method"),
+        (_edit(method="this:x"), CheckpointError, "give the class"),
     ],
 )
 def test_a_damaged_model_folder_is_refused(change, error, message, tmp_path):
@@ -197,10 +201,10 @@ def test_averaged_weights_translate(tmp_path):
     subject = Subject(find("pix2pix"))
     engine = subject.engine()
     engine.take(next(subject.batches().stream(0, 1)))
-    recipe = Recipe("pix2pix", engine.method.config, DataConfig(), TrainConfig())
+    recipe = Recipe("pix2pix", engine.method.config, DataConfig(root="glyphs"), TrainConfig())
     run = Run.create(tmp_path / "run", recipe.settings())
     tensors, meta = engine.state()
-    checkpoint.save(run.checkpoints / checkpoint.name_of(meta), (tensors, {**meta, "best": {}}))
+    checkpoint.save(run.checkpoints / checkpoint.name_of(0, 1), (tensors, {**meta, "best": None}))
     x = torch.rand(1, 1, 32, 32)
     with engine.averages.inside(engine.method):
         expected = engine.method.translate(x)

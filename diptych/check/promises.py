@@ -146,8 +146,10 @@ def files_round_trip(subject: Subject) -> None:
             for name, value in engine.method.state_dict().items()
             if name.partition(".")[0] in subject.cls.ships
         }
-        assembled(subject.spec, config.model_dump(), state, subject.cls.ships, {}, "check").save(path.parent / "model")
-        translator = load(path.parent / "model", device="cpu")
+        assembled(subject.cls, subject.spec, config.model_dump(), state, subject.cls.ships, {}, "check").save(
+            path.parent / "model"
+        )
+        translator = load(path.parent / "model", device="cpu", method=subject.cls)
     for route, controls in ways(engine.method):
         x = subject.truth(2)[route.source]
         assert torch.equal(translator.tensor(x, **controls), engine.method.translate(x, **controls)), (

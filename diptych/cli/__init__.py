@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs: `diptych --help` brings no torch."""
 
 import sys
+import warnings
 
 import typer
 
@@ -24,6 +25,7 @@ app.command(name="import")(bring.import_)
 
 def main() -> None:
     """Errors that a person can mend are one line on stderr; a signal ends with 128 + its number."""
+    warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
     try:
         app()
     except DiptychError as error:

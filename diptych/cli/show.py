@@ -1,8 +1,11 @@
 """`diptych methods`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def methods(
@@ -20,7 +23,7 @@ def methods(
         _explain(console, name)
 
 
-def _list(console: "object") -> None:
+def _list(console: "Console") -> None:
     from rich.table import Table
 
     from diptych.methods import METHODS
@@ -28,8 +31,8 @@ def _list(console: "object") -> None:
     table = Table("method", "what it is", box=None, header_style="bold")
     for method, where in METHODS.items():
         table.add_row(method, _first_line(where))
-    console.print(table)  # type: ignore[attr-defined]
-    console.print("\nshipped recipes: " + ", ".join(_recipes()), highlight=False)  # type: ignore[attr-defined]
+    console.print(table)
+    console.print("\nshipped recipes: " + ", ".join(_recipes()), highlight=False)
 
 
 def _first_line(where: str) -> str:
@@ -50,7 +53,7 @@ def _recipes() -> list[str]:
     return sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 
 
-def _explain(console: "object", name: str) -> None:
+def _explain(console: "Console", name: str) -> None:
     import inspect
 
     from rich.markup import escape
@@ -61,7 +64,7 @@ def _explain(console: "object", name: str) -> None:
     from diptych.methods import find
 
     cls = find(name)
-    say = console.print  # type: ignore[attr-defined]
+    say = console.print
     say(escape(inspect.getdoc(inspect.getmodule(cls)) or name), highlight=False)
     say("\n[bold]presets[/] (the first is the default)")
     for preset, values in cls.presets.items():

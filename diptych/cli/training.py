@@ -66,7 +66,7 @@ def _console() -> "Console":
 
     from rich.console import Console
 
-    return Console(quiet=os.environ.get("RANK", "0") != "0")
+    return Console(quiet=os.environ.get("RANK", "0") != "0", markup=False)
 
 
 def _end(trainer: "Trainer") -> None:

@@ -1,69 +1,89 @@
 """`diptych translate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from diptych.translator import Translator
 
 
 def translate(
     model: Annotated[str, typer.Argument(help="a run folder, a model folder, or a hub id", show_default=False)],
     images: Annotated[
-        list[str],
-        typer.Argument(help="image files, folders, or quoted patterns such as 'in/**/*.png'", show_default=False),
+        list[str], typer.Argument(help="image files, folders, or quoted patterns: 'in/**/*.png'", show_default=False)
     ],
     out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="folder for the translations, which keep their names", show_default=False),
+        Path, typer.Option("--out", "-o", help="folder for translations, which keep their names", show_default=False)
     ],
     control: Annotated[
-        list[str] | None, typer.Option("--control", "-c", help="key=value, such as direction=b2a", show_default=False)
+        list[str] | None,
+        typer.Option("--control", "-c", help="key=value, such as direction=b2a", show_default=False),
+    ] = None,
+    suffix: Annotated[
+        str | None, typer.Option(help="write all in this format, such as .png or .npy", show_default="as the source")
     ] = None,
     which: Annotated[str, typer.Option(help="of a run folder: the last or the best checkpoint")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     overwrite: Annotated[bool, typer.Option(help="replace files that are there already")] = False,
+    skip_existing: Annotated[bool, typer.Option(help="leave files that are there already, and go on")] = False,
 ) -> None:
-    """Translate images, of any size, keeping names, sizes and bit depth."""
+    """Translate images of any size, keeping names, sizes and bit depth."""
     from rich.progress import track
 
     from diptych.data import image
-    from diptych.errors import ConfigError
+    from diptych.errors import ConfigError, ImageError
     from diptych.translator import load
 
     if which not in ("last", "best"):
         raise ConfigError(f"--which {which}: choose last or best")
-    jobs = _jobs(images, out, overwrite)
+    jobs = _jobs(images, out, suffix, overwrite, skip_existing)
     translator = load(model, device=device, which=which)
     controls = _controls(translator, control or [])
+    _check_endings(jobs, translator.channels_out(controls))
+    failed = []
     for source, target in track(jobs.items(), "translating"):
-        image.write(target, translator.array(image.read(source), str(source), **controls))
-    typer.echo(f"{len(jobs)} images in {out}")
+        try:
+            image.write(target, translator.array(image.read(source), str(source), **controls))
+        except ImageError as error:
+            failed.append(str(error))
+    typer.echo(f"{len(jobs) - len(failed)} images in {out}")
+    if failed:
+        more = f"\n  and {len(failed) - 20} more" if len(failed) > 20 else ""
+        raise ImageError(f"{len(failed)} of {len(jobs)} could not be translated:\n  " + "\n  ".join(failed[:20]) + more)
 
 
-def _jobs(given: list[str], out: Path, overwrite: bool) -> dict[Path, Path]:
-    """Source and target of each image. Everything that would go wrong is found before the first is translated."""
+def _jobs(given: list[str], out: Path, suffix: str | None, overwrite: bool, skip: bool) -> dict[Path, Path]:
+    """Source and target of each image; every clash of names is found before the first is translated."""
     from diptych.errors import DataError
 
-    targets: dict[Path, Path] = {}
-    for pattern in given:
-        for source, name in _found(pattern):
-            targets.setdefault(source, out / name)
-    if not targets:
+    found = dict(pair for pattern in given for pair in _found(pattern, out))
+    if not found:
         raise DataError(f"no images among {', '.join(given)}")
-    seen: dict[Path, Path] = {}
-    for source, target in targets.items():
-        if target in seen:
-            raise DataError(f"{source} and {seen[target]} would both become {target}: translate them into two folders")
+    jobs: dict[Path, Path] = {}
+    sources: dict[Path, Path] = {}
+    for source, name in found.items():
+        target = out / (name.with_suffix(suffix) if suffix else name)
+        if target in sources:
+            raise DataError(
+                f"{source} and {sources[target]} would both become {target}: translate them into two folders"
+            )
         if target.resolve() == source.resolve():
             raise DataError(f"{source} would be replaced by its translation: choose another folder with -o")
-        if target.exists() and not overwrite:
-            raise DataError(f"{target} is there already; give --overwrite, or another folder with -o")
-        seen[target] = source
-    return targets
+        sources[target] = source
+        if not target.exists() or overwrite:
+            jobs[source] = target
+        elif not skip:
+            raise DataError(f"{target} is there already; give --overwrite, --skip-existing, or another folder with -o")
+    return jobs
 
 
-def _found(pattern: str) -> list[tuple[Path, Path]]:
-    """Images and the names they keep: paths below a folder or a pattern's fixed part, else the file's own name."""
+def _found(pattern: str, out: Path) -> list[tuple[Path, Path]]:
+    """Images and the names they keep: paths below a folder or a pattern's fixed part, else the file's own name.
+
+    What lies in `out`, the translations of an earlier call, is no source.
+    """
     import glob
     from itertools import takewhile
 
@@ -72,23 +92,46 @@ def _found(pattern: str) -> list[tuple[Path, Path]]:
 
     path = Path(pattern).expanduser()
     if path.is_dir():
-        return [(file, file.relative_to(path)) for file in sorted(path.rglob("*")) if image.is_image(file)]
-    if path.exists():
+        root, found = path, sorted(path.rglob("*"))
+    elif path.exists():
         if not image.is_image(path):
-            raise DataError(f"{path}: not an image by its name; Diptych reads {', '.join(sorted(image.SUFFIXES))}")
+            raise DataError(f"{path}: not an image by its name; Diptych reads {', '.join(image.SUFFIXES)}")
         return [(path, Path(path.name))]
-    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if image.is_image(Path(name))]
-    if not found:
-        raise DataError(f"{pattern}: no such image, folder or pattern with images")
-    root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
-    return [(file, file.relative_to(root)) for file in found]
+    else:
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+        if not found:
+            raise DataError(f"{pattern}: no such image, folder or pattern with images")
+    inside = out.resolve() if out.resolve() != root.resolve() else None
+    images = [file for file in found if image.is_image(file) and not (inside and inside in file.resolve().parents)]
+    return [(file, file.relative_to(root)) for file in images]
 
 
-def _controls(translator: "object", given: list[str]) -> dict[str, object]:
+def _check_endings(jobs: dict[Path, Path], channels: int) -> None:
+    """Refuse a format that cannot hold what the model makes of a source. What cannot be read is left for later."""
+    import numpy as np
+
+    from diptych.data import image
+    from diptych.errors import ConfigError, ImageError
+
+    for source, target in jobs.items():
+        try:
+            dtype = np.dtype(image.probe(source).dtype)
+        except ImageError:
+            continue
+        endings = image.holders(dtype, channels)
+        if target.suffix.lower() not in endings:
+            raise ConfigError(
+                f"{target}: {target.suffix} cannot hold {dtype} with {channels} channels, which the model makes of "
+                f"{source}: give --suffix {' or '.join(endings)}"
+            )
+
+
+def _controls(translator: "Translator", given: list[str]) -> dict[str, Any]:
     """`key=value` with each value in the type of the control's default."""
     from diptych.errors import ConfigError
 
-    known = {control.name: control for control in translator.controls}  # type: ignore[attr-defined]
+    known = {control.name: control for control in translator.controls}
     values = {}
     for pair in given:
         key, equals, text = pair.partition("=")

@@ -10,7 +10,7 @@ from diptych.data.transforms import Fit
 class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    root: str = Field("glyphs", description="folder of images, or glyphs for the embedded letters")
+    root: str = Field(description="folder of images, or glyphs for the embedded letters")
     layout: Literal["auto", "side_by_side", "folders"] = Field(
         "auto", description="two pictures in each file, or a folder for each side"
     )

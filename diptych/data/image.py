@@ -190,10 +190,11 @@ def _encode(suffix: str, array: np.ndarray) -> bytes:
     if pixels.ndim != 3 or not pixels.size:
         raise UnfitError(f"no file can hold the shape {array.shape}; give (H, W) or (H, W, C), none of them zero")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    holders, channels = _holders(pixels.dtype, pixels.shape[2]), pixels.shape[2]
-    if suffix not in holders:
+    channels = pixels.shape[2]
+    endings = holders(pixels.dtype, channels)
+    if suffix not in endings:
         what = f"{pixels.dtype} with {channels} channel{'s' * (channels > 1)}"
-        raise UnfitError(f"this ending cannot hold {what}; write it to {', '.join(holders)}")
+        raise UnfitError(f"this ending cannot hold {what}; write it to {', '.join(endings)}")
     if pixels.dtype.kind == "f":
         unit_floats(pixels)
     if pixels.dtype == np.uint16 and channels == 3 and suffix == ".png":
@@ -207,7 +208,7 @@ def _encode(suffix: str, array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _holders(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
+def holders(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
     """The endings whose files hold such pixels whole."""
     if dtype not in (np.uint8, np.uint16, np.float32):
         raise UnfitError(f"no file can hold {dtype}; give uint8, uint16, or float32 within 0..1")

@@ -10,6 +10,7 @@ x/ y/                       two folders of any name, without splits
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,28 @@ class Pictures(Sequence[np.ndarray]):
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
-        array = image.read(self.files[index])
         if self.half is None:
-            return array
+            return image.read(self.files[index])
+        array = _last_read(self.files[index])
         middle = array.shape[1] // 2
         return array[:, :middle] if self.half == 0 else array[:, -middle:]
 
     def name(self, index: int) -> str:
         return str(self.files[index])
+
+    def channels(self) -> int:
+        """Of the first thousand files, by their headers: 3 if grey and colour mix. DataError for other mixes."""
+        first = {image.probe(file).channels: file for file in reversed(self.files[:1000])}
+        if len(first) > 1 and set(first) != {1, 3}:
+            found = ", ".join(f"{count} in {file}" for count, file in sorted(first.items()))
+            raise DataError(f"the images of one side have different channel counts: {found}")
+        return max(first)
+
+
+@lru_cache(maxsize=1)
+def _last_read(file: Path) -> np.ndarray:
+    """The two halves of a file are asked for one after the other: it is decoded once."""
+    return image.read(file)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from diptych.data import image
 from diptych.data.layouts import Split
 from diptych.data.transforms import Augment
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.seeds import random_state
 
 
@@ -39,7 +39,7 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def __post_init__(self) -> None:
         if self.size % (self.micro * self.world):
-            raise DataError(f"batch={self.size} is not a multiple of micro={self.micro} x {self.world} ranks")
+            raise ConfigError(f"batch={self.size} is not a multiple of micro={self.micro} x {self.world} ranks")
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         share = self.size // (self.micro * self.world)
@@ -76,7 +76,6 @@ class Batches(Dataset[dict[str, Tensor]]):
             generator=torch.Generator(),
             worker_init_fn=_prepare_worker,
             prefetch_factor=4 if workers else None,
-            multiprocessing_context="fork" if workers else None,
         )
         return map(_opened, loader)
 

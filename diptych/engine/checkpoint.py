@@ -57,9 +57,9 @@ def digest(tensors: dict[str, Tensor], text: str) -> str:
     return total.hexdigest()
 
 
-def name_of(meta: dict[str, object]) -> str:
+def name_of(place: int, step: int) -> str:
     """`0-00001200.safetensors`: the place of the stage and the step, so that names sort by age."""
-    return f"{meta['place']}-{meta['step']:08d}{SUFFIX}"
+    return f"{place}-{step:08d}{SUFFIX}"
 
 
 def all_in(folder: Path) -> list[Path]:

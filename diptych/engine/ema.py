@@ -13,17 +13,14 @@ from diptych.contract import Method
 class Averages:
     def __init__(self, method: Method) -> None:
         self.decay = method.ema_decay
-        self.copies = nn.ModuleDict(
-            {name.replace(".", "_"): copy.deepcopy(method.get_submodule(name)) for name in method.ema}
-        )
+        self.copies = nn.ModuleDict({name: copy.deepcopy(method.get_submodule(name)) for name in method.ema})
         self.copies.requires_grad_(False)
-        self.names = dict(zip(self.copies, method.ema, strict=True))
 
     @torch.no_grad()
     def follow(self, method: Method) -> None:
         """Weights by decay; buffers (running statistics) as they are."""
-        for key, net in self.copies.items():
-            live = method.get_submodule(self.names[key])
+        for name, net in self.copies.items():
+            live = method.get_submodule(name)
             torch._foreach_lerp_(list(net.parameters()), list(live.parameters()), 1 - self.decay)
             for old, new in zip(net.buffers(), live.buffers(), strict=True):
                 old.copy_(new)
@@ -31,9 +28,9 @@ class Averages:
     @contextmanager
     def inside(self, method: Method) -> Iterator[None]:
         """Within, the method translates with the averaged weights."""
-        live = {name: method.get_submodule(name) for name in self.names.values()}
-        for key, name in self.names.items():
-            method.set_submodule(name, self.copies[key])
+        live = {name: method.get_submodule(name) for name in self.copies}
+        for name, net in self.copies.items():
+            method.set_submodule(name, net)
         try:
             yield
         finally:

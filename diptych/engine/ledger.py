@@ -8,7 +8,6 @@ import math
 import torch
 from torch import Tensor
 
-from diptych.engine.ranks import Ranks
 from diptych.errors import TrainingError
 
 
@@ -50,17 +49,16 @@ class Ledger:
         terms = ", ".join(name for step, name in bad if step == first)
         raise TrainingError(
             f"stage {stage!r} step {int(first)}: {terms} is not finite. That update was not applied and nothing "
-            f"after it is saved; resume from the last checkpoint, with a smaller lr, or with precision=fp32"
+            f"after it is saved. Resume goes back to the last checkpoint; if it happens again, train anew with a "
+            f"smaller lr, or with precision=fp32"
         )
 
-    def averages(self, ranks: Ranks) -> dict[str, float]:
-        """Means since the last call, over all ranks, by `player/term`; then starts anew."""
-        rows = [row / self.counts[player] for player, row in self.sums.items()]
-        ranks.mean_(rows)
+    def averages(self) -> dict[str, float]:
+        """Means since the last call by `player/term`; then starts anew. Waits for the device."""
         means = {
             f"{player}/{name}": value
-            for player, row in zip(self.sums, rows, strict=True)
-            for name, value in zip(self.names[player], row.tolist(), strict=True)
+            for player, row in self.sums.items()
+            for name, value in zip(self.names[player], (row / self.counts[player]).tolist(), strict=True)
         }
         self.sums, self.counts = {}, {}
         return means

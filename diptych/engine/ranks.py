@@ -46,6 +46,8 @@ def join(device: str = "auto") -> Ranks:
     Raises ConfigError for a device that is not there.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and ":" in device:
+        raise ConfigError(f"device={device}: each of the {world} processes takes its own GPU; use device=cuda or auto")
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
@@ -57,20 +59,24 @@ def join(device: str = "auto") -> Ranks:
 
 
 def leave() -> None:
+    """Part from the other processes, once all of them are done."""
     if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
         distributed.destroy_process_group()
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """`auto` is this rank's GPU where there is one, else the CPU."""
     if name == "auto":
-        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device={name}: no such device; use auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={name}: torch {torch.__version__} sees no GPU here; use device=cpu")
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", local_rank)
-    return device
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise ConfigError(f"device={name}: use auto, cpu, cuda or cuda:NUMBER")
+    if kind == "cpu":
+        return torch.device("cpu")
+    there, number = torch.cuda.device_count(), int(index or local_rank)
+    if number >= there:
+        raise ConfigError(
+            f"device={name}: torch {torch.__version__} sees {there} GPUs here, and none is number {number}"
+        )
+    return torch.device("cuda", number)

@@ -15,7 +15,7 @@ from diptych.engine.ema import Averages
 from diptych.engine.ledger import Ledger
 from diptych.engine.optim import Mover
 from diptych.engine.ranks import Ranks
-from diptych.errors import TrainingError
+from diptych.errors import CheckpointError, TrainingError
 from diptych.seeds import seed_for
 
 State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and what fits into JSON
@@ -92,10 +92,12 @@ class Engine:
             return ()
         movers = [self.movers[player] for player in players]
         gradients = [p.grad for mover in movers for p in mover.parameters if p.grad is not None]
-        values = {name: torch.stack([row[name].float() for row in rows]).mean() for name in rows[0]}
-        poison = torch.stack(list(values.values())).sum() * 0  # nan if one of them is not finite, and then on all ranks
-        self.ranks.mean_([*gradients, poison])
-        self._note("+".join(players), values, torch.stack(torch._foreach_norm(gradients)).norm().float() + poison)
+        terms = torch.stack([torch.stack([row[name].float() for row in rows]).mean() for name in rows[0]])
+        self.ranks.mean_([*gradients, terms])
+        norm = torch.stack(torch._foreach_norm(gradients)).norm().float()
+        self.ledger.add("+".join(players), [*rows[0], "gradient"], torch.cat([terms, norm[None]]), clock.step)
+        if self.ranks.device.type == "cpu":  # where a look costs nothing
+            self.verify()
         for mover in movers:
             mover.move(clock, self.ledger.bad)
         return players
@@ -116,12 +118,6 @@ class Engine:
         loss.backward(inputs=list(dict.fromkeys(p for player in players for p in self.movers[player].parameters)))
         return players, {name: term.detach() for name, term in terms.items()}
 
-    def _note(self, player: str, values: Terms, norm: Tensor) -> None:
-        """Terms and gradient norm into the ledger; on a CPU a look costs nothing, so look."""
-        self.ledger.add(player, [*values, "gradient"], torch.stack([*values.values(), norm]), self.step)
-        if self.ranks.device.type == "cpu":
-            self.verify()
-
     def state(self) -> State:
         """Everything that `load` needs to go on to the last bit."""
         sums, ledger = self.ledger.state()
@@ -133,14 +129,18 @@ class Engine:
             for name, value in mover.state().items()
         }
         tensors |= {f"ledger.{player}": value for player, value in sums.items()}
-        return tensors, {"place": self.place, "stage": self.stage.name, "step": self.step, "ledger": ledger}
+        meta = {"place": self.place, "stage": self.stage.name, "step": self.step, "total": self.total, "ledger": ledger}
+        return tensors, meta
 
     def load(self, state: State) -> None:
         tensors, meta = state
         self.enter(int(meta["place"]))
         self.step = int(meta["step"])
-        self.method.load_state_dict(section(tensors, "method."))
-        self.averages.load(section(tensors, "ema."))
+        try:
+            self.method.load_state_dict(section(tensors, "method."))
+            self.averages.load(section(tensors, "ema."))
+        except RuntimeError as error:
+            raise CheckpointError(f"the checkpoint does not fit the settings: {error}") from error
         for player, mover in self.movers.items():
             mover.load(section(tensors, f"adam.{player}."))
         self.ledger.load(section(tensors, "ledger."), meta["ledger"])

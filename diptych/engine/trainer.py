@@ -4,13 +4,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 
 from diptych.data.loader import Batches
 from diptych.engine import checkpoint
@@ -19,6 +20,7 @@ from diptych.engine.log import Log
 from diptych.engine.preview import Preview
 from diptych.engine.run import Run
 from diptych.engine.step import Engine
+from diptych.errors import DataError, RunError, TrainingError
 from diptych.files import whole
 
 ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
@@ -35,27 +37,40 @@ class Trainer:
     preview: Preview
     console: Console
     stopped: int | None = None
-    best: dict[str, object] = field(default_factory=dict)  # {"name": file, "error": value}, once there is a truth
+    best: tuple[str, float] | None = None  # file and error of the best checkpoint, once there is a truth
 
     def __post_init__(self) -> None:
         self.first = self.engine.ranks.first
         self.log = Log(self.run.folder)
-        self.saved = time.monotonic()
+        self.saved, self.saved_at = time.monotonic(), ""
 
     def restore(self) -> None:
         """Go back to the newest whole checkpoint. Raises CheckpointError."""
         tensors, meta = checkpoint.newest(self.run.checkpoints)
-        self.best = meta.pop("best")
+        best = meta.pop("best")
+        self.best = (best["name"], best["error"]) if best else None
         self.engine.load((tensors, meta))
         if self.first:
             self.log.forget_after(self.engine.total)
 
     def train(self) -> None:
-        """To the end, or to the end of the step in which a signal came; either way the last thing done is to save."""
+        """To the end, or to the end of the step in which a signal came; either way the last thing done is to save.
+
+        So it is where an image turns out to be unreadable: its DataError loses no step.
+        """
         with told_to_stop(self._stop), self._progress() as show:
-            while not self._stage(show) and self.engine.place + 1 < len(self.engine.stages):
-                self.engine.enter(self.engine.place + 1)
-        self._save()
+            try:
+                while not self._stage(show) and self.engine.place + 1 < len(self.engine.stages):
+                    self.engine.enter(self.engine.place + 1)
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    f"step {self.engine.total}: out of memory ({str(error).splitlines()[0]}). What was saved is whole; "
+                    f"train with a larger micro=, a smaller crop= or batch=, or precision=bf16"
+                ) from error
+            except DataError:
+                self.save()
+                raise
+        self.save()
         self.log.close()
 
     def _stage(self, show: Callable[[dict[str, float], float], None]) -> bool:
@@ -76,15 +91,15 @@ class Trainer:
                 self._look()
                 began, at = time.monotonic(), engine.step
             if time.monotonic() - self.saved > 60 * settings.save_minutes:
-                self._save()
+                self.save()
             if self._told(engine.step):
                 return True
         return False
 
     def _write_line(self, rate: float) -> dict[str, float]:
-        """One line of the log; all ranks take part in its means."""
+        """One line of the log."""
         engine = self.engine
-        terms = engine.ledger.averages(engine.ranks)
+        terms = engine.ledger.averages()
         if self.first:
             lr = {name: mover.lr for name, mover in engine.movers.items()}
             memory = torch.cuda.max_memory_allocated() / 2**30 if engine.ranks.device.type == "cuda" else None
@@ -113,19 +128,28 @@ class Trainer:
             sheet.save(part, "PNG")
         self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
         error = sum(errors.values()) / len(errors) if errors else None
-        if error is not None and error < float(str(self.best.get("error", "inf"))):
-            self.best = {"name": checkpoint.name_of(engine.state()[1]), "error": error}
-            self._save()
+        if error is not None and (self.best is None or error < self.best[1]):
+            self.best = checkpoint.name_of(engine.place, engine.step), error
+            self.save()
 
-    def _save(self) -> None:
-        """A checkpoint of this moment; the state is the same on all ranks, so the first one writes it."""
+    def save(self) -> None:
+        """A checkpoint of this moment; the state is the same on all ranks, so the first one writes it. RunError."""
         self.saved = time.monotonic()
-        if not self.first:
+        name = checkpoint.name_of(self.engine.place, self.engine.step)
+        if not self.first or name == self.saved_at:
             return
         self.engine.verify()
         tensors, meta = self.engine.state()
-        checkpoint.save(self.run.checkpoints / checkpoint.name_of(meta), (tensors, {**meta, "best": self.best}))
-        checkpoint.tidy(self.run.checkpoints, str(self.best.get("name")))
+        best = {"name": self.best[0], "error": self.best[1]} if self.best else None
+        try:
+            checkpoint.save(self.run.checkpoints / name, (tensors, {**meta, "best": best}))
+        except (OSError, SafetensorError) as error:
+            raise RunError(
+                f"{self.run.checkpoints}: cannot be written ({error}); make room, then go on from the checkpoint "
+                f"before: diptych resume {self.run.folder}"
+            ) from error
+        self.saved_at = name
+        checkpoint.tidy(self.run.checkpoints, self.best[0] if self.best else None)
 
     def _stop(self, number: int) -> None:
         self.stopped = number

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych.errors import ImportRefused
 from diptych.importers import junyanz
+from diptych.methods import find
 from diptych.translator import Translator, assembled
 
 LARGEST = 8 * 2**30  # bytes of a file
@@ -42,7 +42,7 @@ def import_model(path: Path, back: Path | None = None, method: str | None = None
     weights = {f"{part}.{key}": value for part, net in nets.items() for key, value in net.state.items()}
     config = there.config() | ({"d_norm": there.norm} if name == "pix2pix" else {})
     notes = {"imported from": path.name}
-    return assembled(name, config, weights, tuple(nets), notes, str(path))
+    return assembled(find(name), name, config, weights, tuple(nets), notes, str(path))
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -62,17 +62,9 @@ def read(path: Path) -> dict[str, Tensor]:
             f"{path}: asks for more than tensors when it is read, so it was not run ({_first_line(error)}). "
             f"Save its state_dict() alone, or as safetensors, where you trust it"
         ) from error
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        SafetensorError,
-    ) as error:
+    except ImportRefused:
+        raise
+    except Exception as error:  # a damaged file makes torch raise nearly anything: AssertionError, struct.error, ...
         raise ImportRefused(
             f"{path}: cannot be read as weights ({type(error).__name__}: {_first_line(error)})"
         ) from error
@@ -89,6 +81,8 @@ def stripped(found: Any, where: str) -> dict[str, Tensor]:
             raise ImportRefused(
                 f"{where}: entry {key!r} is {type(value).__name__}, not a tensor; save the state_dict() alone"
             )
+        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            raise ImportRefused(f"{where}: entry {key!r} claims to be larger than what the file holds of it")
         state[key.replace("_orig_mod.", "").removeprefix("module.")] = value
     return state
 

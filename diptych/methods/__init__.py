@@ -1,12 +1,11 @@
 """The methods, one file each with the whole algorithm in it. The table is a literal: nothing registers itself."""
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, nearest
 
 if TYPE_CHECKING:  # the command line reads the names without torch
     from diptych.contract import Method
@@ -25,9 +24,7 @@ def find(name: str) -> "type[Method]":
     Raises ConfigError with the nearest name.
     """
     if name not in METHODS and ":" not in name:
-        near = difflib.get_close_matches(name, METHODS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "there are: " + ", ".join(METHODS)
-        raise ConfigError(f"no method is called {name!r}; {hint}")
+        raise ConfigError(f"no method is called {name!r}{nearest(name, METHODS)}; there are {', '.join(METHODS)}")
     module, _, cls = METHODS.get(name, name).partition(":")
     try:
         found = vars(importlib.import_module(module))[cls]
