@@ -90,7 +90,7 @@ class Route:
 
     source: str
     target: str
-    controls: Mapping[str, Any] = field(default_factory=dict)
+    controls: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class MethodConfig(BaseModel):

@@ -26,6 +26,7 @@ from diptych.seeds import seed_for
 
 PIXELS = 32
 STEPS = 5  # enough that each kind of state (Adam, averages, pools) has been written and read
+CPU = torch.device("cpu")
 LOG_EVERY = 2  # so that cuts fall inside a line of the log
 
 
@@ -50,10 +51,12 @@ class Subject:
         method = self.cls(self.config(**over))
         return Engine(method.double() if double else method, seed=seed, micro=micro, ranks=ranks)
 
-    def batches(self, size: int = 2, seed: int = 0, micro: int = 1, rank: int = 0, world: int = 1) -> Batches:
+    def batches(
+        self, size: int = 2, seed: int = 0, micro: int = 1, rank: int = 0, world: int = 1, flip: bool = True
+    ) -> Batches:
         data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
-        channels = dict.fromkeys(self.cls.batch, 1)
-        return Batches(data.train, channels, Augment(36, PIXELS), size, seed, micro=micro, rank=rank, world=world)
+        channels, augment = dict.fromkeys(self.cls.batch, 1), Augment(36 if flip else PIXELS, PIXELS, flip=flip)
+        return Batches(data.train, channels, augment, size, seed, micro=micro, rank=rank, world=world)
 
     def truth(self, count: int = 32) -> Batch:
         data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
@@ -84,13 +87,12 @@ def ways(method: Method) -> list[tuple[Route, dict[str, Any]]]:
     return found
 
 
-def errors(engine: Engine, truth: Batch) -> dict[str, float]:
+def errors(engine: Engine, truth: Batch) -> dict[Route, float]:
+    """Mean absolute error to the truth by route, with averaged weights."""
     with engine.averages.inside(engine.method):
         return {
-            f"{route.source}->{route.target}": float(
-                (translated(engine.method, truth[route.source], route, torch.device("cpu")) - truth[route.target])
-                .abs()
-                .mean()
+            route: float(
+                (translated(engine.method, truth[route.source], route, CPU) - truth[route.target]).abs().mean()
             )
             for route in engine.method.routes
         }

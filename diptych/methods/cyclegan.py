@@ -70,8 +70,8 @@ class CycleGAN(Method):
     }
     tiny = {
         "generator": "resnet_6",
-        "width": 4,
-        "d_width": 4,
+        "width": 8,
+        "d_width": 8,
         "field": 16,
         "pool": 3,
         "identity": 0.5,

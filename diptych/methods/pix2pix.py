@@ -77,7 +77,7 @@ class Pix2Pix(Method):
         "paper": {},
         "repo": {"dropout": "repo", "decay_from": 0.5},  # their PyTorch code
     }
-    tiny = {"generator": "unet_32", "width": 4, "d_width": 4, "field": 16, "ema_decay": 0.9, "lr": 2e-3}
+    tiny = {"generator": "unet_32", "width": 8, "d_width": 8, "field": 16, "ema_decay": 0.9, "lr": 2e-3}
     apart = {"norm": "instance", "d_norm": "instance", "dropout": "none"}
 
     def __init__(self, config: Config) -> None:

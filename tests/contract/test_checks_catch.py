@@ -102,7 +102,7 @@ class Draws(Pix2Pix):
         (Grows, "translate_is_pure", "carries a gradient"),
         (StandsStill, "players_move_alone", "stood still"),
         (Moves, "players_move_alone", "moved while"),
-        (Forgets, "a_short_run_learns", "the error went"),
+        (Forgets, "a_short_run_learns", "always giving the same picture"),
         (Draws, "same_seed_same_bytes", "differ"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
