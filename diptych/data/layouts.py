@@ -95,7 +95,7 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     """
     root = Path(config.root).expanduser()
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give a folder of images, or 'glyphs' for the embedded letters")
+        raise DataError(f"{root} is not a folder; give one by --data FOLDER, or --data glyphs for the embedded letters")
     splits = find_splits(root, config.layout, paired=tuple(names) == PAIRED)
     splits = {
         name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()

@@ -23,6 +23,7 @@ from diptych.engine.step import Engine
 from diptych.errors import DataError, RunError, TrainingError
 from diptych.files import whole
 
+Show = Callable[[dict[str, float], float], None]  # the terms of a line of the log and steps per second; or neither
 ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
 
 
@@ -73,7 +74,7 @@ class Trainer:
         self.save()
         self.log.close()
 
-    def _stage(self, show: Callable[[dict[str, float], float], None]) -> bool:
+    def _stage(self, show: Show) -> bool:
         """Take the steps that are left of this stage; True if told to stop."""
         engine, settings = self.engine, self.settings
         batches = replace(self.batches, stage=engine.stage.name)
@@ -81,6 +82,7 @@ class Trainer:
         began, at = time.monotonic(), engine.step
         for batch in batches.stream(engine.step, engine.stage.steps, settings.workers, pin):
             engine.take({name: value.to(engine.ranks.device, non_blocking=True) for name, value in batch.items()})
+            show({}, 0.0)
             last = engine.step == engine.stage.steps
             if engine.step % settings.log_every == 0 or last:
                 engine.verify()
@@ -165,7 +167,7 @@ class Trainer:
         return True
 
     @contextmanager
-    def _progress(self) -> Iterator[Callable[[dict[str, float], float], None]]:
+    def _progress(self) -> Iterator[Show]:
         """A live bar on a terminal, a line now and then elsewhere."""
         if not self.first or not self.console.is_terminal:
             yield self._print_line
@@ -183,19 +185,14 @@ class Trainer:
 
             def show(terms: dict[str, float], rate: float) -> None:
                 stage = self.engine.stage
-                bar.update(
-                    task,
-                    description=stage.name,
-                    total=stage.steps,
-                    completed=self.engine.step,
-                    rate=f"{rate:.2f} steps/s",
-                    terms=in_words(terms),
-                )
+                bar.update(task, description=stage.name, total=stage.steps, completed=self.engine.step)
+                if terms:
+                    bar.update(task, rate=f"{rate:.2f} steps/s", terms=in_words(terms))
 
             yield show
 
     def _print_line(self, terms: dict[str, float], rate: float) -> None:
-        if not self.first:
+        if not self.first or not terms:
             return
         engine = self.engine
         left = (engine.stage.steps - engine.step) / rate
