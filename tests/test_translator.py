@@ -78,7 +78,7 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path):
     deep = (np.arange(32 * 32, dtype=np.uint16) * 64).reshape(32, 32, 1)
     out = translator(deep)
     assert out.dtype == np.uint16
-    assert len(np.unique(out)) > 256, "8 bits cannot hold so many values"
+    assert (out % 257 != 0).mean() > 0.9, "8 bits made 16 are multiples of 257"
     image.write(tmp_path / "d.png", deep)
     assert np.array_equal(translator(tmp_path / "d.png"), out)
 
