@@ -199,3 +199,25 @@ def test_a_damaged_legacy_file_is_refused_wherever_it_is_damaged(tmp_path):
         whole.write_bytes(data[:at])
         with pytest.raises(ImportRefused):
             read(whole)
+
+
+def test_what_cannot_translate_is_refused(tmp_path):
+    torch.save(
+        {
+            "model.0.weight": torch.zeros(4, 3, 4, 4),
+            "model.0.bias": torch.zeros(4),
+            "model.2.weight": torch.zeros(8, 4, 4, 4),
+            "model.2.bias": torch.zeros(8),
+            "model.5.weight": torch.zeros(1, 8, 4, 4),
+            "model.5.bias": torch.zeros(1),
+        },
+        tmp_path / "net_D.pth",
+    )
+    with pytest.raises(ImportRefused, match="a discriminator, which translates nothing"):
+        import_model(tmp_path / "net_D.pth")
+    torch.save(resnet(), tmp_path / "G.pth")
+    torch.save(resnet(blocks=9), tmp_path / "G9.pth")
+    with pytest.raises(ImportRefused, match="different networks"):
+        import_model(tmp_path / "G.pth", tmp_path / "G9.pth")
+    with pytest.raises(ImportRefused, match="which alone has a way back"):
+        import_model(tmp_path / "G.pth", tmp_path / "G.pth", method="pix2pix")

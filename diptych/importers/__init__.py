@@ -29,18 +29,19 @@ def import_model(path: Path, back: Path | None = None, method: str | None = None
 
     `method` overrules the guess (a U-Net is taken for pix2pix, a ResNet for CycleGAN). Raises ImportRefused.
     """
-    there = junyanz.recognise(read(path), str(path))
-    name = method or ("pix2pix" if there.kind == "unet" else "cyclegan")
-    if name == "pix2pix":
-        nets = {"G": there}
-    elif name == "cyclegan":
-        nets = {"to_b": there} | ({"to_a": junyanz.recognise(read(back), str(back))} if back else {})
-    else:
-        raise ImportRefused(f"{path}: generators of this form belong to pix2pix or cyclegan, not to {name}")
-    if len({net.identity for net in nets.values()}) > 1:
-        raise ImportRefused(f"{path} and {back} are different networks: {there.identity} and {nets['to_a'].identity}")
-    weights = {f"{part}.{key}": value for part, net in nets.items() for key, value in net.state.items()}
-    config = there.config() | ({"d_norm": there.norm} if name == "pix2pix" else {})
+    net = junyanz.recognise(read(path), str(path))
+    name = method or ("pix2pix" if net.kind == "unet" else "cyclegan")
+    if net.kind == "patchgan":
+        raise ImportRefused(f"{path}: a discriminator, which translates nothing; import the generator (..._net_G.pth)")
+    if name not in ("pix2pix", "cyclegan") or (back and name == "pix2pix"):
+        raise ImportRefused(f"{path}: this is a generator for pix2pix, or for cyclegan, which alone has a way back")
+    nets = {"G": net} if name == "pix2pix" else {"to_b": net}
+    if back:
+        nets["to_a"] = junyanz.recognise(read(back), str(back))
+        if nets["to_a"].identity != net.identity:
+            raise ImportRefused(f"{path} and {back} are different networks: {net.identity}, {nets['to_a'].identity}")
+    weights = {f"{part}.{key}": value for part, found in nets.items() for key, value in found.state.items()}
+    config = net.config() | ({"d_norm": net.norm} if name == "pix2pix" else {})
     notes = {"imported from": path.name}
     return assembled(find(name), name, config, weights, tuple(nets), notes, str(path))
 
