@@ -16,3 +16,13 @@ def folder_of(variable: str, default: str) -> Path:
     if not path.is_dir() and not os.environ.get("CI"):
         pytest.skip(f"no reference material: {path} is missing (set {variable})", allow_module_level=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """A short finished run of pix2pix."""
+    from commands import TINY, diptych
+
+    folder = tmp_path_factory.mktemp("runs") / "letters"
+    assert diptych("train", "pix2pix", *TINY, "steps=6", "log_every=2", "preview_every=3", "-o", folder).exit_code == 0
+    return folder

@@ -1,0 +1,39 @@
+"""What the tests of the command line share: commands as a person types them, run here or in a process."""
+
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from diptych.cli import app
+
+TINY = [
+    "root=glyphs",
+    "crop=32",
+    "generator=unet_32",
+    "width=4",
+    "d_width=4",
+    "field=16",
+    "workers=0",
+    "batch=2",
+    "device=cpu",
+]
+
+
+def diptych(*words, **options):
+    """In this process; errors are raised as they are."""
+    return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False, **options)
+
+
+def process(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "diptych.cli", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())

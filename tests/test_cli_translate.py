@@ -1,0 +1,127 @@
+"""`diptych translate` and `import`: names, sizes and formats kept, and nothing lost."""
+
+import numpy as np
+import pytest
+import torch
+from commands import TINY, diptych, files
+from test_importers import resnet
+
+from diptych.data import image
+from diptych.errors import CheckpointError, ConfigError, DataError, DiptychError
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with a folder in it, files of several kinds, and one that is no image."""
+    for name, shape in (("a.png", (40, 30, 3)), ("deep/b.jpg", (33, 64, 3)), ("deep/c.png", (20, 20, 1))):
+        image.write(tmp_path / "in" / name, np.random.default_rng(1).integers(0, 256, shape, np.uint8))
+    image.write(tmp_path / "in" / "deep.tif", np.full((9, 70, 1), 40_000, np.uint16))
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    return tmp_path / "in"
+
+
+def test_a_folder_keeps_names_sizes_and_depth(run, pictures, tmp_path):
+    assert "4 images" in diptych("translate", run, pictures, "-o", tmp_path / "out").stdout
+    assert files(tmp_path / "out") == ["a.png", "deep.tif", "deep/b.jpg", "deep/c.png"]
+    for name in files(tmp_path / "out"):
+        before, after = image.read(pictures / name), image.read(tmp_path / "out" / name)
+        assert (before.shape[:2], before.dtype) == (after.shape[:2], after.dtype)
+
+
+def test_a_pattern_and_a_model_folder(run, pictures, tmp_path):
+    diptych("translate", run / "model", pictures / "**" / "*.png", pictures / "deep.tif", "-o", tmp_path / "out")
+    assert files(tmp_path / "out") == ["a.png", "deep.tif", "deep/c.png"]
+    diptych("translate", run, pictures / "a.png", "-o", tmp_path / "run-out")
+    diptych("translate", run, pictures / "a.png", "-o", tmp_path / "best-out", "--which", "best")
+    assert (tmp_path / "run-out" / "a.png").read_bytes() == (tmp_path / "out" / "a.png").read_bytes()
+
+
+def test_controls_reach_the_method(run, pictures, tmp_path):
+    for seed in (0, 0, 1):
+        diptych(
+            "translate",
+            run,
+            pictures / "a.png",
+            "-o",
+            tmp_path / "out",
+            "-c",
+            "inference=paper",
+            "-c",
+            f"seed={seed}",
+            "--overwrite",
+        )
+        (tmp_path / "out" / "a.png").rename(tmp_path / f"{seed}-{(tmp_path / '0-False.png').exists()}.png")
+    one, again, other = ((tmp_path / name).read_bytes() for name in ("0-False.png", "0-True.png", "1-True.png"))
+    assert one == again != other
+    for given, message in (("seed=x", "int wanted"), ("seed", "key=value"), ("sede=1", "did you mean 'seed'")):
+        with pytest.raises(ConfigError, match=message):
+            diptych("translate", run, pictures / "a.png", "-o", tmp_path / "never", "-c", given)
+
+
+def test_nothing_is_overwritten_unless_told(run, pictures, tmp_path):
+    diptych("translate", run, pictures, "-o", tmp_path / "out")
+    (tmp_path / "out" / "deep" / "c.png").unlink()
+    with pytest.raises(DataError, match="give --overwrite"):
+        diptych("translate", run, pictures, "-o", tmp_path / "out")
+    assert not (tmp_path / "out" / "deep" / "c.png").exists(), "refused before anything is translated"
+    assert diptych("translate", run, pictures, "-o", tmp_path / "out", "--overwrite").exit_code == 0
+
+
+def test_sources_are_never_the_target(run, pictures):
+    for words in ((pictures,), (pictures / "a.png",)):
+        with pytest.raises(DataError, match="replaced by its translation"):
+            diptych("translate", run, *words, "-o", pictures, "--overwrite")
+
+
+def test_two_sources_of_one_name_are_refused(run, pictures, tmp_path):
+    image.write(tmp_path / "other" / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match="would both become"):
+        diptych("translate", run, pictures / "a.png", tmp_path / "other" / "a.png", "-o", tmp_path / "out")
+
+
+def test_import_makes_a_model_folder(tmp_path):
+    torch.save(resnet(), tmp_path / "latest_net_G.pth")
+    out = diptych("import", tmp_path / "latest_net_G.pth", "-o", tmp_path / "model").stdout
+    assert "cyclegan, resnet_6 of width 4, norm instance, 3 to 3 channels" in out
+    image.write(tmp_path / "x.png", np.zeros((10, 12, 3), np.uint8))
+    diptych("translate", tmp_path / "model", tmp_path / "x.png", "-o", tmp_path / "out")
+    assert image.read(tmp_path / "out" / "x.png").shape == (10, 12, 3)
+    with pytest.raises(DiptychError, match="holds a model already"):
+        diptych("import", tmp_path / "latest_net_G.pth", "-o", tmp_path / "model")
+    with pytest.raises(DiptychError, match="holds only to_b"):
+        diptych("translate", tmp_path / "model", tmp_path / "x.png", "-o", tmp_path / "out2", "-c", "direction=b2a")
+
+
+def test_a_broken_image_does_not_stop_the_others(run, pictures, tmp_path):
+    (pictures / "a.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"(?s)1 of 4 could not be translated.*a\.png"):
+        diptych("translate", run, pictures, "-o", tmp_path / "out")
+    assert files(tmp_path / "out") == ["deep.tif", "deep/b.jpg", "deep/c.png"]
+    image.write(pictures / "a.png", np.zeros((8, 8, 3), np.uint8))
+    assert "1 images" in diptych("translate", run, pictures, "-o", tmp_path / "out", "--skip-existing").stdout
+
+
+def test_translations_are_no_sources_of_the_next_call(run, pictures):
+    diptych("translate", run, pictures, "-o", pictures / "out")
+    diptych("translate", run, pictures, "-o", pictures / "out", "--overwrite")
+    assert files(pictures / "out") == ["a.png", "deep.tif", "deep/b.jpg", "deep/c.png"]
+
+
+def test_a_format_that_cannot_hold_the_output_is_found_first(tmp_path, pictures):
+    words = [*TINY, "out_channels=5", "steps=1"]
+    data = tmp_path / "data"
+    for number in range(3):
+        image.write(data / "trainA" / f"{number}.png", np.zeros((32, 32, 3), np.uint8))
+        image.write(data / "trainB" / f"{number}.npy", np.zeros((32, 32, 5), np.uint8))
+    diptych("train", "pix2pix", *words[1:], "-d", data, "-o", tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"\.png cannot hold uint8 with 5 channels.*--suffix \.npy"):
+        diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out", "--suffix", ".npy")
+    assert image.read(tmp_path / "out" / "deep" / "b.npy").shape == (33, 64, 5)
+
+
+def test_a_path_is_not_taken_for_a_hub_id(run, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: 1 / 0)
+    with pytest.raises(CheckpointError, match="neither a run folder"):
+        diptych("translate", run.parent / "lettres", run / "previews", "-o", run.parent / "never")
