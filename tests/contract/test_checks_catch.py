@@ -55,6 +55,19 @@ class Grows(Pix2Pix):
         return self.G.eval()(x)
 
 
+class Hides(Pix2Pix):
+    """Translates with a number that no file holds."""
+
+    shift = 0.0
+
+    def updates(self, batch, clock):
+        self.shift += 0.01
+        yield from super().updates(batch, clock)
+
+    def translate(self, x, inference="deterministic", seed=0):
+        return super().translate(x, inference, seed) * (1 - self.shift)
+
+
 class StandsStill(Pix2Pix):
     """Names a player with a network that the terms do not reach."""
 
@@ -99,6 +112,7 @@ class Draws(Pix2Pix):
         (Sums, "micro_batches_add_up", "differs from the whole batch"),
         (Sums, "ranks_add_up", "two ranks differ"),
         (Mixes, "translate_is_pure", "in a batch"),
+        (Hides, "files_round_trip", "translates differently"),
         (Grows, "translate_is_pure", "carries a gradient"),
         (StandsStill, "players_move_alone", "stood still"),
         (Moves, "players_move_alone", "moved while"),
