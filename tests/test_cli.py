@@ -245,3 +245,23 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
 
 def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):
     assert "a[/b]" in diptych("train", "pix2pix", *TINY, "steps=1", "-o", tmp_path / "a[" / "b]").stdout
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "form",
+    [["adversarial=wgan-gp", "d_norm=instance"], ["adversarial=hinge"], ["loss=l1"], ["loss=gan", "preset=repo"]],
+)
+def test_every_form_of_pix2pix_trains_from_the_command_line(form, precision, tmp_path):
+    """The rehearsal, the engine and the report all take it, in both precisions."""
+    words = [*TINY, "steps=2", f"precision={precision}", *form]
+    assert diptych("train", "pix2pix", *words, "-o", tmp_path / "run").exit_code == 0
+    terms = next(read_events(tmp_path / "run" / "events.jsonl"))["terms"]
+    assert ("D/penalty" in terms) == ("adversarial=wgan-gp" in form)
+
+
+@pytest.mark.parametrize("form", [["identity=0.5"], ["norm=batch", "identity=0.5"], ["gan=0"], ["cycle_b=0"]])
+def test_every_form_of_cyclegan_trains_from_the_command_line(form, tmp_path):
+    words = [word for word in TINY if "generator" not in word]
+    words += ["generator=resnet_6", "steps=2", *form]
+    assert diptych("train", "cyclegan", *words, "-o", tmp_path / "run").exit_code == 0

@@ -132,7 +132,7 @@ def label(column: object, index: int) -> str:
 
 
 def _prepare_worker(worker: int) -> None:
-    """One thread each; and Ctrl-C, which reaches the whole group, is the trainer's to answer: it needs them yet."""
+    """One thread each. Ctrl-C reaches the whole group, but only the trainer answers it: it still needs batches."""
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

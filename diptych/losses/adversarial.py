@@ -9,6 +9,7 @@ Each is a mean over all logits, and so over the patches of a PatchGAN.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -61,7 +62,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     The score of an image is the mean of its patches. Runs in float32. Raises RuntimeError if the penalty carries no
     gradient to the critic's weights, as under a compiled critic: then it would silently do nothing.
     """
-    with torch.autocast(real.device.type, enabled=False):
+    # a rehearsal on tensors without content has no precision to leave, and autocast does not know its device
+    with nullcontext() if real.is_meta else torch.autocast(real.device.type, enabled=False):
         mix = torch.rand(len(real), 1, 1, 1, device=real.device)
         between = torch.lerp(real.detach().float(), fake.detach().float(), mix).requires_grad_()
         score = critic(between).flatten(1).mean(1).sum()
