@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ class UnfitError(Exception):
 
 
 @contextmanager
-def naming(path: Path, problem: str, way_out: str) -> Iterator[None]:
+def naming(path: Path | str, problem: str, way_out: str) -> Iterator[None]:
     """Turn whatever happens inside into an `ImageError` that names `path`."""
     try:
         yield
@@ -53,12 +54,11 @@ def naming(path: Path, problem: str, way_out: str) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[BinaryIO]:
-    path = Path(path)
     with naming(path, "is damaged, cut short, too large or of unknown kind", "export it again as PNG, or remove it"):
-        if not path.is_file():
-            problem = "is a folder, not an image" if path.is_dir() else "there is no such file"
+        if not os.path.isfile(path):
+            problem = "is a folder, not an image" if os.path.isdir(path) else "there is no such file"
             raise UnfitError(f"{problem}; check the path")
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             yield file
 
 
@@ -68,7 +68,7 @@ def _check_size(count: int, limit: int) -> None:
 
 
 def is_npy(path: Path | str) -> bool:
-    return Path(path).suffix.lower() == ".npy"
+    return os.path.splitext(path)[1].lower() == ".npy"
 
 
 def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], bool]:
@@ -212,14 +212,19 @@ def _may_have_gaps(image: ImageFile) -> bool:
     if image.format != "PNG" or "interlace" in image.info:
         return image.format in ("PNG", "TIFF")
     # Rows come in order: one that is not all black was reached, and so were those above it.
-    return not np.asarray(image.crop((0, image.height - 1, image.width, image.height))).any()
+    return not image.crop((0, image.height - 1, image.width, image.height)).tobytes().strip(b"\0")
 
 
 def _load(image: ImageFile, raw: str) -> None:
     if raw:
         renamed = [raw if isinstance(tile.args, str) else (raw, *(tile.args or ())[1:]) for tile in image.tile]
         image.tile = [tile._replace(args=args) for tile, args in zip(image.tile, renamed, strict=True)]
-    image.load()
+    if image.format != "TIFF":
+        image.load()
+        return
+    with warnings.catch_warnings():  # of a lower limit on pixels: ours has been applied
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image.load()
 
 
 def samples_of(image: Image.Image) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from diptych.data import image
+from diptych.data.resample import window
 from diptych.errors import DataError
 
 Fit = Literal["squash", "short", "none"]
@@ -24,34 +25,36 @@ class Augment:
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
         """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
         down, across, mirror = random.random_sample(3)
-        array = resized(array, self.load, self.crop, self.fit)
-        top, left = (
-            int(share * (size - self.crop + 1)) for share, size in zip((down, across), array.shape, strict=False)
-        )
-        array = array[top : top + self.crop, left : left + self.crop]
+        height, width = fitted(array, self.load, self.crop, self.fit)
+        top, left = (int(share * (size - self.crop + 1)) for share, size in ((down, height), (across, width)))
+        array = window(array, height, width, top, left, self.crop)
         return array[:, ::-1] if self.flip and mirror < 0.5 else array
 
     def still(self, array: Array) -> Array:
         """The same picture each time, (crop, crop, C): what held-out images go through."""
-        array = resized(array, self.crop, self.crop, self.fit)
-        top, left = ((size - self.crop) // 2 for size in array.shape[:2])
-        return array[top : top + self.crop, left : left + self.crop]
+        height, width = fitted(array, self.crop, self.crop, self.fit)
+        return window(array, height, width, (height - self.crop) // 2, (width - self.crop) // 2, self.crop)
 
 
 def resized(array: Array, size: int, crop: int, fit: Fit) -> Array:
-    """(H, W, C) to at least `crop` on both sides.
+    """(H, W, C) to at least `crop` on both sides, as `fitted` says."""
+    return image.resize(array, *fitted(array, size, crop, fit))
+
+
+def fitted(array: Array, size: int, crop: int, fit: Fit) -> tuple[int, int]:
+    """The height and width to which an image (H, W, C) is resized, both at least `crop`.
 
     `squash` makes it `size` x `size` as the papers do; `short` makes the shorter side `size` and keeps the shape;
     `none` leaves it as it is. Raises DataError if what is left is smaller than the crop.
     """
     height, width = array.shape[:2]
     if fit == "squash":
-        return image.resize(array, size, size)
+        return size, size
     if fit == "short":
         scale = size / min(height, width)
-        return image.resize(array, max(size, round(height * scale)), max(size, round(width * scale)))
+        return max(size, round(height * scale)), max(size, round(width * scale))
     if min(height, width) < crop:
         raise DataError(
             f"an image of {width}x{height} pixels is smaller than crop={crop}: use a smaller crop, or fit=short"
         )
-    return array
+    return height, width

@@ -1,0 +1,171 @@
+"""Images per second on one core, from the file to the tensor: our data floor against Pillow with torchvision.
+
+DIPTYCH_DATA=FOLDER python benchmarks/data.py      # writes benchmarks/data.md; FOLDER as in `KINDS`, else made pictures
+
+Theirs is the chain of pytorch-CycleGAN-and-pix2pix: open, convert, Resize(load, BICUBIC), crop, flip, ToTensor,
+Normalize; for pairs both halves of one decoded file with the same crop. Ours is `Batches.sample`, as in training.
+Both take turns in one process; what counts is the median of the ratios. Before that, ours must equal Pillow's resizing.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+
+from diptych.data import image
+from diptych.data.layouts import Pictures, Split, images_in
+from diptych.data.loader import Batches
+from diptych.data.transforms import Augment
+from diptych.files import write_text
+
+try:
+    import torchvision
+    from torchvision import transforms
+except ImportError:
+    sys.exit("torchvision, the other side of this benchmark, is not installed: pip install 'diptych[bench]'")
+
+KINDS = {  # folder: load, crop, whether a file holds a pair side by side
+    "facades/train": (286, 256, True),
+    "horse2zebra/trainA": (286, 256, False),
+    "afhq/train/cat": (286, 256, False),
+    "afhq/train/dog": (143, 128, False),
+    "emoji/google": (72, 64, False),
+    "retina_vessels/train": (286, 256, True),
+}
+COLUMNS = ("pictures", "size", "load, crop", "theirs, images/s", "ours, images/s", "ours / theirs")
+BICUBIC = transforms.InterpolationMode.BICUBIC
+
+
+class Theirs:
+    """`AlignedDataset` and one side of `UnalignedDataset`, with their default `resize_and_crop`."""
+
+    def __init__(self, files, load, crop, pair):
+        self.files, self.load, self.crop, self.pair = files, load, crop, pair
+        ends = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
+        resize = transforms.Resize([load, load], BICUBIC)
+        self.alone = transforms.Compose([resize, transforms.RandomCrop(crop), transforms.RandomHorizontalFlip(), *ends])
+        self.resize, self.ends = resize, transforms.Compose(ends)
+
+    def sample(self, number):
+        picture = Image.open(self.files[number]).convert("RGB")
+        if not self.pair:
+            return {"a": self.alone(picture)}
+        width, height = picture.size
+        sides = picture.crop((0, 0, width // 2, height)), picture.crop((width // 2, 0, width, height))
+        x, y = np.random.randint(0, self.load - self.crop + 1, 2).tolist()
+        mirrored = np.random.random() > 0.5
+        return {name: self._cut(side, x, y, mirrored) for name, side in zip("ab", sides, strict=True)}
+
+    def _cut(self, side, x, y, mirrored):
+        side = self.resize(side).crop((x, y, x + self.crop, y + self.crop))
+        return self.ends(side.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else side)
+
+
+def ours(files, load, crop, pair):
+    columns = {"a": Pictures(files, 0), "b": Pictures(files, 1)} if pair else {"a": Pictures(files)}
+    batches = Batches(Split(columns, aligned=True), dict.fromkeys(columns, 3), Augment(load, crop))
+    return lambda number: batches.sample(number, {})
+
+
+def check_pixels(files, load, crop, pair):
+    """Ours equals Pillow's decoding, resizing and cropping at the same place, in each pixel of each file."""
+    for seed, file in enumerate(files):
+        whole = Image.open(file).convert("RGB")
+        for half in (0, 1) if pair else (None,):
+            pixels = Augment(load, crop)(Pictures(files, half)[seed], np.random.RandomState(seed))
+            down, across, mirror = np.random.RandomState(seed).random_sample(3)
+            top, left = (int(share * (load - crop + 1)) for share in (down, across))
+            middle = whole.width // 2
+            side = whole.crop((half * middle, 0, half * middle + middle, whole.height)) if pair else whole
+            side = side.resize((load, load), Image.Resampling.BICUBIC).crop((left, top, left + crop, top + crop))
+            side = side.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror < 0.5 else side
+            np.testing.assert_array_equal(image.with_channels(pixels, 3, file), np.asarray(side), str(file))
+
+
+def made_pictures(folder):
+    """Stand-ins for `KINDS`: smooth colours with some noise, in files of the usual sizes."""
+    rng = np.random.default_rng(0)
+    for name, (height, width), suffix in (
+        ("facades/train", (256, 512), "jpg"),
+        ("horse2zebra/trainA", (256, 256), "jpg"),
+        ("emoji/google", (64, 64), "png"),
+    ):
+        for number in range(32):
+            coarse = image.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), height, width)
+            noise = rng.integers(-9, 10, coarse.shape)
+            image.write(folder / name / f"{number}.{suffix}", np.clip(coarse + noise, 0, 255).astype(np.uint8))
+
+
+def seconds(sample, count):
+    began = time.process_time()
+    for number in range(count):
+        sample(number)
+    return time.process_time() - began
+
+
+def measure(name, files, load, crop, pair, rounds):
+    """The row of one table line."""
+    check_pixels(files, load, crop, pair)
+    sides = [Theirs(files, load, crop, pair).sample, ours(files, load, crop, pair)]
+    for side in sides:
+        seconds(side, len(files))
+    times = []
+    for number in range(rounds):
+        turn = [seconds(side, len(files)) for side in sides[:: 1 if number % 2 else -1]]
+        times.append(turn if number % 2 else turn[::-1])
+    images = len(files) * (2 if pair else 1)
+    speeds = [f"{images / statistics.median(row[side] for row in times):.0f}" for side in (0, 1)]
+    ratio = statistics.median(theirs / mine for theirs, mine in times)
+    width, height = Image.open(files[0]).size
+    kind = f"{width}x{height} {files[0].suffix[1:]}{', pairs' if pair else ''}"
+    return [name, kind, f"{load}, {crop}", *speeds, f"{ratio:.2f}"]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=61)
+    parser.add_argument("--files", type=int, default=16)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(os.environ.get("DIPTYCH_DATA", made))
+        if root == Path(made):
+            made_pictures(root)
+        rows = []
+        for name, kind in KINDS.items():
+            if files := images_in(root / name)[: options.files]:
+                rows.append(measure(name, files, *kind, options.rounds))
+                print(*rows[-1], sep="\t", flush=True)
+    lines = [
+        "# From the file to the tensor",
+        "",
+        "One core, processor time; our data floor against Pillow with torchvision's transforms, in turns; medians of",
+        "the ratios.",
+        "Each pixel of ours was found equal to Pillow's resizing first. The last column is what to read (above 1: ours",
+        "is faster).",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        f"{platform.processor() or platform.machine()} CPU, Pillow {PIL.__version__}, torchvision "
+        f"{torchvision.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
+        f"Command: `{'DIPTYCH_DATA=FOLDER ' * ('DIPTYCH_DATA' in os.environ)}python {' '.join(sys.argv)}`",
+        "",
+    ]
+    write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
