@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 from diptych.contract import Method
+from diptych.errors import printable
 
 TEMPLATE = """---
 library_name: diptych
@@ -31,6 +32,7 @@ Input and output channels: {channels}. Controls: {controls}.
 
 def write(method: Method, name: str, notes: dict[str, Any]) -> str:
     title = (inspect.getdoc(inspect.getmodule(type(method))) or name).splitlines()[0]
+    name = code(name).strip("`")
     settings = {**method.config.model_dump(), **notes}
     return TEMPLATE.format(
         name=name,
@@ -38,5 +40,11 @@ def write(method: Method, name: str, notes: dict[str, Any]) -> str:
         multiple=method.multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
         controls="; ".join(f"`{c.name}`: {c.help}" for c in method.controls) or "none",
-        settings="\n".join(f"| {key} | {value} |" for key, value in settings.items()),
+        settings="\n".join(f"| {code(key)} | {code(value)} |" for key, value in settings.items()),
     )
+
+
+def code(value: object) -> str:
+    """As code in a table of Markdown: no link, tag or column begins in a text that came with a file."""
+    text = printable(str(value)[:200]).replace("`", "'").replace("|", "\\|")
+    return f"`{text}`" if text else ""

@@ -12,7 +12,7 @@ the sum of those terms, moving those players and nothing else, and resumes it. T
 clock, never on data; a rule never waits for the device (`.item()`, an `if` on a tensor). `check_method` catches both.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ class Stage:
     steps: int
     updates: Rule
     players: dict[str, Player]
+    turn: Callable[[Clock], Hashable] = lambda clock: None  # steps of equal turn move the same players in one order
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Route:
 class MethodConfig(BaseModel):
     """The base of every `Method.Config`: frozen, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = 1
 

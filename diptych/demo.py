@@ -26,7 +26,7 @@ def run_demo(folder: Path, steps: int | None, console: Console) -> float:
     chosen = recipe.named("glyphs", [f"steps={steps}"] if steps else [])
     began = time.monotonic()
     again = (folder / "config.yaml").exists()  # a demo that was stopped goes on; one that is done reports once more
-    trainer = launch.resume(folder, console) if again else launch.train(chosen, folder, console)
+    trainer = launch.resume(folder, console=console) if again else launch.train(chosen, folder, console)
     took = "" if again else f" in {(time.monotonic() - began) / 60:.1f} minutes"
     if trainer.stopped is not None:
         raise SystemExit(128 + trainer.stopped)

@@ -11,6 +11,7 @@ DiptychError
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -45,10 +46,33 @@ class RunError(DiptychError):
 
 
 class TrainingError(DiptychError):
+    """`step` is the step of the stage that could not be taken, where that is known."""
+
     exit_code = 3
+
+    def __init__(self, message: str, step: int | None = None) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'width'?` for the end of a message, or nothing if no name is near."""
-    near = difflib.get_close_matches(name, list(names), 1, 0.5)
+    near = difflib.get_close_matches(name[:80], list(names), 1, 0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def printable(text: str) -> str:
+    """On one line, control characters and lone surrogates as escapes: texts of strangers must not steer a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shown(value: object) -> str:
+    """`repr(value)` for a message, short whatever the value is: a file may hold long, deep or endless ones."""
+    try:
+        return printable(_SHORT.repr(value))
+    except ValueError:  # an integer of more digits than Python writes out
+        return "a number too long to write out"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 2, 80, 80, 80

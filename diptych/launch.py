@@ -1,5 +1,6 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,20 @@ from diptych.contract import Clock, Method
 from diptych.data import open_data
 from diptych.data.layouts import Data
 from diptych.data.loader import Batches, held_out
+from diptych.data.manifest import Manifest, changes
+from diptych.data.policy import checked
 from diptych.data.transforms import Augment
+from diptych.engine import checkpoint
+from diptych.engine.machine import hold_memory
 from diptych.engine.preview import Preview
+from diptych.engine.progress import counting
 from diptych.engine.ranks import Ranks, join
 from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
 from diptych.errors import ConfigError
-from diptych.recipe import Recipe, from_settings
+from diptych.provenance import check_unchanged, made_by
+from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
 from diptych.translator import from_run
 
@@ -28,37 +35,93 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
 
     Whatever is wrong with settings or data is raised before the folder is made.
     """
-    ranks = join(recipe.train.device)
-    data = open_data(recipe.data, tuple(recipe.cls.batch))
-    recipe = recipe.fitted(data)
-    trainer = prepare(recipe, data, Run(folder), ranks, console)
+    ranks, run = join(recipe.train.device, recipe.train.patience), Run(folder)
+    console = console or _console(ranks)
     if ranks.first:
-        Run.create(folder, recipe.settings())
-    return _go(trainer, recipe.method, recipe.cls, anew=True)
+        run.check_new()
+    data, manifest = look_at(recipe, ranks, console)
+    recipe = recipe.fitted(data).settled(ranks)
+    trainer = prepare(recipe, data, run, ranks, console)
+    trainer.made = made_by(recipe, manifest, ranks.world)
+    if ranks.first:
+        run.create()
+
+    def begin() -> None:
+        trainer.save()  # so that a run can be resumed from its first step on
+        if ranks.first:
+            if manifest.entries:
+                manifest.save(run.manifest)
+            run.keep_settings(recipe.settings())  # only now is it a run that can be resumed
+
+    return _go(trainer, recipe, begin)
 
 
-def resume(folder: Path | str, console: Console | None = None) -> Trainer:
-    """Go on from the newest whole checkpoint, bit for bit as if the training had never stopped."""
+def resume(
+    folder: Path | str, settings: Sequence[str] = (), allow: Collection[str] = (), console: Console | None = None
+) -> Trainer:
+    """Go on from the newest whole checkpoint, bit for bit as if the training had never stopped.
+
+    `settings` are as on the command line, `key=value`. What results follow from may differ from what the checkpoint
+    was made with only where it is named in `allow`; ConfigError lists what else differs.
+    """
     run = Run.open(folder)
-    recipe = from_settings(run.settings(), where=str(run.config))
-    ranks = join(recipe.train.device)
-    trainer = prepare(recipe, open_data(recipe.data, tuple(recipe.cls.batch)), run, ranks, console)
-    return _go(trainer, recipe.method, recipe.cls, anew=False)
+    recipe = from_settings(run.settings(), settings, where=str(run.config))
+    ranks = join(recipe.train.device, recipe.train.patience)
+    console = console or _console(ranks)
+    data, manifest = look_at(recipe, ranks, console)
+    recipe = recipe.fitted(data).settled(ranks)
+    now = made_by(recipe, manifest, ranks.world)
+    before = checkpoint.newest(run.checkpoints)[1].get("made", now)
+    hints = {"images": str(changes(Manifest.load(run.manifest), manifest))} if run.manifest.exists() else {}
+    different = check_unchanged(before, now, allow, run.folder, hints)
+    trainer = prepare(recipe, data, run, ranks, console)
+    trainer.made = now
+
+    def begin() -> None:
+        trainer.restore()
+        if ranks.first and different:
+            run.keep_settings(recipe.settings())
+            if manifest.entries:
+                manifest.save(run.manifest)
+            trainer.log.write("resume", trainer.engine.stage.name, trainer.engine.total, changed=different)
+
+    return _go(trainer, recipe, begin)
 
 
-def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console | None = None) -> Trainer:
+def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:
+    """The data of a recipe, each file of it examined; what was examined before is known. Raises DataError."""
+    data = open_data(recipe.data, tuple(recipe.cls.batch))
+    if not ranks.first:
+        ranks.wait()  # until the first has examined the files, and left what it found where the others read it
+    with counting(console, "looking at the images") as progress:
+        data, manifest = checked(data, recipe.data, progress)
+    if ranks.first:
+        ranks.wait()
+    console.print(data.summary, *data.notes, sep="\n", highlight=False, soft_wrap=True)
+    return data, manifest
+
+
+def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console) -> Trainer:
     """Everything that trains, built but not started. Raises ConfigError, DataError."""
     rehearse(recipe)
-    console = console or Console(quiet=not ranks.first, markup=False)
-    console.print(data.summary, *data.notes, sep="\n", highlight=False, soft_wrap=True)
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
     channels = method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip)
-    batches = Batches(data.train, channels, augment, settings.batch, settings.seed)
+    batches = Batches(data.train, channels, augment, settings.batch, settings.seed, bad=recipe.data.bad)
     batches = replace(batches, micro=settings.micro, rank=ranks.rank, world=ranks.world)
     preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
-    engine = Engine(method, seed=settings.seed, micro=settings.micro, precision=settings.precision, ranks=ranks)
+    hold_memory()
+    engine = Engine(
+        method,
+        seed=settings.seed,
+        micro=settings.micro,
+        precision=settings.precision,
+        ranks=ranks,
+        record=settings.records(ranks),
+    )
+    if settings.compile is True:
+        engine.compile()
     return Trainer(engine, batches, run, settings, preview, console)
 
 
@@ -70,6 +133,7 @@ def rehearse(recipe: Recipe) -> None:
     crop, size = recipe.data.crop, max(1, recipe.train.batch // recipe.train.micro)
     with torch.device("meta"):
         method = recipe.cls(recipe.model)
+        bounded(method, recipe.method)
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
         if crop % method.multiple:
             raise ConfigError(
@@ -85,22 +149,25 @@ def rehearse(recipe: Recipe) -> None:
             raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
 
 
-def _go(trainer: Trainer, name: str, cls: type[Method], anew: bool) -> Trainer:
+def _go(trainer: Trainer, recipe: Recipe, begin: Callable[[], None]) -> Trainer:
     """Train to the end; the first rank alone holds the folder and leaves model and report in it."""
     with trainer.run.locked() if trainer.first else nullcontext():
-        if anew:
-            trainer.save()  # so that a run can be resumed from its first step on
-        else:
-            trainer.restore()
+        begin()
         engine = trainer.engine
         trainer.console.print(
-            f"{name} on {engine.ranks.device}, {engine.ranks.world} process(es), stage {engine.stage.name} from step "
-            f"{engine.step} of {engine.stage.steps}; everything is kept in {trainer.run.folder}",
+            f"{recipe.method} on {engine.device} in {engine.precision}, {engine.ranks.world} process(es), stage "
+            f"{engine.stage.name} from step {engine.step} of {engine.stage.steps}; everything is kept in "
+            f"{trainer.run.folder}",
             highlight=False,
             soft_wrap=True,
         )
         trainer.train()
         if trainer.first:
-            from_run(trainer.run, method=cls).save(trainer.run.model)
+            from_run(trainer.run, method=recipe.cls).save(trainer.run.model)
             write_report(trainer.run)
     return trainer
+
+
+def _console(ranks: Ranks) -> Console:
+    """A person's console on the first rank; silence on the others."""
+    return Console(quiet=not ranks.first, markup=False)

@@ -16,20 +16,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from diptych.contract import Method, MethodConfig
 from diptych.data.config import DataConfig
 from diptych.data.layouts import Data, Pictures
 from diptych.engine.config import TrainConfig
-from diptych.errors import ConfigError, nearest
+from diptych.engine.machine import precision_for
+from diptych.engine.ranks import Ranks
+from diptych.errors import ConfigError, nearest, printable, shown
+from diptych.files import plain_yaml, read_text
 from diptych.methods import METHODS, find
 
 Model = TypeVar("Model", bound=BaseModel)
 TEXTS = ("preset", "root", "device")  # never read as numbers or anything else
 SECTIONS = ("model", "data", "train")
 SHIPPED = Path(__file__).parent / "recipes"
+LARGEST_NETWORKS = 8 * 2**30  # bytes of weights and buffers of all networks of a method
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,34 @@ class Recipe:
         train = self.train.model_copy(update={"epochs": None})
         return replace(self, model=checked(self.cls.Config, {**self.model.model_dump(), **found}, "model"), train=train)
 
+    def settled(self, ranks: Ranks) -> "Recipe":
+        """With what only the machine can tell, so that a resume elsewhere does the same: precision and compiling."""
+        precision = precision_for(ranks.device)[0] if self.train.precision == "auto" else self.train.precision
+        train = self.train.model_copy(update={"precision": precision, "compile": self.train.compile is True})
+        return replace(self, train=train)
 
-def from_settings(settings: Mapping[str, Any], overrides: Iterable[str] = (), where: str = "recipe") -> Recipe:
-    """Check and complete plain settings. ConfigError names every key that is wrong, and the nearest right one."""
-    unknown = settings.keys() - {"method", "preset", "title", *SECTIONS}
+
+def from_settings(
+    settings: Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    where: str = "recipe",
+    cls: type[Method] | None = None,
+) -> Recipe:
+    """Check and complete plain settings. ConfigError names every key that is wrong, and the nearest right one.
+
+    `cls` is the class of the method, where the caller does not leave it to the settings to name it.
+    """
+    known = ("method", "preset", "title", *SECTIONS)
+    unknown = sorted(map(shown, settings.keys() - known))
     if unknown or not isinstance(settings.get("method"), str):
         raise ConfigError(
             f"{where}: a recipe has method, preset, model, data, train and title; "
-            + (f"it does not know {', '.join(sorted(map(repr, unknown)))}" if unknown else "method is missing")
+            + (f"it does not know {_few(unknown)}{nearest(unknown[0], known)}" if unknown else "method is missing")
         )
-    cls = find(settings["method"])
+    try:
+        cls = cls or find(settings["method"])
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     for section in SECTIONS:
         if not isinstance(settings.get(section) or {}, Mapping):
             raise ConfigError(f"{where}: {section} holds settings by name, such as `{section}: {{key: value}}`")
@@ -82,7 +103,7 @@ def from_settings(settings: Mapping[str, Any], overrides: Iterable[str] = (), wh
         values[_section_of(key, models, settings["method"])][key] = value
     if "root" not in values["data"]:
         raise ConfigError("no images are named: give --data FOLDER, or --data glyphs to try it out on letters")
-    values["model"] = {**preset_of(cls, preset, settings["method"]), **values["model"]}
+    values["model"] = {**preset_of(cls, preset, f"{where}: {settings['method']}"), **values["model"]}
     _settle_length(changes, values)
     parts, problems = {}, []
     for section, model in models.items():
@@ -100,8 +121,8 @@ def _split(override: str) -> tuple[str, Any]:
     if not equals:
         raise ConfigError(f"{override!r}: settings are written key=value")
     try:
-        return key, text if key in TEXTS else yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return key, text if key in TEXTS else plain_yaml(text)
+    except ValueError as error:
         raise ConfigError(f"{override!r}: {text!r} is not a value that can be read") from error
 
 
@@ -126,8 +147,8 @@ def _settle_length(changes: Mapping[str, Any], values: dict[str, dict[str, Any]]
 
 def from_file(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        settings = plain_yaml(read_text(path))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a recipe that can be read ({error})") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a recipe is a YAML mapping with at least `method: NAME`")
@@ -150,22 +171,61 @@ def shipped() -> dict[str, Path]:
 
 
 def preset_of(cls: type[Method], name: str | None, method: str) -> dict[str, Any]:
-    if name is not None and name not in cls.presets:
-        raise ConfigError(f"{method} has no preset {name!r}; it has {', '.join(cls.presets)}")
+    if name is not None and (not isinstance(name, str) or name not in cls.presets):
+        raise ConfigError(f"{method} has no preset {shown(name)}; it has {', '.join(cls.presets)}")
     return dict(cls.presets[name or next(iter(cls.presets))])
 
 
-def checked(model: type[Model], values: dict[str, Any], where: str) -> Model:
+def checked(model: type[Model], values: Mapping[Any, Any], where: str) -> Model:
     """`model(**values)`, or ConfigError that names every wrong key at once."""
     try:
-        return model(**values)
+        made = model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_in_words(model, problem) for problem in error.errors())) from error
+        raise ConfigError(f"{where}: " + _few([_in_words(model, found) for found in error.errors()], "; ")) from error
+    disguised = [
+        f"{key}={shown(values[key])}: {wanted} is wanted"
+        for key, value in made.model_dump().items()
+        if key in values and (wanted := _disguised(values[key], value))
+    ]
+    if disguised:
+        raise ConfigError(f"{where}: " + "; ".join(disguised))
+    return made
+
+
+def _disguised(given: Any, taken: Any) -> str | None:
+    """What pydantic takes for another kind without a word: "64" or true where a number stands, bytes for a text."""
+    if isinstance(taken, bool):
+        return None if isinstance(given, bool) else "true or false"
+    if isinstance(taken, int | float):
+        return "a number" if isinstance(given, bool | str | bytes) else None
+    return "a text" if isinstance(taken, str) and isinstance(given, bytes) else None
 
 
 def _in_words(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
-    key = ".".join(map(str, problem["loc"]))
+    key = printable(".".join(map(str, problem["loc"]))[:80])
     if problem["type"] == "extra_forbidden":
-        return f"no setting is called {key!r}{nearest(key, model.model_fields)}"
+        return f"no setting is called {shown(key)}{nearest(key, model.model_fields)}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}={problem['input']!r}: {message}" if key else message
+    return f"{key}={shown(problem['input'])}: {message}" if key else message
+
+
+def _few(texts: list[str], comma: str = ", ") -> str:
+    """The first ten: a file of nonsense is not repeated whole."""
+    return comma.join(texts[:10]) + (f"{comma}and {len(texts) - 10} more" if len(texts) > 10 else "")
+
+
+def bounded(method: Method, where: str) -> None:
+    """ConfigError if the networks are larger than anybody trains. Ask on the meta device, before memory is taken."""
+    tensors = [*method.parameters(), *method.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size > LARGEST_NETWORKS:
+        usual = {key: field.default for key, field in type(method.config).model_fields.items()}
+        raised = [
+            f"{key}={value} where {usual[key]} is usual"
+            for key, value in method.config.model_dump().items()
+            if type(value) is type(usual[key]) is int and value > usual[key] and key != "steps"
+        ]
+        raise ConfigError(
+            f"{where}: these networks would take {size / 2**30:.0f} GiB, more than {LARGEST_NETWORKS >> 30}: "
+            f"lower {', '.join(raised) or 'their sizes'}"
+        )

@@ -7,7 +7,7 @@ translator("label.png").save("photo.png")
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from diptych.data import image
 from diptych.engine import checkpoint
 from diptych.engine.ranks import choose_device
 from diptych.engine.run import Run
-from diptych.errors import CheckpointError, ConfigError, ImageError, nearest
-from diptych.files import whole, write_text
+from diptych.errors import CheckpointError, ConfigError, ImageError, nearest, printable, shown
+from diptych.files import LARGEST_HEADER, check_weights, plain_json, read_text, whole, write_text
 from diptych.methods import METHODS, find
-from diptych.recipe import checked, from_settings
+from diptych.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
 
 FORMAT = 1
 SMALLEST = 16  # pixels a side: what the networks here can halve and normalise
@@ -42,9 +42,9 @@ class ModelFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: int
-    sha256: str
-    method: str
-    networks: tuple[str, ...] = Field(min_length=1)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    method: str = Field(max_length=200, pattern=r"^[\w.]+(:\w+)?$")
+    networks: tuple[str, ...] = Field(min_length=1, max_length=100)
     config: dict[str, Any]
     notes: dict[str, Any]
 
@@ -67,14 +67,14 @@ def load(
 
 def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
     cls = _class_of(str(run.settings().get("method")), method, str(run.config))
-    recipe = from_settings(run.settings(), where=str(run.config))
+    recipe = from_settings(run.settings(), where=str(run.config), cls=cls)
     tensors, meta = checkpoint.newest(run.checkpoints)
     if which == "best":
         if not meta["best"]:
             raise CheckpointError(
                 f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last"
             )
-        tensors, meta = checkpoint.load(run.checkpoints / meta["best"]["name"])
+        tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # in that folder alone
     averaged = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
     live = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
     networks = cls.ships
@@ -85,15 +85,19 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
 
 def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":
     try:
-        found = ModelFile.model_validate_json((folder / "config.json").read_bytes())
+        settings = plain_json(read_text(folder / "config.json"))
+        if not isinstance(settings, dict):
+            raise ValueError("config.json holds no settings by name")
+        found = checked(ModelFile, settings, f"{folder}/config.json")
         if found.format != FORMAT:
             raise CheckpointError(f"{folder}: model format {found.format}; this Diptych reads {FORMAT}")
         if found.sha256 != _digest(folder / "model.safetensors"):
             raise CheckpointError(
                 f"{folder}/model.safetensors is not the file that config.json describes: copy both again"
             )
+        check_weights(folder / "model.safetensors", LARGEST_NETWORKS + LARGEST_HEADER)
         weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
     cls = _class_of(found.method, method, str(folder))
     return assembled(cls, found.method, found.config, weights, found.networks, found.notes, str(folder))
@@ -103,7 +107,7 @@ def _class_of(name: str, given: type[Method] | None, where: str) -> type[Method]
     """The class that a file asks for by name. A file never decides which module is imported."""
     if given is None and name not in METHODS:
         raise CheckpointError(
-            f"{where}: made by {name!r}, which is no method of Diptych{nearest(name, METHODS)}; "
+            f"{where}: made by {shown(name)}, which is no method of Diptych{nearest(name, METHODS)}; "
             f"if you trust and have it, give the class: load(..., method=...)"
         )
     return given or find(name)
@@ -121,18 +125,35 @@ def assembled(
     """The method with only the networks that translate, which take the weights as they are: nothing is initialised."""
     settings = checked(cls.Config, config, where)
     if not set(networks) <= set(cls.ships):
-        raise CheckpointError(f"{where}: {name} translates with {', '.join(cls.ships)}, not with {', '.join(networks)}")
+        raise CheckpointError(f"{where}: {name} translates with {', '.join(cls.ships)}, not with {shown(networks)}")
     with torch.device("meta"):
         method = cls(settings)
+    bounded(method, where)
     for child, _ in list(method.named_children()):
         if child not in networks:
             setattr(method, child, None)
-    try:
-        in_full = {key: v.float() if v.is_floating_point() else v for key, v in weights.items()}
-        method.load_state_dict(in_full, assign=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{where}: the weights do not fit the config: {error}") from error
+    wrong = misfits(method.state_dict(), weights)
+    if wrong:
+        raise CheckpointError(
+            f"{where}: the weights do not fit the config: {'; '.join(wrong[:5])}"
+            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        )
+    in_full = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    method.load_state_dict(in_full, assign=True)
     return Translator(method.requires_grad_(False).eval(), name, networks, notes)
+
+
+def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """What is missing, unknown, or of another shape or kind of number; nothing is allocated to find it out."""
+    wrong = [f"{key} is missing" for key in wanted if key not in given]
+    wrong += [f"{printable(key[:120])} is unknown" for key in given if key not in wanted]
+    for key, want in wanted.items():
+        got = given.get(key, want)
+        if got.shape != want.shape:
+            wrong.append(f"{key} is {tuple(got.shape)}, not {tuple(want.shape)}")
+        elif (got.is_floating_point(), got.is_complex()) != (want.is_floating_point(), want.is_complex()):
+            wrong.append(f"{key} is {got.dtype}, not {want.dtype}")
+    return wrong
 
 
 @dataclass

@@ -30,7 +30,7 @@ engine.take({"source": torch.tensor([[1.0], [3.0]]) + 10 * ranks.rank})
 mean = method.G[0].running_mean.item()
 assert abs(mean - 0.1 * (2 + 12) / 2) < 1e-6, f"rank {ranks.rank}: running mean {mean} is not that of all ranks"
 
-lines = engine.ledger.averages()
+lines = engine.ledger.close().means()
 everyone = [None, None]
 torch.distributed.all_gather_object(everyone, lines)
 assert everyone[0] == everyone[1], f"each rank has a log of its own, so a checkpoint of one is not whole: {everyone}"

@@ -1,5 +1,6 @@
 """The command line, as a person types it: in this process where that is enough, in real ones for signals and kills."""
 
+import hashlib
 import json
 import os
 import re
@@ -136,6 +137,7 @@ def test_two_ranks_train_one_run(tmp_path):
         "d_norm=instance",
         "dropout=none",
         "batch=4",
+        "precision=fp32",
     ]
     assert diptych("train", "pix2pix", *settings, "-o", tmp_path / "one").exit_code == 0
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "diptych.cli"]
@@ -218,20 +220,28 @@ def test_a_run_can_be_resumed_from_its_first_moment(tmp_path):
         diptych("resume", tmp_path / "run")
 
 
-def test_an_unreadable_image_costs_no_step(tmp_path):
-    """It is named, what was learnt is saved, and the run goes on once it is mended."""
+def test_an_image_that_breaks_during_training_costs_no_step(tmp_path):
+    """D2: it is named with the hash it had and has, what was learnt is saved, and the run goes on once it is mended."""
     for number in range(6):
         for folder in ("trainA", "trainB", "valA", "valB"):
             image.write(tmp_path / "data" / folder / f"{number}.png", np.full((32, 32, 1), 40 * number, np.uint8))
     broken = tmp_path / "data" / "trainA" / "3.png"
     good = broken.read_bytes()
-    broken.write_bytes(good[:-30])
     words = [word for word in TINY if word not in ("root=glyphs", "batch=2")]
-    with pytest.raises(DataError, match=r"trainA/3\.png"):
-        diptych("train", "pix2pix", "-d", tmp_path / "data", *words, "steps=12", "seed=3", "-o", tmp_path / "run")
-    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[1]["step"] > 0, "good images came before it"
+    run = tmp_path / "run"
+    child = process("train", "pix2pix", "-d", tmp_path / "data", *words, "steps=100000", "log_every=1", "-o", run)
+    while not (run / "events.jsonl").exists():
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.05)
+    broken.write_bytes(good[:-30])
+    _, said = child.communicate(timeout=120)
+    assert child.returncode == 2
+    assert all(word in said for word in ("trainA/3.png", hashlib.sha256(good).hexdigest()[:8])), said
+    learnt = checkpoint.newest(run / "checkpoints")[1]["step"]
+    assert learnt > 0
     broken.write_bytes(good)
-    assert diptych("resume", tmp_path / "run").exit_code == 0
+    assert diptych("resume", run, f"steps={learnt + 2}", "--allow", "steps").exit_code == 0
+    assert checkpoint.newest(run / "checkpoints")[1]["step"] == learnt + 2
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):

@@ -166,7 +166,7 @@ def test_players_named_together_move_together():
     before = weights(engine)
     engine.take(BATCH)
     assert (weights(engine) != before).all()
-    assert list(engine.ledger.averages()) == ["G+D/x", "G+D/gradient"]
+    assert list(engine.ledger.close().means()) == ["G+D/x", "G+D/gradient"]
 
 
 def test_averages_follow_by_the_decay_and_translate():
@@ -191,9 +191,9 @@ def test_a_line_of_the_log_is_the_mean_of_its_steps():
     engine = Engine(Toy(rule))
     for _ in range(4):
         engine.take(BATCH)
-    means = engine.ledger.averages()
+    means = engine.ledger.close().means()
     assert means == {"G/x": 1.5, "G/gradient": 0.0, "D/y": 20.0, "D/gradient": 0.0}
-    assert engine.ledger.averages() == {}
+    assert engine.ledger.close().means() == {}
 
 
 def test_a_stage_has_its_own_adam():
@@ -224,7 +224,7 @@ def test_bf16_is_close_to_fp32():
         engine = Engine(CycleGAN(CycleGAN.Config(**CycleGAN.tiny, steps=9)), precision=precision)
         engine.take(batch)
         assert all(p.dtype == torch.float32 for p in engine.method.parameters())
-        lines.append(engine.ledger.averages())
+        lines.append(engine.ledger.close().means())
     assert lines[0] != lines[1], "autocast did nothing"
     for name, value in lines[0].items():
         assert lines[1][name] == pytest.approx(value, rel=0.05), name
@@ -264,7 +264,7 @@ def test_resume_across_stages_is_exact():
             if engine.step == engine.stage.steps:
                 engine.enter(engine.place + 1)
             engine.take(BATCH)
-            lines += [engine.ledger.averages()] if engine.step == 3 else []
+            lines += [engine.ledger.close().means()] if engine.step == 3 else []
             yield engine, lines
 
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ FLOORS = [
     {"engine"},
     {"recipe", "card"},
     {"translator"},
-    {"importers", "report"},
+    {"importers", "report", "provenance"},
     {"launch"},
     {"check", "demo", "evaluate", "study", "serve", "export"},
     {"cli"},

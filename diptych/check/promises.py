@@ -11,6 +11,7 @@ from torch import Tensor
 from diptych.check.subject import Subject, errors, fingerprint, furthest, in_fresh_process, run, scramble, ways
 from diptych.contract import Clock
 from diptych.engine import checkpoint
+from diptych.engine.record import Recorder
 from diptych.translator import assembled, load
 
 MOST_STEPS = 5  # of a stage, where each step is looked at
@@ -162,9 +163,10 @@ def clock_orders_players(subject: Subject) -> None:
     engine = subject.engine()
     batch = next(subject.batches().stream(0, 1))
     for stage in engine.stages:
+        turns: dict[Any, set[Any]] = {}
         for step in range(stage.steps):
             clock = Clock(stage.name, step, stage.steps)
-            orders = set()
+            orders: set[Any] = set()
             for kind, other in enumerate(
                 (batch, {k: torch.zeros_like(v) for k, v in batch.items()}, {k: -v for k, v in batch.items()})
             ):
@@ -173,6 +175,8 @@ def clock_orders_players(subject: Subject) -> None:
             assert len(orders) == 1, (
                 f"stage {stage.name} step {step}: the order of players depends on the data: {orders}"
             )
+            known = turns.setdefault(stage.turn(clock), orders)
+            assert known == orders, f"stage {stage.name} step {step}: {orders} in the turn of {known}; see Stage.turn"
 
 
 def rule_never_waits(subject: Subject) -> None:
@@ -189,6 +193,19 @@ def rule_never_waits(subject: Subject) -> None:
                 raise AssertionError(
                     f"stage {stage.name} step {step}: the rule waits for the device ({error})"
                 ) from error
+
+
+def recorded_steps_are_the_steps(subject: Subject) -> None:
+    """Done again without Python, as a CUDA graph would: all that differs between steps of a turn is on the device."""
+    ends = []
+    for record in (False, True):
+        engine = subject.engine()
+        if record:
+            engine.recorder = Recorder(engine._step, engine.device, capture=lambda work: work)
+        for _ in run(engine, subject.batches()):
+            pass
+        ends.append(fingerprint(engine.state()))
+    assert ends[0] == ends[1], "recorded once and done again, the steps end in other bytes"
 
 
 def a_short_run_learns(subject: Subject) -> None:
@@ -218,6 +235,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         files_round_trip,
         clock_orders_players,
         rule_never_waits,
+        recorded_steps_are_the_steps,
         a_short_run_learns,
     )
 }

@@ -68,7 +68,7 @@ def run(engine: Engine, batches: Batches, workers: int = 0, double: bool = False
     while True:
         for batch in batches.stream(engine.step, engine.stage.steps, workers):
             engine.take({name: value.double() for name, value in batch.items()} if double else batch)
-            yield engine.ledger.averages() if engine.step % LOG_EVERY == 0 else {}
+            yield engine.ledger.close().means() if engine.step % LOG_EVERY == 0 else {}
         if engine.place + 1 == len(engine.stages):
             return
         engine.enter(engine.place + 1)

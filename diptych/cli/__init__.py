@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from diptych.cli import bring, show, training, translating
+from diptych.cli import bring, data, show, training, translating
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(training.train)
 app.command()(training.resume)
 app.command()(translating.translate)
 app.command()(training.demo)
+app.add_typer(data.app, name="data")
 app.command()(show.methods)
 app.command(name="import")(bring.import_)
 

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Argument(help="a run folder", show_default=False)]
 
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(help="key=value, over the recipe", metavar="[KEY=VALUE]...", show_default=False),
+]
+
 
 def train(
     what: Annotated[
@@ -20,10 +25,7 @@ def train(
             help="a method, a shipped recipe (`diptych methods` lists both), or a recipe.yaml", show_default=False
         ),
     ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(help="key=value, over the recipe", metavar="[KEY=VALUE]...", show_default=False),
-    ] = None,
+    settings: Settings = None,
     data: Annotated[
         str | None, typer.Option("--data", "-d", help="folder of images, or glyphs", show_default=False)
     ] = None,
@@ -43,11 +45,21 @@ def train(
     _end(launch.train(chosen, folder, _console()))
 
 
-def resume(run: Folder) -> None:
-    """Go on with a run that was stopped, bit for bit as if it had not been."""
+def resume(
+    run: Folder,
+    settings: Settings = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="a field that may differ from what the run was made with", show_default=False),
+    ] = None,
+) -> None:
+    """Go on with a run that was stopped, bit for bit as if it had not been; or with a change that is allowed by name.
+
+    `diptych resume runs/pairs steps=200000 --allow steps` trains it for longer.
+    """
     from diptych import launch
 
-    _end(launch.resume(run, _console()))
+    _end(launch.resume(run, settings or (), allow or (), _console()))
 
 
 def demo(

@@ -1,14 +1,18 @@
 """The data floor: `open_data` turns settings into columns of images, `loader.Batches` turns those into batches."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from diptych.data import glyphs
-from diptych.data.config import DataConfig
-from diptych.data.layouts import Data, open_folder
+if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import nothing that they do not need
+    from diptych.data.config import DataConfig
+    from diptych.data.layouts import Data
 
 
-def open_data(config: DataConfig, names: Sequence[str]) -> Data:
+def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
+    from diptych.data import glyphs
+    from diptych.data.layouts import open_folder
+
     if config.root == "glyphs" or config.root.startswith("glyphs:"):
         return glyphs.open_glyphs(config.root, names, config.crop, swap=config.direction == "b2a")
     return open_folder(config, names)

@@ -5,11 +5,15 @@ trainA/ trainB/ testA/ ...  two folders; paired where the names agree     paired
 A/train B/train A/test ...  the same, the other way round
 train/x train/y val/x ...   the same, folders of any name
 x/ y/                       two folders of any name, without splits
+
+Where more than two folders lie side by side, `sides` names the two to take. What counts as an image here goes by its
+name alone: a damaged file, a dangling link or a folder named x.png is found by `policy.checked`, not passed over.
 """
 
+import os
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,27 +21,36 @@ import numpy as np
 
 from diptych.data import image
 from diptych.data.config import DataConfig
-from diptych.errors import DataError
+from diptych.data.manifest import Entry, confirm
+from diptych.errors import DataError, ImageError, nearest
 
 PAIRED = ("source", "target")  # a method that asks for these names needs pairs
 Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded when asked for; or labels
 HELD_OUT = ("val", "test")  # splits that training never sees, by preference
+SPLITS = ("train", *HELD_OUT)
+NAMED_SIDES = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
+JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX", "$RECYCLE.BIN"})
 
 
 @dataclass(frozen=True)
 class Pictures(Sequence[np.ndarray]):
-    """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file."""
+    """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file.
+
+    With `entries`, one for each file, a file that changed since it was examined is a DataError.
+    """
 
     files: tuple[Path, ...]
     half: int | None = None
+    entries: tuple[Entry, ...] = field(default=(), compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
+        entry = self.entries[index] if self.entries else None
         if self.half is None:
-            return image.read(self.files[index])
-        array = _last_read(self.files[index])
+            return _read(self.files[index], entry)
+        array = _last_read(self.files[index], entry)
         middle = array.shape[1] // 2
         return array[:, :middle] if self.half == 0 else array[:, -middle:]
 
@@ -53,10 +66,13 @@ class Pictures(Sequence[np.ndarray]):
         return max(first)
 
 
-@lru_cache(maxsize=1)
-def _last_read(file: Path) -> np.ndarray:
-    """The two halves of a file are asked for one after the other: it is decoded once."""
+def _read(file: Path, entry: Entry | None) -> np.ndarray:
+    if entry:
+        confirm(file, entry)
     return image.read(file)
+
+
+_last_read = lru_cache(maxsize=1)(_read)  # the two halves of a file are asked for one after the other: decoded once
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,12 @@ class Split:
         return max(len(column) for column in self.columns.values())
 
 
+def files_of(split: Split) -> tuple[Path, ...]:
+    """The files behind its pictures, each once."""
+    columns = [column for column in split.columns.values() if isinstance(column, Pictures)]
+    return tuple(dict.fromkeys(file for column in columns for file in column.files))
+
+
 @dataclass(frozen=True)
 class Data:
     train: Split
@@ -96,7 +118,7 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     root = Path(config.root).expanduser()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give one by --data FOLDER, or --data glyphs for the embedded letters")
-    splits = find_splits(root, config.layout, paired=tuple(names) == PAIRED)
+    splits = find_splits(root, config.layout, tuple(names) == PAIRED, config.sides)
     splits = {
         name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
     }
@@ -120,51 +142,75 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,))
 
 
-def find_splits(root: Path, layout: str, paired: bool) -> dict[str, Split]:
+def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | None = None) -> dict[str, Split]:
     """Splits by name, `train` always among them."""
-    folders = two_folders(root) if layout != "side_by_side" else {}
+    lying = many_folders(root)
+    for side in sides or ():
+        if not any((root / place / side).is_dir() for place in ("train", "")):
+            here = f"there are {', '.join(lying)}" if lying else "there are no folders of images"
+            raise DataError(f"{root}: no folder is called {side}{nearest(side, lying)}; {here}")
+    folders = two_folders(root, sides) if layout != "side_by_side" else {}
     if "train" in folders:
-        return {name: _sides(*sides, paired=paired) for name, sides in folders.items()}
-    flat = {name: files for name in ("train", *HELD_OUT) if (files := images_in(root / name))}
-    if layout != "folders" and (files := flat.get("train") or images_in(root)):
+        return {name: _sides(*both, paired=paired) for name, both in folders.items()}
+    flat = {name: files for name in SPLITS if (files := images_in(root / name))}
+    if layout != "folders" and not sides and (files := flat.get("train") or images_in(root)):
         flat["train"] = files
         return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
     raise DataError(
         f"{root}: no images to train on. A folder for Diptych holds one of: train/ of files with two pictures side by "
         f"side; trainA/ and trainB/; A/train and B/train; train/ with two folders in it; or just two folders of images "
         f"({', '.join(sorted(image.SUFFIXES))})"
+        + (f". Here are {', '.join(lying)}: choose two by sides=[{lying[0]},{lying[1]}]" if len(lying) > 2 else "")
     )
 
 
-def two_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """The two folders of each split, in whichever of the four ways they are laid out."""
+def two_folders(root: Path, sides: tuple[str, str] | None = None) -> dict[str, tuple[Path, Path]]:
+    """The two folders of each split, in whichever of the four ways they are laid out; of many, the two `sides`."""
     found = {}
-    for name in ("train", *HELD_OUT):
-        inside = folders_of_images(root / name)
-        options = [
-            (root / f"{name}A", root / f"{name}B"),
-            (root / "A" / name, root / "B" / name),
-            *([(inside[0], inside[1])] if len(inside) == 2 else []),
-        ]
+    for name in SPLITS:
+        if sides:
+            options = [(root / name / sides[0], root / name / sides[1])]
+        else:
+            inside = folders_of_images(root / name)
+            options = [
+                *((root / a.format(name), root / b.format(name)) for a, b in NAMED_SIDES),
+                *([(inside[0], inside[1])] if len(inside) == 2 else []),
+            ]
         for a, b in options:
             if images_in(a) or images_in(b):
                 found[name] = (a, b)
                 break
-    if not found and len(plain := folders_of_images(root)) == 2 and not {p.name for p in plain} & {"train", *HELD_OUT}:
+    plain = [root / side for side in sides] if sides else folders_of_images(root)
+    if not found and len(plain) == 2 and any(map(images_in, plain)) and not {p.name for p in plain} & set(SPLITS):
         found["train"] = (plain[0], plain[1])
     return found
 
 
+def many_folders(root: Path) -> list[str]:
+    """The names of the folders of images that lie side by side, in `train` or else in the root itself."""
+    inside = folders_of_images(root / "train") or [p for p in folders_of_images(root) if p.name not in SPLITS]
+    return [folder.name for folder in inside]
+
+
 def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
-    """Pairs from files of two pictures; unless the caller is `sure`, the first must be twice as wide as high."""
-    for file in files[:1] if not sure else ():
-        header = image.probe(file)
-        if header.width != 2 * header.height:
-            raise DataError(
-                f"{file}: {header.width}x{header.height} does not look like two square pictures side by side; "
-                f"if it is, say layout=side_by_side; else give two folders, trainA/ and trainB/"
-            )
+    """Pairs from files of two pictures; unless the caller is `sure`, most of the first nine are twice as wide."""
+    odd = [] if sure else [file for file in files[:9] if is_double(file) is False]
+    if 2 * len(odd) >= min(9, len(files)) and odd:
+        header = image.probe(odd[0])
+        raise DataError(
+            f"{odd[0]}: {header.width}x{header.height} does not look like two square pictures side by side; "
+            f"if it is, say layout=side_by_side; else give two folders, trainA/ and trainB/"
+        )
     return Split({"a": Pictures(files, 0), "b": Pictures(files, 1)}, aligned=True)
+
+
+def is_double(file: Path) -> bool | None:
+    """Whether a file is twice as wide as high; None if that cannot be read."""
+    try:
+        header = image.probe(file)
+    except ImageError:
+        return None
+    return header.width == 2 * header.height
 
 
 def _sides(a: Path, b: Path, paired: bool) -> Split:
@@ -207,11 +253,29 @@ def without_every_twentieth(split: Split) -> tuple[Split, Split]:
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:
-    """Its image files in the order of their names; nothing if it is no folder."""
-    return tuple(sorted(p for p in folder.iterdir() if image.is_image(p))) if folder.is_dir() else ()
+    """What is named like an image in it, in the order of the names; nothing if it is no folder."""
+    return tuple(folder / name for name in sorted(names_in(folder)) if named_like_image(name))
 
 
 def folders_of_images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [p for p in sorted(folder.iterdir()) if p.is_dir() and images_in(p)]
+    inside = [folder / name for name, is_folder in sorted(names_in(folder).items()) if is_folder]
+    return [each for each in inside if images_in(each)]
+
+
+def names_in(folder: Path) -> dict[str, bool]:
+    """The names in a folder, and which are folders: none that is named like an image. Hidden ones are left out.
+
+    Empty if it is no folder; DataError if it must not be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            seen = [each for each in found if not (each.name.startswith(".") or each.name in JUNK)]
+            return {each.name: not named_like_image(each.name) and each.is_dir() for each in seen}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
+
+
+def named_like_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in image.SUFFIXES

@@ -2,9 +2,9 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from diptych.data import image
-from diptych.data.layouts import Split
+from diptych.data.config import MOST_BAD
+from diptych.data.layouts import Split, files_of
 from diptych.data.transforms import Augment
 from diptych.errors import ConfigError, DataError
-from diptych.seeds import random_state
+from diptych.seeds import passing_state, random_state
 
 
 @dataclass(frozen=True)
@@ -36,67 +37,122 @@ class Batches(Dataset[dict[str, Tensor]]):
     micro: int = 1
     rank: int = 0
     world: int = 1
+    bad: Literal["error", "skip"] = "error"  # of images that can no longer be read: raise, or take others instead
+    lost: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
 
     def __post_init__(self) -> None:
         if self.size % (self.micro * self.world):
             raise ConfigError(f"batch={self.size} is not a multiple of micro={self.micro} x {self.world} ranks")
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        share = self.size // (self.micro * self.world)
-        first = step * self.size + self.rank * share
-        numbers = [first + part * share * self.world + i for part in range(self.micro) for i in range(share)]
-        samples = [self.sample(number) for number in numbers]
+        return self.made(step, {})
+
+    def made(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
+        """Batch number `step`; under `bad="skip"`, `lost` gets the images that others took the place of, and why."""
+        samples = [self.sample(number, lost) for number in self._numbers(step)]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
-    def sample(self, number: int) -> dict[str, Tensor]:
+    def names(self, step: int) -> list[str]:
+        """What the images of that batch are called, for an error that they have to do with."""
+        found: dict[str, None] = {}
+        for number in self._numbers(step):
+            for position, column in enumerate(self.split.columns.values()):
+                own = 0 if self.split.aligned else position
+                epoch, place = divmod(number, len(column))
+                found[label(column, int(order(self.seed, self.stage, own, epoch, len(column))[place]))] = None
+        return list(found)
+
+    def _numbers(self, step: int) -> list[int]:
+        """The samples of this rank's part of a batch, counted through all epochs."""
+        share = self.size // (self.micro * self.world)
+        first = step * self.size + self.rank * share
+        return [first + part * share * self.world + i for part in range(self.micro) for i in range(share)]
+
+    def sample(self, number: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """The sample of that number, counted through all epochs of this stage."""
+        names = list(self.split.columns)
         drawn = {}
-        for position, (name, column) in enumerate(self.split.columns.items()):
-            own = 0 if self.split.aligned else position
-            epoch, place = divmod(number, len(column))
-            index = int(order(self.seed, self.stage, own, epoch, len(column))[place])
-            value = column[index]
-            if isinstance(value, np.ndarray):
-                random = random_state(self.seed, self.stage, "sample", own, number)
-                cut = partial(self.augment, random=random)
-                drawn[name] = to_tensor(value, cut, self.channels[name], label(column, index))
-            else:
-                drawn[name] = torch.tensor(value)
+        for own, group in enumerate([names] if self.split.aligned else [[name] for name in names]):
+            index, values = self._values(group, own, number, lost)
+            for name, value in values.items():
+                if isinstance(value, np.ndarray):
+                    random = passing_state(self.seed, self.stage, "sample", own, number)
+                    cut = partial(self.augment, random=random)
+                    what = label(self.split.columns[name], index)
+                    drawn[name] = to_tensor(value, cut, self.channels[name], what)
+                else:
+                    drawn[name] = torch.tensor(value)
         return drawn
 
-    def stream(self, start: int, stop: int, workers: int = 0, pin: bool = False) -> Iterator[dict[str, Tensor]]:
-        """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number."""
-        steps = range(start, stop)
+    def _values(self, names: list[str], own: int, number: int, lost: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """What these columns hold at one place of the epoch; with `bad="skip"` at the next one that can be read."""
+        length = len(self.split.columns[names[0]])
+        epoch, place = divmod(number, length)
+        places = order(self.seed, self.stage, own, epoch, length)
+        tries = int(MOST_BAD * length) if self.bad == "skip" else 0
+        while True:
+            index, values = int(places[place % length]), {}
+            try:
+                for name in names:
+                    values[name] = self.split.columns[name][index]
+                return index, values
+            except DataError as error:
+                if not tries:
+                    raise
+                lost[label(self.split.columns[name], index)] = str(error)
+            place, tries = place + 1, tries - 1
+
+    def stream(
+        self,
+        start: int,
+        stop: int,
+        workers: int = 0,
+        pin: bool = False,
+        skipped: Callable[[str], None] | None = None,
+    ) -> Iterator[dict[str, Tensor]]:
+        """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number.
+
+        `skipped` is told once of each image that could no longer be read. Raises DataError when there are too many.
+        """
         loader = DataLoader(
             _Posted(self),
             batch_size=None,
-            sampler=steps,
+            sampler=range(start, stop),
             num_workers=workers,
             pin_memory=pin,
             generator=torch.Generator(),
             worker_init_fn=_prepare_worker,
             prefetch_factor=4 if workers else None,
         )
-        return map(_opened, loader)
+        count = len(files_of(self.split))
+        for post in loader:
+            if isinstance(post, DataError):
+                raise post
+            batch, lost = post
+            for path, why in lost.items():
+                if skipped and path not in self.lost:
+                    skipped(why)
+                self.lost[path] = why
+            if len(self.lost) > MOST_BAD * count:
+                raise DataError(
+                    f"{len(self.lost)} of {count} images can no longer be read, and bad=skip leaves out 1 % at most; "
+                    f"the last: {next(reversed(self.lost.values()))}"
+                )
+            yield batch
 
 
 @dataclass(frozen=True)
-class _Posted(Dataset[dict[str, Tensor] | DataError]):
-    """Batches as workers post them: an error as it is, where `DataLoader` would wrap it in the worker's traceback."""
+class _Posted(Dataset[Any]):
+    """What workers post: a batch and what was lost for it, or the error as it is, without the worker's traceback."""
 
     batches: Batches
 
-    def __getitem__(self, step: int) -> dict[str, Tensor] | DataError:
+    def __getitem__(self, step: int) -> tuple[dict[str, Tensor], dict[str, str]] | DataError:
+        lost: dict[str, str] = {}
         try:
-            return self.batches[step]
+            return self.batches.made(step, lost), lost
         except DataError as error:
             return error
-
-
-def _opened(post: dict[str, Tensor] | DataError) -> dict[str, Tensor]:
-    if isinstance(post, DataError):
-        raise post
-    return post
 
 
 @lru_cache(maxsize=8)
@@ -121,8 +177,8 @@ def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channe
         array = cut(array)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    unit = image.to_unit(image.with_channels(array, channels, path))
-    return torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
+    planes = np.ascontiguousarray(image.with_channels(array, channels, path).transpose(2, 0, 1))
+    return torch.from_numpy(image.to_unit(planes))
 
 
 def label(column: object, index: int) -> str:

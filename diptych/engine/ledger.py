@@ -1,9 +1,12 @@
 """What the terms of training came to: sums for the log, and a watch for values that are not finite.
 
-Both stay on the device and are read only when a line of the log is written, so that no step waits for them.
+Both stay on the device and are changed in place, so that a recorded step changes them too; they are read only when a
+line of the log is written, so that no step waits for them.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,64 +14,110 @@ from torch import Tensor
 from diptych.errors import TrainingError
 
 
-class Ledger:
-    """Rows by player, each with one entry a term and a last one for the norm of the gradient."""
+@dataclass(frozen=True)
+class Line:
+    """One line of the log on its way from the device: `arrived` waits until its numbers are here."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.names: dict[str, list[str]] = {}
-        self.counts: dict[str, int] = {}
-        self.sums: dict[str, Tensor] = {}
-        self.first_bad: dict[str, Tensor] = {}  # the step at which an entry first was not finite, or inf
-        self.bad = torch.zeros((), device=device)  # 1 from then on: optimisers stand still
+    names: dict[str, list[str]]
+    sums: dict[str, Tensor]
+    first_bad: dict[str, Tensor]
+    arrived: Callable[[], None]
 
-    def add(self, player: str, names: list[str], values: Tensor, step: int) -> None:
-        if self.names.setdefault(player, names) != names:
-            raise TrainingError(
-                f"step {step}: player {player!r} was given the terms {', '.join(names)} after "
-                f"{', '.join(self.names[player])}; a rule names the same terms whenever a player moves"
-            )
-        if player not in self.sums:
-            self.sums[player], self.counts[player] = torch.zeros_like(values), 0
-        row = torch.where(values.isfinite(), math.inf, float(step))
-        self.first_bad[player] = torch.minimum(self.first_bad[player], row) if player in self.first_bad else row
-        self.bad = torch.maximum(self.bad, (~values.isfinite()).any().to(self.bad))
-        self.sums[player] += values
-        self.counts[player] += 1
+    def means(self) -> dict[str, float]:
+        """By `player/term`, over the steps in which that player moved."""
+        self.arrived()
+        rows = {player: row.tolist() for player, row in self.sums.items()}
+        return {
+            f"{player}/{name}": total / row[-1]
+            for player, row in rows.items()
+            if row[-1]
+            for name, total in zip(self.names[player], row[:-1], strict=True)
+        }
 
     def verify(self, stage: str) -> None:
-        """Raise TrainingError naming stage, step and terms if anything so far was not finite. Waits for the device."""
-        if not self.bad.item():
-            return
+        """Raise TrainingError naming stage, step and terms if anything up to this line was not finite."""
+        self.arrived()
         bad = [
             (step, f"{player}/{name}")
             for player, row in self.first_bad.items()
             for name, step in zip(self.names[player], row.tolist(), strict=True)
             if step < math.inf
         ]
+        if not bad:
+            return
         first = min(step for step, _ in bad)
         terms = ", ".join(name for step, name in bad if step == first)
         raise TrainingError(
             f"stage {stage!r} step {int(first)}: {terms} is not finite. That update was not applied and nothing "
             f"after it is saved. Resume goes back to the last checkpoint; if it happens again, train anew with a "
-            f"smaller lr, or with precision=fp32"
+            f"smaller lr, or with precision=fp32",
+            step=int(first),
         )
 
-    def averages(self) -> dict[str, float]:
-        """Means since the last call by `player/term`; then starts anew. Waits for the device."""
-        means = {
-            f"{player}/{name}": value
-            for player, row in self.sums.items()
-            for name, value in zip(self.names[player], (row / self.counts[player]).tolist(), strict=True)
-        }
-        self.sums, self.counts = {}, {}
-        return means
+
+class Ledger:
+    """Rows by player: an entry for each term, one for the norm of the gradient, and last how often they were added."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.names: dict[str, list[str]] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.first_bad: dict[str, Tensor] = {}  # the step at which an entry first was not finite, or inf
+        self.now = torch.zeros((), device=device)  # the step being taken
+        self.bad = torch.zeros((), device=device)  # 1 once anything was not finite: optimisers stand still
+
+    def add(self, player: str, names: list[str], values: Tensor) -> None:
+        if self.names.setdefault(player, names) != names:
+            raise TrainingError(
+                f"step {self.now.item():.0f}: player {player!r} was given the terms {', '.join(names)} after "
+                f"{', '.join(self.names[player])}; a rule names the same terms whenever a player moves"
+            )
+        if player not in self.sums:
+            self.sums[player] = values.new_zeros(len(values) + 1)
+        if player not in self.first_bad:
+            self.first_bad[player] = torch.full_like(values, math.inf)
+        finite, first = values.isfinite(), self.first_bad[player]
+        torch.minimum(first, torch.where(finite, math.inf, self.now), out=first)
+        torch.maximum(self.bad, (~finite).any().to(self.bad), out=self.bad)
+        self.sums[player][:-1] += values
+        self.sums[player][-1] += 1
+
+    def verify(self, stage: str) -> None:
+        """Raise TrainingError naming stage, step and terms if anything so far was not finite. Waits for the device."""
+        if self.bad.item():
+            self._line().verify(stage)
+
+    def close(self) -> Line:
+        """The line of the steps since the last call; then starts anew. Does not wait."""
+        line = self._line()
+        for row in self.sums.values():
+            row.zero_()
+        return line
+
+    def _line(self) -> Line:
+        sums, first_bad = (
+            {player: self._sent(row) for player, row in rows.items()} for rows in (self.sums, self.first_bad)
+        )
+        if self.bad.device.type != "cuda":
+            return Line(dict(self.names), sums, first_bad, lambda: None)
+        event = torch.cuda.Event()
+        event.record()
+        return Line(dict(self.names), sums, first_bad, event.synchronize)
+
+    def _sent(self, row: Tensor) -> Tensor:
+        """A copy on the CPU, which is there when the event after it is."""
+        return row.to("cpu", non_blocking=True) if row.is_cuda else row.clone()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        return dict(self.sums), {
-            "names": {player: self.names[player] for player in self.sums},
-            "counts": dict(self.counts),
+        counts = {player: int(row[-1].item()) for player, row in self.sums.items()}
+        open_ = {player: count for player, count in counts.items() if count}
+        return {player: self.sums[player][:-1] for player in open_}, {
+            "names": {player: self.names[player] for player in open_},
+            "counts": open_,
         }
 
     def load(self, sums: dict[str, Tensor], meta: dict[str, dict[str, object]]) -> None:
-        self.sums = {player: sums[player].to(self.bad.device) for player in meta["counts"]}
-        self.names, self.counts = dict(meta["names"]), dict(meta["counts"])  # type: ignore[arg-type]
+        self.names = dict(meta["names"])  # type: ignore[arg-type]
+        self.sums = {
+            player: torch.cat([sums[player], torch.tensor([float(count)])]).to(self.bad.device)  # type: ignore[arg-type]
+            for player, count in meta["counts"].items()
+        }

@@ -4,6 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +25,41 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 class Log:
-    """Appends events. A disk that is full costs lines of the log, never the training: one warning, then silence."""
+    """Appends events. A disk that is full or read-only costs what was to be logged, never the training."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.board_path = folder / "events.jsonl", folder / "tensorboard"
         self.board: Any = None
         self.failed = False
 
+    @contextmanager
+    def tried(self, path: Path) -> Iterator[None]:
+        """What is done inside may fail for want of a disk: one warning, then silence."""
+        try:
+            yield
+        except OSError as error:
+            if not self.failed:
+                warnings.warn(f"{path}: cannot be written ({error}); training goes on without it", stacklevel=4)
+            self.failed = True
+
     def forget_after(self, step: int) -> None:
         """Drop what an interrupted run logged beyond its last checkpoint: those steps will be taken again."""
         kept = [event for event in read_events(self.path) if event["step"] <= step]
-        write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
+        with self.tried(self.path):
+            write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
 
     def write(self, kind: str, stage: str, step: int, **values: Any) -> None:
         """One event; `step` counts through all stages."""
         event = {"event": kind, "stage": stage, "step": step, "time": round(time.time(), 3), **values}
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
+        with self.tried(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
+        with self.tried(self.board_path):
             self._draw(event)
-        except OSError as error:
-            if not self.failed:
-                warnings.warn(f"{self.path}: cannot be written ({error}); training goes on without a log", stacklevel=2)
-            self.failed = True
 
     def close(self) -> None:
         if self.board is not None:
-            self.board.close()
+            with self.tried(self.board_path):
+                self.board.close()
 
     def _draw(self, event: Event) -> None:
         if self.board is None:

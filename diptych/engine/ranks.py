@@ -1,13 +1,23 @@
 """Processes that train one model under `torchrun`: who we are, and means over all, without wrapping networks."""
 
+import faulthandler
 import os
-from collections.abc import Sequence
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, TrainingError
+
+GRACE = 5.0  # seconds in which each process that still runs answers the roll call
+SIGNS = ("gloo", "nccl", "connection", "timed out", "timeout", "socket")  # in what a lost process makes torch say
 
 
 @dataclass(frozen=True)
@@ -15,6 +25,7 @@ class Ranks:
     rank: int = 0
     world: int = 1
     device: torch.device = torch.device("cpu")
+    store: Any = None  # what all processes can write to and read, where there are several
 
     @property
     def first(self) -> bool:
@@ -39,11 +50,40 @@ class Ranks:
         distributed.all_reduce(raised, op=distributed.ReduceOp.MAX)
         return bool(raised.item())
 
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.world > 1:
+            distributed.barrier()
 
-def join(device: str = "auto") -> Ranks:
+    @contextmanager
+    def watched(self, step: int) -> Iterator[None]:
+        """Turn what torch says when another process is lost into a TrainingError that names it."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world == 1 or not any(sign in str(error).lower() for sign in SIGNS):
+                raise
+            faulthandler.dump_traceback()
+            raise TrainingError(
+                f"step {step}: {self._roll_call()}. Nothing of this step is kept; the last checkpoint is whole: start "
+                f"all processes again with `diptych resume` ({str(error).splitlines()[0]})"
+            ) from error
+
+    def _roll_call(self) -> str:
+        """Everyone who finds the others silent signs; whoever has not signed after a while is lost."""
+        self.store.set(f"here/{self.rank}", socket.gethostname())
+        time.sleep(GRACE)
+        lost = [rank for rank in range(self.world) if not self.store.check([f"here/{rank}"])]
+        if not lost:
+            return f"the {self.world} processes lost each other, but all of them run: the network failed"
+        return f"rank {' and '.join(map(str, lost))} of {self.world} died or hangs"
+
+
+def join(device: str = "auto", patience: float = 10.0) -> Ranks:
     """Join the processes that `torchrun` started, by nccl on GPUs and gloo on CPUs; alone without it.
 
-    Raises ConfigError for a device that is not there.
+    A process that keeps the others waiting for `patience` minutes is given up. Raises ConfigError for a device that
+    is not there.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and ":" in device:
@@ -53,9 +93,19 @@ def join(device: str = "auto") -> Ranks:
         torch.cuda.set_device(chosen)
     if world == 1:
         return Ranks(device=chosen)
+    store, rank, world = _met()
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return Ranks(distributed.get_rank(), world, chosen)
+        backend, limit = "nccl" if chosen.type == "cuda" else "gloo", timedelta(minutes=patience)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=limit)
+    return Ranks(rank, world, chosen, store)
+
+
+@cache
+def _met() -> tuple[Any, int, int]:
+    """The store of all processes, which of them this is, and how many there are."""
+    from torch.distributed.rendezvous import rendezvous
+
+    return next(rendezvous("env://"))
 
 
 def leave() -> None:

@@ -2,6 +2,7 @@
 
 config.yaml        every setting, so that no flag is needed again
 environment.json   machine, versions and command
+images.jsonl       the images it learns from, each with its hash
 events.jsonl       the log          tensorboard/    the same for TensorBoard
 checkpoints/       the two newest and the best
 previews/          grids of held-out images
@@ -23,7 +24,7 @@ import torch
 import yaml
 
 from diptych.errors import RunError
-from diptych.files import write_text
+from diptych.files import make_folder, plain_yaml, read_text, sweep, write_probe, write_text
 
 
 class Run:
@@ -34,23 +35,31 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
         self.previews = self.folder / "previews"
         self.model = self.folder / "model"
+        self.manifest = self.folder / "images.jsonl"
 
-    @classmethod
-    def create(cls, folder: Path | str, settings: dict[str, Any]) -> "Run":
-        """A new run folder with its settings in it. RunError if there is one already or it cannot be written."""
-        run = cls(folder)
-        if run.config.exists():
+    def check_new(self) -> None:
+        """RunError if there is a run here already."""
+        if self.config.exists():
             raise RunError(
-                f"{run.folder} holds a run already: go on with `diptych resume {run.folder}`, or choose another folder"
+                f"{self.folder} holds a run already: go on with `diptych resume {self.folder}`, or choose another "
+                f"folder"
             )
+
+    def create(self) -> None:
+        """Make the folder. It is a run, and can be resumed, once its settings are kept. RunError if it cannot be."""
+        self.check_new()
         try:
-            for path in (run.checkpoints, run.previews):
-                path.mkdir(parents=True, exist_ok=True)
-            write_text(run.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
-            write_text(run.config, yaml.safe_dump(settings, sort_keys=False))
+            for path in (self.checkpoints, self.previews):
+                make_folder(path)
+            for path in (self.folder, self.checkpoints):
+                sweep(path)
+            write_probe(self.checkpoints)
+            write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
         except OSError as error:
-            raise RunError(f"{run.folder}: cannot be written ({error}); choose another folder with -o") from error
-        return run
+            raise RunError(f"{self.folder}: cannot be written ({error}); choose another folder with -o") from error
+
+    def keep_settings(self, settings: dict[str, Any]) -> None:
+        write_text(self.config, yaml.safe_dump(settings, sort_keys=False))
 
     @classmethod
     def open(cls, folder: Path | str) -> "Run":
@@ -61,8 +70,8 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         try:
-            found = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+            found = plain_yaml(read_text(self.config))
+        except (OSError, ValueError) as error:
             raise RunError(f"{self.config}: not readable as YAML ({error})") from error
         if not isinstance(found, dict):
             raise RunError(f"{self.config}: does not hold settings")

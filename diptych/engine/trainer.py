@@ -2,28 +2,25 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from types import FrameType
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors import SafetensorError
 
+from diptych.contract import Batch
 from diptych.data.loader import Batches
-from diptych.engine import checkpoint
 from diptych.engine.config import TrainConfig
+from diptych.engine.keeper import Keeper
+from diptych.engine.ledger import Line
 from diptych.engine.log import Log
+from diptych.engine.machine import is_out_of_memory, peak_gib
 from diptych.engine.preview import Preview
+from diptych.engine.progress import Show, progress, told_to_stop
 from diptych.engine.run import Run
 from diptych.engine.step import Engine
-from diptych.errors import DataError, RunError, TrainingError
+from diptych.errors import DataError, TrainingError
 from diptych.files import whole
 
-Show = Callable[[dict[str, float], float], None]  # the terms of a line of the log and steps per second; or neither
 ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
 
 
@@ -37,20 +34,20 @@ class Trainer:
     settings: TrainConfig
     preview: Preview
     console: Console
+    made: dict[str, Any] = field(default_factory=dict)  # what results follow from; kept in each checkpoint
     stopped: int | None = None
-    best: tuple[str, float] | None = None  # file and error of the best checkpoint, once there is a truth
 
     def __post_init__(self) -> None:
         self.first = self.engine.ranks.first
         self.log = Log(self.run.folder)
-        self.saved, self.saved_at = time.monotonic(), ""
+        self.keeper = Keeper(self.run, 60 * self.settings.save_minutes)
+        self.open: tuple[Line, dict[str, Any]] | None = None  # a line that may still be on its way from the device
 
     def restore(self) -> None:
-        """Go back to the newest whole checkpoint. Raises CheckpointError."""
-        tensors, meta = checkpoint.newest(self.run.checkpoints)
-        best = meta.pop("best")
-        self.best = (best["name"], best["error"]) if best else None
-        self.engine.load((tensors, meta))
+        """Go back to the newest whole checkpoint. Raises CheckpointError, or RunError if none could be added to it."""
+        if self.first:
+            self.keeper.prepare()
+        self.keeper.restore(self.engine)
         if self.first:
             self.log.forget_after(self.engine.total)
 
@@ -59,15 +56,10 @@ class Trainer:
 
         So it is where an image turns out to be unreadable: its DataError loses no step.
         """
-        with told_to_stop(self._stop), self._progress() as show:
+        with told_to_stop(self._stop), progress(self.console, self.engine) as show:
             try:
                 while not self._stage(show) and self.engine.place + 1 < len(self.engine.stages):
                     self.engine.enter(self.engine.place + 1)
-            except torch.OutOfMemoryError as error:
-                raise TrainingError(
-                    f"step {self.engine.total}: out of memory ({str(error).splitlines()[0]}). What was saved is whole; "
-                    f"train with a larger micro=, a smaller crop= or batch=, or precision=bf16"
-                ) from error
             except DataError:
                 self.save()
                 raise
@@ -78,80 +70,112 @@ class Trainer:
         """Take the steps that are left of this stage; True if told to stop."""
         engine, settings = self.engine, self.settings
         batches = replace(self.batches, stage=engine.stage.name)
-        pin = engine.ranks.device.type == "cuda"
-        began, at = time.monotonic(), engine.step
-        for batch in batches.stream(engine.step, engine.stage.steps, settings.workers, pin):
-            engine.take({name: value.to(engine.ranks.device, non_blocking=True) for name, value in batch.items()})
+        began, at, told = time.monotonic(), engine.step, False
+        stream = batches.stream(engine.step, engine.stage.steps, settings.loaders, engine.device.type == "cuda")
+        for batch in stream:
+            self._take(batch, batches)
             show({}, 0.0)
             last = engine.step == engine.stage.steps
             if engine.step % settings.log_every == 0 or last:
-                engine.verify()
                 rate = (engine.step - at) / (time.monotonic() - began)
-                show(self._write_line(rate), rate)
+                self._close_line(rate, show)
                 began, at = time.monotonic(), engine.step
             if engine.step % settings.preview_every == 0 or last:
-                self._look()
+                self._look(show)
                 began, at = time.monotonic(), engine.step
-            if time.monotonic() - self.saved > 60 * settings.save_minutes:
-                self.save()
-            if self._told(engine.step):
-                return True
-        return False
+            if self.first and self.keeper.due():
+                self.save(must=False)
+            told = self._told(engine.step)
+            if told:
+                break
+        self._write_line(show)
+        return told
 
-    def _write_line(self, rate: float) -> dict[str, float]:
-        """One line of the log."""
+    def _take(self, batch: Batch, batches: Batches) -> None:
+        """One step. What stops it names the images it was taken on, or the parts that would fit into memory."""
         engine = self.engine
-        terms = engine.ledger.averages()
-        if self.first:
-            lr = {name: mover.lr for name, mover in engine.movers.items()}
-            memory = torch.cuda.max_memory_allocated() / 2**30 if engine.ranks.device.type == "cuda" else None
-            self.log.write(
-                "step",
-                engine.stage.name,
-                engine.total,
-                terms=terms,
-                lr=lr,
-                steps_per_second=round(rate, 3),
-                samples_per_second=round(rate * self.settings.batch, 3),
-                peak_gib=memory,
-            )
-        return terms
+        try:
+            with engine.ranks.watched(engine.total):
+                return engine.take(batch)
+        except TrainingError as error:
+            raise self._with_images(error, batches) from error
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        # only here, where the error no longer holds on to what the step had made
+        raise TrainingError(
+            f"stage {engine.stage.name!r} step {engine.step}: out of memory with batch={self.settings.batch} "
+            f"micro={self.settings.micro} ({reason}). Nothing of this step is kept. {self._way_out(batch)}",
+            step=engine.step,
+        )
 
-    def _look(self) -> None:
+    def _with_images(self, error: TrainingError, batches: Batches) -> TrainingError:
+        if error.step is None:
+            return error
+        return TrainingError(f"{error}\nImages of that step: {', '.join(batches.names(error.step))}", error.step)
+
+    def _way_out(self, batch: Batch) -> str:
+        """Which `micro` fits, found by trying it."""
+        share, world = len(next(iter(batch.values()))), self.engine.ranks.world
+        for parts in range(self.engine.micro + 1, share + 1):
+            if share % parts == 0 and (world > 1 or self.engine.fits(batch, parts)):
+                said = "fits" if world == 1 else "may fit"
+                return f"micro={parts} {said}: diptych resume {self.run.folder} micro={parts} --allow micro"
+        return "No micro= fits: choose a smaller crop=, a smaller width=, or precision=bf16"
+
+    def _close_line(self, rate: float, show: Show) -> None:
+        """End a line of the log. On a GPU it is written when the next one ends: the device is never waited for."""
+        engine = self.engine
+        if engine.device.type == "cuda":
+            self._write_line(show)
+        values = {
+            "lr": {name: mover.lr for name, mover in engine.movers.items()},
+            "steps_per_second": round(rate, 3),
+            "samples_per_second": round(rate * self.settings.batch, 3),
+            "peak_gib": round(peak_gib(engine.device), 3),
+        }
+        self.open = engine.ledger.close(), {"stage": engine.stage.name, "step": engine.total, **values}
+        if engine.device.type != "cuda":
+            self._write_line(show)
+
+    def _write_line(self, show: Show) -> None:
+        if self.open is None:
+            return
+        (line, values), self.open = self.open, None
+        line.verify(values["stage"])
+        terms = line.means()
+        if self.first:
+            self.log.write("step", terms=terms, **values)
+            show(terms, values["steps_per_second"])
+
+    def _look(self, show: Show) -> None:
         """Draw a preview; where the truth is known, keep the checkpoint with the least error to it."""
+        self._write_line(show)
         if not self.first:
             return
         engine = self.engine
         engine.verify()
         with engine.averages.inside(engine.method):
-            sheet, errors = self.preview.look(engine.method, engine.ranks.device)
+            sheet, errors = self.preview.look(engine.method, engine.device)
         name = f"{engine.place}-{engine.step:08d}.png"
-        with whole(self.run.previews / name) as part:
+        with self.log.tried(self.run.previews), whole(self.run.previews / name) as part:
             sheet.save(part, "PNG")
         self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
         error = sum(errors.values()) / len(errors) if errors else None
-        if error is not None and (self.best is None or error < self.best[1]):
-            self.best = checkpoint.name_of(engine.place, engine.step), error
-            self.save()
+        if error is not None and self.keeper.is_better(error):
+            self.save(error, must=False)
 
-    def save(self) -> None:
-        """A checkpoint of this moment; the state is the same on all ranks, so the first one writes it. RunError."""
-        self.saved = time.monotonic()
-        name = checkpoint.name_of(self.engine.place, self.engine.step)
-        if not self.first or name == self.saved_at:
-            return
-        self.engine.verify()
-        tensors, meta = self.engine.state()
-        best = {"name": self.best[0], "error": self.best[1]} if self.best else None
-        try:
-            checkpoint.save(self.run.checkpoints / name, (tensors, {**meta, "best": best}))
-        except (OSError, SafetensorError) as error:
-            raise RunError(
-                f"{self.run.checkpoints}: cannot be written ({error}); make room, then go on from the checkpoint "
-                f"before: diptych resume {self.run.folder}"
-            ) from error
-        self.saved_at = name
-        checkpoint.tidy(self.run.checkpoints, self.best[0] if self.best else None)
+    def save(self, error: float | None = None, must: bool = True) -> None:
+        """A checkpoint of this moment; the state is the same on all ranks, so the first one writes it.
+
+        `error` is its mean error to the truth, if known. One that is no `must` may fail: see the keeper. RunError.
+        """
+        engine = self.engine
+        if self.first and self.keeper.wants(engine.place, engine.step, must):
+            engine.verify()
+            tensors, meta = engine.state()
+            self.keeper.save((tensors, {**meta, "made": self.made}), error, must)
 
     def _stop(self, number: int) -> None:
         self.stopped = number
@@ -161,69 +185,8 @@ class Trainer:
         """Whether to stop, the same answer on all ranks."""
         if self.engine.ranks.world > 1 and step % ASK_EVERY:
             return False
-        if not self.engine.ranks.any(self.stopped is not None):
-            return False
+        with self.engine.ranks.watched(self.engine.total):
+            if not self.engine.ranks.any(self.stopped is not None):
+                return False
         self.stopped = self.stopped or signal.SIGTERM
         return True
-
-    @contextmanager
-    def _progress(self) -> Iterator[Show]:
-        """A live bar on a terminal, a line now and then elsewhere."""
-        if not self.first or not self.console.is_terminal:
-            yield self._print_line
-            return
-        columns = (
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[rate]} [dim]{task.fields[terms]}"),
-        )
-        with Progress(*columns, console=self.console) as bar:
-            task = bar.add_task("", total=None, rate="", terms="")
-
-            def show(terms: dict[str, float], rate: float) -> None:
-                stage = self.engine.stage
-                bar.update(task, description=stage.name, total=stage.steps, completed=self.engine.step)
-                if terms:
-                    bar.update(task, rate=f"{rate:.2f} steps/s", terms=in_words(terms))
-
-            yield show
-
-    def _print_line(self, terms: dict[str, float], rate: float) -> None:
-        if not self.first or not terms:
-            return
-        engine = self.engine
-        left = (engine.stage.steps - engine.step) / rate
-        self.console.print(
-            f"{engine.stage.name} {engine.step}/{engine.stage.steps}  {rate:.2f} steps/s  "
-            f"{left / 60:.0f} min left  {in_words(terms)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def in_words(terms: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if not name.endswith("/gradient"))
-
-
-@contextmanager
-def told_to_stop(stop: Callable[[int], None]) -> Iterator[None]:
-    """Within, the first SIGINT or SIGTERM calls `stop`; a second one acts as it always does."""
-    before: dict[signal.Signals, Any] = {}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, before[signal.Signals(number)])
-        stop(number)
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
-    except ValueError:  # only the main thread may listen to signals
-        pass
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

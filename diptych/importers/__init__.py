@@ -2,26 +2,27 @@
 
     diptych import latest_net_G.pth -o models/facades
 
-The only room where a file of another project is opened. A pickle that asks for more than tensors is refused; there is
-no way round that.
+A file of another project is opened by a child process (`unpack.py`), never by this one. A pickle that asks for more
+than tensors is refused; there is no way round that.
 """
 
-import pickle
-import warnings
-from collections.abc import Mapping
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diptych.errors import ImportRefused
-from diptych.importers import junyanz
+from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable
+from diptych.files import check_weights
+from diptych.importers import archive, junyanz, unpack
 from diptych.methods import find
 from diptych.translator import Translator, assembled
 
-LARGEST = 8 * 2**30  # bytes of a file
+KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # no token goes to the child
 
 
 def import_model(path: Path, back: Path | None = None, method: str | None = None) -> Translator:
@@ -43,50 +44,56 @@ def import_model(path: Path, back: Path | None = None, method: str | None = None
     weights = {f"{part}.{key}": value for part, found in nets.items() for key, value in found.state.items()}
     config = net.config() | ({"d_norm": net.norm} if name == "pix2pix" else {})
     notes = {"imported from": path.name}
-    return assembled(find(name), name, config, weights, tuple(nets), notes, str(path))
+    try:
+        return assembled(find(name), name, config, weights, tuple(nets), notes, str(path))
+    except (ConfigError, CheckpointError) as error:  # wider than Diptych builds it, for one
+        raise ImportRefused(f"{path}: a {net.kind} that Diptych does not build ({error})") from error
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file, prefixes of wrappers stripped. Raises ImportRefused and never unpickles objects."""
-    try:
-        if path.stat().st_size > LARGEST:
-            raise ImportRefused(f"{path}: larger than {LARGEST >> 30} GiB; no published generator is")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch remarks on foreign files before it refuses them
-            found = (
-                load_file(path)
-                if path.suffix == ".safetensors"
-                else torch.load(path, map_location="cpu", weights_only=True)
-            )
-    except pickle.UnpicklingError as error:
-        raise ImportRefused(
-            f"{path}: asks for more than tensors when it is read, so it was not run ({_first_line(error)}). "
-            f"Save its state_dict() alone, or as safetensors, where you trust it"
-        ) from error
-    except ImportRefused:
-        raise
-    except Exception as error:  # a damaged file makes torch raise nearly anything: AssertionError, struct.error, ...
-        raise ImportRefused(
-            f"{path}: cannot be read as weights ({type(error).__name__}: {_first_line(error)})"
-        ) from error
-    return stripped(found, str(path))
+    """The state dict of a file, prefixes of wrappers stripped, as a child process hands it over. Raises ImportRefused.
+
+    What comes back is safetensors, which is data alone, no larger than the file. It is mapped, not copied.
+    """
+    unpack.require_torch()
+    with unpack.open_regular(path) as file:
+        seconds = 5 * unpack.patience(os.fstat(file.fileno()).st_size)
+    with tempfile.TemporaryDirectory(prefix="diptych-import-") as folder:
+        out = Path(folder)
+        code = _run([str(path), folder], out / "said", seconds)
+        if code != 0:
+            raise ImportRefused(_reason(path, code, out, seconds))
+        try:
+            check_weights(out / unpack.WEIGHTS, archive.LARGEST)
+            return load_file(out / unpack.WEIGHTS)
+        except Exception as error:
+            raise ImportRefused(f"{path}: what came of it cannot be read ({unpack.first_line(error)})") from error
 
 
-def stripped(found: Any, where: str) -> dict[str, Tensor]:
-    """Keys without `module.` (DataParallel) and `_orig_mod.` (torch.compile)."""
-    if not isinstance(found, Mapping) or not found:
-        raise ImportRefused(f"{where}: holds {type(found).__name__}, not a state dict of tensors by name")
-    state = {}
-    for key, value in found.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ImportRefused(
-                f"{where}: entry {key!r} is {type(value).__name__}, not a tensor; save the state_dict() alone"
-            )
-        if value.untyped_storage().nbytes() < value.numel() * value.element_size():
-            raise ImportRefused(f"{where}: entry {key!r} claims to be larger than what the file holds of it")
-        state[key.replace("_orig_mod.", "").removeprefix("module.")] = value
-    return state
+def _run(arguments: list[str], said: Path, seconds: int) -> int | None:
+    """The exit code of the child, or None where it took too long. It sees a few harmless variables of this one's."""
+    here = str(Path(__file__).parents[2])  # the same diptych, however this process found it
+    alone = {"PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    kept = {name: value for name, value in os.environ.items() if name in KEPT}
+    command = [sys.executable, "-P", "-m", "diptych.importers.unpack", *arguments]
+    with said.open("wb") as output:
+        try:
+            return subprocess.run(
+                command, env=kept | alone, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=seconds
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return None
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
+def _reason(path: Path, code: int | None, out: Path, seconds: int) -> str:
+    """Why the child did not deliver, in one line: what it said itself, or how it ended."""
+    refused = out / unpack.REFUSED
+    if code == 1 and refused.is_file():
+        return printable(refused.read_text(encoding="utf-8", errors="backslashreplace")[:4000])
+    if code is None:
+        return f"{path}: was not read within {seconds} seconds; a sound file is"
+    if code == -signal.SIGXCPU:
+        return f"{path}: took more processor time to read than a file of its size should"
+    end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    said = (out / "said").read_bytes()[-1000:].decode("utf-8", "backslashreplace").strip().splitlines() or ["nothing"]
+    return f"{path}: the process that reads it {end}; the file is damaged or means harm ({printable(said[-1])})"

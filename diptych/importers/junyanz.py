@@ -2,16 +2,17 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import ImportRefused
+from diptych.errors import ImportRefused, printable, shown
 from diptych.nn.blocks import Norm
-from diptych.nn.generators import generator
+from diptych.nn.generators import Generator, generator
 from diptych.nn.patchgan import HALVINGS, PatchGAN
 from diptych.nn.unet import Dropout
+from diptych.translator import misfits
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 Pairs = list[tuple[str, str]]  # (prefix of theirs, prefix of ours), one a layer
@@ -71,13 +72,13 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
             return _resnet(state, where)
         if "net.0.weight" in state or "model.0.weight" in state:
             return _patchgan(state, where)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # absurd shapes among them
         raise ImportRefused(
-            f"{where}: looks like a network of the pix2pix family, but {error} is missing or odd"
+            f"{where}: looks like a network of the pix2pix family, but {shown(str(error))} is missing or odd"
         ) from error
     raise ImportRefused(
         f"{where}: no network of the pix2pix family (U-Net, ResNet, PatchGAN); its first keys are "
-        + ", ".join(list(state)[:3])
+        + ", ".join(map(shown, list(state)[:3]))
     )
 
 
@@ -168,6 +169,8 @@ def _norm(state: dict[str, Tensor], norm: str, conv: str, where: str) -> Norm:
 
 def _renamed(found: Found, state: dict[str, Tensor], pairs: Pairs, where: str) -> Found:
     """With our keys, which must then be exactly those of the network, save for what versions added or left out."""
+    if found.kind != "patchgan" and found.name not in get_args(Generator):
+        raise ImportRefused(f"{where}: a {found.name}; Diptych has {', '.join(get_args(Generator))}")
     with torch.device("meta"):
         wanted = found.blank().state_dict()
     left, ours = dict(state), dict(pairs)
@@ -182,16 +185,11 @@ def _renamed(found: Found, state: dict[str, Tensor], pairs: Pairs, where: str) -
         ):
             renamed[key] = torch.zeros(value.shape, dtype=value.dtype)  # older torch, or no bias beside no norm
     renamed = {key: value for key, value in renamed.items() if key in wanted}
-    wrong = [f"{key} is missing" for key in wanted if key not in renamed]
-    wrong += [f"{key} is unknown" for key in left]
-    wrong += [
-        f"{key} is {tuple(value.shape)}, not {tuple(wanted[key].shape)}"
-        for key, value in renamed.items()
-        if value.shape != wanted[key].shape
-    ]
+    wrong = misfits(wanted, renamed) + [f"{printable(key[:120])} is unknown" for key in left]
     if wrong:
         raise ImportRefused(
             f"{where}: taken for {found.kind} {found.name} of width {found.width}, but {'; '.join(wrong[:5])}"
+            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         )
     return replace(found, state=renamed)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from diptych.errors import ConfigError, nearest
+from diptych.errors import ConfigError, nearest, printable, shown
 
 if TYPE_CHECKING:  # the command line reads the names without torch
     from diptych.contract import Method
@@ -24,10 +24,16 @@ def find(name: str) -> "type[Method]":
     Raises ConfigError with the nearest name.
     """
     if name not in METHODS and ":" not in name:
-        raise ConfigError(f"no method is called {name!r}{nearest(name, METHODS)}; there are {', '.join(METHODS)}")
+        raise ConfigError(f"no method is called {shown(name)}{nearest(name, METHODS)}; there are {', '.join(METHODS)}")
     module, _, cls = METHODS.get(name, name).partition(":")
     try:
         found = vars(importlib.import_module(module))[cls]
-    except (ImportError, KeyError) as error:
-        raise ConfigError(f"method {name!r}: there is no {cls} to import from {module} ({error})") from error
+    except (ImportError, KeyError, TypeError, ValueError) as error:  # ".x:y" and "a\0:b" are the latter two
+        raise ConfigError(
+            f"method {shown(name)}: there is no {printable(cls[:80])} to import from {printable(module[:80])} ({error})"
+        ) from error
+    from diptych.contract import Method
+
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise ConfigError(f"method {shown(name)}: that is no diptych.contract.Method")
     return found

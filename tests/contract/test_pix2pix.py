@@ -66,7 +66,7 @@ def test_every_loss_of_table_1(loss):
     method = tiny(loss=loss)
     engine = Engine(method)
     engine.take(batch())
-    terms = {name for name in engine.ledger.averages() if not name.endswith("gradient")}
+    terms = {name for name in engine.ledger.close().means() if not name.endswith("gradient")}
     assert terms == LOSSES[loss]
     seen = next((net for net in method.modules() if isinstance(net, PatchGAN)), None)
     assert (seen.layers[0].in_channels if seen else 0) == {"l1": 0, "gan": 3, "l1+gan": 3, "cgan": 6, "l1+cgan": 6}[
@@ -86,7 +86,7 @@ def test_every_form_trains(adversarial, generator):
         engine.take(batch())
     moved = [not torch.equal(p, old) for p, old in zip(method.parameters(), before, strict=True)]
     assert sum(moved) > 0.9 * len(moved)
-    assert ("D/penalty" in engine.ledger.averages()) == (adversarial == "wgan-gp")
+    assert ("D/penalty" in engine.ledger.close().means()) == (adversarial == "wgan-gp")
 
 
 def test_the_penalty_acts():
@@ -95,7 +95,7 @@ def test_the_penalty_acts():
     engine, lines = Engine(method), []
     for _ in range(8):
         engine.take(batch())
-        lines.append(engine.ledger.averages()["D/penalty"])
+        lines.append(engine.ledger.close().means()["D/penalty"])
     assert lines[0] == pytest.approx(500, rel=0.05), (
         "a fresh critic is flat: (0 - 1)^2 x 1000, halved with all of D's terms"
     )

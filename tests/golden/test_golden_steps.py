@@ -29,7 +29,7 @@ def losses(engine: Engine, batch: dict, steps: int) -> list[dict[str, float]]:
     logged = []
     for _ in range(steps):
         engine.take(batch)
-        logged.append(engine.ledger.averages())
+        logged.append(engine.ledger.close().means())
     return logged
 
 

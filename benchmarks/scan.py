@@ -1,0 +1,100 @@
+"""Scanning a large folder: time and peak memory of the first scan, and of those that find all in the cache.
+
+python benchmarks/scan.py --images ../shared/data/celeba/images --count 100000      # writes benchmarks/scan.md
+"""
+
+import argparse
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import PIL
+
+from diptych.files import write_text
+
+COLUMNS = ("scan", "files", "seconds", "files a second", "peak memory of all processes, MB")
+PROGRAM = """
+import sys, time
+from pathlib import Path
+began = time.perf_counter()
+from diptych.data.layouts import images_in
+from diptych.data.manifest import scan
+root = Path(sys.argv[1])
+found = scan(root, images_in(root / "train"))
+print(len(found.entries), sum(map(len, found.problems.values())), time.perf_counter() - began)
+"""
+
+
+def link(images, folder, count):
+    """`count` links of random names to the images of a small set, in turn."""
+    folder.mkdir(parents=True)
+    random.seed(0)
+    for number in range(count):
+        image = images[number % len(images)]
+        (folder / f"{random.getrandbits(64):016x}{number}{image.suffix}").symlink_to(image.resolve())
+
+
+def resident(pid):
+    """Bytes of a process and its children; pages that they share are counted for each."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it ended meanwhile
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(resident, children))
+
+
+def measure(root, cache):
+    """Files, files with a problem, seconds from the first import on, and the peak of memory in bytes."""
+    command = [sys.executable, "-c", PROGRAM, str(root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "DIPTYCH_CACHE": str(cache)})
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, resident(process.pid))
+        time.sleep(0.01)
+    if process.returncode:
+        raise SystemExit(f"the scan failed with {process.returncode}")
+    files, bad, seconds = process.stdout.read().split()
+    return int(files), int(bad), float(seconds), peak
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=Path, default=Path("../shared/data/celeba/images"))
+    parser.add_argument("--count", type=int, default=100_000)
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place, "set")
+        link(sorted(options.images.glob("*.*")), root / "train", options.count)
+        for name in ("first", "second", "third", "fourth"):
+            files, bad, seconds, peak = measure(root, Path(place, "cache"))
+            assert (files, bad) == (options.count, 0)
+            rows.append([name, f"{files:,}", f"{seconds:.2f}", f"{files / seconds:,.0f}", f"{peak / 1e6:.0f}"])
+            print(*rows[-1], sep="\t", flush=True)
+    lines = [
+        "# Scanning a folder",
+        "",
+        f"Links to the images of one set ({options.images.parent.name}), each read, hashed and decoded in the first",
+        "scan and found in the cache in the others. Seconds include imports and the list of the folder. The bars for",
+        "100,000 files: below 500 MB, and a scan from the cache below 2 s.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        f"{platform.machine()} CPU, {os.cpu_count()} cores, Pillow {PIL.__version__}, Python "
+        f"{platform.python_version()}.",
+        f"Command: `python {' '.join(sys.argv)}`",
+        "",
+    ]
+    write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""`diptych data check`: what a folder holds, what is wrong with it, and the command to start with."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from diptych.data.faults import Fault
+    from diptych.data.manifest import Entry, Progress
+    from diptych.data.survey import Survey
+
+app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
+NAMED = 5  # files of each kind of trouble
+WIDTH = 120  # of a pipe
+SIDES = 8  # folders of a split that have a line of their own
+CHANNELS = {1: "grey", 3: "colour"}
+DEPTHS = {"uint8": "8 bit", "uint16": "16 bit", "float32": "float"}
+
+
+@app.callback()
+def data() -> None:
+    """Keeps `check` a word of its own while it is the only one."""
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="a folder of images", show_default=False)],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read every file again: finds content that changed behind its date")
+    ] = False,
+) -> None:
+    """Say what lies in a folder, all that is wrong with it, which methods fit, and how to start. Changes nothing.
+
+    The exit code is 0 if nothing is wrong, else 1. A second look at the same files is fast.
+    """
+    from rich.console import Console
+
+    from diptych.cli.fits import show_fits
+    from diptych.data import faults
+    from diptych.data.survey import survey
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    with _bar(console) as progress:
+        found = survey(folder, verify, progress)
+        troubles = faults.find(found)
+    wrong = [fault for fault in troubles if fault.wrong]
+    _show_contents(console, found)
+    _show_troubles(console, "wrong", "bold red", wrong)
+    _show_troubles(console, "worth a look", "bold yellow", [fault for fault in troubles if not fault.wrong])
+    if not wrong:
+        _say(console, "\nnothing is wrong", "bold green")
+    show_fits(console, found, bool(wrong))
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _say(console: "Console", text: str, style: str = "") -> None:
+    console.print(text, style=style, soft_wrap=True)
+
+
+def _show_contents(console: "Console", found: "Survey") -> None:
+    from rich.table import Table
+
+    from diptych.errors import printable
+
+    _say(console, f"{printable(str(found.root))}: {found.layout}", "bold")
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    rows = list(_rows(found))
+    with_sides = any(side for _, side, *_ in rows)
+    for title in ("  split", *(["side"] if with_sides else []), "count", "pixels", "values"):
+        table.add_column(title, justify="right" if title == "count" else "left")
+    for split, side, *rest in rows:
+        table.add_row(f"  {printable(split)}", *([printable(side)] if with_sides else []), *rest)
+    if table.row_count:
+        console.print()
+        console.print(table)
+    lines = [
+        f"{printable(t.file.name)}: {len(t.names):,} rows, {_columns(t.columns)}"
+        + ("; it tells the split" * bool(t.splits))
+        for t in found.tables
+    ]
+    if found.unused:
+        lines.append("not used: " + ", ".join(printable(_counted(*item)) for item in found.unused.items()))
+    if lines:
+        _say(console, "\n" + "\n".join(f"  {line}" for line in lines), "dim")
+
+
+def _columns(count: int) -> str:
+    return "1 value each" if count == 1 else f"{count} values each"
+
+
+def _counted(name: str, count: int) -> str:
+    return f"{name} ({count:,})" if name.endswith("/") or "*" in name else name
+
+
+def _rows(found: "Survey") -> Iterator[tuple[str, str, str, str, str]]:
+    """Split, side, count, pixels, values: a line for each side, or one for a split that has many."""
+    for split in dict.fromkeys(part.split for part in found.parts):
+        parts = [part for part in found.parts if part.split == split]
+        for side, some in [(f"{len(parts)} folders", parts)] if len(parts) > SIDES else [(p.side, [p]) for p in parts]:
+            entries = [entry for part in some for entry in found.entries(part) if not entry.finding.problem]
+            count = sum(len(part.files) for part in some)
+            yield split, side, f"{count:,}", _pixels(entries), _values(entries)
+    for array in found.arrays:
+        counts = [f"{size:,}" for size in array.shape] or ["-"]
+        yield array.split, array.name, counts[0], " x ".join(counts[1:]), array.dtype
+
+
+def _pixels(entries: "Sequence[Entry]") -> str:
+    sizes = Counter((entry.finding.width, entry.finding.height) for entry in entries)
+    if len(sizes) > 2:
+        (left, right), (low, high) = ((min(side), max(side)) for side in zip(*sizes, strict=True))
+        return f"{left}-{right} x {low}-{high}, {len(sizes)} sizes"
+    few = len(sizes) == 1
+    return ", ".join(f"{w} x {h}" + ("" if few else f" ({count:,})") for (w, h), count in sizes.most_common())
+
+
+def _values(entries: "Sequence[Entry]") -> str:
+    kinds = Counter((entry.finding.channels, entry.finding.dtype) for entry in entries)
+    few = len(kinds) == 1
+    return ", ".join(
+        f"{CHANNELS.get(channels, f'{channels} channels')} {DEPTHS[dtype]}" + ("" if few else f" ({count:,})")
+        for (channels, dtype), count in kinds.most_common()
+    )
+
+
+def _show_troubles(console: "Console", title: str, style: str, troubles: "Sequence[Fault]") -> None:
+    from diptych.errors import printable
+
+    if not troubles:
+        return
+    _say(console, f"\n{title}", style)
+    for fault in troubles:
+        _say(console, f"  {len(fault.names):,} x {printable(fault.kind)}")
+        for name in fault.names[:NAMED]:
+            _say(console, f"      {printable(name)}")
+        if len(fault.names) > NAMED:
+            _say(console, f"      and {len(fault.names) - NAMED:,} more")
+        _say(console, f"      -> {fault.way_out}", "dim")
+
+
+@contextmanager
+def _bar(console: "Console") -> Iterator["Progress | None"]:
+    """A bar that vanishes when it is done; nothing where no one watches."""
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

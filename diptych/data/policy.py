@@ -1,0 +1,106 @@
+"""What to do with images that cannot be read: `checked` looks at all of them before the first step."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from diptych.data import alike
+from diptych.data.config import MOST_BAD, DataConfig
+from diptych.data.layouts import Column, Data, Pictures, Split, files_of
+from diptych.data.manifest import Entry, Manifest, Progress, first, scan
+from diptych.errors import DataError
+
+NAMED = 20  # images that a note names
+
+
+def checked(data: Data, config: DataConfig, progress: Progress | None = None) -> tuple[Data, Manifest]:
+    """`data` with every file examined, and the manifest; from then on a file that changes is an error.
+
+    With `bad="error"` one DataError lists all that is wrong; with `bad="skip"` those images are left out, each with
+    its partner, and noted; more than 1 % of them are a DataError too. Data without files is returned as it is.
+    """
+    splits = [split for split in (data.train, data.held_out, data.test) if split is not None]
+    files = dict.fromkeys(file for split in splits for file in files_of(split))
+    root = Path(config.root).expanduser()
+    if not files:
+        return data, Manifest(root)
+    manifest = scan(root, files, progress=progress)
+    entries = {file: manifest.of(file) for file in files}
+    bad = [entry.path for entry in manifest.entries if entry.finding.problem]
+    if bad and (config.bad == "error" or len(bad) > MOST_BAD * len(files)):
+        raise DataError(_in_words(manifest, len(bad), config.bad))
+    data = replace(
+        data,
+        train=_good(data.train, entries),
+        held_out=_good(data.held_out, entries),
+        test=_good(data.test, entries) if data.test else None,
+    )
+    left_out = f"{len(bad)} of {len(files)} images cannot be read and are left out: {first(bad, NAMED)}"
+    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *_same(data))), manifest
+
+
+def _in_words(manifest: Manifest, count: int, bad: str) -> str:
+    kinds = [
+        f"  {len(entries)} x {kind}: {first(entry.path for entry in entries)}"
+        for kind, entries in manifest.problems.items()
+    ]
+    way_out = (
+        "bad=skip leaves out up to 1 % of the images"
+        if bad == "error"
+        else "bad=skip leaves out 1 % at most, and these are more"
+    )
+    return "\n".join(
+        [
+            f"{manifest.root}: {count} of {len(manifest.entries)} images cannot be used",
+            *kinds,
+            f"`diptych data check` says more of each. Mend or remove them; {way_out}",
+        ]
+    )
+
+
+def _good(split: Split, entries: Mapping[Path, Entry]) -> Split:
+    """Without the samples that cannot be read: pairs as pairs, heaps each by itself."""
+    kept: dict[str, np.ndarray] = {name: _readable(column, entries) for name, column in split.columns.items()}
+    if split.aligned:
+        both = np.array([all(values) for values in zip(*kept.values(), strict=True)])
+        kept = dict.fromkeys(kept, both)
+    columns = {name: _taken(column, np.flatnonzero(kept[name]), entries) for name, column in split.columns.items()}
+    for name, column in columns.items():
+        if not len(column):
+            raise DataError(f"no image of {name} can be read: `diptych data check` says why")
+    return replace(split, columns=columns)
+
+
+def _readable(column: Column, entries: Mapping[Path, Entry]) -> np.ndarray:
+    if not isinstance(column, Pictures):
+        return np.ones(len(column), bool)
+    return np.array([not entries[file].finding.problem for file in column.files])
+
+
+def _taken(column: Column, places: np.ndarray, entries: Mapping[Path, Entry]) -> Column:
+    if isinstance(column, Pictures):
+        files = tuple(column.files[place] for place in places)
+        return replace(column, files=files, entries=tuple(entries[file] for file in files))
+    return column[places] if isinstance(column, np.ndarray) else [column[place] for place in places]
+
+
+def _same(data: Data) -> list[str]:
+    """Notes on images that are in training twice, or in training and held out."""
+    train = _entries(data.train)
+    unseen = {path: e for s in (data.held_out, data.test) if s for path, e in _entries(s).items() if path not in train}
+    notes = []
+    if twice := alike.copies(train.values()):
+        notes.append(f"{len(twice)} training images are there more than once: {first(' = '.join(g) for g in twice)}")
+    if leaked := alike.leaks({"train": list(train.values()), "unseen": list(unseen.values())}):
+        notes.append(
+            f"{len(leaked)} held-out images are also in training, so figures flatter: "
+            f"{first(' = '.join(group) for group in leaked)}"
+        )
+    return notes
+
+
+def _entries(split: Split) -> dict[str, Entry]:
+    columns = [column for column in split.columns.values() if isinstance(column, Pictures)]
+    return {entry.path: entry for column in columns for entry in column.entries}

@@ -1,0 +1,97 @@
+"""What lies beside images and says something about them: tables with a row for each, and arrays of whole sets (.npz).
+
+A table is CelebA's (`name value value ...`, perhaps with two lines above) or a .csv with one line above. One that has a
+column `split`, or nothing but 0, 1 and 2 behind the names, says which split an image is in. Nothing is ever unpickled.
+"""
+
+import csv
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from diptych.data.layouts import SPLITS
+
+MAX_TABLE = 256 * 2**20  # bytes; CelebA's, the largest in use, has 26 MB
+MAX_ARRAYS = 4 * 2**30
+PARTITION = {"0": "train", "1": "val", "2": "test"}  # CelebA's list_eval_partition.txt
+
+
+@dataclass(frozen=True)
+class Table:
+    """Names of images, with or without suffix, in the order of the rows; `splits` is empty if it does not say."""
+
+    file: Path
+    names: tuple[str, ...]
+    columns: int
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of an .npz: what its header says, or what is wrong with it."""
+
+    name: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    problem: str | None = None
+
+    @property
+    def split(self) -> str:
+        return next((split for split in SPLITS if split in self.name), "")
+
+
+def table_of(file: Path, names: Sequence[str]) -> Table | None:
+    """`file` as a table of the images called `names`; None if most of its rows are about something else."""
+    if file.suffix.lower() not in (".txt", ".csv", ".tsv") or file.stat().st_size > MAX_TABLE:
+        return None
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    if file.suffix.lower() == ".txt":
+        head, rows = [], [line.split() for line in lines if line.strip()]
+        if rows and len(rows[0]) == 1 and rows[0][0].isdecimal():
+            head, rows = rows[1] if len(rows) > 1 else [], rows[2:]
+    else:
+        head, *rows = [row for row in csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",") if row] or [[]]
+    known = {*names, *(name.rpartition(".")[0] for name in names)}
+    listed = [row[0] for row in rows]
+    if 2 * sum(name in known for name in listed) <= len(listed):
+        return None
+    splits = {}
+    if "split" in head:
+        where = head.index("split")
+        splits = {row[0]: row[where] for row in rows if len(row) > where}
+    elif all(len(row) == 2 and row[1] in PARTITION for row in rows):
+        splits = {name: PARTITION[number] for name, number in rows}
+    return Table(file, tuple(listed), max(map(len, rows)) - 1, splits)
+
+
+def arrays_in(file: Path) -> list[Array]:
+    """The arrays of an .npz by their headers, each with its checksum checked. Raises nothing for a damaged file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_ARRAYS:
+                return [Array(file.name, problem="holds more than 4 GiB")]
+            return [_array(archive, member.filename) for member in archive.infolist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        return [Array(file.name, problem=f"cannot be read ({error})")]
+
+
+def _array(archive: zipfile.ZipFile, member: str) -> Array:
+    name = member.removesuffix(".npy")
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        with archive.open(member) as stored:
+            shape, _, dtype = readers[np.lib.format.read_magic(stored)](stored)
+            if dtype.hasobject:
+                return Array(name, shape, "object", "holds pickled Python objects, which are never loaded")
+            size = 0
+            while block := stored.read(2**20):  # to the end: the checksum is compared there
+                size += len(block)
+        if size != int(np.prod(shape, dtype=object)) * dtype.itemsize:
+            return Array(name, shape, dtype.name, "has more or fewer values than its header says")
+        return Array(name, shape, dtype.name)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        return Array(name, problem=f"is damaged ({error or type(error).__name__})")

@@ -1,0 +1,98 @@
+"""Recorded steps: on a GPU a whole step becomes one CUDA graph, launched at once instead of kernel by kernel.
+
+At batch 1, as the first papers train, launching a thousand kernels costs more than their arithmetic. A recording holds what
+the device did, not what Python did: so all that changes from step to step must lie on the device. That is the batch
+(copied to where it was recorded from), step sizes, the number of the step, and what the clock gives: a `DeviceClock`
+gives tensors that are set anew before each replay. Random numbers follow the generator's seed, also in a replay.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from diptych.contract import Batch, Clock
+
+WARM = 3  # steps of each turn taken as they are first: libraries choose their kernels, Adam makes its moments
+
+
+class CannotRecord(Exception):
+    """The rule does something that no recording can hold: it waits for the device, say, or memory is short."""
+
+
+Step = Callable[[Batch, Clock], None]
+Capture = Callable[[Callable[[], None]], Callable[[], None]]  # records what the first does; the second does it again
+
+
+@dataclass(frozen=True)
+class DeviceClock(Clock):
+    """A clock whose `decay` is a scalar on the device: the same tensor for the same call, in every step."""
+
+    dials: dict[tuple[float, float], Tensor] = field(default_factory=dict)
+    device: torch.device = torch.device("cpu")
+
+    def decay(self, start: float = 0.0, end: float = 1.0) -> Tensor:  # type: ignore[override]
+        if (start, end) not in self.dials:
+            self.dials[start, end] = torch.tensor(super().decay(start, end), device=self.device)
+        return self.dials[start, end]
+
+    def set_dials(self) -> None:
+        """Bring every dial to this step."""
+        for place, dial in self.dials.items():
+            dial.fill_(Clock.decay(self, *place))
+
+
+class Recorder:
+    """Takes the steps of one stage: the first few of each turn as they are, then from a recording.
+
+    `turn` names the order in which players move; each has a recording of its own.
+    """
+
+    def __init__(self, step: Step, device: torch.device, capture: Capture | None = None) -> None:
+        self.step, self.device = step, device
+        self.capture = capture or CudaCapture()
+        self.inputs: Batch = {}
+        self.dials: dict[tuple[float, float], Tensor] = {}
+        self.taken: Counter[Hashable] = Counter()
+        self.replays: dict[Hashable, Callable[[], None]] = {}
+
+    def take(self, batch: Batch, clock: Clock, turn: Hashable) -> None:
+        """One step. Raises CannotRecord, with nothing done, if there is to be a recording and it fails."""
+        ticking = DeviceClock(clock.stage, clock.step, clock.steps, self.dials, self.device)
+        ticking.set_dials()
+        self._fill(batch)
+        if turn not in self.replays and self.taken[turn] < WARM:
+            self.step(self.inputs, ticking)
+        else:
+            if turn not in self.replays:
+                try:
+                    self.replays[turn] = self.capture(lambda: self.step(self.inputs, ticking))
+                except RuntimeError as error:
+                    raise CannotRecord(str(error).splitlines()[0]) from error
+            self.replays[turn]()
+        self.taken[turn] += 1
+
+    def _fill(self, batch: Batch) -> None:
+        """Copy the batch to where recordings read it. Of another shape, it makes them all out of date."""
+        if {name: value.shape for name, value in batch.items()} != {n: v.shape for n, v in self.inputs.items()}:
+            self.inputs = {name: value.clone() for name, value in batch.items()}
+            self.taken.clear()
+            self.replays.clear()
+        for name, value in batch.items():
+            self.inputs[name].copy_(value, non_blocking=True)
+
+
+class CudaCapture:
+    """CUDA graphs that share one pool of memory."""
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            work()
+        replay: Callable[[], None] = graph.replay
+        return replay

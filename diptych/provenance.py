@@ -1,0 +1,77 @@
+"""What the numbers of a run follow from: settings, code, versions, images. Kept in each checkpoint, so that a resume
+which would quietly go on with something else is refused, unless it is allowed by name.
+
+    diptych resume runs/pairs lr=1e-4 --allow lr
+"""
+
+import hashlib
+import inspect
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych.contract import Method
+from diptych.data.manifest import Manifest
+from diptych.errors import ConfigError, nearest, shown
+from diptych.recipe import SECTIONS, Recipe
+
+Made = dict[str, Any]
+# Settings that change no number of a run: where it runs, what it shows and keeps.
+FREE = {"device", "workers", "record", "patience", "log_every", "preview_every", "previews", "save_minutes"}
+
+
+def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
+    """Field by field, as plain data. A data set of files is known by its contents, wherever it lies."""
+    settings = recipe.settings()
+    flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
+    free = FREE | ({"root"} if manifest.entries else set())
+    return {
+        "method": recipe.method,
+        **{key: value for key, value in flat.items() if key not in free},
+        "images": manifest.digest if manifest.entries else "",
+        "processes": world,
+        "code": code_of(recipe.cls),
+        "torch": torch.__version__,
+        "diptych": version("diptych"),
+    }
+
+
+def code_of(cls: type[Method]) -> str:
+    """A digest of the method's own file and of the networks and losses of this package."""
+    package = Path(__file__).parent
+    files = [Path(inspect.getfile(cls)), *sorted(package.glob("nn/*.py")), *sorted(package.glob("losses/*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def changed(before: Made, now: Made) -> dict[str, tuple[Any, Any]]:
+    """The fields that differ, with what they were and what they are."""
+    fields = dict.fromkeys([*now, *before])
+    return {field: (before.get(field), now.get(field)) for field in fields if before.get(field) != now.get(field)}
+
+
+def check_unchanged(
+    before: Made, now: Made, allow: Collection[str], where: Path, hints: Mapping[str, str]
+) -> dict[str, tuple[Any, Any]]:
+    """What changed, all of it allowed by name. ConfigError lists what is not, with its old and its new value.
+
+    `hints` say more of a field than its values do. The number of processes needs no leave: the batches stay the same,
+    the numbers too but for rounding.
+    """
+    unknown = [field for field in allow if field not in now]
+    if unknown:
+        raise ConfigError(f"--allow {unknown[0]}: nothing of that name can change{nearest(unknown[0], now)}")
+    found = changed(before, now)
+    refused = found.keys() - set(allow) - {"processes"}
+    if refused:
+        listed = "\n".join(
+            f"  {field}: {hints.get(field) or f'{shown(old)} -> {shown(new)}'}" for field, (old, new) in found.items()
+        )
+        leave = " ".join(f"--allow {field}" for field in found if field in refused)
+        raise ConfigError(
+            f"{where} is not what its last checkpoint was made with:\n{listed}\n"
+            f"Change it back, or go on with what is there now: diptych resume {where} {leave}"
+        )
+    return found
