@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
 
 from diptych.contract import Clock, Method
 from diptych.data import open_data
@@ -23,8 +24,8 @@ from diptych.engine.ranks import Ranks, join
 from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
-from diptych.errors import ConfigError
-from diptych.provenance import check_unchanged, made_by
+from diptych.errors import ConfigError, RunError
+from diptych.provenance import check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
 from diptych.translator import from_run
@@ -71,14 +72,15 @@ def resume(
     data, manifest = look_at(recipe, ranks, console)
     recipe = recipe.fitted(data).settled(ranks)
     now = made_by(recipe, manifest, ranks.world)
-    before = checkpoint.newest(run.checkpoints)[1].get("made", now)
+    path, state = checkpoint.find_newest(run.checkpoints)
+    before = {**defaults(recipe), **state[1].get("made", now)}
     hints = {"images": str(changes(Manifest.load(run.manifest), manifest))} if run.manifest.exists() else {}
     different = check_unchanged(before, now, allow, run.folder, hints)
     trainer = prepare(recipe, data, run, ranks, console)
     trainer.made = now
 
     def begin() -> None:
-        trainer.restore()
+        trainer.restore(path, state)
         if ranks.first and different:
             run.keep_settings(recipe.settings())
             if manifest.entries:
@@ -163,9 +165,20 @@ def _go(trainer: Trainer, recipe: Recipe, begin: Callable[[], None]) -> Trainer:
         )
         trainer.train()
         if trainer.first:
-            from_run(trainer.run, method=recipe.cls).save(trainer.run.model)
-            write_report(trainer.run)
+            _leave(trainer.run, recipe.cls)
     return trainer
+
+
+def _leave(run: Run, cls: type[Method]) -> None:
+    """What a stopped training leaves for people: the model to ship and the report."""
+    try:
+        from_run(run, method=cls).save(run.model)
+        write_report(run)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{run.folder}: the checkpoint is whole, but model/ or report.html cannot be written ({error}); make room, "
+            f"then `diptych resume {run.folder}` writes them"
+        ) from error
 
 
 def _console(ranks: Ranks) -> Console:

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 from diptych.contract import Method
+from diptych.data.config import DataConfig
 from diptych.data.manifest import Manifest
+from diptych.engine.config import TrainConfig
 from diptych.errors import ConfigError, nearest, shown
 from diptych.recipe import SECTIONS, Recipe
 
@@ -36,6 +38,17 @@ def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
         "code": code_of(recipe.cls),
         "torch": torch.__version__,
         "diptych": version("diptych"),
+    }
+
+
+def defaults(recipe: Recipe) -> Made:
+    """What a checkpoint was made with that is older than a setting: what does as if there were none."""
+    models = (type(recipe.model), DataConfig, TrainConfig)
+    return {
+        key: field.default
+        for model in models
+        for key, field in model.model_fields.items()
+        if key not in FREE | {"root"} and field.default is not None
     }
 
 

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] |
         else []
     )
     chosen = {key: value for part in ("model", "data", "train") for key, value in settings[part].items()}
-    machine = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    machine = run.environment()
     body += [folded("Settings", table(chosen)), folded("Machine", table(machine))]
     path = run.folder / "report.html"
     write_text(path, page(f"{settings['method']}: {run.folder.name}", body))

@@ -19,7 +19,7 @@ FLOORS = [
     {"translator"},
     {"importers", "report", "provenance"},
     {"launch"},
-    {"check", "demo", "evaluate", "study", "serve", "export"},
+    {"check", "demo", "doctor", "evaluate", "study", "serve", "export"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

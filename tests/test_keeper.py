@@ -153,7 +153,7 @@ def test_nothing_is_removed_for_one_that_is_not_known_to_be_whole(run):
     damaged.write_bytes(damaged.read_bytes()[:-1])
     kept = Keeper(run, every=3600)
     with pytest.warns(UserWarning, match="going back"):
-        kept.restore(engine())
+        kept.restore(engine(), *checkpoint.find_newest(kept.folder))
     assert kept.last == "0-00000003.safetensors"
     assert len(names(run.checkpoints)) == 4
     kept.save(small(5))
@@ -173,7 +173,7 @@ def test_a_lost_best_is_chosen_anew(run):
     best.write_bytes(best.read_bytes()[:-1])
     again = Keeper(run, every=3600)
     with pytest.warns(UserWarning, match=r"0-00000001.*it was the best one"):
-        again.restore(engine())
+        again.restore(engine(), *checkpoint.find_newest(again.folder))
     assert again.is_better(0.4)
     assert not again.is_better(float("nan"))
 
@@ -181,7 +181,7 @@ def test_a_lost_best_is_chosen_anew(run):
 def test_what_was_restored_is_not_written_again(run):
     Keeper(run, every=3600).save(small(1))
     kept = Keeper(run, every=3600)
-    kept.restore(engine())
+    kept.restore(engine(), *checkpoint.find_newest(kept.folder))
     assert not kept.wants(0, 1, must=True)
 
 
@@ -194,7 +194,7 @@ def test_one_that_does_not_fit_is_named(wrong, run):
 
     Keeper(run, every=3600).save(small(1))
     with pytest.raises(CheckpointError, match=r"0-00000001\.safetensors: is of another method or other settings"):
-        Keeper(run, every=3600).restore(SimpleNamespace(load=load))
+        Keeper(run, every=3600).restore(SimpleNamespace(load=load), *checkpoint.find_newest(run.checkpoints))
 
 
 def test_the_next_start_sweeps_what_a_kill_left(run):

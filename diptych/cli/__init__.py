@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from diptych.cli import bring, data, show, training, translating
+from diptych.cli import bring, data, doctor, show, training, translating
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(translating.translate)
 app.command()(training.demo)
 app.add_typer(data.app, name="data")
 app.command()(show.methods)
+app.command()(doctor.doctor)
 app.command(name="import")(bring.import_)
 
 

@@ -10,8 +10,8 @@ import signal
 import stat
 import sys
 import warnings
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):  # not a dataclass: a hundred thousand are made at a start, and a tuple is made twice as fast
     """What one file holds. Without a problem all but `note` is known; with one, perhaps only the hash."""
 
     sha256: str | None = None
@@ -105,7 +104,7 @@ def work() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print(READY, flush=True)
     for line in sys.stdin:
-        print(json.dumps(asdict(examine(json.loads(line)))), flush=True)
+        print(json.dumps(examine(json.loads(line))._asdict()), flush=True)
 
 
 if __name__ == "__main__":

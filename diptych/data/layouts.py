@@ -278,4 +278,4 @@ def names_in(folder: Path) -> dict[str, bool]:
 
 
 def named_like_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in image.SUFFIXES
+    return name.lower().endswith(image.SUFFIXES)

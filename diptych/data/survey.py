@@ -99,37 +99,42 @@ def recognise(root: Path) -> tuple[str, list[Part]]:
         if any(part.files for part in parts):
             parts = [replace(part, side=part.side.strip("/")) for part in parts]
             return _two(parts), parts
-    inside = _sides(root / "train")
-    lying = [folder for folder in folders_of_images(root) if not folder.name.startswith(SPLITS)]
-    if len(folders_of_images(root / "train")) > 1 or (len(inside) > 1 and folders_of_images(root / "train")):
-        return _by_split(root, inside, lying)
+    if _are_sides(root / "train"):
+        return _by_split(root)
     flat = [Part(split, "", files) for split in SPLITS if (files := images_in(root / split))]
     if flat and flat[0].split == "train":
         return _doubles(flat), flat
-    if len(lying) > 1 or (lying and len(_sides(root)) > 1):
+    if _are_sides(root):
         parts = [Part(ALL, side, images_in(root / side)) for side in _sides(root)]
         return _many(parts), parts
+    lying = [folder for folder in folders_of_images(root) if folder.name not in SPLITS]
     files = images_in(root)
     parts = [Part(ALL, "", files)] if files else [Part(ALL, folder.name, images_in(folder)) for folder in lying]
     return (_doubles(parts) if files else HEAPS) if parts else NOTHING, parts
 
 
-def _by_split(root: Path, inside: list[str], lying: list[Path]) -> tuple[str, list[Part]]:
+def _by_split(root: Path) -> tuple[str, list[Part]]:
     """train/x train/y ...: domains that each split has, or heaps to train on beside folders to measure with."""
     here = [split for split in SPLITS if _sides(root / split)]
-    if here == ["train"] and lying:
-        heaps = [Part("train", side, images_in(root / "train" / side)) for side in inside]
-        return HEAPS, heaps + [Part("test", folder.name, images_in(folder)) for folder in lying]
+    beside = [folder for folder in folders_of_images(root) if not folder.name.startswith(SPLITS)]
+    if here == ["train"] and beside:
+        heaps = [Part("train", side, images_in(root / "train" / side)) for side in _sides(root / "train")]
+        return HEAPS, heaps + [Part("test", folder.name, images_in(folder)) for folder in beside]
     sides = sorted({side for split in here for side in _sides(root / split)})
     parts = [Part(split, side, images_in(root / split / side)) for split in here for side in sides]
     return _many(parts), parts
 
 
+def _are_sides(folder: Path) -> bool:
+    """Whether the folders in it are sides or domains; one that is empty may be, unless images lie beside it."""
+    inside = [each for each in folders_of_images(folder) if each.name not in SPLITS]
+    return len(inside) == 2 or (bool(inside) and len(_sides(folder)) > 1 and not images_in(folder))
+
+
 def _sides(folder: Path) -> list[str]:
     """Folders with images or with nothing at all in them: the names of domains, one of which may have been lost."""
-    inside = [name for name, is_folder in sorted(names_in(folder).items()) if is_folder]
-    inside = [name for name in inside if name not in SPLITS]
-    return [name for name in inside if images_in(folder / name) or not any((folder / name).iterdir())]
+    inside = [name for name, is_folder in sorted(names_in(folder).items()) if is_folder and name not in SPLITS]
+    return [name for name in inside if images_in(folder / name) or not names_in(folder / name)]
 
 
 def _many(parts: list[Part]) -> str:
@@ -144,9 +149,12 @@ def _two(parts: list[Part]) -> str:
 
 def _names_agree(parts: list[Part]) -> bool:
     """Whether the sides of the first split are meant as pairs: nearly all names are in every side."""
-    stems = [{file.stem for file in part.files} for part in parts if part.split == parts[0].split and part.files]
+    full = [part for part in parts if part.files]
+    stems = [{file.stem for file in part.files} for part in full if part.split == full[0].split]
+    if len(stems) < 2:
+        return False
     shared, largest = len(set.intersection(*stems)), max(map(len, stems))
-    return len(stems) > 1 and 2 * shared >= largest and largest - shared <= max(3, largest // 10)
+    return 2 * shared >= largest and largest - shared <= max(3, largest // 10)
 
 
 def _doubles(parts: list[Part]) -> str:

@@ -46,15 +46,19 @@ class Array:
 
 def table_of(file: Path, names: Sequence[str]) -> Table | None:
     """`file` as a table of the images called `names`; None if most of its rows are about something else."""
-    if file.suffix.lower() not in (".txt", ".csv", ".tsv") or file.stat().st_size > MAX_TABLE:
+    suffix = file.suffix.lower()
+    if suffix not in (".txt", ".csv", ".tsv") or not file.is_file() or file.stat().st_size > MAX_TABLE:
         return None
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    if file.suffix.lower() == ".txt":
-        head, rows = [], [line.split() for line in lines if line.strip()]
-        if rows and len(rows[0]) == 1 and rows[0][0].isdecimal():
-            head, rows = rows[1] if len(rows) > 1 else [], rows[2:]
-    else:
-        head, *rows = [row for row in csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",") if row] or [[]]
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        separated = csv.reader(lines, delimiter="\t" if suffix == ".tsv" else ",")
+        rows = [line.split() for line in lines] if suffix == ".txt" else list(separated)
+    except (OSError, csv.Error):
+        return None
+    rows = [row for row in rows if row]
+    counted = suffix == ".txt" and bool(rows) and len(rows[0]) == 1 and rows[0][0].isdecimal()
+    above = 2 if counted else 0 if suffix == ".txt" else 1
+    head, rows = [name for row in rows[:above] for name in row], rows[above:]
     known = {*names, *(name.rpartition(".")[0] for name in names)}
     listed = [row[0] for row in rows]
     if 2 * sum(name in known for name in listed) <= len(listed):
@@ -70,6 +74,8 @@ def table_of(file: Path, names: Sequence[str]) -> Table | None:
 
 def arrays_in(file: Path) -> list[Array]:
     """The arrays of an .npz by their headers, each with its checksum checked. Raises nothing for a damaged file."""
+    if not file.is_file():
+        return [Array(file.name, problem="is no file that can be read")]
     try:
         with zipfile.ZipFile(file) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_ARRAYS:

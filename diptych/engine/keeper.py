@@ -54,9 +54,9 @@ class Keeper:
         except OSError as error:
             raise RunError(f"{self._refused(error)}; make it writable, then try again") from error
 
-    def restore(self, engine: Engine) -> None:
-        """Bring the engine back to the newest whole checkpoint. Raises CheckpointError naming folder or file."""
-        path, (tensors, meta) = checkpoint.find_newest(self.folder)
+    def restore(self, engine: Engine, path: Path, state: State) -> None:
+        """Bring the engine back to a checkpoint that was read from `path`. CheckpointError if it is of other nets."""
+        tensors, meta = state
         try:
             engine.load((tensors, meta))
         except (CheckpointError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -24,7 +24,7 @@ import torch
 import yaml
 
 from diptych.errors import RunError
-from diptych.files import make_folder, plain_yaml, read_text, sweep, write_probe, write_text
+from diptych.files import make_folder, plain_json, plain_yaml, read_text, sweep, write_probe, write_text
 
 
 class Run:
@@ -76,6 +76,14 @@ class Run:
         if not isinstance(found, dict):
             raise RunError(f"{self.config}: does not hold settings")
         return found
+
+    def environment(self) -> dict[str, Any]:
+        """What it was begun with; nothing if that file is gone, which nothing depends on."""
+        try:
+            found = plain_json(read_text(self.folder / "environment.json"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     @contextmanager
     def locked(self) -> Iterator[None]:

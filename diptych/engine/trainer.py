@@ -3,6 +3,7 @@
 import signal
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from diptych.engine.machine import is_out_of_memory, peak_gib
 from diptych.engine.preview import Preview
 from diptych.engine.progress import Show, progress, told_to_stop
 from diptych.engine.run import Run
-from diptych.engine.step import Engine
+from diptych.engine.step import Engine, State
 from diptych.errors import DataError, TrainingError
 from diptych.files import whole
 
@@ -43,11 +44,11 @@ class Trainer:
         self.keeper = Keeper(self.run, 60 * self.settings.save_minutes)
         self.open: tuple[Line, dict[str, Any]] | None = None  # a line that may still be on its way from the device
 
-    def restore(self) -> None:
-        """Go back to the newest whole checkpoint. Raises CheckpointError, or RunError if none could be added to it."""
+    def restore(self, path: Path, state: State) -> None:
+        """Go back to a checkpoint, as read from `path`. CheckpointError; RunError if none could be added to it."""
         if self.first:
             self.keeper.prepare()
-        self.keeper.restore(self.engine)
+        self.keeper.restore(self.engine, path, state)
         if self.first:
             self.log.forget_after(self.engine.total)
 

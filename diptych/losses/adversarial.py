@@ -59,16 +59,17 @@ def maker_loss(kind: Adversarial, logits: Tensor) -> Tensor:
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """Mean (|gradient| - 1)^2 on random lines between real and fake (Gulrajani et al. 2017, equation 3). Unweighted.
 
-    The score of an image is the mean of its patches. Runs in float32. Raises RuntimeError if the penalty carries no
-    gradient to the critic's weights, as under a compiled critic: then it would silently do nothing.
+    The score of an image is the mean of its patches. Runs in float32, and plainly where the critic is compiled: that
+    loses second derivatives. Raises RuntimeError if the penalty carries no gradient to the critic's weights.
     """
     # a rehearsal on tensors without content has no precision to leave, and autocast does not know its device
-    with nullcontext() if real.is_meta else torch.autocast(real.device.type, enabled=False):
+    exact = nullcontext() if real.is_meta else torch.autocast(real.device.type, enabled=False)
+    with exact, torch.compiler.set_stance("force_eager"):
         mix = torch.rand(len(real), 1, 1, 1, device=real.device)
         between = torch.lerp(real.detach().float(), fake.detach().float(), mix).requires_grad_()
         score = critic(between).flatten(1).mean(1).sum()
         (gradient,) = torch.autograd.grad(score, between, create_graph=True)
         penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
     if not penalty.requires_grad:
-        raise RuntimeError("the gradient penalty carries no gradient: run it on the plain, uncompiled critic")
+        raise RuntimeError("the gradient penalty carries no gradient to the critic: its weights are frozen")
     return penalty

@@ -50,7 +50,7 @@ HARMLESS = {"small.pth": 1000, "large.pth": 30_000_000}
 
 
 def child(*arguments, **over):
-    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **over)
+    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=200, **over)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -35,7 +35,8 @@ def save_on_and_on(run, keep, until=math.inf):
     keeper = Keeper(run, every=0, keep=keep)
     if checkpoint.all_in(run.checkpoints):
         keeper.prepare()
-        keeper.restore(SimpleNamespace(load=lambda state: setattr(at, "step", state[1]["step"])))
+        loads = SimpleNamespace(load=lambda state: setattr(at, "step", state[1]["step"]))
+        keeper.restore(loads, *checkpoint.find_newest(keeper.folder))
     while at.step < until:
         at.step += 1
         keeper.save(small(at.step), error=1 / at.step if at.step % 3 == 0 else None)
@@ -47,12 +48,17 @@ def main(run, kills):
     for round_ in range(kills):
         pid = os.fork()
         if pid == 0:
-            save_on_and_on(run, keep=1 + round_ % 2)
-        while len(checkpoint.all_in(run.checkpoints)) < 2:  # only the very first round has fewer
+            try:
+                save_on_and_on(run, keep=1 + round_ % 2)
+            finally:
+                os._exit(1)
+        until = time.monotonic() + 60
+        while len(checkpoint.all_in(run.checkpoints)) < 2 and time.monotonic() < until:  # in the very first round
             time.sleep(0.001)
         time.sleep(dice.uniform(0, 0.04))
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != -signal.SIGKILL:
+            wrong.append(f"round {round_}: the child ended by itself")
         states = {}
         for path in checkpoint.all_in(run.checkpoints):
             try:

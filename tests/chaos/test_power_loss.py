@@ -65,7 +65,7 @@ def test_power_lost_during_a_save_and_its_purge(run, tmp_path, monkeypatch):
     """C3: two whole checkpoints and the best are found, whatever reached the disk; once saved, the new one too."""
     (tmp_path / "scratch").mkdir()
     keeper = Keeper(run, every=0)
-    keeper.restore(_Engine())
+    keeper.restore(_Engine(), *checkpoint.find_newest(keeper.folder))
     assert saves_survive(run, tmp_path / "scratch", monkeypatch, lambda: keeper.save(small(4))) >= 7
 
 
@@ -73,7 +73,7 @@ def test_the_model_of_the_disk_notices_a_save_that_does_not_sync(run, tmp_path, 
     """Or else the test before would prove nothing."""
     (tmp_path / "scratch").mkdir()
     keeper = Keeper(run, every=0)
-    keeper.restore(_Engine())
+    keeper.restore(_Engine(), *checkpoint.find_newest(keeper.folder))
 
     def first_file_unsynced(path, sync=files.sync):
         if path.is_dir():

@@ -96,7 +96,7 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_the_scan_goes_on(tmp_pa
     else:
         cache_of(tmp_path / "set").parent.mkdir(parents=True)
         cache_of(tmp_path / "set").symlink_to("/dev/full")
-        monkeypatch.setattr(manifest, "_cached", lambda root: [])  # /dev/full has no end to read
+        monkeypatch.setattr(manifest, "_cached", lambda root: {})  # /dev/full has no end to read
         monkeypatch.setattr(manifest, "whole", no_space)
     with pytest.warns(UserWarning, match="cannot remember what was checked .*; set DIPTYCH_CACHE") as told:
         found = scan(tmp_path / "set", files)

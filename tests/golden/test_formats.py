@@ -38,4 +38,4 @@ def test_an_old_run_goes_on_where_it_was(old):
     resume(old / "run", allow=("code", "torch", "diptych"))
     assert checkpoint.newest(old / "run" / "checkpoints")[1]["step"] == 6
     line = next(event for event in read_events(old / "run" / "events.jsonl") if event["event"] == "step")
-    assert line["terms"] == pytest.approx(json.loads((old / "numbers.json").read_text()), rel=1e-3)
+    assert line["terms"] == pytest.approx(json.loads((old / "numbers.json").read_text()), rel=1e-2)

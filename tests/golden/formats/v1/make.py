@@ -1,8 +1,8 @@
 """Made once, with the first Diptych: `python tests/golden/formats/v1/make.py`. What is released is never made anew.
 
 A run of pix2pix on letters after step 4 of 6 (its settings and one checkpoint, with a line of the log half full), the
-numbers of the line that its steps 4 to 6 made, its model folder, and a letter before and after: whatever Diptych comes later must go on from
-the one, load the other and draw the same letter.
+numbers of the line that its steps 4 to 6 made, its model folder, and a letter before and after: whatever Diptych comes
+later must go on from the one, load the other and draw the same letter.
 """
 
 import json

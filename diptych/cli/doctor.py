@@ -1,0 +1,32 @@
+"""`diptych doctor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="where runs would be kept")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
+    seconds: Annotated[float, typer.Option(help="how long to measure the speed of a step", min=0.0)] = 10.0,
+) -> None:
+    """Say what this machine has, what `auto` would choose here and why, whether runs can be kept, how fast a step is.
+
+    The exit code is 0 if nothing stands in the way of training, else 1.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from diptych.doctor import examine
+
+    console = Console(highlight=False, markup=False)
+    wrong = False
+    for finding in examine(folder, device, seconds):
+        wrong |= finding.wrong
+        row = Table.grid(padding=(0, 2))
+        row.add_column(width=14, style="bold red" if finding.wrong else "dim")
+        row.add_column(overflow="fold")
+        row.add_row(finding.what, finding.found)
+        console.print(row)
+    raise typer.Exit(1 if wrong else 0)

@@ -1,0 +1,121 @@
+"""What this machine can do, before a day of training depends on it.
+
+diptych doctor runs/
+"""
+
+import os
+import platform
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from diptych.engine.machine import hold_memory, peak_gib, precision_for
+from diptych.engine.ranks import Ranks, choose_device
+from diptych.engine.step import Engine
+from diptych.errors import DiptychError
+from diptych.files import write_probe
+from diptych.methods import find
+
+PROBED = {"generator": "unet_256", "dropout": "none"}  # pix2pix as in its paper, at 256 pixels and batch 1
+STEPS = 80_000  # of the paper's run on facades
+LEAST = 2 * 2**30  # bytes that a run of such networks needs for its checkpoints
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `wrong` if training here would fail."""
+
+    what: str
+    found: str
+    wrong: bool = False
+
+
+def examine(folder: Path, device: str = "auto", seconds: float = 10.0) -> Iterator[Finding]:
+    """The machine, torch, the device, what `auto` chooses there, the folder for runs, and how fast a step is."""
+    yield Finding("machine", f"{platform.platform()}, {os.cpu_count()} cores, {_memory()}")
+    yield Finding("python, torch", f"{platform.python_version()}, {torch.__version__}")
+    try:
+        chosen = choose_device(device)
+    except DiptychError as error:
+        yield Finding("device", str(error), wrong=True)
+        return
+    yield Finding("device", _described(chosen))
+    precision, why = precision_for(chosen)
+    yield Finding("precision=auto", f"{precision}: {why}")
+    yield _writable(folder)
+    yield from _speed(chosen, precision, seconds)
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
+    except (ValueError, OSError):
+        return "memory of unknown size"
+
+
+def _described(device: torch.device) -> str:
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads (torch sees no GPU)"
+    free, total = torch.cuda.mem_get_info(device)
+    return (
+        f"{device}: {torch.cuda.get_device_name(device)}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, "
+        f"{torch.cuda.device_count()} in all"
+    )
+
+
+def _writable(folder: Path) -> Finding:
+    """Whether a run could be kept there; nothing is left behind."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        began = time.perf_counter()
+        write_probe(there)
+        took = time.perf_counter() - began
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        return Finding("run folder", f"{there}: cannot be written ({error}); choose another one", wrong=True)
+    room = f"{there}: writable in {1000 * took:.0f} ms, {free / 2**30:.1f} GiB free"
+    if free < LEAST:
+        return Finding("run folder", f"{room}, and a run takes some {LEAST >> 30}: make room", wrong=True)
+    return Finding("run folder", room)
+
+
+def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Finding]:
+    """Steps of pix2pix as in its paper, in both precisions by turns, for so many seconds."""
+    hold_memory()
+    method = find("pix2pix")
+    engines = {
+        each: Engine(
+            method(method.Config(**PROBED)), precision=each, ranks=Ranks(device=device), record=device.type == "cuda"
+        )
+        for each in ("fp32", "bf16")
+    }
+    batch = {name: torch.rand(1, 3, 256, 256) * 2 - 1 for name in method.batch}
+    times: dict[str, list[float]] = {each: [] for each in engines}
+    for engine in engines.values():
+        for _ in range(4 if device.type == "cuda" else 1):
+            engine.take(batch)
+        engine.verify()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not times["bf16"]:
+        for each, engine in engines.items():
+            began = time.perf_counter()
+            engine.take(batch)
+            engine.verify()
+            times[each].append(time.perf_counter() - began)
+    step = {each: statistics.median(values) for each, values in times.items()}
+    days = step[precision] * STEPS / 86_400
+    yield Finding(
+        "speed",
+        f"pix2pix at 256 pixels, batch 1: {1 / step[precision]:.2f} steps/s in {precision}; its paper's run on facades "
+        f"({STEPS:,} steps) would take {f'{days:.1f} days' if days > 1 else f'{24 * days:.1f} hours'}; "
+        f"{peak_gib(device):.1f} GiB at the peak",
+    )
+    other = "fp32" if precision == "bf16" else "bf16"
+    better = step[other] < 0.9 * step[precision]
+    advice = f": give precision={other} here" if better else ""
+    yield Finding("precision", f"bf16 takes {step['bf16'] / step['fp32']:.2f} of the time of fp32{advice}")
