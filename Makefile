@@ -20,8 +20,12 @@ check: $(VENV)/developer      ## style, types, size of files
 	$(BIN)/mypy
 	@! git ls-files -z | xargs -0 du -k 2>/dev/null | awk '$$1 > 500' | grep . || (echo "files above 500 kB"; exit 1)
 
-bench: $(VENV)/developer      ## measure, and write benchmarks/*.md
+bench: $(VENV)/developer      ## measure, and write benchmarks/*.md; images are read from DIPTYCH_DATA
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/ranks.py
+	$(BIN)/python benchmarks/scan.py
 
 golden: $(VENV)/developer     ## only the published reference numbers
 	$(BIN)/python -m pytest $(GOLDEN)

@@ -1,6 +1,6 @@
 """Images per second on one core, from the file to the tensor: our data floor against Pillow with torchvision.
 
-DIPTYCH_DATA=FOLDER python benchmarks/data.py      # writes benchmarks/data.md; FOLDER as in `KINDS`, else made pictures
+python benchmarks/data.py      # writes benchmarks/data.md; of real images, see `table`, else of pictures that it makes
 
 Theirs is the chain of pytorch-CycleGAN-and-pix2pix: open, convert, Resize(load, BICUBIC), crop, flip, ToTensor,
 Normalize; for pairs both halves of one decoded file with the same crop. Ours is `Batches.sample`, as in training.
@@ -9,7 +9,6 @@ Both take turns in one process; what counts is the median of the ratios. Before 
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+import table
 import torch
 from PIL import Image
 
@@ -25,7 +25,6 @@ from diptych.data import image
 from diptych.data.layouts import Pictures, Split, images_in
 from diptych.data.loader import Batches
 from diptych.data.transforms import Augment
-from diptych.files import write_text
 
 try:
     import torchvision
@@ -41,7 +40,10 @@ KINDS = {  # folder: load, crop, whether a file holds a pair side by side
     "emoji/google": (72, 64, False),
     "retina_vessels/train": (286, 256, True),
 }
-COLUMNS = ("pictures", "size", "load, crop", "theirs, images/s", "ours, images/s", "ours / theirs")
+COLUMNS = "pictures | size | load, crop | theirs, images/s | ours, images/s | ours / theirs"
+LEAD = """One core, processor time; our data floor against Pillow with torchvision's transforms, in turns; medians of
+the ratios. Each pixel of ours was found equal to Pillow's resizing first. The last column is what to read (above 1:
+ours is faster)."""
 BICUBIC = transforms.InterpolationMode.BICUBIC
 
 
@@ -139,7 +141,7 @@ def main():
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as made:
-        root = Path(os.environ.get("DIPTYCH_DATA", made))
+        root = table.DATA if table.DATA.is_dir() else Path(made)
         if root == Path(made):
             made_pictures(root)
         rows = []
@@ -147,24 +149,8 @@ def main():
             if files := images_in(root / name)[: options.files]:
                 rows.append(measure(name, files, *kind, options.rounds))
                 print(*rows[-1], sep="\t", flush=True)
-    lines = [
-        "# From the file to the tensor",
-        "",
-        "One core, processor time; our data floor against Pillow with torchvision's transforms, in turns; medians of",
-        "the ratios.",
-        "Each pixel of ours was found equal to Pillow's resizing first. The last column is what to read (above 1: ours",
-        "is faster).",
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-        f"{platform.processor() or platform.machine()} CPU, Pillow {PIL.__version__}, torchvision "
-        f"{torchvision.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
-        f"Command: `{'DIPTYCH_DATA=FOLDER ' * ('DIPTYCH_DATA' in os.environ)}python {' '.join(sys.argv)}`",
-        "",
-    ]
-    write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
+    versions = f", Pillow {PIL.__version__}, torchvision {torchvision.__version__}"
+    table.leave(__file__, "From the file to the tensor", LEAD, {COLUMNS: rows}, versions)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Scanning a large folder: time and peak memory of the first scan, and of those that find all in the cache.
 
-python benchmarks/scan.py --images ../shared/data/celeba/images --count 100000      # writes benchmarks/scan.md
+python benchmarks/scan.py --images FOLDER      # writes benchmarks/scan.md; 100,000 links to the images in FOLDER
 """
 
 import argparse
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -14,10 +13,12 @@ import time
 from pathlib import Path
 
 import PIL
+import table
 
-from diptych.files import write_text
-
-COLUMNS = ("scan", "files", "seconds", "seconds of processors", "peak memory of all processes, MB")
+COLUMNS = "scan | files | seconds | seconds of processors | peak memory of all processes, MB"
+LEAD = """Links to the images of one set ({set}), each read, hashed and decoded in the first scan and found in the cache
+in the others. Seconds include imports and the list of the folder; on a machine that others use too, those of processors
+are what to read. Bars for 100,000 files: 500 MB, and 2 s from the cache."""
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
@@ -66,7 +67,7 @@ def measure(root, cache):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=Path, default=Path("../shared/data/celeba/images"))
+    parser.add_argument("--images", type=Path, default=table.DATA / "celeba" / "images")
     parser.add_argument("--count", type=int, default=100_000)
     options = parser.parse_args()
     rows = []
@@ -78,23 +79,8 @@ def main():
             assert (files, bad) == (options.count, 0)
             rows.append([name, f"{files:,}", f"{seconds:.2f}", f"{busy:.2f}", f"{peak / 1e6:.0f}"])
             print(*rows[-1], sep="\t", flush=True)
-    lines = [
-        "# Scanning a folder",
-        "",
-        f"Links to the images of one set ({options.images.parent.name}), each read, hashed and decoded in the first",
-        "scan and found in the cache in the others, the list of the folder with it. Bars for 100,000 files: 500 MB,",
-        "and 2 s from the cache. On a machine that others use too, the seconds of processors are what to read.",
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-        f"{platform.machine()} CPU, {os.cpu_count()} cores, Pillow {PIL.__version__}, Python "
-        f"{platform.python_version()}.",
-        f"Command: `python {' '.join(sys.argv)}`",
-        "",
-    ]
-    write_text(Path(__file__).with_suffix(".md"), "\n".join(lines))
+    lead = LEAD.format(set=options.images.parent.name)
+    table.leave(__file__, "Scanning a folder", lead, {COLUMNS: rows}, f", Pillow {PIL.__version__}")
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ STEPS = "method | pixels | textbook, s | fp32, s | textbook / fp32 | auto, s | t
 MEMORY = "method | pixels | textbook, GiB | fp32, GiB | auto, GiB"
 EMPTY = "an empty method | ms a step"
 LEAD = """Batch 1, our engine in float32 and in what `precision=auto` chooses ({auto}), against the textbook loop of
-`textbook.py` in float32: each in a process of its own, one step in turns ({rounds} rounds). Absolute times depend on the
-machine; the ratios, medians over the rounds, are what to read (above 1: ours is faster). Memory is the peak of the whole
-process on a CPU, of tensors on a GPU. An empty method has one number to learn: what is left is what the engine costs."""
+`textbook.py` in float32: each in a process of its own, one step in turns ({rounds} rounds). Absolute times depend on
+the machine; the ratios, medians over the rounds, are what to read (above 1: ours is faster). Memory is the peak of the
+whole process on a CPU, of tensors on a GPU. An empty method has one number to learn: what is left is what the engine
+costs."""
 
 
 class Empty(Method):
@@ -130,7 +131,8 @@ def main():
     options = parser.parse_args()
     device = choose_device(options.device)
     if options.worker:
-        return worker(options.side, options.worker[0], int(options.worker[1]), device)
+        worker(options.side, options.worker[0], int(options.worker[1]), device)
+        return
     steps, memory = [], []
     for method in ("pix2pix", "cyclegan"):
         for size in options.sizes:

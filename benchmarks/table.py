@@ -9,6 +9,8 @@ import torch
 
 from diptych.files import write_text
 
+DATA = Path(os.environ.get("DIPTYCH_DATA", Path(__file__).parents[2] / "shared" / "data"))  # real images, if there
+
 
 def leave(program: str, title: str, lead: str, tables: dict[str, list[list[str]]], versions: str = "") -> None:
     """Write `program`.md: each table's rows under its columns, which are `a | b | c`."""
@@ -17,10 +19,9 @@ def leave(program: str, title: str, lead: str, tables: dict[str, list[list[str]]
         dashes = "|".join(["---"] * (columns.count("|") + 1))
         lines += [f"| {columns} |", f"|{dashes}|", *(f"| {' | '.join(row)} |" for row in rows), ""]
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
-    data = "DIPTYCH_DATA=FOLDER " * ("DIPTYCH_DATA" in os.environ)
     lines += [
         f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}{versions}.",
-        f"Command: `{data}python {' '.join(sys.argv)}`",
+        f"Command: `python {' '.join(sys.argv)}`",
         "",
     ]
     write_text(Path(program).with_suffix(".md"), "\n".join(lines))

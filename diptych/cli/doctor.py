@@ -16,7 +16,6 @@ def doctor(
     The exit code is 0 if nothing stands in the way of training, else 1.
     """
     from rich.console import Console
-    from rich.table import Table
 
     from diptych.doctor import examine
 
@@ -24,9 +23,5 @@ def doctor(
     wrong = False
     for finding in examine(folder, device, seconds):
         wrong |= finding.wrong
-        row = Table.grid(padding=(0, 2))
-        row.add_column(width=14, style="bold red" if finding.wrong else "dim")
-        row.add_column(overflow="fold")
-        row.add_row(finding.what, finding.found)
-        console.print(row)
+        console.print(f"{finding.what:<16}{finding.found}", style="bold red" if finding.wrong else "", soft_wrap=True)
     raise typer.Exit(1 if wrong else 0)

@@ -52,8 +52,8 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
 def hold_memory() -> bool:
     """Have the C library keep what is freed for the next step instead of giving it back to the system.
 
-    Each step asks for the same large pieces again; giving back and fetching them anew costs a step on a CPU up to a quarter
-    of its time. The peak stays the same. True where the library can be told so (glibc).
+    Each step asks for the same large pieces again; giving back and fetching them anew costs a step on a CPU up to a
+    quarter of its time. The peak stays the same. True where the library can be told so (glibc).
     """
     if sys.platform != "linux":
         return False

@@ -1,9 +1,10 @@
 """Recorded steps: on a GPU a whole step becomes one CUDA graph, launched at once instead of kernel by kernel.
 
-At batch 1, as the first papers train, launching a thousand kernels costs more than their arithmetic. A recording holds what
-the device did, not what Python did: so all that changes from step to step must lie on the device. That is the batch
-(copied to where it was recorded from), step sizes, the number of the step, and what the clock gives: a `DeviceClock`
-gives tensors that are set anew before each replay. Random numbers follow the generator's seed, also in a replay.
+At batch 1, as the first papers train, launching a thousand kernels costs more than their arithmetic. A recording holds
+what the device did, not what Python did: so all that changes from step to step must lie on the device. That is the
+batch (copied to where it was recorded from), step sizes, the number of the step, and what the clock gives: a
+`DeviceClock` gives tensors that are set anew before each replay. Random numbers follow the generator's seed, also in a
+replay.
 """
 
 from collections import Counter

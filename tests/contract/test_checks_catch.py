@@ -103,6 +103,23 @@ class Draws(Pix2Pix):
             yield players, {name: term * random.random() for name, term in terms.items()}
 
 
+class Counts(Pix2Pix):
+    """Multiplies by the number of the step itself, which a recording holds for good."""
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            yield players, {name: term * (1 + clock.step) for name, term in terms.items()}
+
+
+class Pauses(Pix2Pix):
+    """Moves the discriminator in every second step, without a word of it in `Stage.turn`."""
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            if players == "G" or clock.step % 2:
+                yield players, terms
+
+
 @pytest.mark.parametrize(
     ("cls", "check", "message"),
     [
@@ -117,6 +134,8 @@ class Draws(Pix2Pix):
         (StandsStill, "players_move_alone", "stood still"),
         (Moves, "players_move_alone", "moved while"),
         (Forgets, "a_short_run_learns", "always giving the same picture"),
+        (Counts, "recorded_steps_are_the_steps", "end in other bytes"),
+        (Pauses, "clock_orders_players", "in the turn of"),
         (Draws, "same_seed_same_bytes", "differ"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
