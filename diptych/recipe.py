@@ -25,8 +25,8 @@ from diptych.engine.config import TrainConfig
 from diptych.engine.machine import precision_for
 from diptych.engine.ranks import Ranks
 from diptych.errors import ConfigError, nearest, printable, shown
-from diptych.files import plain_yaml, read_text
 from diptych.methods import METHODS, find
+from diptych.plain import plain_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
 TEXTS = ("preset", "root", "device")  # never read as numbers or anything else

@@ -27,8 +27,9 @@ from diptych.engine import checkpoint
 from diptych.engine.ranks import choose_device
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, ImageError, nearest, printable, shown
-from diptych.files import LARGEST_HEADER, check_weights, plain_json, read_text, whole, write_text
+from diptych.files import whole, write_text
 from diptych.methods import METHODS, find
+from diptych.plain import LARGEST_HEADER, check_weights, plain_json, read_text
 from diptych.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
 
 FORMAT = 1

@@ -8,7 +8,7 @@ from diptych.methods import METHODS
 
 ROOT = Path(diptych.__file__).parent
 FLOORS = [
-    {"errors", "seeds", "files"},
+    {"errors", "seeds", "files", "plain"},
     {"nn"},
     {"losses"},
     {"contract"},

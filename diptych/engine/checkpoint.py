@@ -17,7 +17,8 @@ from torch import Tensor
 
 from diptych.engine.step import State
 from diptych.errors import CheckpointError, shown
-from diptych.files import plain_json, whole
+from diptych.files import whole
+from diptych.plain import plain_json
 
 VERSION = 1
 SUFFIX = ".safetensors"

@@ -24,7 +24,8 @@ import torch
 import yaml
 
 from diptych.errors import RunError
-from diptych.files import make_folder, plain_json, plain_yaml, read_text, sweep, write_probe, write_text
+from diptych.files import make_folder, sweep, write_probe, write_text
+from diptych.plain import plain_json, plain_yaml, read_text
 
 
 class Run:

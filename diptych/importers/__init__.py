@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable
-from diptych.files import check_weights
 from diptych.importers import archive, junyanz, unpack
 from diptych.methods import find
+from diptych.plain import check_weights
 from diptych.translator import Translator, assembled
 
 KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # no token goes to the child

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.torch_version import TorchVersion
 
 from diptych.errors import ImportRefused, printable, shown
-from diptych.files import check_weights
 from diptych.importers import archive
+from diptych.plain import check_weights
 
 FLOOR = "2.11"  # of torch, as in pyproject.toml: `weights_only` of older ones has known holes
 SLACK = 2**28  # bytes that reading may take beside twice the file

@@ -24,9 +24,9 @@ from diptych.data.config import DataConfig
 from diptych.engine.config import TrainConfig
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, DiptychError, shown
-from diptych.files import LARGEST_TEXT, plain_json, plain_yaml
 from diptych.importers.unpack import held
 from diptych.methods import METHODS, find
+from diptych.plain import LARGEST_TEXT, plain_json, plain_yaml
 from diptych.recipe import bounded, checked, from_file, named
 
 LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
