@@ -89,7 +89,7 @@ def _taken(column: Column, places: np.ndarray, entries: Mapping[Path, Entry]) ->
 def _same(data: Data) -> list[str]:
     """Notes on images that are in training twice, or in training and held out."""
     train = _entries(data.train)
-    unseen = {path: e for s in (data.held_out, data.test) if s for path, e in _entries(s).items() if path not in train}
+    unseen = {path: entry for split in (data.held_out, data.test) if split for path, entry in _entries(split).items()}
     notes = []
     if twice := alike.copies(train.values()):
         notes.append(f"{len(twice)} training images are there more than once: {first(' = '.join(g) for g in twice)}")

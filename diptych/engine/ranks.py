@@ -5,10 +5,11 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from threading import Thread
 from typing import Any
 
 import torch
@@ -71,12 +72,23 @@ class Ranks:
 
     def _roll_call(self) -> str:
         """Everyone who finds the others silent signs; whoever has not signed after a while is lost."""
-        self.store.set(f"here/{self.rank}", socket.gethostname())
-        time.sleep(GRACE)
-        lost = [rank for rank in range(self.world) if not self.store.check([f"here/{rank}"])]
+        lost: list[int] = []
+        call = Thread(target=lambda: lost.extend(self._lost()), daemon=True)
+        call.start()
+        call.join(3 * GRACE)
+        if call.is_alive():  # where one signs hangs too
+            lost = [0]
         if not lost:
             return f"the {self.world} processes lost each other, but all of them run: the network failed"
         return f"rank {' and '.join(map(str, lost))} of {self.world} died or hangs"
+
+    def _lost(self) -> list[int]:
+        """Who does not sign; the first rank if there is nothing to sign, for the store is kept where it runs."""
+        with suppress(RuntimeError):
+            self.store.set(f"here/{self.rank}", socket.gethostname())
+            time.sleep(GRACE)
+            return [rank for rank in range(self.world) if not self.store.check([f"here/{rank}"])]
+        return [0]
 
 
 def join(device: str = "auto", patience: float = 10.0) -> Ranks:

@@ -72,8 +72,8 @@ class Trainer:
         engine, settings = self.engine, self.settings
         batches = replace(self.batches, stage=engine.stage.name)
         began, at, told = time.monotonic(), engine.step, False
-        stream = batches.stream(engine.step, engine.stage.steps, settings.loaders, engine.device.type == "cuda")
-        for batch in stream:
+        pin = engine.device.type == "cuda"
+        for batch in batches.stream(engine.step, engine.stage.steps, settings.loaders, pin, self._skipped):
             self._take(batch, batches)
             show({}, 0.0)
             last = engine.step == engine.stage.steps
@@ -110,6 +110,12 @@ class Trainer:
             f"micro={self.settings.micro} ({reason}). Nothing of this step is kept. {self._way_out(batch)}",
             step=engine.step,
         )
+
+    def _skipped(self, why: str) -> None:
+        """An image can no longer be read, and another takes its place."""
+        if self.first:
+            self.log.write("skipped", self.engine.stage.name, self.engine.total, why=why)
+            self.console.print(f"left out, another takes its place: {why}", highlight=False, soft_wrap=True)
 
     def _with_images(self, error: TrainingError, batches: Batches) -> TrainingError:
         if error.step is None:

@@ -9,6 +9,7 @@ import pytest
 from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 
 from diptych.data import image, manifest, pool
+from diptych.data.examine import Finding
 from diptych.data.manifest import Manifest, cache_of, changes, confirm, scan
 from diptych.errors import DataError
 
@@ -40,12 +41,16 @@ def test_only_what_changed_is_read_again(tmp_path, reads):
     assert reads[5:] == ["003.png", "000.png"]
 
 
-def test_a_file_that_could_not_be_read_is_looked_at_each_time(tmp_path, reads):
+def test_a_file_that_could_not_be_read_is_looked_at_each_time(tmp_path, monkeypatch):
     """Permissions, links and disks are mended without a trace in the file's date."""
-    (tmp_path / "a.png").symlink_to(tmp_path / "later.png")
-    assert scan(tmp_path, [tmp_path / "a.png"]).problems
+    files = [*fill(tmp_path, 1), tmp_path / "link.png"]
+    files[1].symlink_to(tmp_path / "later.png")
+    with monkeypatch.context() as broken:
+        broken.setattr(manifest, "examine", lambda path: Finding(problem="cannot be read; check its permissions"))
+        assert len(scan(tmp_path, files).problems["cannot be read"]) == 2
+    assert [entry.path for entries in scan(tmp_path, files).problems.values() for entry in entries] == ["link.png"]
     image.write(tmp_path / "later.png", noise(1))
-    assert not scan(tmp_path, [tmp_path / "a.png"]).problems
+    assert not scan(tmp_path, files).problems
 
 
 def test_a_scan_of_a_part_forgets_nothing_of_the_rest_but_what_is_gone(tmp_path, reads):

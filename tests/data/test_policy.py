@@ -113,6 +113,15 @@ def test_d5_copies_and_leaks_are_notes(tmp_path):
     assert "train/001.png = val/leak.png" in notes[1]
 
 
+def test_d5_what_is_held_out_of_nothing_is_no_leak(tmp_path):
+    """Of too few images none is held out; figures are of those in training, as another note says."""
+    files = fill(tmp_path / "train", 3)
+    shutil.copy(files[0], tmp_path / "train" / "copy.png")
+    notes = opened(tmp_path)[0].notes
+    assert ["seen in training" in note for note in notes] == [True, False]
+    assert "train/000.png = train/copy.png" in notes[1]
+
+
 # ----------------------------------------------------------------------------------------------- in the middle of a run
 
 
