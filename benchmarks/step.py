@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from diptych.contract import Method, MethodConfig, Player, Stage
-from diptych.engine.machine import hold_memory, peak_gib, precision_for
+from diptych.engine.machine import peak_gib, precision_for, tune
 from diptych.engine.ranks import Ranks, choose_device
 from diptych.engine.step import Engine
 from diptych.methods.cyclegan import CycleGAN
@@ -48,7 +48,7 @@ class Empty(Method):
 
 
 def ours(method, size, device, precision):
-    hold_memory()  # as `diptych train` does
+    tune(device)  # as `diptych train` does
     if method == "pix2pix":
         net = Pix2Pix(Pix2Pix.Config(generator=f"unet_{size}", dropout="repo"))
     else:
@@ -63,6 +63,7 @@ def theirs(method, size, device):
 def worker(side, method, size, device):
     """Take a step whenever a line comes in, and answer with its seconds; at the end, with the peak of memory."""
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True  # as the public codes have it
     names = ("source", "target") if method == "pix2pix" else ("a", "b")
     batch = {name: torch.rand(1, 3, size, size, device=device) * 2 - 1 for name in names}
     step = theirs(method, size, device) if side == "textbook" else ours(method, size, device, side)

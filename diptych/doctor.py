@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.engine.machine import hold_memory, peak_gib, precision_for
+from diptych.engine.machine import peak_gib, precision_for, tune
 from diptych.engine.ranks import Ranks, choose_device
 from diptych.engine.step import Engine
 from diptych.errors import DiptychError
@@ -86,7 +86,7 @@ def _writable(folder: Path) -> Finding:
 
 def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Finding]:
     """Steps of pix2pix as in its paper, in both precisions by turns, for so many seconds."""
-    hold_memory()
+    tune(device)
     method = find("pix2pix")
     engines = {
         each: Engine(

@@ -17,7 +17,7 @@ from diptych.data.manifest import Manifest, changes
 from diptych.data.policy import checked
 from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
-from diptych.engine.machine import hold_memory
+from diptych.engine.machine import tune
 from diptych.engine.preview import Preview
 from diptych.engine.progress import counting
 from diptych.engine.ranks import Ranks, join
@@ -113,7 +113,7 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
     batches = Batches(data.train, channels, augment, settings.batch, settings.seed, bad=recipe.data.bad)
     batches = replace(batches, micro=settings.micro, rank=ranks.rank, world=ranks.world)
     preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
-    hold_memory()
+    tune(ranks.device)
     engine = Engine(
         method,
         seed=settings.seed,

@@ -63,6 +63,7 @@ class Ledger:
         self.sums: dict[str, Tensor] = {}
         self.first_bad: dict[str, Tensor] = {}  # the step at which an entry first was not finite, or inf
         self.now = torch.zeros((), device=device)  # the step being taken
+        self.never = torch.full((), math.inf, device=device)  # a number from Python would be copied, and waited for
         self.bad = torch.zeros((), device=device)  # 1 once anything was not finite: optimisers stand still
 
     def add(self, player: str, names: list[str], values: Tensor) -> None:
@@ -76,7 +77,7 @@ class Ledger:
         if player not in self.first_bad:
             self.first_bad[player] = torch.full_like(values, math.inf)
         finite, first = values.isfinite(), self.first_bad[player]
-        torch.minimum(first, torch.where(finite, math.inf, self.now), out=first)
+        torch.minimum(first, torch.where(finite, self.never, self.now), out=first)
         torch.maximum(self.bad, (~finite).any().to(self.bad), out=self.bad)
         self.sums[player][:-1] += values
         self.sums[player][-1] += 1

@@ -54,10 +54,11 @@ class Ranks:
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.world > 1:
-            distributed.barrier()
+            with self.watched(None):
+                distributed.barrier()
 
     @contextmanager
-    def watched(self, step: int) -> Iterator[None]:
+    def watched(self, step: int | None) -> Iterator[None]:
         """Turn what torch says when another process is lost into a TrainingError that names it."""
         try:
             yield
@@ -65,9 +66,10 @@ class Ranks:
             if self.world == 1 or not any(sign in str(error).lower() for sign in SIGNS):
                 raise
             faulthandler.dump_traceback()
+            where = "before the first step" if step is None else f"step {step}"
             raise TrainingError(
-                f"step {step}: {self._roll_call()}. Nothing of this step is kept; the last checkpoint is whole: start "
-                f"all processes again with `diptych resume` ({str(error).splitlines()[0]})"
+                f"{where}: {self._roll_call()}. Nothing of this step is kept; the last checkpoint is whole: start all "
+                f"processes again with `diptych resume` ({str(error).splitlines()[0]})"
             ) from error
 
     def _roll_call(self) -> str:

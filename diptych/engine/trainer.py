@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,8 @@ class Trainer:
 
     def _stop(self, number: int) -> None:
         self.stopped = number
-        self.console.print("finishing this step, then saving; once more to stop at once")
+        with suppress(RuntimeError):  # Python allows no print in the middle of another, which the signal may have come in
+            self.console.print("finishing this step, then saving; once more to stop at once")
 
     def _told(self, step: int) -> bool:
         """Whether to stop, the same answer on all ranks."""

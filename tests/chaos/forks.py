@@ -7,13 +7,14 @@ assert child.ended() == 143
 
 import multiprocessing
 import os
-import signal
 import socket
 import sys
 import time
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["diptych.cli", "diptych.launch", "matplotlib.backends.backend_agg", "forks"])
+SERVER.set_forkserver_preload(
+    ["diptych.cli", "diptych.launch", "matplotlib.backends.backend_agg", "torch._dynamo", "torch.utils.tensorboard"]
+)
 
 
 class Child:
@@ -46,9 +47,7 @@ class Child:
     def ended(self, seconds=60):
         """Its exit code, once it has ended."""
         self.process.join(seconds)
-        if self.process.exitcode is None:
-            os.killpg(self.pid, signal.SIGKILL)
-            raise AssertionError(f"does not end: {self.error}")
+        assert self.process.exitcode is not None, f"does not end: {self.error}"
         return self.process.exitcode
 
     @property
@@ -60,22 +59,22 @@ class Child:
         return self.erred.read_text() if self.erred.exists() else ""
 
 
-def ranks(folder, *words, number=2, **options):
-    """The same command in so many processes that train together, as `torchrun` starts them, but without its agent."""
+def ranks(start, *words, number=2, **options):
+    """The same command in so many processes that train together, as `torchrun` starts them, but without its agent.
+
+    `start` is what starts one: the fixture `child`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder.mkdir(exist_ok=True)
     shared = {"WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [
-        Child(folder / str(rank), *words, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, **options)
-        for rank in range(number)
-    ]
+    return [start(*words, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, **options) for rank in range(number)]
 
 
 def _go(said, erred, words, fault, env):
     from diptych.cli import main
 
+    multiprocessing.set_start_method(None, force=True)  # for its workers: what is usual, not what it was started by
     os.setsid()
     for number, path in ((1, said), (2, erred)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)

@@ -1,0 +1,105 @@
+"""What befalls a training: faults that tests inject, here or in a child, and whether a run was disturbed by them."""
+
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from commands import TINY
+
+from diptych.data import image
+from diptych.engine import checkpoint
+from diptych.engine.log import read_events
+from diptych.engine.step import Engine
+from diptych.engine.trainer import Trainer
+from diptych.methods.pix2pix import Pix2Pix
+
+IMAGES = [word for word in TINY if word != "root=glyphs"]  # TINY, for a folder of images
+SHORT = ["steps=6", "log_every=2", "preview_every=3"]
+
+
+def make_images(folder):
+    """Six pairs, two of them held out."""
+    dice = np.random.default_rng(0)
+    for split, numbers in (("train", range(4)), ("val", range(4, 6))):
+        for side in "AB":
+            for number in numbers:
+                pixels = dice.integers(0, 256, (32, 32, 1), np.uint8)
+                image.write(folder / f"{split}{side}" / f"{number}.png", pixels)
+    return folder
+
+
+def end(folder):
+    """All that a run comes to: the bytes of its newest checkpoint, and the numbers of its log."""
+    tensors, meta = checkpoint.newest(folder / "checkpoints")
+    content = {name: value.numpy().tobytes() for name, value in tensors.items()}
+    return content, (meta["place"], meta["step"]), numbers(folder)
+
+
+def numbers(folder):
+    """Of the lines and previews of a log."""
+    return [
+        (e["event"], e["step"], e.get("terms"), e.get("error"), e.get("lr"))
+        for e in read_events(folder / "events.jsonl")
+        if e["event"] != "resume"
+    ]
+
+
+def newest_step(folder):
+    return checkpoint.newest(folder / "checkpoints")[1]["step"]
+
+
+def changed_terms(monkeypatch, cls, at, change):
+    """From now on the terms that a method gives in step `at` are `change(players, terms)`."""
+    plain = cls.updates
+
+    def updates(self, batch, clock):
+        for players, terms in plain(self, batch, clock):
+            yield players, change(players, terms) if clock.step == at else terms
+
+    monkeypatch.setattr(cls, "updates", updates)
+
+
+def before_step(at, action):
+    """From now on `action` is called before step `at` of each training in this process is taken."""
+    plain = Engine.take
+
+    def take(self, batch):
+        if self.step == at:
+            action()
+        plain(self, batch)
+
+    Engine.take = take
+
+
+def unhurried():
+    """A training of which a signal finds something left, however busy the machine is."""
+    plain = Engine.take
+
+    def take(self, batch):
+        time.sleep(0.02)
+        plain(self, batch)
+
+    Engine.take = take
+
+
+def endless_step():
+    before_step(3, lambda: time.sleep(600))
+
+
+def short_of_memory():
+    """Each sample takes 64 MiB for a moment, and once training begins the process gets 300 more than it has."""
+    plain, train = Pix2Pix.make, Trainer.train
+
+    def make(self, x, y, fake):
+        torch.empty(len(x) * 2**26, dtype=torch.uint8)
+        return plain(self, x, y, fake)
+
+    def limited(self):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 300 * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        train(self)
+
+    Pix2Pix.make, Trainer.train = make, limited
