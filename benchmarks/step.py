@@ -17,6 +17,7 @@ from torch import nn
 from diptych.contract import Method, MethodConfig, Player, Stage
 from diptych.engine.machine import peak_gib, precision_for, tune
 from diptych.engine.ranks import Ranks, choose_device
+from diptych.engine.record import CudaCapture
 from diptych.engine.step import Engine
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
@@ -53,7 +54,9 @@ def ours(method, size, device, precision):
         net = Pix2Pix(Pix2Pix.Config(generator=f"unet_{size}", dropout="repo"))
     else:
         net = CycleGAN(CycleGAN.Config(generator="resnet_9" if size >= 256 else "resnet_6", identity=0.5))
-    return Engine(net, precision=precision, ranks=Ranks(device=device), record=device.type == "cuda").take
+    return Engine(
+        net, precision=precision, ranks=Ranks(device=device), capture=CudaCapture() if device.type == "cuda" else None
+    ).take
 
 
 def theirs(method, size, device):

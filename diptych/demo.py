@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from rich.console import Console
 
 from diptych import launch, recipe
 from diptych.contract import Batch
@@ -21,12 +20,12 @@ ROWS, GROUPS = 8, 3  # of the sheet of letters
 CAPTION = "Letters of the test split, in groups of three: DejaVu Sans, the translation, DejaVu Serif Bold Italic."
 
 
-def run_demo(folder: Path, steps: int | None, console: Console) -> float:
+def run_demo(folder: Path, steps: int | None) -> float:
     """Train in `folder`, print the held-out error beside that of doing nothing, leave a report. Returns the error."""
     chosen = recipe.named("glyphs", [f"steps={steps}"] if steps else [])
     began = time.monotonic()
     again = (folder / "config.yaml").exists()  # a demo that was stopped goes on; one that is done reports once more
-    trainer = launch.resume(folder, console=console) if again else launch.train(chosen, folder, console)
+    trainer = launch.resume(folder) if again else launch.train(chosen, folder)
     took = "" if again else f" in {(time.monotonic() - began) / 60:.1f} minutes"
     if trainer.stopped is not None:
         raise SystemExit(128 + trainer.stopped)
@@ -45,7 +44,7 @@ def run_demo(folder: Path, steps: int | None, console: Console) -> float:
     with whole(folder / "letters.png") as part:
         sheet.save(part, "PNG", optimize=True)
     report = write_report(trainer.run, lead, {CAPTION: sheet})
-    console.print(f"{lead}\nreport: {report}", highlight=False, soft_wrap=True)
+    trainer.console.print(f"{lead}\nreport: {report}", highlight=False, soft_wrap=True)
     return error
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from diptych.engine.machine import peak_gib, precision_for, tune
+from diptych.engine.machine import is_out_of_memory, precision_for, tune
 from diptych.engine.ranks import Ranks, choose_device
+from diptych.engine.record import CudaCapture
 from diptych.engine.step import Engine
 from diptych.errors import DiptychError
 from diptych.files import write_probe
@@ -48,7 +49,12 @@ def examine(folder: Path, device: str = "auto", seconds: float = 10.0) -> Iterat
     precision, why = precision_for(chosen)
     yield Finding("precision=auto", f"{precision}: {why}")
     yield _writable(folder)
-    yield from _speed(chosen, precision, seconds)
+    try:
+        yield from _speed(chosen, precision, seconds)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        yield Finding("speed", "out of memory: networks of this size do not fit beside what else runs here", wrong=True)
 
 
 def _memory() -> str:
@@ -70,8 +76,9 @@ def _described(device: torch.device) -> str:
 
 def _writable(folder: Path) -> Finding:
     """Whether a run could be kept there; nothing is left behind."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    there = folder
     try:
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         began = time.perf_counter()
         write_probe(there)
         took = time.perf_counter() - began
@@ -87,10 +94,15 @@ def _writable(folder: Path) -> Finding:
 def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Finding]:
     """Steps of pix2pix as in its paper, in both precisions by turns, for so many seconds."""
     tune(device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     method = find("pix2pix")
     engines = {
         each: Engine(
-            method(method.Config(**PROBED)), precision=each, ranks=Ranks(device=device), record=device.type == "cuda"
+            method(method.Config(**PROBED)),
+            precision=each,
+            ranks=Ranks(device=device),
+            capture=CudaCapture() if device.type == "cuda" else None,
         )
         for each in ("fp32", "bf16")
     }
@@ -112,8 +124,7 @@ def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Fin
     yield Finding(
         "speed",
         f"pix2pix at 256 pixels, batch 1: {1 / step[precision]:.2f} steps/s in {precision}; its paper's run on facades "
-        f"({STEPS:,} steps) would take {f'{days:.1f} days' if days > 1 else f'{24 * days:.1f} hours'}; "
-        f"{peak_gib(device):.1f} GiB at the peak",
+        f"({STEPS:,} steps) would take {f'{days:.1f} days' if days > 1 else f'{24 * days:.1f} hours'}",
     )
     other = "fp32" if precision == "bf16" else "bf16"
     better = step[other] < 0.9 * step[precision]

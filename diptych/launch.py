@@ -1,8 +1,9 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,14 +18,15 @@ from diptych.data.manifest import Manifest, changes
 from diptych.data.policy import checked
 from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
-from diptych.engine.machine import tune
+from diptych.engine.machine import is_out_of_memory, tune
 from diptych.engine.preview import Preview
 from diptych.engine.progress import counting
 from diptych.engine.ranks import Ranks, join
+from diptych.engine.record import CudaCapture
 from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
-from diptych.errors import ConfigError, RunError
+from diptych.errors import ConfigError, DataError, RunError
 from diptych.provenance import check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
@@ -46,15 +48,11 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     trainer.made = made_by(recipe, manifest, ranks.world)
     if ranks.first:
         run.create()
-
-    def begin() -> None:
+    with _held(run, ranks):
         trainer.save()  # so that a run can be resumed from its first step on
         if ranks.first:
-            if manifest.entries:
-                manifest.save(run.manifest)
-            run.keep_settings(recipe.settings())  # only now is it a run that can be resumed
-
-    return _go(trainer, recipe, begin)
+            run.keep(recipe.settings(), manifest)  # only now is it a run
+        return _go(trainer, recipe)
 
 
 def resume(
@@ -69,36 +67,47 @@ def resume(
     recipe = from_settings(run.settings(), settings, where=str(run.config))
     ranks = join(recipe.train.device, recipe.train.patience)
     console = console or _console(ranks)
-    data, manifest = look_at(recipe, ranks, console)
-    recipe = recipe.fitted(data).settled(ranks)
-    now = made_by(recipe, manifest, ranks.world)
-    path, state = checkpoint.find_newest(run.checkpoints)
-    before = {**defaults(recipe), **state[1].get("made", now)}
-    hints = {"images": str(changes(Manifest.load(run.manifest), manifest))} if run.manifest.exists() else {}
-    different = check_unchanged(before, now, allow, run.folder, hints)
-    trainer = prepare(recipe, data, run, ranks, console)
-    trainer.made = now
-
-    def begin() -> None:
+    with _held(run, ranks):
+        data, manifest = look_at(recipe, ranks, console)
+        recipe = recipe.fitted(data).settled(ranks)
+        path, state = checkpoint.find_newest(run.checkpoints)
+        now = made_by(recipe, manifest, ranks.world)
+        before = {**defaults(recipe), **state[1].get("made", now)}
+        command = " ".join(["diptych resume", str(run.folder), *settings])
+        different = check_unchanged(before, now, allow, command, partial(_hint, run, manifest))
+        trainer = prepare(recipe, data, run, ranks, console)
+        trainer.made = now
         trainer.restore(path, state)
         if ranks.first and different:
-            run.keep_settings(recipe.settings())
-            if manifest.entries:
-                manifest.save(run.manifest)
+            trainer.save_again()
             trainer.log.write("resume", trainer.engine.stage.name, trainer.engine.total, changed=different)
+        if ranks.first and (different or settings):
+            run.keep(recipe.settings(), manifest)
+        return _go(trainer, recipe)
 
-    return _go(trainer, recipe, begin)
+
+def _held(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
+    """The first rank alone holds the folder."""
+    return run.locked() if ranks.first else nullcontext()
+
+
+def _hint(run: Run, manifest: Manifest, field: str) -> str:
+    """Which images changed, as far as that is known."""
+    if field == "images":
+        with suppress(DataError):
+            return str(changes(Manifest.load(run.manifest), manifest))
+    return ""
 
 
 def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:
     """The data of a recipe, each file of it examined; what was examined before is known. Raises DataError."""
     data = open_data(recipe.data, tuple(recipe.cls.batch))
     if not ranks.first:
-        ranks.wait()  # until the first has examined the files, and left what it found where the others read it
+        ranks.after_first()  # which leaves what it finds where the others read it
     with counting(console, "looking at the images") as progress:
         data, manifest = checked(data, recipe.data, progress)
     if ranks.first:
-        ranks.wait()
+        ranks.after_first()
     console.print(data.summary, *data.notes, sep="\n", highlight=False, soft_wrap=True)
     return data, manifest
 
@@ -114,14 +123,22 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
     batches = replace(batches, micro=settings.micro, rank=ranks.rank, world=ranks.world)
     preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
     tune(ranks.device)
-    engine = Engine(
-        method,
-        seed=settings.seed,
-        micro=settings.micro,
-        precision=settings.precision,
-        ranks=ranks,
-        record=settings.records(ranks),
-    )
+    capture = CudaCapture() if settings.records(ranks) else None
+    try:
+        engine = Engine(
+            method,
+            seed=settings.seed,
+            micro=settings.micro,
+            precision=settings.precision,
+            ranks=ranks,
+            capture=capture,
+        )
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"the networks do not fit into the memory of {ranks.device}: choose a smaller width="
+        ) from error
     if settings.compile is True:
         engine.compile()
     return Trainer(engine, batches, run, settings, preview, console)
@@ -151,21 +168,19 @@ def rehearse(recipe: Recipe) -> None:
             raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
 
 
-def _go(trainer: Trainer, recipe: Recipe, begin: Callable[[], None]) -> Trainer:
-    """Train to the end; the first rank alone holds the folder and leaves model and report in it."""
-    with trainer.run.locked() if trainer.first else nullcontext():
-        begin()
-        engine = trainer.engine
-        trainer.console.print(
-            f"{recipe.method} on {engine.device} in {engine.precision}, {engine.ranks.world} process(es), stage "
-            f"{engine.stage.name} from step {engine.step} of {engine.stage.steps}; everything is kept in "
-            f"{trainer.run.folder}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        trainer.train()
-        if trainer.first:
-            _leave(trainer.run, recipe.cls)
+def _go(trainer: Trainer, recipe: Recipe) -> Trainer:
+    """Train to the end, and leave model and report."""
+    engine = trainer.engine
+    trainer.console.print(
+        f"{recipe.method} on {engine.device} in {engine.precision}, {engine.ranks.world} process(es), stage "
+        f"{engine.stage.name} from step {engine.step} of {engine.stage.steps}; everything is kept in "
+        f"{trainer.run.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    trainer.train()
+    if trainer.first:
+        _leave(trainer.run, recipe.cls)
     return trainer
 
 

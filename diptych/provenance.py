@@ -6,7 +6,8 @@ which would quietly go on with something else is refused, unless it is allowed b
 
 import hashlib
 import inspect
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
     free = FREE | ({"root"} if manifest.entries else set())
-    return {
+    made = {
         "method": recipe.method,
         **{key: value for key, value in flat.items() if key not in free},
         "images": manifest.digest if manifest.entries else "",
@@ -39,6 +40,7 @@ def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
         "torch": torch.__version__,
         "diptych": version("diptych"),
     }
+    return dict(json.loads(json.dumps(made)))  # as it will come back from a checkpoint
 
 
 def defaults(recipe: Recipe) -> Made:
@@ -66,25 +68,22 @@ def changed(before: Made, now: Made) -> dict[str, tuple[Any, Any]]:
 
 
 def check_unchanged(
-    before: Made, now: Made, allow: Collection[str], where: Path, hints: Mapping[str, str]
+    before: Made, now: Made, allow: Collection[str], command: str, hints: Callable[[str], str]
 ) -> dict[str, tuple[Any, Any]]:
     """What changed, all of it allowed by name. ConfigError lists what is not, with its old and its new value.
 
-    `hints` say more of a field than its values do. The number of processes needs no leave: the batches stay the same,
-    the numbers too but for rounding.
+    `command` is what was called, without `--allow`; `hints` may say more of a field than its values do.
     """
     unknown = [field for field in allow if field not in now]
     if unknown:
         raise ConfigError(f"--allow {unknown[0]}: nothing of that name can change{nearest(unknown[0], now)}")
     found = changed(before, now)
-    refused = found.keys() - set(allow) - {"processes"}
-    if refused:
+    if found.keys() - set(allow):
         listed = "\n".join(
-            f"  {field}: {hints.get(field) or f'{shown(old)} -> {shown(new)}'}" for field, (old, new) in found.items()
+            f"  {field}: {hints(field) or f'{shown(old)} -> {shown(new)}'}" for field, (old, new) in found.items()
         )
-        leave = " ".join(f"--allow {field}" for field in found if field in refused)
         raise ConfigError(
-            f"{where} is not what its last checkpoint was made with:\n{listed}\n"
-            f"Change it back, or go on with what is there now: diptych resume {where} {leave}"
+            f"{command}: what is there now is not what the last checkpoint was made with:\n{listed}\n"
+            f"Change it back, or go on with it: {command} {' '.join(f'--allow {field}' for field in found)}"
         )
     return found

@@ -9,7 +9,7 @@ from torch import nn
 from diptych.contract import Method, MethodConfig, Player, Stage
 from diptych.engine.config import TrainConfig
 from diptych.engine.ranks import Ranks
-from diptych.engine.record import WARM, Recorder
+from diptych.engine.record import WARM, CudaCapture
 from diptych.engine.step import Engine
 from diptych.errors import ConfigError
 from diptych.methods.cyclegan import CycleGAN
@@ -38,10 +38,7 @@ class Critic(Method):
 
 def engine(capture=None):
     torch.manual_seed(0)
-    made = Engine(Critic())
-    if capture:
-        made.recorder = Recorder(made._step, made.device, capture)
-    return made
+    return Engine(Critic(), capture=capture)
 
 
 def batches(count=20, rows=4):
@@ -84,6 +81,7 @@ def test_a_batch_of_another_shape_is_recorded_anew():
 )
 def test_what_cannot_be_recorded_is_taken_as_it_is(said):
     def refuse(work):
+        made.method.G.weight.grad = torch.ones(2, 2)  # never computed: it was only recorded
         raise said
 
     made = engine(refuse)
@@ -114,8 +112,9 @@ def test_cuda_graphs_do_the_steps(cls, precision):
     lines = []
     for record in (False, True):
         torch.manual_seed(0)
+        gpu = Ranks(device=torch.device("cuda"))
         config = cls.Config(**{**cls.tiny, "steps": 20})
-        made = Engine(cls(config), precision=precision, ranks=Ranks(device=torch.device("cuda")), record=record)
+        made = Engine(cls(config), precision=precision, ranks=gpu, capture=CudaCapture() if record else None)
         generator = torch.Generator().manual_seed(1)
         given = [{n: torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1 for n in cls.batch} for _ in range(20)]
         lines.append(trained(made, given)[1])

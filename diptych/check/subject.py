@@ -21,6 +21,7 @@ from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
 from diptych.engine.preview import translated
 from diptych.engine.ranks import Ranks
+from diptych.engine.record import Capture
 from diptych.engine.step import Engine, State
 from diptych.seeds import seed_for
 
@@ -45,11 +46,17 @@ class Subject:
         return self.cls.Config(**{"steps": STEPS, **channels, **self.cls.tiny, **over})
 
     def engine(
-        self, seed: int = 0, micro: int = 1, ranks: Ranks = Ranks(), double: bool = False, **over: Any
+        self,
+        seed: int = 0,
+        micro: int = 1,
+        ranks: Ranks = Ranks(),
+        double: bool = False,
+        capture: Capture | None = None,
+        **over: Any,
     ) -> Engine:
         torch.manual_seed(seed)
         method = self.cls(self.config(**over))
-        return Engine(method.double() if double else method, seed=seed, micro=micro, ranks=ranks)
+        return Engine(method.double() if double else method, seed=seed, micro=micro, ranks=ranks, capture=capture)
 
     def batches(
         self, size: int = 2, seed: int = 0, micro: int = 1, rank: int = 0, world: int = 1, flip: bool = True

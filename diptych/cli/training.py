@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from diptych.engine.trainer import Trainer
 
 Folder = Annotated[Path, typer.Argument(help="a run folder", show_default=False)]
@@ -42,7 +40,7 @@ def train(
         or Path("runs")
         / f"{Path(what).stem.replace(':', '-')}-{Path(chosen.data.root).name.replace(':', '-').replace('/', '-')}"
     )
-    _end(launch.train(chosen, folder, _console()))
+    _end(launch.train(chosen, folder))
 
 
 def resume(
@@ -59,7 +57,7 @@ def resume(
     """
     from diptych import launch
 
-    _end(launch.resume(run, settings or (), allow or (), _console()))
+    _end(launch.resume(run, settings or (), allow or ()))
 
 
 def demo(
@@ -69,16 +67,7 @@ def demo(
     """Train a translator of letters for about two minutes on a CPU, and leave a report with pictures."""
     from diptych.demo import run_demo
 
-    run_demo(out, steps, _console())
-
-
-def _console() -> "Console":
-    """A person's console on the first rank; silence on the others."""
-    import os
-
-    from rich.console import Console
-
-    return Console(quiet=os.environ.get("RANK", "0") != "0", markup=False)
+    run_demo(out, steps)
 
 
 def _end(trainer: "Trainer") -> None:

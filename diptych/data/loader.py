@@ -190,5 +190,5 @@ def label(column: object, index: int) -> str:
 def _prepare_worker(worker: int) -> None:
     """One thread each. Ctrl-C reaches the whole group, but only the trainer answers it: it still needs batches."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -8,6 +8,7 @@ signal) once it has been tried three times. Nothing is removed before two newer 
 import math
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,14 +133,18 @@ class Keeper:
         Those that lie there from before count for nothing: nobody has read them. Neither do those of this process
         that have since lost their size. A file that cannot be removed is left for the next time.
         """
-        sizes = {path.name: path.stat().st_size for path in checkpoint.all_in(self.folder)}
+        sizes = {}
+        for path in checkpoint.all_in(self.folder):
+            with suppress(OSError):
+                sizes[path.name] = path.stat().st_size
         sound = [name for name, size in self.whole.items() if sizes.get(name) == size]
         keep = max(2, self.keep)
         kept = {*sound[-keep:], *([self.best[0]] if self.best else [])}
         if len(sound) < keep:
             return
         for name in sizes.keys() - kept:
-            (self.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.folder / name).unlink()
         self.whole = {name: self.whole[name] for name in sound[-keep:]}
 
     def _check_best(self) -> None:

@@ -14,14 +14,16 @@ Event = dict[str, Any]
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a run in order; a last line that a kill cut short is passed over."""
+    """The events of a run in order; what a kill cut short or a disk damaged is passed over."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(event, dict) and isinstance(event.get("step"), int):
+            yield event
 
 
 class Log:

@@ -51,11 +51,14 @@ class Ranks:
         distributed.all_reduce(raised, op=distributed.ReduceOp.MAX)
         return bool(raised.item())
 
-    def wait(self) -> None:
-        """Until all ranks are here."""
-        if self.world > 1:
-            with self.watched(None):
-                distributed.barrier()
+    def after_first(self) -> None:
+        """The others wait here, however long, until the first has been here: what it does takes no patience."""
+        if self.world == 1:
+            return
+        if self.first:
+            self.store.set("first/done", "")
+        while not self.store.check(["first/done"]):
+            time.sleep(0.2)
 
     @contextmanager
     def watched(self, step: int | None) -> Iterator[None]:
@@ -100,6 +103,10 @@ def join(device: str = "auto", patience: float = 10.0) -> Ranks:
     is not there.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise ConfigError(
+            f"WORLD_SIZE={world}, but no RANK, MASTER_ADDR, MASTER_PORT: start it with torchrun, or unset it"
+        )
     if world > 1 and ":" in device:
         raise ConfigError(f"device={device}: each of the {world} processes takes its own GPU; use device=cuda or auto")
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -127,6 +134,7 @@ def leave() -> None:
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
+        _met.cache_clear()
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:

@@ -51,16 +51,15 @@ class Recorder:
     `turn` names the order in which players move; each has a recording of its own.
     """
 
-    def __init__(self, step: Step, device: torch.device, capture: Capture | None = None) -> None:
-        self.step, self.device = step, device
-        self.capture = capture or CudaCapture()
+    def __init__(self, step: Step, device: torch.device, capture: Capture) -> None:
+        self.step, self.device, self.capture = step, device, capture
         self.inputs: Batch = {}
         self.dials: dict[tuple[float, float], Tensor] = {}
         self.taken: Counter[Hashable] = Counter()
         self.replays: dict[Hashable, Callable[[], None]] = {}
 
     def take(self, batch: Batch, clock: Clock, turn: Hashable) -> None:
-        """One step. Raises CannotRecord, with nothing done, if there is to be a recording and it fails."""
+        """One step. Raises CannotRecord, with nothing moved, if there is to be a recording and it fails."""
         ticking = DeviceClock(clock.stage, clock.step, clock.steps, self.dials, self.device)
         ticking.set_dials()
         self._fill(batch)
@@ -71,14 +70,15 @@ class Recorder:
                 try:
                     self.replays[turn] = self.capture(lambda: self.step(self.inputs, ticking))
                 except RuntimeError as error:
-                    raise CannotRecord(str(error).splitlines()[0]) from error
+                    cause = error.__context__ or error  # what ended the capture, not that it was ended
+                    raise CannotRecord(str(cause).partition("\n")[0]) from error
             self.replays[turn]()
         self.taken[turn] += 1
 
     def _fill(self, batch: Batch) -> None:
         """Copy the batch to where recordings read it. Of another shape, it makes them all out of date."""
         if {name: value.shape for name, value in batch.items()} != {n: v.shape for n, v in self.inputs.items()}:
-            self.inputs = {name: value.clone() for name, value in batch.items()}
+            self.inputs = {name: torch.empty_like(value) for name, value in batch.items()}
             self.taken.clear()
             self.replays.clear()
         for name, value in batch.items():
@@ -93,7 +93,7 @@ class CudaCapture:
 
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):  # others load images
             work()
         replay: Callable[[], None] = graph.replay
         return replay

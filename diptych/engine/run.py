@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import yaml
 
+from diptych.data.manifest import Manifest
 from diptych.errors import RunError
 from diptych.files import make_folder, sweep, write_probe, write_text
 from diptych.plain import plain_json, plain_yaml, read_text
@@ -40,7 +41,7 @@ class Run:
 
     def check_new(self) -> None:
         """RunError if there is a run here already."""
-        if self.config.exists():
+        if self._has_settings():
             raise RunError(
                 f"{self.folder} holds a run already: go on with `diptych resume {self.folder}`, or choose another "
                 f"folder"
@@ -59,13 +60,25 @@ class Run:
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error}); choose another folder with -o") from error
 
-    def keep_settings(self, settings: dict[str, Any]) -> None:
-        write_text(self.config, yaml.safe_dump(settings, sort_keys=False))
+    def _has_settings(self) -> bool:
+        try:
+            return self.config.is_file()
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be entered ({error})") from error
+
+    def keep(self, settings: dict[str, Any], images: Manifest | None = None) -> None:
+        """Write down what the run is made with. RunError."""
+        try:
+            if images and images.entries:
+                images.save(self.manifest)
+            write_text(self.config, yaml.safe_dump(settings, sort_keys=False))
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be written ({error}); make room, then try again") from error
 
     @classmethod
     def open(cls, folder: Path | str) -> "Run":
         run = cls(folder)
-        if not run.config.is_file():
+        if not run._has_settings():
             raise RunError(f"{run.folder} is not a run folder: it has no config.yaml")
         return run
 
@@ -88,15 +101,24 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One trainer at a time; the system lets go of the lock when its process ends, however it ends."""
-        with (self.folder / "lock").open("a+") as file:
+        """One trainer at a time; the system lets go of the lock when its process ends, however it ends.
+
+        A lock of the process, not of the open file: the processes that load images would hold on to that. RunError.
+        """
+        try:
+            file = (self.folder / "lock").open("a+")
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be written ({error})") from error
+        with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
                 file.seek(0)
                 raise RunError(
                     f"{self.folder} is being trained by {file.read() or 'another process'}; stop that first"
                 ) from error
+            except OSError as error:
+                raise RunError(f"{self.folder}: its disk has no locks ({error}); train on another one") from error
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()

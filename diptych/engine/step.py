@@ -17,7 +17,7 @@ from diptych.engine.ledger import Ledger
 from diptych.engine.machine import is_out_of_memory
 from diptych.engine.optim import Mover
 from diptych.engine.ranks import Ranks
-from diptych.engine.record import CannotRecord, Recorder
+from diptych.engine.record import CannotRecord, Capture, Recorder
 from diptych.errors import CheckpointError, TrainingError
 from diptych.seeds import seed_for
 
@@ -35,14 +35,14 @@ class Engine:
         micro: int = 1,
         precision: str = "fp32",
         ranks: Ranks = Ranks(),
-        record: bool = False,
+        capture: Capture | None = None,
     ) -> None:
         self.device = ranks.device
         self.layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
         self.method = method.to(device=self.device)
         if self.device.type == "cuda":  # tensor cores read channels last; on CPUs that measured slower
             self.method = method.to(memory_format=torch.channels_last)
-        self.seed, self.micro, self.precision, self.ranks, self.record = seed, micro, precision, ranks, record
+        self.seed, self.micro, self.precision, self.ranks, self.capture = seed, micro, precision, ranks, capture
         self.stages = method.stages()
         self.averages = Averages(method)
         self.statistics = [
@@ -77,7 +77,7 @@ class Engine:
         self.place, self.step = place, 0
         self.movers = {name: Mover(player, self.device) for name, player in self.stage.players.items()}
         self.ledger = Ledger(self.device)
-        self.recorder = Recorder(self._step, self.device) if self.record else None
+        self.recorder = Recorder(self._step, self.device, self.capture) if self.capture else None
 
     def take(self, batch: Batch) -> None:
         """One step of the stage on this rank's part of the global batch.
@@ -119,6 +119,7 @@ class Engine:
                 stacklevel=2,
             )
             self.recorder = None
+            self._drop_gradients()
             self._step(batch, clock)
 
     def _step(self, batch: Batch, clock: Clock) -> None:
@@ -133,8 +134,7 @@ class Engine:
         """Whether a step in so many parts finds memory: it is taken, so nothing after this may be saved."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        for mover in self.movers.values():
-            mover.drop()
+        self._drop_gradients()
         self.micro = micro
         try:
             self._step({name: self._here(value) for name, value in batch.items()}, self.clock)
@@ -143,6 +143,11 @@ class Engine:
                 return False
             raise
         return True
+
+    def _drop_gradients(self) -> None:
+        """Those of a step that was not finished."""
+        for mover in self.movers.values():
+            mover.drop()
 
     def verify(self) -> None:
         """Raise TrainingError if a term or gradient so far was not finite. Waits for the device."""
@@ -161,6 +166,11 @@ class Engine:
             return ()
         movers = [self.movers[player] for player in players]
         gradients = [p.grad for mover in movers for p in mover.parameters if p.grad is not None]
+        if not gradients:
+            raise TrainingError(
+                f"stage {clock.stage!r} step {clock.step}: the terms {', '.join(rows[0])} reach no weight of "
+                f"{', '.join(players)}"
+            )
         terms = torch.stack([torch.stack([row[name].float() for row in rows]).mean() for name in rows[0]])
         self.ranks.mean_([*gradients, terms])
         norm = torch.stack(torch._foreach_norm(gradients)).norm().float()

@@ -2,6 +2,7 @@
 
 import signal
 import time
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ class Trainer:
         self.log = Log(self.run.folder)
         self.keeper = Keeper(self.run, 60 * self.settings.save_minutes)
         self.open: tuple[Line, dict[str, Any]] | None = None  # a line that may still be on its way from the device
+        self.show: Show = lambda terms, rate: None
 
     def restore(self, path: Path, state: State) -> None:
         """Go back to a checkpoint, as read from `path`. CheckpointError; RunError if none could be added to it."""
@@ -56,60 +58,69 @@ class Trainer:
     def train(self) -> None:
         """To the end, or to the end of the step in which a signal came; either way the last thing done is to save.
 
-        So it is where an image turns out to be unreadable: its DataError loses no step.
+        So it is where the first rank meets an image that has become unreadable: its DataError loses no step.
         """
-        with told_to_stop(self._stop), progress(self.console, self.engine) as show:
+        engine = self.engine
+        with told_to_stop(self._stop), progress(self.console, engine) as self.show:
             try:
-                while not self._stage(show) and self.engine.place + 1 < len(self.engine.stages):
-                    self.engine.enter(self.engine.place + 1)
+                while not self._stage() and engine.place + 1 < len(engine.stages):
+                    engine.enter(engine.place + 1)
+            except TrainingError as error:
+                raise self._with_images(error) from error
             except DataError:
                 self.save()
                 raise
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise TrainingError(
+                    f"step {engine.total}: a process that loads images died, as when memory is short. Nothing of this "
+                    f"step is kept; go on with fewer of them: diptych resume {self.run.folder} workers=1"
+                ) from error
         self.save()
         self.log.close()
+        if engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps:
+            self.stopped = None  # the signal came in the last step: there is nothing to go on with
 
-    def _stage(self, show: Show) -> bool:
+    def _stage(self) -> bool:
         """Take the steps that are left of this stage; True if told to stop."""
         engine, settings = self.engine, self.settings
-        batches = replace(self.batches, stage=engine.stage.name)
+        self.batches = replace(self.batches, stage=engine.stage.name)
         began, at, told = time.monotonic(), engine.step, False
         pin = engine.device.type == "cuda"
-        for batch in batches.stream(engine.step, engine.stage.steps, settings.loaders, pin, self._skipped):
-            self._take(batch, batches)
-            show({}, 0.0)
+        for batch in self.batches.stream(engine.step, engine.stage.steps, settings.loaders, pin, self._skipped):
+            self._take(batch)
+            self.show({}, 0.0)
             last = engine.step == engine.stage.steps
             if engine.step % settings.log_every == 0 or last:
                 rate = (engine.step - at) / (time.monotonic() - began)
-                self._close_line(rate, show)
+                self._close_line(rate)
                 began, at = time.monotonic(), engine.step
             if engine.step % settings.preview_every == 0 or last:
-                self._look(show)
+                self._look()
                 began, at = time.monotonic(), engine.step
             if self.first and self.keeper.due():
                 self.save(must=False)
             told = self._told(engine.step)
             if told:
                 break
-        self._write_line(show)
+        self._write_line()
         return told
 
-    def _take(self, batch: Batch, batches: Batches) -> None:
-        """One step. What stops it names the images it was taken on, or the parts that would fit into memory."""
+    def _take(self, batch: Batch) -> None:
+        """One step. Where memory is short, the error names the parts that would fit."""
         engine = self.engine
         try:
             with engine.ranks.watched(engine.total):
                 return engine.take(batch)
-        except TrainingError as error:
-            raise self._with_images(error, batches) from error
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            reason = str(error).splitlines()[0]
+            reason = (str(error) or type(error).__name__).partition("\n")[0]
         # only here, where the error no longer holds on to what the step had made
         raise TrainingError(
             f"stage {engine.stage.name!r} step {engine.step}: out of memory with batch={self.settings.batch} "
-            f"micro={self.settings.micro} ({reason}). Nothing of this step is kept. {self._way_out(batch)}",
-            step=engine.step,
+            f"micro={self.settings.micro} ({reason}). Nothing of this step is kept. {self._way_out(batch)}"
         )
 
     def _skipped(self, why: str) -> None:
@@ -118,10 +129,11 @@ class Trainer:
             self.log.write("skipped", self.engine.stage.name, self.engine.total, why=why)
             self.console.print(f"left out, another takes its place: {why}", highlight=False, soft_wrap=True)
 
-    def _with_images(self, error: TrainingError, batches: Batches) -> TrainingError:
+    def _with_images(self, error: TrainingError) -> TrainingError:
         if error.step is None:
             return error
-        return TrainingError(f"{error}\nImages of that step: {', '.join(batches.names(error.step))}", error.step)
+        names = ", ".join(self.batches.names(error.step))
+        return TrainingError(f"{error}\nImages of that step: {names}", error.step)
 
     def _way_out(self, batch: Batch) -> str:
         """Which `micro` fits, found by trying it."""
@@ -132,11 +144,11 @@ class Trainer:
                 return f"micro={parts} {said}: diptych resume {self.run.folder} micro={parts} --allow micro"
         return "No micro= fits: choose a smaller crop=, a smaller width=, or precision=bf16"
 
-    def _close_line(self, rate: float, show: Show) -> None:
+    def _close_line(self, rate: float) -> None:
         """End a line of the log. On a GPU it is written when the next one ends: the device is never waited for."""
         engine = self.engine
         if engine.device.type == "cuda":
-            self._write_line(show)
+            self._write_line()
         values = {
             "lr": {name: mover.lr for name, mover in engine.movers.items()},
             "steps_per_second": round(rate, 3),
@@ -145,9 +157,9 @@ class Trainer:
         }
         self.open = engine.ledger.close(), {"stage": engine.stage.name, "step": engine.total, **values}
         if engine.device.type != "cuda":
-            self._write_line(show)
+            self._write_line()
 
-    def _write_line(self, show: Show) -> None:
+    def _write_line(self) -> None:
         if self.open is None:
             return
         (line, values), self.open = self.open, None
@@ -155,24 +167,30 @@ class Trainer:
         terms = line.means()
         if self.first:
             self.log.write("step", terms=terms, **values)
-            show(terms, values["steps_per_second"])
+            self.show(terms, values["steps_per_second"])
 
-    def _look(self, show: Show) -> None:
+    def _look(self) -> None:
         """Draw a preview; where the truth is known, keep the checkpoint with the least error to it."""
-        self._write_line(show)
+        self._write_line()
         if not self.first:
             return
         engine = self.engine
         engine.verify()
-        with engine.averages.inside(engine.method):
-            sheet, errors = self.preview.look(engine.method, engine.device)
+        try:
+            with engine.averages.inside(engine.method):
+                sheet, errors = self.preview.look(engine.method, engine.device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            warnings.warn(f"step {engine.total}: no preview, as memory is short; training goes on", stacklevel=2)
+            return
         name = f"{engine.place}-{engine.step:08d}.png"
         with self.log.tried(self.run.previews), whole(self.run.previews / name) as part:
             sheet.save(part, "PNG")
         self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
-        error = sum(errors.values()) / len(errors) if errors else None
-        if error is not None and self.keeper.is_better(error):
-            self.save(error, must=False)
+        mean = sum(errors.values()) / len(errors) if errors else None
+        if mean is not None and self.keeper.is_better(mean):
+            self.save(mean, must=False)
 
     def save(self, error: float | None = None, must: bool = True) -> None:
         """A checkpoint of this moment; the state is the same on all ranks, so the first one writes it.
@@ -181,13 +199,22 @@ class Trainer:
         """
         engine = self.engine
         if self.first and self.keeper.wants(engine.place, engine.step, must):
+            self._write_line()  # no later checkpoint has what it says
             engine.verify()
-            tensors, meta = engine.state()
-            self.keeper.save((tensors, {**meta, "made": self.made}), error, must)
+            self.keeper.save(self._state(), error, must)
+
+    def save_again(self) -> None:
+        """The checkpoint just restored, as it is now made with something else. RunError."""
+        if self.first:
+            self.keeper.save(self._state())
+
+    def _state(self) -> State:
+        tensors, meta = self.engine.state()
+        return tensors, {**meta, "made": self.made}
 
     def _stop(self, number: int) -> None:
         self.stopped = number
-        with suppress(RuntimeError):  # Python allows no print in the middle of another, which the signal may have come in
+        with suppress(RuntimeError):  # if it came in the middle of another print, Python allows none
             self.console.print("finishing this step, then saving; once more to stop at once")
 
     def _told(self, step: int) -> bool:

@@ -31,8 +31,9 @@ class Pool(nn.Module):
         if self.size == 0:
             return images.detach()
         rank, everyone = _gathered(images.detach().contiguous())
-        if self.images.numel() == 0:
+        if self.images.shape[1:] != images.shape[1:]:  # the first ones, or a run that goes on with another crop
             self.images = images.new_zeros(self.size, *images.shape[1:])
+            self.seen.zero_()
         given = [self._exchange(image) for image in everyone.split(1)]
         return torch.cat(given[rank * len(images) : (rank + 1) * len(images)])
 
@@ -48,8 +49,14 @@ class Pool(nn.Module):
         return torch.where(swap, stored.to(image.dtype), image)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        """The shape of the images is known only from the first batch, or from the state at hand."""
+        """The shape of the images is known only from the first batch, or from the state at hand.
+
+        A pool of another size begins anew.
+        """
         stored = state.get(prefix + "images")
+        if stored is not None and len(stored) not in (0, self.size):
+            stored = torch.empty(0)
+            state |= {prefix + "images": stored, prefix + "seen": torch.zeros_like(self.seen)}
         if stored is not None and stored.shape != self.images.shape:
             self.images = torch.zeros(stored.shape, dtype=stored.dtype, device=self.images.device)
         super()._load_from_state_dict(state, prefix, *args)

@@ -264,7 +264,7 @@ def test_m3_a_run_folder_names_no_module(tmp_path, monkeypatch):
     """Not even beside a class that the caller gives: what the file says about it is not imported."""
     run = Run(tmp_path / "run")
     run.create()
-    run.keep_settings({"method": "harmful:X", "data": {"root": "glyphs"}})
+    run.keep({"method": "harmful:X", "data": {"root": "glyphs"}})
     (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()")
     monkeypatch.syspath_prepend(tmp_path)
     for method in (None, find("pix2pix")):

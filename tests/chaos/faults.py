@@ -85,7 +85,11 @@ def unhurried():
 
 
 def endless_step():
-    before_step(3, lambda: time.sleep(600))
+    def sleep():
+        print("asleep", flush=True)
+        time.sleep(600)
+
+    before_step(3, sleep)
 
 
 def short_of_memory():

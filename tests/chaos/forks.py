@@ -5,8 +5,10 @@ child.until(lambda: ...).kill(signal.SIGTERM)
 assert child.ended() == 143
 """
 
+import faulthandler
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import time
@@ -36,7 +38,7 @@ class Child:
         end = time.monotonic() + seconds
         while not ready():
             assert self.process.exitcode is None, self.error
-            assert time.monotonic() < end, self.error
+            assert time.monotonic() < end, f"nothing comes: {self.error}\n{self.output}"
             time.sleep(0.005)
         return self
 
@@ -47,7 +49,10 @@ class Child:
     def ended(self, seconds=60):
         """Its exit code, once it has ended."""
         self.process.join(seconds)
-        assert self.process.exitcode is not None, f"does not end: {self.error}"
+        if self.process.exitcode is None:
+            os.kill(self.pid, signal.SIGABRT)  # which has it say where it is
+            self.process.join(5)
+            raise AssertionError(f"does not end: {self.error}\n{self.output}")
         return self.process.exitcode
 
     @property
@@ -78,6 +83,7 @@ def _go(said, erred, words, fault, env):
     os.setsid()
     for number, path in ((1, said), (2, erred)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    faulthandler.enable()
     os.environ.update({name: str(value) for name, value in env.items()})
     sys.argv = ["diptych", *words]
     if fault:
