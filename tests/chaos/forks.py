@@ -57,7 +57,7 @@ class Child:
 
     @property
     def output(self):
-        return self.said.read_text()
+        return self.said.read_text() if self.said.exists() else ""
 
     @property
     def error(self):

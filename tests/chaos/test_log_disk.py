@@ -1,0 +1,72 @@
+"""T11: what a training says about itself gets lost, or the clock is wrong: it goes on, and ends as if nothing were."""
+
+import io
+import itertools
+import shutil
+import time
+
+import pytest
+import torch
+from commands import diptych
+from faults import IMAGES, SHORT, end
+from rich.console import Console
+
+from diptych import launch
+from diptych.engine import checkpoint
+from diptych.engine.ranks import Ranks
+from diptych.engine.run import Run
+from diptych.recipe import named
+
+pytestmark = pytest.mark.xdist_group("training faults")
+
+
+def full_log(run):
+    """Each write to the log is refused for want of room."""
+    (run / "events.jsonl").symlink_to("/dev/full")
+
+
+def file_for_previews(run):
+    shutil.rmtree(run / "previews")
+    (run / "previews").touch()
+
+
+def file_for_the_board(run):
+    (run / "tensorboard").touch()
+
+
+def all_of_them(run):
+    for each in (full_log, file_for_previews, file_for_the_board):
+        each(run)
+
+
+@pytest.mark.parametrize("spoil", [full_log, file_for_previews, file_for_the_board, all_of_them])
+def test_what_cannot_be_logged_costs_the_log_alone(spoil, undisturbed, images, tmp_path):
+    """T11: one warning, then silence, and the same weights."""
+    run, console = Run(tmp_path / "run"), Console(file=io.StringIO())
+    recipe = named("pix2pix", [*IMAGES, f"root={images}", *SHORT])
+    data, _ = launch.look_at(recipe, Ranks(), console)
+    recipe = recipe.fitted(data).settled(Ranks())
+    trainer = launch.prepare(recipe, data, run, Ranks(), console)
+    run.create()
+    spoil(run.folder)
+    with pytest.warns(UserWarning, match="cannot be written .*; training goes on without it") as caught:
+        trainer.train()
+    assert len(caught) == 1
+    ours, theirs = (checkpoint.newest(folder / "checkpoints") for folder in (run.folder, undisturbed))
+    assert ours[0].keys() == theirs[0].keys()
+    assert all(torch.equal(ours[0][name], theirs[0][name]) for name in ours[0])
+    assert ours[1]["best"] == theirs[1]["best"], "previews that cannot be kept still choose the best"
+
+
+def test_a_clock_that_jumps_changes_nothing(undisturbed, images, monkeypatch, tmp_path):
+    """T11: a year on and two back at each look; not when it saves, nor how fast it says it is."""
+    jumps = itertools.accumulate(itertools.cycle([365 * 86400.0, -2 * 365 * 86400.0]), initial=time.time())
+    saved, save = [], checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda path, state: saved.append(path.name) or save(path, state))
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    words = [*IMAGES, f"root={images}", *SHORT]
+    assert diptych("train", "pix2pix", *words, "-o", tmp_path / "run").exit_code == 0
+    monkeypatch.undo()
+    assert end(tmp_path / "run") == end(undisturbed)
+    assert saved[0] == "0-00000000.safetensors"
+    assert set(saved) <= {f"0-0000000{step}.safetensors" for step in (0, 3, 6)}, "it saved when the clock jumped"

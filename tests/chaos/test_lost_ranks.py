@@ -1,0 +1,95 @@
+"""T6, T10: two processes train one run; one of them dies or hangs, or there was only one of them before."""
+
+import signal
+import sys
+
+import pytest
+import torch
+from commands import TINY, diptych
+from faults import before_step, end, newest_step, numbers
+from forks import ranks
+
+from diptych.engine import checkpoint
+from diptych.engine import ranks as engine_ranks
+from diptych.engine.log import read_events
+
+pytestmark = pytest.mark.xdist_group("training faults")
+APART = [word for word in TINY if word != "batch=2"]
+APART += ["batch=4", "precision=fp32", "norm=instance", "d_norm=instance", "dropout=none"]
+
+
+def impatient():
+    """Who does not answer for a second is lost."""
+    engine_ranks.GRACE = 1.0
+
+
+def at_home():
+    """As `impatient`, in the middle of a step that never ends on the second rank."""
+    impatient()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_other_one_names_the_lost_rank_and_ends(number, lost, child, tmp_path):
+    """T6: dead or hanging; its stack is told, nothing is left running, and the run goes on.
+
+    Rank 0 keeps what all processes meet at: with it that is gone, too.
+    """
+    run = tmp_path / "run"
+    words = [*APART, "steps=100000", "log_every=1", "save_minutes=0.001", "patience=0.02"]
+    both = ranks(child, "train", "pix2pix", *words, "-o", run, fault=impatient)
+    both[0].until(lambda: len(list((run / "checkpoints").glob("0-*[1-9]*.safetensors"))) > 0)
+    both[lost].kill(number)
+    other = both[1 - lost]
+    assert other.ended(20) == 3, other.error
+    said = other.error.splitlines()[-1]
+    assert f"rank {lost} of 2 died or hangs. Nothing of this step is kept" in said
+    assert "diptych resume" in said
+    assert 'engine/ranks.py", line' in other.error, "no stack is told"
+    both[lost].kill(signal.SIGKILL)
+    both[lost].ended()
+    at = newest_step(run)
+    assert diptych("resume", run, f"steps={at + 2}", "--allow", "steps").exit_code == 0
+    assert newest_step(run) == at + 2
+
+
+def test_a_rank_lost_before_the_first_step_is_named(child, tmp_path):
+    """T6: while the other one waits for it."""
+    both = ranks(child, "train", "pix2pix", *APART, "steps=2", "patience=0.02", "-o", tmp_path / "run", fault=late)
+    assert both[1].ended(30) == 3, both[1].error
+    assert "error: before the first step: rank 0 of 2 died or hangs" in both[1].error
+
+
+def late():
+    """The first rank never comes to where the second waits for it."""
+    from diptych import launch
+
+    impatient()
+    if engine_ranks.os.environ["RANK"] == "0":
+        launch.checked = lambda *words: sys.exit(9)
+
+
+def test_a_run_of_one_process_goes_on_with_two(child, tmp_path):
+    """T10: the same samples, so the same weights up to the order of additions; the log says that there are two."""
+    words = [*APART, "steps=6", "log_every=2", "preview_every=6", "lr=1e-5"]
+    assert diptych("train", "pix2pix", *words, "-o", tmp_path / "whole").exit_code == 0
+    run = tmp_path / "run"
+    assert child("train", "pix2pix", *words, "-o", run, fault=stopped_at_three).ended() == 143
+    assert newest_step(run) == 3
+    for each in ranks(child, "resume", run):
+        assert each.ended() == 0, each.error
+    (told,) = (event for event in read_events(run / "events.jsonl") if event["event"] == "resume")
+    assert (told["step"], told["changed"]) == (3, {"processes": [1, 2]})
+    assert [line[:2] for line in numbers(run)] == [line[:2] for line in numbers(tmp_path / "whole")]
+    ours, theirs = (checkpoint.newest(folder / "checkpoints")[0] for folder in (run, tmp_path / "whole"))
+    names = [name for name in ours if name.startswith("method.")]
+    worst = max(float((ours[name] - theirs[name]).abs().max()) for name in names)
+    print("worst", worst)
+    assert worst < 1e-6
+    assert any(not torch.equal(ours[name], theirs[name]) for name in names), "nothing was added up"
+    assert diptych("resume", run).exit_code == 0, "back to one process needs no leave either"
+    assert end(run)[1] == (0, 6)
+
+
+def stopped_at_three():
+    before_step(2, lambda: signal.raise_signal(signal.SIGTERM))
