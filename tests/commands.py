@@ -6,6 +6,7 @@ import sys
 from typer.testing import CliRunner
 
 from diptych.cli import app
+from diptych.engine.log import read_events
 
 TINY = [
     "root=glyphs",
@@ -33,6 +34,15 @@ def process(*words):
         text=True,
         start_new_session=True,
     )
+
+
+def numbers(folder):
+    """The lines and previews of a run's log, without what differs from run to run."""
+    return [
+        (e["event"], e["step"], e.get("terms"), e.get("error"), e.get("lr"))
+        for e in read_events(folder / "events.jsonl")
+        if e["event"] != "resume"
+    ]
 
 
 def files(folder):

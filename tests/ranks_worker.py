@@ -1,5 +1,8 @@
 """Run under torchrun by test_ranks: what two processes must agree on."""
 
+import os
+import sys
+
 import pytest
 import torch
 from test_engine import Toy
@@ -45,3 +48,5 @@ assert torch.equal(engine.method.G.weight, before)
 assert ranks.any(ranks.rank == 1)
 assert not ranks.any(False)
 leave()
+sys.stdout.flush()
+os._exit(0)  # as the command line ends: see `diptych.cli`

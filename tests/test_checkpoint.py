@@ -142,6 +142,7 @@ def test_a_run_folder_is_made_once(tmp_path):
 
 
 def test_one_trainer_at_a_time(tmp_path):
+    """T8: a second one is refused with the process and host of the first, until that is dead."""
     run = Run(tmp_path / "run")
     run.create()
     context = multiprocessing.get_context("spawn")

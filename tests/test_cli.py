@@ -4,14 +4,13 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-from commands import TINY, diptych, files, process
+from commands import TINY, diptych, files, numbers, process
 
 from diptych.data import image
 from diptych.engine import checkpoint
@@ -80,50 +79,6 @@ def test_the_best_checkpoint_is_kept(run):
         e["step"]: e["error"]["source->target"] for e in read_events(run / "events.jsonl") if e["event"] == "preview"
     }
     assert best["error"] == min(errors.values())
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_stopped_and_resumed_is_undisturbed(number, code, tmp_path):
-    """Signals finish the step and save; a kill loses steps, not the run. Either way: the same weights and numbers."""
-    settings = [
-        *TINY,
-        "steps=40",
-        "log_every=7",
-        "preview_every=20",
-        "save_minutes=0.005",
-        "workers=2",
-        "batch=32",
-        "width=24",
-    ]
-    assert diptych("train", "pix2pix", *settings, "-o", tmp_path / "whole").exit_code == 0
-    cut = process("train", "pix2pix", *settings, "-o", tmp_path / "cut")
-    wait_for(lambda: list((tmp_path / "cut" / "checkpoints").glob("0-*[1-9]*.safetensors")), cut)
-    os.killpg(cut.pid, number)  # as a terminal's Ctrl-C does: workers hear it too
-    out, err = cut.communicate(timeout=120)
-    assert cut.returncode == code, err
-    if number != signal.SIGKILL:
-        assert "diptych resume" in out
-    at = checkpoint.newest(tmp_path / "cut" / "checkpoints")[1]["step"]
-    assert 0 < at < 40, "the run was over before the signal came"
-    assert diptych("resume", tmp_path / "cut").exit_code == 0
-    whole, cut = (checkpoint.newest(tmp_path / name / "checkpoints") for name in ("whole", "cut"))
-    assert {k: v.numpy().tobytes() for k, v in cut[0].items()} == {k: v.numpy().tobytes() for k, v in whole[0].items()}
-    assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
-
-
-def wait_for(ready, child, seconds=120):
-    until = time.monotonic() + seconds
-    while not ready():
-        assert child.poll() is None, child.stderr.read()
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def numbers(folder):
-    return [
-        (e["event"], e["step"], e.get("terms"), e.get("error"), e.get("lr"))
-        for e in read_events(folder / "events.jsonl")
-    ]
 
 
 def test_two_ranks_train_one_run(tmp_path):

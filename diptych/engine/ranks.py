@@ -55,10 +55,11 @@ class Ranks:
         """The others wait here, however long, until the first has been here: what it does takes no patience."""
         if self.world == 1:
             return
-        if self.first:
-            self.store.set("first/done", "")
-        while not self.store.check(["first/done"]):
-            time.sleep(0.2)
+        with self.watched(None):
+            if self.first:
+                self.store.set("first/done", "")
+            while not self.store.check(["first/done"]):
+                time.sleep(0.2)
 
     @contextmanager
     def watched(self, step: int | None) -> Iterator[None]:

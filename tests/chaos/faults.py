@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from commands import TINY
+from commands import TINY, numbers
 
 from diptych.data import image
 from diptych.engine import checkpoint
-from diptych.engine.log import read_events
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
 from diptych.methods.pix2pix import Pix2Pix
@@ -22,9 +21,9 @@ SHORT = ["steps=6", "log_every=2", "preview_every=3"]
 def make_images(folder):
     """Six pairs, two of them held out."""
     dice = np.random.default_rng(0)
-    for split, numbers in (("train", range(4)), ("val", range(4, 6))):
+    for split, places in (("train", range(4)), ("val", range(4, 6))):
         for side in "AB":
-            for number in numbers:
+            for number in places:
                 pixels = dice.integers(0, 256, (32, 32, 1), np.uint8)
                 image.write(folder / f"{split}{side}" / f"{number}.png", pixels)
     return folder
@@ -35,15 +34,6 @@ def end(folder):
     tensors, meta = checkpoint.newest(folder / "checkpoints")
     content = {name: value.numpy().tobytes() for name, value in tensors.items()}
     return content, (meta["place"], meta["step"]), numbers(folder)
-
-
-def numbers(folder):
-    """Of the lines and previews of a log."""
-    return [
-        (e["event"], e["step"], e.get("terms"), e.get("error"), e.get("lr"))
-        for e in read_events(folder / "events.jsonl")
-        if e["event"] != "resume"
-    ]
 
 
 def newest_step(folder):
@@ -93,16 +83,16 @@ def endless_step():
 
 
 def short_of_memory():
-    """Each sample takes 64 MiB for a moment, and once training begins the process gets 300 more than it has."""
+    """Each sample takes 128 MiB for a moment, and once training begins the process gets 768 more than it has."""
     plain, train = Pix2Pix.make, Trainer.train
 
     def make(self, x, y, fake):
-        torch.empty(len(x) * 2**26, dtype=torch.uint8)
+        torch.empty(len(x) * 2**27, dtype=torch.uint8)
         return plain(self, x, y, fake)
 
     def limited(self):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + 300 * 2**20
+        limit = pages * resource.getpagesize() + 768 * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         train(self)
 

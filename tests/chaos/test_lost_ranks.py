@@ -5,8 +5,8 @@ import sys
 
 import pytest
 import torch
-from commands import TINY, diptych
-from faults import before_step, end, newest_step, numbers
+from commands import TINY, diptych, numbers
+from faults import before_step, newest_step
 from forks import ranks
 
 from diptych.engine import checkpoint
@@ -19,21 +19,15 @@ APART += ["batch=4", "precision=fp32", "norm=instance", "d_norm=instance", "drop
 
 
 def impatient():
-    """Who does not answer for a second is lost."""
-    engine_ranks.GRACE = 1.0
+    """Who does not answer for half a second is lost."""
+    engine_ranks.GRACE = 0.5
 
 
-def at_home():
-    """As `impatient`, in the middle of a step that never ends on the second rank."""
-    impatient()
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize(("number", "lost"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 0)])
 def test_the_other_one_names_the_lost_rank_and_ends(number, lost, child, tmp_path):
     """T6: dead or hanging; its stack is told, nothing is left running, and the run goes on.
 
-    Rank 0 keeps what all processes meet at: with it that is gone, too.
+    Rank 0 keeps what all processes meet at: with it that is gone, too. `benchmarks/chaos.py` has torchrun between them.
     """
     run = tmp_path / "run"
     words = [*APART, "steps=100000", "log_every=1", "save_minutes=0.001", "patience=0.02"]
@@ -46,10 +40,12 @@ def test_the_other_one_names_the_lost_rank_and_ends(number, lost, child, tmp_pat
     assert f"rank {lost} of 2 died or hangs. Nothing of this step is kept" in said
     assert "diptych resume" in said
     assert 'engine/ranks.py", line' in other.error, "no stack is told"
-    both[lost].kill(signal.SIGKILL)
-    both[lost].ended()
+    if number == signal.SIGSTOP:
+        both[lost].kill(signal.SIGKILL)
+    assert both[lost].ended() == -signal.SIGKILL
     at = newest_step(run)
-    assert diptych("resume", run, f"steps={at + 2}", "--allow", "steps").exit_code == 0
+    allowed = ["--allow", "steps", "--allow", "processes"]
+    assert diptych("resume", run, f"steps={at + 2}", *allowed).exit_code == 0
     assert newest_step(run) == at + 2
 
 
@@ -70,13 +66,16 @@ def late():
 
 
 def test_a_run_of_one_process_goes_on_with_two(child, tmp_path):
-    """T10: the same samples, so the same weights up to the order of additions; the log says that there are two."""
-    words = [*APART, "steps=6", "log_every=2", "preview_every=6", "lr=1e-5"]
+    """T10: never silently; the same samples, so the same weights up to the order of additions; the log tells it."""
+    words = [*APART, "steps=6", "log_every=2", "preview_every=6", "lr=1e-4"]
     assert diptych("train", "pix2pix", *words, "-o", tmp_path / "whole").exit_code == 0
     run = tmp_path / "run"
     assert child("train", "pix2pix", *words, "-o", run, fault=stopped_at_three).ended() == 143
     assert newest_step(run) == 3
-    for each in ranks(child, "resume", run):
+    first, second = ranks(child, "resume", run, fault=impatient)
+    assert (first.ended(), second.ended()) in ((2, 2), (2, 3)), "the second may find the first gone already"
+    assert "\n  processes: 1 -> 2\n" in first.error
+    for each in ranks(child, "resume", run, "--allow", "processes"):
         assert each.ended() == 0, each.error
     (told,) = (event for event in read_events(run / "events.jsonl") if event["event"] == "resume")
     assert (told["step"], told["changed"]) == (3, {"processes": [1, 2]})
@@ -87,8 +86,6 @@ def test_a_run_of_one_process_goes_on_with_two(child, tmp_path):
     print("worst", worst)
     assert worst < 1e-6
     assert any(not torch.equal(ours[name], theirs[name]) for name in names), "nothing was added up"
-    assert diptych("resume", run).exit_code == 0, "back to one process needs no leave either"
-    assert end(run)[1] == (0, 6)
 
 
 def stopped_at_three():
