@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 GOLDEN ?= tests/golden
 
-.PHONY: demo test check bench golden clean
+.PHONY: demo test check bench chaos golden clean
 
 demo: $(VENV)/user            ## learn to translate letters in about two minutes, and leave a report
 	$(BIN)/diptych demo -o demo
@@ -26,6 +26,9 @@ bench: $(VENV)/developer      ## measure, and write benchmarks/*.md; images are 
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/scan.py
+
+chaos: $(VENV)/developer      ## harm trainings for a quarter of an hour, and write benchmarks/chaos.md
+	$(BIN)/python benchmarks/chaos.py
 
 golden: $(VENV)/developer     ## only the published reference numbers
 	$(BIN)/python -m pytest $(GOLDEN)

@@ -29,8 +29,8 @@ from diptych.engine import checkpoint
 
 COLUMNS = "bar | what was done | times | wrong | seconds"
 TESTS = Path(__file__).parents[1] / "tests"
-LEAD = """Real commands on the embedded letters, harmed many times in the ways that `tests/chaos` tries a few times. A training
-that was killed must come to the very bytes of one that was not: weights, Adam, averages, and the numbers of the log."""
+LEAD = """Real commands on the embedded letters, harmed many times in the ways that `tests/chaos` tries a few times. A run that
+was killed must come to the very bytes of one that was not: weights, Adam, averages, and the numbers of the log."""
 FORMS = {
     "pix2pix": [*TINY, "save_minutes=0"],
     "cyclegan": [*(word for word in TINY if "generator" not in word), "generator=resnet_6", "save_minutes=0"],

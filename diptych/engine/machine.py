@@ -3,6 +3,7 @@
 import ctypes
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -52,8 +53,10 @@ def peak_gib(device: torch.device) -> float:
     """The most memory taken so far: on a GPU by tensors, else by this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    if sys.platform == "linux":  # getrusage begins with the peak of whoever started this process
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
 def is_out_of_memory(error: BaseException) -> bool:
