@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +10,6 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 _cache = tempfile.TemporaryDirectory()
 os.environ.setdefault("DIPTYCH_CACHE", _cache.name)  # what a person's own scans found is none of the tests' business
-
-
-def folder_of(variable: str, default: str) -> Path:
-    """A folder of reference material beside the project; without it the test is skipped, but never under CI."""
-    path = Path(os.environ.get(variable, Path(__file__).parents[2] / default))
-    if not path.is_dir() and not os.environ.get("CI"):
-        pytest.skip(f"no reference material: {path} is missing (set {variable})", allow_module_level=True)
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from conftest import folder_of
+from material import folder_of
 from safetensors.torch import save_file
 
 import diptych

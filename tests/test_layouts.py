@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import folder_of
+from material import folder_of
 from PIL import Image
 
 from diptych.data import image, open_data

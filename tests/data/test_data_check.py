@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from commands import diptych
-from conftest import folder_of
+from material import folder_of
 from PIL import Image
 from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 

@@ -1,7 +1,7 @@
 """`sides` chooses two of many folders; what is damaged does not change how a folder is understood."""
 
 import pytest
-from conftest import folder_of
+from material import folder_of
 from sets import cache, fill  # noqa: F401
 
 from diptych.data import open_data

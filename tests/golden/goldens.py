@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from conftest import folder_of
+from material import folder_of
 from safetensors import safe_open
 from torch import Tensor
 
