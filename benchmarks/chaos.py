@@ -23,18 +23,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "chaos"))
 from checkpoints import small
 from commands import TINY
-from faults import end, newest_step
+from faults import end
 
 from diptych.engine import checkpoint
 
 COLUMNS = "bar | what was done | times | wrong | seconds"
 TESTS = Path(__file__).parents[1] / "tests"
-LEAD = """Real commands on the embedded letters, harmed many times in the ways that `tests/chaos` tries a few times. A run that
-was killed must come to the very bytes of one that was not: weights, Adam, averages, and the numbers of the log."""
-FORMS = {
-    "pix2pix": [*TINY, "save_minutes=0"],
-    "cyclegan": [*(word for word in TINY if "generator" not in word), "generator=resnet_6", "save_minutes=0"],
-}
+LEAD = """Real commands on the embedded letters, harmed many times in the ways that `tests/chaos` tries a few times.
+A run that was killed must come to the very bytes of one that was not: weights, Adam, averages, numbers of the log."""
+USUAL = [*(word for word in TINY if word != "workers=0"), "workers=1", "save_minutes=0"]  # saves after each step
+FORMS = {"pix2pix": USUAL, "cyclegan": [*(word for word in USUAL if "generator" not in word), "generator=resnet_6"]}
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
 
 
@@ -76,6 +74,19 @@ def finish(*words, **options):
         raise RuntimeError(f"{' '.join(map(str, words))}: {said(child)[-2000:]}")
 
 
+def wait_until(ready, child):
+    """Until then, while the process runs."""
+    while not ready():
+        if child.poll() is not None:
+            raise RuntimeError(f"ended by itself with {child.returncode}: {said(child)[-2000:]}")
+        time.sleep(0.005)
+
+
+def latest(run):
+    """The step of the newest checkpoint, as its name says."""
+    return max((int(path.stem[2:]) for path in checkpoint.all_in(run / "checkpoints")), default=0)
+
+
 def kills(method, count, folder, dice, steps):
     """T3: `kill -9` of a training at random moments, until it has been killed so often; every third in its start-up."""
     row = Row("T3", f"`kill -9` of `diptych train {method}` and of what resumes it: ")
@@ -86,23 +97,24 @@ def kills(method, count, folder, dice, steps):
 
     began = time.monotonic()
     child = start("train", method, *words, "-o", whole)
-    while not (whole / "checkpoints" / "0-00000001.safetensors").exists() and child.poll() is None:
-        time.sleep(0.01)
+    wait_until(lambda: latest(whole) > 0, child)
     prelude = time.monotonic() - began
     child.wait()
-    training = time.monotonic() - began - prelude
     early = saving = 0
     while row.times < count:
-        before = newest_step(run) if (run / "config.yaml").exists() else 0
+        before = latest(run)
         child = start(*on())
-        rest = prelude * dice.random() if row.times % 3 == 0 else prelude + 1.5 * training / count * dice.random()
-        with suppress(subprocess.TimeoutExpired):
-            row.wrong.append(f"{method}: ended by itself with {child.wait(rest)}: {said(child)[-300:]}")
-            break
+        if row.times % 3:
+            target = before + dice.randint(1, steps // count)
+            wait_until(lambda: latest(run) >= target, child)  # noqa: B023
+            time.sleep(0.05 * dice.random())
+        else:
+            time.sleep(prelude * dice.random())
         (os.killpg if dice.random() < 0.5 else os.kill)(child.pid, signal.SIGKILL)  # with its workers, or without
-        child.wait()
+        if child.wait() != -signal.SIGKILL:
+            raise RuntimeError(f"ended by itself with {child.returncode}: {said(child)[-2000:]}")
         row.times += 1
-        early += not (run / "config.yaml").exists() or newest_step(run) == before
+        early += latest(run) == before
         saving += bool(list((run / "checkpoints").glob(".*")))
     finish(*on())
     if end(run) != end(whole):
@@ -135,8 +147,7 @@ def lost_ranks(folder, steps=150):
         for lost in (0, 1):
             run = folder / f"{number.name}-{lost}"
             child = start("train", "pix2pix", *words, "-o", run, launcher=TORCHRUN)
-            while not len(list((run / "checkpoints").glob("0-*[1-9]*.safetensors"))) and child.poll() is None:
-                time.sleep(0.01)
+            wait_until(lambda: latest(run) > 0, child)  # noqa: B023
             ranks = family(child.pid)
             began = time.monotonic()
             os.kill(ranks[lost], number)

@@ -32,7 +32,7 @@ def make_images(folder):
 def end(folder):
     """All that a run comes to: the bytes of its newest checkpoint, and the numbers of its log."""
     tensors, meta = checkpoint.newest(folder / "checkpoints")
-    content = {name: value.numpy().tobytes() for name, value in tensors.items()}
+    content = {name: value.reshape(-1).view(torch.uint8).numpy().tobytes() for name, value in tensors.items()}
     return content, (meta["place"], meta["step"]), numbers(folder)
 
 

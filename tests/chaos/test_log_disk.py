@@ -1,7 +1,7 @@
 """T11: what a training says about itself gets lost, or the clock is wrong: it goes on, and ends as if nothing were."""
 
 import io
-import itertools
+import random
 import shutil
 import time
 
@@ -59,11 +59,11 @@ def test_what_cannot_be_logged_costs_the_log_alone(spoil, undisturbed, images, t
 
 
 def test_a_clock_that_jumps_changes_nothing(undisturbed, images, monkeypatch, tmp_path):
-    """T11: a year on and two back at each look; not when it saves, nor how fast it says it is."""
-    jumps = itertools.accumulate(itertools.cycle([365 * 86400.0, -2 * 365 * 86400.0]), initial=time.time())
+    """T11: by years at each look, on and back; not even when it saves."""
+    dice = random.Random(0)
     saved, save = [], checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda path, state: saved.append(path.name) or save(path, state))
-    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    monkeypatch.setattr(time, "time", lambda: dice.uniform(0, 2e9))
     words = [*IMAGES, f"root={images}", *SHORT]
     assert diptych("train", "pix2pix", *words, "-o", tmp_path / "run").exit_code == 0
     monkeypatch.undo()
