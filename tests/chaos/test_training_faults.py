@@ -27,7 +27,7 @@ from diptych.errors import RunError, TrainingError
 from diptych.methods.pix2pix import Pix2Pix
 
 pytestmark = pytest.mark.xdist_group("training faults")  # the processes are forked from one that is started once
-LONG = [*TINY, "steps=60", "log_every=7", "preview_every=20", "save_minutes=0.005", "workers=2"]
+LONG = [*TINY, "steps=60", "log_every=7", "preview_every=20", "save_minutes=0.01", "workers=2"]
 
 
 @pytest.fixture(scope="module")
