@@ -70,10 +70,12 @@ def main():
     parser.add_argument("--images", type=Path, default=table.DATA / "celeba" / "images")
     parser.add_argument("--count", type=int, default=100_000)
     options = parser.parse_args()
-    rows = []
+    rows, images = [], sorted(options.images.glob("*.*"))
+    if not images:
+        sys.exit(f"no images in {options.images}: give a folder by --images")
     with tempfile.TemporaryDirectory() as place:
         root = Path(place, "set")
-        link(sorted(options.images.glob("*.*")), root / "train", options.count)
+        link(images, root / "train", options.count)
         for name in ("first", "second", "third", "fourth"):
             files, bad, seconds, busy, peak = measure(root, Path(place, "cache"))
             assert (files, bad) == (options.count, 0)

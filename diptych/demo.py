@@ -12,6 +12,7 @@ from diptych.data import open_data
 from diptych.data.loader import held_out
 from diptych.data.transforms import Augment
 from diptych.engine.preview import doing_nothing, grid, translated
+from diptych.errors import ConfigError
 from diptych.files import whole
 from diptych.report import write_report
 from diptych.translator import from_run
@@ -25,6 +26,8 @@ def run_demo(folder: Path, steps: int | None) -> float:
     chosen = recipe.named("glyphs", [f"steps={steps}"] if steps else [])
     began = time.monotonic()
     again = (folder / "config.yaml").exists()  # a demo that was stopped goes on; one that is done reports once more
+    if again and steps:
+        raise ConfigError(f"{folder} holds a demo, which goes on without --steps; or choose another folder by -o")
     trainer = launch.resume(folder) if again else launch.train(chosen, folder)
     took = "" if again else f" in {(time.monotonic() - began) / 60:.1f} minutes"
     if trainer.stopped is not None:

@@ -7,6 +7,7 @@ DiptychError
 ├── CheckpointError   a checkpoint or model file is damaged or foreign    (exit code 2)
 │   └── ImportRefused a published file that is unsafe or unknown
 ├── RunError          the run folder is taken, missing or not writable    (exit code 2)
+├── EvaluationError   a measure that cannot be taken, or must not be held against another (exit code 2)
 └── TrainingError     a step that cannot be taken: not finite, no memory  (exit code 3)
 """
 
@@ -42,6 +43,10 @@ class ImportRefused(CheckpointError):
 
 
 class RunError(DiptychError):
+    pass
+
+
+class EvaluationError(DiptychError):
     pass
 
 

@@ -47,7 +47,7 @@ def write_probe(folder: Path) -> None:
     """Write, sync, rename and remove a small file, as `whole` does. An OSError here is one that an hour of work is
     spared: no permission, a disk that is full, a network folder that cannot rename or replace.
     """
-    probe = folder / f".probe.{os.getpid()}"
+    probe = folder / f".probe.{os.getpid()}{PART}"
     try:
         for text in ("new", "replaced"):
             write_text(probe, text)

@@ -1,14 +1,13 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from safetensors import SafetensorError
 
 from diptych.contract import Clock, Method
 from diptych.data import open_data
@@ -73,16 +72,16 @@ def resume(
         path, state = checkpoint.find_newest(run.checkpoints)
         now = made_by(recipe, manifest, ranks.world)
         before = {**defaults(recipe), **state[1].get("made", now)}
-        command = " ".join(["diptych resume", str(run.folder), *settings])
+        command = shlex.join(["diptych", "resume", str(run.folder), *settings])
         different = check_unchanged(before, now, allow, command, partial(_hint, run, manifest))
         trainer = prepare(recipe, data, run, ranks, console)
         trainer.made = now
         trainer.restore(path, state)
+        if ranks.first and (different or settings):
+            run.keep(recipe.settings(), manifest)
         if ranks.first and different:
             trainer.save_again()
             trainer.log.write("resume", trainer.engine.stage.name, trainer.engine.total, changed=different)
-        if ranks.first and (different or settings):
-            run.keep(recipe.settings(), manifest)
         return _go(trainer, recipe)
 
 
@@ -119,8 +118,17 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
     method, settings = recipe.cls(recipe.model), recipe.train
     channels = method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip)
-    batches = Batches(data.train, channels, augment, settings.batch, settings.seed, bad=recipe.data.bad)
-    batches = replace(batches, micro=settings.micro, rank=ranks.rank, world=ranks.world)
+    batches = Batches(
+        data.train,
+        channels,
+        augment,
+        settings.batch,
+        settings.seed,
+        micro=settings.micro,
+        rank=ranks.rank,
+        world=ranks.world,
+        bad=recipe.data.bad,
+    )
     preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
     tune(ranks.device)
     capture = CudaCapture() if settings.records(ranks) else None
@@ -189,7 +197,7 @@ def _leave(run: Run, cls: type[Method]) -> None:
     try:
         from_run(run, method=cls).save(run.model)
         write_report(run)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise RunError(
             f"{run.folder}: the checkpoint is whole, but model/ or report.html cannot be written ({error}); make room, "
             f"then `diptych resume {run.folder}` writes them"

@@ -8,12 +8,12 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Collection
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import diptych
 from diptych.contract import Method
 from diptych.data.config import DataConfig
 from diptych.data.manifest import Manifest
@@ -22,7 +22,7 @@ from diptych.errors import ConfigError, nearest, shown
 from diptych.recipe import SECTIONS, Recipe
 
 Made = dict[str, Any]
-# Settings that change no number of a run: where it runs, what it shows and keeps.
+# Settings that mean the same numbers: where it runs (another device rounds otherwise), what it shows and keeps.
 FREE = {"device", "workers", "record", "patience", "log_every", "preview_every", "previews", "save_minutes"}
 
 
@@ -38,7 +38,7 @@ def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
         "processes": world,
         "code": code_of(recipe.cls),
         "torch": torch.__version__,
-        "diptych": version("diptych"),
+        "diptych": diptych.__version__,
     }
     return dict(json.loads(json.dumps(made)))  # as it will come back from a checkpoint
 
@@ -70,13 +70,14 @@ def changed(before: Made, now: Made) -> dict[str, tuple[Any, Any]]:
 def check_unchanged(
     before: Made, now: Made, allow: Collection[str], command: str, hints: Callable[[str], str]
 ) -> dict[str, tuple[Any, Any]]:
-    """What changed, all of it allowed by name. ConfigError lists what is not, with its old and its new value.
+    """What changed, all of it allowed by name; else ConfigError lists all that did, with old and new values.
 
     `command` is what was called, without `--allow`; `hints` may say more of a field than its values do.
     """
-    unknown = [field for field in allow if field not in now]
+    known = {**now, **before}
+    unknown = [field for field in allow if field not in known]
     if unknown:
-        raise ConfigError(f"--allow {unknown[0]}: nothing of that name can change{nearest(unknown[0], now)}")
+        raise ConfigError(f"--allow {unknown[0]}: nothing of that name can change{nearest(unknown[0], known)}")
     found = changed(before, now)
     if found.keys() - set(allow):
         listed = "\n".join(

@@ -24,6 +24,7 @@ from diptych import card
 from diptych.contract import Control, Method, Route
 from diptych.data import image
 from diptych.engine import checkpoint
+from diptych.engine.machine import is_out_of_memory
 from diptych.engine.ranks import choose_device
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, ImageError, nearest, printable, shown
@@ -191,29 +192,36 @@ class Translator:
     def array(self, pixels: np.ndarray, label: str = "array", **controls: Any) -> np.ndarray:
         """(H, W, C) to (H, W, C'), of the same dtype; `label` names the image in errors."""
         unit = image.to_unit(image.with_channels(pixels, self.channels_in(controls), label))
-        made = self.tensor(torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1))), **controls)
+        made = self.tensor(torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1))), label, **controls)
         return image.from_unit(made.numpy().transpose(1, 2, 0), pixels.dtype)
 
-    def tensor(self, x: Tensor, **controls: Any) -> Tensor:
-        """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32."""
+    def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
+        """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in errors."""
         self._check(controls)
         batch = x if x.dim() == 4 else x[None]
         height, width = batch.shape[-2:]
         padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
         try:
             made = self.method.translate(padded.to(self.device, torch.float32), **controls).float().cpu().clamp(-1, 1)
-        except torch.OutOfMemoryError as error:
-            raise ImageError(f"{width}x{height} pixels need more memory than there is: scale the image down") from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ImageError(
+                f"{label}: {width}x{height} pixels need more memory than there is: scale it down"
+            ) from error
         top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
         made = made[..., top : top + height, left : left + width]
         return made if x.dim() == 4 else made[0]
 
     def save(self, folder: Path | str) -> Path:
-        """A model folder: `model.safetensors`, `config.json` and a card. What `load` takes, and what a hub shows."""
+        """A model folder: `model.safetensors`, `config.json` and a card, for `load` and for hubs. OSError."""
         folder = Path(folder)
         weights = {name: value.contiguous() for name, value in self.method.state_dict().items()}
-        with whole(folder / "model.safetensors") as part:
-            save_file(weights, part)
+        try:
+            with whole(folder / "model.safetensors") as part:
+                save_file(weights, part)
+        except SafetensorError as error:  # how the library says that the disk is full
+            raise OSError(str(error)) from error
         config = {
             "format": FORMAT,
             "sha256": _digest(folder / "model.safetensors"),

@@ -37,6 +37,11 @@ def test_the_way_out_is_the_whole_command():
     assert everything == {"lr": (1e-4, 1e-3), "steps": (40, 60), "processes": (1, 2)}
 
 
+def test_what_is_no_longer_there_can_be_allowed():
+    """A `load` or `sides` that was set and is not any more is in the checkpoint alone."""
+    assert check_unchanged({"load": 40}, {}, ["load"], "", lambda field: "") == {"load": (40, None)}
+
+
 def test_a_setting_that_is_newer_than_the_checkpoint_had_its_default():
     chosen = recipe.named("pix2pix", ["root=glyphs", "precision=fp32", "compile=false"])
     now = made_by(chosen, NOTHING, 1)

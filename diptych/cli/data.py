@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from diptych.data.faults import Fault
-    from diptych.data.manifest import Entry, Progress
+    from diptych.data.manifest import Entry
     from diptych.data.survey import Survey
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
@@ -44,11 +43,12 @@ def check(
     from diptych.cli.fits import show_fits
     from diptych.data import faults
     from diptych.data.survey import survey
+    from diptych.engine.progress import counting
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH
-    with _bar(console) as progress:
+    with counting(console, "looking at images") as progress:
         found = survey(folder, verify, progress)
         troubles = faults.find(found)
     wrong = [fault for fault in troubles if fault.wrong]
@@ -144,17 +144,3 @@ def _show_troubles(console: "Console", title: str, style: str, troubles: "Sequen
         if len(fault.names) > NAMED:
             _say(console, f"      and {len(fault.names) - NAMED:,} more")
         _say(console, f"      -> {fault.way_out}", "dim")
-
-
-@contextmanager
-def _bar(console: "Console") -> Iterator["Progress | None"]:
-    """A bar that vanishes when it is done; nothing where no one watches."""
-    if not console.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

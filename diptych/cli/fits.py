@@ -75,18 +75,18 @@ def crop_for(found: "Survey") -> int:
 
 def _fit(method: str, found: "Survey", crop: int) -> Fit:
     from diptych.data import open_data
-    from diptych.data.layouts import many_folders
-    from diptych.errors import DataError
+    from diptych.data.layouts import many_folders, sides_setting
+    from diptych.errors import ConfigError, DataError
     from diptych.methods import find
     from diptych.recipe import named
 
     lying = many_folders(found.root)
     reason = ""
-    for sides in ([], [f"sides=[{lying[0]},{lying[1]}]"]) if len(lying) > 2 else ([],):
-        chosen = named(method, [f"root={found.root}", *sides])
+    for sides in ([], [sides_setting(lying)]) if len(lying) > 2 else ([],):
         try:
+            chosen = named(method, [f"root={found.root}", *sides])
             data = open_data(chosen.data, tuple(find(method).batch))
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             reason = reason or _in_short(str(error), str(found.root))
             continue
         summary = f"{_in_short(data.summary, str(found.root))}{_way(data.train)}"

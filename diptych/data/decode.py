@@ -48,6 +48,8 @@ def naming(path: Path | str, problem: str, way_out: str) -> Iterator[None]:
         yield
     except UnfitError as error:
         raise ImageError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise ImageError(f"{path}: does not fit into memory; scale it down or cut it into pieces") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, KeyError and more
         raise ImageError(f"{path}: {problem} ({error or type(error).__name__}); {way_out}") from error
 

@@ -51,14 +51,14 @@ def examine(path: Path | str) -> Finding:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow thinks of the metadata; the pixels are checked
             array = image.read(path)
+        height, width, channels = array.shape
+        return Finding(sha256, height, width, channels, array.dtype.name, look_of(array), note=_misnamed(path))
     except ImageError as error:
         return Finding(sha256, problem=str(error).removeprefix(f"{path}: "))
     except OSError as error:
         return Finding(sha256, problem=f"cannot be read ({error.strerror}); check its permissions and the disk")
     except MemoryError:
         return Finding(sha256, problem="does not fit into memory; scale it down or cut it into pieces")
-    height, width, channels = array.shape
-    return Finding(sha256, height, width, channels, array.dtype.name, look_of(array), note=_misnamed(path))
 
 
 def hash_of(path: Path) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from diptych.data import alike
+from diptych.data.layouts import WAYS
 from diptych.data.manifest import Entry, relative
 from diptych.data.survey import ALL, NOTHING, SIDE_BY_SIDE, Part, Survey
 
@@ -54,7 +55,7 @@ def _lacking(survey: Survey) -> Iterator[Fault]:
     empty = tuple(f"{part.side} in {part.split}" if part.split != ALL else part.side for part in _empty(survey))
     yield Fault("has no images", empty, "fill it, or remove the folder in all splits")
     if survey.layout == NOTHING:
-        yield Fault("no images", (survey.root.name,), "see the layouts in the README; give the folder above or below?")
+        yield Fault("no images", (survey.root.name,), f"a folder for Diptych holds one of: {WAYS}")
 
 
 def _empty(survey: Survey) -> list[Part]:

@@ -10,9 +10,11 @@ Where more than two folders lie side by side, `sides` names the two to take. Wha
 name alone: a damaged file, a dangling link or a folder named x.png is found by `policy.checked`, not passed over.
 """
 
+import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,12 +25,17 @@ from diptych.data import image
 from diptych.data.config import DataConfig
 from diptych.data.manifest import Entry, confirm
 from diptych.errors import DataError, ImageError, nearest
+from diptych.plain import plain_yaml
 
 PAIRED = ("source", "target")  # a method that asks for these names needs pairs
 Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded when asked for; or labels
 HELD_OUT = ("val", "test")  # splits that training never sees, by preference
 SPLITS = ("train", *HELD_OUT)
 NAMED_SIDES = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
+WAYS = (
+    "train/ of files with two pictures side by side; trainA/ and trainB/; A/train and B/train; train/ with two folders "
+    "in it; or just two folders of images"
+)
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX", "$RECYCLE.BIN"})
 
 
@@ -157,10 +164,9 @@ def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | 
         flat["train"] = files
         return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
     raise DataError(
-        f"{root}: no images to train on. A folder for Diptych holds one of: train/ of files with two pictures side by "
-        f"side; trainA/ and trainB/; A/train and B/train; train/ with two folders in it; or just two folders of images "
+        f"{root}: no images to train on. A folder for Diptych holds one of: {WAYS} "
         f"({', '.join(sorted(image.SUFFIXES))})"
-        + (f". Here are {', '.join(lying)}: choose two by sides=[{lying[0]},{lying[1]}]" if len(lying) > 2 else "")
+        + (f". Here are {', '.join(lying)}: choose two by {sides_setting(lying)}" if len(lying) > 2 else "")
     )
 
 
@@ -190,6 +196,15 @@ def many_folders(root: Path) -> list[str]:
     """The names of the folders of images that lie side by side, in `train` or else in the root itself."""
     inside = folders_of_images(root / "train") or [p for p in folders_of_images(root) if p.name not in SPLITS]
     return [folder.name for folder in inside]
+
+
+def sides_setting(names: Sequence[str]) -> str:
+    """The first two as a setting; quoted where YAML would read other things than names."""
+    plain = f"[{names[0]},{names[1]}]"
+    with suppress(ValueError):
+        if plain_yaml(plain) == list(names[:2]):
+            return f"sides={plain}"
+    return f"sides={json.dumps(names[:2])}"
 
 
 def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:

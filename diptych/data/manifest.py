@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from diptych.data.examine import Finding, examine, hash_of
-from diptych.data.pool import findings
+from diptych.data.pool import cores, findings
 from diptych.errors import DataError, ImageError, printable
 from diptych.files import whole
 
@@ -179,7 +179,7 @@ def first(names: Iterable[str], count: int = 5) -> str:
 
 def _examined(paths: Mapping[str, str]) -> Iterator[tuple[str, Finding]]:
     if len(paths) > FEW:
-        yield from findings(paths, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+        yield from findings(paths, cores())
     else:
         for key, path in paths.items():
             yield key, examine(path)

@@ -20,6 +20,11 @@ CRASHED = Finding(problem="crashed the decoder; export it again as PNG, or remov
 HUNG = Finding(problem=f"took longer than {PATIENCE:g} s to decode; export it again as PNG, or remove it")
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Worker:
     """A process of `COMMAND`, and the file that it has; a new process takes the place of one that failed."""
 

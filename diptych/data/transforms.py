@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 
-from diptych.data import image
 from diptych.data.resample import window
 from diptych.errors import DataError
 
@@ -34,11 +33,6 @@ class Augment:
         """The same picture each time, (crop, crop, C): what held-out images go through."""
         height, width = fitted(array, self.crop, self.crop, self.fit)
         return window(array, height, width, (height - self.crop) // 2, (width - self.crop) // 2, self.crop)
-
-
-def resized(array: Array, size: int, crop: int, fit: Fit) -> Array:
-    """(H, W, C) to at least `crop` on both sides, as `fitted` says."""
-    return image.resize(array, *fitted(array, size, crop, fit))
 
 
 def fitted(array: Array, size: int, crop: int, fit: Fit) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from diptych.data.pool import cores
 from diptych.engine.ranks import Ranks
 from diptych.errors import ConfigError
 
@@ -40,7 +41,7 @@ class TrainConfig(BaseModel):
         """How many processes load images for each process that trains."""
         if self.workers != "auto":
             return self.workers
-        return max(1, min(4, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        return max(1, min(4, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
     def records(self, ranks: Ranks) -> bool:
         """Whether steps are recorded. ConfigError where they cannot be."""

@@ -6,6 +6,7 @@ signal) once it has been tried three times. Nothing is removed before two newer 
 """
 
 import math
+import shlex
 import time
 import warnings
 from contextlib import suppress
@@ -109,7 +110,7 @@ class Keeper:
             if self.failures >= TRIES:
                 raise RunError(
                     f"{self._refused(error)}, {self.failures} times in a row; make room, then go on from the "
-                    f"checkpoint before: diptych resume {self.run.folder}"
+                    f"checkpoint before: {shlex.join(['diptych', 'resume', str(self.run.folder)])}"
                 ) from error
             if not must:
                 warnings.warn(

@@ -46,8 +46,8 @@ class Log:
 
     def forget_after(self, step: int) -> None:
         """Drop what an interrupted run logged beyond its last checkpoint: those steps will be taken again."""
-        kept = [event for event in read_events(self.path) if event["step"] <= step]
         with self.tried(self.path):
+            kept = [event for event in read_events(self.path) if event["step"] <= step]
             write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
 
     def write(self, kind: str, stage: str, step: int, **values: Any) -> None:

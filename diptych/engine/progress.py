@@ -56,10 +56,10 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
 def _print_line(console: Console, engine: "Engine", terms: dict[str, float], rate: float) -> None:
     if not terms:
         return
-    left = (engine.stage.steps - engine.step) / rate
+    left = f"{(engine.stage.steps - engine.step) / rate / 60:.0f}" if rate else "?"
     console.print(
         f"{engine.stage.name} {engine.step}/{engine.stage.steps}  {rate:.2f} steps/s  "
-        f"{left / 60:.0f} min left  {in_words(terms)}",
+        f"{left} min left  {in_words(terms)}",
         highlight=False,
         soft_wrap=True,
     )

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from diptych.errors import ConfigError, TrainingError
+from diptych.errors import ConfigError, RunError, TrainingError
 
 GRACE = 5.0  # seconds in which each process that still runs answers the roll call
 SIGNS = ("gloo", "nccl", "connection", "timed out", "timeout", "socket")  # in what a lost process makes torch say
@@ -133,7 +133,10 @@ def _met() -> tuple[Any, int, int]:
 def leave() -> None:
     """Part from the other processes, once all of them are done."""
     if distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()
+        try:
+            distributed.barrier()
+        except RuntimeError as error:
+            raise RunError(f"another process was lost at the very end; what is kept is whole ({error})") from error
         distributed.destroy_process_group()
         _met.cache_clear()
 

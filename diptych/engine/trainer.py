@@ -1,5 +1,6 @@
 """The loop round the steps: log, previews, checkpoints, progress, and a stop that loses nothing."""
 
+import shlex
 import signal
 import time
 import warnings
@@ -75,10 +76,11 @@ class Trainer:
                     raise
                 raise TrainingError(
                     f"step {engine.total}: a process that loads images died, as when memory is short. Nothing of this "
-                    f"step is kept; go on with fewer of them: diptych resume {self.run.folder} workers=1"
+                    f"step is kept; go on with fewer of them: "
+                    + shlex.join(["diptych", "resume", str(self.run.folder), f"workers={self.settings.loaders // 2}"])
                 ) from error
-        self.save()
-        self.log.close()
+            self.save()
+            self.log.close()
         if engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps:
             self.stopped = None  # the signal came in the last step: there is nothing to go on with
 
@@ -141,8 +143,10 @@ class Trainer:
         for parts in range(self.engine.micro + 1, share + 1):
             if share % parts == 0 and (world > 1 or self.engine.fits(batch, parts)):
                 said = "fits" if world == 1 else "may fit"
-                return f"micro={parts} {said}: diptych resume {self.run.folder} micro={parts} --allow micro"
-        return "No micro= fits: choose a smaller crop=, a smaller width=, or precision=bf16"
+                words = ["diptych", "resume", str(self.run.folder), f"micro={parts}", "--allow", "micro"]
+                return f"micro={parts} {said}: {shlex.join(words)}"
+        lower = "" if self.engine.precision == "bf16" else ", or precision=bf16"
+        return f"No micro= fits: start a new run with a smaller crop= or width={lower}"
 
     def _close_line(self, rate: float) -> None:
         """End a line of the log. On a GPU it is written when the next one ends: the device is never waited for."""

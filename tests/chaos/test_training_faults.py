@@ -216,7 +216,7 @@ def test_short_of_memory_names_what_fits(room, times, micro, images, monkeypatch
     assert all(word in said for word in ("stage 'train' step 3", "batch=8", "micro=1", "Tried to allocate 9.99 GiB"))
     assert newest_step(run) == 3
     if micro is None:
-        assert "No micro= fits: choose a smaller crop=" in said
+        assert "No micro= fits: start a new run with a smaller crop=" in said
         return
     command = re.search(r"micro=(\d) fits: diptych (resume .*)", said)
     assert int(command[1]) == micro

@@ -6,7 +6,9 @@ from sets import cache, fill  # noqa: F401
 
 from diptych.data import open_data
 from diptych.data.config import DataConfig
+from diptych.data.layouts import sides_setting
 from diptych.errors import ConfigError, DataError
+from diptych.plain import plain_yaml
 from diptych.recipe import from_settings, named
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
@@ -95,3 +97,9 @@ def test_real_emoji_pair_by_name_in_any_two_drawings():
     assert folders(data.train) == ["google", "twitter"]
     assert len(data.train) + len(data.held_out) == 1525
     assert data.train.aligned
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], ["no", "01"], ["a, b", "c: d"], ["[", '"'], ["é", "日本"]])
+def test_the_way_to_choose_is_read_as_it_is_meant(names):
+    key, _, value = sides_setting(names).partition("=")
+    assert (key, plain_yaml(value)) == ("sides", names)
