@@ -21,7 +21,6 @@ check: $(VENV)/developer      ## style, types, size of files
 	@! git ls-files -z | xargs -0 du -k 2>/dev/null | awk '$$1 > 500' | grep . || (echo "files above 500 kB"; exit 1)
 
 bench: $(VENV)/developer      ## measure, and write benchmarks/*.md; images are read from DIPTYCH_DATA
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/ranks.py

@@ -30,7 +30,7 @@ try:
     import torchvision
     from torchvision import transforms
 except ImportError:
-    sys.exit("torchvision, the other side of this benchmark, is not installed: pip install 'diptych[bench]'")
+    sys.exit("torchvision, the other side of this benchmark, is not installed: pip install torchvision")
 
 KINDS = {  # folder: load, crop, whether a file holds a pair side by side
     "facades/train": (286, 256, True),

@@ -107,6 +107,7 @@ class Method(nn.Module):
 
     Config: type[MethodConfig]
     batch: Mapping[str, str]  # names the data floor must deliver -> field that counts channels
+    labels: Mapping[str, str] = {}  # of those, the ones that are class numbers (N,) -> field that names the classes
     routes: tuple[Route, ...]  # how previews and measures call `translate`
     ships: tuple[str, ...]  # the networks that `translate` runs: what a model folder holds
     ema: tuple[str, ...] = ()  # of those, the ones whose averaged weights translate
@@ -131,6 +132,26 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def mistakes(self, batch: Batch) -> dict[str, float]:
+        """What previews measure on held-out samples beside the routes, by name; lower is better."""
+        return {}
+
     def channels(self) -> dict[str, int]:
-        """How many channels each batch entry has."""
-        return {name: int(self.config.model_dump()[key]) for name, key in self.batch.items()}
+        """How many channels each batch entry of images has."""
+        return {name: int(self.config.model_dump()[key]) for name, key in self.batch.items() if name not in self.labels}
+
+
+class Judge(Method):
+    """A method that says what it sees. Trained on real images, it scores translations and lends its features."""
+
+    def classes(self) -> tuple[str, ...]:
+        """What it tells apart, in the order of its logits."""
+        raise NotImplementedError
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] to (N, K), or (N, K, H, W) if it judges each pixel; without gradient."""
+        raise NotImplementedError
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] to (N, D), what the logits follow from; without gradient."""
+        raise NotImplementedError

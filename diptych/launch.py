@@ -26,6 +26,7 @@ from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
 from diptych.errors import ConfigError, DataError, RunError
+from diptych.protocols.during import examiner
 from diptych.provenance import check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
@@ -131,6 +132,7 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
     )
     preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
     tune(ranks.device)
+    examine = examiner(recipe, data, ranks.device)
     capture = CudaCapture() if settings.records(ranks) else None
     try:
         engine = Engine(
@@ -149,7 +151,10 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
         ) from error
     if settings.compile is True:
         engine.compile()
-    return Trainer(engine, batches, run, settings, preview, console)
+    every, stop_after = recipe.evaluate.every or 0, recipe.evaluate.stop_after
+    return Trainer(
+        engine, batches, run, settings, preview, console, examine=examine, every=every, stop_after=stop_after
+    )
 
 
 def rehearse(recipe: Recipe) -> None:
@@ -162,6 +167,7 @@ def rehearse(recipe: Recipe) -> None:
         method = recipe.cls(recipe.model)
         bounded(method, recipe.method)
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
+        batch |= {name: torch.zeros(size, dtype=torch.int64) for name in method.labels}
         if crop % method.multiple:
             raise ConfigError(
                 f"crop={crop} is not a multiple of {method.multiple}, which the network needs: "

@@ -15,11 +15,9 @@ import torch
 
 import diptych
 from diptych.contract import Method
-from diptych.data.config import DataConfig
 from diptych.data.manifest import Manifest
-from diptych.engine.config import TrainConfig
 from diptych.errors import ConfigError, nearest, shown
-from diptych.recipe import SECTIONS, Recipe
+from diptych.recipe import SECTIONS, SETTINGS, Recipe
 
 Made = dict[str, Any]
 # Settings that mean the same numbers: where it runs (another device rounds otherwise), what it shows and keeps.
@@ -45,7 +43,7 @@ def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
 
 def defaults(recipe: Recipe) -> Made:
     """What a checkpoint was made with that is older than a setting: what does as if there were none."""
-    models = (type(recipe.model), DataConfig, TrainConfig)
+    models = (type(recipe.model), *SETTINGS.values())
     return {
         key: field.default
         for model in models

@@ -11,7 +11,7 @@ On the command line the sections fall away: `l1=50 batch=4`. No two sections sha
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,16 +21,17 @@ from pydantic import BaseModel, ValidationError
 from diptych.contract import Method, MethodConfig
 from diptych.data.config import DataConfig
 from diptych.data.layouts import Data, Pictures
-from diptych.engine.config import TrainConfig
+from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.machine import precision_for
 from diptych.engine.ranks import Ranks
 from diptych.errors import ConfigError, nearest, printable, shown
-from diptych.methods import METHODS, find
+from diptych.methods import JUDGES, METHODS, find
 from diptych.plain import plain_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
-TEXTS = ("preset", "root", "device")  # never read as numbers or anything else
-SECTIONS = ("model", "data", "train")
+TEXTS = ("preset", "root", "device", "judge")  # never read as numbers or anything else
+SECTIONS = ("model", "data", "train", "evaluate")
+SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST_NETWORKS = 8 * 2**30  # bytes of weights and buffers of all networks of a method
 
@@ -41,6 +42,7 @@ class Recipe:
     model: MethodConfig
     data: DataConfig
     train: TrainConfig
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     @property
     def cls(self) -> type[Method]:
@@ -49,13 +51,17 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """As plain data that `from_settings` reads back to an equal recipe."""
         model = self.model.model_dump(exclude={"steps"} if self.train.epochs else set())
-        data, train = (part.model_dump(exclude_none=True) for part in (self.data, self.train))
-        return {"method": self.method, "model": model, "data": data, "train": train}
+        parts = {"data": self.data, "train": self.train, "evaluate": self.evaluate}
+        rest = {name: part.model_dump(exclude_none=True) for name, part in parts.items()}
+        return {"method": self.method, "model": model, **rest}
 
     def fitted(self, data: Data) -> "Recipe":
         """With what only the data can tell: channel counts, unless they were set, and epochs as steps."""
         found: dict[str, Any] = {}
         for name, key in self.cls.batch.items():
+            if name in self.cls.labels:
+                found[key] = data.classes
+                continue
             column = data.train.columns[name]
             if key not in self.model.model_fields_set:
                 found[key] = column.channels() if isinstance(column, Pictures) else np.shape(column)[-1]
@@ -85,7 +91,7 @@ def from_settings(
     unknown = sorted(map(shown, settings.keys() - known))
     if unknown or not isinstance(settings.get("method"), str):
         raise ConfigError(
-            f"{where}: a recipe has method, preset, model, data, train and title; "
+            f"{where}: a recipe has method, preset, model, data, train, evaluate and title; "
             + (f"it does not know {_few(unknown)}{nearest(unknown[0], known)}" if unknown else "method is missing")
         )
     try:
@@ -95,7 +101,7 @@ def from_settings(
     for section in SECTIONS:
         if not isinstance(settings.get(section) or {}, Mapping):
             raise ConfigError(f"{where}: {section} holds settings by name, such as `{section}: {{key: value}}`")
-    models: dict[str, type[BaseModel]] = {"model": cls.Config, "data": DataConfig, "train": TrainConfig}
+    models: dict[str, type[BaseModel]] = {"model": cls.Config, **SETTINGS}
     values = {section: dict(settings.get(section) or {}) for section in SECTIONS}
     changes = dict(_split(override) for override in overrides)
     preset = changes.pop("preset", settings.get("preset"))
@@ -161,7 +167,7 @@ def named(name: str, overrides: Iterable[str] = ()) -> Recipe:
         return from_file(Path(name), overrides)
     if name in shipped():
         return from_file(shipped()[name], overrides)
-    if name not in METHODS and ":" not in name:
+    if name not in {**METHODS, **JUDGES} and ":" not in name:
         raise ConfigError(f"{name!r} is no method, shipped recipe or .yaml file{nearest(name, [*METHODS, *shipped()])}")
     return from_settings({"method": name}, overrides, name)
 

@@ -29,7 +29,7 @@ from diptych.engine.ranks import choose_device
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, ImageError, nearest, printable, shown
 from diptych.files import whole, write_text
-from diptych.methods import METHODS, find
+from diptych.methods import JUDGES, METHODS, find
 from diptych.plain import LARGEST_HEADER, check_weights, plain_json, read_text
 from diptych.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
 
@@ -107,7 +107,7 @@ def from_model(folder: Path, method: type[Method] | None = None) -> "Translator"
 
 def _class_of(name: str, given: type[Method] | None, where: str) -> type[Method]:
     """The class that a file asks for by name. A file never decides which module is imported."""
-    if given is None and name not in METHODS:
+    if given is None and name not in {**METHODS, **JUDGES}:
         raise CheckpointError(
             f"{where}: made by {shown(name)}, which is no method of Diptych{nearest(name, METHODS)}; "
             f"if you trust and have it, give the class: load(..., method=...)"

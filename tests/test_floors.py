@@ -18,8 +18,11 @@ FLOORS = [
     {"recipe", "card"},
     {"translator"},
     {"importers", "report", "provenance"},
+    {"evaluate", "study", "serve", "export"},
+    {"protocols"},
     {"launch"},
-    {"check", "demo", "doctor", "evaluate", "study", "serve", "export"},
+    {"check", "compare", "demo", "doctor", "judge"},
+    {"experiment"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -32,6 +35,9 @@ ALONE = {
     "importers",
     "check",
     "cli",
+    "compare",
+    "evaluate",
+    "protocols",
 }  # rooms of many files, which know each other
 NEVER_METHODS = {"data", "engine"}
 NAMELESS = {"engine", "data", "evaluate", "study", "serve", "export"}

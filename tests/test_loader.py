@@ -162,7 +162,8 @@ def test_labels_are_whole_numbers_in_step_with_their_pictures():
     batch = Batches(split, {"image": 1}, WHOLE, size=5)[1]
     assert batch["label"].dtype == torch.int64
     assert batch["label"].tolist() == numbers(batch, "image")
-    assert list(held_out(split, {"image": 1}, WHOLE, 5)) == ["image"]
+    spread = held_out(split, {"image": 1}, WHOLE, 3)
+    assert spread["label"].tolist() == numbers(spread, "image") == [0, 3, 6]
 
 
 # ------------------------------------------------------------------------------------------------------------ held out

@@ -169,7 +169,7 @@ def clock_orders_players(subject: Subject) -> None:
             clock = Clock(stage.name, step, stage.steps)
             orders: set[Any] = set()
             for kind, other in enumerate(
-                (batch, {k: torch.zeros_like(v) for k, v in batch.items()}, {k: -v for k, v in batch.items()})
+                (batch, {k: torch.zeros_like(v) for k, v in batch.items()}, {k: v.flip(0) for k, v in batch.items()})
             ):
                 torch.manual_seed(kind)
                 orders.add(tuple((players, tuple(terms)) for players, terms in stage.updates(other, clock)))
@@ -214,6 +214,9 @@ def a_short_run_learns(subject: Subject) -> None:
     engine = subject.engine(steps=steps)
     for _ in run(engine, subject.batches(4, flip=False)):
         pass
+    with engine.averages.inside(engine.method):
+        for name, share in engine.method.mistakes(truth).items():
+            assert share < 0.75, f"{name}: {share:.2f} after {steps} steps"
     for route, error in errors(engine, truth).items():
         target = truth[route.target]
         single = float((target - target.median(0).values).abs().mean())

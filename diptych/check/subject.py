@@ -16,6 +16,7 @@ from torch import Tensor
 from diptych.contract import Batch, Method, MethodConfig, Route
 from diptych.data import open_data
 from diptych.data.config import DataConfig
+from diptych.data.glyphs import FACES
 from diptych.data.loader import Batches, held_out
 from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
@@ -42,8 +43,8 @@ class Subject:
         return f"{self.cls.__module__}:{self.cls.__qualname__}"
 
     def config(self, **over: Any) -> MethodConfig:
-        channels = dict.fromkeys(self.cls.batch.values(), 1)
-        return self.cls.Config(**{"steps": STEPS, **channels, **self.cls.tiny, **over})
+        seen: dict[str, Any] = {key: FACES if name in self.cls.labels else 1 for name, key in self.cls.batch.items()}
+        return self.cls.Config(**{"steps": STEPS, **seen, **self.cls.tiny, **over})
 
     def engine(
         self,
@@ -62,23 +63,31 @@ class Subject:
         self, size: int = 2, seed: int = 0, micro: int = 1, rank: int = 0, world: int = 1, flip: bool = True
     ) -> Batches:
         data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
-        channels, augment = dict.fromkeys(self.cls.batch, 1), Augment(36 if flip else PIXELS, PIXELS, flip=flip)
-        return Batches(data.train, channels, augment, size, seed, micro=micro, rank=rank, world=world)
+        augment = Augment(36 if flip else PIXELS, PIXELS, flip=flip)
+        return Batches(data.train, self._grey(), augment, size, seed, micro=micro, rank=rank, world=world)
 
     def truth(self, count: int = 32) -> Batch:
         data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
-        return held_out(data.held_out, dict.fromkeys(self.cls.batch, 1), Augment(PIXELS, PIXELS), count)
+        return held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count)
+
+    def _grey(self) -> dict[str, int]:
+        return {name: 1 for name in self.cls.batch if name not in self.cls.labels}
 
 
 def run(engine: Engine, batches: Batches, workers: int = 0, double: bool = False) -> Iterator[dict[str, float]]:
     """Train to the end; yields after each step the line of the log, or nothing between two lines."""
     while True:
         for batch in batches.stream(engine.step, engine.stage.steps, workers):
-            engine.take({name: value.double() for name, value in batch.items()} if double else batch)
+            engine.take(doubled(batch) if double else batch)
             yield engine.ledger.close().means() if engine.step % LOG_EVERY == 0 else {}
         if engine.place + 1 == len(engine.stages):
             return
         engine.enter(engine.place + 1)
+
+
+def doubled(batch: Batch) -> Batch:
+    """Images in float64, labels as they are."""
+    return {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
 
 
 def ways(method: Method) -> list[tuple[Route, dict[str, Any]]]:

@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from diptych.cli import bring, data, doctor, show, training, translating
+from diptych.cli import bring, data, doctor, judging, show, training, translating
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -21,6 +21,11 @@ app.command()(training.resume)
 app.command()(translating.translate)
 app.command()(training.demo)
 app.add_typer(data.app, name="data")
+app.command()(judging.samples)
+app.command()(judging.evaluate)
+app.add_typer(judging.judge_app, name="judge")
+app.command()(judging.compare)
+app.command()(judging.experiment)
 app.command()(show.methods)
 app.command()(doctor.doctor)
 app.command(name="import")(bring.import_)

@@ -59,9 +59,8 @@ def _explain(console: "Console", name: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from diptych.data.config import DataConfig
-    from diptych.engine.config import TrainConfig
     from diptych.methods import find
+    from diptych.recipe import SETTINGS
 
     cls = find(name)
     say = console.print
@@ -72,7 +71,7 @@ def _explain(console: "Console", name: str) -> None:
             f"  {preset}: " + (", ".join(f"{key}={value}" for key, value in values.items()) or "as below"),
             highlight=False,
         )
-    for title, model in (("model", cls.Config), ("data", DataConfig), ("train", TrainConfig)):
+    for title, model in {"model": cls.Config, **SETTINGS}.items():
         table = Table(f"{title} setting", "default", "", box=None, header_style="bold")
         for key, field in model.model_fields.items():
             table.add_row(key, escape(str(field.default)), escape(field.description or ""))

@@ -40,7 +40,7 @@ def train(
         or Path("runs")
         / f"{Path(what).stem.replace(':', '-')}-{Path(chosen.data.root).name.replace(':', '-').replace('/', '-')}"
     )
-    _end(launch.train(chosen, folder))
+    end(launch.train(chosen, folder))
 
 
 def resume(
@@ -57,7 +57,7 @@ def resume(
     """
     from diptych import launch
 
-    _end(launch.resume(run, settings or (), allow or ()))
+    end(launch.resume(run, settings or (), allow or ()))
 
 
 def demo(
@@ -70,7 +70,7 @@ def demo(
     run_demo(out, steps)
 
 
-def _end(trainer: "Trainer") -> None:
+def end(trainer: "Trainer") -> None:
     from diptych.engine.ranks import leave
 
     leave()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from diptych.data.labelled import LABELLED
 from diptych.data.layouts import PAIRED, Data, Split
 from diptych.errors import DataError
 
@@ -79,10 +80,16 @@ def labelled(faces: Sequence[str] = FACES, size: int = 32) -> dict[str, Split]:
 
 
 def open_glyphs(root: str, names: Sequence[str], size: int, swap: bool) -> Data:
-    """`glyphs`, or `glyphs:serif/mono-bold` for two other faces."""
-    faces = root.partition(":")[2].split("/") if ":" in root else ["sans", "serif-bolditalic"]
-    if len(faces) != 2 or any(face not in FACES for face in faces):
+    """`glyphs`, or `glyphs:serif/mono-bold` for two other faces; with labels, for as many as are named, or all."""
+    with_labels = tuple(names) == LABELLED
+    usual = list(FACES) if with_labels else ["sans", "serif-bolditalic"]
+    faces = root.partition(":")[2].split("/") if ":" in root else usual
+    if len(faces) < 2 or (len(faces) > 2 and not with_labels) or any(face not in FACES for face in faces):
         raise DataError(f"{root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
+    if with_labels:
+        found = {name: split.named(names) for name, split in labelled(faces, size).items()}
+        summary = f"letters in {len(faces)} faces of DejaVu: {len(found['train'])}, {len(found['val'])} in val"
+        return Data(found["train"], found["val"], summary, test=found["test"], classes=tuple(faces))
     first, second = reversed(faces) if swap else faces
     splits = (paired if tuple(names) == PAIRED else unpaired)(first, second, size)
     splits = {name: split.named(names) for name, split in splits.items()}

@@ -115,6 +115,7 @@ class Data:
     summary: str  # one line for a person: what was found where
     notes: tuple[str, ...] = ()
     test: Split | None = None  # where validation and test are both there
+    classes: tuple[str, ...] = ()  # what its labels stand for
 
 
 def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
@@ -122,9 +123,7 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
 
     Raises DataError that names what is missing: the folder, a side, the partner of a file (the first five).
     """
-    root = Path(config.root).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give one by --data FOLDER, or --data glyphs for the embedded letters")
+    root = root_of(config)
     splits = find_splits(root, config.layout, tuple(names) == PAIRED, config.sides)
     splits = {
         name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
@@ -147,6 +146,14 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
         kept = held_out = splits["train"]
         note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
     return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,))
+
+
+def root_of(config: DataConfig) -> Path:
+    """The folder of a data set. DataError if it is none."""
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; give one by --data FOLDER, or --data glyphs for the embedded letters")
+    return root
 
 
 def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | None = None) -> dict[str, Split]:

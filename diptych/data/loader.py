@@ -162,13 +162,23 @@ def order(seed: int, stage: str, column: int, epoch: int, length: int) -> np.nda
 
 
 def held_out(split: Split, channels: dict[str, int], augment: Augment, count: int) -> dict[str, Tensor]:
-    """The first `count` samples as one batch, resized and cropped without chance. Aligned only if the split is."""
+    """`count` samples as one batch, resized and cropped without chance. Aligned only if the split is.
+
+    They are the first ones; where the samples have labels, which lie in order, they are spread over all of them.
+    """
     count = min(count, *(len(column) for column in split.columns.values()))
-    pictures: dict[str, Any] = {name: c for name, c in split.columns.items() if isinstance(c[0], np.ndarray)}
-    return {
-        name: torch.stack([to_tensor(column[i], augment.still, channels[name], label(column, i)) for i in range(count)])
-        for name, column in pictures.items()
-    }
+    images = [name for name in split.columns if name in channels]
+    labelled = len(images) < len(split.columns)
+    places = np.linspace(0, len(split) - 1, count).round().astype(int).tolist() if labelled else range(count)
+    batch = {}
+    column: Any
+    for name, column in split.columns.items():
+        if name in images:
+            made = [to_tensor(column[i], augment.still, channels[name], label(column, i)) for i in places]
+            batch[name] = torch.stack(made)
+        else:
+            batch[name] = torch.tensor([column[i] for i in places])
+    return batch
 
 
 def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:

@@ -214,13 +214,16 @@ def _parsed(line: str) -> Entry | None:
         return None
 
 
+def cache_folder() -> Path:
+    """Where Diptych remembers what it could find out again."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("DIPTYCH_CACHE") or Path(home, "diptych"))
+
+
 def cache_of(root: Path) -> Path:
     """The file that remembers the scans of `root`: never in the data itself."""
-    home = os.environ.get("DIPTYCH_CACHE") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "diptych"
-    )
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-    return Path(home, "manifests", f"{name}.jsonl")
+    return cache_folder() / "manifests" / f"{name}.jsonl"
 
 
 def _cached(root: Path) -> dict[str, Entry]:

@@ -115,6 +115,14 @@ def name_of(place: int, step: int) -> str:
     return f"{place}-{step:08d}{SUFFIX}"
 
 
+def place_of(name: str) -> tuple[int, int]:
+    """The inverse of `name_of`. ValueError."""
+    match = NAME.fullmatch(name)
+    if not match:
+        raise ValueError(f"{shown(name)} is no name of a checkpoint")
+    return int(match[1]), int(match[2])
+
+
 def all_in(folder: Path) -> list[Path]:
     """The checkpoints of a folder, oldest first."""
     found = [(match, path) for path in folder.glob(f"*{SUFFIX}") if (match := NAME.fullmatch(path.name))]

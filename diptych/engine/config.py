@@ -3,7 +3,7 @@
 import os
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diptych.data.pool import cores
 from diptych.engine.ranks import Ranks
@@ -50,3 +50,30 @@ class TrainConfig(BaseModel):
                 f"record=true: steps are recorded on one GPU, not on {ranks.world} x {ranks.device}; use record=auto"
             )
         return self.record is not False and ranks.device.type == "cuda" and ranks.world == 1
+
+
+class EvaluateConfig(BaseModel):
+    """The settings of judging while training, as a recipe's `evaluate:` section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    every: int | None = Field(
+        None, ge=1, description="steps between judgements of held-out images; else none"
+    )
+    protocol: str | None = Field(
+        None, max_length=100, description="what is measured; by default whatever fits pairs, or heaps, of images"
+    )
+    measure: str | None = Field(
+        None, max_length=100, description="of those, the one that chooses the best checkpoint; by default the first"
+    )
+    stop_after: int | None = Field(None, ge=1, description="end after so many judgements without a better one")
+    images: int = Field(200, ge=4, description="held-out images to judge by, at most")
+    judge: str | None = Field(None, max_length=4096, description="run folder of a trained judge, where one is needed")
+    extractor: str = Field("none", max_length=4096, description="network of FID and KID; see `diptych evaluate --help`")
+
+    @model_validator(mode="after")
+    def _has_a_rhythm(self) -> "EvaluateConfig":
+        asked = [name for name in ("protocol", "measure", "stop_after", "judge") if name in self.model_fields_set]
+        if self.every is None and any(vars(self)[name] is not None for name in asked):
+            raise ValueError(f"{asked[0]} is for judging while training: say how often by every=STEPS")
+        return self

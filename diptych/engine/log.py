@@ -1,10 +1,11 @@
-"""The log: one JSON object a line in `events.jsonl`, and the same numbers for TensorBoard."""
+"""The log: one JSON object a line in `events.jsonl`, and the same numbers for TensorBoard where it is installed."""
 
 import json
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,11 @@ class Log:
 
     def _draw(self, event: Event) -> None:
         if self.board is None:
+            if find_spec("tensorboard") is None:  # an extra: `pip install diptych[board]`
+                return
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(self.board_path), purge_step=event["step"])
-        for group in ("terms", "error", "lr"):
+        for group in ("terms", "error", "scores", "lr"):
             for name, value in event.get(group, {}).items():
                 self.board.add_scalar(f"{group}/{name}", value, event["step"])

@@ -1,6 +1,7 @@
 """What the machine at hand has, and what to make of it: precision, memory, and what to say when memory is short."""
 
 import ctypes
+import os
 import resource
 import sys
 from pathlib import Path
@@ -58,6 +59,17 @@ def peak_gib(device: torch.device) -> float:
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+
+
+def free_gib() -> float:
+    """What another training could take: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / 2**30
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
+    except (OSError, StopIteration):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**31
 
 
 def is_out_of_memory(error: BaseException) -> bool:

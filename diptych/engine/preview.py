@@ -23,7 +23,7 @@ class Preview:
     aligned: bool
 
     def look(self, method: Method, device: torch.device) -> tuple[Image.Image, dict[str, float]]:
-        """The grid, and by route the mean absolute error (range -1..1) to the truth: empty where there is no truth."""
+        """The grid, and mistakes: by route the mean absolute error (range -1..1) where the truth is known."""
         columns: list[Tensor] = []
         errors = {}
         for route in method.routes:
@@ -32,7 +32,8 @@ class Preview:
             if self.aligned:
                 columns.append(self.batch[route.target])
                 errors[f"{route.source}->{route.target}"] = float((made - self.batch[route.target]).abs().mean())
-        return grid([column[:SHOWN] for column in columns]), errors
+        columns = columns or [each for each in self.batch.values() if each.dim() == 4]
+        return grid([column[:SHOWN] for column in columns]), {**errors, **method.mistakes(self.batch)}
 
 
 def translated(method: Method, images: Tensor, route: Route, device: torch.device, size: int = 8) -> Tensor:

@@ -4,15 +4,18 @@ import shlex
 import signal
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
-from diptych.contract import Batch
+from diptych.contract import Batch, Method
 from diptych.data.loader import Batches
+from diptych.engine import checkpoint
 from diptych.engine.config import TrainConfig
 from diptych.engine.keeper import Keeper
 from diptych.engine.ledger import Line
@@ -25,6 +28,8 @@ from diptych.engine.step import Engine, State
 from diptych.errors import DataError, TrainingError
 from diptych.files import whole
 
+# Held-out images judged: value by measure, the one that chooses, and its value as an error, of which less is better.
+Examine = Callable[[Method, torch.device], tuple[dict[str, float], str, float]]
 ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
 
 
@@ -39,6 +44,9 @@ class Trainer:
     preview: Preview
     console: Console
     made: dict[str, Any] = field(default_factory=dict)  # what results follow from; kept in each checkpoint
+    examine: Examine | None = None  # judges held-out images, every so many steps
+    every: int = 0
+    stop_after: int | None = None
     stopped: int | None = None
 
     def __post_init__(self) -> None:
@@ -47,6 +55,7 @@ class Trainer:
         self.keeper = Keeper(self.run, 60 * self.settings.save_minutes)
         self.open: tuple[Line, dict[str, Any]] | None = None  # a line that may still be on its way from the device
         self.show: Show = lambda terms, rate: None
+        self.enough = False  # nothing has become better for long enough
 
     def restore(self, path: Path, state: State) -> None:
         """Go back to a checkpoint, as read from `path`. CheckpointError; RunError if none could be added to it."""
@@ -81,7 +90,7 @@ class Trainer:
                 ) from error
             self.save()
             self.log.close()
-        if engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps:
+        if self.enough or (engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps):
             self.stopped = None  # the signal came in the last step: there is nothing to go on with
 
     def _stage(self) -> bool:
@@ -90,6 +99,8 @@ class Trainer:
         self.batches = replace(self.batches, stage=engine.stage.name)
         began, at, told = time.monotonic(), engine.step, False
         pin = engine.device.type == "cuda"
+        if self.examine and not engine.total:
+            self._judge(self.examine)  # where to start from; and what is wrong with its settings is known now
         for batch in self.batches.stream(engine.step, engine.stage.steps, settings.loaders, pin, self._skipped):
             self._take(batch)
             self.show({}, 0.0)
@@ -100,6 +111,9 @@ class Trainer:
                 began, at = time.monotonic(), engine.step
             if engine.step % settings.preview_every == 0 or last:
                 self._look()
+                began, at = time.monotonic(), engine.step
+            if self.examine and (engine.step % self.every == 0 or last):
+                self._judge(self.examine)
                 began, at = time.monotonic(), engine.step
             if self.first and self.keeper.due():
                 self.save(must=False)
@@ -193,8 +207,26 @@ class Trainer:
             sheet.save(part, "PNG")
         self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
         mean = sum(errors.values()) / len(errors) if errors else None
-        if mean is not None and self.keeper.is_better(mean):
+        if mean is not None and not self.examine and self.keeper.is_better(mean):
             self.save(mean, must=False)
+
+    def _judge(self, examine: Examine) -> None:
+        """Judge held-out images; the best by the measure that was chosen is kept, and ends the run if it is old."""
+        self._write_line()
+        if not self.first:
+            return
+        engine = self.engine
+        engine.verify()
+        with engine.averages.inside(engine.method):
+            scores, chosen, error = examine(engine.method, engine.device)
+        self.log.write("evaluation", engine.stage.name, engine.total, scores=scores, chosen=chosen)
+        if self.keeper.is_better(error):
+            self.save(error, must=False)
+        if self.stop_after and self.keeper.best:
+            place, step = checkpoint.place_of(self.keeper.best[0])
+            self.enough = place == engine.place and engine.step - step >= self.stop_after * self.every
+            if self.enough:
+                self.console.print(f"{chosen} has not become better since step {step}: that is enough")
 
     def save(self, error: float | None = None, must: bool = True) -> None:
         """A checkpoint of this moment; the state is the same on all ranks, so the first one writes it.
@@ -225,8 +257,12 @@ class Trainer:
         """Whether to stop, the same answer on all ranks."""
         if self.engine.ranks.world > 1 and step % ASK_EVERY:
             return False
-        with self.engine.ranks.watched(self.engine.total):
-            if not self.engine.ranks.any(self.stopped is not None):
+        ranks = self.engine.ranks
+        with ranks.watched(self.engine.total):
+            if self.stop_after and ranks.any(self.enough):
+                self.enough = True
+                return True
+            if not ranks.any(self.stopped is not None):
                 return False
         self.stopped = self.stopped or signal.SIGTERM
         return True

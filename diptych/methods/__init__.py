@@ -16,16 +16,23 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "cyclegan": "diptych.methods.cyclegan:CycleGAN",
     }
 )
+JUDGES: Mapping[str, str] = MappingProxyType(
+    {
+        "classifier": "diptych.methods.classifier:Classifier",
+        "segmenter": "diptych.methods.segmenter:Segmenter",
+    }
+)  # methods that say what they see
 
 
 def find(name: str) -> "type[Method]":
-    """The class of a method by its name in METHODS, or `module:Class` for one that lives elsewhere.
+    """The class of a method by its name in METHODS or JUDGES, or `module:Class` for one that lives elsewhere.
 
     Raises ConfigError with the nearest name.
     """
-    if name not in METHODS and ":" not in name:
-        raise ConfigError(f"no method is called {shown(name)}{nearest(name, METHODS)}; there are {', '.join(METHODS)}")
-    module, _, cls = METHODS.get(name, name).partition(":")
+    known = {**METHODS, **JUDGES}
+    if name not in known and ":" not in name:
+        raise ConfigError(f"no method is called {shown(name)}{nearest(name, known)}; there are {', '.join(known)}")
+    module, _, cls = known.get(name, name).partition(":")
     try:
         found = vars(importlib.import_module(module))[cls]
     except (ImportError, KeyError, TypeError, ValueError) as error:  # ".x:y" and "a\0:b" are the latter two

@@ -11,7 +11,7 @@ Dropout = Literal["paper", "repo", "none"]
 
 
 class UNet(nn.Module):
-    """(N, in, H, W) to (N, out, H, W) in [-1, 1]; H and W are multiples of 2 ** depth.
+    """(N, in, H, W) to (N, out, H, W), in [-1, 1] where `bounded`; H and W are multiples of 2 ** depth.
 
     Every level halves the picture with a 4x4 convolution: depth 8 takes 256 pixels to 1, depth 5 takes 32.
     Widths are `width` times 1, 2, 4, 8, 8, ... Dropout (.5) stands behind the first three up-convolutions (`paper`, as
@@ -27,6 +27,7 @@ class UNet(nn.Module):
         norm: Norm = "batch",
         dropout: Dropout = "paper",
         skip: bool = True,
+        bounded: bool = True,
     ) -> None:
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(depth)]
@@ -39,14 +40,19 @@ class UNet(nn.Module):
             wide = widths[level] * (2 if skip and level < depth - 1 else 1)
             self.up.append(_up(wide, widths[level - 1], norm, _drops(dropout, level, depth)))
         last = nn.ConvTranspose2d(widths[0] * (2 if skip else 1), out_channels, 4, 2, 1)
-        self.up.append(nn.Sequential(nn.ReLU(), last, nn.Tanh()))
+        self.up.append(nn.Sequential(nn.ReLU(), last, *([nn.Tanh()] if bounded else [])))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """What each level holds on the way down, from the outermost in."""
         levels = []
         for down in self.down:
             x = down(x)
             levels.append(x)
-        levels.pop()
+        return levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = self.encode(x)
+        x = levels.pop()
         for up in self.up:
             x = up(x)
             if self.skip and levels:

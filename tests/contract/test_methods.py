@@ -3,11 +3,11 @@
 import pytest
 
 from diptych.check import CHECKS, Subject
-from diptych.methods import METHODS, find
+from diptych.methods import JUDGES, METHODS, find
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *JUDGES])
 def test_contract(name, check):
     """T1 is `resume_is_exact`, T2 `same_seed_same_bytes`, T10 `micro_batches_add_up` and `ranks_add_up`."""
     check(Subject(find(name)))

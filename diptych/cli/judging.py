@@ -1,0 +1,180 @@
+"""`diptych samples`, `evaluate`, `judge`, `compare` and `experiment`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from diptych.evaluate.results import Result
+
+Data = Annotated[
+    str | None, typer.Option("--data", "-d", help="folder of images", show_default="the one it was trained on")
+]
+Split = Annotated[str, typer.Option(help="train, val or test; auto: test where there is one")]
+Which = Annotated[str, typer.Option(help="the last or the best checkpoint")]
+Count = Annotated[int | None, typer.Option(help="translate so many images at most", min=1, show_default="all")]
+Name = Annotated[
+    str | None,
+    typer.Option("--protocol", "-p", help="what to translate and measure", show_default="by whether there is a truth"),
+]
+JudgeRun = Annotated[Path | None, typer.Option(help="run folder of a trained judge", show_default=False)]
+ExtractorName = Annotated[
+    str,
+    typer.Option(help="of FID and KID: torchvision-inception-v3, tf-fid-inception, script:FILE, a judge, none"),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda")]
+
+judge_app = typer.Typer(no_args_is_help=True, help="Train the networks that score translations.")
+
+
+def samples(
+    run: Annotated[Path, typer.Argument(help="a run folder", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder to make", show_default=False)],
+    data: Data = None,
+    protocol: Name = None,
+    split: Split = "auto",
+    count: Count = None,
+    which: Which = "last",
+    device: Device = "auto",
+) -> None:
+    """Translate held-out images as a protocol asks for it, into a folder that measures and studies read."""
+    from diptych.engine.run import Run
+    from diptych.protocols.apply import Asked, sample_run
+
+    with _bar("translating") as progress:
+        made = sample_run(Run.open(run), out, Asked(protocol, data, split, count, which, device), progress)
+    typer.echo(f"{len(made.rows)} translations in {out}")
+
+
+def evaluate(
+    what: Annotated[
+        Path | None, typer.Argument(help="a run folder, or a folder that `diptych samples` made", show_default=False)
+    ] = None,
+    real: Annotated[Path | None, typer.Option(help="folder of real images, of any origin", show_default=False)] = None,
+    fake: Annotated[Path | None, typer.Option(help="folder of translations by any tool", show_default=False)] = None,
+    data: Data = None,
+    protocol: Name = None,
+    judge: JudgeRun = None,
+    extractor: ExtractorName = "auto",
+    weights: Annotated[
+        Path | None, typer.Option(help="file of the extractor's published weights", show_default=False)
+    ] = None,
+    border: Annotated[int, typer.Option(help="pixels left out at each edge by srgan-y", min=0)] = 4,
+    split: Split = "auto",
+    count: Count = None,
+    which: Which = "last",
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="file of results", show_default="results/PROTOCOL.json")
+    ] = None,
+) -> None:
+    """Judge a run, a folder of samples, or two folders of images; each number with its 95 % interval."""
+    from diptych.engine.run import Run
+    from diptych.errors import EvaluationError
+    from diptych.evaluate.samples import MANIFEST, open_samples, two_folders
+    from diptych.evaluate.tools import gather
+    from diptych.protocols import find_protocol
+    from diptych.protocols.apply import Asked, judge_samples, samples_of
+
+    if (what is None) == (real is None) or (real is None) != (fake is None):
+        raise EvaluationError("give a run or a folder of samples, or else both --real FOLDER and --fake FOLDER")
+    tools = gather(extractor, judge, weights, border, device, tell=typer.echo)
+    if what is None:
+        assert real is not None
+        assert fake is not None
+        found = two_folders(real, fake)
+    elif (what / MANIFEST).is_file():
+        found = open_samples(what)
+    else:
+        with _bar("translating") as progress:
+            found = samples_of(Run.open(what), Asked(protocol, data, split, count, which, device), progress)
+    usual = "paired-default" if found.paired else "unpaired-default"
+    chosen = find_protocol(protocol or str(found.about.get("protocol", usual)).partition("/")[0])
+    result = judge_samples(found, chosen, tools, str(found.about.get("run", (what or fake or Path()).name)))
+    show(result)
+    path = out or (what or Path()) / "results" / f"{chosen.name}.json"
+    typer.echo(f"\n{result.save(path)}")
+
+
+def show(result: "Result") -> None:
+    """A table of scores for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("measure", "value", "95 % interval", "images", "ceiling", "chance", box=None, header_style="bold")
+    for score in result.scores:
+        ends = [f"{each:.4g}" if each is not None else "" for each in (score.ceiling, score.chance)]
+        arrow = {"lower": "↓", "higher": "↑"}[score.better]
+        interval = f"{score.low:.4g} to {score.high:.4g}"
+        table.add_row(f"{score.name} {arrow}", f"{score.value:.4g}", interval, str(score.count), *ends)
+    console = Console(highlight=False, markup=False)
+    console.print(f"\n{result.protocol} of {result.name}", style="bold")
+    console.print(table)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator["Callable[[int, int], None] | None"]:
+    from rich.console import Console
+
+    from diptych.engine.progress import counting
+
+    with counting(Console(), what) as progress:
+        yield progress
+
+
+@judge_app.command("train")
+def train_judge(
+    kind: Annotated[str, typer.Argument(help="classifier or segmenter", show_default=False)],
+    data: Annotated[str, typer.Option("--data", "-d", help="folder of real images", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="run folder to make", show_default=False)],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value", metavar="[KEY=VALUE]...", show_default=False)
+    ] = None,
+) -> None:
+    """Train a network that scores translations, and say how it does on real images it never saw.
+
+    A classifier tells apart the folders of images; a segmenter paints the label maps of pairs, photograph first
+    (direction=b2a where the label map lies left).
+    """
+    from diptych.judge import train
+
+    trainer, result = train(kind, [*(settings or []), f"root={data}"], out)
+    if result is not None:
+        show(result)
+    from diptych.cli.training import end
+
+    end(trainer)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="run folders that were evaluated", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder to make")] = Path("compared"),
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", "-p", help="which results", show_default="the one that all have")
+    ] = None,
+) -> None:
+    """Hold runs against each other: a page with pictures and curves, a CSV and a LaTeX table."""
+    from diptych.compare import compare as compared
+
+    typer.echo(f"{compared(runs, out, protocol)}")
+
+
+def experiment(
+    what: Annotated[str, typer.Argument(help="a shipped experiment, or an experiment.yaml", show_default=False)],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value, for all runs", metavar="[KEY=VALUE]...", show_default=False)
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", "-d", help="folder of images", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder of all runs", show_default="experiments/WHAT")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="runs at once, where memory allows", min=1)] = 1,
+) -> None:
+    """Make all runs of an experiment, judge them alike, and compare them. The same command goes on after a stop."""
+    from diptych.experiment import conduct
+
+    chosen = [*(settings or []), *([f"root={data}"] if data else [])]
+    typer.echo(f"{conduct(what, chosen, out or Path('experiments') / Path(what).stem, jobs)}")

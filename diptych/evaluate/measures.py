@@ -1,0 +1,208 @@
+"""The measures that protocols are made of: each takes samples of one route and tools, and gives scores."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.contract import Judge
+from diptych.errors import EvaluationError
+from diptych.evaluate import distances, pictures, segmentation
+from diptych.evaluate.palette import Palette
+from diptych.evaluate.samples import Samples
+from diptych.evaluate.scores import Score, of_images
+from diptych.evaluate.sets import BATCH, alike
+from diptych.evaluate.sets import pictures as files_of
+from diptych.evaluate.tools import Tools
+from diptych.translator import pad
+
+SMALL_SET = 8  # pictures from which on sets are compared
+
+
+def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """L1, PSNR, SSIM, MS-SSIM where pictures are large enough, and LPIPS where it can be had: fake against truth."""
+    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
+    alike(truths, fakes)
+    sides = fakes.shape[1:]
+    kinds = {"l1": pictures.l1, "psnr": pictures.psnr}
+    if min(sides) >= 2 * pictures.EDGE + 1:
+        kinds["ssim"] = pictures.ssim
+    if min(sides) >= pictures.LEAST_MS:
+        kinds["ms-ssim"] = pictures.ms_ssim
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
+    seen: list[np.ndarray] = []
+    for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
+        for name, measure in kinds.items():
+            rows[name].append(measure(fake, truth))
+        if tools.perceptual:
+            seen.append(tools.perceptual.pair(_unit(fake), _unit(truth)).double().cpu().numpy())
+    for name, values in rows.items():
+        yield of_images(name, np.concatenate(values), "lower" if name == "l1" else "higher")
+    if seen:
+        yield of_images("lpips", np.concatenate(seen), "lower")
+    tools.say(f"{len(fakes)} translations of {sides[1]}x{sides[0]} pixels held against their truths, in 8 bits")
+
+
+def to_truth_on_y(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """PSNR and SSIM on the luma of BT.601 without a border of `tools.border` pixels, as super-resolution papers do."""
+    fakes, truths = samples.files("fake"), samples.files("truth")
+    rows: dict[str, list[float]] = {"psnr-y": [], "ssim-y": []}
+    for fake, truth in zip(fakes, truths, strict=True):  # their sizes differ in such sets
+        one, other = files_of([fake]), files_of([truth])
+        alike(other, one)
+        rows["psnr-y"] += pictures.psnr_y(one.all(), other.all(), tools.border).tolist()
+        rows["ssim-y"] += pictures.ssim_y(one.all(), other.all(), tools.border).tolist()
+    for name, values in rows.items():
+        yield of_images(name, np.array(values), "higher")
+    tools.say(f"{len(fakes)} pictures on Y, {tools.border} pixels at each edge left out")
+
+
+def to_reals(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """FID, KID, precision and recall of the translations against real pictures, by the extractor that can be had."""
+    if tools.extractor is None:
+        return
+    fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
+    alike(reals, fakes)
+    if min(len(fakes), len(reals)) < SMALL_SET:
+        tools.say(f"no FID and KID: {min(len(fakes), len(reals))} pictures are no set; {SMALL_SET} at least")
+        return
+    real, fake = tools.features(reals), tools.features(fakes)
+    for measure in (distances.fid, distances.kid, distances.precision, distances.recall):
+        yield measure(real, fake)
+    tools.say(
+        f"{len(fakes)} translations against {len(reals)} real pictures by {tools.extractor.name}, "
+        f"{tools.extractor.size} features"
+    )
+
+
+def colours(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """Intersection of the histograms of L, a and b (Isola et al. 2017, section 4.2), each over the whole set."""
+    fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
+    if fakes.shape[0] != 3:
+        return
+    fake, real = (
+        np.concatenate([pictures.lab_histograms(batch) for batch in each.batches()]) for each in (fakes, reals)
+    )
+    for name in ("L", "a", "b"):
+        yield of_images(f"colour/{name}", fake, "higher", partial(_shared, real, name))
+
+
+def _shared(real: np.ndarray, name: str, fake: np.ndarray) -> float:
+    return pictures.intersection(fake, real)[name]
+
+
+def seen_by_judge(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """The FCN score: what a judge of real pictures paints when it looks at translations, against the label maps.
+
+    The ceiling is what it gets on the real pictures, chance what always answering the most frequent class would.
+    EvaluationError if the judge paints no label maps, or those of other labels.
+    """
+    judge = tools.the_judge()
+    palette = Palette.of(judge)
+    truth = palette.read_all(files_of(samples.files("source")))
+    tables = {}
+    for side in ("fake", "truth"):
+        answers = [
+            np.asarray(_logits(tools, batch).argmax(1), np.uint8)
+            for batch in files_of(samples.files("fake" if side == "fake" else "truth")).batches(BATCH)
+        ]
+        tables[side] = segmentation.confusion(np.concatenate(answers), truth, len(palette.colours))
+    for name, statistic in STATISTICS.items():
+        yield of_images(
+            name,
+            tables["fake"],
+            "higher",
+            statistic,
+            chance=statistic(segmentation.majority(tables["fake"])),
+            ceiling=statistic(tables["truth"]),
+        )
+    tools.say(f"a judge of {len(palette.colours)} classes looked at each pixel of {len(truth)} pictures")
+
+
+def taken_for_real(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """The share of translations that a judge of domains takes for the domain that they should be of.
+
+    Which one that is, the judge says itself: the one it takes most of the real pictures for. The ceiling is that share,
+    chance one answer in as many as it has. EvaluationError if it judges pixels and not pictures.
+    """
+    judge = tools.the_judge()
+    answers = {}
+    for side, files in (("fake", samples.files("fake")), ("real", samples.real_files())):
+        logits = [_logits(tools, batch) for batch in files_of(files).batches(BATCH)]
+        if logits[0].dim() != 2:
+            raise EvaluationError("this judge paints label maps, but one is needed that tells whole pictures apart")
+        answers[side] = torch.cat(logits).argmax(1).numpy()
+    names = judge.classes()
+    target = int(np.bincount(answers["real"], minlength=len(names)).argmax())
+    right = {side: (each == target).astype(float) for side, each in answers.items()}
+    ceiling = float(right["real"].mean())
+    yield of_images("taken-for-target", right["fake"], "higher", chance=1 / len(names), ceiling=ceiling)
+    tools.say(f"a judge of {len(names)} domains was asked which translations are {names[target]}")
+
+
+def told_apart(judge: Judge, images: Tensor, labels: Tensor) -> Iterator[Score]:
+    """The share of real pictures (N, C, H, W) in [-1, 1] whose class the judge names, and the mean of it by class."""
+    answers = torch.cat([judge.logits(part).argmax(1) for part in images.split(BATCH)]).numpy()
+    truth, count = labels.numpy(), len(judge.classes())
+    table = np.zeros((len(truth), count, count), np.int64)
+    table[np.arange(len(truth)), truth, answers] = 1
+    for name, statistic in (("accuracy", segmentation.pixel_accuracy), ("class-accuracy", segmentation.class_accuracy)):
+        yield of_images(name, table, "higher", statistic, chance=statistic(segmentation.majority(table)))
+
+
+def as_label_maps(samples: Samples, tools: Tools, palette: Palette) -> Iterator[Score]:
+    """Translations that are label maps themselves: each pixel is of the class whose colour is nearest."""
+    truth = palette.read_all(files_of(samples.files("truth")))
+    answer = palette.read_all(files_of(samples.files("fake")), strict=False)
+    table = segmentation.confusion(answer, truth, len(palette.colours))
+    for name, statistic in STATISTICS.items():
+        yield of_images(name, table, "higher", statistic, chance=statistic(segmentation.majority(table)))
+    tools.say(f"{len(truth)} label maps of {len(palette.colours)} classes, each pixel by its nearest colour")
+
+
+def as_thin_structures(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """Dice and area under the ROC curve of what is bright in the truth; a translation's brightness is its score."""
+    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
+    alike(truths, fakes)
+    overlaps, histograms = [], []
+    for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
+        level = fake.float().mean(1).round().to(torch.uint8).numpy()
+        true = truth.float().mean(1).numpy() > 127.5
+        overlaps.append(segmentation.dice(level > 127, true))
+        histograms.append(segmentation.score_histograms(level, true))
+    rows = np.concatenate(histograms)
+    share = float(rows[:, 1].sum() / rows.sum())
+    yield of_images("dice", np.concatenate(overlaps), "higher", chance=2 * share / (1 + share))
+    yield of_images("roc-area", rows, "higher", segmentation.roc_area, chance=0.5)
+    tools.say(f"{len(fakes)} pictures; true is what is brighter than half, {100 * share:.1f} % of the pixels")
+
+
+STATISTICS = {
+    "pixel-accuracy": segmentation.pixel_accuracy,
+    "class-accuracy": segmentation.class_accuracy,
+    "mean-iou": segmentation.mean_iou,
+}
+
+
+def _logits(tools: Tools, batch: Tensor) -> Tensor:
+    """Of the judge, for pictures uint8 (N, C, H, W) whose size it may have to pad."""
+    judge = tools.the_judge()
+    wanted = next(iter(judge.channels().values()))
+    if batch.shape[1] != wanted:
+        raise EvaluationError(
+            f"the judge looks at pictures of {wanted} channels, and these have {batch.shape[1]}: train one on such"
+        )
+    height, width = batch.shape[-2:]
+    x = pad(pad(_unit(batch), -2, judge.multiple), -1, judge.multiple)
+    logits = judge.logits(x.to(tools.device)).cpu()
+    if logits.dim() == 2:
+        return logits
+    top, left = ((big - small) // 2 for big, small in zip(x.shape[-2:], (height, width), strict=True))
+    return logits[..., top : top + height, left : left + width]
+
+
+def _unit(batch: Tensor) -> Tensor:
+    """uint8 to [-1, 1]."""
+    return batch.float() / 127.5 - 1

@@ -1,0 +1,88 @@
+"""Label maps: pictures in which the colour of each pixel says its class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.contract import Judge
+from diptych.errors import EvaluationError
+from diptych.evaluate.sets import Pictures
+
+APART = 48.0  # colours nearer than this, of 441 from black to white, are one class and its noise
+FEWEST = 0.002  # of all pixels: what is rarer is noise
+MOST = 64  # classes
+FAR = 32.0  # mean distance to the palette from which on pictures are no label maps of it
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colour of each class, 0 to 255 in each channel."""
+
+    colours: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, judge: Judge) -> "Palette":
+        """What a judge paints with. EvaluationError if it paints no label maps."""
+        names = judge.classes()
+        if not all(name.startswith("#") for name in names):
+            raise EvaluationError(
+                f"this judge tells whole pictures apart ({', '.join(names[:3])}, ...), but one is needed that paints "
+                f"label maps: diptych judge train segmenter"
+            )
+        return cls(tuple(tuple(bytes.fromhex(name[1:])) for name in names))
+
+    def read(self, maps: Tensor) -> tuple[np.ndarray, float]:
+        """uint8 (N, C, H, W) to classes (N, H, W) by the nearest colour, and the mean distance to it."""
+        if maps.shape[1] != len(self.colours[0]):
+            raise EvaluationError(
+                f"label maps of {maps.shape[1]} channels do not go with colours of {len(self.colours[0])}"
+            )
+        apart = torch.stack(
+            [(maps.float() - torch.tensor(colour)[:, None, None]).square().sum(1) for colour in self.colours], 1
+        )
+        nearest, classes = apart.min(1)
+        return classes.to(torch.uint8).numpy(), float(nearest.sqrt().mean())
+
+    def read_all(self, maps: Pictures, strict: bool = True) -> np.ndarray:
+        """All of a set, (N, H, W). EvaluationError if they are no label maps of this palette, where `strict`."""
+        found = [self.read(batch) for batch in maps.batches()]
+        away = float(np.mean([distance for _, distance in found]))
+        if strict and away > FAR:
+            raise EvaluationError(
+                f"{maps.files[0].parent}: its pixels lie {away:.0f} levels from the nearest of the {len(self.colours)} "
+                f"colours, so these are no label maps of that palette: choose the judge of this label set"
+            )
+        return np.concatenate([classes for classes, _ in found])
+
+
+def find_palette(maps: Sequence[np.ndarray]) -> Palette:
+    """The colours of label maps (H, W, C) uint8, most frequent first; noise and soft edges belong to the nearest one.
+
+    EvaluationError if there is one colour only, or so many that these are pictures and no label maps.
+    """
+    pixels = np.concatenate([each.reshape(-1, each.shape[-1])[::7] for each in maps]).astype(np.int64)
+    shades, counts = np.unique(pixels // 8, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    shades, counts, left = shades[order] * 8 + 4, counts[order], counts.sum()
+    chosen: list[tuple[int, ...]] = []
+    while len(shades) and counts.max() > FEWEST * left:
+        place = int(counts.argmax())
+        near = np.linalg.norm(shades - shades[place], axis=1) < APART
+        if counts[near].sum() < FEWEST * left:
+            break
+        chosen.append(_typical(pixels, shades[place]))
+        shades, counts = shades[~near], counts[~near]
+        if len(chosen) > MOST:
+            raise EvaluationError(f"more than {MOST} colours: these are pictures, and no label maps")
+    if len(chosen) < 2:
+        raise EvaluationError("the label maps have one colour only: there is nothing to tell apart")
+    return Palette(tuple(chosen))
+
+
+def _typical(pixels: np.ndarray, shade: np.ndarray) -> tuple[int, ...]:
+    """The median of the pixels within a shade."""
+    inside = pixels[(np.abs(pixels - shade) <= 4).all(1)]
+    return tuple(int(level) for level in np.median(inside, axis=0).round())

@@ -1,0 +1,236 @@
+"""Sample folders: what a model makes of held-out images, as files with a manifest. Every measure reads one, and so do
+studies with people; outputs of other tools can be put into one, or be judged as two plain folders.
+
+samples.json                  what was translated by what, and a row for each translation
+source/ fake/ truth/ real/    the pictures in a folder for each route, PNG (`.npy` of other channels than 1 or 3)
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from diptych.contract import Route
+from diptych.data import image
+from diptych.data.examine import hash_of
+from diptych.data.layouts import Split, images_in
+from diptych.data.loader import label, to_tensor
+from diptych.data.transforms import Augment
+from diptych.errors import EvaluationError, shown
+from diptych.files import make_folder, write_text
+from diptych.plain import plain_json
+from diptych.translator import Translator
+
+FORMAT = 1
+MANIFEST = "samples.json"
+LARGEST = 2**26  # bytes of a manifest: half a million rows
+BATCH = 8  # images translated at once
+
+Progress = Callable[[int, int], None]
+
+
+class Row(BaseModel):
+    """One translation: paths below the folder, and the control values that it was made with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    route: str = Field(max_length=200)
+    fake: str = Field(max_length=1000)
+    source: str | None = Field(None, max_length=1000)
+    truth: str | None = Field(None, max_length=1000)
+    of: str = Field("", max_length=4096, description="what the source was called")
+    controls: dict[str, Any] = {}
+
+
+class Manifest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    about: dict[str, Any]
+    rows: tuple[Row, ...]
+    reals: dict[str, tuple[str, ...]] = {}  # by route, real pictures of what it should make, where no truth is known
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a protocol asks for: each source of a route, translated under these controls."""
+
+    route: Route
+    controls: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.route.source}-{self.route.target}"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A sample folder that was read. `about` says what made it; it is repeated in every result."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    reals: Mapping[str, tuple[str, ...]]
+
+    def by_route(self) -> dict[str, "Samples"]:
+        """The samples of each route by its name."""
+        names = dict.fromkeys(row.route for row in self.rows)
+        return {name: replace(self, rows=tuple(row for row in self.rows if row.route == name)) for name in names}
+
+    @property
+    def paired(self) -> bool:
+        """Whether the truth of every translation is there."""
+        return all(row.truth for row in self.rows)
+
+    def files(self, column: Literal["source", "fake", "truth"]) -> list[Path]:
+        """The files of one column, in the order of the rows. EvaluationError if there is none for some of them."""
+        names = {"source": lambda row: row.source, "fake": lambda row: row.fake, "truth": lambda row: row.truth}
+        found = [names[column](row) for row in self.rows]
+        if not all(found):
+            raise EvaluationError(f"{self.folder}: there is no {column} for some of the translations")
+        return [self.folder / name for name in found]
+
+    def real_files(self) -> list[Path]:
+        """Real pictures of what these translations should look like: their truths, or others of that domain."""
+        if self.paired:
+            return self.files("truth")
+        found = [self.folder / name for route in self.by_route() for name in self.reals.get(route, ())]
+        if not found:
+            raise EvaluationError(f"{self.folder}: there are no real pictures to hold the translations against")
+        return found
+
+
+def open_samples(folder: Path) -> Samples:
+    """Read the manifest of a sample folder. Raises EvaluationError for what is none, or has paths that leave it."""
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"larger than {LARGEST >> 20} MiB")
+        found = Manifest.model_validate(plain_json(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:  # pydantic's errors are of the latter kind
+        raise EvaluationError(f"{path}: not the list of samples that `diptych samples` writes ({error})") from error
+    if found.format != FORMAT:
+        raise EvaluationError(f"{path}: format {found.format}; this Diptych reads {FORMAT}")
+    named = [name for row in found.rows for name in (row.fake, row.source, row.truth) if name]
+    for name in [*named, *(name for names in found.reals.values() for name in names)]:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise EvaluationError(f"{path}: {shown(name)} lies outside of the folder")
+    return Samples(folder, found.about, found.rows, found.reals)
+
+
+def two_folders(real: Path, fake: Path) -> Samples:
+    """Two plain folders as the samples of one route: pairs if each fake has a real of its name and the other way."""
+    reals, fakes = images_in(real), images_in(fake)
+    for folder, files in ((real, reals), (fake, fakes)):
+        if not files:
+            raise EvaluationError(f"{folder}: no images in it ({', '.join(sorted(image.SUFFIXES))})")
+    by_name = {file.stem: str(file.absolute()) for file in reals}
+    paired = len(by_name) == len(reals) == len(fakes) and all(file.stem in by_name for file in fakes)
+    rows = [
+        Row(route="fake-real", fake=str(file.absolute()), truth=by_name[file.stem] if paired else None, of=file.name)
+        for file in fakes
+    ]
+    about = {"real": str(real), "fake": str(fake), "sources": digest_of(map(hash_of, reals))}
+    return Samples(Path(), about, tuple(rows), {"fake-real": tuple(by_name.values())})
+
+
+def write(
+    translator: Translator,
+    split: Split,
+    ways: Sequence[Way],
+    folder: Path,
+    cut: Augment,
+    about: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> Samples:
+    """Translate every source of `split` in each of the ways, into `folder`. Raises EvaluationError if it is in use."""
+    if (folder / MANIFEST).exists():
+        raise EvaluationError(f"{folder}: holds samples already; choose another folder with -o, or remove it")
+    rows: list[Row] = []
+    reals: dict[str, tuple[str, ...]] = {}
+    hashes: list[str] = []
+    seconds = 0.0
+    total = sum(len(split.columns[way.route.source]) for way in ways)
+    for way in ways:
+        sources = Pile(split.columns[way.route.source], cut, translator.method.channels()[way.route.source])
+        targets = Pile(split.columns[way.route.target], cut, translator.method.channels()[way.route.target])
+        for numbers in parts(len(sources)):
+            x = sources[numbers]
+            began = time.perf_counter()
+            made = translator.tensor(x, **way.controls)
+            seconds += time.perf_counter() - began
+            y = targets[numbers] if split.aligned else None
+            for at, number in enumerate(numbers):
+                name = f"{way.name}/{number:05d}-{plain_name(sources.called(number))}"
+                paths = {
+                    "source": keep(folder, f"source/{name}", x[at], hashes),
+                    "fake": keep(folder, f"fake/{name}", made[at]),
+                }
+                if y is not None:
+                    paths["truth"] = keep(folder, f"truth/{name}", y[at], hashes)
+                rows.append(Row(route=way.name, of=sources.called(number), controls=dict(way.controls), **paths))
+            if progress:
+                progress(len(rows), total)
+        if not split.aligned:
+            reals[way.name] = tuple(
+                keep(folder, f"real/{way.name}/{number:05d}-{plain_name(targets.called(number))}", picture, hashes)
+                for numbers in parts(len(targets))
+                for number, picture in zip(numbers, targets[numbers], strict=True)
+            )
+    about = {**about, "sources": digest_of(hashes), "seconds_per_image": round(seconds / len(rows), 5)}
+    manifest = Manifest(format=FORMAT, about=about, rows=tuple(rows), reals=reals)
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True) + "\n")
+    return Samples(folder, manifest.about, manifest.rows, manifest.reals)
+
+
+@dataclass(frozen=True)
+class Pile:
+    """The pictures of a column as a network takes them: (N, channels, H, W) in [-1, 1] for a range of numbers."""
+
+    column: Any  # of images
+    cut: Augment
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, numbers: range) -> Tensor:
+        cut, column = self.cut.still, self.column
+        return torch.stack([to_tensor(column[i], cut, self.channels, label(column, i)) for i in numbers])
+
+    def called(self, number: int) -> str:
+        return Path(label(self.column, number)).name
+
+
+def parts(count: int) -> Iterator[range]:
+    """All numbers, `BATCH` at a time."""
+    return (range(first, min(first + BATCH, count)) for first in range(0, count, BATCH))
+
+
+def keep(folder: Path, name: str, picture: Tensor, hashes: list[str] | None = None) -> str:
+    """Write one picture (C, H, W) in [-1, 1] in 8 bits; its path below the folder. Its hash goes onto `hashes`."""
+    pixels = image.from_unit(picture.permute(1, 2, 0).numpy(), np.uint8)
+    path = folder / f"{name}{'.png' if pixels.shape[-1] in (1, 3) else '.npy'}"
+    make_folder(path.parent)
+    image.write(path, pixels)
+    if hashes is not None:
+        hashes.append(hashlib.sha256(pixels.tobytes()).hexdigest())
+    return str(path.relative_to(folder))
+
+
+def plain_name(name: str) -> str:
+    """A stranger's name of a file, without its ending and with nothing in it that another system would trip over."""
+    return re.sub(r"[^\w.-]+", "_", Path(name).stem)[:80]
+
+
+def digest_of(hashes: Iterable[str]) -> str:
+    """What sets of pictures are told apart by."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -1,0 +1,158 @@
+"""Numbers that know how sure they are, and whether the difference of two of them stands.
+
+What is a mean or a sum over images is resampled: the images are drawn again, with replacement, as often as `DRAWS`.
+What is of a whole set, as FID, is computed again without each of `GROUPS` parts of it (a grouped jackknife): to draw
+images twice would change what it measures. Both choose by position alone, so two runs judged on the same images are
+resampled alike, and the interval of their difference is that of pairs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from diptych.errors import EvaluationError
+
+DRAWS = 1000
+GROUPS = 20
+LEAST = 4  # images to be sure of anything
+NORMAL_95 = 1.959964  # standard deviations to either side that hold 95 % of a normal distribution
+# the same of Student's t with 1, 2 .. 19 degrees of freedom
+STUDENT_95 = [12.7062, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139]
+STUDENT_95 += [2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922, 2.093024]
+
+Statistic = Callable[[np.ndarray], float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number with its 95 % interval, `low` to `high`.
+
+    `draws` are the values of the resampled sets, `by` says how those were made; `each` has one value for every image
+    where there is such a thing. `chance` is what an answer without looking would score, `ceiling` what real images do.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    better: Literal["lower", "higher"]
+    count: int  # images it rests on
+    by: Literal["bootstrap", "jackknife"]
+    draws: tuple[float, ...]
+    each: tuple[float, ...] = ()
+    chance: float | None = None
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two scores, the first minus the second, with its 95 % interval; it stands if that leaves out 0."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def stands(self) -> bool:
+        return not self.low <= 0 <= self.high
+
+
+def mean(rows: np.ndarray) -> float:
+    return float(np.mean(rows))
+
+
+def of_images(
+    name: str,
+    rows: np.ndarray,
+    better: Literal["lower", "higher"],
+    statistic: Statistic = mean,
+    chance: float | None = None,
+    ceiling: float | None = None,
+) -> Score:
+    """The statistic of `rows` (N, ...), one row for each image, with a bootstrap over the images.
+
+    Raises EvaluationError if there are none, or one of them is not finite.
+    """
+    rows = np.asarray(rows)
+    if not len(rows):
+        raise EvaluationError(f"{name}: there are no images to measure")
+    if not np.isfinite(rows).all():
+        bad = int(np.flatnonzero(~np.isfinite(rows.reshape(len(rows), -1)).all(1))[0])
+        raise EvaluationError(f"{name}: the value of image {bad} is not a finite number")
+    draws = [statistic(rows[chosen]) for chosen in resampled(len(rows))]
+    low, high = np.quantile(draws, (0.025, 0.975))
+    each = tuple(map(float, rows)) if rows.ndim == 1 and statistic is mean else ()
+    value = statistic(rows)
+    return Score(
+        name, value, float(low), float(high), better, len(rows), "bootstrap", tuple(draws), each, chance, ceiling
+    )
+
+
+def of_set(
+    name: str,
+    statistic: Callable[[np.ndarray], float],
+    count: int,
+    better: Literal["lower", "higher"],
+    chance: float | None = None,
+    ceiling: float | None = None,
+) -> Score:
+    """`statistic(kept)` of the images 0 to count - 1, with a jackknife that leaves out one group after the other.
+
+    `kept` is a boolean mask (count,): a measure of two sets leaves out the same share of both. EvaluationError if
+    there are too few images for two groups.
+    """
+    if count < LEAST:
+        raise EvaluationError(f"{name}: {count} images are too few to say how sure the number is: at least {LEAST}")
+    groups = min(GROUPS, count // 2)
+    draws = np.array([statistic(np.arange(count) % groups != group) for group in range(groups)])
+    value = statistic(np.ones(count, bool))
+    half = margin(draws)
+    return Score(
+        name,
+        value,
+        value - half,
+        value + half,
+        better,
+        count,
+        "jackknife",
+        tuple(map(float, draws)),
+        (),
+        chance,
+        ceiling,
+    )
+
+
+def margin(draws: np.ndarray) -> float:
+    """Half of the 95 % interval that the values without each group give: Efron's jackknife, and Student's t of groups.
+
+    With the normal distribution in its place, 4 images would cover the truth in 71 of 100 cases.
+    """
+    error = np.sqrt((len(draws) - 1) * np.mean((draws - draws.mean()) ** 2))
+    return float(STUDENT_95[len(draws) - 2] * error)
+
+
+def resampled(count: int) -> np.ndarray:
+    """(DRAWS, count) positions, the same whenever `count` is the same."""
+    return np.random.RandomState(count).randint(0, count, (DRAWS, count))
+
+
+def difference(one: Score, other: Score) -> Difference:
+    """`one - other` of the same measure on the same images.
+
+    EvaluationError if they cannot be of the same, or are fewer than 4: draws of one image would be sure of anything.
+    """
+    if (one.name, one.count, one.by, len(one.draws)) != (other.name, other.count, other.by, len(other.draws)):
+        raise EvaluationError(
+            f"{one.name} of {one.count} images and {other.name} of {other.count} cannot be compared: judge both alike"
+        )
+    if one.count < LEAST:
+        raise EvaluationError(f"{one.name}: {one.count} images are too few to tell a difference: at least {LEAST}")
+    draws = np.subtract(one.draws, other.draws)
+    value = one.value - other.value
+    if one.by == "jackknife":
+        half = margin(draws)
+        return Difference(value, value - half, value + half)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Difference(value, float(low), float(high))

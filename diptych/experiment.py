@@ -1,0 +1,253 @@
+"""Experiments: one YAML that says which runs to make and how to judge them; each run is an ordinary run folder.
+
+    title: Which terms the loss needs
+    recipe: {method: ..., data: {...}, train: {...}}       what all runs share
+    matrix: {loss: [l1, l1+cgan], seed: [0, 1]}            every combination; or
+    runs: {plain: {}, without-l1: {l1: 0}}                 each by a name of its own
+    protocol: paired-default
+    judge: {method: ..., train: {...}}                     trained first, on the same images; optional
+
+`diptych experiment FILE -o FOLDER` makes what is missing, goes on with what was stopped, and ends in a comparison.
+"""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from rich.console import Console
+
+from diptych.compare import compare
+from diptych.data.pool import cores
+from diptych.engine.log import read_events
+from diptych.engine.machine import free_gib
+from diptych.engine.run import Run
+from diptych.errors import ConfigError, RunError, nearest
+from diptych.evaluate.tools import gather
+from diptych.files import write_text
+from diptych.judge import on_real_images, with_palette
+from diptych.plain import plain_json, plain_yaml, read_text
+from diptych.protocols import PROTOCOLS, find_protocol
+from diptych.protocols.apply import Asked, judge_samples, samples_of
+from diptych.recipe import SHIPPED, Recipe, checked, from_settings
+
+JUDGE = "judge"  # the folder of the judge's run
+LOOK = 1.0  # seconds between looks at the running trainings
+SPARE = 1.25  # times the memory of a run that must be free before another one starts
+
+Values = dict[str, Any]
+
+
+class Experiment(BaseModel):
+    """The YAML, checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    recipe: Values
+    runs: dict[str, Values] = Field({}, max_length=1000)
+    matrix: dict[str, list[Any]] = Field({}, max_length=20)
+    protocol: str
+    judge: Values | None = None
+
+    @model_validator(mode="after")
+    def _makes_runs(self) -> "Experiment":
+        if bool(self.runs) == bool(self.matrix):
+            raise ValueError("an experiment has either runs, each by its name, or a matrix of values: give one of them")
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"no protocol is called {self.protocol!r}{nearest(self.protocol, PROTOCOLS)}")
+        return self
+
+    def variants(self) -> dict[str, Values]:
+        """What differs, by the name of the run."""
+        if self.runs:
+            return self.runs
+        combinations = itertools.product(*self.matrix.values())
+        made = [dict(zip(self.matrix, values, strict=True)) for values in combinations]
+        return {",".join(str(value) for value in each.values()): each for each in made}
+
+
+@dataclass
+class Job:
+    """One training, as a process of its own."""
+
+    name: str
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def events(self) -> list[Values]:
+        return [event for event in read_events(self.folder / "events.jsonl") if event["event"] == "step"]
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.yaml")
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+
+def shipped() -> dict[str, Path]:
+    return {path.stem: path for path in sorted((SHIPPED / "experiments").glob("*.yaml"))}
+
+
+def read(name: str) -> Experiment:
+    """By the name of a shipped experiment, or a path. ConfigError names every wrong key."""
+    if name not in shipped() and not name.endswith((".yaml", ".yml")):
+        there = ", ".join(shipped())
+        raise ConfigError(
+            f"{name!r} is no shipped experiment or .yaml file{nearest(name, shipped())}; there are {there}"
+        )
+    path = shipped().get(name, Path(name))
+    try:
+        settings = plain_yaml(read_text(path))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not an experiment that can be read ({error})") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: an experiment is a YAML mapping with title, recipe, runs or matrix, and protocol")
+    return checked(Experiment, settings, str(path))
+
+
+def planned(experiment: Experiment, overrides: Sequence[str]) -> dict[str, Recipe]:
+    """The recipe of each run by its name, all of them checked before the first is made; the judge's first. ConfigError.
+
+    `overrides` are for all runs; what a variant sets itself they do not change. For the judge only those of data count.
+    """
+    found: dict[str, Recipe] = {}
+    if experiment.judge is not None:
+        data = {**experiment.recipe.get("data", {}), **experiment.judge.get("data", {})}
+        settings = {**experiment.judge, "data": data}
+        of_data = [each for each in overrides if each.partition("=")[0] in ("root", "crop", "load", "layout", "sides")]
+        found[JUDGE] = with_palette(settings, of_data)
+    for name, values in experiment.variants().items():
+        own = [f"{key}={_text(value)}" for key, value in values.items()]
+        free = [each for each in overrides if each.partition("=")[0] not in values]
+        found[name] = from_settings(experiment.recipe, [*free, *own], f"run {name}")
+    return found
+
+
+def _text(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("...").strip()
+
+
+def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console: Console) -> None:
+    """Train what is not trained yet, `at_once` runs at a time where memory allows. Raises RunError for what failed.
+
+    A signal reaches the trainings too, which save and end; the same command goes on.
+    """
+    waiting = [Job(name, folder / name) for name in recipes]
+    for job in waiting:
+        _prepare(job, recipes[job.name])
+    waiting = [job for job in waiting if not finished(job.folder)]
+    running: list[Job] = []
+    failed: list[Job] = []
+    try:
+        while waiting or running:
+            if waiting and len(running) < at_once and _fits(running):
+                job = waiting.pop(0)
+                _start(job, at_once)
+                running.append(job)
+                console.print(f"{job.name}: {'goes on' if job.events() else 'begins'}, {len(waiting)} more wait")
+            time.sleep(LOOK)
+            for job in [each for each in running if _ended(each)]:
+                running.remove(job)
+                code = job.process.returncode if job.process else 0
+                if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+                    raise KeyboardInterrupt
+                if code:
+                    failed.append(job)
+                    console.print(f"{job.name}: failed with exit code {code}; see {job.log}", markup=False)
+                else:
+                    console.print(f"{job.name}: done")
+    except KeyboardInterrupt:
+        _stop(running)
+        raise
+    if failed:
+        last = failed[0].log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        names = ", ".join(job.name for job in failed)
+        raise RunError(f"{len(failed)} of {len(recipes)} runs failed: {names}; {''.join(last)}")
+
+
+def _prepare(job: Job, recipe: Recipe) -> None:
+    """Write the recipe beside the run. ConfigError if one lies there that asks for something else."""
+    path = job.recipe
+    if path.is_file() and plain_yaml(read_text(path)) != recipe.settings():
+        raise ConfigError(
+            f"{path}: this folder holds an experiment of other settings; choose another one with -o, or remove it"
+        )
+    write_text(path, yaml.safe_dump(recipe.settings(), sort_keys=False))
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run has taken all its steps and left its model."""
+    config = folder / "model" / "config.json"
+    if not config.is_file():
+        return False
+    recipe = from_settings(Run.open(folder).settings(), where=str(folder / "config.yaml"))
+    with torch.device("meta"):
+        steps = sum(stage.steps for stage in recipe.cls(recipe.model).stages())
+    return bool(plain_json(read_text(config))["notes"].get("steps") == steps)
+
+
+def _start(job: Job, at_once: int) -> None:
+    there = (job.folder / "config.yaml").is_file()
+    words = ["resume", str(job.folder)] if there else ["train", str(job.recipe), "-o", str(job.folder)]
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} if at_once > 1 else {}
+    with job.log.open("ab") as log:
+        job.process = subprocess.Popen(
+            [sys.executable, "-m", "diptych.cli", *words], stdout=log, stderr=log, env={**os.environ, **threads}
+        )
+
+
+def _fits(running: Sequence[Job]) -> bool:
+    """Whether another run finds memory: as much as the hungriest of those that run, once they have said how much."""
+    if not running:
+        return True
+    peaks = [event["peak_gib"] for job in running for event in job.events()[-1:] if "peak_gib" in event]
+    return len(peaks) == len(running) and free_gib() > SPARE * max(peaks)
+
+
+def _ended(job: Job) -> bool:
+    return job.process is not None and job.process.poll() is not None
+
+
+def _stop(running: Sequence[Job]) -> None:
+    """Each saves and ends."""
+    for job in running:
+        if job.process:
+            job.process.send_signal(signal.SIGTERM)
+    for job in running:
+        if job.process:
+            job.process.wait()
+
+
+def conduct(what: str, settings: Sequence[str], folder: Path, at_once: int = 1, console: Console | None = None) -> Path:
+    """Make all runs, judge them alike, compare them; returns the page. What is wrong with a setting is raised first."""
+    console = console or Console(highlight=False)
+    experiment = read(what)
+    recipes = planned(experiment, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    if JUDGE in recipes:
+        carry_out({JUDGE: recipes[JUDGE]}, folder, 1, console)
+        on_real_images(Run(folder / JUDGE)).save(folder / JUDGE / "results" / "judge.json")
+    runs = {name: recipe for name, recipe in recipes.items() if name != JUDGE}
+    carry_out(runs, folder, at_once, console)
+    protocol = find_protocol(experiment.protocol)
+    judge = folder / JUDGE if JUDGE in recipes else None
+    tools = gather(judge=judge, tell=lambda line: console.print(line, markup=False))
+    said = tuple(tools.said)
+    for name in runs:
+        console.print(f"{name}: judged by {protocol}", markup=False)
+        samples = samples_of(Run(folder / name), Asked(experiment.protocol))
+        tools.said[:] = said
+        judge_samples(samples, protocol, tools, name).save(folder / name / "results" / f"{protocol.name}.json")
+    return compare([folder / name for name in runs], folder / "compared", protocol.name)

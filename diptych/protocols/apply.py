@@ -1,0 +1,161 @@
+"""Protocols applied: a run's held-out images translated into a sample folder, and the samples judged."""
+
+import json
+import shutil
+import warnings
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from diptych.data import open_data
+from diptych.data.layouts import Data, Pictures, Split
+from diptych.data.policy import checked
+from diptych.data.transforms import Augment
+from diptych.engine import checkpoint
+from diptych.engine.log import read_events
+from diptych.engine.run import Run
+from diptych.errors import EvaluationError
+from diptych.evaluate import samples as sampling
+from diptych.evaluate.results import Result
+from diptych.evaluate.samples import Progress, Samples
+from diptych.evaluate.tools import Tools
+from diptych.files import write_text
+from diptych.protocols import Protocol, find_protocol
+from diptych.recipe import Recipe, from_settings
+from diptych.translator import Translator, from_run
+
+SPLITS = ("auto", "train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to translate: by a protocol, of another folder than the run's own, a split, so many images at most."""
+
+    protocol: str | None = None
+    data: str | None = None
+    split: str = "auto"
+    count: int | None = None
+    which: str = "last"
+    device: str = "auto"
+
+
+def sample_run(run: Run, folder: Path, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
+    """Translate into `folder` what the protocol asks for: that of pairs where the truth is known, unless one is named.
+
+    Raises DataError, EvaluationError, CheckpointError.
+    """
+    recipe = from_settings(run.settings(), [f"root={asked.data}"] if asked.data else (), where=str(run.config))
+    data, _ = checked(open_data(recipe.data, tuple(recipe.cls.batch)), recipe.data)
+    name, split = chosen(data, asked.split)
+    protocol = find_protocol(asked.protocol or ("paired-default" if split.aligned else "unpaired-default"))
+    translator = from_run(run, asked.which, recipe.cls).to(asked.device)
+    about = {**_about(run, recipe, translator), "which": asked.which, "split": name, "count": asked.count}
+    return sample(translator, recipe, first(split, asked.count), protocol, folder, about, progress)
+
+
+def samples_of(run: Run, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
+    """As `sample_run`, within the run folder; made anew in place of those of another step or question."""
+    folder = run.folder / "samples" / (asked.protocol or "default")
+    made = folder / "asked.json"
+    question = json.dumps({**asdict(asked), "checkpoint": _newest(run, asked.which)}, sort_keys=True)
+    if made.is_file() and made.read_text(encoding="utf-8") == question:
+        return sampling.open_samples(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    found = sample_run(run, folder, asked, progress)
+    write_text(made, question)
+    return found
+
+
+def _newest(run: Run, which: str) -> str:
+    path, (_, meta) = checkpoint.find_newest(run.checkpoints)
+    return str(meta["best"]["name"]) if which == "best" and meta["best"] else path.name
+
+
+def sample(
+    translator: Translator,
+    recipe: Recipe,
+    split: Split,
+    protocol: Protocol,
+    folder: Path,
+    about: dict[str, Any],
+    progress: Progress | None = None,
+) -> Samples:
+    """The sources of `split`, resized and cropped as held-out images are, in each way of the protocol."""
+    ways = protocol.ways(translator.method)
+    if not ways:
+        raise EvaluationError(f"{translator.name} does not translate pictures, so there is nothing to sample")
+    cut = Augment(recipe.data.crop, recipe.data.crop, recipe.data.fit)
+    return sampling.write(
+        translator, split, ways, folder, cut, {**about, "protocol": str(protocol), "pixels": recipe.data.crop}, progress
+    )
+
+
+def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str) -> Result:
+    """Every score of the protocol, route by route. Raises EvaluationError where it cannot be applied."""
+    scores = []
+    routes = samples.by_route()
+    for route, part in routes.items():
+        before = f"{route}/" if len(routes) > 1 else ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            scores += [replace(score, name=before + score.name) for score in protocol.scores(part, tools)]
+        for each in caught:
+            tools.say(str(each.message))
+    return Result(
+        protocol=str(protocol),
+        name=name,
+        about=dict(samples.about),
+        tools=tools.known(),
+        said=tuple(dict.fromkeys(tools.said)),
+        scores=tuple(scores),
+    )
+
+
+def chosen(data: Data, name: str) -> tuple[str, Split]:
+    """A split by name: `auto` is test where there is one, else what was held out."""
+    if name not in SPLITS:
+        raise EvaluationError(f"--split {name}: choose one of {', '.join(SPLITS)}")
+    if name == "auto":
+        return ("test", data.test) if data.test else ("held out", data.held_out)
+    found = {"train": data.train, "val": data.held_out, "test": data.test}[name]
+    if found is None:
+        raise EvaluationError("there is no test split beside what was held out: give --split auto")
+    return name, found
+
+
+def first(split: Split, count: int | None) -> Split:
+    """The first `count` samples of each column."""
+    if count is None:
+        return split
+    return replace(split, columns={name: _head(column, count) for name, column in split.columns.items()})
+
+
+def _head(column: Any, count: int) -> Any:
+    if isinstance(column, Pictures):
+        return replace(column, files=column.files[:count], entries=column.entries[:count])
+    return column[:count]
+
+
+def _about(run: Run, recipe: Recipe, translator: Translator) -> dict[str, Any]:
+    """What a table of results says of a run beside its scores."""
+    steps = [event for event in read_events(run.events) if event["event"] == "step"]
+    rates = [event["steps_per_second"] for event in steps if event.get("steps_per_second")]
+    return {
+        "method": recipe.method,
+        "run": run.folder.name,
+        "steps": translator.notes.get("steps"),
+        "parameters": sum(p.numel() for p in translator.method.parameters()),
+        "training_hours": _hours(steps, rates),
+        "data": Path(recipe.data.root).name,
+    }
+
+
+def _hours(steps: list[dict[str, Any]], rates: list[float]) -> float | None:
+    """Of training itself, from the rates of the log: stops between sittings are not counted."""
+    ends = [0, *(event["step"] for event in steps)]
+    spans = [end - start for start, end in pairwise(ends)]
+    if not rates or len(rates) != len(spans):
+        return None
+    return round(sum(span / rate for span, rate in zip(spans, rates, strict=True)) / 3600, 4)

@@ -1,0 +1,22 @@
+"""unpaired-default: translations held against held-out real pictures of the other domain, as sets.
+
+FID, KID, precision and recall; histograms of colour; with a judge of domains the share that it takes for the target.
+"""
+
+from collections.abc import Iterator
+
+from diptych.evaluate import measures
+from diptych.evaluate.samples import Samples
+from diptych.evaluate.scores import Score
+from diptych.evaluate.tools import Tools
+from diptych.protocols import Protocol, each_route
+
+
+def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
+    if tools.judge is not None:
+        yield from measures.taken_for_real(samples, tools)
+    yield from measures.colours(samples, tools)
+    yield from measures.to_reals(samples, tools)
+
+
+PROTOCOL = Protocol("unpaired-default", 1, __doc__, scores, each_route)
