@@ -25,6 +25,7 @@ bench: $(VENV)/developer      ## measure, and write benchmarks/*.md; images are 
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/statistics_of_sets.py
 
 chaos: $(VENV)/developer      ## harm trainings for a quarter of an hour, and write benchmarks/chaos.md
 	$(BIN)/python benchmarks/chaos.py

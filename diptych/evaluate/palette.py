@@ -14,6 +14,8 @@ from diptych.evaluate.sets import Pictures
 APART = 48.0  # colours nearer than this, of 441 from black to white, are one class and its noise
 FEWEST = 0.002  # of all pixels: what is rarer is noise
 MOST = 64  # classes
+NEAR = 6.0  # what JPEG adds to a level, and a few times the noise of a scanner
+FEW = 0.35  # of the pixels that are not of the first colour, near their colour: label maps 0.45 and more, photographs 0.3
 FAR = 32.0  # mean distance to the palette from which on pictures are no label maps of it
 
 
@@ -79,10 +81,24 @@ def find_palette(maps: Sequence[np.ndarray]) -> Palette:
             raise EvaluationError(f"more than {MOST} colours: these are pictures, and no label maps")
     if len(chosen) < 2:
         raise EvaluationError("the label maps have one colour only: there is nothing to tell apart")
+    if (share := _near(pixels, chosen)) < FEW:
+        raise EvaluationError(
+            f"{100 * (1 - share):.0f} % of the pixels lie between the colours: these are pictures and no label maps, or "
+            f"label maps that were scaled down; where the pictures lie the other way round, change direction"
+        )
     return Palette(tuple(chosen))
 
 
 def _typical(pixels: np.ndarray, shade: np.ndarray) -> tuple[int, ...]:
-    """The median of the pixels within a shade."""
-    inside = pixels[(np.abs(pixels - shade) <= 4).all(1)]
-    return tuple(int(level) for level in np.median(inside, axis=0).round())
+    """The median of the pixels about a shade, then of those about that: noise may lie on both sides of its edge."""
+    middle = shade
+    for _ in range(2):
+        middle = np.median(pixels[(np.abs(pixels - middle) <= 2 * NEAR).all(1)], axis=0).round()
+    return tuple(map(int, middle))
+
+
+def _near(pixels: np.ndarray, colours: Sequence[tuple[int, ...]]) -> float:
+    """The share of pixels near their colour; without those of the first one, which may be the white round a picture."""
+    apart = np.stack([np.linalg.norm(pixels - np.array(colour), axis=1) for colour in colours], 1)
+    others = apart[apart.argmin(1) > 0].min(1)
+    return float(np.mean(others < NEAR)) if len(others) else 0.0

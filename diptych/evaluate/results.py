@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from diptych.errors import EvaluationError
+from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluate.scores import Score
 from diptych.files import write_text
 from diptych.plain import plain_json
+from diptych.recipe import checked
 
 FORMAT = 1
 LARGEST = 2**27  # bytes of a file of results
@@ -18,7 +19,7 @@ LARGEST = 2**27  # bytes of a file of results
 class Result(BaseModel):
     """`about` is what the samples were made of and by; `tools` what looked at them: extractor, judge, each by hash."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: int = FORMAT
     protocol: str  # name/version
@@ -47,8 +48,11 @@ def read_result(path: Path) -> Result:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"larger than {LARGEST >> 20} MiB")
-        found = Result.model_validate(plain_json(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        values = plain_json(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no settings by name")
+        found = checked(Result, values, path.name)
+    except (OSError, ValueError, ConfigError) as error:
         raise EvaluationError(f"{path}: no result that `diptych evaluate` wrote ({error})") from error
     if found.format != FORMAT:
         raise EvaluationError(f"{path}: format {found.format}; this Diptych reads {FORMAT}")
@@ -60,7 +64,8 @@ def check_comparable(results: Sequence[Result]) -> None:
     first = results[0]
     for other in results[1:]:
         ours, theirs = _decides(first), _decides(other)
-        different = [f"{key}: {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+        pairs = {key: (ours.get(key, "none"), theirs.get(key, "none")) for key in {**ours, **theirs}}
+        different = [f"{key}: {one} and {another}" for key, (one, another) in pairs.items() if one != another]
         if different:
             raise EvaluationError(
                 f"{first.name} and {other.name} were judged differently, and must not be held against each other: "
@@ -71,5 +76,4 @@ def check_comparable(results: Sequence[Result]) -> None:
 def _decides(result: Result) -> dict[str, str]:
     """What numbers depend on besides the model."""
     about = {key: str(result.about.get(key)) for key in ("sources", "pixels", "split")}
-    tools = {key: result.tools.get(key, "none") for key in sorted(result.tools)}
-    return {"protocol": result.protocol, **about, **tools}
+    return {"protocol": result.protocol, **about, **dict(sorted(result.tools.items()))}

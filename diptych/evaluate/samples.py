@@ -24,9 +24,10 @@ from diptych.data.examine import hash_of
 from diptych.data.layouts import Split, images_in
 from diptych.data.loader import label, to_tensor
 from diptych.data.transforms import Augment
-from diptych.errors import EvaluationError, shown
+from diptych.errors import ConfigError, EvaluationError, printable, shown
 from diptych.files import make_folder, write_text
 from diptych.plain import plain_json
+from diptych.recipe import checked
 from diptych.translator import Translator
 
 FORMAT = 1
@@ -43,9 +44,9 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     route: str = Field(max_length=200)
-    fake: str = Field(max_length=1000)
-    source: str | None = Field(None, max_length=1000)
-    truth: str | None = Field(None, max_length=1000)
+    fake: str = Field(max_length=4096)
+    source: str | None = Field(None, max_length=4096)
+    truth: str | None = Field(None, max_length=4096)
     of: str = Field("", max_length=4096, description="what the source was called")
     controls: dict[str, Any] = {}
 
@@ -114,8 +115,11 @@ def open_samples(folder: Path) -> Samples:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"larger than {LARGEST >> 20} MiB")
-        found = Manifest.model_validate(plain_json(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:  # pydantic's errors are of the latter kind
+        values = plain_json(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no settings by name")
+        found = checked(Manifest, values, MANIFEST)
+    except (OSError, ValueError, ConfigError) as error:
         raise EvaluationError(f"{path}: not the list of samples that `diptych samples` writes ({error})") from error
     if found.format != FORMAT:
         raise EvaluationError(f"{path}: format {found.format}; this Diptych reads {FORMAT}")
@@ -132,14 +136,29 @@ def two_folders(real: Path, fake: Path) -> Samples:
     for folder, files in ((real, reals), (fake, fakes)):
         if not files:
             raise EvaluationError(f"{folder}: no images in it ({', '.join(sorted(image.SUFFIXES))})")
-    by_name = {file.stem: str(file.absolute()) for file in reals}
-    paired = len(by_name) == len(reals) == len(fakes) and all(file.stem in by_name for file in fakes)
+    by_name, names = {file.stem: _absolute(file) for file in reals}, {file.stem for file in fakes}
+    paired = names == by_name.keys() and len(names) == len(reals) == len(fakes)
     rows = [
-        Row(route="fake-real", fake=str(file.absolute()), truth=by_name[file.stem] if paired else None, of=file.name)
+        Row(
+            route="fake-real",
+            fake=_absolute(file),
+            truth=by_name[file.stem] if paired else None,
+            of=printable(file.name),
+        )
         for file in fakes
     ]
     about = {"real": str(real), "fake": str(fake), "sources": digest_of(map(hash_of, reals))}
-    return Samples(Path(), about, tuple(rows), {"fake-real": tuple(by_name.values())})
+    return Samples(Path(), about, tuple(rows), {"fake-real": tuple(map(_absolute, reals))})
+
+
+def _absolute(file: Path) -> str:
+    """EvaluationError for a name that no JSON can hold."""
+    path = str(file.absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise EvaluationError(f"{printable(path)}: its name is not UTF-8; rename it") from error
+    return path
 
 
 def write(
@@ -207,7 +226,7 @@ class Pile:
         return torch.stack([to_tensor(column[i], cut, self.channels, label(column, i)) for i in numbers])
 
     def called(self, number: int) -> str:
-        return Path(label(self.column, number)).name
+        return printable(Path(label(self.column, number)).name)
 
 
 def parts(count: int) -> Iterator[range]:
@@ -228,7 +247,7 @@ def keep(folder: Path, name: str, picture: Tensor, hashes: list[str] | None = No
 
 def plain_name(name: str) -> str:
     """A stranger's name of a file, without its ending and with nothing in it that another system would trip over."""
-    return re.sub(r"[^\w.-]+", "_", Path(name).stem)[:80]
+    return re.sub(r"[^\w.-]+", "_", Path(name).stem)[:40]  # of 4 bytes at most: names have 255, and some go before
 
 
 def digest_of(hashes: Iterable[str]) -> str:

@@ -10,8 +10,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-import diptych.methods
-import diptych.translator
 from diptych.contract import Judge
 from diptych.data import image
 from diptych.errors import CheckpointError, EvaluationError
@@ -23,10 +21,6 @@ from diptych.methods.segmenter import Segmenter
 from diptych.translator import assembled
 
 TORCHVISION, TF = INCEPTIONS
-JUDGES = {
-    "classifier": "diptych.methods.classifier:Classifier",
-    "segmenter": "diptych.methods.segmenter:Segmenter",
-}
 
 
 def inception(classes, aux):
