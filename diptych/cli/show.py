@@ -26,13 +26,15 @@ def methods(
 def _list(console: "Console") -> None:
     from rich.table import Table
 
-    from diptych.methods import METHODS
+    from diptych.methods import JUDGES, METHODS
 
-    table = Table("method", "what it is", box=None, header_style="bold")
-    for method, where in METHODS.items():
-        table.add_row(method, _first_line(where))
-    console.print(table)
-    console.print("\nshipped recipes: " + ", ".join(_recipes()), highlight=False)
+    for kind, names in (("method", METHODS), ("judge", JUDGES)):
+        table = Table(kind, "what it is", box=None, header_style="bold")
+        for name, where in names.items():
+            table.add_row(name, _first_line(where))
+        console.print(table, "")
+    console.print("shipped recipes: " + ", ".join(_recipes()), highlight=False)
+    console.print("shipped experiments: " + ", ".join(_recipes("experiments")), highlight=False)
 
 
 def _first_line(where: str) -> str:
@@ -47,10 +49,10 @@ def _first_line(where: str) -> str:
     return (ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
-def _recipes() -> list[str]:
+def _recipes(folder: str = "") -> list[str]:
     from pathlib import Path
 
-    return sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+    return sorted(path.stem for path in (Path(__file__).parents[1] / "recipes" / folder).glob("*.yaml"))
 
 
 def _explain(console: "Console", name: str) -> None:
