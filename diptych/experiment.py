@@ -11,7 +11,10 @@
 """
 
 import itertools
+import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import yaml
@@ -28,23 +31,40 @@ from rich.console import Console
 
 from diptych.compare import compare
 from diptych.data.pool import cores
+from diptych.engine import checkpoint
 from diptych.engine.log import read_events
 from diptych.engine.machine import free_gib
+from diptych.engine.progress import STOPPING, told_to_stop
 from diptych.engine.run import Run
-from diptych.errors import ConfigError, RunError, nearest
+from diptych.engine.trainer import is_old
+from diptych.errors import ConfigError, RunError, nearest, shown
 from diptych.evaluate.tools import gather
 from diptych.files import write_text
 from diptych.judge import on_real_images, with_palette
+from diptych.methods import JUDGES
 from diptych.plain import plain_json, plain_yaml, read_text
 from diptych.protocols import PROTOCOLS, find_protocol
 from diptych.protocols.apply import Asked, judge_samples, samples_of
-from diptych.recipe import SHIPPED, Recipe, checked, from_settings
+from diptych.recipe import SHIPPED, TEXTS, Recipe, checked, from_settings
 
 JUDGE = "judge"  # the folder of the judge's run
+FOR_JUDGE = ("root", "crop", "load", "fit", "layout", "sides", "bad", "device", "workers")  # of the overrides
+MOST = 1000  # runs
+NAME = re.compile(r"[\w+-][\w.,+-]{0,99}")
+UNFIT = re.compile(r"[^\w.+-]+")
+TAKEN = (JUDGE, "compared")
 LOOK = 1.0  # seconds between looks at the running trainings
 SPARE = 1.25  # times the memory of a run that must be free before another one starts
 
 Values = dict[str, Any]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal of that number ended an experiment, whose trainings have saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Experiment(BaseModel):
@@ -55,7 +75,7 @@ class Experiment(BaseModel):
     title: str
     recipe: Values
     runs: dict[str, Values] = Field({}, max_length=1000)
-    matrix: dict[str, list[Any]] = Field({}, max_length=20)
+    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field({}, max_length=20)
     protocol: str
     judge: Values | None = None
 
@@ -64,16 +84,51 @@ class Experiment(BaseModel):
         if bool(self.runs) == bool(self.matrix):
             raise ValueError("an experiment has either runs, each by its name, or a matrix of values: give one of them")
         if self.protocol not in PROTOCOLS:
-            raise ValueError(f"no protocol is called {self.protocol!r}{nearest(self.protocol, PROTOCOLS)}")
+            raise ValueError(f"no protocol is called {shown(self.protocol)}{nearest(self.protocol, PROTOCOLS)}")
+        if (count := math.prod(map(len, self.matrix.values()))) > MOST:
+            raise ValueError(f"the matrix makes {count} runs, and an experiment has at most {MOST}")
+        names = [name for name, _ in self._variants()]
+        for name in names:
+            if not NAME.fullmatch(name) or name in TAKEN:
+                raise ValueError(f"a run cannot be called {shown(name)}: use letters, digits and -_.,+ in its name")
+            if names.count(name) > 1:
+                raise ValueError(f"two runs would be called {shown(name)}: give each a name of its own under runs")
         return self
 
     def variants(self) -> dict[str, Values]:
-        """What differs, by the name of the run."""
+        """What differs, by the name of the run, which is also that of its folder."""
+        return dict(self._variants())
+
+    def _variants(self) -> list[tuple[str, Values]]:
         if self.runs:
-            return self.runs
+            return list(self.runs.items())
         combinations = itertools.product(*self.matrix.values())
         made = [dict(zip(self.matrix, values, strict=True)) for values in combinations]
-        return {",".join(str(value) for value in each.values()): each for each in made}
+        return [(",".join(UNFIT.sub("_", str(value)).strip("_") for value in each.values()), each) for each in made]
+
+    def varied(self, overrides: Sequence[str]) -> tuple["Experiment", list[str]]:
+        """With the rows of the matrix that overrides give as lists, and the overrides that are left.
+
+        ConfigError for one that would change nothing: of a key that every run sets itself.
+        """
+        matrix, left = dict(self.matrix), []
+        for each in overrides:
+            key, _, text = each.partition("=")
+            if self.runs and all(key in values for values in self.runs.values()):
+                raise ConfigError(f"{each!r}: each run of this experiment sets {key} itself; change that in its file")
+            if key not in matrix:
+                left.append(each)
+                continue
+            try:
+                row = plain_yaml(text)
+            except ValueError:
+                row = None
+            if not isinstance(row, list):
+                raise ConfigError(
+                    f"{each!r}: this experiment varies {key}; give a list of values, such as {key}=[{text or 'a,b'}]"
+                )
+            matrix[key] = row
+        return checked(Experiment, {**self.model_dump(), "matrix": matrix}, "matrix"), left
 
 
 @dataclass
@@ -120,29 +175,37 @@ def read(name: str) -> Experiment:
 def planned(experiment: Experiment, overrides: Sequence[str]) -> dict[str, Recipe]:
     """The recipe of each run by its name, all of them checked before the first is made; the judge's first. ConfigError.
 
-    `overrides` are for all runs; what a variant sets itself they do not change. For the judge only those of data count.
+    `overrides` are for all runs; what one of several runs sets itself they do not change, and a row of the matrix they
+    replace by a list. For the judge only those of FOR_JUDGE count.
     """
+    experiment, overrides = experiment.varied(overrides)
     found: dict[str, Recipe] = {}
-    if experiment.judge is not None:
-        data = {**experiment.recipe.get("data", {}), **experiment.judge.get("data", {})}
-        settings = {**experiment.judge, "data": data}
-        of_data = [each for each in overrides if each.partition("=")[0] in ("root", "crop", "load", "layout", "sides")]
-        found[JUDGE] = with_palette(settings, of_data)
     for name, values in experiment.variants().items():
-        own = [f"{key}={_text(value)}" for key, value in values.items()]
+        own = [f"{key}={_text(key, value)}" for key, value in values.items()]
         free = [each for each in overrides if each.partition("=")[0] not in values]
         found[name] = from_settings(experiment.recipe, [*free, *own], f"run {name}")
-    return found
+    if experiment.judge is None:
+        if find_protocol(experiment.protocol).needs_judge:
+            raise ConfigError(f"protocol {experiment.protocol} needs a judge: say by judge: {{...}} which one to train")
+        return found
+    kind = experiment.judge.get("method")
+    if kind not in JUDGES:
+        raise ConfigError(f"judge: {shown(kind)} is none{nearest(str(kind), JUDGES)}; there are {', '.join(JUDGES)}")
+    data = {**(experiment.recipe.get("data") or {}), **(experiment.judge.get("data") or {})}
+    chosen = [each for each in overrides if each.partition("=")[0] in FOR_JUDGE]
+    return {JUDGE: with_palette({**experiment.judge, "data": data}, chosen), **found}
 
 
-def _text(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("...").strip()
+def _text(key: str, value: Any) -> str:
+    if key in TEXTS and isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n").removesuffix("...").strip()
 
 
 def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console: Console) -> None:
     """Train what is not trained yet, `at_once` runs at a time where memory allows. Raises RunError for what failed.
 
-    A signal reaches the trainings too, which save and end; the same command goes on.
+    A signal reaches the trainings too, which save and end, and is raised as Interrupted; the same command goes on.
     """
     waiting = [Job(name, folder / name) for name in recipes]
     for job in waiting:
@@ -150,37 +213,43 @@ def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console
     waiting = [job for job in waiting if not finished(job.folder)]
     running: list[Job] = []
     failed: list[Job] = []
-    try:
-        while waiting or running:
-            if waiting and len(running) < at_once and _fits(running):
-                job = waiting.pop(0)
-                _start(job, at_once)
-                running.append(job)
-                console.print(f"{job.name}: {'goes on' if job.events() else 'begins'}, {len(waiting)} more wait")
-            time.sleep(LOOK)
-            for job in [each for each in running if _ended(each)]:
-                running.remove(job)
-                code = job.process.returncode if job.process else 0
-                if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-                    raise KeyboardInterrupt
-                if code:
-                    failed.append(job)
-                    console.print(f"{job.name}: failed with exit code {code}; see {job.log}", markup=False)
-                else:
-                    console.print(f"{job.name}: done")
-    except KeyboardInterrupt:
-        _stop(running)
-        raise
+    with told_to_stop(_interrupt):
+        try:
+            while waiting or running:
+                if waiting and len(running) < at_once and _fits(running):
+                    job = waiting.pop(0)
+                    running.append(job)
+                    _start(job, at_once)
+                    console.print(f"{job.name}: {'goes on' if job.events() else 'begins'}, {len(waiting)} more wait")
+                time.sleep(LOOK)
+                for job in [each for each in running if _ended(each)]:
+                    running.remove(job)
+                    code = job.process.returncode if job.process else 0
+                    if code - 128 in STOPPING:
+                        _interrupt(code - 128)
+                    if code:
+                        failed.append(job)
+                        console.print(f"{job.name}: failed with exit code {code}; see {job.log}", markup=False)
+                    else:
+                        console.print(f"{job.name}: done")
+        except Interrupted:
+            _stop(running)
+            raise
     if failed:
-        last = failed[0].log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        lines = failed[0].log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        why = [line for line in lines if line.startswith("error: ")][-1:] or lines[-1:]
         names = ", ".join(job.name for job in failed)
-        raise RunError(f"{len(failed)} of {len(recipes)} runs failed: {names}; {''.join(last)}")
+        raise RunError(f"{len(failed)} of {len(recipes)} runs failed: {names}; {''.join(why)}")
+
+
+def _interrupt(number: int) -> None:
+    raise Interrupted(number)
 
 
 def _prepare(job: Job, recipe: Recipe) -> None:
     """Write the recipe beside the run. ConfigError if one lies there that asks for something else."""
     path = job.recipe
-    if path.is_file() and plain_yaml(read_text(path)) != recipe.settings():
+    if path.is_file() and plain_yaml(read_text(path)) != json.loads(json.dumps(recipe.settings())):  # no tuples there
         raise ConfigError(
             f"{path}: this folder holds an experiment of other settings; choose another one with -o, or remove it"
         )
@@ -188,19 +257,25 @@ def _prepare(job: Job, recipe: Recipe) -> None:
 
 
 def finished(folder: Path) -> bool:
-    """Whether a run has taken all its steps and left its model."""
+    """Whether a run has taken all its steps, or enough of them, and left its model."""
     config = folder / "model" / "config.json"
     if not config.is_file():
         return False
     recipe = from_settings(Run.open(folder).settings(), where=str(folder / "config.yaml"))
     with torch.device("meta"):
         steps = sum(stage.steps for stage in recipe.cls(recipe.model).stages())
-    return bool(plain_json(read_text(config))["notes"].get("steps") == steps)
+    taken = plain_json(read_text(config))["notes"].get("steps")
+    if taken == steps or not recipe.evaluate.stop_after:
+        return bool(taken == steps)
+    meta = checkpoint.newest(folder / "checkpoints")[1]
+    age = recipe.evaluate.stop_after * (recipe.evaluate.every or 0)
+    best = meta["best"]
+    return bool(best and meta["total"] == taken and is_old(best["name"], meta["place"], meta["step"], age))
 
 
 def _start(job: Job, at_once: int) -> None:
-    there = (job.folder / "config.yaml").is_file()
-    words = ["resume", str(job.folder)] if there else ["train", str(job.recipe), "-o", str(job.folder)]
+    there, folder = (job.folder / "config.yaml").is_file(), str(job.folder.absolute())
+    words = ["resume", folder] if there else ["train", str(job.recipe.absolute()), "-o", folder]
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} if at_once > 1 else {}
     with job.log.open("ab") as log:
         job.process = subprocess.Popen(

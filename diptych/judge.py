@@ -11,7 +11,8 @@ import numpy as np
 
 from diptych import launch, recipe
 from diptych.data import image, open_data
-from diptych.data.loader import held_out
+from diptych.data.layouts import Pictures
+from diptych.data.loader import held_out, label
 from diptych.data.policy import checked
 from diptych.data.transforms import Augment
 from diptych.engine.run import Run
@@ -31,9 +32,16 @@ LOOKED_AT = 200  # label maps that a palette is found in
 
 
 def train(kind: str, settings: Sequence[str], folder: Path) -> tuple[Trainer, Result | None]:
-    """Train a judge in a new run folder, or go on with one; its result on held-out real images once it is done."""
-    if (folder / "config.yaml").is_file():
-        trainer = launch.resume(folder)
+    """Train a judge in a new run folder, or go on with one; its result on held-out real images once it is done.
+
+    ConfigError if the one to go on with is of another kind, or was begun with other settings or images.
+    """
+    run = Run(folder)
+    if run.config.is_file():
+        there = str(run.settings().get("method"))
+        if there != kind:
+            raise ConfigError(f"{folder} holds a {there}, and no {kind}: choose another folder with -o")
+        trainer = launch.resume(folder, settings)
     else:
         trainer = launch.train(planned(kind, settings), folder)
     if trainer.stopped is not None or not trainer.first:
@@ -56,21 +64,24 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
     cls = find(str(values.get("method")))
     if "palette" not in cls.Config.model_fields or "palette" in given:
         return recipe.from_settings(values, settings, "judge")
-    blank = recipe.from_settings(values, [*settings, "palette=[[0,0,0],[255,255,255]]"], "judge")
-    data = open_data(blank.data, tuple(cls.batch))
+    blank = recipe.from_settings(values, [*settings, "out_channels=1", "palette=[[0],[255]]"], "judge")
+    data, _ = checked(open_data(blank.data, tuple(cls.batch)), blank.data)
     maps: Any = data.train.columns[cls.routes[0].target]
+    channels = maps.channels() if isinstance(maps, Pictures) else maps.shape[-1]
+    if "out_channels" not in given:
+        settings = [*settings, f"out_channels={channels}"]
     places = np.linspace(0, len(maps) - 1, min(LOOKED_AT, len(maps))).round().astype(int).tolist()
-    levels = [image.from_unit(image.to_unit(maps[place]), np.uint8) for place in places]
-    palette = [list(colour) for colour in find_palette(levels).colours]
-    return recipe.from_settings(values, [*settings, f"palette={palette}"], "judge")
+    levels = [image.with_channels(maps[place], channels, label(maps, place)) for place in places]
+    palette = find_palette([image.from_unit(image.to_unit(each), np.uint8) for each in levels]).colours
+    return recipe.from_settings(values, [*settings, f"palette={[list(colour) for colour in palette]}"], "judge")
 
 
 def on_real_images(run: Run) -> Result:
     """How a judge does on held-out real images: the ceiling of what it can say of translations."""
     made_by = recipe.from_settings(run.settings(), where=str(run.config))
     if made_by.cls.routes:
-        protocol = "label-maps"
-        return judge_samples(samples_of(run, Asked(protocol)), find_protocol(protocol), Tools(), run.folder.name)
+        protocol, tools = "label-maps", Tools(judge=from_run(run, "last", made_by.cls))
+        return judge_samples(samples_of(run, Asked(protocol)), find_protocol(protocol), tools, run.folder.name)
     data, _ = checked(open_data(made_by.data, tuple(made_by.cls.batch)), made_by.data)
     name, split = chosen(data, "auto")
     tools = Tools(judge=from_run(run, "last", made_by.cls))

@@ -32,6 +32,8 @@ from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
 from diptych.translator import from_run
 
+MEASURED = {"protocol", "measure", "judge", "extractor", "images"}  # what the value of a checkpoint depends on
+
 
 def train(recipe: Recipe, folder: Path | str, console: Console | None = None) -> Trainer:
     """Train a recipe in a new run folder; returns the trainer, whose `stopped` is the signal that ended it, or None.
@@ -78,6 +80,8 @@ def resume(
         trainer = prepare(recipe, data, run, ranks, console)
         trainer.made = now
         trainer.restore(path, state)
+        if different.keys() & MEASURED or different.get("every", (1, 1))[0] is None:
+            trainer.keeper.best = None  # it was the best by another measure
         if ranks.first and (different or settings):
             run.keep(recipe.settings(), manifest)
         if ranks.first and different:

@@ -92,7 +92,10 @@ class Page(HTMLParser):
 
 def run(folder, values=None, routes=("s-t",), count=6, shape=(16, 16, 3), **about):
     """A judged run by hand: scores of `values`, by measure the direction and a number for each image."""
-    values = values or {"l1": ("lower", np.linspace(0.1, 0.2, count)), "psnr": ("higher", np.linspace(20, 30, count))}
+    values = values or {
+        "l1": ("lower", np.linspace(0.1, 0.2, count) ** 2),
+        "psnr": ("higher", np.linspace(20, 30, count)),
+    }
     before = {route: f"{route}/" if len(routes) > 1 else "" for route in routes}
     scores = [of_images(f"{before[r]}{name}", np.array(v), b) for r in routes for name, (b, v) in values.items()]
     result = Result(
@@ -106,7 +109,7 @@ def run(folder, values=None, routes=("s-t",), count=6, shape=(16, 16, 3), **abou
             paths = {kind: f"{kind}/{route}/{at}.png" for kind in ("source", "fake", "truth")}
             for path in paths.values():
                 keep(folder / "samples" / NAME / path, random.randint(0, 256, shape).astype(np.uint8))
-            rows.append(Row(route=route, of=f"image <{at}>", **paths))
+            rows.append(Row(route=route, of=f"{route} {at}" if len(routes) > 1 else f"image <{at}>", **paths))
     manifest = Manifest(format=1, about={**ABOUT, **about}, rows=tuple(rows))
     (folder / "samples" / NAME / "samples.json").write_text(manifest.model_dump_json(exclude_none=True))
     return folder
@@ -182,12 +185,13 @@ def test_hostile_names_are_texts_everywhere(tmp_path):
     log = {"event": "step", "step": 1, "terms": {"<b>$\\x": 1.0, "bad": "text"}, "error": {"_$": 2.0}}
     runs = []
     for at, name in enumerate(HOSTILE):
-        values = {"l1": ("lower", np.arange(6.0)), "<i>=@%": ("higher", np.arange(6.0) + at)}
+        values = {"l1": ("lower", np.arange(6.0)), "@<i>=%": ("higher", np.arange(6.0) + at)}
         runs.append(run(tmp_path / name, values, method="<u>\\& method", data="<a href=x>"))
         change(runs[-1], said=("<em>said",), tools={"<s>": "{hash"})
         (runs[-1] / "events.jsonl").write_text(json.dumps(log) + "\n" + json.dumps({"step": 2, "terms": [1]}) + "\n")
     page = Page(compare(runs, tmp_path / "out"))
     assert not {"script", "i", "u", "a", "em", "b", "s"} & {tag for tag, _ in page.tags}
+    assert all(set(each) == {"class", "width", "alt", "src"} for each in page.images())
     table = page.table("Values")
     assert {"<script>alert(1)<", "=cmd()&", "_$\\frac{", "@a\\n'b\""} <= set(table)
     assert table["=cmd()&"]["method "] == "<u>\\& method "
@@ -225,7 +229,8 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
     assert 2_000_000 < path.stat().st_size < LARGEST
     page = Page(path)
     assert len(page.table("10 images through every run")) == 2
-    assert "of 120 runs" in page.raw
+    assert "of 120 runs; compared.csv has all" in page.raw
+    assert 20 < len(page.table("Values")) < 100
     assert len(rows_of(tmp_path / "out")) == 120 * (24 + 5)
     best = [row for row, cells in page.table("Values").items() if "best" in " ".join(cells.values()).split()]
     assert len(best) == 1
@@ -268,13 +273,13 @@ def test_latex_has_value_half_width_and_best(tmp_path):
 def test_best_is_lowest_or_highest_by_measure_and_nobody_where_all_are_equal(tmp_path):
     runs = []
     for name, l1, psnr in (("a", 0.3, 10.0), ("b", 0.1, 20.0), ("c", 0.2, 30.0), ("d", 0.1, 5.0)):
-        values = {"l1": ("lower", [l1] * 4), "psnr": ("higher", [psnr] * 4), "same": ("higher", [1.0] * 4)}
+        values = {"l1": ("lower", [l1] * 4), "psnr": ("higher", [psnr] * 4), "colour/L": ("higher", [1.0] * 4)}
         runs.append(run(tmp_path / name, values, count=4))
     table = Page(compare(runs, tmp_path / "out")).table("Values")
     marked = {head.split()[0]: [r for r in "abcd" if "best" in table[r][head].split()] for head in table["a"] if head}
     assert marked["l1"] == ["b", "d"]
     assert marked["psnr"] == ["c"]
-    assert marked["same"] == []
+    assert marked["colour/L"] == []
 
 
 def test_one_run_alone_is_best_at_nothing_and_has_no_differences(tmp_path):
@@ -348,7 +353,8 @@ def test_routes_have_tables_grids_and_extremes_of_their_own(tmp_path):
     page = Page(compare(runs, tmp_path / "out"))
     for route in ("a-b", "b-a"):
         assert any(head.startswith("l1") for head in page.table(f"{route}. Values")["one"])
-        assert "two " in page.table(f"{route}: 6 of 6")["image <0>"]
+        assert "two " in page.table(f"{route}: 6 of 6")[f"{route} 0"]
+        assert f"source, translation by one, truth of {route} 5" in [each["alt"] for each in page.images()]
     fronts = [text for text in page.text if text.endswith("is better")]
     assert "a-b/l1, lower is better" in fronts
     assert {row["measure"] for row in rows_of(tmp_path / "out")} >= {"a-b/l1", "b-a/psnr"}

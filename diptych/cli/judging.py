@@ -81,6 +81,8 @@ def evaluate(
 
     if (what is None) == (real is None) or (real is None) != (fake is None):
         raise EvaluationError("give a run or a folder of samples, or else both --real FOLDER and --fake FOLDER")
+    if (data or count or (split, which) != ("auto", "last")) and (what is None or (what / MANIFEST).is_file()):
+        raise EvaluationError("--data, --split, --count and --which are for runs: these pictures are there already")
     tools = gather(extractor, judge, weights, border, device, tell=typer.echo)
     if what is None:
         assert real is not None
@@ -93,7 +95,7 @@ def evaluate(
             found = samples_of(Run.open(what), Asked(protocol, data, split, count, which, device), progress)
     usual = "paired-default" if found.paired else "unpaired-default"
     chosen = find_protocol(protocol or str(found.about.get("protocol", usual)).partition("/")[0])
-    result = judge_samples(found, chosen, tools, str(found.about.get("run", (what or fake or Path()).name)))
+    result = judge_samples(found, chosen, tools, str(found.about.get("run", (what or fake or Path()).absolute().name)))
     show(result)
     path = out or (what or Path()) / "results" / f"{chosen.name}.json"
     typer.echo(f"\n{result.save(path)}")
@@ -104,14 +106,16 @@ def show(result: "Result") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from diptych.errors import printable
+
     table = Table("measure", "value", "95 % interval", "images", "ceiling", "chance", box=None, header_style="bold")
     for score in result.scores:
         ends = [f"{each:.4g}" if each is not None else "" for each in (score.ceiling, score.chance)]
         arrow = {"lower": "↓", "higher": "↑"}[score.better]
         interval = f"{score.low:.4g} to {score.high:.4g}"
-        table.add_row(f"{score.name} {arrow}", f"{score.value:.4g}", interval, str(score.count), *ends)
+        table.add_row(f"{printable(score.name)} {arrow}", f"{score.value:.4g}", interval, str(score.count), *ends)
     console = Console(highlight=False, markup=False)
-    console.print(f"\n{result.protocol} of {result.name}", style="bold")
+    console.print(f"\n{result.protocol} of {printable(result.name)}", style="bold")
     console.print(table)
 
 
@@ -174,7 +178,11 @@ def experiment(
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="runs at once, where memory allows", min=1)] = 1,
 ) -> None:
     """Make all runs of an experiment, judge them alike, and compare them. The same command goes on after a stop."""
-    from diptych.experiment import conduct
+    from diptych.experiment import Interrupted, conduct
 
     chosen = [*(settings or []), *([f"root={data}"] if data else [])]
-    typer.echo(f"{conduct(what, chosen, out or Path('experiments') / Path(what).stem, jobs)}")
+    try:
+        typer.echo(f"{conduct(what, chosen, out or Path('experiments') / Path(what).stem, jobs)}")
+    except Interrupted as stop:
+        typer.echo("stopped, and all that was trained is saved; the same command goes on")
+        raise typer.Exit(128 + stop.number) from stop

@@ -54,7 +54,8 @@ def _classes(root: Path, split: str) -> dict[str, tuple[Path, ...]]:
 
 
 def _plain(root: Path) -> dict[str, tuple[Path, ...]]:
-    return {folder.name: images_in(folder) for folder in folders_of_images(root)}
+    """A folder for each class, by name; folders of splits are no classes."""
+    return {folder.name: images_in(folder) for folder in folders_of_images(root) if folder.name not in SPLITS}
 
 
 def _check(

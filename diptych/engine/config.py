@@ -57,9 +57,7 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    every: int | None = Field(
-        None, ge=1, description="steps between judgements of held-out images; else none"
-    )
+    every: int | None = Field(None, ge=1, description="steps between judgements of held-out images; else none")
     protocol: str | None = Field(
         None, max_length=100, description="what is measured; by default whatever fits pairs, or heaps, of images"
     )

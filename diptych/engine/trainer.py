@@ -25,12 +25,18 @@ from diptych.engine.preview import Preview
 from diptych.engine.progress import Show, progress, told_to_stop
 from diptych.engine.run import Run
 from diptych.engine.step import Engine, State
-from diptych.errors import DataError, TrainingError
+from diptych.errors import ConfigError, DataError, EvaluationError, TrainingError
 from diptych.files import whole
 
 # Held-out images judged: value by measure, the one that chooses, and its value as an error, of which less is better.
 Examine = Callable[[Method, torch.device], tuple[dict[str, float], str, float]]
 ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
+
+
+def is_old(best: str, place: int, step: int, age: int) -> bool:
+    """Whether the best checkpoint was made so many steps ago, in the same stage."""
+    best_place, best_step = checkpoint.place_of(best)
+    return best_place == place and step - best_step >= age
 
 
 @dataclass
@@ -68,16 +74,17 @@ class Trainer:
     def train(self) -> None:
         """To the end, or to the end of the step in which a signal came; either way the last thing done is to save.
 
-        So it is where the first rank meets an image that has become unreadable: its DataError loses no step.
+        So it is where the first rank meets an image that has become unreadable, or cannot judge: no step is lost.
         """
         engine = self.engine
+        self.enough = self._is_enough()  # of a run that ended so, and goes on only with another `stop_after`
         with told_to_stop(self._stop), progress(self.console, engine) as self.show:
             try:
                 while not self._stage() and engine.place + 1 < len(engine.stages):
                     engine.enter(engine.place + 1)
             except TrainingError as error:
                 raise self._with_images(error) from error
-            except DataError:
+            except (ConfigError, DataError, EvaluationError):
                 self.save()
                 raise
             except RuntimeError as error:
@@ -95,6 +102,8 @@ class Trainer:
 
     def _stage(self) -> bool:
         """Take the steps that are left of this stage; True if told to stop."""
+        if self.enough:
+            return True
         engine, settings = self.engine, self.settings
         self.batches = replace(self.batches, stage=engine.stage.name)
         began, at, told = time.monotonic(), engine.step, False
@@ -222,11 +231,15 @@ class Trainer:
         self.log.write("evaluation", engine.stage.name, engine.total, scores=scores, chosen=chosen)
         if self.keeper.is_better(error):
             self.save(error, must=False)
-        if self.stop_after and self.keeper.best:
-            place, step = checkpoint.place_of(self.keeper.best[0])
-            self.enough = place == engine.place and engine.step - step >= self.stop_after * self.every
-            if self.enough:
-                self.console.print(f"{chosen} has not become better since step {step}: that is enough")
+        self.enough = self._is_enough()
+        if self.enough and self.keeper.best:
+            since = checkpoint.place_of(self.keeper.best[0])[1]
+            self.console.print(f"{chosen} has not become better since step {since}: that is enough")
+
+    def _is_enough(self) -> bool:
+        """Whether `stop_after` ends this stage."""
+        best, age = self.keeper.best, (self.stop_after or 0) * self.every
+        return bool(best and age and is_old(best[0], self.engine.place, self.engine.step, age))
 
     def save(self, error: float | None = None, must: bool = True) -> None:
         """A checkpoint of this moment; the state is the same on all ranks, so the first one writes it.

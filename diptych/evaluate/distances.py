@@ -7,6 +7,7 @@ images whose position modulo the number of groups is g: so both lose the same sh
 EvaluationError, throughout: fewer than 2 images on a side (4 for a Score), features of two sizes, or not finite.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -271,7 +272,8 @@ def jsd(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whi
 
 
 def _score(name: str, measure: Measure, real: int, fake: int, better: Literal["lower", "higher"]) -> Score:
-    return scores.of_set(name, lambda kept: measure(_alike(kept, real), kept), fake, better)
+    within = (-math.inf, math.inf) if name in ("fid", "kid") else (0.0, 1.0)  # the others are shares
+    return scores.of_set(name, lambda kept: measure(_alike(kept, real), kept), fake, better, within)
 
 
 def _alike(kept: np.ndarray, count: int) -> np.ndarray:

@@ -33,11 +33,16 @@ def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
         kinds["ms-ssim"] = pictures.ms_ssim
     rows: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     seen: list[np.ndarray] = []
+    perceptual = tools.perceptual
     for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
         for name, measure in kinds.items():
             rows[name].append(measure(fake, truth))
-        if tools.perceptual:
-            seen.append(tools.perceptual.pair(_unit(fake), _unit(truth)).double().cpu().numpy())
+        if perceptual:
+            try:
+                seen.append(perceptual.pair(_unit(fake), _unit(truth)).double().cpu().numpy())
+            except EvaluationError as error:  # other channels, or too small
+                perceptual, seen = None, []
+                tools.say(f"no LPIPS: {error}")
     for name, values in rows.items():
         yield of_images(name, np.concatenate(values), "lower" if name == "l1" else "higher")
     if seen:
@@ -67,6 +72,9 @@ def to_reals(samples: Samples, tools: Tools) -> Iterator[Score]:
     alike(reals, fakes)
     if min(len(fakes), len(reals)) < SMALL_SET:
         tools.say(f"no FID and KID: {min(len(fakes), len(reals))} pictures are no set; {SMALL_SET} at least")
+        return
+    if fakes.shape[0] not in (1, 3):
+        tools.say(f"no FID and KID: networks of features see grey or colour, not pictures of {fakes.shape[0]} channels")
         return
     real, fake = tools.features(reals), tools.features(fakes)
     for measure in (distances.fid, distances.kid, distances.precision, distances.recall):

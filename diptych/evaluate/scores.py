@@ -6,6 +6,7 @@ images twice would change what it measures. Both choose by position alone, so tw
 resampled alike, and the interval of their difference is that of pairs.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -95,13 +96,12 @@ def of_set(
     statistic: Callable[[np.ndarray], float],
     count: int,
     better: Literal["lower", "higher"],
-    chance: float | None = None,
-    ceiling: float | None = None,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Score:
     """`statistic(kept)` of the images 0 to count - 1, with a jackknife that leaves out one group after the other.
 
-    `kept` is a boolean mask (count,): a measure of two sets leaves out the same share of both. EvaluationError if
-    there are too few images for two groups.
+    `kept` is a boolean mask (count,): a measure of two sets leaves out the same share of both. The interval ends where
+    no value can be, at the edges of `within`. EvaluationError if there are too few images for two groups.
     """
     if count < LEAST:
         raise EvaluationError(f"{name}: {count} images are too few to say how sure the number is: at least {LEAST}")
@@ -112,15 +112,12 @@ def of_set(
     return Score(
         name,
         value,
-        value - half,
-        value + half,
+        max(value - half, within[0]),
+        min(value + half, within[1]),
         better,
         count,
         "jackknife",
         tuple(map(float, draws)),
-        (),
-        chance,
-        ceiling,
     )
 
 

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from diptych.contract import Judge
@@ -70,7 +72,7 @@ class Tools:
         hashes = "".join(hash_of(file) for file in pictures.files)
         key = hashlib.sha256(f"{self.extractor.name} {self.extractor.digest} {hashes}".encode()).hexdigest()
         path = cache_folder() / "features" / f"{key}.safetensors"
-        if path.exists():
+        with suppress(OSError, SafetensorError, KeyError):  # not there, or damaged
             return load_file(path)["features"].numpy()
         found = torch.cat([self.extractor.run(_in_colour(batch)) for batch in pictures.batches()])
         with whole(path, durable=False) as part:
@@ -107,11 +109,15 @@ def gather(
         except (EvaluationError, ImportRefused) as error:
             if judge is not None:
                 tools.extractor = extractors.extractor(str(judge), device=tools.device)
-            tools.say(f"{f'FID and KID by {judge}' if judge else 'no FID and KID'}, not by {USUAL}: {error}")
+            tools.said.append(
+                f"{'FID and KID by the judge' if judge else 'no FID and KID'}, as {USUAL} was not at hand"
+            )
+            tell(f"{tools.said[-1]}: {error}")
     elif extractor != "none":
         tools.extractor = extractors.extractor(extractor, weights, tools.device)
     try:
         tools.perceptual = lpips.load(device=tools.device)
     except (EvaluationError, ImportRefused) as error:
-        tools.say(f"no LPIPS: {error}")
+        tools.said.append("no LPIPS, as its network was not at hand")
+        tell(f"{tools.said[-1]}: {error}")
     return tools

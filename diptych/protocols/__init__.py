@@ -36,6 +36,7 @@ class Protocol:
     about: str
     scores: Callable[[Samples, Tools], Iterator[Score]]
     ways: Callable[[Method], Sequence[Way]]
+    needs_judge: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"

@@ -26,6 +26,7 @@ from diptych.recipe import Recipe, from_settings
 from diptych.translator import Translator, from_run
 
 SPLITS = ("auto", "train", "val", "test")
+WHICH = ("last", "best")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def sample_run(run: Run, folder: Path, asked: Asked = Asked(), progress: Progres
 
     Raises DataError, EvaluationError, CheckpointError.
     """
+    if asked.which not in WHICH:
+        raise EvaluationError(f"--which {asked.which}: choose {' or '.join(WHICH)}")
     recipe = from_settings(run.settings(), [f"root={asked.data}"] if asked.data else (), where=str(run.config))
     data, _ = checked(open_data(recipe.data, tuple(recipe.cls.batch)), recipe.data)
     name, split = chosen(data, asked.split)
@@ -56,7 +59,7 @@ def sample_run(run: Run, folder: Path, asked: Asked = Asked(), progress: Progres
 
 def samples_of(run: Run, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
     """As `sample_run`, within the run folder; made anew in place of those of another step or question."""
-    folder = run.folder / "samples" / (asked.protocol or "default")
+    folder = run.folder / "samples" / (find_protocol(asked.protocol).name if asked.protocol else "default")
     made = folder / "asked.json"
     question = json.dumps({**asdict(asked), "checkpoint": _newest(run, asked.which)}, sort_keys=True)
     if made.is_file() and made.read_text(encoding="utf-8") == question:
@@ -103,6 +106,9 @@ def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str)
             scores += [replace(score, name=before + score.name) for score in protocol.scores(part, tools)]
         for each in caught:
             tools.say(str(each.message))
+    if not scores:
+        why = f": {tools.said[-1]}" if tools.said else "; an extractor or a judge would see more"
+        raise EvaluationError(f"{name}: {protocol} found nothing to measure in these pictures{why}")
     return Result(
         protocol=str(protocol),
         name=name,
@@ -144,7 +150,7 @@ def _about(run: Run, recipe: Recipe, translator: Translator) -> dict[str, Any]:
     rates = [event["steps_per_second"] for event in steps if event.get("steps_per_second")]
     return {
         "method": recipe.method,
-        "run": run.folder.name,
+        "run": run.folder.absolute().name,
         "steps": translator.notes.get("steps"),
         "parameters": sum(p.numel() for p in translator.method.parameters()),
         "training_hours": _hours(steps, rates),

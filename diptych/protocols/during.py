@@ -40,7 +40,7 @@ def examiner(recipe: Recipe, data: Data, device: torch.device) -> Examine | None
 
 
 def _chosen(scores: tuple[Score, ...], name: str | None) -> Score:
-    """ConfigError if nothing of that name was measured."""
+    """The first, unless one is named. ConfigError if nothing of that name was measured."""
     found = {score.name: score for score in scores}
     if name is not None and name not in found:
         raise ConfigError(f"measure={name}: not measured{nearest(name, found)}; there are {', '.join(found)}")

@@ -22,4 +22,4 @@ def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
     yield from measures.to_reals(samples, tools)
 
 
-PROTOCOL = Protocol("pix2pix-fcn", 1, __doc__, scores, each_route)
+PROTOCOL = Protocol("pix2pix-fcn", 1, __doc__, scores, each_route, needs_judge=True)

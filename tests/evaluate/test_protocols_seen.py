@@ -1,0 +1,189 @@
+"""Protocols that ask networks: judges that paint label maps, judges of domains, extractors of features."""
+
+import warnings
+
+import numpy as np
+import pytest
+from judged import (
+    COLOURS,
+    classes,
+    fill,
+    judge,
+    label_map,
+    noise,
+    photograph,
+    sample_folder,
+    shades,
+    stand_in,
+    trained,
+    two,
+    values,
+)
+
+from diptych.data import image
+from diptych.errors import EvaluationError
+from diptych.evaluate.extractors import extractor
+from diptych.evaluate.segmentation import confusion, mean_iou, pixel_accuracy
+from diptych.evaluate.tools import Tools
+from diptych.methods.classifier import Classifier
+from diptych.methods.segmenter import Segmenter
+from diptych.translator import from_run
+
+TINY = {"width": 8, "depth": 2}
+PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory):
+    """A judge of dark and bright pictures, trained."""
+    root = tmp_path_factory.mktemp("domains")
+    for split, start in (("train", 0), ("val", 50)):
+        fill(root / split / "bright", 8, start, make=lambda seed: shades(seed, True))
+        fill(root / split / "dark", 8, start, make=lambda seed: shades(seed, False))
+    settings = [f"root={root}", "steps=30", "width=8", "depth=2", "batch=8", "lr=0.01"]
+    return trained(tmp_path_factory.mktemp("run") / "domains", "classifier", *settings)
+
+
+# ---------------------------------------------------------------------------------------------------------- label maps
+
+
+def test_label_maps_are_read_by_the_nearest_colour_of_the_true_ones(tmp_path):
+    maps = [label_map(seed) for seed in range(6)]
+    noisy = [np.clip(m.astype(int) + np.random.RandomState(0).randint(-20, 21, m.shape), 0, 255) for m in maps]
+    found, result = values("label-maps", two(tmp_path / "a", [m.astype(np.uint8) for m in noisy], maps))
+    assert {name: found[name] for name in ("pixel-accuracy", "class-accuracy", "mean-iou")} == {
+        "pixel-accuracy": 1, "class-accuracy": 1, "mean-iou": 1,
+    }  # fmt: skip
+    assert 0 < found["l1"] < 0.1
+    assert "6 label maps of 4 classes, each pixel by its nearest colour" in result.said
+    black = [np.zeros_like(m) for m in maps]
+    share = float(np.mean([(classes(seed) == 0).mean() for seed in range(6)]))
+    found, result = values("label-maps", two(tmp_path / "b", black, maps))
+    assert found["pixel-accuracy"] == pytest.approx(share)
+    assert found["class-accuracy"] == pytest.approx(1 / 4)
+    assert result.score("pixel-accuracy").chance == pytest.approx(
+        max(np.bincount(np.concatenate([classes(seed).ravel() for seed in range(6)]))) / (6 * 32 * 32)
+    )
+
+
+def test_the_palette_may_be_that_of_a_judge(tmp_path):
+    """Where a class does not occur in the true maps, or they were scaled."""
+    maps = [label_map(seed, count=2) for seed in range(4)]
+    tools = Tools(judge=judge(Segmenter, palette=PALETTE, **TINY))
+    _, result = values("label-maps", two(tmp_path, maps, maps), tools)
+    assert "4 label maps of 4 classes, each pixel by its nearest colour" in result.said
+    assert result.tools["judge"].startswith("segmenter ")
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """Label maps, photographs of them as their truths, and two translations: as good as those, and of other maps."""
+    maps, photos = ([make(seed) for seed in range(8)] for make in (label_map, photograph))
+    folder = tmp_path_factory.mktemp("seen")
+    perfect = sample_folder(folder / "perfect", {"a-b": {"source": maps, "fake": photos, "truth": photos}})
+    wrong = sample_folder(folder / "wrong", {"a-b": {"source": maps, "fake": photos[1:] + photos[:1], "truth": photos}})
+    return perfect, wrong
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    root = tmp_path_factory.mktemp("labels")
+    for side, make in (("A", photograph), ("B", label_map)):
+        fill(root / f"train{side}", 16, 100, make=make)
+        fill(root / f"val{side}", 4, 200, make=make)
+    palette = f"palette={[list(colour) for colour in PALETTE]}"
+    settings = [f"root={root}", "steps=40", "width=8", "depth=2", "batch=8", "lr=0.02", palette, "flip=false"]
+    return trained(tmp_path_factory.mktemp("run") / "labels", "segmenter", *settings)
+
+
+def test_the_fcn_score_is_what_a_segmenter_sees(seen, segmenter):
+    tools, (perfect, wrong) = Tools(judge=from_run(segmenter)), seen
+    best, result = values("pix2pix-fcn", perfect, tools)
+    chance = confusion(np.zeros((8, 32, 32), int), np.stack([classes(seed) for seed in range(8)]), 4)
+    for name in ("pixel-accuracy", "class-accuracy", "mean-iou"):
+        score = result.score(name)
+        assert score.value == score.ceiling > 0.8 > score.chance
+    assert best["l1"] == 0
+    worse, other = values("pix2pix-fcn", wrong, tools)
+    for name in ("pixel-accuracy", "class-accuracy", "mean-iou"):
+        assert worse[name] < 0.5
+        assert other.score(name).ceiling == result.score(name).ceiling
+    share = max(chance.sum((0, 2))) / chance.sum()
+    assert other.score("pixel-accuracy").chance == pytest.approx(share)
+    assert other.score("mean-iou").chance == pytest.approx(share / 4)
+    assert mean_iou(chance) < pixel_accuracy(chance)
+    assert "a judge of 4 classes looked at each pixel of 8 pictures" in result.said
+
+
+def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
+    perfect, _ = seen
+    others = tuple(tuple(255 - level // 2 for level in colour[::-1]) for colour in PALETTE[:2])
+    for given, message in [
+        (None, "needs a judge: train one on real images with `diptych judge train`"),
+        (judge(Classifier, classes=("cat", "dog"), **TINY), r"tells whole pictures apart \(cat, dog, \.\.\.\)"),
+        (judge(Classifier, classes=("#1", "#2"), **TINY), "tells whole pictures apart"),
+        (judge(Segmenter, palette=others, **TINY), "no label maps of that palette: choose the judge of this label set"),
+        (judge(Segmenter, palette=PALETTE, in_channels=1, **TINY), "looks at pictures of 1 channels, and these have 3"),
+        (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),
+    ]:
+        with pytest.raises(EvaluationError, match=message):
+            values("pix2pix-fcn", perfect, Tools(judge=given))
+    pictures = two(tmp_path, [noise(1)] * 4, [noise(2)] * 4)
+    with pytest.raises(EvaluationError, match="paints label maps, but one is needed that tells whole pictures apart"):
+        values("unpaired-default", pictures, Tools(judge=judge(Segmenter, palette=PALETTE, **TINY)))
+    with pytest.raises(EvaluationError, match="pictures of 1 channels, and these have 3"):
+        values("unpaired-default", pictures, Tools(judge=judge(Classifier, in_channels=1, **TINY)))
+
+
+# ----------------------------------------------------------------------------------------------------- sets of pictures
+
+
+def test_translations_that_a_judge_takes_for_the_target(tmp_path, domains):
+    fakes = [shades(seed, light=seed % 4 > 0) for seed in range(8)]
+    samples = two(tmp_path, fakes, [shades(100 + seed, True) for seed in range(5)])
+    found, result = values("unpaired-default", samples, Tools(judge=from_run(domains)))
+    score = result.score("taken-for-target")
+    assert (score.value, score.ceiling, score.chance) == (0.75, 1, 0.5)
+    assert score.each == (0, 1, 1, 1) * 2
+    assert set(found) == {"taken-for-target", "colour/L", "colour/a", "colour/b"}
+    assert "a judge of 2 domains was asked which translations are bright" in result.said
+    dark = two(tmp_path / "dark", fakes, [shades(100 + seed, False) for seed in range(5)])
+    assert values("unpaired-default", dark, Tools(judge=from_run(domains)))[0]["taken-for-target"] == 0.25
+
+
+def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains):
+    """Fewer pictures than features: FID is far off, and KID is named as the way out."""
+    tools = Tools(extractor=extractor(str(domains.folder)))
+    alike = two(tmp_path / "a", *([shades(start + seed, True) for seed in range(10)] for start in (0, 100)))
+    far = two(tmp_path / "b", *([shades(seed, light) for seed in range(10)] for light in (True, False)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, result = values("unpaired-default", alike, tools)
+    assert {"fid", "kid", "precision", "recall"} < set(found)
+    assert any("KID" in line and "10 images" in line for line in result.said), result.said
+    assert (
+        f"10 translations against 10 real pictures by judge:classifier, {tools.extractor.size} features" in result.said
+    )
+    assert result.tools == {"extractor": f"judge:classifier {tools.extractor.digest[:16]}"}
+    apart, _ = values("unpaired-default", far, tools)
+    assert apart["kid"] > 10 * abs(found["kid"])
+    assert apart["precision"] == apart["recall"] == 0
+    few = two(tmp_path / "c", [noise(seed) for seed in range(7)], [noise(seed) for seed in range(9)])
+    found, result = values("unpaired-default", few, tools)
+    assert set(found) == {"colour/L", "colour/a", "colour/b"}
+    assert any("no FID and KID: 7 pictures are no set; 8 at least" in line for line in result.said)
+
+
+def test_features_are_remembered_by_content_and_found_anew_where_the_file_is_damaged(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    samples = two(tmp_path, [noise(seed) for seed in range(8)], [noise(seed) for seed in range(8, 17)])
+    first, _ = values("unpaired-default", samples, Tools(extractor=stand_in()))
+    kept = sorted((tmp_path / "cache" / "features").iterdir())
+    assert len(kept) == 2
+    broken = Tools(extractor=stand_in())
+    object.__setattr__(broken.extractor, "run", None)
+    assert values("unpaired-default", samples, broken)[0] == first, "nothing is computed"
+    kept[0].write_bytes(b"")
+    assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0] == first
+    image.write(tmp_path / "fake" / "000.png", noise(99))
+    assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0] != first

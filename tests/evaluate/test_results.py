@@ -1,0 +1,209 @@
+"""Results: kept and read back, compared only where they may be, and what `diptych evaluate` makes of its arguments."""
+
+import json
+
+import numpy as np
+import pytest
+from commands import diptych
+from judged import fill, noise, offline, sample_folder, shades, trained  # noqa: F401
+
+from diptych.data import image
+from diptych.errors import EvaluationError, RunError
+from diptych.evaluate.results import Result, check_comparable, read_result
+from diptych.evaluate.samples import open_samples
+from diptych.evaluate.scores import of_images, of_set
+
+ABOUT = {"sources": "abc", "pixels": 32, "split": "test", "run": "one", "steps": 7}
+L1 = of_images("l1", np.linspace(0.1, 0.2, 5), "lower")
+FID = of_set("fid", lambda kept: float(kept.sum()), 8, "lower", chance=3.0, ceiling=0.5)
+
+
+def result(**fields):
+    plain = {"protocol": "paired-default/1", "name": "one", "about": ABOUT, "tools": {}, "said": ("a", "b")}
+    return Result(**{**plain, "scores": (L1, FID), **fields})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs") / "letters", "pix2pix", "root=glyphs", "steps=2").folder
+
+
+# --------------------------------------------------------------------------------------------------- kept and read
+
+
+def test_what_is_saved_is_what_is_read(tmp_path):
+    path = result(tools={"lpips": "123"}).save(tmp_path / "deep" / "x.json")
+    assert read_result(path) == result(tools={"lpips": "123"})
+    assert read_result(path).score("fid") == FID
+    with pytest.raises(EvaluationError, match="one: no measure 'psnr'; paired-default/1 gave l1, fid"):
+        result().score("psnr")
+
+
+def changed(**fields):
+    return {**json.loads(result().model_dump_json()), **fields}
+
+
+def with_score(**fields):
+    plain = changed()
+    plain["scores"][0] |= fields
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no result that `diptych evaluate` wrote"),
+        (b"\xff\xfe", "no result that"),
+        (b"[1]", "it holds no settings by name"),
+        (b'{"a":' * 50_000, "nested too deeply"),
+        (b'{"format": 1, "format": 1}', "'format' is there twice"),
+        ({"format": 1}, "protocol"),
+        (changed(format=2), "format 2; this Diptych reads 1"),
+        (changed(scoers=[]), r"no setting is called 'scoers'; did you mean 'scores'"),
+        (changed(**{"\x1b[2J": 1}), r"'\\\\x1b\[2J'"),
+        (changed(tools={"lpips": 3}), r"tools\.lpips=3"),
+        (with_score(value=float("nan")), r"scores\.0\.value=nan"),
+        (with_score(low=float("-inf")), r"scores\.0\.low=-inf"),
+        (with_score(draws=[0.1, float("nan")]), r"scores\.0\.draws\.1"),
+        (with_score(better="smaller"), r"scores\.0\.better='smaller'"),
+        (with_score(count=2.5), r"scores\.0\.count=2\.5"),
+        (changed(scores=[{}] * 3000), "more"),
+    ],
+)
+def test_a_file_that_is_no_result_is_refused_in_a_few_printable_words(tmp_path, content, message):
+    path = tmp_path / "x.json"
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(EvaluationError, match=message) as caught:
+        read_result(path)
+    assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2500
+
+
+def test_a_file_that_is_too_large_or_not_there_is_not_read(tmp_path, monkeypatch):
+    path = result().save(tmp_path / "x.json")
+    monkeypatch.setattr("diptych.evaluate.results.LARGEST", 100)
+    with pytest.raises(EvaluationError, match="larger than 0 MiB"):
+        read_result(path)
+    with pytest.raises(EvaluationError, match="No such file"):
+        read_result(tmp_path / "y.json")
+
+
+# ------------------------------------------------------------------------------------------------------- compared
+
+
+def test_results_of_the_same_judgement_are_comparable():
+    """Whatever the model was, and however long it took."""
+    check_comparable([result(), result(about={**ABOUT, "run": "two", "steps": 9}, name="two"), result()])
+    check_comparable([result(tools={"a": "1", "b": "2"}), result(tools={"b": "2", "a": "1"})])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"protocol": "paired-default/2"}, "protocol: paired-default/1 and paired-default/2"),
+        ({"about": {**ABOUT, "sources": "xyz"}}, "sources: abc and xyz"),
+        ({"about": {**ABOUT, "pixels": 64}}, "pixels: 32 and 64"),
+        ({"about": {**ABOUT, "split": "held out"}}, "split: test and held out"),
+        ({"tools": {"extractor": "inception b", "lpips": "1"}}, "extractor: inception a and inception b"),
+        ({"tools": {"extractor": "inception a"}}, "lpips: 1 and none"),
+        ({"tools": {"extractor": "inception a", "lpips": "1", "judge": "7"}}, "judge: none and 7"),
+    ],
+)
+def test_results_of_another_judgement_are_not(fields, message):
+    tools = {"extractor": "inception a", "lpips": "1"}
+    one = result(tools=tools)
+    for others in ([result(**{"name": "two", "tools": tools, **fields})], [one, result(**{"tools": tools, **fields})]):
+        with pytest.raises(EvaluationError, match=message) as caught:
+            check_comparable([one, *others])
+        assert "must not be held against each other" in str(caught.value)
+        assert str(caught.value).count(";") == 0, "nothing else differs"
+
+
+# ------------------------------------------------------------------------------------------------- `diptych evaluate`
+
+
+def test_a_run_is_judged_and_the_result_lies_with_it(run):
+    done = diptych("evaluate", run, "--extractor", "none", "--count", "5", env={"COLUMNS": "160"})
+    found = read_result(run / "results" / "paired-default.json")
+    assert str(run / "results" / "paired-default.json") in done.stdout.replace("\n", "")
+    assert "paired-default/1 of letters" in done.stdout
+    assert (found.name, found.protocol, found.tools) == ("letters", "paired-default/1", {})
+    assert [score.name for score in found.scores] == ["l1", "psnr", "ssim"]
+    assert all(score.count == 5 for score in found.scores)
+    for score in found.scores:
+        assert f"{score.value:.4g}" in done.stdout
+        assert f"{score.low:.4g} to {score.high:.4g}" in done.stdout
+    assert any(line.startswith("no LPIPS, as") for line in found.said)
+    assert dict(found.about) == dict(open_samples(run / "samples" / "default").about)
+
+
+def test_samples_are_judged_by_the_protocol_that_they_were_made_for(run, tmp_path):
+    diptych("samples", run, "-o", tmp_path / "s", "-p", "srgan-y", "--count", "4")
+    diptych("evaluate", tmp_path / "s", "--extractor", "none", "--border", "2")
+    found = read_result(tmp_path / "s" / "results" / "srgan-y.json")
+    assert [score.name for score in found.scores] == ["psnr-y", "ssim-y"]
+    assert "4 pictures on Y, 2 pixels at each edge left out" in found.said
+    diptych("evaluate", tmp_path / "s", "--extractor", "none", "-p", "paired-default", "-o", tmp_path / "x.json")
+    assert read_result(tmp_path / "x.json").name == "letters"
+    for words in (["--count", "2"], ["--split", "val"], ["--which", "best"], ["--data", tmp_path]):
+        with pytest.raises(EvaluationError, match="are for runs: these pictures are there already"):
+            diptych("evaluate", tmp_path / "s", "--extractor", "none", *words)
+
+
+def test_two_folders_of_any_tool_are_judged(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "truths", 4)
+    fill(tmp_path / "other-tool", 4)
+    words = ("evaluate", "--real", "truths", "--fake", "other-tool", "--extractor", "none")
+    assert "paired-default/1 of other-tool" in diptych(*words).stdout
+    assert read_result(tmp_path / "results" / "paired-default.json").score("l1").value == 0
+    (tmp_path / "truths" / "000.png").unlink()
+    diptych(*words)
+    assert read_result(tmp_path / "results" / "unpaired-default.json").name == "other-tool"
+    monkeypatch.chdir(tmp_path / "other-tool")
+    assert "unpaired-default/1 of other-tool" in diptych(*words[:2], "../truths", "--fake", ".", *words[5:]).stdout
+    with pytest.raises(EvaluationError, match="are for runs"):
+        diptych(*words[:2], "../truths", "--fake", ".", "--count", "3")
+
+
+def test_a_judge_by_its_folder_lends_features_too(tmp_path):
+    for name, light in (("bright", True), ("dark", False)):
+        fill(tmp_path / "data" / "train" / name, 4, make=lambda seed, light=light: shades(seed, light))
+        fill(tmp_path / "data" / "val" / name, 2, 50, make=lambda seed, light=light: shades(seed, light))
+    judge = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "width=4", "depth=2")
+    fill(tmp_path / "real", 9, make=lambda seed: shades(seed, True))
+    fill(tmp_path / "fake", 8, 30, make=lambda seed: shades(seed, True))
+    words = ["--real", tmp_path / "real", "--fake", tmp_path / "fake", "--judge", judge.folder]
+    said = diptych("evaluate", *words, "-o", tmp_path / "x.json", "--device", "cpu").stdout
+    found = read_result(tmp_path / "x.json")
+    assert {"taken-for-target", "fid", "kid", "precision", "recall"} < {score.name for score in found.scores}
+    assert found.tools["extractor"].split()[0] == "judge:classifier"
+    assert f"FID and KID by {judge.folder}, not by torchvision-inception-v3" in said.replace("\n", "")
+    translator = trained(tmp_path / "run", "pix2pix", "root=glyphs", "steps=1").folder
+    with pytest.raises(EvaluationError, match="a judge is a classifier or a segmenter"):
+        diptych("evaluate", *words[:4], "--judge", translator)
+
+
+def test_what_cannot_be_meant_is_refused(run, tmp_path):
+    both = ["--real", tmp_path, "--fake", tmp_path]
+    for words in ([], [run, *both], both[:2], both[2:], [run, *both[2:]]):
+        with pytest.raises(EvaluationError, match="give a run or a folder of samples, or else both"):
+            diptych("evaluate", *words)
+    with pytest.raises(RunError, match="is not a run folder"):
+        diptych("evaluate", tmp_path, "--extractor", "none")
+    with pytest.raises(EvaluationError, match="did you mean 'label-maps'"):
+        diptych("evaluate", run, "-p", "label-map", "--extractor", "none")
+
+
+def test_names_of_strangers_do_not_steer_a_terminal(tmp_path):
+    samples = sample_folder(tmp_path / "s", {}, {"run": "r\x1b[31mun", "protocol": "paired-default/1"})
+    image.write(tmp_path / "s" / "x.png", noise(0, (12, 12, 3)))
+    rows = [{"route": name, "fake": "x.png", "truth": "x.png"} for name in ("a\x1b[2Jx", "b[red]")]
+    manifest = json.loads((samples.folder / "samples.json").read_text()) | {"rows": rows}
+    (samples.folder / "samples.json").write_text(json.dumps(manifest))
+    shown = diptych("evaluate", tmp_path / "s", "--extractor", "none", env={"COLUMNS": "160"}).stdout
+    assert "\x1b" not in shown
+    assert r"r\x1b[31mun" in shown
+    assert r"a\x1b[2Jx/l1" in shown
+    assert "b[red]/l1" in shown
