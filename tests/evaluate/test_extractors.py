@@ -18,7 +18,7 @@ from diptych.evaluate.extractors import INCEPTIONS, build, extractor
 from diptych.methods.classifier import Classifier
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.methods.segmenter import Segmenter
-from diptych.translator import assembled
+from diptych.translator import assembled, load
 
 TORCHVISION, TF = INCEPTIONS
 
@@ -343,7 +343,7 @@ def judge(tmp_path):
 
 def lent(folder):
     """The judge itself, as `diptych.load` gives it."""
-    method = diptych.translator.load(folder, device="cpu").method
+    method = load(folder, device="cpu").method
     assert isinstance(method, Judge)
     return method
 
