@@ -186,4 +186,4 @@ def test_features_are_remembered_by_content_and_found_anew_where_the_file_is_dam
     kept[0].write_bytes(b"")
     assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0] == first
     image.write(tmp_path / "fake" / "000.png", noise(99))
-    assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0] != first
+    assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0]["fid"] != first["fid"]

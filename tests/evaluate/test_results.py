@@ -15,7 +15,7 @@ from diptych.evaluate.scores import of_images, of_set
 
 ABOUT = {"sources": "abc", "pixels": 32, "split": "test", "run": "one", "steps": 7}
 L1 = of_images("l1", np.linspace(0.1, 0.2, 5), "lower")
-FID = of_set("fid", lambda kept: float(kept.sum()), 8, "lower", chance=3.0, ceiling=0.5)
+FID = of_set("fid", lambda kept: float(kept.sum()), 8, "lower")
 
 
 def result(**fields):
@@ -151,6 +151,18 @@ def test_samples_are_judged_by_the_protocol_that_they_were_made_for(run, tmp_pat
             diptych("evaluate", tmp_path / "s", "--extractor", "none", *words)
 
 
+def test_a_run_of_two_ways_is_judged_in_both(tmp_path):
+    """Letters have a truth, also where training saw no pairs."""
+    run = trained(tmp_path / "both", "cyclegan", "root=glyphs", "steps=1").folder
+    diptych("evaluate", run, "--extractor", "none", "--count", "4", "--split", "val")
+    found = read_result(run / "results" / "paired-default.json")
+    assert [score.name for score in found.scores] == [
+        f"{way}/{x}" for way in ("a-b", "b-a") for x in ("l1", "psnr", "ssim")
+    ]
+    assert found.score("a-b/l1").value != found.score("b-a/l1").value
+    assert len(open_samples(run / "samples" / "default").rows) == 8
+
+
 def test_two_folders_of_any_tool_are_judged(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fill(tmp_path / "truths", 4)
@@ -179,7 +191,7 @@ def test_a_judge_by_its_folder_lends_features_too(tmp_path):
     found = read_result(tmp_path / "x.json")
     assert {"taken-for-target", "fid", "kid", "precision", "recall"} < {score.name for score in found.scores}
     assert found.tools["extractor"].split()[0] == "judge:classifier"
-    assert f"FID and KID by {judge.folder}, not by torchvision-inception-v3" in said.replace("\n", "")
+    assert "FID and KID by the judge, as torchvision-inception-v3 was not at hand" in said.replace("\n", "")
     translator = trained(tmp_path / "run", "pix2pix", "root=glyphs", "steps=1").folder
     with pytest.raises(EvaluationError, match="a judge is a classifier or a segmenter"):
         diptych("evaluate", *words[:4], "--judge", translator)
