@@ -11,12 +11,12 @@ LARGEST_TEXT = 2**18  # bytes of a file of settings
 LARGEST_HEADER = 2**24  # bytes of the header of a safetensors file: 100,000 tensors
 
 
-def read_text(path: Path) -> str:
-    """OSError, or ValueError where the file is no UTF-8 or larger than any file of settings; it is not read whole."""
+def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
+    """OSError, or ValueError where the file is no UTF-8 or larger than `largest` bytes; it is not read whole then."""
     with path.open("rb") as file:
-        data = file.read(LARGEST_TEXT + 1)
-    if len(data) > LARGEST_TEXT:
-        raise ValueError(f"larger than {LARGEST_TEXT >> 10} KiB")
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise ValueError(f"larger than {largest >> 10} KiB")
     return data.decode("utf-8")
 
 

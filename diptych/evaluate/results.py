@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluate.scores import Score
 from diptych.files import write_text
-from diptych.plain import plain_json
+from diptych.plain import plain_json, read_text
 from diptych.recipe import checked
 
 FORMAT = 1
@@ -46,9 +46,7 @@ class Result(BaseModel):
 def read_result(path: Path) -> Result:
     """Raises EvaluationError for what is none."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"larger than {LARGEST >> 20} MiB")
-        values = plain_json(path.read_text(encoding="utf-8"))
+        values = plain_json(read_text(path, LARGEST))
         if not isinstance(values, dict):
             raise ValueError("it holds no settings by name")
         found = checked(Result, values, path.name)

@@ -26,7 +26,7 @@ from diptych.data.loader import label, to_tensor
 from diptych.data.transforms import Augment
 from diptych.errors import ConfigError, EvaluationError, printable, shown
 from diptych.files import make_folder, write_text
-from diptych.plain import plain_json
+from diptych.plain import plain_json, read_text
 from diptych.recipe import checked
 from diptych.translator import Translator
 
@@ -113,9 +113,7 @@ def open_samples(folder: Path) -> Samples:
     """Read the manifest of a sample folder. Raises EvaluationError for what is none, or has paths that leave it."""
     path = folder / MANIFEST
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"larger than {LARGEST >> 20} MiB")
-        values = plain_json(path.read_text(encoding="utf-8"))
+        values = plain_json(read_text(path, LARGEST))
         if not isinstance(values, dict):
             raise ValueError("it holds no settings by name")
         found = checked(Manifest, values, MANIFEST)

@@ -83,7 +83,7 @@ def test_a_file_that_is_no_result_is_refused_in_a_few_printable_words(tmp_path, 
 def test_a_file_that_is_too_large_or_not_there_is_not_read(tmp_path, monkeypatch):
     path = result().save(tmp_path / "x.json")
     monkeypatch.setattr("diptych.evaluate.results.LARGEST", 100)
-    with pytest.raises(EvaluationError, match="larger than 0 MiB"):
+    with pytest.raises(EvaluationError, match="larger than 0 KiB"):
         read_result(path)
     with pytest.raises(EvaluationError, match="No such file"):
         read_result(tmp_path / "y.json")

@@ -334,7 +334,7 @@ def test_a_manifest_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     (tmp_path / MANIFEST).write_text(json.dumps(manifest()))
     assert open_samples(tmp_path) == Samples(tmp_path, {}, open_samples(tmp_path).rows, {})
     monkeypatch.setattr("diptych.evaluate.samples.LARGEST", 20)
-    with pytest.raises(EvaluationError, match="larger than 0 MiB"):
+    with pytest.raises(EvaluationError, match="larger than 0 KiB"):
         open_samples(tmp_path)
     with pytest.raises(EvaluationError, match="No such file"):
         open_samples(tmp_path / "nowhere")
