@@ -92,7 +92,8 @@ def curves(events: Iterable[Event]) -> Image.Image:
             axes.plot(steps, values, label=label, linewidth=1.2, marker="." if len(steps) < 30 else None)
         axes.set(xlabel="step", ylabel=name, yscale="log" if name == "terms" and _positive(lines) else "linear")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, ncols=4, frameon=False)
+        for text in axes.legend(fontsize=8, ncols=4, frameon=False).get_texts():
+            text.set_parse_math(False)
     canvas = FigureCanvasAgg(drawing)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -38,11 +38,14 @@ def plots(entries: Sequence[Entry]) -> Iterator[Plot]:
     for group, most, words in (("error", ERRORS, "Held-out error"), ("terms", TERMS, "Loss term")):
         logs = [lines_of(each.folder / "events.jsonl", group) for each in entries[:RUNS]]
         times = Counter(name for log in logs for name in log)
-        for name, _ in times.most_common(most):
+        ranked = [name for name, _ in times.most_common()]
+        shown, left = ranked[:most], short(", ".join(ranked[most:]), 200)
+        for name in shown:
             lines = {at: log[name] for at, log in enumerate(logs) if name in log}
             ends = ", ".join(f"{names[at]} ends at {values[-1]:.3g}" for at, (_, values) in lines.items())
             title = f"{words} {short(name)} by step{more}"
-            yield Plot(drawn(short(name), lines, names), f"{title}.", f"{title}: {ends}.")
+            rest = f" Not drawn: {left}." if left and name == shown[-1] else ""
+            yield Plot(drawn(short(name), lines, names), f"{title}.{rest}", f"{title}: {ends}.")
 
 
 def lines_of(log: Path, group: str) -> dict[str, Line]:

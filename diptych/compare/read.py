@@ -149,14 +149,8 @@ def _command(run: Path, protocol: str | None = None) -> str:
 
 
 def _check_alike(results: Sequence[Result], names: Sequence[str]) -> None:
-    """EvaluationError if they were judged differently; a tool that only some of them had is a difference too."""
-    tools = {tool for result in results for tool in result.tools}
-    check_comparable(
-        [
-            result.model_copy(update={"name": name, "tools": {tool: result.tools.get(tool, "none") for tool in tools}})
-            for result, name in zip(results, names, strict=True)
-        ]
-    )
+    """EvaluationError, with the names that tell runs apart, if they were judged differently."""
+    check_comparable([result.model_copy(update={"name": name}) for result, name in zip(results, names, strict=True)])
 
 
 def _samples(run: Path, result: Result, protocol: str) -> tuple[Samples | None, str]:

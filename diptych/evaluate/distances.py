@@ -233,27 +233,27 @@ def fid(real: np.ndarray, fake: np.ndarray) -> Score:
             "judged on as many; KID is not biased so",
             stacklevel=2,
         )
-    return _score("fid", lambda n, m: _frechet(real[n], fake[m]), len(real), len(fake), "lower")
+    return of_sets("fid", lambda n, m: _frechet(real[n], fake[m]), len(real), len(fake), "lower")
 
 
 def kid(real: np.ndarray, fake: np.ndarray) -> Score:
     """`kernel_distance`; tables often print 100 or 1000 times as much."""
     real, fake = _checked(real, fake, least=4)
-    return _score("kid", Kernels.of(real, fake).distance, len(real), len(fake), "lower")
+    return of_sets("kid", Kernels.of(real, fake).distance, len(real), len(fake), "lower")
 
 
 def precision(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Score:
     """The first of `precision_recall`."""
     real, fake = _checked(real, fake, least=4)
     found = Neighbours.of(real, fake)
-    return _score("precision", lambda n, m: found.share(n, m, k), len(real), len(fake), "higher")
+    return of_sets("precision", lambda n, m: found.share(n, m, k), len(real), len(fake), "higher")
 
 
 def recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Score:
     """The second of `precision_recall`."""
     real, fake = _checked(real, fake, least=4)
     found = Neighbours.of(fake, real)
-    return _score("recall", lambda n, m: found.share(m, n, k), len(real), len(fake), "higher")
+    return of_sets("recall", lambda n, m: found.share(m, n, k), len(real), len(fake), "higher")
 
 
 def ndb(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whiten: bool = True) -> Score:
@@ -262,16 +262,17 @@ def ndb(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whi
     It jumps where a bin passes the test, so its interval is a rough one. The bins stay those of all real images.
     """
     real, fake = _checked(real, fake, least=4)
-    return _score("ndb", bins(real, fake, count, seed, whiten).different, len(real), len(fake), "lower")
+    return of_sets("ndb", bins(real, fake, count, seed, whiten).different, len(real), len(fake), "lower")
 
 
 def jsd(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whiten: bool = True) -> Score:
     """The divergence of `bins`, which stay those of all real images; the fewer images in each, the higher it is."""
     real, fake = _checked(real, fake, least=4)
-    return _score("jsd", bins(real, fake, count, seed, whiten).divergence, len(real), len(fake), "lower")
+    return of_sets("jsd", bins(real, fake, count, seed, whiten).divergence, len(real), len(fake), "lower")
 
 
-def _score(name: str, measure: Measure, real: int, fake: int, better: Literal["lower", "higher"]) -> Score:
+def of_sets(name: str, measure: Measure, real: int, fake: int, better: Literal["lower", "higher"]) -> Score:
+    """Of a measure of masks (real,) and (fake,), which lose the same share of both sets together."""
     within = (-math.inf, math.inf) if name in ("fid", "kid") else (0.0, 1.0)  # the others are shares
     return scores.of_set(name, lambda kept: measure(_alike(kept, real), kept), fake, better, within)
 

@@ -12,7 +12,7 @@ from diptych.errors import EvaluationError
 from diptych.evaluate import distances, pictures, segmentation
 from diptych.evaluate.palette import Palette
 from diptych.evaluate.samples import Samples
-from diptych.evaluate.scores import Score, of_images
+from diptych.evaluate.scores import LEAST, Score, of_images
 from diptych.evaluate.sets import BATCH, alike
 from diptych.evaluate.sets import pictures as files_of
 from diptych.evaluate.tools import Tools
@@ -90,15 +90,18 @@ def colours(samples: Samples, tools: Tools) -> Iterator[Score]:
     fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
     if fakes.shape[0] != 3:
         return
+    if min(len(fakes), len(reals)) < LEAST:
+        tools.say(f"no colours: {min(len(fakes), len(reals))} pictures are no set; {LEAST} at least")
+        return
     fake, real = (
         np.concatenate([pictures.lab_histograms(batch) for batch in each.batches()]) for each in (fakes, reals)
     )
     for name in ("L", "a", "b"):
-        yield of_images(f"colour/{name}", fake, "higher", partial(_shared, real, name))
+        yield distances.of_sets(f"colour/{name}", partial(_shared, name, real, fake), len(real), len(fake), "higher")
 
 
-def _shared(real: np.ndarray, name: str, fake: np.ndarray) -> float:
-    return pictures.intersection(fake, real)[name]
+def _shared(name: str, real: np.ndarray, fake: np.ndarray, n: np.ndarray, m: np.ndarray) -> float:
+    return pictures.intersection(fake[m], real[n])[name]
 
 
 def seen_by_judge(samples: Samples, tools: Tools) -> Iterator[Score]:

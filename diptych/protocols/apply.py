@@ -164,4 +164,4 @@ def _hours(steps: list[dict[str, Any]], rates: list[float]) -> float | None:
     spans = [end - start for start, end in pairwise(ends)]
     if not rates or len(rates) != len(spans):
         return None
-    return round(sum(span / rate for span, rate in zip(spans, rates, strict=True)) / 3600, 4)
+    return round(sum(span / rate for span, rate in zip(spans, rates, strict=True)) / 3600, 6)

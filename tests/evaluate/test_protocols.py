@@ -130,6 +130,14 @@ def test_scores_of_several_routes_have_the_route_before_their_name(tmp_path):
     assert (found["a-b/colour/L"], found["b-a/colour/L"]) == (0, 1)
 
 
+def test_the_interval_of_colours_holds_its_value(tmp_path):
+    fakes, reals = ([noise(seed, (8, 8, 3)) for seed in seeds] for seeds in (range(40), range(100, 130)))
+    _, result = values("unpaired-default", two(tmp_path, fakes, reals))
+    colours = [score for score in result.scores if score.name.startswith("colour/")]
+    assert [(score.by, len(score.draws)) for score in colours] == [("jackknife", 20)] * 3
+    assert all(score.low < score.value < score.high for score in colours)
+
+
 def test_where_nothing_can_be_measured_that_is_said(tmp_path):
     grey = [noise(seed, (16, 16, 1)) for seed in range(4)]
     with pytest.raises(EvaluationError, match=r"name: unpaired-default/1 found nothing to measure in these pictures"):
