@@ -22,7 +22,8 @@ import torch
 from PIL import Image
 
 from diptych.data import image
-from diptych.data.layouts import Pictures, Split, images_in
+from diptych.data.columns import Pictures, Split
+from diptych.data.layouts import images_in
 from diptych.data.loader import Batches
 from diptych.data.transforms import Augment
 

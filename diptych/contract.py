@@ -12,14 +12,14 @@ the sum of those terms, moving those players and nothing else, and resumes it. T
 clock, never on data; a rule never waits for the device (`.item()`, an `if` on a tensor). `check_method` catches both.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-Batch = dict[str, Tensor]  # what the data floor delivers: images (N, C, H, W) in [-1, 1]
+Batch = dict[str, Tensor]  # what the data floor delivers: images (N, C, H, W) in [-1, 1], labels of int64
 Terms = dict[str, Tensor]  # named, already weighted loss terms, each a scalar
 Update = tuple[str | tuple[str, ...], Terms]  # which players move, and down what
 Rule = Callable[[Batch, "Clock"], Iterator[Update]]
@@ -72,6 +72,35 @@ class Stage:
     turn: Callable[[Clock], Hashable] = lambda clock: None  # steps of equal turn move the same players in one order
 
 
+class Labels(BaseModel):
+    """What the labels of one data set say: which of these classes an image is of, or which attributes it has.
+
+    Class numbers are (N,), attributes (N, K) of 0 and 1. Of each group in `exclusive` an image has one at most.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: tuple[str, ...] = Field(min_length=1, max_length=10_000)
+    kind: Literal["class", "attributes"] = "class"
+    exclusive: tuple[tuple[str, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known_once(self) -> "Labels":
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("two labels have one name")
+        if self.kind == "class" and len(self.names) < 2:
+            raise ValueError("one class alone tells nothing apart")
+        grouped = [name for group in self.exclusive for name in group]
+        if strange := [name for name in grouped if name not in self.names or self.kind == "class"]:
+            raise ValueError(f"exclusive names {strange[0]}, which is no attribute here; there are {self.names}")
+        if len(set(grouped)) < len(grouped):
+            raise ValueError("exclusive names an attribute twice")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 @dataclass(frozen=True)
 class Control:
     """Something a person may choose when translating: a command-line flag, a form field, an exported input."""
@@ -80,18 +109,27 @@ class Control:
     help: str
     default: Any
     choices: tuple[str, ...] = ()  # empty: any value of the default's type
+    image: str = ""  # where it is an image (N, C, H, W): the batch entry whose channels it has; the default is None
 
 
 @dataclass(frozen=True)
 class Route:
     """A way through `translate`: the batch entry it takes, the entry it should resemble, the controls that choose it.
 
-    Where the data is paired the second entry is the truth, and held-out error is measured against it.
+    Where the data is paired the second entry is the truth, and held-out error is measured against it. Of many domains
+    `truth` names the entry that is, where each scene is known in each of them.
     """
 
     source: str
     target: str
     controls: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    truth: str = ""
+
+    def known(self, batch: Batch, aligned: bool) -> Tensor | None:
+        """Its truth in a held-out batch, if that is there; `aligned` says whether source and target are pairs."""
+        if self.truth:
+            return batch.get(self.truth)
+        return batch[self.target] if aligned else None
 
 
 class MethodConfig(BaseModel):
@@ -107,7 +145,9 @@ class Method(nn.Module):
 
     Config: type[MethodConfig]
     batch: Mapping[str, str]  # names the data floor must deliver -> field that counts channels
-    labels: Mapping[str, str] = {}  # of those, the ones that are class numbers (N,) -> field that names the classes
+    labels: Mapping[str, str] = {}  # of those, the ones that are labels -> field that holds their `Labels`, a tuple
+    balanced: bool = False  # whether training sees each class equally often
+    square: str = ""  # field that is the side of the images it trains on, where a network depends on it
     routes: tuple[Route, ...]  # how previews and measures call `translate`
     ships: tuple[str, ...]  # the networks that `translate` runs: what a model folder holds
     ema: tuple[str, ...] = ()  # of those, the ones whose averaged weights translate
@@ -131,6 +171,18 @@ class Method(nn.Module):
         Previews, measures, studies, serving and export use only this. A method adds its controls as keywords.
         """
         raise NotImplementedError
+
+    def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+        """`x` under each of these controls; a method may share what they have in common."""
+        return [self.translate(x, **controls) for controls in choices]
+
+    def given(self, label: Tensor) -> dict[str, Any]:
+        """Controls that say what the source is, from its label, for methods whose `translate` must know."""
+        return {}
+
+    def referred(self, batch: Batch, at: int) -> dict[str, Any]:
+        """Controls that go with the held-out reference number `at`, such as the domain it is of."""
+        return {}
 
     def mistakes(self, batch: Batch) -> dict[str, float]:
         """What previews measure on held-out samples beside the routes, by name; lower is better."""

@@ -35,7 +35,7 @@ def run_demo(folder: Path, steps: int | None) -> float:
     batch = unseen(chosen)
     translator = from_run(trainer.run)
     route = translator.method.routes[0]
-    made = translated(translator.method, batch[route.source], route, torch.device("cpu"), 64)
+    made = translated(translator.method, batch, route, torch.device("cpu"), 64)
     error, nothing = float((made - batch[route.target]).abs().mean()), doing_nothing(batch, route)
     lead = (
         f"After {trainer.engine.step} steps{took}, the error on {len(made)} letters it never saw is "

@@ -11,7 +11,7 @@ import numpy as np
 
 from diptych import launch, recipe
 from diptych.data import image, open_data
-from diptych.data.layouts import Pictures
+from diptych.data.columns import Pictures
 from diptych.data.loader import held_out, label
 from diptych.data.policy import checked
 from diptych.data.transforms import Augment

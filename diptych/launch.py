@@ -1,7 +1,7 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from diptych.contract import Clock, Method
+from diptych.contract import Batch, Clock, Labels, Method, Stage
 from diptych.data import open_data
-from diptych.data.layouts import Data
+from diptych.data.columns import Data
 from diptych.data.loader import Batches, held_out
 from diptych.data.manifest import Manifest, changes
 from diptych.data.policy import checked
@@ -32,6 +32,7 @@ from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
 from diptych.translator import from_run
 
+TURNS = 40  # steps among which each kind of step occurs that a rehearsal takes
 MEASURED = {"protocol", "measure", "judge", "extractor", "images"}  # what the value of a checkpoint depends on
 
 
@@ -122,7 +123,7 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
     channels = method.channels()
-    augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip)
+    augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip, recipe.data.cut)
     batches = Batches(
         data.train,
         channels,
@@ -132,9 +133,12 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
         micro=settings.micro,
         rank=ranks.rank,
         world=ranks.world,
+        also=tuple(each.train for each in data.others),
+        balanced=method.balanced,
         bad=recipe.data.bad,
     )
-    preview = Preview(held_out(data.held_out, channels, augment, settings.previews), data.held_out.aligned)
+    names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
+    preview = Preview(held_out(data.held_out, channels, augment, settings.previews, names), data.held_out.aligned)
     tune(ranks.device)
     examine = examiner(recipe, data, ranks.device)
     capture = CudaCapture() if settings.records(ranks) else None
@@ -171,7 +175,6 @@ def rehearse(recipe: Recipe) -> None:
         method = recipe.cls(recipe.model)
         bounded(method, recipe.method)
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
-        batch |= {name: torch.zeros(size, dtype=torch.int64) for name in method.labels}
         if crop % method.multiple:
             raise ConfigError(
                 f"crop={crop} is not a multiple of {method.multiple}, which the network needs: "
@@ -179,11 +182,28 @@ def rehearse(recipe: Recipe) -> None:
             )
         try:
             for stage in method.stages():
-                for players, terms in stage.updates(batch, Clock(stage.name, 0, stage.steps)):
-                    if not terms:
-                        raise ConfigError(f"nothing would teach {players}: every weight of its terms is 0")
+                for clock in _first_turns(stage):
+                    for players, terms in stage.updates({**batch, **_labels(method, clock.step, size)}, clock):
+                        if not terms:
+                            raise ConfigError(f"nothing would teach {players}: every weight of its terms is 0")
         except (RuntimeError, ValueError) as error:
             raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
+
+
+def _first_turns(stage: Stage) -> Iterator[Clock]:
+    """The first step of each kind."""
+    clocks = [Clock(stage.name, step, stage.steps) for step in range(min(stage.steps, TURNS))]
+    yield from {stage.turn(clock): clock for clock in reversed(clocks)}.values()
+
+
+def _labels(method: Method, step: int, size: int) -> Batch:
+    """Labels without content, of the shape in which the set comes whose turn a step is."""
+    blank = {}
+    for name, key in method.labels.items():
+        sets: tuple[Labels, ...] = vars(method.config)[key]
+        own = sets[step % len(sets)]
+        blank[name] = torch.zeros((size,) if own.kind == "class" else (size, len(own)), dtype=torch.int64)
+    return blank
 
 
 def _go(trainer: Trainer, recipe: Recipe) -> Trainer:

@@ -19,8 +19,8 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from diptych.contract import Method, MethodConfig
+from diptych.data.columns import Data, Pictures
 from diptych.data.config import DataConfig
-from diptych.data.layouts import Data, Pictures
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.machine import precision_for
 from diptych.engine.ranks import Ranks
@@ -60,13 +60,14 @@ class Recipe:
         found: dict[str, Any] = {}
         for name, key in self.cls.batch.items():
             if name in self.cls.labels:
-                found[key] = data.classes
+                found[key] = data.labels
                 continue
             column = data.train.columns[name]
             if key not in self.model.model_fields_set:
                 found[key] = column.channels() if isinstance(column, Pictures) else np.shape(column)[-1]
-        if self.train.epochs is not None:
-            found["steps"] = math.ceil(self.train.epochs * len(data.train) / self.train.batch)
+        if self.train.epochs is not None:  # of the first set, whose turn comes as often as that of each other
+            turns = self.train.epochs * (1 + len(data.others))
+            found["steps"] = math.ceil(turns * len(data.train) / self.train.batch)
         train = self.train.model_copy(update={"epochs": None})
         return replace(self, model=checked(self.cls.Config, {**self.model.model_dump(), **found}, "model"), train=train)
 
@@ -112,6 +113,8 @@ def from_settings(
     values["model"] = {**preset_of(cls, preset, f"{where}: {settings['method']}"), **values["model"]}
     _settle_length(changes, values)
     parts, problems = {}, []
+    if cls.square and "crop" in DataConfig.model_fields:
+        values["model"][cls.square] = values["data"].get("crop", DataConfig.model_fields["crop"].default)
     for section, model in models.items():
         try:
             parts[section] = checked(model, values[section], section)

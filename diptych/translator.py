@@ -7,7 +7,7 @@ translator("label.png").save("photo.png")
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor
 from diptych import card
 from diptych.contract import Control, Method, Route
 from diptych.data import image
+from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
 from diptych.engine.machine import is_out_of_memory
 from diptych.engine.ranks import choose_device
@@ -183,11 +184,48 @@ class Translator:
 
         A path or PIL image gives a PIL image (an array where PIL has no such image: 16 bit, or other than 1 or 3
         channels); an array (H, W, C) gives an array of its dtype; a tensor (C, H, W) or (N, C, H, W) in [-1, 1] gives
-        a tensor in [-1, 1]. Raises ImageError, or ConfigError for a control that does not exist.
+        a tensor in [-1, 1]. A control that is an image takes the same kinds; a file is brought to the size that the
+        network needs, a tensor must have it. Raises ImageError, or ConfigError for a control that does not exist.
         """
+        controls = self.ready(controls)
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
             return self._one(images, controls)
         return [self._one(each, controls) for each in images]
+
+    def all_domains(self, image: Picture, **controls: Any) -> dict[str, Any]:
+        """One image in each domain by its name, as `__call__` gives it. ConfigError if the method knows no domains."""
+        return {name: self(image, domain=name, **controls) for name in self.choices("domain")}
+
+    def choices(self, name: str) -> tuple[str, ...]:
+        """What a control may be. ConfigError if there is no such control."""
+        return self._control(name).choices
+
+    def styles(self, image: Picture, count: int, **controls: Any) -> list[Any]:
+        """One image in so many styles, of the seeds from `seed` on. ConfigError if the method has no seeds."""
+        first = int(controls.pop("seed", self._control("seed").default))
+        return [self(image, seed=first + number, **controls) for number in range(count)]
+
+    def ready(self, controls: dict[str, Any]) -> dict[str, Any]:
+        """Controls as `translate` takes them: images as tensors (1, C, size, size)."""
+        found = dict(controls)
+        for control in self.controls:
+            value = controls.get(control.name)
+            if control.image and value is not None and not isinstance(value, Tensor):
+                found[control.name] = self._fitted(value, control)
+        return found
+
+    def _fitted(self, picture: str | Path | Image.Image | np.ndarray, control: Control) -> Tensor:
+        """A picture for a control: its middle square, in the size of training images."""
+        label = str(picture) if isinstance(picture, str | Path) else control.name
+        if isinstance(picture, Image.Image):
+            pixels = image.from_pil(picture, label)
+        else:
+            pixels = image.as_pixels(picture) if isinstance(picture, np.ndarray) else image.read(picture)
+        size = int(self.method.config.model_dump()[self.method.square])
+        pixels = Augment(size, size, "centre").still(
+            image.with_channels(pixels, self.method.channels()[control.image], label)
+        )
+        return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))[None]
 
     def array(self, pixels: np.ndarray, label: str = "array", **controls: Any) -> np.ndarray:
         """(H, W, C) to (H, W, C'), of the same dtype; `label` names the image in errors."""
@@ -197,12 +235,22 @@ class Translator:
 
     def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
         """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in errors."""
-        self._check(controls)
+        return self.tensors(x, [controls], label)[0]
+
+    def tensors(self, x: Tensor, choices: Sequence[Mapping[str, Any]], label: str = "tensor") -> list[Tensor]:
+        """As `tensor`, under each of several controls; what they have in common is done once."""
+        for controls in choices:
+            self._check(controls)
         batch = x if x.dim() == 4 else x[None]
         height, width = batch.shape[-2:]
         padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
         try:
-            made = self.method.translate(padded.to(self.device, torch.float32), **controls).float().cpu().clamp(-1, 1)
+            here = [
+                {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in each.items()}
+                for each in choices
+            ]
+            found = self.method.translate_each(padded.to(self.device, torch.float32), here)
+            made = [each.float().cpu().clamp(-1, 1) for each in found]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -210,8 +258,8 @@ class Translator:
                 f"{label}: {width}x{height} pixels need more memory than there is: scale it down"
             ) from error
         top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
-        made = made[..., top : top + height, left : left + width]
-        return made if x.dim() == 4 else made[0]
+        made = [each[..., top : top + height, left : left + width] for each in made]
+        return made if x.dim() == 4 else [each[0] for each in made]
 
     def save(self, folder: Path | str) -> Path:
         """A model folder: `model.safetensors`, `config.json` and a card, for `load` and for hubs. OSError."""
@@ -257,15 +305,19 @@ class Translator:
         fitting = [route for route in self.method.routes if route.controls.items() <= controls.items()]
         return max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))
 
-    def _check(self, controls: dict[str, Any]) -> None:
-        known = {control.name: control for control in self.controls}
+    def _check(self, controls: Mapping[str, Any]) -> None:
         for name, value in controls.items():
-            if name not in known:
-                raise ConfigError(
-                    f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
-                )
-            if known[name].choices and value not in known[name].choices:
-                raise ConfigError(f"{name}={value!r}: choose one of {', '.join(known[name].choices)}")
+            choices = self._control(name).choices
+            if choices and value not in choices:
+                raise ConfigError(f"{name}={value!r}: choose one of {', '.join(choices)}")
+
+    def _control(self, name: str) -> Control:
+        known = {control.name: control for control in self.controls}
+        if name not in known:
+            raise ConfigError(
+                f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
+            )
+        return known[name]
 
 
 def pad(x: Tensor, dim: int, multiple: int) -> Tensor:

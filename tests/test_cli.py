@@ -133,7 +133,7 @@ def test_a_finished_run_may_be_resumed(run):
         (["train", "pix2pix", *TINY, "steps=5", "epochs=2"], ConfigError, "give one"),
         (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "none is number 77"),
         (["train", "pix2pix", "-d", "/no/such/folder"], DataError, "/no/such/folder is not a folder"),
-        (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop=32"], DataError, "two of sans"),
+        (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop=32"], DataError, "two or more of sans"),
         (["resume", "/no/such/run"], RunError, "not a run folder"),
         (["translate", "/no/such", "x.png", "-o", "/tmp/never"], DataError, "x.png: no such image"),
     ],

@@ -8,9 +8,9 @@ from judged import COLOURS, PIX2PIX, fill, label_map, offline, pairs, shades  # 
 
 from diptych import judge, recipe
 from diptych.data import glyphs, image, open_data
+from diptych.data.columns import Pictures
 from diptych.data.config import DataConfig
 from diptych.data.labelled import LABELLED
-from diptych.data.layouts import Pictures
 from diptych.engine.log import read_events
 from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluate.results import read_result
@@ -46,11 +46,11 @@ def test_a_folder_for_each_class_in_each_split(tmp_path, held_out):
         for name in ("dog", "cat", "wild"):
             fill(tmp_path / split / name, count, shape=(8, 8, 3))
     data = opened(tmp_path)
-    assert data.classes == ("cat", "dog", "wild")
+    assert data.labels[0].names == ("cat", "dog", "wild")
     assert data.train.aligned
     assert (data.test is not None) == ("test" in held_out)
     if held_out:
-        expected = [(at, name, f"{number:03}") for at, name in enumerate(data.classes) for number in range(40)]
+        expected = [(at, name, f"{number:03}") for at, name in enumerate(data.labels[0].names) for number in range(40)]
         assert named(data.train) == expected
         assert data.held_out.columns["image"].files[0].parent.parent.name == held_out[0]
         assert len(data.held_out) == 9
@@ -66,7 +66,7 @@ def test_two_sides_are_two_classes(tmp_path):
         for number, side in enumerate("AB"):
             fill(tmp_path / f"{split}{side}", 2 + number, shape=(8, 8, 3))
     data = opened(tmp_path)
-    assert data.classes == ("A", "B")
+    assert data.labels[0].names == ("A", "B")
     assert [number for number, *_ in named(data.train)] == [0, 0, 1, 1, 1]
     assert [folder for _, folder, _ in named(data.held_out)] == ["testA"] * 2 + ["testB"] * 3
 
@@ -75,7 +75,7 @@ def test_plain_folders_hold_out_the_same_names_of_each_class(tmp_path):
     for name in ("b", "a", "c"):
         fill(tmp_path / name, 60, shape=(8, 8, 3))
     data = opened(tmp_path)
-    assert data.classes == ("a", "b", "c")
+    assert data.labels[0].names == ("a", "b", "c")
     kept = {name: {stem for _, folder, stem in named(data.held_out) if folder == name} for name in "abc"}
     assert kept["a"] == kept["b"] == kept["c"] != set()
     assert [number for number, *_ in named(data.held_out)] == sorted(number for number, *_ in named(data.held_out))
@@ -88,7 +88,7 @@ def test_of_many_classes_two_may_be_chosen(tmp_path, layout):
         fill(tmp_path / layout.format(name), 60, shape=(8, 8, 3))
     (tmp_path / layout.format("empty-for-now")).mkdir()
     data = opened(tmp_path, sides=("wild", "cat"))
-    assert data.classes == ("cat", "wild")
+    assert data.labels[0].names == ("cat", "wild")
     assert {(number, folder) for number, folder, _ in named(data.train)} == {(0, "cat"), (1, "wild")}
     with pytest.raises(DataError, match=r"train has no folder dgo; there are cat, dog"):
         opened(tmp_path, sides=("cat", "dgo"))
@@ -133,14 +133,14 @@ def test_too_few_to_hold_any_out_is_told(tmp_path):
 
 def test_letters_have_their_face_as_class():
     data = opened("glyphs:serif/mono-bold/sans", crop=32)
-    assert data.classes == ("serif", "mono-bold", "sans")
+    assert data.labels[0].names == ("serif", "mono-bold", "sans")
     assert (np.bincount(data.held_out.columns["label"]) == len(data.held_out) // 3).all()
     where = glyphs.split_indices()["val"]
     for at, label in enumerate(data.held_out.columns["label"][:30]):
-        shown = glyphs.pictures(data.classes[label], 32)[where[at // 3]]
+        shown = glyphs.pictures(data.labels[0].names[label], 32)[where[at // 3]]
         assert np.array_equal(data.held_out.columns["image"][at], shown)
-    assert opened("glyphs", crop=32).classes == glyphs.FACES
-    with pytest.raises(DataError, match="with two of"):
+    assert opened("glyphs", crop=32).labels[0].names == glyphs.FACES
+    with pytest.raises(DataError, match="with two or more of"):
         opened("glyphs:serif", crop=32)
 
 
@@ -150,7 +150,11 @@ def test_a_recipe_learns_classes_and_channels_from_the_data(tmp_path):
         fill(tmp_path / "val" / name, 1, shape=(8, 8, 1))
     chosen = recipe.named("classifier", [f"root={tmp_path}", "epochs=3", "batch=4"])
     fitted = chosen.fitted(open_data(chosen.data, tuple(chosen.cls.batch)))
-    assert (fitted.model.classes, fitted.model.in_channels, fitted.model.steps) == (("cat", "dog", "wild"), 1, 5)
+    assert (fitted.model.labels[0].names, fitted.model.in_channels, fitted.model.steps) == (
+        ("cat", "dog", "wild"),
+        1,
+        5,
+    )
     net = fitted.cls(fitted.model)
     assert net.logits(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
     assert net.channels() == {"image": 1}

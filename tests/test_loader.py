@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.data import image, open_data
+from diptych.data.columns import Pictures, Split
 from diptych.data.config import DataConfig
-from diptych.data.layouts import Pictures, Split
 from diptych.data.loader import Batches, held_out, order
 from diptych.data.transforms import Augment, fitted
 from diptych.errors import ConfigError, DataError, ImageError

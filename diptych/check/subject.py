@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.contract import Batch, Method, MethodConfig, Route
+from diptych.contract import Batch, Labels, Method, MethodConfig, Route
 from diptych.data import open_data
+from diptych.data.columns import Data
 from diptych.data.config import DataConfig
 from diptych.data.glyphs import FACES
 from diptych.data.loader import Batches, held_out
@@ -43,7 +44,9 @@ class Subject:
         return f"{self.cls.__module__}:{self.cls.__qualname__}"
 
     def config(self, **over: Any) -> MethodConfig:
-        seen: dict[str, Any] = {key: FACES if name in self.cls.labels else 1 for name, key in self.cls.batch.items()}
+        faces = (Labels(names=FACES),)
+        seen: dict[str, Any] = {key: faces if name in self.cls.labels else 1 for name, key in self.cls.batch.items()}
+        seen |= {self.cls.square: PIXELS} if self.cls.square else {}
         return self.cls.Config(**{"steps": STEPS, **seen, **self.cls.tiny, **over})
 
     def engine(
@@ -62,13 +65,26 @@ class Subject:
     def batches(
         self, size: int = 2, seed: int = 0, micro: int = 1, rank: int = 0, world: int = 1, flip: bool = True
     ) -> Batches:
-        data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
-        augment = Augment(36 if flip else PIXELS, PIXELS, flip=flip)
-        return Batches(data.train, self._grey(), augment, size, seed, micro=micro, rank=rank, world=world)
+        data, augment = self._data(), Augment(36 if flip else PIXELS, PIXELS, flip=flip)
+        also, balanced = tuple(each.train for each in data.others), self.cls.balanced
+        grey = self._grey()
+        return Batches(
+            data.train, grey, augment, size, seed, micro=micro, rank=rank, world=world, also=also, balanced=balanced
+        )
 
     def truth(self, count: int = 32) -> Batch:
-        data = open_data(DataConfig(root="glyphs", crop=PIXELS), tuple(self.cls.batch))
-        return held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count)
+        data = self._data()
+        names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
+        return held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names)
+
+    def _data(self) -> Data:
+        """Letters, with the labels that the config asks for: faces as classes, or what they have in common."""
+        sets: tuple[Labels, ...] = next((vars(self.config())[key] for key in self.cls.labels.values()), ())
+        attributes = next((each for each in sets if each.kind == "attributes"), None)
+        roots = ["glyphs" if each is attributes else f"glyphs:{'/'.join(each.names)}" for each in sets] or ["glyphs"]
+        settings = {"attributes": attributes.names, "exclusive": attributes.exclusive} if attributes else {}
+        config = DataConfig(root=roots[0], also=tuple(roots[1:]), crop=PIXELS, **settings)
+        return open_data(config, tuple(self.cls.batch))
 
     def _grey(self) -> dict[str, int]:
         return {name: 1 for name in self.cls.batch if name not in self.cls.labels}
@@ -104,13 +120,12 @@ def ways(method: Method) -> list[tuple[Route, dict[str, Any]]]:
 
 
 def errors(engine: Engine, truth: Batch) -> dict[Route, float]:
-    """Mean absolute error to the truth by route, with averaged weights."""
+    """Mean absolute error to the truth by route, where that is known, with averaged weights."""
     with engine.averages.inside(engine.method):
         return {
-            route: float(
-                (translated(engine.method, truth[route.source], route, CPU) - truth[route.target]).abs().mean()
-            )
+            route: float((translated(engine.method, truth, route, CPU) - target).abs().mean())
             for route in engine.method.routes
+            if (target := route.known(truth, aligned=True)) is not None
         }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from diptych.data.layouts import Split
+    from diptych.data.columns import Split
     from diptych.data.survey import Survey
 
 CROPS = (256, 128, 64, 32)
@@ -102,7 +102,7 @@ def _in_short(message: str, root: str) -> str:
 
 def _way(split: "Split") -> str:
     """` from cat to dog`, where the sides are folders."""
-    from diptych.data.layouts import Pictures
+    from diptych.data.columns import Pictures
 
     folders = [column.files[0].parent.name for column in split.columns.values() if isinstance(column, Pictures)]
     return f", from {folders[0]} to {folders[1]}" if len(set(folders)) == 2 else ""

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
     from diptych.translator import Translator
 
 
@@ -21,6 +25,11 @@ def translate(
         list[str] | None,
         typer.Option("--control", "-c", help="key=value, such as direction=b2a", show_default=False),
     ] = None,
+    domain: Annotated[str | None, typer.Option(help="domain to translate to, of those that the model knows")] = None,
+    seed: Annotated[int | None, typer.Option(help="which style, of a model that draws them")] = None,
+    reference: Annotated[Path | None, typer.Option(help="an image whose style to take, instead of a seed's")] = None,
+    all_domains: Annotated[bool, typer.Option(help="a sheet for each image: a row for each domain")] = False,
+    styles: Annotated[int, typer.Option(min=1, max=100, help="a sheet for each image, of so many styles")] = 1,
     suffix: Annotated[
         str | None, typer.Option(help="write all in this format, such as .png or .npy", show_default="as the source")
     ] = None,
@@ -30,6 +39,7 @@ def translate(
     skip_existing: Annotated[bool, typer.Option(help="leave files that are there already, and go on")] = False,
 ) -> None:
     """Translate images of any size, keeping names, sizes and bit depth."""
+    import numpy as np
     from rich.progress import track
 
     from diptych.data import image
@@ -38,14 +48,20 @@ def translate(
 
     if which not in ("last", "best"):
         raise ConfigError(f"--which {which}: choose last or best")
-    jobs = _jobs(images, out, suffix, overwrite, skip_existing)
+    sheets = all_domains or styles > 1
+    jobs = _jobs(images, out, suffix or (".png" if sheets else None), overwrite, skip_existing)
     translator = load(model, device=device, which=which)
-    controls = _controls(translator, control or [])
-    _check_endings(jobs, translator.channels_out(controls))
+    named = {"domain": domain, "seed": seed, "reference": reference}
+    given = _controls(translator, control or []) | {name: value for name, value in named.items() if value is not None}
+    controls = translator.ready(given)
+    draw = _sheets(translator, all_domains, styles, controls) if sheets else None
+    _check_endings(jobs, 3 if draw else translator.channels_out(controls), np.uint8 if draw else None)
     failed = []
     for source, target in track(jobs.items(), "translating"):
         try:
-            image.write(target, translator.array(image.read(source), str(source), **controls))
+            pixels = image.read(source)
+            made = draw(pixels, str(source)) if draw else translator.array(pixels, str(source), **controls)
+            image.write(target, made)
         except ImageError as error:
             failed.append(str(error))
     typer.echo(f"{len(jobs) - len(failed)} images in {out}")
@@ -107,8 +123,38 @@ def _found(pattern: str, out: Path) -> list[tuple[Path, Path]]:
     return [(file, file.relative_to(root)) for file in images]
 
 
-def _check_endings(jobs: dict[Path, Path], channels: int) -> None:
-    """Refuse a format that cannot hold what the model makes of a source. What cannot be read is left for later."""
+def _sheets(
+    translator: "Translator", all_domains: bool, styles: int, controls: dict[str, Any]
+) -> "Callable[[np.ndarray, str], np.ndarray]":
+    """What draws a sheet of one image (H, W, C): the source, then its styles, in a row for each domain."""
+    import numpy as np
+    import torch
+
+    from diptych.data import image
+    from diptych.engine.preview import grid
+    from diptych.errors import ConfigError
+
+    for asked, name in ((all_domains, "domain"), (styles > 1, "reference")):
+        if asked and controls.get(name) is not None:
+            raise ConfigError(f"--{name} chooses one, and a sheet of all was asked for: leave it out")
+    ways = [{"domain": name} for name in translator.choices("domain")] if all_domains else [{}]
+    first = controls.get("seed", 0)
+    seeds = [{"seed": first + number} for number in range(styles)] if styles > 1 else [{}]
+
+    def drawn(pixels: np.ndarray, label: str) -> np.ndarray:
+        unit = image.to_unit(image.with_channels(pixels, translator.channels_in(controls), label))
+        x = torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
+        rows = [[x, *(translator.tensor(x, label, **{**controls, **way, **seed}) for seed in seeds)] for way in ways]
+        return np.asarray(grid([torch.stack(column) for column in zip(*rows, strict=True)]))
+
+    return drawn
+
+
+def _check_endings(jobs: dict[Path, Path], channels: int, made: "type[np.generic] | None" = None) -> None:
+    """Refuse a format that cannot hold what the model makes of a source. What cannot be read is left for later.
+
+    `made` is the kind of pixel where it is not that of the source.
+    """
     import numpy as np
 
     from diptych.data import image
@@ -116,7 +162,7 @@ def _check_endings(jobs: dict[Path, Path], channels: int) -> None:
 
     for source, target in jobs.items():
         try:
-            dtype = np.dtype(image.probe(source).dtype)
+            dtype = np.dtype(made or image.probe(source).dtype)
         except ImageError:
             continue
         endings = image.holders(dtype, channels)

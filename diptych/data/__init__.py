@@ -4,18 +4,56 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import nothing that they do not need
+    from diptych.data.columns import Data
     from diptych.data.config import DataConfig
-    from diptych.data.layouts import Data
 
 
 def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
     from diptych.data import glyphs
-    from diptych.data.labelled import LABELLED, open_labelled
-    from diptych.data.layouts import open_folder, root_of
+    from diptych.data.labelled import LABELLED
+    from diptych.data.layouts import open_folder
+    from diptych.errors import DataError
 
-    if config.root == "glyphs" or config.root.startswith("glyphs:"):
-        return glyphs.open_glyphs(config.root, names, config.crop, swap=config.direction == "b2a")
-    if tuple(names) == LABELLED:
-        return open_labelled(root_of(config), names, config.sides)
+    if tuple(names[: len(LABELLED)]) == LABELLED:
+        return _open_labelled(config, names)
+    if config.also:
+        raise DataError(f"also={list(config.also)}: this method learns from one data set, and needs no labels")
+    if glyphs.is_glyphs(config.root):
+        return glyphs.open_pairs(config, names)
     return open_folder(config, names)
+
+
+def _open_labelled(config: "DataConfig", names: Sequence[str]) -> "Data":
+    """The set at `config.root` and those beside it, each with labels of its own."""
+    from dataclasses import replace
+
+    from diptych.data.labelled import REFERENCED, with_references
+    from diptych.errors import DataError
+
+    alone = {"also": (), "sides": None, "table": None, "attributes": (), "exclusive": (), "partition": "auto"}
+    data = _open_one(config)
+    others = tuple(_open_one(config.model_copy(update={**alone, "root": root})) for root in config.also)
+    if tuple(names) == REFERENCED:
+        if others or data.labels[0].kind != "class":
+            raise DataError(f"{config.root}: this method translates between classes of one set: a folder for each")
+        test = data.test and with_references(data.test)
+        data = replace(data, train=with_references(data.train), held_out=with_references(data.held_out), test=test)
+    summary = "\n".join(each.summary for each in (data, *others))
+    notes = tuple(note for each in (data, *others) for note in each.notes)
+    labels = tuple(label for each in (data, *others) for label in each.labels)
+    return replace(data, others=others, labels=labels, summary=summary, notes=notes)
+
+
+def _open_one(config: "DataConfig") -> "Data":
+    from diptych.data import glyphs
+    from diptych.data.attributes import find_table, open_attributes
+    from diptych.data.labelled import has_classes, open_classes
+    from diptych.data.layouts import root_of
+
+    if glyphs.is_glyphs(config.root):
+        return glyphs.open_labelled(config)
+    root = root_of(config)
+    asked = config.table or config.attributes
+    table = find_table(root, config) if asked or not has_classes(root) else None
+    return open_attributes(root, table, config) if table else open_classes(root, config)

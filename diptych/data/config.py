@@ -18,8 +18,20 @@ class DataConfig(BaseModel):
     layout: Literal["auto", "side_by_side", "folders"] = Field(
         "auto", description="two pictures in each file, or a folder for each side"
     )
-    sides: tuple[Side, Side] | None = Field(
-        None, description="names of the two folders to take where there are more, such as [google,twitter]"
+    sides: tuple[Side, ...] | None = Field(
+        None, min_length=2, description="names of the folders to take where there are more, such as [google,twitter]"
+    )
+    also: tuple[str, ...] = Field((), max_length=100, description="folders of further labelled sets, taken in turns")
+    table: Side | None = Field(
+        None, description="file of attributes beside the images; found by itself if there is one"
+    )
+    attributes: tuple[str, ...] = Field((), description="columns of the table to learn; default: all")
+    exclusive: tuple[tuple[str, ...], ...] = Field((), description="groups of attributes of which one holds at most")
+    partition: Literal["auto", "celeba-stargan", "celeba-dong"] = Field(
+        "auto", description="test images of a table: as it says itself, or as StarGAN or Dong et al. 2017 chose them"
+    )
+    twins: bool = Field(
+        False, description="whether files of one name are the same scene in each class, so truth is known"
     )
     direction: Literal["a2b", "b2a"] = Field(
         "a2b", description="a2b: left or first is the source; b2a: right or second"
@@ -28,8 +40,11 @@ class DataConfig(BaseModel):
     load: int | None = Field(
         None, ge=8, le=16384, description="pixels to resize to before the crop; default crop * 286/256"
     )
-    fit: Literal["squash", "short", "none"] = Field(
-        "squash", description="squash to a square (papers), short side to load, or none"
+    fit: Literal["squash", "short", "centre", "none"] = Field(
+        "squash", description="squash to a square (papers), short side to load, the centre's square, or none"
+    )
+    cut: Literal["crop", "zoom"] = Field(
+        "crop", description="a crop of what was resized to load, or half of the time 0.8 to 1 of the image (StarGAN v2)"
     )
     flip: bool = Field(True, description="mirror half of the images")
     bad: Literal["error", "skip"] = Field(
@@ -40,8 +55,8 @@ class DataConfig(BaseModel):
     def _sides_are_two_folders(self) -> "DataConfig":
         if self.sides and self.layout == "side_by_side":
             raise ValueError("sides names two folders, but layout=side_by_side has two pictures in each file: give one")
-        if self.sides and (self.sides[0] == self.sides[1] or {".", ".."} & set(self.sides)):
-            raise ValueError(f"sides={list(self.sides)}: name two different folders")
+        if self.sides and (len(set(self.sides)) < len(self.sides) or {".", ".."} & set(self.sides)):
+            raise ValueError(f"sides={list(self.sides)}: name different folders")
         return self
 
     @model_validator(mode="after")

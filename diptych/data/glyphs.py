@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diptych.data.labelled import LABELLED
-from diptych.data.layouts import PAIRED, Data, Split
+from diptych.contract import Labels
+from diptych.data.columns import Data, Split
+from diptych.data.config import DataConfig
+from diptych.data.layouts import PAIRED
 from diptych.errors import DataError
 
 FACES = (
@@ -40,6 +42,7 @@ STYLES = {
     "bolditalic": "BoldItalic",
 }
 SPLITS = ("train", "val", "test")
+ATTRIBUTES = ("bold", "slanted", "sans", "mono", "serif")
 
 
 def paired(source: str = "sans", target: str = "serif-bolditalic", size: int = 32) -> dict[str, Split]:
@@ -65,39 +68,75 @@ def unpaired(a: str = "sans", b: str = "serif-bolditalic", size: int = 32) -> di
     }
 
 
-def labelled(faces: Sequence[str] = FACES, size: int = 32) -> dict[str, Split]:
-    """Columns `image` and `label`, the index of its face in `faces`; letter by letter, so that faces are balanced."""
+def labelled(faces: Sequence[str] = FACES, size: int = 32, attributes: Sequence[str] = ()) -> dict[str, Split]:
+    """Columns `image` and `label`, the index of its face in `faces`, or which of the `attributes` that has.
+
+    Letter by letter, so that faces are balanced; each letter is a motif that is known in every face.
+    """
+    rows = [[int(name in attributes_of(face)) for name in attributes] for face in faces]
     return {
         name: Split(
             {
                 "image": np.stack([pictures(face, size)[where] for face in faces], 1).reshape(-1, size, size, 1),
-                "label": np.tile(np.arange(len(faces)), len(where)).tolist(),
+                "label": np.tile(rows, (len(where), 1))
+                if attributes
+                else np.tile(range(len(faces)), len(where)).tolist(),
             },
             aligned=True,
+            motifs=[letters()[letter] for letter in where for _ in faces],
         )
         for name, where in split_indices().items()
     }
 
 
-def open_glyphs(root: str, names: Sequence[str], size: int, swap: bool) -> Data:
-    """`glyphs`, or `glyphs:serif/mono-bold` for two other faces; with labels, for as many as are named, or all."""
-    with_labels = tuple(names) == LABELLED
-    usual = list(FACES) if with_labels else ["sans", "serif-bolditalic"]
-    faces = root.partition(":")[2].split("/") if ":" in root else usual
-    if len(faces) < 2 or (len(faces) > 2 and not with_labels) or any(face not in FACES for face in faces):
-        raise DataError(f"{root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
-    if with_labels:
-        found = {name: split.named(names) for name, split in labelled(faces, size).items()}
-        summary = f"letters in {len(faces)} faces of DejaVu: {len(found['train'])}, {len(found['val'])} in val"
-        return Data(found["train"], found["val"], summary, test=found["test"], classes=tuple(faces))
-    first, second = reversed(faces) if swap else faces
-    splits = (paired if tuple(names) == PAIRED else unpaired)(first, second, size)
+def attributes_of(face: str) -> set[str]:
+    """Which of `ATTRIBUTES` letters of a face have."""
+    family, _, style = face.partition("-")
+    return {
+        family,
+        *(["bold"] if "bold" in style else []),
+        *(["slanted"] if style.endswith(("oblique", "italic")) else []),
+    }
+
+
+def is_glyphs(root: str) -> bool:
+    return root == "glyphs" or root.startswith("glyphs:")
+
+
+def open_pairs(config: DataConfig, names: Sequence[str]) -> Data:
+    """`glyphs`, or `glyphs:serif/mono-bold` for two other faces."""
+    faces = _faces(config.root, ("sans", "serif-bolditalic"))
+    if len(faces) != 2:
+        raise DataError(f"{config.root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
+    first, second = faces if config.direction == "a2b" else reversed(faces)
+    splits = (paired if tuple(names) == PAIRED else unpaired)(first, second, config.crop)
     splits = {name: split.named(names) for name, split in splits.items()}
     kind = "paired" if splits["train"].aligned else "unpaired"
     summary = (
         f"letters of DejaVu {faces[0]} and {faces[1]}, {kind}: {len(splits['train'])}, {len(splits['val'])} in val"
     )
     return Data(splits["train"], splits["val"], summary, test=splits["test"])
+
+
+def open_labelled(config: DataConfig) -> Data:
+    """All faces as classes, or those of `glyphs:sans/serif/mono`; or `attributes` of them, such as bold and serif."""
+    faces = _faces(config.root, FACES)
+    if strange := [name for name in config.attributes if name not in ATTRIBUTES]:
+        raise DataError(f"attributes: {strange[0]!r} is none of letters; they are {', '.join(ATTRIBUTES)}")
+    found = labelled(faces, config.crop, config.attributes)
+    summary = f"letters in {len(faces)} faces of DejaVu: {len(found['train'])}, {len(found['val'])} in val"
+    if config.attributes:
+        labels = Labels(names=config.attributes, kind="attributes", exclusive=config.exclusive)
+    else:
+        labels = Labels(names=faces)
+    return Data(found["train"], found["val"], summary, test=found["test"], labels=(labels,))
+
+
+def _faces(root: str, usual: Sequence[str]) -> tuple[str, ...]:
+    faces = tuple(root.partition(":")[2].split("/")) if ":" in root else tuple(usual)
+    if len(set(faces)) < 2 or any(face not in FACES for face in faces):
+        raise DataError(f"{root!r}: write glyphs:FACE/FACE with two or more of {', '.join(FACES)}")
+    return faces
 
 
 @lru_cache(maxsize=1)

@@ -3,46 +3,66 @@
 train/cat/ train/dog/ val/cat/ ...       trainA/ trainB/ testA/ ... (classes A and B)       cat/ dog/
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diptych.data.layouts import HELD_OUT, SPLITS, Data, Pictures, Split, folders_of_images, images_in, names_in
+from diptych.contract import Labels
+from diptych.data.columns import Data, Pictures, Split
+from diptych.data.config import DataConfig
+from diptych.data.layouts import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
+from diptych.data.tables import splits_beside
 from diptych.errors import DataError
 
-LABELLED = ("image", "label")  # a method that asks for these names needs a class for each image
+LABELLED = ("image", "label")  # a method that asks for these names needs a label for each image
+REFERENCED = (*LABELLED, "reference", "other", "target")  # and two images of the class to translate to
+FEWEST = 2  # images of a class in training
 
 
-def open_labelled(root: Path, names: Sequence[str], chosen: tuple[str, ...] | None) -> Data:
-    """The folder as columns of images and class numbers; of its classes those that are `chosen`, or all.
+def open_classes(root: Path, config: DataConfig) -> Data:
+    """The folder as columns `image` and `label`, its class number; of its classes those in `sides`, or all.
 
     Raises DataError that names a class without images, one that training never sees, or a stray folder.
     """
-    splits = {split: found for split in SPLITS if (found := _classes(root, split))} or {"train": _plain(root)}
+    chosen = config.sides
+    splits = {split: found for split in SPLITS if (found := _classes(root, split))} or _divided(root, chosen)
     train = splits.get("train")
     if not train or len(train) < 2:
         raise DataError(
             f"{root}: no two classes to tell apart. Give a folder for each: train/cat and train/dog, "
-            f"trainA and trainB, or just cat and dog"
+            f"trainA and trainB, or just cat and dog; or a table of attributes beside the images"
         )
     classes = tuple(name for name in train if not chosen or name in chosen)
     for split, found in splits.items():
         _check(root, split, found, classes, chosen)
-    made = {split: _split({name: found[name] for name in classes}, names) for split, found in splits.items()}
+    made = {split: _split({name: found[name] for name in classes}, config.twins) for split, found in splits.items()}
     counts = ", ".join(f"{len(train[name])} {name}" for name in classes[:12]) + (", ..." if len(classes) > 12 else "")
+    labels = (Labels(names=classes),)
     for name in HELD_OUT:
         if name in made:
             summary = f"{root}: {counts}; {len(made[name])} in {name}"
-            return Data(made["train"], made[name], summary, test=made.get("test"), classes=classes)
+            return Data(made["train"], made[name], summary, test=made.get("test"), labels=labels)
     kept, unseen = (
-        {name: tuple(file for file in train[name] if _is_held_out(file) == held_out) for name in classes}
+        {name: tuple(file for file in train[name] if is_held_out(file) == held_out) for name in classes}
         for held_out in (False, True)
     )
     if not all(kept.values()) or not all(unseen.values()):
         raise DataError(f"{root}: too few images to hold any out; put some of each class into val/")
-    held_out = _split(unseen, names)
+    held_out = _split(unseen, config.twins)
     note = f"no val or test folder: {len(held_out)} images are held out, chosen by name"
-    return Data(_split(kept, names), held_out, f"{root}: {counts}", (note,), classes=classes)
+    return Data(_split(kept, config.twins), held_out, f"{root}: {counts}", (note,), labels=labels)
+
+
+def has_classes(root: Path) -> bool:
+    """Whether images lie in a folder for each class."""
+    return any(_classes(root, split) for split in SPLITS) or len(_plain(root)) > 1
+
+
+def with_references(split: Split) -> Split:
+    """`image` and `label` once more as `reference` and `target`, and with `other` images of the reference's class."""
+    image, label = (split.columns[name] for name in LABELLED)
+    columns = dict(zip(REFERENCED, (image, label, image, image, label), strict=True))
+    groups = (LABELLED, REFERENCED[2:])
+    return Split(columns, aligned=False, groups=groups, mates=("other",), motifs=split.motifs)
 
 
 def _classes(root: Path, split: str) -> dict[str, tuple[Path, ...]]:
@@ -56,6 +76,20 @@ def _classes(root: Path, split: str) -> dict[str, tuple[Path, ...]]:
 def _plain(root: Path) -> dict[str, tuple[Path, ...]]:
     """A folder for each class, by name; folders of splits are no classes."""
     return {folder.name: images_in(folder) for folder in folders_of_images(root) if folder.name not in SPLITS}
+
+
+def _divided(root: Path, chosen: tuple[str, ...] | None) -> dict[str, dict[str, tuple[Path, ...]]]:
+    """Folders without splits, by the table beside them if it says which image is in which."""
+    found = _plain(root)
+    classes = {name: files for name, files in found.items() if not chosen or name in chosen} or found
+    named = splits_beside(root, [file for files in classes.values() for file in files])
+    if not named:
+        return {"train": found}
+    return {
+        split: {name: tuple(file for file in files if named[file] == split) for name, files in classes.items()}
+        for split in SPLITS
+        if split in named.values()
+    }
 
 
 def _check(
@@ -73,15 +107,13 @@ def _check(
         raise DataError(f"{root}: {split} has no folder {', '.join(missing[:5])}; there are {', '.join(found)}")
     if empty := [name for name in classes if not found[name]]:
         raise DataError(f"{root}: {', '.join(empty[:5])} in {split} has no images: fill it, or remove the folder")
+    few = [name for name in classes if len(found[name]) < FEWEST]
+    if few and split == "train":
+        raise DataError(f"{root}: {', '.join(few[:5])} has a single image, which is no class: add more, or remove it")
 
 
-def _split(classes: Mapping[str, tuple[Path, ...]], names: Sequence[str]) -> Split:
-    image, label = names
+def _split(classes: Mapping[str, Sequence[Path]], twins: bool) -> Split:
     files = tuple(file for found in classes.values() for file in found)
     numbers = [number for number, found in enumerate(classes.values()) for _ in found]
-    return Split({image: Pictures(files), label: numbers}, aligned=True)
-
-
-def _is_held_out(file: Path) -> bool:
-    """By a hash of the name, the same on every machine, and for one motif in all classes."""
-    return zlib.crc32(file.stem.encode()) % 20 == 0
+    motifs = [file.stem for file in files] if twins else []
+    return Split({"image": Pictures(files), "label": numbers}, aligned=True, motifs=motifs)

@@ -13,22 +13,18 @@ name alone: a damaged file, a dangling link or a folder named x.png is found by 
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from diptych.data import image
+from diptych.data.columns import Data, Pictures, Split, files_of, only
 from diptych.data.config import DataConfig
-from diptych.data.manifest import Entry, confirm
 from diptych.errors import DataError, ImageError, nearest
 from diptych.plain import plain_yaml
 
 PAIRED = ("source", "target")  # a method that asks for these names needs pairs
-Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded when asked for; or labels
 HELD_OUT = ("val", "test")  # splits that training never sees, by preference
 SPLITS = ("train", *HELD_OUT)
 NAMED_SIDES = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
@@ -39,92 +35,15 @@ WAYS = (
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX", "$RECYCLE.BIN"})
 
 
-@dataclass(frozen=True)
-class Pictures(Sequence[np.ndarray]):
-    """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file.
-
-    With `entries`, one for each file, a file that changed since it was examined is a DataError.
-    """
-
-    files: tuple[Path, ...]
-    half: int | None = None
-    entries: tuple[Entry, ...] = field(default=(), compare=False, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
-        entry = self.entries[index] if self.entries else None
-        if self.half is None:
-            return _read(self.files[index], entry)
-        array = _last_read(self.files[index], entry)
-        middle = array.shape[1] // 2
-        return array[:, :middle] if self.half == 0 else array[:, -middle:]
-
-    def name(self, index: int) -> str:
-        return str(self.files[index])
-
-    def channels(self) -> int:
-        """Of the first thousand files, by their headers: 3 if grey and colour mix. DataError for other mixes."""
-        first = {image.probe(file).channels: file for file in reversed(self.files[:1000])}
-        if len(first) > 1 and set(first) != {1, 3}:
-            found = ", ".join(f"{count} in {file}" for count, file in sorted(first.items()))
-            raise DataError(f"the images of one side have different channel counts: {found}")
-        return max(first)
-
-
-def _read(file: Path, entry: Entry | None) -> np.ndarray:
-    if entry:
-        confirm(file, entry)
-    return image.read(file)
-
-
-_last_read = lru_cache(maxsize=1)(_read)  # the two halves of a file are asked for one after the other: decoded once
-
-
-@dataclass(frozen=True)
-class Split:
-    """Columns by name, images or labels. Aligned: the same index in each column is the same scene."""
-
-    columns: Mapping[str, Column]
-    aligned: bool
-
-    def named(self, names: Sequence[str]) -> "Split":
-        """The same columns under other names, in order."""
-        return replace(self, columns=dict(zip(names, self.columns.values(), strict=True)))
-
-    def swapped(self) -> "Split":
-        """The first and second column change places under the same names: the other direction."""
-        return replace(self, columns=dict(zip(self.columns, reversed(list(self.columns.values())), strict=True)))
-
-    def __len__(self) -> int:
-        """Samples in an epoch: the longest column."""
-        return max(len(column) for column in self.columns.values())
-
-
-def files_of(split: Split) -> tuple[Path, ...]:
-    """The files behind its pictures, each once."""
-    columns = [column for column in split.columns.values() if isinstance(column, Pictures)]
-    return tuple(dict.fromkeys(file for column in columns for file in column.files))
-
-
-@dataclass(frozen=True)
-class Data:
-    train: Split
-    held_out: Split
-    summary: str  # one line for a person: what was found where
-    notes: tuple[str, ...] = ()
-    test: Split | None = None  # where validation and test are both there
-    classes: tuple[str, ...] = ()  # what its labels stand for
-
-
 def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     """The folder `config.root` as columns called `names`, training and held out.
 
     Raises DataError that names what is missing: the folder, a side, the partner of a file (the first five).
     """
-    root = root_of(config)
-    splits = find_splits(root, config.layout, tuple(names) == PAIRED, config.sides)
+    root, sides = root_of(config), config.sides
+    if sides and len(sides) > 2:
+        raise DataError(f"sides={list(sides)}: this method translates between two folders, name two")
+    splits = find_splits(root, config.layout, tuple(names) == PAIRED, sides[:2] if sides else None)  # type: ignore[arg-type]
     splits = {
         name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
     }
@@ -140,6 +59,12 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
             return Data(
                 train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test")
             )
+    if divided := as_tables_say(root, splits["train"]):
+        made = {name: replace(split, aligned=train.aligned and split.aligned) for name, split in divided.items()}
+        unseen = next((name for name in HELD_OUT if name in made), None)
+        if "train" in made and unseen:
+            summary = f"{root}: {len(made['train'])} {kind}, {len(made[unseen])} in {unseen}"
+            return Data(made["train"], divided[unseen], summary, test=divided.get("test") if unseen == "val" else None)
     kept, held_out = without_every_twentieth(splits["train"])
     note = f"no val or test folder: {len(held_out)} of {len(train)} are held out, chosen by name"
     if not all(len(column) for split in (kept, held_out) for column in split.columns.values()):
@@ -259,19 +184,25 @@ def _sides(a: Path, b: Path, paired: bool) -> Split:
     )
 
 
+def as_tables_say(root: Path, split: Split) -> dict[str, Split]:
+    """A set without splits, divided as a table beside the images says; nothing if there is none."""
+    from diptych.data.tables import splits_beside
+
+    named = splits_beside(root, files_of(split))
+    return {
+        each: only(split, {file for file in named if named[file] == each}) for each in SPLITS if each in named.values()
+    }
+
+
 def without_every_twentieth(split: Split) -> tuple[Split, Split]:
     """Training and held-out parts of a set without splits: by a hash of the name, the same on every machine."""
+    unseen = {file for file in files_of(split) if is_held_out(file)}
+    return only(split, set(files_of(split)) - unseen), only(split, unseen)
 
-    def part(pictures: Pictures, held_out: bool) -> Pictures:
-        return replace(
-            pictures, files=tuple(f for f in pictures.files if (zlib.crc32(f.stem.encode()) % 20 == 0) == held_out)
-        )
 
-    train, held_out = (
-        {name: part(column, side) for name, column in split.columns.items() if isinstance(column, Pictures)}
-        for side in (False, True)
-    )
-    return replace(split, columns=train), replace(split, columns=held_out)
+def is_held_out(file: Path) -> bool:
+    """By a hash of the name, the same on every machine, and for one motif in all folders."""
+    return zlib.crc32(file.stem.encode()) % 20 == 0
 
 
 def images_in(folder: Path) -> tuple[Path, ...]:

@@ -1,8 +1,8 @@
 """Batches: `batch(step)` is a pure function of (seed, stage, step), made ahead of the step by worker processes."""
 
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, Literal
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from diptych.contract import Batch
 from diptych.data import image
+from diptych.data.columns import Split, files_of
 from diptych.data.config import MOST_BAD
-from diptych.data.layouts import Split, files_of
 from diptych.data.transforms import Augment
 from diptych.errors import ConfigError, DataError
 from diptych.seeds import passing_state, random_state
@@ -37,6 +38,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     micro: int = 1
     rank: int = 0
     world: int = 1
+    also: tuple[Split, ...] = ()  # of further sets, whose batches come in turns with those of `split`
+    balanced: bool = False  # each class equally often, in each epoch
     bad: Literal["error", "skip"] = "error"  # of images that can no longer be read: raise, or take others instead
     lost: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
 
@@ -49,18 +52,32 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def made(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """Batch number `step`; under `bad="skip"`, `lost` gets the images that others took the place of, and why."""
+        if self.also:
+            batches, own = self._turn(step)
+            return batches.made(own, lost)
         samples = [self.sample(number, lost) for number in self._numbers(step)]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
     def names(self, step: int) -> list[str]:
         """What the images of that batch are called, for an error that they have to do with."""
+        if self.also:
+            batches, own = self._turn(step)
+            return batches.names(own)
         found: dict[str, None] = {}
         for number in self._numbers(step):
-            for position, column in enumerate(self.split.columns.values()):
-                own = 0 if self.split.aligned else position
-                epoch, place = divmod(number, len(column))
-                found[label(column, int(order(self.seed, self.stage, own, epoch, len(column))[place]))] = None
+            for own, group in enumerate(self.split.drawn):
+                places, place = self._places(group, own, number)
+                for name in group:
+                    if name in self.channels:
+                        at = self._where(name, int(places[place]), own, number)
+                        found[label(self.split.columns[name], at)] = None
         return list(found)
+
+    def _turn(self, step: int) -> tuple["Batches", int]:
+        """The set whose turn it is, and which of its batches."""
+        sets = (self.split, *self.also)
+        own, which = divmod(step, len(sets))
+        return replace(self, split=sets[which], also=(), stage=f"{self.stage}/{which}"), own
 
     def _numbers(self, step: int) -> list[int]:
         """The samples of this rank's part of a batch, counted through all epochs."""
@@ -70,37 +87,52 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def sample(self, number: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """The sample of that number, counted through all epochs of this stage."""
-        names = list(self.split.columns)
         drawn = {}
-        for own, group in enumerate([names] if self.split.aligned else [[name] for name in names]):
-            index, values = self._values(group, own, number, lost)
-            for name, value in values.items():
-                if isinstance(value, np.ndarray):
-                    random = passing_state(self.seed, self.stage, "sample", own, number)
-                    cut = partial(self.augment, random=random)
-                    what = label(self.split.columns[name], index)
-                    drawn[name] = to_tensor(value, cut, self.channels[name], what)
+        for own, group in enumerate(self.split.drawn):
+            for name, (at, value) in self._values(group, own, number, lost).items():
+                if name in self.channels:
+                    salt = name if name in self.split.mates else "sample"  # a mate is cut in a way of its own
+                    cut = partial(self.augment, random=passing_state(self.seed, self.stage, salt, own, number))
+                    drawn[name] = to_tensor(value, cut, self.channels[name], label(self.split.columns[name], at))
                 else:
-                    drawn[name] = torch.tensor(value)
+                    drawn[name] = torch.as_tensor(value)
         return drawn
 
-    def _values(self, names: list[str], own: int, number: int, lost: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        """What these columns hold at one place of the epoch; with `bad="skip"` at the next one that can be read."""
-        length = len(self.split.columns[names[0]])
-        epoch, place = divmod(number, length)
-        places = order(self.seed, self.stage, own, epoch, length)
-        tries = int(MOST_BAD * length) if self.bad == "skip" else 0
+    def _values(self, names: Sequence[str], own: int, number: int, lost: dict[str, str]) -> dict[str, tuple[int, Any]]:
+        """What these columns hold, and where: at one place of the epoch; with `bad="skip"` at the next one read."""
+        places, place = self._places(names, own, number)
+        tries = int(MOST_BAD * len(places)) if self.bad == "skip" else 0
         while True:
-            index, values = int(places[place % length]), {}
+            index, values = int(places[place % len(places)]), {}
             try:
                 for name in names:
-                    values[name] = self.split.columns[name][index]
-                return index, values
+                    at = self._where(name, index, own, number)
+                    values[name] = at, self.split.columns[name][at]
+                return values
             except DataError as error:
                 if not tries:
                     raise
-                lost[label(self.split.columns[name], index)] = str(error)
+                lost[label(self.split.columns[name], at)] = str(error)
             place, tries = place + 1, tries - 1
+
+    def _places(self, names: Sequence[str], own: int, number: int) -> tuple[np.ndarray, int]:
+        """The order of these columns in the epoch of that sample, and where in it the sample is."""
+        length = len(self.split.columns[names[0]])
+        sizes: tuple[int, ...] = ()
+        if self.balanced and any(name not in self.channels for name in names):
+            sizes = tuple(len(each) for each in self.split.members)
+            length = len(sizes) * max(sizes)
+        epoch, place = divmod(number, length)
+        places = order(self.seed, self.stage, own, epoch, length, sizes)
+        return (np.concatenate(self.split.members)[places] if sizes else places), place
+
+    def _where(self, name: str, index: int, own: int, number: int) -> int:
+        """The place of a sample in a column: `index`, or that of another image of the same class."""
+        if name not in self.split.mates:
+            return index
+        members = next(each for each in self.split.members if index in each)
+        others = members[members != index]
+        return int(passing_state(self.seed, self.stage, "mate", own, number).choice(others)) if len(others) else index
 
     def stream(
         self,
@@ -124,7 +156,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             worker_init_fn=_prepare_worker,
             prefetch_factor=4 if workers else None,
         )
-        count = len(files_of(self.split))
+        count = sum(len(files_of(split)) for split in (self.split, *self.also))
         for post in loader:
             if isinstance(post, DataError):
                 raise post
@@ -156,29 +188,49 @@ class _Posted(Dataset[Any]):
 
 
 @lru_cache(maxsize=8)
-def order(seed: int, stage: str, column: int, epoch: int, length: int) -> np.ndarray:
-    """The permutation of one epoch."""
-    return random_state(seed, stage, "epoch", column, epoch).permutation(length)
+def order(seed: int, stage: str, column: int, epoch: int, length: int, sizes: tuple[int, ...] = ()) -> np.ndarray:
+    """The permutation of one epoch; of classes of these `sizes`, one behind the other, each as often as the largest."""
+    random = random_state(seed, stage, "epoch", column, epoch)
+    if not sizes:
+        return random.permutation(length)
+    most, starts = max(sizes), np.cumsum((0, *sizes[:-1]))
+    rounds = [[random.permutation(size) for _ in range(-(-most // size))] for size in sizes]
+    places = [start + np.concatenate(each)[:most] for start, each in zip(starts, rounds, strict=True)]
+    return random.permutation(np.concatenate(places))
 
 
-def held_out(split: Split, channels: dict[str, int], augment: Augment, count: int) -> dict[str, Tensor]:
+def held_out(
+    split: Split, channels: dict[str, int], augment: Augment, count: int, classes: Sequence[str] = ()
+) -> Batch:
     """`count` samples as one batch, resized and cropped without chance. Aligned only if the split is.
 
-    They are the first ones; where the samples have labels, which lie in order, they are spread over all of them.
+    They are the first ones; where the samples have labels, which lie in order, they are spread over all of them, and
+    references are of other samples. Where every scene is known in each of the `classes`, `image of CLASS` is it.
     """
     count = min(count, *(len(column) for column in split.columns.values()))
-    images = [name for name in split.columns if name in channels]
-    labelled = len(images) < len(split.columns)
-    places = np.linspace(0, len(split) - 1, count).round().astype(int).tolist() if labelled else range(count)
+    labelled = any(name not in channels for name in split.columns)
+    places = np.linspace(0, len(split) - 1, count).round().astype(int) if labelled else np.arange(count)
     batch = {}
-    column: Any
-    for name, column in split.columns.items():
-        if name in images:
-            made = [to_tensor(column[i], augment.still, channels[name], label(column, i)) for i in places]
-            batch[name] = torch.stack(made)
-        else:
-            batch[name] = torch.tensor([column[i] for i in places])
+    for group, names in enumerate(split.drawn if labelled else [tuple(split.columns)]):
+        for name in names:
+            column, shifted = split.columns[name], np.roll(places, group * (count // 2)).tolist()
+            if name in channels:
+                batch[name] = _stacked(column, shifted, augment, channels[name])
+            else:
+                batch[name] = torch.as_tensor(np.asarray(column)[shifted])
+    image = next(iter(channels))
+    for number, name in enumerate(classes):
+        known = (
+            [split.twins.get((split.motifs[place], number)) for place in places.tolist()] if split.motifs else [None]
+        )
+        found = [place for place in known if place is not None]
+        if len(found) == count:
+            batch[f"{image} of {name}"] = _stacked(split.columns[image], found, augment, channels[image])
     return batch
+
+
+def _stacked(column: Any, places: Sequence[int], augment: Augment, channels: int) -> Tensor:
+    return torch.stack([to_tensor(column[i], augment.still, channels, label(column, i)) for i in places])
 
 
 def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:

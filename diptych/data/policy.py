@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data import alike
+from diptych.data.columns import Column, Data, Pictures, Split, files_of, taken
 from diptych.data.config import MOST_BAD, DataConfig
-from diptych.data.layouts import Column, Data, Pictures, Split, files_of
 from diptych.data.manifest import Entry, Manifest, Progress, first, scan
 from diptych.errors import DataError
 
@@ -21,7 +21,8 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
     With `bad="error"` one DataError lists all that is wrong; with `bad="skip"` those images are left out, each with
     its partner, and noted; more than 1 % of them are a DataError too. Data without files is returned as it is.
     """
-    splits = [split for split in (data.train, data.held_out, data.test) if split is not None]
+    sets = (data, *data.others)
+    splits = [split for each in sets for split in (each.train, each.held_out, each.test) if split is not None]
     files = dict.fromkeys(file for split in splits for file in files_of(split))
     root = Path(config.root).expanduser()
     if not files:
@@ -31,14 +32,11 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
     bad = [entry.path for entry in manifest.entries if entry.finding.problem]
     if bad and (config.bad == "error" or len(bad) > MOST_BAD * len(files)):
         raise DataError(_in_words(manifest, len(bad), config.bad))
-    data = replace(
-        data,
-        train=_good(data.train, entries),
-        held_out=_good(data.held_out, entries),
-        test=_good(data.test, entries) if data.test else None,
-    )
+    sets = tuple(_left(each, entries) for each in sets)
+    data = replace(sets[0], others=sets[1:])
+    same = [note for each in sets for note in _same(each)]
     left_out = f"{len(bad)} of {len(files)} images cannot be read and are left out: {first(bad, NAMED)}"
-    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *_same(data))), manifest
+    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *same)), manifest
 
 
 def _in_words(manifest: Manifest, count: int, bad: str) -> str:
@@ -60,30 +58,41 @@ def _in_words(manifest: Manifest, count: int, bad: str) -> str:
     )
 
 
+def _left(data: Data, entries: Mapping[Path, Entry]) -> Data:
+    """One set without what cannot be read."""
+    test = _good(data.test, entries) if data.test else None
+    return replace(data, train=_good(data.train, entries), held_out=_good(data.held_out, entries), test=test)
+
+
 def _good(split: Split, entries: Mapping[Path, Entry]) -> Split:
-    """Without the samples that cannot be read: pairs as pairs, heaps each by itself."""
+    """Without the samples that cannot be read: what is drawn together stays together."""
     kept: dict[str, np.ndarray] = {name: _readable(column, entries) for name, column in split.columns.items()}
-    if split.aligned:
-        both = np.array([all(values) for values in zip(*kept.values(), strict=True)])
-        kept = dict.fromkeys(kept, both)
-    columns = {name: _taken(column, np.flatnonzero(kept[name]), entries) for name, column in split.columns.items()}
+    for group in split.drawn:
+        together = np.array([all(values) for values in zip(*(kept[name] for name in group), strict=True)])
+        kept |= dict.fromkeys(group, together)
+    columns = {
+        name: taken(_noted(column, entries), np.flatnonzero(kept[name]).tolist())
+        for name, column in split.columns.items()
+    }
     for name, column in columns.items():
         if not len(column):
             raise DataError(f"no image of {name} can be read: `diptych data check` says why")
-    return replace(split, columns=columns)
+    places = np.flatnonzero(kept[split.drawn[0][0]]).tolist()
+    motifs = [split.motifs[place] for place in places] if split.motifs else ()
+    return replace(split, columns=columns, motifs=motifs)
+
+
+def _noted(column: Column, entries: Mapping[Path, Entry]) -> Column:
+    """With what each file was found to be."""
+    if not isinstance(column, Pictures):
+        return column
+    return replace(column, entries=tuple(entries[file] for file in column.files))
 
 
 def _readable(column: Column, entries: Mapping[Path, Entry]) -> np.ndarray:
     if not isinstance(column, Pictures):
         return np.ones(len(column), bool)
     return np.array([not entries[file].finding.problem for file in column.files])
-
-
-def _taken(column: Column, places: np.ndarray, entries: Mapping[Path, Entry]) -> Column:
-    if isinstance(column, Pictures):
-        files = tuple(column.files[place] for place in places)
-        return replace(column, files=files, entries=tuple(entries[file] for file in files))
-    return column[places] if isinstance(column, np.ndarray) else [column[place] for place in places]
 
 
 def _same(data: Data) -> list[str]:

@@ -7,16 +7,18 @@ column `split`, or nothing but 0, 1 and 2 behind the names, says which split an 
 import csv
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from diptych.data.layouts import SPLITS
+from diptych.data.layouts import SPLITS, names_in
+from diptych.errors import DataError, shown
 
 MAX_TABLE = 256 * 2**20  # bytes; CelebA's, the largest in use, has 26 MB
 MAX_ARRAYS = 4 * 2**30
+SUFFIXES = (".txt", ".csv", ".tsv")
 PARTITION = {"0": "train", "1": "val", "2": "test"}  # CelebA's list_eval_partition.txt
 
 
@@ -44,32 +46,62 @@ class Array:
         return next((split for split in SPLITS if split in self.name), "")
 
 
+def is_table(file: Path) -> bool:
+    """Whether it is named like one, and of a size to read."""
+    return file.suffix.lower() in SUFFIXES and file.is_file() and file.stat().st_size <= MAX_TABLE
+
+
+def rows_of(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The names of the columns behind the first, none if it does not say; then each row with the number of its line.
+
+    Raises OSError, csv.Error.
+    """
+    text = file.suffix.lower() == ".txt"
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    separated = csv.reader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+    numbered = enumerate((line.split() for line in lines) if text else separated, 1)
+    rows = ((number, row) for number, row in numbered if row)
+    if not text:
+        return next(rows, (0, [""]))[1][1:], rows
+    counted = bool(lines) and lines[0].strip().isdecimal()
+    return lines[1].split() if counted and len(lines) > 1 else [], (each for each in rows if not counted or each[0] > 2)
+
+
 def table_of(file: Path, names: Sequence[str]) -> Table | None:
     """`file` as a table of the images called `names`; None if most of its rows are about something else."""
-    suffix = file.suffix.lower()
-    if suffix not in (".txt", ".csv", ".tsv") or not file.is_file() or file.stat().st_size > MAX_TABLE:
+    if not is_table(file):
         return None
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-        separated = csv.reader(lines, delimiter="\t" if suffix == ".tsv" else ",")
-        rows = [line.split() for line in lines] if suffix == ".txt" else list(separated)
+        head, numbered = rows_of(file)
+        rows = [row for _, row in numbered]
     except (OSError, csv.Error):
         return None
-    rows = [row for row in rows if row]
-    counted = suffix == ".txt" and bool(rows) and len(rows[0]) == 1 and rows[0][0].isdecimal()
-    above = 2 if counted else 0 if suffix == ".txt" else 1
-    head, rows = [name for row in rows[:above] for name in row], rows[above:]
     known = {*names, *(name.rpartition(".")[0] for name in names)}
     listed = [row[0] for row in rows]
     if 2 * sum(name in known for name in listed) <= len(listed):
         return None
     splits = {}
     if "split" in head:
-        where = head.index("split")
+        where = head.index("split") + 1
         splits = {row[0]: row[where] for row in rows if len(row) > where}
     elif all(len(row) == 2 and row[1] in PARTITION for row in rows):
         splits = {name: PARTITION[number] for name, number in rows}
     return Table(file, tuple(listed), max(map(len, rows)) - 1, splits)
+
+
+def splits_beside(root: Path, files: Sequence[Path]) -> dict[Path, str]:
+    """The split of each file, where a table in the folder says it. DataError if one says it of some files alone."""
+    names = [file.name for file in files]
+    for table in (found for name in sorted(names_in(root)) if (found := table_of(root / name, names)) and found.splits):
+        splits = {file: table.splits.get(file.name, table.splits.get(file.stem, "")) for file in files}
+        if bare := [file for file, split in splits.items() if not split]:
+            raise DataError(
+                f"{table.file}: does not say of {len(bare)} images which split they are in, such as {bare[0]}"
+            )
+        if wrong := sorted(set(splits.values()) - set(SPLITS)):
+            raise DataError(f"{table.file}: {shown(wrong[0])} is no split; they are {', '.join(SPLITS)}")
+        return splits
+    return {}
 
 
 def arrays_in(file: Path) -> list[Array]:

@@ -24,23 +24,28 @@ class Line:
     arrived: Callable[[], None]
 
     def means(self) -> dict[str, float]:
-        """By `player/term`, over the steps in which that player moved."""
+        """By `player/term`, over the updates in which that player moved down it."""
         self.arrived()
-        rows = {player: row.tolist() for player, row in self.sums.items()}
-        return {
-            f"{player}/{name}": total / row[-1]
-            for player, row in rows.items()
-            if row[-1]
-            for name, total in zip(self.names[player], row[:-1], strict=True)
-        }
+        totals: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        for key, row in self.sums.items():
+            *values, count = row.tolist()
+            for name, value in zip(self.entries(key), values, strict=True):
+                totals[name] = totals.get(name, 0.0) + value
+                counts[name] = counts.get(name, 0.0) + count
+        return {name: total / counts[name] for name, total in totals.items() if counts[name]}
+
+    def entries(self, key: str) -> list[str]:
+        """`player/term` for each entry of a row."""
+        return [f"{key.partition('/')[0]}/{name}" for name in self.names[key]]
 
     def verify(self, stage: str) -> None:
         """Raise TrainingError naming stage, step and terms if anything up to this line was not finite."""
         self.arrived()
         bad = [
-            (step, f"{player}/{name}")
-            for player, row in self.first_bad.items()
-            for name, step in zip(self.names[player], row.tolist(), strict=True)
+            (step, name)
+            for key, row in self.first_bad.items()
+            for name, step in zip(self.entries(key), row.tolist(), strict=True)
             if step < math.inf
         ]
         if not bad:
@@ -56,7 +61,10 @@ class Line:
 
 
 class Ledger:
-    """Rows by player: an entry for each term, one for the norm of the gradient, and last how often they were added."""
+    """Rows by player and first term: entries for its terms and the norm of the gradient, and last how often they came.
+
+    A player that moves twice in a step, down terms of other names, has two rows.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.names: dict[str, list[str]] = {}
@@ -67,20 +75,21 @@ class Ledger:
         self.bad = torch.zeros((), device=device)  # 1 once anything was not finite: optimisers stand still
 
     def add(self, player: str, names: list[str], values: Tensor) -> None:
-        if self.names.setdefault(player, names) != names:
+        key = f"{player}/{names[0]}"
+        if self.names.setdefault(key, names) != names:
             raise TrainingError(
                 f"step {self.now.item():.0f}: player {player!r} was given the terms {', '.join(names)} after "
-                f"{', '.join(self.names[player])}; a rule names the same terms whenever a player moves"
+                f"{', '.join(self.names[key])}; where the first is the same, a rule names the same terms each time"
             )
-        if player not in self.sums:
-            self.sums[player] = values.new_zeros(len(values) + 1)
-        if player not in self.first_bad:
-            self.first_bad[player] = torch.full_like(values, math.inf)
-        finite, first = values.isfinite(), self.first_bad[player]
+        if key not in self.sums:
+            self.sums[key] = values.new_zeros(len(values) + 1)
+        if key not in self.first_bad:
+            self.first_bad[key] = torch.full_like(values, math.inf)
+        finite, first = values.isfinite(), self.first_bad[key]
         torch.minimum(first, torch.where(finite, self.never, self.now), out=first)
         torch.maximum(self.bad, (~finite).any().to(self.bad), out=self.bad)
-        self.sums[player][:-1] += values
-        self.sums[player][-1] += 1
+        self.sums[key][:-1] += values
+        self.sums[key][-1] += 1
 
     def verify(self, stage: str) -> None:
         """Raise TrainingError naming stage, step and terms if anything so far was not finite. Waits for the device."""
@@ -95,9 +104,7 @@ class Ledger:
         return line
 
     def _line(self) -> Line:
-        sums, first_bad = (
-            {player: self._sent(row) for player, row in rows.items()} for rows in (self.sums, self.first_bad)
-        )
+        sums, first_bad = ({key: self._sent(row) for key, row in rows.items()} for rows in (self.sums, self.first_bad))
         if self.bad.device.type != "cuda":
             return Line(dict(self.names), sums, first_bad, lambda: None)
         event = torch.cuda.Event()
@@ -109,16 +116,16 @@ class Ledger:
         return row.to("cpu", non_blocking=True) if row.is_cuda else row.clone()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        counts = {player: int(row[-1].item()) for player, row in self.sums.items()}
-        open_ = {player: count for player, count in counts.items() if count}
-        return {player: self.sums[player][:-1] for player in open_}, {
-            "names": {player: self.names[player] for player in open_},
+        counts = {key: int(row[-1].item()) for key, row in self.sums.items()}
+        open_ = {key: count for key, count in counts.items() if count}
+        return {key: self.sums[key][:-1] for key in open_}, {
+            "names": {key: self.names[key] for key in open_},
             "counts": open_,
         }
 
     def load(self, sums: dict[str, Tensor], meta: dict[str, dict[str, object]]) -> None:
         self.names = dict(meta["names"])  # type: ignore[arg-type]
         self.sums = {
-            player: torch.cat([sums[player], torch.tensor([float(count)])]).to(self.bad.device)  # type: ignore[arg-type]
-            for player, count in meta["counts"].items()
+            key: torch.cat([sums[key], torch.tensor([float(count)])]).to(self.bad.device)  # type: ignore[arg-type]
+            for key, count in meta["counts"].items()
         }

@@ -27,31 +27,72 @@ class Preview:
         columns: list[Tensor] = []
         errors = {}
         for route in method.routes:
-            made = translated(method, self.batch[route.source], route, device)
-            columns += [self.batch[route.source], made]
-            if self.aligned:
-                columns.append(self.batch[route.target])
-                errors[f"{route.source}->{route.target}"] = float((made - self.batch[route.target]).abs().mean())
+            made = translated(method, self.batch, route, device)
+            source, truth = self.batch[route.source], route.known(self.batch, self.aligned)
+            columns += [made] if any(source is column for column in columns) else [source, made]
+            if truth is not None:
+                columns.append(truth)
+                errors[called(route)] = float((made - truth).abs().mean())
         columns = columns or [each for each in self.batch.values() if each.dim() == 4]
-        return grid([column[:SHOWN] for column in columns]), {**errors, **method.mistakes(self.batch)}
+        sheet = grid([column[:SHOWN] for column in columns])
+        return self.with_references(sheet, method, device), {**errors, **method.mistakes(self.batch)}
+
+    def with_references(self, sheet: Image.Image, method: Method, device: torch.device) -> Image.Image:
+        """Below the sheet a matrix: references above, sources to the left, where the method takes a reference."""
+        control = next((control for control in method.controls if control.image), None)
+        if control is None:
+            return sheet
+        route, references = method.routes[0], self.batch[control.image]
+        sources, chosen = self.batch[route.source][:SHOWN], list(range(min(SHOWN, len(references))))
+        columns = [torch.cat([torch.ones_like(sources[:1]), sources])]
+        for at in chosen:
+            controls = {**method.referred(self.batch, at), control.name: references[at : at + 1].to(device)}
+            shown = Route(route.source, route.target, controls)
+            columns.append(
+                torch.cat([references[at : at + 1], translated(method, {route.source: sources}, shown, device)])
+            )
+        return stacked(sheet, grid(columns))
 
 
-def translated(method: Method, images: Tensor, route: Route, device: torch.device, size: int = 8) -> Tensor:
-    """Images through one route, `size` at a time, back on the CPU in float32."""
-    made = [method.translate(part.to(device), **route.controls) for part in images.split(size)]
+def called(route: Route) -> str:
+    """Its name where errors are logged: source and target, or where one source has many, what is chosen."""
+    chosen = " ".join(map(str, route.controls.values()))
+    return f"{route.source}->{route.target if route.source != route.target else chosen}"
+
+
+def translated(method: Method, batch: Batch, route: Route, device: torch.device, size: int = 8) -> Tensor:
+    """The sources of a route, `size` at a time, back on the CPU in float32.
+
+    One at a time, where the method must be told what each of them is.
+    """
+    images, label = batch[route.source], batch.get(next(iter(method.labels), ""))
+    told = [method.given(row) for row in label] if label is not None else []
+    if any(told):
+        parts = [(image[None], given) for image, given in zip(images, told, strict=True)]
+    else:
+        parts = [(part, {}) for part in images.split(size)]
+    made = [method.translate(part.to(device), **{**route.controls, **given}) for part, given in parts]
     return torch.cat([part.float().cpu() for part in made])
 
 
 def doing_nothing(batch: Batch, route: Route) -> float | None:
     """The error of giving the input back, which a figure must be held against. None if the shapes differ."""
-    source, target = batch[route.source], batch[route.target]
-    return float((source - target).abs().mean()) if source.shape == target.shape else None
+    source, target = batch[route.source], route.known(batch, aligned=True)
+    return float((source - target).abs().mean()) if target is not None and source.shape == target.shape else None
 
 
 def grid(columns: Sequence[Tensor]) -> Image.Image:
     """One picture of columns of images, each (N, C, H, W) in [-1, 1], a row for each sample."""
     rows = [np.concatenate([_tile(column[row]) for column in columns], 1) for row in range(min(map(len, columns)))]
     return Image.fromarray(np.concatenate(rows)[:-GAP, :-GAP])
+
+
+def stacked(above: Image.Image, below: Image.Image) -> Image.Image:
+    """One sheet over the other, on white."""
+    sheet = Image.new("RGB", (max(above.width, below.width), above.height + GAP + below.height), "white")
+    sheet.paste(above, (0, 0))
+    sheet.paste(below, (0, above.height + GAP))
+    return sheet
 
 
 def _tile(picture: Tensor) -> np.ndarray:

@@ -48,12 +48,12 @@ class DeviceClock(Clock):
 class Recorder:
     """Takes the steps of one stage: the first few of each turn as they are, then from a recording.
 
-    `turn` names the order in which players move; each has a recording of its own.
+    `turn` names the order in which players move; each has a recording of its own, and a batch that it reads.
     """
 
     def __init__(self, step: Step, device: torch.device, capture: Capture) -> None:
         self.step, self.device, self.capture = step, device, capture
-        self.inputs: Batch = {}
+        self.inputs: dict[Hashable, Batch] = {}
         self.dials: dict[tuple[float, float], Tensor] = {}
         self.taken: Counter[Hashable] = Counter()
         self.replays: dict[Hashable, Callable[[], None]] = {}
@@ -62,27 +62,29 @@ class Recorder:
         """One step. Raises CannotRecord, with nothing moved, if there is to be a recording and it fails."""
         ticking = DeviceClock(clock.stage, clock.step, clock.steps, self.dials, self.device)
         ticking.set_dials()
-        self._fill(batch)
+        inputs = self._filled(batch, turn)
         if turn not in self.replays and self.taken[turn] < WARM:
-            self.step(self.inputs, ticking)
+            self.step(inputs, ticking)
         else:
             if turn not in self.replays:
                 try:
-                    self.replays[turn] = self.capture(lambda: self.step(self.inputs, ticking))
+                    self.replays[turn] = self.capture(lambda: self.step(inputs, ticking))
                 except RuntimeError as error:
                     cause = error.__context__ or error  # what ended the capture, not that it was ended
                     raise CannotRecord(str(cause).partition("\n")[0]) from error
             self.replays[turn]()
         self.taken[turn] += 1
 
-    def _fill(self, batch: Batch) -> None:
-        """Copy the batch to where recordings read it. Of another shape, it makes them all out of date."""
-        if {name: value.shape for name, value in batch.items()} != {n: v.shape for n, v in self.inputs.items()}:
-            self.inputs = {name: torch.empty_like(value) for name, value in batch.items()}
-            self.taken.clear()
-            self.replays.clear()
+    def _filled(self, batch: Batch, turn: Hashable) -> Batch:
+        """The batch where the recording of this turn reads it. Of another shape, it makes that out of date."""
+        there = self.inputs.get(turn, {})
+        if {name: value.shape for name, value in batch.items()} != {n: v.shape for n, v in there.items()}:
+            there = self.inputs[turn] = {name: torch.empty_like(value) for name, value in batch.items()}
+            self.taken.pop(turn, None)
+            self.replays.pop(turn, None)
         for name, value in batch.items():
-            self.inputs[name].copy_(value, non_blocking=True)
+            there[name].copy_(value, non_blocking=True)
+        return there
 
 
 class CudaCapture:

@@ -116,7 +116,7 @@ def seen_by_judge(samples: Samples, tools: Tools) -> Iterator[Score]:
     tables = {}
     for side in ("fake", "truth"):
         answers = [
-            np.asarray(_logits(tools, batch).argmax(1), np.uint8)
+            np.asarray(logits_of(tools, batch).argmax(1), np.uint8)
             for batch in files_of(samples.files("fake" if side == "fake" else "truth")).batches(BATCH)
         ]
         tables[side] = segmentation.confusion(np.concatenate(answers), truth, len(palette.colours))
@@ -141,7 +141,7 @@ def taken_for_real(samples: Samples, tools: Tools) -> Iterator[Score]:
     judge = tools.the_judge()
     answers = {}
     for side, files in (("fake", samples.files("fake")), ("real", samples.real_files())):
-        logits = [_logits(tools, batch) for batch in files_of(files).batches(BATCH)]
+        logits = [logits_of(tools, batch) for batch in files_of(files).batches(BATCH)]
         if logits[0].dim() != 2:
             raise EvaluationError("this judge paints label maps, but one is needed that tells whole pictures apart")
         answers[side] = torch.cat(logits).argmax(1).numpy()
@@ -197,7 +197,7 @@ STATISTICS = {
 }
 
 
-def _logits(tools: Tools, batch: Tensor) -> Tensor:
+def logits_of(tools: Tools, batch: Tensor) -> Tensor:
     """Of the judge, for pictures uint8 (N, C, H, W) whose size it may have to pad."""
     judge = tools.the_judge()
     wanted = next(iter(judge.channels().values()))

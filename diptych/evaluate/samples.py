@@ -9,7 +9,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +18,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from diptych.contract import Route
 from diptych.data import image
+from diptych.data.columns import Column
 from diptych.data.examine import hash_of
-from diptych.data.layouts import Split, images_in
+from diptych.data.layouts import images_in
 from diptych.data.loader import label, to_tensor
 from diptych.data.transforms import Augment
 from diptych.errors import ConfigError, EvaluationError, printable, shown
@@ -60,16 +60,24 @@ class Manifest(BaseModel):
     reals: dict[str, tuple[str, ...]] = {}  # by route, real pictures of what it should make, where no truth is known
 
 
+Choices = Callable[[int], Sequence[Mapping[str, Any]]]  # of the number of a source, a set of controls for each copy
+
+
 @dataclass(frozen=True)
 class Way:
-    """What a protocol asks for: each source of a route, translated under these controls."""
+    """What a protocol asks for: sources, each translated once or more often, and what they should become.
 
-    route: Route
-    controls: Mapping[str, Any]
+    `references` are images that controls name by their number in that column.
+    """
 
-    @property
-    def name(self) -> str:
-        return f"{self.route.source}-{self.route.target}"
+    name: str
+    sources: Column
+    targets: Column
+    aligned: bool  # whether a target is the truth of the source with its number
+    choices: Choices
+    entries: tuple[str, str]  # of the batch, whose channels sources and targets have
+    references: Column = ()
+    towards: str = ""  # ways to one target have one name here, and share their real pictures
 
 
 @dataclass(frozen=True)
@@ -161,51 +169,109 @@ def _absolute(file: Path) -> str:
 
 def write(
     translator: Translator,
-    split: Split,
     ways: Sequence[Way],
     folder: Path,
     cut: Augment,
     about: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> Samples:
-    """Translate every source of `split` in each of the ways, into `folder`. Raises EvaluationError if it is in use."""
+    """Translate every source of each of the ways, into `folder`. Raises EvaluationError if it is in use."""
     if (folder / MANIFEST).exists():
         raise EvaluationError(f"{folder}: holds samples already; choose another folder with -o, or remove it")
-    rows: list[Row] = []
-    reals: dict[str, tuple[str, ...]] = {}
-    hashes: list[str] = []
-    seconds = 0.0
-    total = sum(len(split.columns[way.route.source]) for way in ways)
+    writer = _Writer(translator, folder, cut)
+    total = sum(len(way.sources) for way in ways)
+    done = 0
     for way in ways:
-        sources = Pile(split.columns[way.route.source], cut, translator.method.channels()[way.route.source])
-        targets = Pile(split.columns[way.route.target], cut, translator.method.channels()[way.route.target])
-        for numbers in parts(len(sources)):
-            x = sources[numbers]
-            began = time.perf_counter()
-            made = translator.tensor(x, **way.controls)
-            seconds += time.perf_counter() - began
-            y = targets[numbers] if split.aligned else None
-            for at, number in enumerate(numbers):
-                name = f"{way.name}/{number:05d}-{plain_name(sources.called(number))}"
-                paths = {
-                    "source": keep(folder, f"source/{name}", x[at], hashes),
-                    "fake": keep(folder, f"fake/{name}", made[at]),
-                }
-                if y is not None:
-                    paths["truth"] = keep(folder, f"truth/{name}", y[at], hashes)
-                rows.append(Row(route=way.name, of=sources.called(number), controls=dict(way.controls), **paths))
+        for _ in writer.translate(way):
+            done += 1
             if progress:
-                progress(len(rows), total)
-        if not split.aligned:
-            reals[way.name] = tuple(
-                keep(folder, f"real/{way.name}/{number:05d}-{plain_name(targets.called(number))}", picture, hashes)
-                for numbers in parts(len(targets))
-                for number, picture in zip(numbers, targets[numbers], strict=True)
-            )
-    about = {**about, "sources": digest_of(hashes), "seconds_per_image": round(seconds / len(rows), 5)}
-    manifest = Manifest(format=FORMAT, about=about, rows=tuple(rows), reals=reals)
+                progress(done, total)
+        if not way.aligned:
+            writer.keep_reals(way)
+    seconds = round(writer.seconds / len(writer.rows), 5)
+    about = {**about, "sources": digest_of(writer.hashes), "seconds_per_image": seconds}
+    manifest = Manifest(format=FORMAT, about=about, rows=tuple(writer.rows), reals=writer.reals)
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True) + "\n")
     return Samples(folder, manifest.about, manifest.rows, manifest.reals)
+
+
+@dataclass
+class _Writer:
+    """A sample folder that is being filled."""
+
+    translator: Translator
+    folder: Path
+    cut: Augment
+    rows: list[Row] = field(default_factory=list)
+    reals: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of them, by what ways have in common
+    hashes: list[str] = field(default_factory=list)  # of what is real
+    seconds: float = 0.0
+
+    def translate(self, way: Way) -> Iterator[int]:
+        """Each source under its controls; yields its number once that is done."""
+        sources, targets = (self._pile(*each) for each in zip((way.sources, way.targets), way.entries, strict=True))
+        for numbers in self._alike(way, len(sources)):
+            x, choices = sources[numbers], way.choices(numbers[0])
+            controls = [self._ready(way, choice) for choice in choices]
+            began = time.perf_counter()
+            made = self.translator.tensors(x, controls)
+            self.seconds += time.perf_counter() - began
+            y = targets[numbers] if way.aligned else None
+            for at, number in enumerate(numbers):
+                name, called = f"{way.name}/{number:05d}-{plain_name(sources.called(number))}", sources.called(number)
+                paths = {"source": self._keep(f"source/{name}", x[at])}
+                if y is not None:
+                    paths["truth"] = self._keep(f"truth/{name}", y[at])
+                for copy, (choice, fakes) in enumerate(zip(choices, made, strict=True)):
+                    copied = f"fake/{name}-{copy:02d}" if len(choices) > 1 else f"fake/{name}"
+                    shown = {key: self._shown(way, key, value) for key, value in choice.items()}
+                    fake = keep(self.folder, copied, fakes[at])
+                    self.rows.append(Row(route=way.name, of=called, controls=shown, fake=fake, **paths))
+                yield number
+
+    def keep_reals(self, way: Way) -> None:
+        """Pictures of what should have been made, where no truth is known; once for all ways to one target."""
+        pile, towards = self._pile(way.targets, way.entries[1]), way.towards or way.name
+        if towards not in self.kept:
+            self.kept[towards] = tuple(
+                self._keep(f"real/{towards}/{number:05d}-{plain_name(pile.called(number))}", picture)
+                for numbers in parts(len(pile))
+                for number, picture in zip(numbers, pile[numbers], strict=True)
+            )
+        self.reals[way.name] = self.kept[towards]
+
+    def _pile(self, column: Column, entry: str) -> "Pile":
+        return Pile(column, self.cut, self.translator.method.channels()[entry])
+
+    def _alike(self, way: Way, count: int) -> Iterator[range]:
+        """All numbers, those with the same controls `BATCH` at a time."""
+        for numbers in parts(count):
+            if all(way.choices(number) == way.choices(numbers[0]) for number in numbers):
+                yield numbers
+            else:
+                yield from (range(number, number + 1) for number in numbers)
+
+    def _ready(self, way: Way, choice: Mapping[str, Any]) -> dict[str, Any]:
+        """Controls as `translate` takes them: of a reference the picture in place of its number."""
+        found = dict(choice)
+        for control in self.translator.controls:
+            if control.image and control.name in found:
+                number = found[control.name]
+                found[control.name] = self._pile(way.references, control.image)[range(number, number + 1)]
+        return found
+
+    def _shown(self, way: Way, name: str, value: Any) -> Any:
+        """A control as a row has it: of a reference its file."""
+        control = next(each for each in self.translator.controls if each.name == name)
+        if not control.image:
+            return value
+        pile = self._pile(way.references, control.image)
+        called = f"reference/{way.name}/{value:05d}-{plain_name(pile.called(value))}"
+        return keep(self.folder, called, pile[range(value, value + 1)][0])
+
+    def _keep(self, name: str, picture: Tensor) -> str:
+        return keep(self.folder, name, picture, self.hashes)
 
 
 @dataclass(frozen=True)

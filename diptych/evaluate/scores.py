@@ -7,8 +7,8 @@ resampled alike, and the interval of their difference is that of pairs.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -128,6 +128,28 @@ def margin(draws: np.ndarray) -> float:
     """
     error = np.sqrt((len(draws) - 1) * np.mean((draws - draws.mean()) ** 2))
     return float(STUDENT_95[len(draws) - 2] * error)
+
+
+def averaged(name: str, found: Sequence[Score]) -> Score:
+    """The mean of scores of one kind, resampled as they are. Sets of which each is another are taken as independent."""
+    first, value = found[0], float(np.mean([score.value for score in found]))
+    fewest = min(len(score.draws) for score in found)  # very small sets have fewer groups
+    draws = np.mean([score.draws[:fewest] for score in found], 0)
+    if first.by == "jackknife":
+        low, high = value - margin(draws), value + margin(draws)
+    else:
+        low, high = map(float, np.quantile(draws, (0.025, 0.975)))
+    ceilings = [score.ceiling for score in found if score.ceiling is not None]
+    return replace(
+        first,
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        draws=tuple(map(float, draws)),
+        each=(),
+        ceiling=float(np.mean(ceilings)) if ceilings else None,
+    )
 
 
 def resampled(count: int) -> np.ndarray:

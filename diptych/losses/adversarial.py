@@ -1,4 +1,4 @@
-"""Adversarial losses on logits, by name, and the gradient penalty.
+"""Adversarial losses on logits, by name, the gradient penalty, and R1.
 
     vanilla   Goodfellow et al. 2014, non-saturating for the generator: binary cross entropy
     lsgan     Mao et al. 2017: squared distance to 1 (real) or 0 (fake)
@@ -56,20 +56,45 @@ def maker_loss(kind: Adversarial, logits: Tensor) -> Tensor:
     return MAKER[kind](logits, True)
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, patches: Literal["mean", "sum"] = "mean"
+) -> Tensor:
     """Mean (|gradient| - 1)^2 on random lines between real and fake (Gulrajani et al. 2017, equation 3). Unweighted.
 
-    The score of an image is the mean of its patches. Runs in float32, and plainly where the critic is compiled: that
-    loses second derivatives. Raises RuntimeError if the penalty carries no gradient to the critic's weights.
+    The score of an image is the mean of its patches, or their sum. Runs in float32 at least, and plainly where the
+    critic is compiled: that loses second derivatives. Raises RuntimeError if the penalty carries no gradient to the
+    critic's weights.
     """
     # a rehearsal on tensors without content has no precision to leave, and autocast does not know its device
     exact = nullcontext() if real.is_meta else torch.autocast(real.device.type, enabled=False)
     with exact, torch.compiler.set_stance("force_eager"):
-        mix = torch.rand(len(real), 1, 1, 1, device=real.device)
-        between = torch.lerp(real.detach().float(), fake.detach().float(), mix).requires_grad_()
-        score = critic(between).flatten(1).mean(1).sum()
+        real, fake = precise(real.detach()), precise(fake.detach())
+        mix = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
+        between = torch.lerp(real, fake, mix).requires_grad_()
+        scores = critic(between).flatten(1)
+        score = scores.sum() if patches == "sum" else scores.mean(1).sum()
         (gradient,) = torch.autograd.grad(score, between, create_graph=True)
         penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
     if not penalty.requires_grad:
         raise RuntimeError("the gradient penalty carries no gradient to the critic: its weights are frozen")
     return penalty
+
+
+def r1(
+    critic: Callable[[Tensor], Tensor], real: Tensor, score: Callable[[Tensor], Tensor] = lambda logits: logits
+) -> tuple[Tensor, Tensor]:
+    """The critic's logits of real images, and half the mean squared length of their gradient by the image.
+
+    Mescheder et al. 2018, equation 9; unweighted. `score` picks from the logits those whose gradient counts. One pass
+    gives both, in float32 at least, and plainly where the critic is compiled, as in `gradient_penalty`. The images are
+    left as they are. Raises RuntimeError if the penalty carries no gradient to the critic's weights.
+    """
+    exact = nullcontext() if real.is_meta else torch.autocast(real.device.type, enabled=False)
+    with exact, torch.compiler.set_stance("force_eager"):
+        real = precise(real.detach()).requires_grad_()
+        logits = critic(real)
+        (gradient,) = torch.autograd.grad(score(logits).sum(), real, create_graph=True)
+        penalty = gradient.flatten(1).square().sum(1).mean() / 2
+    if not penalty.requires_grad:
+        raise RuntimeError("R1 carries no gradient to the critic: its weights are frozen")
+    return logits, penalty

@@ -14,6 +14,8 @@ METHODS: Mapping[str, str] = MappingProxyType(
     {
         "pix2pix": "diptych.methods.pix2pix:Pix2Pix",
         "cyclegan": "diptych.methods.cyclegan:CycleGAN",
+        "stargan": "diptych.methods.stargan:StarGAN",
+        "starganv2": "diptych.methods.starganv2:StarGANv2",
     }
 )
 JUDGES: Mapping[str, str] = MappingProxyType(

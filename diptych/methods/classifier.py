@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, Judge, MethodConfig, Player, Stage, Update
+from diptych.contract import Batch, Clock, Judge, Labels, MethodConfig, Player, Stage, Update
 from diptych.nn.blocks import Norm, evaluating, initialise
 from diptych.nn.reader import Reader
 
@@ -22,8 +22,11 @@ class Classifier(Judge):
     class Config(MethodConfig):
         steps: int = Field(2000, ge=1, description="optimiser steps")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
-        classes: tuple[str, ...] = Field(
-            ("0", "1"), min_length=2, max_length=10_000, description="what it tells apart; read from the data"
+        labels: tuple[Labels, ...] = Field(
+            (Labels(names=("0", "1")),),
+            min_length=1,
+            max_length=1,
+            description="what it tells apart; read from the data",
         )
         width: int = Field(32, ge=1, le=1024, description="channels after the first convolution")
         depth: int = Field(4, ge=1, le=8, description="how often the image is halved")
@@ -31,8 +34,8 @@ class Classifier(Judge):
         lr: float = Field(1e-3, gt=0, description="Adam's step size at the start; it falls to 0 in a line")
 
     config: Config
-    batch = {"image": "in_channels", "label": "classes"}
-    labels = {"label": "classes"}
+    batch = {"image": "in_channels", "label": "labels"}
+    labels = {"label": "labels"}
     routes = ()
     ships = ("C",)
     tiny = {"width": 8, "depth": 3, "lr": 1e-2}
@@ -40,7 +43,7 @@ class Classifier(Judge):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.C = Reader(config.in_channels, len(config.classes), config.width, config.depth, config.norm)
+        self.C = Reader(config.in_channels, len(config.labels[0]), config.width, config.depth, config.norm)
         initialise(self, "kaiming")
 
     def stages(self) -> list[Stage]:
@@ -48,10 +51,14 @@ class Classifier(Judge):
         return [Stage("train", self.config.steps, self.updates, {"C": player})]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        yield "C", {"class": F.cross_entropy(self.C(batch["image"]), batch["label"])}
+        logits, label = self.C(batch["image"]), batch["label"]
+        if self.config.labels[0].kind == "class":
+            yield "C", {"class": F.cross_entropy(logits, label)}
+        else:
+            yield "C", {"attributes": F.binary_cross_entropy_with_logits(logits, label.to(logits.dtype))}
 
     def classes(self) -> tuple[str, ...]:
-        return self.config.classes
+        return self.config.labels[0].names
 
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
@@ -64,5 +71,11 @@ class Classifier(Judge):
             return self.C.features(x)
 
     def mistakes(self, batch: Batch) -> dict[str, float]:
-        wrong = self.logits(batch["image"]).argmax(1) != batch["label"]
+        """The share of images whose class it does not name, or of attributes that it sees otherwise."""
+        wrong = self.answers(batch["image"]) != batch["label"]
         return {"wrong": float(wrong.float().mean())}
+
+    def answers(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to labels as those of the data: class numbers (N,), or attributes (N, K) of 0 and 1."""
+        logits = self.logits(x)
+        return logits.argmax(1) if self.config.labels[0].kind == "class" else (logits > 0).long()

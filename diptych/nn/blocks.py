@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -79,3 +80,16 @@ def as_in_training(net: nn.Module) -> Iterator[None]:
         finally:
             for module, tracked in norms:
                 module.track_running_stats = tracked
+
+
+@contextmanager
+def without_graph() -> Iterator[None]:
+    """As `torch.no_grad`, but safe under autocast, which in older torch keeps the casts of weights made inside.
+
+    Those carry no gradient, so what runs later with a graph would give its weights none. 2.15 does not keep them.
+    """
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.clear_autocast_cache()

@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
+import torch
+
 from diptych.contract import Method
+from diptych.data.columns import Split, taken
 from diptych.errors import EvaluationError, nearest, shown
-from diptych.evaluate.samples import Samples, Way
+from diptych.evaluate.samples import Choices, Samples, Way, plain_name
 from diptych.evaluate.scores import Score
 from diptych.evaluate.tools import Tools
 
@@ -23,28 +27,92 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "label-maps": "diptych.protocols.labels",
         "thin-structures": "diptych.protocols.thin",
         "srgan-y": "diptych.protocols.luma",
+        "domains": "diptych.protocols.domains",
+        "starganv2": "diptych.protocols.starganv2",
+        "stargan-expressions": "diptych.protocols.expressions",
     }
 )
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """`ways` says what to translate, `scores` measures the samples of one route."""
+    """`ways` says what to translate, of a method, a split and the images it trained on; `scores` measures one way.
+
+    `overall` sums up the scores of all ways, where there are more than one.
+    """
 
     name: str
     version: int
     about: str
     scores: Callable[[Samples, Tools], Iterator[Score]]
-    ways: Callable[[Method], Sequence[Way]]
+    ways: Callable[[Method, Split, Split], Sequence[Way]]
     needs_judge: bool = False
+    overall: Callable[[Sequence[Score]], Iterator[Score]] | None = None
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
 
-def each_route(method: Method) -> list[Way]:
-    """Every source once, with the controls of its route."""
-    return [Way(route, route.controls) for route in method.routes]
+def each_route(method: Method, split: Split, train: Split) -> list[Way]:
+    """Every source once: by its route; of many domains in each other one; of attributes with each of them changed."""
+    if not method.labels:
+        return [
+            Way(
+                f"{route.source}-{route.target}",
+                split.columns[route.source],
+                split.columns[route.target],
+                split.aligned,
+                lambda number, route=route: [route.controls],  # type: ignore[misc]
+                (route.source, route.target),
+            )
+            for route in method.routes
+        ]
+    return each_pair(method, split) if split.members else each_flip(method, split)
+
+
+def each_pair(method: Method, split: Split, own: bool = False) -> list[Way]:
+    """From each class to each other one, or its `own` too; the truth is known where scenes are in both."""
+    image = method.routes[0].source
+    names = next(vars(method.config)[key] for key in method.labels.values())[0].names
+    ways = []
+    for a, members in enumerate(split.members):
+        for b, others in enumerate(split.members):
+            if a == b and not own:
+                continue
+            truths = [split.twins.get((split.motifs[place], b)) for place in members] if split.motifs else [None]
+            known = [place for place in truths if place is not None]
+            aligned = len(known) == len(members)
+            ways.append(
+                Way(
+                    f"{plain_name(names[a])}-{plain_name(names[b])}",
+                    taken(split.columns[image], members.tolist()),
+                    taken(split.columns[image], known if aligned else others.tolist()),
+                    aligned,
+                    lambda number, name=names[b]: [{"domain": name}],  # type: ignore[misc]
+                    (image, image),
+                    towards=plain_name(names[b]),
+                )
+            )
+    return ways
+
+
+def each_flip(method: Method, split: Split) -> list[Way]:
+    """Each image with each attribute changed, save where one of a group that exclude each other is there already.
+
+    Held against the same images as they are.
+    """
+    image, label = method.routes[0].source, next(iter(method.labels))
+    rows = np.asarray(split.columns[label])
+    labels = next(vars(method.config)[key] for key in method.labels.values())[0]
+    grouped = {name for group in labels.exclusive for name in group}
+    ways = []
+    for at, name in enumerate(labels.names):
+        places = np.flatnonzero(rows[:, at] == 0).tolist() if name in grouped else list(range(len(rows)))
+        told = [{"flip": name, **method.given(torch.as_tensor(rows[place]))} for place in places]
+        pictures = taken(split.columns[image], places)
+        choices: Choices = lambda number, told=told: [told[number]]  # type: ignore[misc]  # noqa: E731
+        ways.append(Way(f"flip-{plain_name(name)}", pictures, pictures, False, choices, (image, image)))
+    return ways
 
 
 def find_protocol(name: str) -> Protocol:

@@ -8,8 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from diptych.contract import Method
 from diptych.data import open_data
-from diptych.data.layouts import Data, Pictures, Split
+from diptych.data.columns import Column, Data, Split, taken
 from diptych.data.policy import checked
 from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
@@ -51,10 +54,17 @@ def sample_run(run: Run, folder: Path, asked: Asked = Asked(), progress: Progres
     recipe = from_settings(run.settings(), [f"root={asked.data}"] if asked.data else (), where=str(run.config))
     data, _ = checked(open_data(recipe.data, tuple(recipe.cls.batch)), recipe.data)
     name, split = chosen(data, asked.split)
-    protocol = find_protocol(asked.protocol or ("paired-default" if split.aligned else "unpaired-default"))
+    protocol = find_protocol(asked.protocol or (usual(recipe.cls, split)))
     translator = from_run(run, asked.which, recipe.cls).to(asked.device)
     about = {**_about(run, recipe, translator), "which": asked.which, "split": name, "count": asked.count}
-    return sample(translator, recipe, first(split, asked.count), protocol, folder, about, progress)
+    return sample(translator, recipe, first(split, asked.count), data.train, protocol, folder, about, progress)
+
+
+def usual(cls: type[Method], split: Split) -> str:
+    """The protocol where none is named."""
+    if cls.labels:
+        return "domains"
+    return "paired-default" if split.aligned else "unpaired-default"
 
 
 def samples_of(run: Run, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
@@ -80,18 +90,19 @@ def sample(
     translator: Translator,
     recipe: Recipe,
     split: Split,
+    train: Split,
     protocol: Protocol,
     folder: Path,
     about: dict[str, Any],
     progress: Progress | None = None,
 ) -> Samples:
     """The sources of `split`, resized and cropped as held-out images are, in each way of the protocol."""
-    ways = protocol.ways(translator.method)
+    ways = protocol.ways(translator.method, split, train)
     if not ways:
         raise EvaluationError(f"{translator.name} does not translate pictures, so there is nothing to sample")
     cut = Augment(recipe.data.crop, recipe.data.crop, recipe.data.fit)
     return sampling.write(
-        translator, split, ways, folder, cut, {**about, "protocol": str(protocol), "pixels": recipe.data.crop}, progress
+        translator, ways, folder, cut, {**about, "protocol": str(protocol), "pixels": recipe.data.crop}, progress
     )
 
 
@@ -106,6 +117,8 @@ def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str)
             scores += [replace(score, name=before + score.name) for score in protocol.scores(part, tools)]
         for each in caught:
             tools.say(str(each.message))
+    if protocol.overall and len(routes) > 1:
+        scores += protocol.overall(scores)
     if not scores:
         why = f": {tools.said[-1]}" if tools.said else "; an extractor or a judge would see more"
         raise EvaluationError(f"{name}: {protocol} found nothing to measure in these pictures{why}")
@@ -132,16 +145,15 @@ def chosen(data: Data, name: str) -> tuple[str, Split]:
 
 
 def first(split: Split, count: int | None) -> Split:
-    """The first `count` samples of each column."""
+    """The first `count` samples of each column; of labelled ones, the first of each class."""
     if count is None:
         return split
-    return replace(split, columns={name: _head(column, count) for name, column in split.columns.items()})
-
-
-def _head(column: Any, count: int) -> Any:
-    if isinstance(column, Pictures):
-        return replace(column, files=column.files[:count], entries=column.entries[:count])
-    return column[:count]
+    found: dict[str, Column] = {}
+    for name, column in split.columns.items():
+        each = split.members or (np.arange(len(column)),)
+        found[name] = taken(column, sorted(place for places in each for place in places[:count].tolist()))
+    places = sorted(place for places in split.members for place in places[:count].tolist())
+    return replace(split, columns=found, motifs=[split.motifs[place] for place in places] if split.motifs else ())
 
 
 def _about(run: Run, recipe: Recipe, translator: Translator) -> dict[str, Any]:

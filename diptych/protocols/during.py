@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 
 from diptych.contract import Method
-from diptych.data.layouts import Data
+from diptych.data.columns import Data
 from diptych.engine.trainer import Examine
 from diptych.errors import ConfigError, nearest
 from diptych.evaluate.scores import Score
 from diptych.evaluate.tools import gather
 from diptych.protocols import find_protocol
-from diptych.protocols.apply import first, judge_samples, sample
+from diptych.protocols.apply import first, judge_samples, sample, usual
 from diptych.recipe import Recipe
 from diptych.translator import Translator
 
@@ -23,14 +23,14 @@ def examiner(recipe: Recipe, data: Data, device: torch.device) -> Examine | None
     if settings.every is None:
         return None
     split = first(data.held_out, settings.images)
-    protocol = find_protocol(settings.protocol or ("paired-default" if split.aligned else "unpaired-default"))
+    protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
     judge = Path(settings.judge).expanduser() if settings.judge else None
     tools = gather(settings.extractor, judge, device=str(device))
 
     def examine(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
         translator = Translator(method, recipe.method, recipe.cls.ships, {}, device)
         with tempfile.TemporaryDirectory() as folder:
-            samples = sample(translator, recipe, split, protocol, Path(folder), {})
+            samples = sample(translator, recipe, split, data.train, protocol, Path(folder), {})
             scores = judge_samples(samples, protocol, tools, recipe.method).scores
         chosen = _chosen(scores, settings.measure)
         values = {score.name: round(score.value, 6) for score in scores}

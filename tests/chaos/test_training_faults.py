@@ -18,7 +18,7 @@ from faults import IMAGES, SHORT, changed_terms, end, endless_step, newest_step,
 from rich.console import Console
 
 from diptych import launch
-from diptych.data.layouts import Pictures
+from diptych.data.columns import Pictures
 from diptych.data.loader import Batches
 from diptych.engine import checkpoint
 from diptych.engine.progress import told_to_stop

@@ -7,8 +7,8 @@ import torch
 from sets import cache, cut_short, fill, noise  # noqa: F401
 
 from diptych.data import image, open_data
+from diptych.data.columns import Data, Split, _last_read
 from diptych.data.config import DataConfig
-from diptych.data.layouts import Data, Split, _last_read
 from diptych.data.loader import Batches
 from diptych.data.policy import checked
 from diptych.data.transforms import Augment

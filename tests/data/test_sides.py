@@ -63,7 +63,7 @@ def test_sides_on_the_command_line_and_back_from_a_run(tmp_path):
     chosen = named("pix2pix", [f"root={tmp_path}", "sides=[google,7]"])
     assert chosen.data.sides == ("google", "7")
     assert from_settings(chosen.settings()) == chosen
-    for wrong in ("sides=[a]", "sides=[a,a]", "sides=[a,../b]", "sides=[a,..]", "sides=[a,b,c]", "sides=a"):
+    for wrong in ("sides=[a]", "sides=[a,a]", "sides=[a,../b]", "sides=[a,..]", "sides=a"):
         with pytest.raises(ConfigError, match="sides"):
             named("pix2pix", [f"root={tmp_path}", wrong])
     with pytest.raises(ConfigError, match="side_by_side"):

@@ -6,6 +6,7 @@ import torch
 from judged import COLOURS, judge, noise
 from material import folder_of
 
+from diptych.contract import Labels
 from diptych.data import glyphs, image
 from diptych.errors import EvaluationError
 from diptych.evaluate.palette import Palette, find_palette
@@ -151,7 +152,7 @@ def test_a_judge_says_what_it_paints_with():
     assert Palette.of(levels.method).colours == ((3,), (200,))
     for names in (("cat", "dog"), ("#ff0000", "red"), ("#1", "#2"), ("#", "#ff")):
         with pytest.raises(EvaluationError, match="tells whole pictures apart"):
-            Palette.of(judge(Classifier, classes=names, width=4, depth=2).method)
+            Palette.of(judge(Classifier, labels=(Labels(names=names),), width=4, depth=2).method)
 
 
 def test_letters_are_label_maps_of_black_and_white():

@@ -20,6 +20,7 @@ from judged import (
     values,
 )
 
+from diptych.contract import Labels
 from diptych.data import image
 from diptych.errors import EvaluationError
 from diptych.evaluate.extractors import extractor
@@ -120,8 +121,11 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
     others = tuple(tuple(255 - level // 2 for level in colour[::-1]) for colour in PALETTE[:2])
     for given, message in [
         (None, "needs a judge: train one on real images with `diptych judge train`"),
-        (judge(Classifier, classes=("cat", "dog"), **TINY), r"tells whole pictures apart \(cat, dog, \.\.\.\)"),
-        (judge(Classifier, classes=("#1", "#2"), **TINY), "tells whole pictures apart"),
+        (
+            judge(Classifier, labels=(Labels(names=("cat", "dog")),), **TINY),
+            r"tells whole pictures apart \(cat, dog, \.\.\.\)",
+        ),
+        (judge(Classifier, labels=(Labels(names=("#1", "#2")),), **TINY), "tells whole pictures apart"),
         (judge(Segmenter, palette=others, **TINY), "no label maps of that palette: choose the judge of this label set"),
         (judge(Segmenter, palette=PALETTE, in_channels=1, **TINY), "looks at pictures of 1 channels, and these have 3"),
         (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),

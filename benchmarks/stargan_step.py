@@ -1,0 +1,113 @@
+"""Time of a StarGAN step: what its rule saves against the published order, both in one run, by turns.
+
+python benchmarks/stargan_step.py                     # writes benchmarks/stargan_step.md
+
+A round is n_critic steps of the discriminator and one of the generator, so that each side does the whole of its work.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+
+import table
+import torch
+
+from diptych.contract import Labels
+from diptych.engine.machine import peak_gib, tune
+from diptych.engine.ranks import Ranks, choose_device
+from diptych.engine.record import CudaCapture
+from diptych.engine.step import Engine
+from diptych.methods.stargan import StarGAN
+
+COLUMNS = "pixels | batch | width | published order, s | saving, s | published / saving | published, GiB | saving, GiB"
+LEAD = """{n_critic} steps of the discriminator and one of the generator make a round. Both sides run the same
+networks in {precision} by the same engine, each in a process of its own, one round in turns ({rounds} rounds). Seconds
+are medians of a round; the ratio is the median over the rounds (above 1: saving is faster). The published order keeps
+a graph of the generator in every step, and translates anew where the generator moves. `saving` does neither, and gives
+equal losses and weights (`tests/contract/test_stargan.py`). Memory is the peak of the whole process on a CPU, and of
+tensors on a GPU."""
+LABELS = Labels(names=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"), kind="attributes")
+
+
+def worker(options, device):
+    """Take a round whenever a line comes in, and answer with its seconds; at the end, with the peak of memory."""
+    torch.manual_seed(0)
+    tune(device)
+    shape = {"size": options.size, "width": options.width, "d_width": options.width, "n_critic": options.n_critic}
+    method = StarGAN(StarGAN.Config(labels=(LABELS,), saving=options.side == "saving", **shape))
+    capture = CudaCapture() if device.type == "cuda" else None
+    engine = Engine(method, precision=options.precision, ranks=Ranks(device=device), capture=capture)
+    batch = {
+        "image": torch.rand(options.batch, 3, options.size, options.size, device=device) * 2 - 1,
+        "label": torch.randint(2, (options.batch, len(LABELS)), device=device),
+    }
+
+    def a_round():
+        for _ in range(options.n_critic):
+            engine.take(batch)
+
+    for _ in range(5 if device.type == "cuda" else 1):
+        a_round()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        a_round()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        print(time.perf_counter() - began, flush=True)
+    print(peak_gib(device))
+
+
+def measure(size, options, device):
+    """Seconds of every round and peak of memory, of the published order and of ours."""
+    command = [sys.executable, __file__, "--device", str(device), "--size", str(size)]
+    for name in ("batch", "width", "n_critic", "precision"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    workers = {
+        side: subprocess.Popen([*command, "--side", side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for side in ("published", "saving")
+    }
+    for each in workers.values():
+        assert each.stdout.readline() == "ready\n", "a worker failed"
+    times = {side: [] for side in workers}
+    for _ in range(options.rounds):
+        for side, each in workers.items():
+            time.sleep(0.05)  # the threads of the other one go to sleep
+            print(file=each.stdin, flush=True)
+            times[side].append(float(each.stdout.readline()))
+    peaks = [float(each.communicate()[0]) for each in workers.values()]
+    return times["published"], times["saving"], peaks
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--n-critic", type=int, default=5)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--side", choices=("published", "saving"), help="for the benchmark itself: be one side")
+    options = parser.parse_args()
+    device = choose_device(options.device)
+    if options.side:
+        worker(options, device)
+        return
+    rows = []
+    for size in options.sizes:
+        published, saving, peaks = measure(size, options, device)
+        ratio = statistics.median(a / b for a, b in zip(published, saving, strict=True))
+        seconds = [f"{statistics.median(each):.3f}" for each in (published, saving)]
+        sizes = [str(size), str(options.batch), str(options.width)]
+        rows.append([*sizes, *seconds, f"{ratio:.2f}", *(f"{peak:.2f}" for peak in peaks)])
+        print(*rows[-1], sep="\t", flush=True)
+    lead = LEAD.format(n_critic=options.n_critic, precision=options.precision, rounds=options.rounds)
+    table.leave(__file__, "A step of StarGAN", lead, {COLUMNS: rows})
+
+
+if __name__ == "__main__":
+    main()

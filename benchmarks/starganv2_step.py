@@ -1,0 +1,154 @@
+"""Time and memory of a step of StarGAN v2: the published order, and ours with fewer forward passes, in turns.
+
+python benchmarks/starganv2_step.py                     # writes benchmarks/starganv2_step.md
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+
+import table
+import torch
+
+from diptych.contract import Clock, Labels
+from diptych.engine.ema import Averages
+from diptych.engine.machine import peak_gib, tune
+from diptych.engine.ranks import Ranks, choose_device
+from diptych.engine.step import Engine
+from diptych.methods.starganv2 import StarGANv2
+
+SIDES = ("published", "plain", "passes", "most")
+STEPS = "pixels | batch | published, s | plain, s | passes, s | most, s | plain / passes | published / passes"
+MORE = "pixels | batch | published / plain | published / most | published, GiB | plain, GiB | passes, GiB | most, GiB"
+LEAD = """Batch {batch}, {domains} domains, {precision}, {width}: one step of each in turns ({rounds} rounds), each in a
+process of its own. **published** is the order of the public code in a textbook loop, with gradients of all networks in
+each of the four updates. **plain** is the same order under our engine, which makes the gradients of those networks
+alone that move. **passes**, the default, shares the encoder's pass among all that the same weights of the generator
+make, and makes no graph that nobody uses. **most** uses the discriminator's latent image in the generator's update too.
+All give the same losses and weights (`tests/contract/test_starganv2.py`). Absolute times depend on the machine; the
+ratios, medians over the rounds, are what to read (above 1: the second is faster). Memory is the peak of the whole
+process on a CPU, of tensors on a GPU."""
+
+
+class Textbook:
+    """`updates` in a plain loop: every backward pass reaches every network, as in the public code."""
+
+    def __init__(self, method, precision):
+        self.method, self.averages, self.precision = method, Averages(method), precision
+        self.rule, self.clock = method.updates, Clock("train", 0, method.config.steps)
+        self.players = method.stages()[0].players
+        self.adams = {
+            name: torch.optim.Adam(
+                player.parameters(), player.lr, player.betas, weight_decay=player.weight_decay, fused=True
+            )
+            for name, player in self.players.items()
+        }
+
+    def step(self, batch):
+        rule = self.rule(batch, self.clock)
+        while True:
+            with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                update = next(rule, None)
+            if update is None:
+                self.averages.follow(self.method)
+                return
+            for adam in self.adams.values():
+                adam.zero_grad()
+            sum(update[1].values()).backward()
+            for name in (update[0],) if isinstance(update[0], str) else update[0]:
+                self.adams[name].step()
+
+
+def stepper(side, options, device):
+    """A function that takes one step on a batch."""
+    tune(device)  # as `diptych train` does
+    labels = (Labels(names=tuple(f"domain {number}" for number in range(options.domains))),)
+    saving = "plain" if side == "published" else side
+    method = StarGANv2(StarGANv2.Config(size=options.size, width=options.width, labels=labels, saving=saving))
+    if side == "published":
+        return Textbook(method.to(device), options.precision).step
+    return Engine(method, precision=options.precision, ranks=Ranks(device=device)).take
+
+
+def worker(side, options, device):
+    """Take a step whenever a line comes in, and answer with its seconds; at the end, with the peak of memory."""
+    torch.manual_seed(0)
+    images = (options.batch, 3, options.size, options.size)
+    batch = {name: torch.rand(images, device=device) * 2 - 1 for name in ("image", "reference", "other")}
+    batch |= {name: torch.randint(options.domains, (options.batch,), device=device) for name in ("label", "target")}
+    step = stepper(side, options, device)
+    for _ in range(4 if device.type == "cuda" else 1):
+        step(batch)
+    wait(device)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        step(batch)
+        wait(device)
+        print(time.perf_counter() - began, flush=True)
+    print(peak_gib(device))
+
+
+def wait(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(options):
+    """Seconds of every round by side, and peaks of memory."""
+    workers = {
+        side: subprocess.Popen(
+            [sys.executable, __file__, *sys.argv[1:], "--worker", side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for side in SIDES
+    }
+    for side, each in workers.items():
+        assert each.stdout.readline() == "ready\n", f"{side} failed"
+    times = {side: [] for side in SIDES}
+    for _ in range(options.rounds):
+        for side, each in workers.items():
+            time.sleep(0.05)  # the threads of the other one go to sleep
+            print(file=each.stdin, flush=True)
+            times[side].append(float(each.stdout.readline()))
+    return times, {side: float(each.communicate()[0]) for side, each in workers.items()}
+
+
+def ratio(times, slow, fast):
+    return f"{statistics.median(a / b for a, b in zip(times[slow], times[fast], strict=True)):.3f}"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--domains", type=int, default=3)
+    parser.add_argument("--width", type=int, help="channels at full size; default the paper's")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--worker")
+    options = parser.parse_args()
+    if options.worker:
+        worker(options.worker, options, choose_device(options.device))
+        return
+    times, peaks = measure(options)
+    case = [str(options.size), str(options.batch)]
+    seconds = [f"{statistics.median(times[side]):.3f}" for side in SIDES]
+    steps = [*case, *seconds, ratio(times, "plain", "passes"), ratio(times, "published", "passes")]
+    more = [*case, ratio(times, "published", "plain"), ratio(times, "published", "most")]
+    more += [f"{peaks[side]:.2f}" for side in SIDES]
+    print(*steps, *more[2:], sep="\t")
+    width = f"{options.width} channels at full size" if options.width else "the paper's width"
+    lead = LEAD.format(
+        batch=options.batch, domains=options.domains, rounds=options.rounds, precision=options.precision, width=width
+    )
+    table.leave(__file__, "One step of StarGAN v2", lead, {STEPS: [steps], MORE: [more]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What a data set is once it is opened: columns of images, decoded when asked for, and of labels."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diptych.data import image
+from diptych.data.manifest import Entry, confirm
+from diptych.errors import DataError
+
+if TYPE_CHECKING:  # processes that examine images bring no torch
+    from diptych.contract import Labels
+
+Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded when asked for; or labels
+
+
+@dataclass(frozen=True)
+class Pictures(Sequence[np.ndarray]):
+    """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file.
+
+    With `entries`, one for each file, a file that changed since it was examined is a DataError.
+    """
+
+    files: tuple[Path, ...]
+    half: int | None = None
+    entries: tuple[Entry, ...] = field(default=(), compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
+        entry = self.entries[index] if self.entries else None
+        if self.half is None:
+            return _read(self.files[index], entry)
+        array = _last_read(self.files[index], entry)
+        middle = array.shape[1] // 2
+        return array[:, :middle] if self.half == 0 else array[:, -middle:]
+
+    def name(self, index: int) -> str:
+        return str(self.files[index])
+
+    def channels(self) -> int:
+        """Of the first thousand files, by their headers: 3 if grey and colour mix. DataError for other mixes."""
+        first = {image.probe(file).channels: file for file in reversed(self.files[:1000])}
+        if len(first) > 1 and set(first) != {1, 3}:
+            found = ", ".join(f"{count} in {file}" for count, file in sorted(first.items()))
+            raise DataError(f"the images of one side have different channel counts: {found}")
+        return max(first)
+
+
+def _read(file: Path, entry: Entry | None) -> np.ndarray:
+    if entry:
+        confirm(file, entry)
+    return image.read(file)
+
+
+_last_read = lru_cache(maxsize=1)(_read)  # the two halves of a file are asked for one after the other: decoded once
+
+
+@dataclass(frozen=True)
+class Split:
+    """Columns by name, images or labels. Aligned: the same index in each column is the same scene.
+
+    Columns of one of the `groups` are drawn together, those of different groups each by itself. `mates` are columns
+    whose image is another one of the class that their group drew. `motifs`: equal ones of two classes are one scene.
+    """
+
+    columns: Mapping[str, Column]
+    aligned: bool
+    groups: tuple[tuple[str, ...], ...] = ()
+    mates: tuple[str, ...] = ()
+    motifs: Sequence[str] = field(default=(), compare=False, repr=False)
+
+    @property
+    def drawn(self) -> tuple[tuple[str, ...], ...]:
+        """The names of columns, in groups that are drawn together."""
+        if self.groups:
+            return self.groups
+        return (tuple(self.columns),) if self.aligned else tuple((name,) for name in self.columns)
+
+    @cached_property
+    def members(self) -> tuple[np.ndarray, ...]:
+        """Of each class the places of its images; none if there are no class numbers."""
+        for column in self.columns.values():
+            if not isinstance(column, Pictures) and np.ndim(column) == 1:
+                return tuple(np.flatnonzero(np.asarray(column) == number) for number in range(max(column) + 1))
+        return ()
+
+    @cached_property
+    def twins(self) -> Mapping[tuple[str, int], int]:
+        """Where each motif is drawn in each class, by motif and class number."""
+        return {
+            (self.motifs[place], number): place
+            for number, places in enumerate(self.members if self.motifs else ())
+            for place in places.tolist()
+        }
+
+    def named(self, names: Sequence[str]) -> "Split":
+        """The same columns under other names, in order."""
+        return replace(self, columns=dict(zip(names, self.columns.values(), strict=True)))
+
+    def swapped(self) -> "Split":
+        """The first and second column change places under the same names: the other direction."""
+        return replace(self, columns=dict(zip(self.columns, reversed(list(self.columns.values())), strict=True)))
+
+    def __len__(self) -> int:
+        """Samples in an epoch: the longest column."""
+        return max(len(column) for column in self.columns.values())
+
+
+def files_of(split: Split) -> tuple[Path, ...]:
+    """The files behind its pictures, each once."""
+    columns = [column for column in split.columns.values() if isinstance(column, Pictures)]
+    return tuple(dict.fromkeys(file for column in columns for file in column.files))
+
+
+@dataclass(frozen=True)
+class Data:
+    train: Split
+    held_out: Split
+    summary: str  # one line for a person: what was found where
+    notes: tuple[str, ...] = ()
+    test: Split | None = None  # where validation and test are both there
+    labels: "tuple[Labels, ...]" = ()  # what they say, of this set and the others
+    others: tuple["Data", ...] = ()  # further sets, each with labels of its own, taken in turns
+
+
+def taken(column: Column, places: Sequence[int]) -> Column:
+    """The images or labels at those places."""
+    if isinstance(column, Pictures):
+        entries = tuple(column.entries[place] for place in places) if column.entries else ()
+        return replace(column, files=tuple(column.files[place] for place in places), entries=entries)
+    return column[list(places)] if isinstance(column, np.ndarray) else [column[place] for place in places]  # type: ignore[return-value]
+
+
+def only(split: Split, files: Collection[Path]) -> Split:
+    """Of each column of pictures those files alone."""
+    return replace(
+        split,
+        columns={
+            name: replace(column, files=tuple(file for file in column.files if file in files))
+            for name, column in split.columns.items()
+            if isinstance(column, Pictures)
+        },
+    )

@@ -1,0 +1,66 @@
+"""Measures of translations that were told what to become: a domain, an attribute changed, one of many styles."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from diptych.errors import EvaluationError, nearest
+from diptych.evaluate.measures import logits_of
+from diptych.evaluate.samples import Row, Samples
+from diptych.evaluate.scores import Score, of_images
+from diptych.evaluate.sets import BATCH
+from diptych.evaluate.sets import pictures as files_of
+from diptych.evaluate.tools import Tools
+
+
+def as_asked(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """The share of translations in which a judge sees what was asked for: the domain, or the changed attribute.
+
+    The ceiling is how often it names real pictures of that domain, or reads the attribute of the sources, rightly;
+    chance is an answer without looking. EvaluationError if it does not know what was asked for.
+    """
+    judge = tools.the_judge()
+    names = judge.classes()
+    wanted = [_wanted(row, names) for row in samples.rows]
+    fakes = np.concatenate([logits_of(tools, batch) for batch in files_of(samples.files("fake")).batches(BATCH)])
+    at = np.array([place for place, _, _ in wanted])
+    asks_domains = "domain" in samples.rows[0].controls
+    if asks_domains:
+        right, chance = fakes.argmax(1) == at, 1 / len(names)
+        seen = [logits_of(tools, batch).argmax(1) for batch in files_of(samples.real_files()).batches(BATCH)]
+        ceiling = float((np.concatenate(seen) == at[0]).mean())
+    else:
+        rows, chance = np.arange(len(at)), 0.5
+        right = (fakes[rows, at] > 0) == np.array([after for _, _, after in wanted])
+        sources = [logits_of(tools, batch) for batch in files_of(samples.files("source")).batches(BATCH)]
+        before = np.array([before for _, before, _ in wanted])
+        ceiling = float(((np.concatenate(sources)[rows, at] > 0) == before).mean())
+    yield of_images("as-asked", right.astype(float), "higher", chance=chance, ceiling=ceiling)
+    tools.say(f"a judge of {len(names)} {'domains' if asks_domains else 'attributes'} looked for what was asked")
+
+
+def _wanted(row: Row, names: tuple[str, ...]) -> tuple[int, bool, bool]:
+    """Which of the judge's names a translation is about, and whether it holds before and after."""
+    name = str(row.controls.get("domain", row.controls.get("flip", "")))
+    if name not in names:
+        known = ", ".join(names[:20])
+        raise EvaluationError(f"the judge knows {known}, and not {name or 'what was asked for'}{nearest(name, names)}")
+    before = name in str(row.controls.get("has", "")).split(",")
+    return names.index(name), before, not before
+
+
+def diversity(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """LPIPS between the answers to one source, over all pairs of them, as StarGAN v2 and others report it."""
+    if tools.perceptual is None:
+        return
+    answers: dict[str, list[int]] = {}
+    for number, row in enumerate(samples.rows):
+        answers.setdefault(str(row.source), []).append(number)
+    fakes = samples.files("fake")
+    spread = []
+    for numbers in answers.values():
+        batch = torch.cat(list(files_of([fakes[number] for number in numbers]).batches()))
+        spread.append(tools.perceptual.diversity(batch.float() / 127.5 - 1))
+    yield of_images("lpips-diversity", np.array(spread), "higher")
+    tools.say(f"{len(next(iter(answers.values())))} answers to each of {len(answers)} sources, all pairs compared")

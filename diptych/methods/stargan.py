@@ -1,0 +1,346 @@
+"""StarGAN: "Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation", Choi et al. 2018.
+
+One generator is told which domain, or which attributes, its image should have. One discriminator tells real from made,
+and names the labels of what it sees. Several data sets with labels of their own train together. arXiv 1711.09020.
+
+    diptych train stargan --data celeba attributes=[Black_Hair,Blond_Hair,Male] crop=128 batch=16 -o runs/hair
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.errors import ConfigError, nearest, shown
+from diptych.losses.adversarial import gradient_penalty, precise, wasserstein
+from diptych.nn.blocks import without_graph
+
+DEEPEST = 6  # halvings of the published discriminator
+
+
+class StarGAN(Method):
+    class Config(MethodConfig):
+        """The losses and settings of the paper; a weight of 0 turns its term off."""
+
+        steps: int = Field(200_000, ge=1, description="steps of the discriminator; the generator moves in some of them")
+        channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
+        labels: tuple[Labels, ...] = Field(
+            (Labels(names=("a", "b")),),
+            min_length=1,
+            max_length=100,
+            description="classes or attributes of each data set; read from the data",
+        )
+        size: int = Field(128, ge=8, le=8192, description="side of the training images, a power of two; read from crop")
+        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
+        blocks: int = Field(6, ge=1, le=100, description="residual blocks of the generator")
+        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
+        depth: int | None = Field(
+            None, ge=1, le=13, description="how often the discriminator halves; default 6, fewer below 64 pixels"
+        )
+        classify: float = Field(1.0, ge=0, description="weight of both classification terms (paper: 1)")
+        reconstruct: float = Field(10.0, ge=0, description="weight of the way there and back (paper: 10)")
+        penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty (paper: 10)")
+        n_critic: int = Field(5, ge=1, le=1000, description="steps of the discriminator to one of the generator")
+        targets: Literal["shuffled", "next"] = Field(
+            "shuffled", description="labels to translate to: those of the batch, shuffled; or each image's next class"
+        )
+        saving: bool = Field(True, description="skip what the published order computes in vain; the result is equal")
+        lr: float = Field(1e-4, gt=0, description="Adam's step size, both players")
+        decay_from: float = Field(
+            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line; 1: never"
+        )
+
+        @model_validator(mode="after")
+        def _size_can_be_halved(self) -> "StarGAN.Config":
+            if self.size & (self.size - 1):
+                below = 1 << (self.size.bit_length() - 1)
+                raise ValueError(
+                    f"size={self.size}: the discriminator takes images whose side is a power of two: "
+                    f"set crop={below} or crop={2 * below}"
+                )
+            if self.size >> self.halvings == 0:
+                raise ValueError(f"depth={self.depth}: {self.size} pixels can be halved {self.most_halvings} times")
+            return self
+
+        @model_validator(mode="after")
+        def _names_are_told_apart(self) -> "StarGAN.Config":
+            names = [name for labels in self.labels for name in labels.names]
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                raise ValueError(f"two data sets have a label called {twice[0]!r}: rename it in one of them")
+            flags = [name for labels in self.labels if labels.kind == "attributes" for name in labels.names]
+            if odd := [name for name in flags if "," in name or name != name.strip()]:
+                raise ValueError(f"attribute {odd[0]!r}: a comma, or a space at an end, cannot be given as a control")
+            if "" in names:
+                raise ValueError("a label without a name")
+            return self
+
+        @property
+        def most_halvings(self) -> int:
+            return self.size.bit_length() - 1
+
+        @property
+        def halvings(self) -> int:
+            """Of the discriminator."""
+            return self.depth or min(DEEPEST, self.most_halvings)
+
+    config: Config
+    batch = {"image": "channels", "label": "labels"}
+    labels = {"label": "labels"}
+    square = "size"
+    ships = ("G",)
+    multiple = 4
+    presets = {
+        "paper": {},
+        "repo": {"decay_from": 1.0},  # their schedule takes off a thousandth of the step size in all
+    }
+    tiny = {"size": 32, "width": 8, "blocks": 2, "d_width": 16, "depth": 4, "n_critic": 2, "lr": 1e-3}
+    apart = {"penalty": 0.0, "targets": "next"}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c = config
+        self.slots = sum(map(len, c.labels))  # one for each label of each set
+        mask = len(c.labels) if len(c.labels) > 1 else 0
+        self.G = Generator(c.channels, self.slots + mask, c.width, c.blocks)
+        self.D = Discriminator(c.channels, self.slots, c.size, c.d_width, c.halvings)
+        self.controls = tuple(controls(c.labels))
+        self.routes = tuple(
+            Route("image", "image", {"domain": name}, truth=f"image of {name}")
+            if labels.kind == "class"
+            else Route("image", "image", {"flip": name})
+            for labels in c.labels
+            for name in labels.names
+        )
+
+    def stages(self) -> list[Stage]:
+        def schedule(clock: Clock) -> float:
+            return clock.decay(start=self.config.decay_from)
+
+        players = {"D": Player((self.D,), self.config.lr, schedule=schedule)}
+        players["G"] = Player((self.G,), self.config.lr, schedule=schedule)
+        return [Stage("train", self.config.steps, self.updates, players, self.turn)]
+
+    def turn(self, clock: Clock) -> tuple[int, bool]:
+        """Which data set this step is about, and whether the generator moves in it."""
+        rounds, at = divmod(clock.step, len(self.config.labels))
+        return at, rounds % self.config.n_critic == self.config.n_critic - 1
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """One step on D; at its turn, one on G. Both see the same translations, so one pass of G serves both.
+
+        Where G does not move its pass needs no graph. `saving=False` is the published order, which does all anew.
+        """
+        x, label = batch["image"], batch["label"]
+        at, moves = self.turn(clock)
+        aim = self.aims(label, at)
+        code = self.code(self.marks(aim, at, x), at)
+        with nullcontext() if moves or not self.config.saving else without_graph():
+            fake = self.G(x, code)
+        yield "D", self.contest(x, label, fake.detach(), at)
+        if moves:
+            if not self.config.saving:
+                fake = self.G(x, code)
+            yield "G", self.make(x, label, fake, aim, at)
+
+    def contest(self, x: Tensor, label: Tensor, fake: Tensor, at: int) -> Terms:
+        """Wasserstein terms, the labels of real images, and the penalty on lines between real and made."""
+        judged, named = self.D(x)
+        terms = {"real": wasserstein(judged, True), "fake": wasserstein(self.D(fake)[0], False)}
+        if self.config.classify:
+            terms["class"] = self.config.classify * self.misnamed(named, label, at)
+        if self.config.penalty:
+            penalty = gradient_penalty(lambda between: self.D(between)[0], x, fake, patches="sum")
+            terms["penalty"] = self.config.penalty * penalty
+        return terms
+
+    def make(self, x: Tensor, label: Tensor, fake: Tensor, aim: Tensor, at: int) -> Terms:
+        """To be taken for real, for what was asked, and to lead back to the image one started from."""
+        judged, named = self.D(fake)
+        terms = {"gan": wasserstein(judged, True)}
+        if self.config.classify:
+            terms["class"] = self.config.classify * self.misnamed(named, aim, at)
+        if self.config.reconstruct:
+            back = self.G(fake, self.code(self.marks(label, at, x), at))
+            terms["reconstruct"] = self.config.reconstruct * F.l1_loss(back, x)
+        return terms
+
+    def misnamed(self, logits: Tensor, label: Tensor, at: int) -> Tensor:
+        """Cross entropy of a class; of attributes the binary one, summed over them. Other sets' logits do not count."""
+        labels, start = self.config.labels[at], self.start(at)
+        own = precise(logits[:, start : start + len(labels)])
+        if labels.kind == "class":
+            return F.cross_entropy(own, label)
+        return F.binary_cross_entropy_with_logits(own, label.to(own.dtype), reduction="sum") / len(own)
+
+    def aims(self, label: Tensor, at: int) -> Tensor:
+        """What each image of the batch is translated to: labels like those given."""
+        if self.config.targets == "shuffled":
+            return label[torch.randperm(len(label), device=label.device)]
+        labels = self.config.labels[at]
+        return (label + 1) % len(labels) if labels.kind == "class" else 1 - label
+
+    def marks(self, label: Tensor, at: int, like: Tensor) -> Tensor:
+        """Labels of one set as (N, K) of 0 and 1, in the kind of number of `like`."""
+        labels = self.config.labels[at]
+        if labels.kind == "class":
+            label = label[:, None] == torch.arange(len(labels), device=label.device)
+        return label.to(like.dtype)
+
+    def code(self, marks: Tensor, at: int) -> Tensor:
+        """What G reads: the marks in the slots of their set, 0 in those of others; of several sets, which it is."""
+        start, several = self.start(at), len(self.config.labels)
+        slots = F.pad(marks, (start, self.slots - start - marks.shape[1]))
+        if several == 1:
+            return slots
+        return torch.cat([slots, F.pad(marks.new_ones(len(marks), 1), (at, several - 1 - at))], 1)
+
+    def start(self, at: int) -> int:
+        """The first slot of a data set."""
+        return sum(map(len, self.config.labels[:at]))
+
+    @torch.no_grad()
+    def translate(self, x: Tensor, domain: str = "", has: str = "", flip: str = "") -> Tensor:
+        """To `domain`; or with the attributes that x `has`, some of them changed by `flip`. ConfigError."""
+        at, names = wanted(self.config.labels, domain, has, flip)
+        marks = torch.tensor([[float(name in names) for name in self.config.labels[at].names]])
+        code = self.code(marks.to(x.device, x.dtype), at)
+        return self.G(x, code.expand(len(x), -1))
+
+    def given(self, label: Tensor) -> dict[str, Any]:
+        """Which attributes an image has, from its label (K,) in the first data set."""
+        first = self.config.labels[0]
+        if first.kind == "class":
+            return {}
+        return {"has": ",".join(name for name, on in zip(first.names, label.tolist(), strict=True) if on)}
+
+
+def controls(sets: tuple[Labels, ...]) -> Iterator[Control]:
+    """How a person says what to translate to."""
+    classes = tuple(name for labels in sets if labels.kind == "class" for name in labels.names)
+    flags = [name for labels in sets if labels.kind == "attributes" for name in labels.names]
+    if classes:
+        yield Control("domain", "domain to translate to", "" if flags else classes[0], classes)
+    if flags:
+        among = f"of {', '.join(flags[:10])}{', ...' if len(flags) > 10 else ''}"
+        yield Control("has", f"attributes that the image has now, with commas between; {among}", "")
+        yield Control("flip", "attributes to change; one of a group that exclude each other clears the others", "")
+
+
+def wanted(sets: tuple[Labels, ...], domain: str, has: str, flip: str) -> tuple[int, set[str]]:
+    """The data set that the controls are about, and those of its labels that the translation should have."""
+    by_class, by_flag = ([at for at, each in enumerate(sets) if each.kind == k] for k in ("class", "attributes"))
+    if domain and (has or flip):
+        raise ConfigError(f"domain={domain!r} and has={has!r} flip={flip!r}: a translation goes by one or by the other")
+    if domain or not by_flag:
+        name = domain or sets[0].names[0]
+        return place("domain", name, sets, by_class), {name}
+    owned = {name: place("has", name, sets, by_flag) for name in parted(has)}
+    asked = {name: place("flip", name, sets, by_flag) for name in parted(flip)}
+    places = {**owned, **asked}
+    if len(set(places.values())) > 1:
+        raise ConfigError(f"{', '.join(places)}: attributes of several data sets; give those of one")
+    at = next(iter(places.values()), by_flag[0])
+    return at, flipped(sets[at], owned, asked)
+
+
+def flipped(labels: Labels, has: Iterable[str], flip: Iterable[str]) -> set[str]:
+    """The published way: one of a group that exclude each other is set and the others cleared; others change over."""
+    on, changed = set(has), list(flip)
+    for name in changed:
+        group = next((set(group) for group in labels.exclusive if name in group), set())
+        if len(group.intersection(changed)) > 1:
+            raise ConfigError(f"flip={','.join(changed)!r}: of {', '.join(sorted(group))} an image has one at most")
+        on = on - group | {name} if group else on ^ {name}
+    return on
+
+
+def parted(text: str) -> list[str]:
+    """Names with commas between, each once."""
+    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def place(control: str, name: str, sets: tuple[Labels, ...], among: list[int]) -> int:
+    """Which of these data sets has a label of that name. ConfigError."""
+    for at in among:
+        if name in sets[at].names:
+            return at
+    known = [each for at in among for each in sets[at].names]
+    raise ConfigError(
+        f"{control}={shown(name)}: no such label{nearest(name, known)}; there are {', '.join(known) or 'none'}"
+    )
+
+
+class Generator(nn.Module):
+    """(N, C, H, W) and a code (N, L) to (N, C, H, W) in [-1, 1]; H and W are multiples of 4. Fully convolutional.
+
+    Zero padding is what lets the code in: a map of one value only shifts what a convolution gives, and an InstanceNorm
+    takes that shift away; where the map meets zeros it is more than a shift.
+    """
+
+    def __init__(self, channels: int, labels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels + labels, width, 7, 1, 3, bias=False), *normed(width))
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), *normed(2 * w)) for w in (width, 2 * width)
+        )
+        self.blocks = nn.ModuleList(Block(4 * width) for _ in range(blocks))
+        self.up = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False), *normed(w)) for w in (2 * width, width)
+        )
+        self.head = nn.Sequential(nn.Conv2d(width, channels, 7, 1, 3, bias=False), nn.Tanh())
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        x = self.stem(torch.cat([x, code[..., None, None].expand(-1, -1, *x.shape[2:])], 1))
+        for layer in (*self.down, *self.blocks, *self.up):
+            x = layer(x)
+        return self.head(x)
+
+
+def normed(channels: int) -> tuple[nn.Module, nn.Module]:
+    """Statistics are always of the image itself: the published code keeps running ones too, and never uses them."""
+    return nn.InstanceNorm2d(channels, affine=True), nn.ReLU()
+
+
+class Block(nn.Module):
+    """x + conv(conv(x)), with no activation behind the sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            *normed(channels),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            normed(channels)[0],
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Discriminator(nn.Module):
+    """(N, C, size, size) to patches of scores (N, 1, h, w) and logits of labels (N, L); no norm, so samples stay apart.
+
+    The second head spans the whole map, so its kernel is size / 2^depth wide.
+    """
+
+    def __init__(self, channels: int, labels: int, size: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.size = size
+        layers: list[nn.Module] = []
+        for level in range(depth):
+            layers += [nn.Conv2d(channels, width << level, 4, 2, 1), nn.LeakyReLU(0.01)]
+            channels = width << level
+        self.body = nn.Sequential(*layers)
+        self.source = nn.Conv2d(channels, 1, 3, 1, 1, bias=False)
+        self.label = nn.Conv2d(channels, labels, size >> depth, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.shape[-2:] != (self.size, self.size):
+            raise ConfigError(f"images of {x.shape[-1]}x{x.shape[-2]} pixels; size={self.size}: give crop={self.size}")
+        h = self.body(x)
+        return self.source(h), self.label(h).flatten(1)

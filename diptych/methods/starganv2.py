@@ -1,0 +1,328 @@
+"""StarGAN v2: "Diverse Image Synthesis for Multiple Domains", Choi et al. 2020, arXiv 1912.01865.
+
+One generator turns an image into any domain, in a style that is drawn for that domain, or taken from another image.
+
+    diptych train starganv2 --data afhq batch=8 -o runs/afhq
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.errors import ConfigError, nearest, shown
+from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss, precise, r1
+from diptych.nn.blocks import initialise, without_graph
+from diptych.nn.style import Content, Discriminator, Generator, Mapping, Masks, StyleEncoder, chosen
+
+Way = Literal["latent", "reference"]  # where a style comes from: a drawn code, or an image
+Made = tuple[Tensor, Tensor]  # a style and the image made with it
+
+
+class Landmarks(Protocol):
+    """Images (N, C, H, W) in [-1, 1] to `Masks`; what StarGAN v2's high-pass skips ask a face landmark network."""
+
+    def __call__(self, x: Tensor, /) -> Masks: ...
+
+
+class StarGANv2(Method):
+    class Config(MethodConfig):
+        """The losses of section 2.2, the switches of the paper's Table 1, and the sizes; a weight of 0 turns off."""
+
+        steps: int = Field(100_000, ge=1, description="steps; each moves D twice, then G twice, F and E once")
+        channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
+        labels: tuple[Labels, ...] = Field(
+            (Labels(names=("domain 1", "domain 2")),), description="the domains; read from the data"
+        )
+        size: int = Field(256, ge=16, le=4096, description="side of the training images, a power of two")
+        width: int | None = Field(None, ge=1, le=1024, description="channels at full size; default 16384 / size")
+        max_width: int = Field(512, ge=1, le=4096, description="most channels anywhere")
+        style_dim: int = Field(64, ge=1, le=4096, description="numbers in a style")
+        latent_dim: int = Field(16, ge=1, le=4096, description="numbers in a latent code, drawn from N(0, 1)")
+        hidden: int = Field(512, ge=1, le=4096, description="width of the mapping network")
+        condition: Literal["style", "latent", "label", "concat"] = Field(
+            "style", description="what G is told: a style; the domain and a latent code, or the domain; or as planes"
+        )
+        critic: Literal["multitask", "classes"] = Field(
+            "multitask", description="D has a real-or-made output for each domain; or one, and class outputs"
+        )
+        objective: Literal["r1", "wgan-gp"] = Field("r1", description="non-saturating with R1, or Wasserstein")
+        r1: float = Field(1.0, ge=0, description="weight of the gradient penalty on real images")
+        penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty of objective=wgan-gp")
+        classify: float = Field(1.0, ge=0, description="weight of the classification terms of critic=classes")
+        style: float = Field(1.0, ge=0, description="weight of finding the style again in the image")
+        diversity: float = Field(2.0, ge=0, description="weight, at first, of two styles giving two images")
+        diversity_until: float = Field(1.0, gt=0, description="fraction of the steps at which that weight is 0")
+        cycle: float = Field(1.0, ge=0, description="weight of coming back to the source")
+        highpass: float = Field(0.0, ge=0, description="divisor of the high-pass skips (CelebA-HQ: 1); 0: none")
+        saving: Literal["plain", "passes", "most"] = Field(
+            "passes", description="forward passes that are shared: none, those that cost no memory, or all"
+        )
+        passes: tuple[Way, ...] = Field(
+            ("latent", "reference"), min_length=1, max_length=2, description="where training takes styles from"
+        )
+        lr: float = Field(1e-4, gt=0, description="Adam's step size of G, E and D")
+        mapping_lr: float = Field(1e-6, gt=0, description="Adam's step size of the mapping network F")
+        weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights, norms and biases among them")
+        ema_decay: float = Field(0.999, ge=0, lt=1, description="translate with weights averaged by this; 0: off")
+
+        @model_validator(mode="after")
+        def _settings_fit(self) -> "StarGANv2.Config":
+            if len(self.labels) != 1 or self.labels[0].kind != "class":
+                raise ValueError("labels: one data set, in which each image is of one class")
+            if self.size & (self.size - 1):
+                raise ValueError(f"size={self.size} is no power of two: set {1 << (self.size.bit_length() - 1)}")
+            if len(set(self.passes)) < len(self.passes):
+                raise ValueError(f"passes={list(self.passes)}: name each once")
+            if self.condition != "style" and "latent" not in self.passes:
+                raise ValueError(f"passes={list(self.passes)}: only condition=style takes its styles from images")
+            if self.diversity and self.condition in ("label", "concat"):
+                raise ValueError(f"condition={self.condition} has one image a domain to give: set diversity=0")
+            return self
+
+    config: Config
+    batch = {"image": "channels", "label": "labels", "reference": "channels", "other": "channels", "target": "labels"}
+    labels = {"label": "labels", "target": "labels"}
+    balanced = True
+    square = "size"
+    ships: tuple[str, ...] = ("G", "F", "E")
+    presets = {
+        "paper": {},  # AFHQ
+        "celeba_hq": {"diversity": 1.0, "highpass": 1.0},
+        "a": {"condition": "concat", "critic": "classes", "objective": "wgan-gp", "diversity": 0.0},
+        "b": {"condition": "concat", "objective": "wgan-gp", "diversity": 0.0},
+        "c": {"condition": "label", "diversity": 0.0},
+        "d": {"condition": "latent", "diversity": 0.0},
+        "e": {"diversity": 0.0},
+        "f": {"diversity": 1.0},
+    }
+    tiny = {
+        "size": 32, "width": 8, "max_width": 16, "style_dim": 8, "latent_dim": 4, "hidden": 16,
+        "lr": 2e-3, "mapping_lr": 2e-3, "diversity": 0.1, "cycle": 10.0, "ema_decay": 0.9,
+    }  # fmt: skip
+    apart = {"passes": ("reference",)}
+    landmarks: Landmarks | None = None  # see `use_landmarks`
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c, domains = config, len(config.labels[0])
+        width, told = c.width or max(1, 2**14 // c.size), {"style": c.style_dim, "latent": domains + c.latent_dim}
+        sizes = (c.channels, c.size, width, c.max_width)
+        styled = c.condition == "style"
+        self.G = Generator(*sizes, told.get(c.condition, domains), c.highpass, tiled=c.condition == "concat")
+        self.F = Mapping(c.latent_dim, c.style_dim, domains, c.hidden) if styled else None
+        self.E: StyleEncoder | None = None
+        if styled or c.condition == "latent":  # a latent code says nothing of the domain, so one head reads it
+            self.E = StyleEncoder(*sizes, *((c.style_dim, domains) if styled else (c.latent_dim, 1)))
+        self.D = Discriminator(*sizes, domains + (c.critic == "classes"))
+        initialise(self, "kaiming")
+        self.kind: Adversarial = "vanilla" if c.objective == "r1" else "wgan-gp"
+        self.names, self.multiple = c.labels[0].names, 2 * self.G.multiple  # a norm needs two pixels at the bottom
+        self.passes: tuple[Way, ...] = c.passes if styled else ("latent",)
+        self.ships = tuple(name for name, net in (("G", self.G), ("F", self.F), ("E", self.E)) if net is not None)
+        self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
+        self.routes = tuple(Route("image", "image", {"domain": name}, truth=f"image of {name}") for name in self.names)
+        self.controls = (Control("domain", "which domain to translate to", self.names[0], self.names),)
+        if self.E is not None:
+            self.controls += (
+                Control("seed", "which style of that domain", 0),
+                Control("reference", "an image whose style to take, instead of the seed's", None, image="reference"),
+                Control("toward", "a second seed, whose style to go toward; -1: none", -1),
+                Control("mix", "how far to go: 0 the first style, 1 the second", 0.0),
+            )
+
+    def stages(self) -> list[Stage]:
+        c, nets = self.config, {"D": self.D, "G": self.G, "F": self.F, "E": self.E}
+        players = {
+            name: Player((net,), c.mapping_lr if name == "F" else c.lr, (0.0, 0.99), c.weight_decay)
+            for name, net in nets.items()
+            if net is not None
+        }
+        return [Stage("train", c.steps, self.updates, players)]
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """D on drawn and on shown styles, then G with F and E on drawn ones, then G alone on shown ones."""
+        z, masks = self.draw(batch["image"]), self.masks(batch["image"])
+        kept: dict[Way, Made] = {}
+        content = self.shared(batch["image"], masks)
+        for way in self.passes:
+            lasting = self.config.saving == "most" and way == "latent" == self.passes[0]  # G moves down it first
+            with nullcontext() if lasting else without_graph():
+                code = self.coded(way, batch, z[0])
+                fake = self.G.decode(content or self.G.encode(batch["image"], masks), code)
+            if lasting:
+                kept[way] = code, fake
+            yield "D", named(way, self.contest(batch, fake.detach()))
+        for place, way in enumerate(self.passes):
+            if place:  # G has moved
+                content = self.shared(batch["image"], masks)
+            yield (
+                self.ships if way == "latent" else "G",
+                named(way, self.make(way, batch, z, masks, content, kept.pop(way, None), clock)),
+            )
+
+    def draw(self, x: Tensor) -> Tensor:
+        """The two latent codes of each sample of a step, (2, N, latent_dim)."""
+        return torch.randn(2, len(x), self.config.latent_dim, dtype=x.dtype, device=x.device)
+
+    def shared(self, x: Tensor, masks: Masks | None) -> Content | None:
+        """What every pass over the same weights of G begins with; None where each begins by itself."""
+        return None if self.config.saving == "plain" else self.G.encode(x, masks)
+
+    def graph(self, needed: bool) -> AbstractContextManager[None]:
+        """Without a graph inside, unless it is needed. The published order makes all of them."""
+        return nullcontext() if needed or self.config.saving == "plain" else without_graph()
+
+    def coded(self, way: Way, batch: Batch, z: Tensor, image: str = "reference") -> Tensor:
+        """What G is told in this pass: of the target domain, drawn or shown."""
+        return self.code(batch["target"], z) if way == "latent" else self.code(batch["target"], image=batch[image])
+
+    def code(self, domain: Tensor, z: Tensor | None = None, image: Tensor | None = None) -> Tensor:
+        """What G is told, (N, S): by a latent code (N, Z), or by an image, of domains (N,)."""
+        if self.F is not None and z is not None:
+            return self.F(z, domain)
+        if self.config.condition == "style":
+            assert self.E is not None
+            return self.E(image, domain)
+        like = self.G.stem.weight
+        label = (domain[:, None] == torch.arange(len(self.names), device=domain.device)).to(like.dtype)
+        if self.E is None:
+            return label
+        return torch.cat([label, self.E(image, torch.zeros_like(domain)) if z is None else z], 1)
+
+    def contest(self, batch: Batch, fake: Tensor) -> Terms:
+        """Section 2.2, (1): each image before the output of its own domain."""
+        c, x, y, target = self.config, batch["image"], batch["label"], batch["target"]
+        terms = {}
+        if c.objective == "r1" and c.r1:
+            told, penalty = r1(self.D, x, lambda logits: self.score(logits, y))
+            terms["r1"] = c.r1 * penalty
+        else:
+            told = self.D(x)
+        if c.objective == "wgan-gp" and c.penalty:
+            real = x if c.critic == "classes" else batch["reference"]  # of the domain whose output is asked
+            terms["penalty"] = c.penalty * gradient_penalty(lambda mix: self.score(self.D(mix), target), real, fake)
+        if c.critic == "classes":
+            terms["class"] = c.classify * F.cross_entropy(precise(told[:, 1:]), y)
+        return {
+            "real": critic_loss(self.kind, self.score(told, y), True),
+            "fake": critic_loss(self.kind, self.score(self.D(fake), target), False),
+            **terms,
+        }
+
+    def score(self, logits: Tensor, domain: Tensor) -> Tensor:
+        """Whether an image is a real one, (N, 1): by the output of its domain, or by the one there is."""
+        return logits[:, :1] if self.config.critic == "classes" else chosen(logits, domain)[:, None]
+
+    def make(
+        self, way: Way, batch: Batch, z: Tensor, masks: Masks | None, content: Content | None, made: Made | None,
+        clock: Clock,
+    ) -> Terms:  # fmt: skip
+        """Section 2.2, (2) to (5). F and E move down latent styles alone, so what only they need has no graph else."""
+        c, x, target, moving = self.config, batch["image"], batch["target"], way == "latent"
+        if made is None:
+            with self.graph(moving):  # of the style; the image needs its own in any case
+                code = self.coded(way, batch, z[0])
+            fake = self.G.decode(content or self.G.encode(x, masks), code)
+        else:
+            code, fake = made
+        judged = self.D(fake)
+        terms = {"gan": maker_loss(self.kind, self.score(judged, target))}
+        if c.critic == "classes":
+            terms["class"] = c.classify * F.cross_entropy(precise(judged[:, 1:]), target)
+        if self.E is not None and c.style:
+            found, size = self.code(target, image=fake), self.E.style_dim
+            terms["style"] = c.style * F.l1_loss(found[:, -size:], code[:, -size:])  # without the label, if it is told
+        if c.diversity:
+            with self.graph(False):
+                rival = self.G.decode(content or self.G.encode(x, masks), self.coded(way, batch, z[1], "other"))
+            terms["diversity"] = -c.diversity * clock.decay(end=c.diversity_until) * F.l1_loss(fake, rival.detach())
+        if c.cycle:
+            with self.graph(moving):
+                own = self.code(batch["label"], z[0], x) if self.E is None else self.code(batch["label"], image=x)
+            terms["cycle"] = c.cycle * F.l1_loss(self.G(fake, own, self.masks(fake)), x)
+        return terms
+
+    def use_landmarks(self, landmarks: Landmarks | None) -> None:
+        """Let the high-pass skips follow these masks, in training and in `translate`; without, there are no skips.
+
+        A network is frozen, and is no part of checkpoints: say so again after loading.
+        """
+        if isinstance(landmarks, nn.Module):
+            landmarks.eval().requires_grad_(False)
+        object.__setattr__(self, "landmarks", landmarks)  # past nn.Module, which would register it
+
+    def masks(self, x: Tensor) -> Masks | None:
+        if self.landmarks is None or not self.config.highpass:
+            return None
+        with without_graph():
+            return self.landmarks(x.detach())
+
+    @torch.no_grad()
+    def translate(
+        self,
+        x: Tensor,
+        domain: str = "",
+        seed: int = 0,
+        reference: Tensor | None = None,
+        toward: int = -1,
+        mix: float = 0.0,
+    ) -> Tensor:
+        """All images in one style, or each in that of its own `reference`. Raises ConfigError. See `style_from`."""
+        if not 0 <= mix <= 1 or (mix and toward < 0):
+            raise ConfigError(f"mix={mix} toward={toward}: give a seed to go toward, and mix from 0 to 1")
+        style = self.style_from(domain, seed, reference, len(x))
+        if mix:
+            style = torch.lerp(style, self.style_from(domain, toward, None, len(x)), mix)
+        return self.decode(self.encode(x), style)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Content:
+        """What of images (N, C, H, W) any style can be given to, by `decode`; made once for many."""
+        return self.G.encode(x, self.masks(x))
+
+    @torch.no_grad()
+    def decode(self, content: Content, style: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] from contents and styles (N, S). G is not bounded, so they are clamped."""
+        return self.G.decode(content, style).clamp(-1, 1)
+
+    @torch.no_grad()
+    def style_from(
+        self, domain: str = "", seed: int | None = 0, reference: Tensor | None = None, count: int = 1
+    ) -> Tensor:
+        """Styles (count, S) of a domain; by default of the first.
+
+        From `reference`, one image (1, C, size, size) for all or `count` of them; else drawn: by `seed` one for all,
+        with None `count` different ones from torch's generator of the CPU. Raises ConfigError.
+        """
+        if domain and domain not in self.names:
+            raise ConfigError(f"domain={shown(domain)}: there are {', '.join(self.names)}{nearest(domain, self.names)}")
+        like, place = self.G.stem.weight, self.names.index(domain or self.names[0])
+        if reference is not None:
+            self._check(reference, count)
+            images, where = reference.to(like), torch.full((len(reference),), place, device=like.device)
+            return self.code(where, image=images).expand(count, -1)
+        generator = None if seed is None else torch.Generator().manual_seed(seed % 2**63)
+        z = torch.randn(count if seed is None else 1, self.config.latent_dim, generator=generator).to(like)
+        return self.code(torch.full((len(z),), place, device=like.device), z).expand(count, -1)
+
+    def _check(self, reference: Tensor, count: int) -> None:
+        c, (height, width) = self.config, reference.shape[-2:]
+        if self.E is None:
+            raise ConfigError("reference: this model has no style encoder; give a domain, and a seed if it has styles")
+        if (height, width) != (c.size, c.size):
+            raise ConfigError(
+                f"reference is {width}x{height} pixels; this model reads styles from {c.size}x{c.size}: resize it"
+            )
+        if len(reference) not in (1, count):
+            raise ConfigError(f"{len(reference)} references for {count} images: give one, or one for each")
+
+
+def named(way: Way, terms: Terms) -> Terms:
+    """The two passes move the same players: the log tells their terms apart by these names."""
+    return {f"{way}_{name}": term for name, term in terms.items()}

@@ -1,0 +1,35 @@
+"""stargan-expressions: every test image with every expression; the share that a judge names wrongly.
+
+Choi et al. 2018, section 5.4, with a ResNet-18 on RaFD; here the judge is `diptych judge train classifier`, on any set
+of classes. An image is translated to its own class too. The error on real images stands beside it as the ceiling.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from diptych.contract import Method
+from diptych.data.columns import Split
+from diptych.evaluate.asked import as_asked
+from diptych.evaluate.samples import Samples, Way
+from diptych.evaluate.scores import Score, of_images
+from diptych.evaluate.tools import Tools
+from diptych.protocols import Protocol, each_pair
+
+
+def ways(method: Method, split: Split, train: Split) -> list[Way]:
+    return each_pair(method, split, own=True)
+
+
+def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
+    yield from as_asked(samples, tools)
+
+
+def overall(found: Sequence[Score]) -> Iterator[Score]:
+    wrong = 1 - np.concatenate([score.each for score in found])
+    ceiling = 1 - float(np.mean([score.ceiling for score in found if score.ceiling is not None]))
+    chance = 1 - (found[0].chance or 0)
+    yield of_images("expression-error", wrong, "lower", chance=chance, ceiling=ceiling)
+
+
+PROTOCOL = Protocol("stargan-expressions", 1, __doc__, scores, ways, needs_judge=True, overall=overall)

@@ -1,0 +1,69 @@
+"""starganv2: FID and LPIPS over all ordered pairs of domains, by drawn and by shown styles (Choi et al. 2020, 4.1).
+
+Each held-out source is translated ten times, with ten codes drawn from the latent space or in the style of ten held-out
+images of the target. FID: all of these against the training images of the target. LPIPS: the mean over all pairs of the
+ten. Both are means over the pairs of domains. Its numbers are by `torchvision-inception-v3`; by another extractor they
+are others.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from diptych.contract import Method
+from diptych.data.columns import Split, taken
+from diptych.errors import EvaluationError
+from diptych.evaluate import measures
+from diptych.evaluate.asked import diversity
+from diptych.evaluate.samples import Choices, Samples, Way
+from diptych.evaluate.scores import Score, averaged
+from diptych.evaluate.tools import Tools
+from diptych.protocols import Protocol, each_pair
+
+STYLES = 10
+MODES = ("latent", "reference")
+
+
+def ways(method: Method, split: Split, train: Split) -> list[Way]:
+    """Every pair of domains in both modes. EvaluationError for a method without styles, drawn and shown."""
+    if not {"domain", "seed", "reference"} <= {control.name for control in method.controls}:
+        raise EvaluationError(
+            "this protocol is for methods that take a domain and, for its style, a seed or a reference"
+        )
+    image, found = method.routes[0].source, []
+    for way in each_pair(method, split):
+        domain = way.choices(0)[0]["domain"]
+        number = next(vars(method.config)[key] for key in method.labels.values())[0].names.index(domain)
+        shown = taken(split.columns[image], split.members[number].tolist())
+        real = taken(train.columns[image], train.members[number].tolist())
+        common = replace(way, targets=real, aligned=False, references=shown)
+        found.append(replace(common, name=f"{way.name}-latent", choices=_drawn(domain)))
+        found.append(replace(common, name=f"{way.name}-reference", choices=_shown(domain, len(shown))))
+    return found
+
+
+def _drawn(domain: str) -> Choices:
+    return lambda number: [{"domain": domain, "seed": STYLES * number + copy} for copy in range(STYLES)]
+
+
+def _shown(domain: str, count: int) -> Choices:
+    orders = [np.random.RandomState(copy).permutation(count).tolist() for copy in range(STYLES)]
+    return lambda number: [{"domain": domain, "reference": order[number % count]} for order in orders]
+
+
+def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
+    for score in measures.to_reals(samples, tools):
+        if score.name == "fid":
+            yield score
+    yield from diversity(samples, tools)
+
+
+def overall(found: Sequence[Score]) -> Iterator[Score]:
+    for mode in MODES:
+        for name in ("fid", "lpips-diversity"):
+            if each := [score for score in found if score.name.endswith(f"-{mode}/{name}")]:
+                yield averaged(f"{mode}/{name}", each)
+
+
+PROTOCOL = Protocol("starganv2", 1, __doc__, scores, ways, overall=overall)
