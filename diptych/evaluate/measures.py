@@ -33,7 +33,7 @@ def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
         kinds["ms-ssim"] = pictures.ms_ssim
     rows: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     seen: list[np.ndarray] = []
-    perceptual = tools.perceptual
+    perceptual = tools.the_perceptual()
     for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
         for name, measure in kinds.items():
             rows[name].append(measure(fake, truth))
@@ -42,6 +42,7 @@ def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
                 seen.append(perceptual.pair(_unit(fake), _unit(truth)).double().cpu().numpy())
             except EvaluationError as error:  # other channels, or too small
                 perceptual, seen = None, []
+                del tools.used["lpips"]
                 tools.say(f"no LPIPS: {error}")
     for name, values in rows.items():
         yield of_images(name, np.concatenate(values), "lower" if name == "l1" else "higher")
@@ -61,6 +62,7 @@ def to_truth_on_y(samples: Samples, tools: Tools) -> Iterator[Score]:
         rows["ssim-y"] += pictures.ssim_y(one.all(), other.all(), tools.border).tolist()
     for name, values in rows.items():
         yield of_images(name, np.array(values), "higher")
+    tools.used["border"] = f"{tools.border} pixels"
     tools.say(f"{len(fakes)} pictures on Y, {tools.border} pixels at each edge left out")
 
 
@@ -76,18 +78,21 @@ def to_reals(samples: Samples, tools: Tools) -> Iterator[Score]:
     if fakes.shape[0] not in (1, 3):
         tools.say(f"no FID and KID: networks of features see grey or colour, not pictures of {fakes.shape[0]} channels")
         return
-    real, fake = tools.features(reals), tools.features(fakes)
+    extractor = tools.the_extractor()
+    if extractor is None:
+        return
+    real, fake = tools.features(reals, remember=True), tools.features(fakes)
     for measure in (distances.fid, distances.kid, distances.precision, distances.recall):
         yield measure(real, fake)
     tools.say(
-        f"{len(fakes)} translations against {len(reals)} real pictures by {tools.extractor.name}, "
-        f"{tools.extractor.size} features"
+        f"{len(fakes)} translations against {len(reals)} real pictures by {extractor.name}, {extractor.size} features"
     )
 
 
 def colours(samples: Samples, tools: Tools) -> Iterator[Score]:
     """Intersection of the histograms of L, a and b (Isola et al. 2017, section 4.2), each over the whole set."""
     fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
+    alike(reals, fakes)
     if fakes.shape[0] != 3:
         return
     if min(len(fakes), len(reals)) < LEAST:

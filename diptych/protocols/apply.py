@@ -97,6 +97,7 @@ def sample(
 
 def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str) -> Result:
     """Every score of the protocol, route by route. Raises EvaluationError where it cannot be applied."""
+    tools.begin()
     scores = []
     routes = samples.by_route()
     for route, part in routes.items():
@@ -113,6 +114,7 @@ def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str)
         protocol=str(protocol),
         name=name,
         about=dict(samples.about),
+        images=samples.images(),
         tools=tools.known(),
         said=tuple(dict.fromkeys(tools.said)),
         scores=tuple(scores),

@@ -14,13 +14,11 @@ from judged import (
     photograph,
     sample_folder,
     shades,
-    stand_in,
     trained,
     two,
     values,
 )
 
-from diptych.data import image
 from diptych.errors import EvaluationError
 from diptych.evaluate.extractors import extractor
 from diptych.evaluate.segmentation import confusion, mean_iou, pixel_accuracy
@@ -172,18 +170,3 @@ def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains)
     found, result = values("unpaired-default", few, tools)
     assert set(found) == {"colour/L", "colour/a", "colour/b"}
     assert any("no FID and KID: 7 pictures are no set; 8 at least" in line for line in result.said)
-
-
-def test_features_are_remembered_by_content_and_found_anew_where_the_file_is_damaged(tmp_path, monkeypatch):
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
-    samples = two(tmp_path, [noise(seed) for seed in range(8)], [noise(seed) for seed in range(8, 17)])
-    first, _ = values("unpaired-default", samples, Tools(extractor=stand_in()))
-    kept = sorted((tmp_path / "cache" / "features").iterdir())
-    assert len(kept) == 2
-    broken = Tools(extractor=stand_in())
-    object.__setattr__(broken.extractor, "run", None)
-    assert values("unpaired-default", samples, broken)[0] == first, "nothing is computed"
-    kept[0].write_bytes(b"")
-    assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0] == first
-    image.write(tmp_path / "fake" / "000.png", noise(99))
-    assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0]["fid"] != first["fid"]
