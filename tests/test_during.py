@@ -197,6 +197,12 @@ def test_where_nothing_can_be_measured_the_first_step_is_not_taken(tmp_path):
     assert list(read_events(tmp_path / "run" / "events.jsonl")) == []
 
 
+def test_a_judge_that_is_lacking_is_told_before_anything_is_translated(tmp_path, monkeypatch):
+    monkeypatch.setattr("diptych.protocols.during.sample", None)
+    with pytest.raises(EvaluationError, match="needs a judge"):
+        train(tmp_path / "run", "steps=2", "every=1", "protocol=pix2pix-fcn")
+
+
 @pytest.mark.parametrize("error", [EvaluationError("cannot be measured"), ConfigError("not measured")])
 def test_a_judgement_that_fails_later_loses_no_step(told, tmp_path, error):
     told(0.9, 0.8, error)

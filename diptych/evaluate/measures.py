@@ -117,13 +117,14 @@ def seen_by_judge(samples: Samples, tools: Tools) -> Iterator[Score]:
     """
     judge = tools.the_judge()
     palette = Palette.of(judge)
-    truth = palette.read_all(files_of(samples.files("source")))
+    maps = files_of(samples.files("source"))
+    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
+    alike(maps, fakes, channels=False)
+    alike(truths, fakes)
+    truth = palette.read_all(maps)
     tables = {}
-    for side in ("fake", "truth"):
-        answers = [
-            np.asarray(_logits(tools, batch).argmax(1), np.uint8)
-            for batch in files_of(samples.files("fake" if side == "fake" else "truth")).batches(BATCH)
-        ]
+    for side, seen in (("fake", fakes), ("truth", truths)):
+        answers = [np.asarray(_logits(tools, batch).argmax(1), np.uint8) for batch in seen.batches(BATCH)]
         tables[side] = segmentation.confusion(np.concatenate(answers), truth, len(palette.colours))
     for name, statistic in STATISTICS.items():
         yield of_images(
@@ -170,8 +171,9 @@ def told_apart(judge: Judge, images: Tensor, labels: Tensor) -> Iterator[Score]:
 
 def as_label_maps(samples: Samples, tools: Tools, palette: Palette) -> Iterator[Score]:
     """Translations that are label maps themselves: each pixel is of the class whose colour is nearest."""
-    truth = palette.read_all(files_of(samples.files("truth")))
-    answer = palette.read_all(files_of(samples.files("fake")), strict=False)
+    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
+    alike(truths, fakes)
+    truth, answer = palette.read_all(truths), palette.read_all(fakes, strict=False)
     table = segmentation.confusion(answer, truth, len(palette.colours))
     for name, statistic in STATISTICS.items():
         yield of_images(name, table, "higher", statistic, chance=statistic(segmentation.majority(table)))

@@ -59,9 +59,12 @@ def pictures(files: Sequence[Path]) -> Pictures:
     return Pictures(tuple(files), next(iter(shapes)))
 
 
-def alike(one: Pictures, other: Pictures) -> None:
-    """EvaluationError if two sets are of different sizes or channel counts: a measure would tell that, and no more."""
-    if one.shape != other.shape:
+def alike(one: Pictures, other: Pictures, channels: bool = True) -> None:
+    """EvaluationError if two sets are of different sizes or channel counts: a measure would tell that, and no more.
+
+    Without `channels` only sizes count.
+    """
+    if (one.shape if channels else one.shape[1:]) != (other.shape if channels else other.shape[1:]):
         raise EvaluationError(
             f"{one.files[0].parent} has pictures that are {in_words(one.shape)}, {other.files[0].parent} such that are "
             f"{in_words(other.shape)}: scale or convert one of them first"

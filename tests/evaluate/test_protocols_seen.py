@@ -73,6 +73,26 @@ def test_the_palette_may_be_that_of_a_judge(tmp_path):
     assert result.tools["judge"].startswith("segmenter ")
 
 
+def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folders(tmp_path):
+    maps, small = ([label_map(seed, side=side) for seed in range(4)] for side in (64, 32))
+    with pytest.raises(EvaluationError, match=r"real has pictures that are 64x64 colour, .*fake such that are 32x32"):
+        values("label-maps", two(tmp_path / "a", small, maps))
+    tools = Tools(judge=judge(Segmenter, palette=PALETTE, **TINY))
+    for name, columns in {
+        "fake": {"source": maps, "fake": small, "truth": maps},
+        "source": {"source": small, "fake": maps, "truth": maps},
+    }.items():
+        with pytest.raises(EvaluationError, match=r"has pictures that are .* such that are .* scale or convert one"):
+            values("pix2pix-fcn", sample_folder(tmp_path / name, {"a-b": columns}), tools)
+
+
+def test_grey_pictures_and_coloured_ones_are_not_held_against_each_other(tmp_path):
+    grey, colour = ([noise(seed, (16, 16, channels)) for seed in range(4)] for channels in (1, 3))
+    for fakes, reals in ((colour, grey[:3] + grey), (grey, colour + colour)):
+        with pytest.raises(EvaluationError, match=r"16x16 (grey|colour).*16x16 (grey|colour): scale or convert one"):
+            values("unpaired-default", two(tmp_path / str(len(fakes) + fakes[0].shape[2]), fakes, reals))
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     """Label maps, photographs of them as their truths, and two translations: as good as those, and of other maps."""
