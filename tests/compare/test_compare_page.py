@@ -125,7 +125,8 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
         )
         result.save(folder / "results" / f"{NAME}.json")
         terms = {f"G/{name}": float(np.sin(at)) for name in "abcdefghijkl"}
-        events = [{"event": "step", "step": s, "terms": {k: v * s for k, v in terms.items()}} for s in range(200)]
+        values = [{k: v * s for k, v in terms.items()} for s in range(200)]
+        events = [{"event": "step", "step": s, "terms": v, "scores": v} for s, v in enumerate(values)]
         (folder / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
         folders.append(folder)
     path = compare(folders, tmp_path / "out")
