@@ -41,12 +41,12 @@ def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
             try:
                 seen.append(perceptual.pair(_unit(fake), _unit(truth)).double().cpu().numpy())
             except EvaluationError as error:  # other channels, or too small
-                perceptual, seen = None, []
-                del tools.used["lpips"]
+                perceptual = None
                 tools.say(f"no LPIPS: {error}")
     for name, values in rows.items():
         yield of_images(name, np.concatenate(values), "lower" if name == "l1" else "higher")
-    if seen:
+    if perceptual:
+        tools.used["lpips"] = perceptual.digest[:16]
         yield of_images("lpips", np.concatenate(seen), "lower")
     tools.say(f"{len(fakes)} translations of {sides[1]}x{sides[0]} pixels held against their truths, in 8 bits")
 

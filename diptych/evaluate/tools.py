@@ -91,17 +91,14 @@ class Tools:
         return self.extractor
 
     def the_perceptual(self) -> Lpips | None:
-        """None, which is said, if its network is not at hand."""
+        """None, which is said, if its network is not at hand. Whether it can look at these pictures, it will tell."""
         if self.perceptual == "auto" and "lpips" not in self.lacking:
             try:
                 self.perceptual = lpips.load(device=self.device)
             except (EvaluationError, ImportRefused) as error:
                 self._lacks("lpips", "no LPIPS, as its network was not at hand", error)
         self._repeat("lpips")
-        if self.perceptual is None or isinstance(self.perceptual, str):
-            return None
-        self.used["lpips"] = self.perceptual.digest[:16]
-        return self.perceptual
+        return None if isinstance(self.perceptual, str) else self.perceptual
 
     def _lacks(self, tool: str, line: str, error: Exception) -> None:
         self.lacking[tool] = line
