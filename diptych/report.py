@@ -3,7 +3,8 @@
 import base64
 import html
 import io
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from PIL import Image
 from diptych.engine.log import Event, read_events
 from diptych.engine.run import Run
 from diptych.files import write_text
+from diptych.recipe import SECTIONS
+
+ABREAST = 3  # panels of scores
+Lines = dict[str, tuple[list[int], list[float]]]  # steps and values by name
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
@@ -38,12 +43,11 @@ def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] |
     settings = run.settings()
     body = [f'<p class="lead">{html.escape(lead)}</p>'] if lead else []
     body += [figure(picture, caption) for caption, picture in (pictures or _last_preview(run, events)).items()]
-    body += (
-        ["<h2>How it went</h2>", figure(curves(events), "Held-out error and loss terms by step.", "plot")]
-        if events
-        else []
-    )
-    chosen = {key: value for part in ("model", "data", "train") for key, value in settings[part].items()}
+    if events:
+        body += ["<h2>How it went</h2>", figure(curves(events), "Held-out error and loss terms by step.", "plot")]
+    if drawn := scores(events):
+        body += [figure(drawn, "Scores of held-out images by step.", "plot")]
+    chosen = {key: value for part in SECTIONS for key, value in (settings.get(part) or {}).items()}
     machine = run.environment()
     body += [folded("Settings", table(chosen)), folded("Machine", table(machine))]
     path = run.folder / "report.html"
@@ -80,14 +84,24 @@ def figure(picture: Image.Image, caption: str, kind: str = "pixels") -> str:
 
 def curves(events: Iterable[Event]) -> Image.Image:
     """Held-out error (where there is one) and every loss term, over the steps of all stages."""
+    errors, terms = series(events, "error"), series(events, "terms")
+    return _drawn([(name, lines) for name, lines in (("held-out error", errors), ("terms", terms)) if lines], 1)
+
+
+def scores(events: Iterable[Event]) -> Image.Image | None:
+    """Each score of held-out images in a panel of its own, as no two have the same range; None if there are none."""
+    found = series(events, "scores")
+    return _drawn([("", {name: line}) for name, line in found.items()], ABREAST) if found else None
+
+
+def _drawn(panels: Sequence[tuple[str, Lines]], abreast: int) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    errors, terms = series(events, "error"), series(events, "terms")
-    panels = [(name, lines) for name, lines in (("held-out error", errors), ("terms", terms)) if lines]
-    drawing = Figure(figsize=(10, 3.2 * max(1, len(panels))), layout="constrained", dpi=100)
+    rows = math.ceil(len(panels) / abreast)
+    drawing = Figure(figsize=(10, 3.2 * max(1, rows)), layout="constrained", dpi=100)
     for place, (name, lines) in enumerate(panels, 1):
-        axes = drawing.add_subplot(len(panels), 1, place)
+        axes = drawing.add_subplot(rows, abreast, place)
         for label, (steps, values) in lines.items():
             axes.plot(steps, values, label=label, linewidth=1.2, marker="." if len(steps) < 30 else None)
         axes.set(xlabel="step", ylabel=name, yscale="log" if name == "terms" and _positive(lines) else "linear")
@@ -99,9 +113,8 @@ def curves(events: Iterable[Event]) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def series(events: Iterable[Event], group: str) -> dict[str, tuple[list[int], list[float]]]:
-    """Steps and values by name."""
-    lines: dict[str, tuple[list[int], list[float]]] = {}
+def series(events: Iterable[Event], group: str) -> Lines:
+    lines: Lines = {}
     for event in events:
         for name, value in event.get(group, {}).items():
             if not name.endswith("/gradient"):
@@ -111,7 +124,7 @@ def series(events: Iterable[Event], group: str) -> dict[str, tuple[list[int], li
     return lines
 
 
-def _positive(lines: Mapping[str, tuple[list[int], list[float]]]) -> bool:
+def _positive(lines: Lines) -> bool:
     return all(value > 0 for _, values in lines.values() for value in values)
 
 

@@ -81,6 +81,15 @@ def test_held_out_images_are_judged_at_the_start_every_so_often_and_at_the_end(r
         assert list(event["scores"]) == ["l1", "psnr", "ssim"]
 
 
+def test_the_report_shows_what_was_measured_and_how_often(run, tmp_path):
+    page = (run / "report.html").read_text()
+    assert "Scores of held-out images by step." in page
+    for key, value in (("every", 2), ("images", 6), ("measure", "psnr")):
+        assert f"<td>{key}</td><td>{value}</td>" in page
+    train(tmp_path / "run", "steps=1")
+    assert "Scores of held-out images" not in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_the_numbers_are_those_of_diptych_evaluate(run, tmp_path):
     samples = sample_run(Run.open(run), tmp_path / "s", Asked(split="val", count=6))
     result = judge_samples(samples, find_protocol("paired-default"), Tools(), "run")
@@ -195,6 +204,12 @@ def test_where_nothing_can_be_measured_the_first_step_is_not_taken(tmp_path):
     with pytest.raises(EvaluationError, match="unpaired-default/1 found nothing to measure in these pictures"):
         diptych("train", "cyclegan", f"root={tmp_path / 'data'}", *words, "every=1", "-o", tmp_path / "run")
     assert list(read_events(tmp_path / "run" / "events.jsonl")) == []
+
+
+def test_a_judge_that_is_lacking_is_told_before_anything_is_translated(tmp_path, monkeypatch):
+    monkeypatch.setattr("diptych.protocols.during.sample", None)
+    with pytest.raises(EvaluationError, match="needs a judge"):
+        train(tmp_path / "run", "steps=2", "every=1", "protocol=pix2pix-fcn")
 
 
 @pytest.mark.parametrize("error", [EvaluationError("cannot be measured"), ConfigError("not measured")])

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from diptych.engine.run import Run
     from diptych.evaluate.results import Result
+    from diptych.evaluate.samples import Samples
 
 Data = Annotated[
     str | None, typer.Option("--data", "-d", help="folder of images", show_default="the one it was trained on")
@@ -68,14 +70,16 @@ def evaluate(
     which: Which = "last",
     device: Device = "auto",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="file of results", show_default="results/PROTOCOL.json")
+        Path | None,
+        typer.Option("--out", "-o", help="file of results", show_default="results/PROTOCOL.json in what is judged"),
     ] = None,
 ) -> None:
     """Judge a run, a folder of samples, or two folders of images; each number with its 95 % interval."""
     from diptych.engine.run import Run
     from diptych.errors import EvaluationError
-    from diptych.evaluate.samples import MANIFEST, open_samples, two_folders
-    from diptych.evaluate.tools import gather
+    from diptych.evaluate.results import check_replaces
+    from diptych.evaluate.samples import MANIFEST
+    from diptych.evaluate.tools import Tools, gather
     from diptych.protocols import find_protocol
     from diptych.protocols.apply import Asked, judge_samples, samples_of
 
@@ -83,22 +87,33 @@ def evaluate(
         raise EvaluationError("give a run or a folder of samples, or else both --real FOLDER and --fake FOLDER")
     if (data or count or (split, which) != ("auto", "last")) and (what is None or (what / MANIFEST).is_file()):
         raise EvaluationError("--data, --split, --count and --which are for runs: these pictures are there already")
+    if protocol and find_protocol(protocol).needs_judge and not judge:
+        Tools().the_judge()  # raises, and says how to come by one
+    folder, there = _opened(what, real, fake)
     tools = gather(extractor, judge, weights, border, device, tell=typer.echo)
-    if what is None:
-        assert real is not None
-        assert fake is not None
-        found = two_folders(real, fake)
-    elif (what / MANIFEST).is_file():
-        found = open_samples(what)
-    else:
+    if isinstance(there, Run):
         with _bar("translating") as progress:
-            found = samples_of(Run.open(what), Asked(protocol, data, split, count, which, device), progress)
-    usual = "paired-default" if found.paired else "unpaired-default"
-    chosen = find_protocol(protocol or str(found.about.get("protocol", usual)).partition("/")[0])
-    result = judge_samples(found, chosen, tools, str(found.about.get("run", (what or fake or Path()).absolute().name)))
+            there = samples_of(there, Asked(protocol, data, split, count, which, device), progress)
+    usual = "paired-default" if there.paired else "unpaired-default"
+    chosen = find_protocol(protocol or str(there.about.get("protocol", usual)).partition("/")[0])
+    result = judge_samples(there, chosen, tools, str(there.about.get("run", folder.absolute().name)))
     show(result)
-    path = out or (what or Path()) / "results" / f"{chosen.name}.json"
+    path = out or folder / "results" / f"{chosen.name}.json"
+    if not out:
+        check_replaces(path, result)
     typer.echo(f"\n{result.save(path)}")
+
+
+def _opened(what: Path | None, real: Path | None, fake: Path | None) -> tuple[Path, "Run | Samples"]:
+    """What is to be judged, and where its results go."""
+    from diptych.engine.run import Run
+    from diptych.evaluate.samples import MANIFEST, open_samples, two_folders
+
+    if what is not None:
+        return what, open_samples(what) if (what / MANIFEST).is_file() else Run.open(what)
+    assert real is not None
+    assert fake is not None
+    return fake, two_folders(real, fake)
 
 
 def show(result: "Result") -> None:

@@ -1,4 +1,4 @@
-"""Curves of training, all runs in one plot for each error and term."""
+"""Curves of training, all runs in one plot for each error, score and term."""
 
 import math
 import warnings
@@ -14,7 +14,7 @@ from diptych.compare.read import Entry, short
 from diptych.engine.log import read_events
 from diptych.report import series
 
-ERRORS, TERMS = 4, 8  # plots at most
+ERRORS, SCORES, TERMS = 4, 8, 8  # plots at most
 RUNS = 24  # in one plot
 POINTS = 120  # of one curve
 # told apart by the colour-blind as well (Okabe and Ito); further runs have other strokes
@@ -32,10 +32,15 @@ class Plot:
 
 
 def plots(entries: Sequence[Entry]) -> Iterator[Plot]:
-    """Held-out errors, then loss terms; those that most runs have, in the order of their logs."""
+    """Held-out errors and scores, then loss terms; those that most runs have, in the order of their logs."""
     names = [short(each.name, 32) for each in entries[:RUNS]]
     more = f", the first {RUNS} of {len(entries)} runs" if len(entries) > RUNS else ""
-    for group, most, words in (("error", ERRORS, "Held-out error"), ("terms", TERMS, "Loss term")):
+    groups = (
+        ("error", ERRORS, "Held-out error"),
+        ("scores", SCORES, "Held-out score"),
+        ("terms", TERMS, "Loss term"),
+    )
+    for group, most, words in groups:
         logs = [lines_of(each.folder / "events.jsonl", group) for each in entries[:RUNS]]
         times = Counter(name for log in logs for name in log)
         ranked = [name for name, _ in times.most_common()]

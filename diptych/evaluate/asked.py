@@ -52,7 +52,8 @@ def _wanted(row: Row, names: tuple[str, ...]) -> tuple[int, bool, bool]:
 
 def diversity(samples: Samples, tools: Tools) -> Iterator[Score]:
     """LPIPS between the answers to one source, over all pairs of them, as StarGAN v2 and others report it."""
-    if tools.perceptual is None:
+    perceptual = tools.the_perceptual()
+    if perceptual is None:
         return
     answers: dict[str, list[int]] = {}
     for number, row in enumerate(samples.rows):
@@ -61,6 +62,7 @@ def diversity(samples: Samples, tools: Tools) -> Iterator[Score]:
     spread = []
     for numbers in answers.values():
         batch = torch.cat(list(files_of([fakes[number] for number in numbers]).batches()))
-        spread.append(tools.perceptual.diversity(batch.float() / 127.5 - 1))
+        spread.append(perceptual.diversity(batch.float() / 127.5 - 1))
+    tools.used["lpips"] = perceptual.digest[:16]
     yield of_images("lpips-diversity", np.array(spread), "higher")
     tools.say(f"{len(next(iter(answers.values())))} answers to each of {len(answers)} sources, all pairs compared")

@@ -28,7 +28,7 @@ from diptych.engine.machine import is_out_of_memory
 from diptych.errors import EvaluationError, nearest, printable, shown
 from diptych.evaluate import weights as published
 from diptych.importers.unpack import first_line
-from diptych.translator import load, pad
+from diptych.translator import Translator, load, pad
 
 SCRIPT = "script:"
 SIDE = 299  # pixels a side of what Inception v3 takes
@@ -82,7 +82,7 @@ def extractor(spec: str, weights: Path | None = None, device: torch.device = tor
         return _script(Path(os.path.expanduser(spec.removeprefix(SCRIPT))), device)
     folder = Path(os.path.expanduser(spec))
     if any(os.path.isfile(folder / name) for name in ("config.yaml", "config.json")):
-        return _judge(folder, device)
+        return lent_by(load(folder, device=str(device)), folder)
     raise EvaluationError(
         f"no extractor is called {shown(spec)}{nearest(spec, [*INCEPTIONS, SCRIPT])}; there are "
         f"{', '.join(INCEPTIONS)}, {SCRIPT}FILE, and the folder of a trained judge"
@@ -170,19 +170,19 @@ def _script(path: Path, device: torch.device) -> Extractor:
     return _checked(f"{SCRIPT}{path.name}", digest, lambda x: net(x.to(device)))
 
 
-def _judge(folder: Path, device: torch.device) -> Extractor:
-    translator = load(folder, device=str(device))
+def lent_by(translator: Translator, where: Path | str) -> Extractor:
+    """The features of a judge that is loaded. EvaluationError, which names `where`, if it has none for pictures."""
     method = translator.method
     if not isinstance(method, Judge):
-        raise EvaluationError(f"{folder}: {translator.name} is no judge: it has no features to lend")
+        raise EvaluationError(f"{where}: {translator.name} is no judge: it has no features to lend")
     channels = next(iter(method.channels().values()))  # of what it looks at; a truth to learn from comes second
     if channels not in (1, 3):
-        raise EvaluationError(f"{folder}: this judge looks at {channels} channels; only those of 1 or 3 see pictures")
+        raise EvaluationError(f"{where}: this judge looks at {channels} channels; only those of 1 or 3 see pictures")
 
     def features(x: Tensor) -> Tensor:
-        seen = [image.to_unit(image.with_channels(array, channels, folder)) for array in _arrays(x)]
+        seen = [image.to_unit(image.with_channels(array, channels, where)) for array in _arrays(x)]
         batch = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).contiguous()
-        return method.features(pad(pad(batch, -2, method.multiple), -1, method.multiple).to(device))
+        return method.features(pad(pad(batch, -2, method.multiple), -1, method.multiple).to(translator.device))
 
     return _checked(f"judge:{translator.name}", digest_of(method.state_dict()), features)
 

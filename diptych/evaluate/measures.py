@@ -33,7 +33,7 @@ def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
         kinds["ms-ssim"] = pictures.ms_ssim
     rows: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     seen: list[np.ndarray] = []
-    perceptual = tools.perceptual
+    perceptual = tools.the_perceptual()
     for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
         for name, measure in kinds.items():
             rows[name].append(measure(fake, truth))
@@ -41,11 +41,12 @@ def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
             try:
                 seen.append(perceptual.pair(_unit(fake), _unit(truth)).double().cpu().numpy())
             except EvaluationError as error:  # other channels, or too small
-                perceptual, seen = None, []
+                perceptual = None
                 tools.say(f"no LPIPS: {error}")
     for name, values in rows.items():
         yield of_images(name, np.concatenate(values), "lower" if name == "l1" else "higher")
-    if seen:
+    if perceptual:
+        tools.used["lpips"] = perceptual.digest[:16]
         yield of_images("lpips", np.concatenate(seen), "lower")
     tools.say(f"{len(fakes)} translations of {sides[1]}x{sides[0]} pixels held against their truths, in 8 bits")
 
@@ -61,6 +62,7 @@ def to_truth_on_y(samples: Samples, tools: Tools) -> Iterator[Score]:
         rows["ssim-y"] += pictures.ssim_y(one.all(), other.all(), tools.border).tolist()
     for name, values in rows.items():
         yield of_images(name, np.array(values), "higher")
+    tools.used["border"] = f"{tools.border} pixels"
     tools.say(f"{len(fakes)} pictures on Y, {tools.border} pixels at each edge left out")
 
 
@@ -76,18 +78,21 @@ def to_reals(samples: Samples, tools: Tools) -> Iterator[Score]:
     if fakes.shape[0] not in (1, 3):
         tools.say(f"no FID and KID: networks of features see grey or colour, not pictures of {fakes.shape[0]} channels")
         return
-    real, fake = tools.features(reals), tools.features(fakes)
+    extractor = tools.the_extractor()
+    if extractor is None:
+        return
+    real, fake = tools.features(reals, remember=True), tools.features(fakes)
     for measure in (distances.fid, distances.kid, distances.precision, distances.recall):
         yield measure(real, fake)
     tools.say(
-        f"{len(fakes)} translations against {len(reals)} real pictures by {tools.extractor.name}, "
-        f"{tools.extractor.size} features"
+        f"{len(fakes)} translations against {len(reals)} real pictures by {extractor.name}, {extractor.size} features"
     )
 
 
 def colours(samples: Samples, tools: Tools) -> Iterator[Score]:
     """Intersection of the histograms of L, a and b (Isola et al. 2017, section 4.2), each over the whole set."""
     fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
+    alike(reals, fakes)
     if fakes.shape[0] != 3:
         return
     if min(len(fakes), len(reals)) < LEAST:
@@ -112,13 +117,14 @@ def seen_by_judge(samples: Samples, tools: Tools) -> Iterator[Score]:
     """
     judge = tools.the_judge()
     palette = Palette.of(judge)
-    truth = palette.read_all(files_of(samples.files("source")))
+    maps = files_of(samples.files("source"))
+    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
+    alike(maps, fakes, channels=False)
+    alike(truths, fakes)
+    truth = palette.read_all(maps)
     tables = {}
-    for side in ("fake", "truth"):
-        answers = [
-            np.asarray(logits_of(tools, batch).argmax(1), np.uint8)
-            for batch in files_of(samples.files("fake" if side == "fake" else "truth")).batches(BATCH)
-        ]
+    for side, seen in (("fake", fakes), ("truth", truths)):
+        answers = [np.asarray(logits_of(tools, batch).argmax(1), np.uint8) for batch in seen.batches(BATCH)]
         tables[side] = segmentation.confusion(np.concatenate(answers), truth, len(palette.colours))
     for name, statistic in STATISTICS.items():
         yield of_images(
@@ -165,8 +171,9 @@ def told_apart(judge: Judge, images: Tensor, labels: Tensor) -> Iterator[Score]:
 
 def as_label_maps(samples: Samples, tools: Tools, palette: Palette) -> Iterator[Score]:
     """Translations that are label maps themselves: each pixel is of the class whose colour is nearest."""
-    truth = palette.read_all(files_of(samples.files("truth")))
-    answer = palette.read_all(files_of(samples.files("fake")), strict=False)
+    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
+    alike(truths, fakes)
+    truth, answer = palette.read_all(truths), palette.read_all(fakes, strict=False)
     table = segmentation.confusion(answer, truth, len(palette.colours))
     for name, statistic in STATISTICS.items():
         yield of_images(name, table, "higher", statistic, chance=statistic(segmentation.majority(table)))

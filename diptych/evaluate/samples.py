@@ -20,11 +20,12 @@ from torch import Tensor
 
 from diptych.data import image
 from diptych.data.columns import Column
-from diptych.data.examine import hash_of
 from diptych.data.layouts import images_in
 from diptych.data.loader import label, to_tensor
+from diptych.data.manifest import first
 from diptych.data.transforms import Augment
 from diptych.errors import ConfigError, EvaluationError, printable, shown
+from diptych.evaluate.sets import digest_of_pixels
 from diptych.files import make_folder, write_text
 from diptych.plain import plain_json, read_text
 from diptych.recipe import checked
@@ -88,6 +89,7 @@ class Samples:
     about: Mapping[str, Any]
     rows: tuple[Row, ...]
     reals: Mapping[str, tuple[str, ...]]
+    alone: tuple[str, ...] = ()  # of two folders, names that only one of them has
 
     def by_route(self) -> dict[str, "Samples"]:
         """The samples of each route by its name."""
@@ -104,7 +106,10 @@ class Samples:
         names = {"source": lambda row: row.source, "fake": lambda row: row.fake, "truth": lambda row: row.truth}
         found = [names[column](row) for row in self.rows]
         if not all(found):
-            raise EvaluationError(f"{self.folder}: there is no {column} for some of the translations")
+            why = f" (in one of the two folders only: {first(self.alone)})" if self.alone and column == "truth" else ""
+            raise EvaluationError(
+                f"{self.folder}: there is no {column} for some of the translations{why}; unpaired-default needs none"
+            )
         return [self.folder / name for name in found]
 
     def real_files(self) -> list[Path]:
@@ -115,6 +120,13 @@ class Samples:
         if not found:
             raise EvaluationError(f"{self.folder}: there are no real pictures to hold the translations against")
         return found
+
+    def images(self) -> dict[str, str]:
+        """By hash: `real`, what translations are held against; `source`, what was translated, where that is known."""
+        found = {"real": [file for part in self.by_route().values() for file in part.real_files()]}
+        if all(row.source for row in self.rows):
+            found["source"] = self.files("source")
+        return {kind: digest_of_pixels(files) for kind, files in found.items()}
 
 
 def open_samples(folder: Path) -> Samples:
@@ -153,8 +165,9 @@ def two_folders(real: Path, fake: Path) -> Samples:
         )
         for file in fakes
     ]
-    about = {"real": str(real), "fake": str(fake), "sources": digest_of(map(hash_of, reals))}
-    return Samples(Path(), about, tuple(rows), {"fake-real": tuple(map(_absolute, reals))})
+    about = {"real": str(real), "fake": str(fake)}
+    others = {"fake-real": tuple(map(_absolute, reals))}
+    return Samples(fake, about, tuple(rows), others, tuple(sorted(names ^ by_name.keys())))
 
 
 def _absolute(file: Path) -> str:

@@ -1,5 +1,6 @@
 """Sets of pictures as measures take them: uint8, of one size and kind, decoded in threads ahead of the network."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -58,9 +59,12 @@ def pictures(files: Sequence[Path]) -> Pictures:
     return Pictures(tuple(files), next(iter(shapes)))
 
 
-def alike(one: Pictures, other: Pictures) -> None:
-    """EvaluationError if two sets are of different sizes or channel counts: a measure would tell that, and no more."""
-    if one.shape != other.shape:
+def alike(one: Pictures, other: Pictures, channels: bool = True) -> None:
+    """EvaluationError if two sets are of different sizes or channel counts: a measure would tell that, and no more.
+
+    Without `channels` only sizes count.
+    """
+    if (one.shape if channels else one.shape[1:]) != (other.shape if channels else other.shape[1:]):
         raise EvaluationError(
             f"{one.files[0].parent} has pictures that are {in_words(one.shape)}, {other.files[0].parent} such that are "
             f"{in_words(other.shape)}: scale or convert one of them first"
@@ -72,8 +76,21 @@ def in_words(shape: tuple[int, int, int]) -> str:
     return f"{width}x{height} {({1: 'grey', 3: 'colour'}).get(channels, f'of {channels} channels')}"
 
 
+def digest_of_pixels(files: Sequence[Path]) -> str:
+    """SHA-256, in hex, of what measures see of pictures of any sizes: shapes and pixels in 8 bits, in this order."""
+    with ThreadPoolExecutor(cores()) as pool:
+        return hashlib.sha256("".join(pool.map(_digest, files)).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    pixels = _in_8_bits(image.read(file))
+    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
 def _read(file: Path, shape: tuple[int, int, int]) -> Tensor:
-    pixels = image.with_channels(image.read(file), shape[0], str(file))
-    if pixels.dtype != np.uint8:
-        pixels = image.from_unit(image.to_unit(pixels), np.uint8)
+    pixels = _in_8_bits(image.with_channels(image.read(file), shape[0], str(file)))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _in_8_bits(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.uint8 else image.from_unit(image.to_unit(pixels), np.uint8)

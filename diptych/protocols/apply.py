@@ -44,20 +44,35 @@ class Asked:
     device: str = "auto"
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was asked for, found: the images, by the digest of all files of that folder, and what translates them."""
+
+    recipe: Recipe
+    split: Split
+    train: Split
+    name: str  # of the split
+    digest: str
+    protocol: Protocol
+
+
+def find(run: Run, asked: Asked) -> Found:
+    """Raises DataError, EvaluationError, before anything is made."""
+    if asked.which not in WHICH:
+        raise EvaluationError(f"--which {asked.which}: choose {' or '.join(WHICH)}")
+    recipe = from_settings(run.settings(), [f"root={asked.data}"] if asked.data else (), where=str(run.config))
+    data, manifest = checked(open_data(recipe.data, tuple(recipe.cls.batch)), recipe.data)
+    name, split = chosen(data, asked.split)
+    protocol = find_protocol(asked.protocol or usual(recipe.cls, split))
+    return Found(recipe, first(split, asked.count), data.train, name, manifest.digest, protocol)
+
+
 def sample_run(run: Run, folder: Path, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
     """Translate into `folder` what the protocol asks for: that of pairs where the truth is known, unless one is named.
 
     Raises DataError, EvaluationError, CheckpointError.
     """
-    if asked.which not in WHICH:
-        raise EvaluationError(f"--which {asked.which}: choose {' or '.join(WHICH)}")
-    recipe = from_settings(run.settings(), [f"root={asked.data}"] if asked.data else (), where=str(run.config))
-    data, _ = checked(open_data(recipe.data, tuple(recipe.cls.batch)), recipe.data)
-    name, split = chosen(data, asked.split)
-    protocol = find_protocol(asked.protocol or (usual(recipe.cls, split)))
-    translator = from_run(run, asked.which, recipe.cls).to(asked.device)
-    about = {**_about(run, recipe, translator), "which": asked.which, "split": name, "count": asked.count}
-    return sample(translator, recipe, first(split, asked.count), data.train, protocol, folder, about, progress)
+    return _made(run, folder, asked, find(run, asked), progress)
 
 
 def usual(cls: type[Method], split: Split) -> str:
@@ -67,18 +82,34 @@ def usual(cls: type[Method], split: Split) -> str:
     return "paired-default" if split.aligned else "unpaired-default"
 
 
+def _made(run: Run, folder: Path, asked: Asked, found: Found, progress: Progress | None) -> Samples:
+    translator = from_run(run, asked.which, found.recipe.cls).to(asked.device)
+    about = {**_about(run, found.recipe, translator), "which": asked.which, "split": found.name, "count": asked.count}
+    return sample(translator, found.recipe, found.split, found.train, found.protocol, folder, about, progress)
+
+
 def samples_of(run: Run, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
-    """As `sample_run`, within the run folder; made anew in place of those of another step or question."""
+    """As `sample_run`, within the run folder; made anew in place of those of another step, question or images.
+
+    EvaluationError if something else lies there.
+    """
     folder = run.folder / "samples" / (find_protocol(asked.protocol).name if asked.protocol else "default")
     made = folder / "asked.json"
-    question = json.dumps({**asdict(asked), "checkpoint": _newest(run, asked.which)}, sort_keys=True)
-    if made.is_file() and made.read_text(encoding="utf-8") == question:
+    found = find(run, asked)
+    question = {**asdict(asked), "checkpoint": _newest(run, asked.which), "images": found.digest}
+    text = json.dumps(question, sort_keys=True)
+    if made.is_file() and made.read_text(encoding="utf-8") == text:
         return sampling.open_samples(folder)
     if folder.exists():
+        if not made.is_file():
+            raise EvaluationError(
+                f"{folder}: `diptych evaluate` would replace it, but did not make it: move it elsewhere"
+            )
         shutil.rmtree(folder)
-    found = sample_run(run, folder, asked, progress)
-    write_text(made, question)
-    return found
+    write_text(made, "")  # ours from now on, whatever stops what follows
+    samples = _made(run, folder, asked, found, progress)
+    write_text(made, text)
+    return samples
 
 
 def _newest(run: Run, which: str) -> str:
@@ -108,6 +139,7 @@ def sample(
 
 def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str) -> Result:
     """Every score of the protocol, route by route. Raises EvaluationError where it cannot be applied."""
+    tools.begin()
     scores = []
     routes = samples.by_route()
     for route, part in routes.items():
@@ -126,6 +158,7 @@ def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str)
         protocol=str(protocol),
         name=name,
         about=dict(samples.about),
+        images=samples.images(),
         tools=tools.known(),
         said=tuple(dict.fromkeys(tools.said)),
         scores=tuple(scores),

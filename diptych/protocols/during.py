@@ -26,6 +26,8 @@ def examiner(recipe: Recipe, data: Data, device: torch.device) -> Examine | None
     protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
     judge = Path(settings.judge).expanduser() if settings.judge else None
     tools = gather(settings.extractor, judge, device=str(device))
+    if protocol.needs_judge:
+        tools.the_judge()
 
     def examine(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
         translator = Translator(method, recipe.method, recipe.cls.ships, {}, device)

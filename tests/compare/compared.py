@@ -23,6 +23,7 @@ ABOUT = {
     "pixels": 16,
     "split": "test",
 }
+IMAGES = {"real": "abc"}
 VOID = {"meta", "img", "br", "link"}
 
 
@@ -76,7 +77,13 @@ def run(folder, values=None, routes=("s-t",), count=6, shape=(16, 16, 3), **abou
     before = {route: f"{route}/" if len(routes) > 1 else "" for route in routes}
     scores = [of_images(f"{before[r]}{name}", np.array(v), b) for r in routes for name, (b, v) in values.items()]
     result = Result(
-        protocol=f"{NAME}/1", name="any", about={**ABOUT, **about}, tools={}, said=("6 things held",), scores=scores
+        protocol=f"{NAME}/1",
+        name="any",
+        about={**ABOUT, **about},
+        images=IMAGES,
+        tools={},
+        said=("6 things held",),
+        scores=scores,
     )
     folder.mkdir(parents=True)
     result.save(folder / "results" / f"{NAME}.json")

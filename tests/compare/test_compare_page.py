@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from commands import TINY, diptych
-from compared import ABOUT, NAME, Page, balanced, change, rows_of, run
+from compared import ABOUT, IMAGES, NAME, Page, balanced, change, rows_of, run
 
 from diptych.compare import LARGEST, compare
 from diptych.engine.run import Run
@@ -115,11 +115,18 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
             score = of_set(name, lambda kept, at=at: kept.sum() + at, 10, "lower")
             scores.append(replace(score, each=tuple(map(float, range(10)))))
         result = Result(
-            protocol=f"{NAME}/1", name="a", about=ABOUT, tools={"t": "<" * 9999}, said=("<" * 9999,) * 99, scores=scores
+            protocol=f"{NAME}/1",
+            name="a",
+            about=ABOUT,
+            images=IMAGES,
+            tools={"t": "<" * 9999},
+            said=("<" * 9999,) * 99,
+            scores=scores,
         )
         result.save(folder / "results" / f"{NAME}.json")
         terms = {f"G/{name}": float(np.sin(at)) for name in "abcdefghijkl"}
-        events = [{"event": "step", "step": s, "terms": {k: v * s for k, v in terms.items()}} for s in range(200)]
+        values = [{k: v * s for k, v in terms.items()} for s in range(200)]
+        events = [{"event": "step", "step": s, "terms": v, "scores": v} for s, v in enumerate(values)]
         (folder / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
         folders.append(folder)
     path = compare(folders, tmp_path / "out")

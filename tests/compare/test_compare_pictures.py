@@ -9,9 +9,9 @@ from compared import Page, run
 from PIL import Image
 
 from diptych.compare import compare
-from diptych.compare.curves import POINTS, drawn, lines_of
+from diptych.compare.curves import POINTS, drawn, lines_of, plots
 from diptych.compare.pictures import encoded, spread, strip, tile
-from diptych.compare.read import in_time, short
+from diptych.compare.read import in_time, read_runs, short
 from diptych.compare.tables import number, places
 
 
@@ -49,6 +49,20 @@ def test_logs_become_curves_of_few_finite_points(tmp_path):
     assert set(lines) == {"G/l1"}
     assert lines_of(tmp_path / "log", "error") == {}
     assert lines_of(tmp_path / "none", "terms") == {}
+
+
+def test_scores_of_held_out_images_are_drawn_beside_errors_and_terms(tmp_path):
+    events = [{"event": "evaluation", "step": step, "scores": {"kid": 1 / (step + 1), "psnr": step}} for step in (0, 5)]
+    events.append({"event": "step", "step": 5, "terms": {"G/l1": 1.0}})
+    for name in "ab":
+        run(tmp_path / name)
+        (tmp_path / name / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
+    found = [plot.alt for plot in plots(read_runs([tmp_path / "a", tmp_path / "b"]))]
+    assert found == [
+        "Held-out score kid by step: a ends at 0.167, b ends at 0.167.",
+        "Held-out score psnr by step: a ends at 5, b ends at 5.",
+        "Loss term G/l1 by step: a ends at 1, b ends at 1.",
+    ]
 
 
 def test_plots_take_names_as_they_are_and_show_every_run():

@@ -77,7 +77,7 @@ def test_of_two_protocols_one_must_be_chosen(tmp_path):
     ("fields", "match"),
     [
         ({"protocol": f"{NAME}/2"}, "protocol: paired-default/1 and paired-default/2"),
-        ({"about": {**ABOUT, "sources": "other"}}, "sources: abc and other"),
+        ({"images": {"real": "other"}}, "images: test 16 real abc and test 16 real other"),
         ({"tools": {"lpips": "123"}}, "lpips: none and 123"),
         ({"protocol": "srgan-y/1"}, "holds results of srgan-y/1, not of paired-default"),
         ({"scores": ()}, "no scores"),

@@ -5,9 +5,10 @@ import pytest
 from judged import COLOURS, judge, noise, sample_folder, stand_in, two, values
 
 from diptych.data import image
-from diptych.errors import CheckpointError, EvaluationError, ImageError
+from diptych.errors import EvaluationError, ImageError
+from diptych.evaluate.results import check_comparable
 from diptych.evaluate.samples import two_folders
-from diptych.evaluate.tools import Tools, gather
+from diptych.evaluate.tools import Tools
 from diptych.methods.segmenter import Segmenter
 from diptych.protocols import PROTOCOLS, find_protocol
 
@@ -49,6 +50,7 @@ def test_small_grey_and_many_channels_are_measured_as_far_as_they_can_be(tmp_pat
     found, result = values("paired-default", two(tmp_path / "many", many, many, ".npy"), tools)
     assert set(found) == {"l1", "psnr", "ssim"}
     assert any(line.startswith("no LPIPS: too small") for line in result.said)
+    assert result.tools == {}, "neither could be used"
     assert any("no FID and KID: networks of features see grey or colour, not pictures of 5" in x for x in result.said)
 
 
@@ -99,7 +101,10 @@ def test_srgan_y_leaves_out_the_border_and_takes_pictures_of_all_sizes(tmp_path)
     found, result = values("srgan-y", samples)
     assert found == {"psnr-y": 100, "ssim-y": pytest.approx(1)}
     assert "4 pictures on Y, 4 pixels at each edge left out" in result.said
-    assert values("srgan-y", samples, Tools(border=3))[0]["psnr-y"] < 30
+    value, other = values("srgan-y", samples, Tools(border=3))
+    assert value["psnr-y"] < 30
+    with pytest.raises(EvaluationError, match="border: 4 pixels and 3 pixels"):
+        check_comparable([result, other])
     grey = [np.repeat(noise(1, (24, 24, 1)), 3, 2)] * 4
     other = [(each * (219 / 255)).round().astype(np.uint8) for each in grey]
     assert values("srgan-y", two(tmp_path / "y", grey, other))[0]["psnr-y"] < 40, "Y of grey is 16 to 235, not grey"
@@ -163,10 +168,3 @@ def test_each_protocol_is_found_by_its_name():
         assert found.about.startswith(f"{name}: ")
     with pytest.raises(EvaluationError, match="no protocol is called 'pix2pix-fnc'; did you mean 'pix2pix-fcn'"):
         find_protocol("pix2pix-fnc")
-
-
-def test_tools_that_were_asked_for_by_name_must_be_there(tmp_path):
-    with pytest.raises(EvaluationError, match="no extractor is called 'inceptoin'"):
-        gather("inceptoin", device="cpu")
-    with pytest.raises(CheckpointError, match="neither a run folder"):
-        gather("none", judge=tmp_path / "nowhere", device="cpu")

@@ -14,14 +14,12 @@ from judged import (
     photograph,
     sample_folder,
     shades,
-    stand_in,
     trained,
     two,
     values,
 )
 
 from diptych.contract import Labels
-from diptych.data import image
 from diptych.errors import EvaluationError
 from diptych.evaluate.extractors import extractor
 from diptych.evaluate.segmentation import confusion, mean_iou, pixel_accuracy
@@ -74,6 +72,26 @@ def test_the_palette_may_be_that_of_a_judge(tmp_path):
     _, result = values("label-maps", two(tmp_path, maps, maps), tools)
     assert "4 label maps of 4 classes, each pixel by its nearest colour" in result.said
     assert result.tools["judge"].startswith("segmenter ")
+
+
+def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folders(tmp_path):
+    maps, small = ([label_map(seed, side=side) for seed in range(4)] for side in (64, 32))
+    with pytest.raises(EvaluationError, match=r"real has pictures that are 64x64 colour, .*fake such that are 32x32"):
+        values("label-maps", two(tmp_path / "a", small, maps))
+    tools = Tools(judge=judge(Segmenter, palette=PALETTE, **TINY))
+    for name, columns in {
+        "fake": {"source": maps, "fake": small, "truth": maps},
+        "source": {"source": small, "fake": maps, "truth": maps},
+    }.items():
+        with pytest.raises(EvaluationError, match=r"has pictures that are .* such that are .* scale or convert one"):
+            values("pix2pix-fcn", sample_folder(tmp_path / name, {"a-b": columns}), tools)
+
+
+def test_grey_pictures_and_coloured_ones_are_not_held_against_each_other(tmp_path):
+    grey, colour = ([noise(seed, (16, 16, channels)) for seed in range(4)] for channels in (1, 3))
+    for fakes, reals in ((colour, grey[:3] + grey), (grey, colour + colour)):
+        with pytest.raises(EvaluationError, match=r"16x16 (grey|colour).*16x16 (grey|colour): scale or convert one"):
+            values("unpaired-default", two(tmp_path / str(len(fakes) + fakes[0].shape[2]), fakes, reals))
 
 
 @pytest.fixture(scope="module")
@@ -176,18 +194,3 @@ def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains)
     found, result = values("unpaired-default", few, tools)
     assert set(found) == {"colour/L", "colour/a", "colour/b"}
     assert any("no FID and KID: 7 pictures are no set; 8 at least" in line for line in result.said)
-
-
-def test_features_are_remembered_by_content_and_found_anew_where_the_file_is_damaged(tmp_path, monkeypatch):
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
-    samples = two(tmp_path, [noise(seed) for seed in range(8)], [noise(seed) for seed in range(8, 17)])
-    first, _ = values("unpaired-default", samples, Tools(extractor=stand_in()))
-    kept = sorted((tmp_path / "cache" / "features").iterdir())
-    assert len(kept) == 2
-    broken = Tools(extractor=stand_in())
-    object.__setattr__(broken.extractor, "run", None)
-    assert values("unpaired-default", samples, broken)[0] == first, "nothing is computed"
-    kept[0].write_bytes(b"")
-    assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0] == first
-    image.write(tmp_path / "fake" / "000.png", noise(99))
-    assert values("unpaired-default", samples, Tools(extractor=stand_in()))[0]["fid"] != first["fid"]

@@ -1,6 +1,7 @@
 """Results: kept and read back, compared only where they may be, and what `diptych evaluate` makes of its arguments."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,19 +9,22 @@ from commands import diptych
 from judged import fill, noise, offline, sample_folder, shades, trained  # noqa: F401
 
 from diptych.data import image
+from diptych.engine.run import Run
 from diptych.errors import EvaluationError, RunError
 from diptych.evaluate.results import Result, check_comparable, read_result
 from diptych.evaluate.samples import open_samples
-from diptych.evaluate.scores import of_images, of_set
+from diptych.evaluate.scores import difference, of_images, of_set
+from diptych.protocols.apply import sample_run
 
-ABOUT = {"sources": "abc", "pixels": 32, "split": "test", "run": "one", "steps": 7}
+ABOUT = {"pixels": 32, "split": "test", "run": "one", "steps": 7}
+IMAGES = {"real": "abc", "source": "def"}
 L1 = of_images("l1", np.linspace(0.1, 0.2, 5), "lower")
 FID = of_set("fid", lambda kept: float(kept.sum()), 8, "lower")
 
 
 def result(**fields):
-    plain = {"protocol": "paired-default/1", "name": "one", "about": ABOUT, "tools": {}, "said": ("a", "b")}
-    return Result(**{**plain, "scores": (L1, FID), **fields})
+    plain = {"protocol": "paired-default/1", "name": "one", "about": ABOUT, "images": IMAGES, "tools": {}}
+    return Result(**{**plain, "said": ("a", "b"), "scores": (L1, FID), **fields})
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +100,23 @@ def test_results_of_the_same_judgement_are_comparable():
     """Whatever the model was, and however long it took."""
     check_comparable([result(), result(about={**ABOUT, "run": "two", "steps": 9}, name="two"), result()])
     check_comparable([result(tools={"a": "1", "b": "2"}), result(tools={"b": "2", "a": "1"})])
+    check_comparable([result(), result(images={"real": "abc"}, about={})])  # what another tool made
+
+
+def test_images_that_nobody_knows_are_like_no_others():
+    for images in ({}, {"source": "def"}):
+        with pytest.raises(EvaluationError, match="images: "):
+            check_comparable([result(images=images), result(images=images)])
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"protocol": "paired-default/2"}, "protocol: paired-default/1 and paired-default/2"),
-        ({"about": {**ABOUT, "sources": "xyz"}}, "sources: abc and xyz"),
-        ({"about": {**ABOUT, "pixels": 64}}, "pixels: 32 and 64"),
-        ({"about": {**ABOUT, "split": "held out"}}, "split: test and held out"),
+        ({"images": {**IMAGES, "real": "xyz"}}, "images: test 32 real abc source def and test 32 real xyz source def"),
+        ({"images": {**IMAGES, "source": "xyz"}}, "source def and test 32 real abc source xyz"),
+        ({"images": {"real": "xyz"}, "about": {"pixels": 64}}, "images: test 32 real abc source def and 64 real xyz"),
+        ({"images": {}}, "source def and test 32 of unknown hash"),
         ({"tools": {"extractor": "inception b", "lpips": "1"}}, "extractor: inception a and inception b"),
         ({"tools": {"extractor": "inception a"}}, "lpips: 1 and none"),
         ({"tools": {"extractor": "inception a", "lpips": "1", "judge": "7"}}, "judge: none and 7"),
@@ -164,19 +176,68 @@ def test_a_run_of_two_ways_is_judged_in_both(tmp_path):
 
 
 def test_two_folders_of_any_tool_are_judged(tmp_path, monkeypatch):
+    """The result lies with the translations, where that of another tool does not replace it."""
     monkeypatch.chdir(tmp_path)
-    fill(tmp_path / "truths", 4)
-    fill(tmp_path / "other-tool", 4)
+    for name, start in (("truths", 0), ("other-tool", 0), ("third-tool", 9)):
+        fill(tmp_path / name, 5, start)
     words = ("evaluate", "--real", "truths", "--fake", "other-tool", "--extractor", "none")
     assert "paired-default/1 of other-tool" in diptych(*words).stdout
-    assert read_result(tmp_path / "results" / "paired-default.json").score("l1").value == 0
+    diptych(*words[:4], "third-tool", *words[5:])
+    for name in ("other-tool", "third-tool"):
+        found = read_result(tmp_path / name / "results" / "paired-default.json")
+        assert (found.name, found.score("l1").value == 0) == (name, name == "other-tool")
     (tmp_path / "truths" / "000.png").unlink()
     diptych(*words)
-    assert read_result(tmp_path / "results" / "unpaired-default.json").name == "other-tool"
+    assert read_result(tmp_path / "other-tool" / "results" / "unpaired-default.json").name == "other-tool"
     monkeypatch.chdir(tmp_path / "other-tool")
     assert "unpaired-default/1 of other-tool" in diptych(*words[:2], "../truths", "--fake", ".", *words[5:]).stdout
     with pytest.raises(EvaluationError, match="are for runs"):
         diptych(*words[:2], "../truths", "--fake", ".", "--count", "3")
+
+
+def test_what_another_tool_made_of_the_same_pictures_stands_beside_a_run(run, tmp_path):
+    samples = sample_run(Run.open(run), tmp_path / "s")
+    for kind in ("fake", "truth"):
+        for at, file in enumerate(samples.files(kind)):
+            pixels = image.read(file)
+            image.write(tmp_path / "other" / kind / f"{at:03}.png", 255 - pixels if kind == "fake" else pixels)
+    for words in ([run], ["--real", tmp_path / "other" / "truth", "--fake", tmp_path / "other" / "fake"]):
+        diptych("evaluate", *words, "--extractor", "none", "-o", tmp_path / f"{len(words)}.json")
+    one, other = (read_result(tmp_path / name) for name in ("1.json", "4.json"))
+    check_comparable([one, other])
+    assert difference(one.score("l1"), other.score("l1")).value != 0
+
+
+def test_an_answer_to_another_question_is_not_replaced_unless_o_says_where(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    words = ("evaluate", folder, "--extractor", "none", "--count", "5")
+    diptych(*words)
+    path = folder / "results" / "paired-default.json"
+    before = path.read_text()
+    diptych(*words)
+    assert path.read_text() == before
+    for other in (["--split", "train"], ["--count", "4"]):
+        with pytest.raises(EvaluationError, match=r"not replaced, as it was judged differently \(images: .*with -o"):
+            diptych(*words, *other)
+        assert path.read_text() == before
+        diptych(*words, *other, "-o", tmp_path / "x.json")
+    old = read_result(path)
+    old.model_copy(update={"about": {**old.about, "which": "best"}}).save(path)
+    with pytest.raises(EvaluationError, match=r"\(which: best and last\): remove it, or choose another file with -o"):
+        diptych(*words)
+    diptych(*words, "-o", path)
+    assert read_result(path).about["which"] == "last"
+
+
+def test_what_cannot_be_judged_is_told_before_anything_is_translated(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("diptych.evaluate.samples.write", None)
+    monkeypatch.setattr("diptych.evaluate.tools.gather", None)
+    with pytest.raises(EvaluationError, match="needs a judge"):
+        diptych("evaluate", run, "-p", "pix2pix-fcn")
+    with pytest.raises(EvaluationError, match="did you mean 'label-maps'"):
+        diptych("evaluate", run, "-p", "label-map")
+    with pytest.raises(RunError, match="is not a run folder"):
+        diptych("evaluate", tmp_path)
 
 
 def test_a_judge_by_its_folder_lends_features_too(tmp_path):

@@ -14,6 +14,7 @@ from diptych.data.glyphs import split_indices
 from diptych.engine import checkpoint
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, EvaluationError, ImageError
+from diptych.evaluate import samples as sampling
 from diptych.evaluate.samples import MANIFEST, Samples, open_samples, plain_name, two_folders
 from diptych.protocols.apply import Asked, sample_run, samples_of
 from diptych.translator import from_run
@@ -135,7 +136,7 @@ def test_without_pairs_there_are_real_pictures_of_each_domain(runs, heaps, tmp_p
         shown = [image.read(file) for file in found.by_route()[name].real_files()]
         there = [image.read(file) for file in sorted((heaps / f"test{side}").iterdir())]
         assert all(map(np.array_equal, shown, there))
-    with pytest.raises(EvaluationError, match="there is no truth for some"):
+    with pytest.raises(EvaluationError, match=r"s: there is no truth for some .*; unpaired-default needs none"):
         found.files("truth")
 
 
@@ -221,7 +222,7 @@ def test_samples_of_a_run_are_made_once_for_each_question(runs, tmp_path):
     assert len(samples_of(run, Asked(count=3)).rows) == 3
     assert not mark.exists()
     mark.touch()
-    (found.folder / "asked.json").unlink()  # as after a kill
+    (found.folder / "asked.json").write_text("")  # as after a kill
     assert len(samples_of(run, Asked(count=3)).rows) == 3
     assert not mark.exists()
     mark.touch()
@@ -230,6 +231,42 @@ def test_samples_of_a_run_are_made_once_for_each_question(runs, tmp_path):
     assert not mark.exists()
     samples_of(run, Asked("srgan-y", count=2))
     assert samples_of(run, Asked(count=3)).about["protocol"] == "paired-default/1", "each protocol has its own folder"
+
+
+def test_samples_of_images_that_changed_are_made_anew(named_oddly, runs, tmp_path):
+    data = shutil.copytree(named_oddly, tmp_path / "data")
+    run = Run(shutil.copytree(runs["odd"].folder, tmp_path / "run"))
+    before = samples_of(run, Asked(data=str(data)))
+    image.write(data / "valA" / "010.png", noise(77))
+    after = samples_of(run, Asked(data=str(data)))
+    assert before.about["sources"] != after.about["sources"]
+    at = next(at for at, row in enumerate(after.rows) if row.of == "010.png")
+    assert np.array_equal(image.read(after.files("source")[at]), noise(77))
+
+
+def test_what_diptych_did_not_make_is_not_removed(runs, tmp_path):
+    run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
+    folder = run.folder / "samples" / "default"
+    found = sample_run(run, folder, Asked(count=1))
+    with pytest.raises(EvaluationError, match=f"{folder}: .* did not make it: move it elsewhere"):
+        samples_of(run, Asked(count=2))
+    assert open_samples(folder) == found
+    shutil.rmtree(folder)
+    samples_of(run, Asked(count=2))
+    before = files(folder)
+    with pytest.raises(EvaluationError, match="--split tset"):
+        samples_of(run, Asked(split="tset"))
+    assert files(folder) == before, "what cannot be made replaces nothing"
+
+
+def test_what_was_stopped_half_way_is_made_anew(runs, tmp_path, monkeypatch):
+    run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "write_text", None)  # the last that is done
+        with pytest.raises(TypeError):
+            samples_of(run, Asked(count=2))
+    assert (run.folder / "samples" / "default" / "fake").is_dir()
+    assert len(samples_of(run, Asked(count=2)).rows) == 2
 
 
 @pytest.mark.parametrize("name", ["../..", ".", "../samples/default", "/"])
@@ -250,44 +287,6 @@ def test_on_the_command_line(runs, tmp_path):
     assert (len(found.rows), found.about["split"]) == (3, "val")
     with pytest.raises(EvaluationError, match="no protocol is called 'paird-default'; did you mean 'paired-default'"):
         diptych("samples", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
-
-
-# ---------------------------------------------------------------------------------------------------- two folders
-
-
-def test_two_folders_are_pairs_if_all_names_agree(tmp_path):
-    fill(tmp_path / "real", 3)
-    fill(tmp_path / "fake", 3, 50, suffix=".jpg")
-    found = two_folders(tmp_path / "real", tmp_path / "fake")
-    assert found.paired
-    assert [file.stem for file in found.files("truth")] == [file.stem for file in found.files("fake")]
-    assert [file.parent.name for file in (*found.files("fake")[:1], *found.files("truth")[:1])] == ["fake", "real"]
-    image.write(tmp_path / "real" / "one-more.png", noise(9))
-    more = two_folders(tmp_path / "real", tmp_path / "fake")
-    assert not more.paired
-    assert len(more.real_files()) == 4
-    assert found.about["sources"] != more.about["sources"]
-
-
-def test_two_files_of_one_name_are_no_pair_and_none_is_lost(tmp_path):
-    for folder in ("a", "b"):
-        fill(tmp_path / folder, 2)
-    (tmp_path / "b" / "001.png").rename(tmp_path / "b" / "000.bmp")
-    found = two_folders(tmp_path / "a", tmp_path / "b")
-    assert not found.paired, "000 twice and no 001"
-    assert len(two_folders(tmp_path / "b", tmp_path / "a").real_files()) == 2
-
-
-def test_a_folder_without_pictures_is_named(tmp_path):
-    fill(tmp_path / "real", 1)
-    (tmp_path / "fake").mkdir()
-    with pytest.raises(EvaluationError, match=r"fake: no images in it \(\.bmp"):
-        two_folders(tmp_path / "real", tmp_path / "fake")
-    with pytest.raises(EvaluationError, match="nowhere: no images"):
-        two_folders(tmp_path / "nowhere", tmp_path / "real")
-    (tmp_path / "real" / "x.png").mkdir()
-    with pytest.raises(ImageError, match=r"x\.png: is a folder, not an image"):
-        two_folders(tmp_path / "real", tmp_path / "real")
 
 
 # ------------------------------------------------------------------------------------------- manifests of strangers
