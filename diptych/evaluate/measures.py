@@ -177,15 +177,17 @@ def as_thin_structures(samples: Samples, tools: Tools) -> Iterator[Score]:
     """Dice and area under the ROC curve of what is bright in the truth; a translation's brightness is its score."""
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
     alike(truths, fakes)
-    overlaps, histograms = [], []
+    overlaps, blind, histograms = [], [], []
     for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
         level = fake.float().mean(1).round().to(torch.uint8).numpy()
         true = truth.float().mean(1).numpy() > 127.5
         overlaps.append(segmentation.dice(level > 127, true))
+        blind.append([segmentation.dice(np.full_like(true, answer), true) for answer in (False, True)])
         histograms.append(segmentation.score_histograms(level, true))
     rows = np.concatenate(histograms)
     share = float(rows[:, 1].sum() / rows.sum())
-    yield of_images("dice", np.concatenate(overlaps), "higher", chance=2 * share / (1 + share))
+    chance = float(np.concatenate(blind, 1).mean(1).max())  # of one answer everywhere, the better one
+    yield of_images("dice", np.concatenate(overlaps), "higher", chance=chance)
     yield of_images("roc-area", rows, "higher", segmentation.roc_area, chance=0.5)
     tools.say(f"{len(fakes)} pictures; true is what is brighter than half, {100 * share:.1f} % of the pixels")
 
