@@ -1,14 +1,14 @@
 """The measures that protocols are made of: each takes samples of one route and tools, and gives scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.contract import Judge
-from diptych.errors import EvaluationError
+from diptych.errors import EvaluationError, printable, shown
 from diptych.evaluate import distances, pictures, segmentation
 from diptych.evaluate.palette import Palette
 from diptych.evaluate.samples import Samples
@@ -112,7 +112,7 @@ def seen_by_judge(samples: Samples, tools: Tools) -> Iterator[Score]:
     """
     judge = tools.the_judge()
     palette = Palette.of(judge)
-    truth = palette.read_all(files_of(samples.files("source")))
+    truth = _true_classes(palette, samples.files("source"), tools)
     tables = {}
     for side in ("fake", "truth"):
         answers = [
@@ -138,14 +138,8 @@ def taken_for_real(samples: Samples, tools: Tools) -> Iterator[Score]:
     Which one that is, the judge says itself: the one it takes most of the real pictures for. The ceiling is that share,
     chance one answer in as many as it has. EvaluationError if it judges pixels and not pictures.
     """
-    judge = tools.the_judge()
-    answers = {}
-    for side, files in (("fake", samples.files("fake")), ("real", samples.real_files())):
-        logits = [_logits(tools, batch) for batch in files_of(files).batches(BATCH)]
-        if logits[0].dim() != 2:
-            raise EvaluationError("this judge paints label maps, but one is needed that tells whole pictures apart")
-        answers[side] = torch.cat(logits).argmax(1).numpy()
-    names = judge.classes()
+    names = tools.the_judge().classes()
+    answers = {"fake": _named(tools, samples.files("fake")), "real": _named(tools, samples.real_files())}
     target = int(np.bincount(answers["real"], minlength=len(names)).argmax())
     right = {side: (each == target).astype(float) for side, each in answers.items()}
     ceiling = float(right["real"].mean())
@@ -153,19 +147,35 @@ def taken_for_real(samples: Samples, tools: Tools) -> Iterator[Score]:
     tools.say(f"a judge of {len(names)} domains was asked which translations are {names[target]}")
 
 
-def told_apart(judge: Judge, images: Tensor, labels: Tensor) -> Iterator[Score]:
-    """The share of real pictures (N, C, H, W) in [-1, 1] whose class the judge names, and the mean of it by class."""
-    answers = torch.cat([judge.logits(part).argmax(1) for part in images.split(BATCH)]).numpy()
-    truth, count = labels.numpy(), len(judge.classes())
-    table = np.zeros((len(truth), count, count), np.int64)
-    table[np.arange(len(truth)), truth, answers] = 1
-    for name, statistic in (("accuracy", segmentation.pixel_accuracy), ("class-accuracy", segmentation.class_accuracy)):
-        yield of_images(name, table, "higher", statistic, chance=statistic(segmentation.majority(table)))
+def told_apart(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """The share of pictures whose class the judge names as their row does, as `label`, and the mean of it by class."""
+    names = tools.the_judge().classes()
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = [str(row.controls.get("label")) for row in samples.rows]
+    if strange := sorted(set(labels) - set(names)):
+        raise EvaluationError(f"{samples.folder}: the judge knows no class {shown(strange[0])}, only {_few(names)}")
+    truth = np.array([numbers[label] for label in labels])
+    rows = np.stack([truth, _named(tools, samples.files("fake"))], 1)
+    blind = np.stack([truth, np.full_like(truth, np.bincount(truth).argmax())], 1)
+    for name, statistic in (("accuracy", _share_named), ("class-accuracy", _share_named_by_class)):
+        yield of_images(name, rows, "higher", statistic, chance=statistic(blind))
+    tools.say(f"{len(rows)} real pictures of {_few(names)}")
+
+
+def _share_named(rows: np.ndarray) -> float:
+    """Of rows (N, 2) of true class and answer, the share that agree."""
+    return float(np.mean(rows[:, 0] == rows[:, 1]))
+
+
+def _share_named_by_class(rows: np.ndarray) -> float:
+    truth, right = rows[:, 0], rows[:, 0] == rows[:, 1]
+    each = np.bincount(truth)
+    return float(np.mean(np.bincount(truth, right)[each > 0] / each[each > 0]))
 
 
 def as_label_maps(samples: Samples, tools: Tools, palette: Palette) -> Iterator[Score]:
     """Translations that are label maps themselves: each pixel is of the class whose colour is nearest."""
-    truth = palette.read_all(files_of(samples.files("truth")))
+    truth = _true_classes(palette, samples.files("truth"), tools)
     answer = palette.read_all(files_of(samples.files("fake")), strict=False)
     table = segmentation.confusion(answer, truth, len(palette.colours))
     for name, statistic in STATISTICS.items():
@@ -197,6 +207,25 @@ STATISTICS = {
     "class-accuracy": segmentation.class_accuracy,
     "mean-iou": segmentation.mean_iou,
 }
+
+
+def _true_classes(palette: Palette, files: Sequence[Path], tools: Tools) -> np.ndarray:
+    maps = files_of(files)
+    classes = palette.read_all(maps)
+    tools.say(palette.told(maps))
+    return classes
+
+
+def _named(tools: Tools, files: Sequence[Path]) -> np.ndarray:
+    """The class (N,) that a judge names for each picture."""
+    logits = [_logits(tools, batch) for batch in files_of(files).batches(BATCH)]
+    if logits[0].dim() != 2:
+        raise EvaluationError("this judge paints label maps, but one is needed that tells whole pictures apart")
+    return torch.cat(logits).argmax(1).numpy()
+
+
+def _few(names: Sequence[str]) -> str:
+    return printable(", ".join(names[:20])) + (", ..." if len(names) > 20 else "")
 
 
 def _logits(tools: Tools, batch: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from diptych.errors import EvaluationError, ImportRefused
 from diptych.evaluate import extractors, lpips
 from diptych.evaluate.extractors import Extractor, digest_of
 from diptych.evaluate.lpips import Lpips
+from diptych.evaluate.palette import Colours, Palette
 from diptych.evaluate.sets import Pictures
 from diptych.files import whole
 from diptych.translator import Translator, load
@@ -34,6 +35,7 @@ class Tools:
     perceptual: Lpips | None = None
     judge: Translator | None = None
     border: int = 4
+    palette: Palette | None = None
     device: torch.device = torch.device("cpu")
     said: list[str] = field(default_factory=list)
     tell: Callable[[str], None] = lambda line: None
@@ -51,6 +53,8 @@ class Tools:
             found["lpips"] = self.perceptual.digest[:16]
         if self.judge:
             found["judge"] = f"{self.judge.name} {digest_of(self.judge.method.state_dict())[:16]}"
+        if self.palette:
+            found["palette"] = str(self.palette)
         return found
 
     def the_judge(self) -> Judge:
@@ -92,6 +96,7 @@ def gather(
     weights: Path | None = None,
     border: int = 4,
     device: str = "auto",
+    palette: Colours | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Tools:
     """The tools that were asked for, and those that can be had; what cannot is said, with the way to get it.
@@ -99,7 +104,8 @@ def gather(
     `auto` is torchvision's Inception, or without that the judge. Raises EvaluationError or CheckpointError where what
     was asked for by name cannot be had.
     """
-    tools = Tools(border=border, device=choose_device(device), tell=tell)
+    given = Palette(palette) if palette else None
+    tools = Tools(border=border, palette=given, device=choose_device(device), tell=tell)
     if judge is not None:
         tools.judge = load(judge, device=device)
         tools.the_judge()

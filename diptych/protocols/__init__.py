@@ -23,13 +23,17 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "label-maps": "diptych.protocols.labels",
         "thin-structures": "diptych.protocols.thin",
         "srgan-y": "diptych.protocols.luma",
+        "told-apart": "diptych.protocols.told",
     }
 )
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """`ways` says what to translate, `scores` measures the samples of one route."""
+    """`ways` says what to translate, `scores` measures the samples of one route.
+
+    `chooses` are the measures that may choose the best checkpoint unasked, by preference; without any, the first does.
+    """
 
     name: str
     version: int
@@ -37,6 +41,7 @@ class Protocol:
     scores: Callable[[Samples, Tools], Iterator[Score]]
     ways: Callable[[Method], Sequence[Way]]
     needs_judge: bool = False
+    chooses: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"

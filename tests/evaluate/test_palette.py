@@ -1,5 +1,7 @@
 """`diptych.evaluate.palette`: the colours of label maps are found as they are, and pictures are not taken for such."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from material import folder_of
 
 from diptych.data import glyphs, image
 from diptych.errors import EvaluationError
-from diptych.evaluate.palette import Palette, find_palette
+from diptych.evaluate.palette import Palette, find_palette, palette_of
 from diptych.evaluate.sets import pictures
 from diptych.methods.classifier import Classifier
 from diptych.methods.segmenter import Segmenter
@@ -75,6 +77,19 @@ def test_maps_of_two_sizes_and_one_channel():
     assert as_set(found.colours) == {(0,), (90,), (255,)}
 
 
+def test_where_there_is_no_noise_colours_may_lie_close():
+    """As the 19 of Cityscapes do, two of them 20 levels apart; and numbers of classes, saved as they are."""
+    close = np.array([[0, 60, 100], [0, 80, 100], [153, 153, 153], [190, 153, 153]], np.uint8)
+    assert as_set(find_palette(maps(close)).colours) == as_set(close)
+    assert as_set(find_palette(maps(np.arange(5, dtype=np.uint8)[:, None])).colours) == {(n,) for n in range(5)}
+
+
+def test_many_maps_are_looked_at_here_and_there():
+    """The last class is in the last maps alone."""
+    column = [*maps(MANY[:2], 230), *maps(MANY[2:4], 20)]
+    assert as_set(palette_of(column).colours) == as_set(MANY[:4])
+
+
 def test_specks_are_no_class():
     spoiled = maps(MANY[:3])
     spoiled[0][:2, :2] = (255, 0, 255)
@@ -121,7 +136,7 @@ def test_each_pixel_is_of_the_nearest_colour():
     classes, away = palette.read(planes(pixels))
     assert classes.tolist() == [[[0, 1, 2]]]
     assert classes.dtype == np.uint8
-    assert away == pytest.approx((10 + np.hypot(55, 30) + np.hypot(90, 5)) / 3)
+    np.testing.assert_allclose(away, [[[10, np.hypot(55, 30), np.hypot(90, 5)]]], rtol=1e-6)
 
 
 def test_what_was_painted_is_read():
@@ -130,7 +145,22 @@ def test_what_was_painted_is_read():
     shown = torch.cat([planes(MANY[each]) for each in truth])
     classes, away = palette.read(shown)
     assert np.array_equal(classes, truth)
-    assert away == 0
+    assert not away.any()
+
+
+def test_what_lies_between_the_colours_is_told(tmp_path):
+    """A class that the palette lacks is among it."""
+    files = [tmp_path / f"{at}.png" for at in range(6)]
+    for file, pixels in zip(files, maps(MANY[[0, 3, 5, 1]]), strict=True):
+        image.write(file, pixels)
+    whole, less = Palette(((0, 0, 0), (255, 255, 255), (255, 0, 0), (128, 64, 128))), Palette(((0, 0, 0), (255, 0, 0)))
+    assert whole.told(pictures(files)) == "the colours of 4 classes: #000000 #ffffff #ff0000 #804080"
+    text = less.told(pictures(files))
+    assert text.startswith("the colours of 2 classes: #000000 #ff0000; ")
+    found = [np.concatenate([(image.read(file) == colour).all(2).ravel() for file in files]) for colour in MANY[[3, 1]]]
+    shares = [100 * each.mean() for each in (found[0] | found[1], *found)]
+    assert [float(each) for each in re.findall(r"([\d.]+) %", text)] == pytest.approx(shares, abs=1)
+    assert re.findall(r"#\w+ \(", text) == ["#fcfcfc (", "#844484 ("]
 
 
 def test_other_channels_and_other_colours_are_refused(tmp_path):
