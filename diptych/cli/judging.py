@@ -63,6 +63,9 @@ def evaluate(
         Path | None, typer.Option(help="file of the extractor's published weights", show_default=False)
     ] = None,
     border: Annotated[int, typer.Option(help="pixels left out at each edge by srgan-y", min=0)] = 4,
+    palette: Annotated[
+        str | None, typer.Option(help="colours of label-maps, as [[0,0,0],[255,0,0]]", show_default="found in them")
+    ] = None,
     split: Split = "auto",
     count: Count = None,
     which: Which = "last",
@@ -74,6 +77,7 @@ def evaluate(
     """Judge a run, a folder of samples, or two folders of images; each number with its 95 % interval."""
     from diptych.engine.run import Run
     from diptych.errors import EvaluationError
+    from diptych.evaluate.palette import given_palette
     from diptych.evaluate.samples import MANIFEST, open_samples, two_folders
     from diptych.evaluate.tools import gather
     from diptych.protocols import find_protocol
@@ -83,7 +87,7 @@ def evaluate(
         raise EvaluationError("give a run or a folder of samples, or else both --real FOLDER and --fake FOLDER")
     if (data or count or (split, which) != ("auto", "last")) and (what is None or (what / MANIFEST).is_file()):
         raise EvaluationError("--data, --split, --count and --which are for runs: these pictures are there already")
-    tools = gather(extractor, judge, weights, border, device, tell=typer.echo)
+    tools = gather(extractor, judge, weights, border, device, given_palette(palette), tell=typer.echo)
     if what is None:
         assert real is not None
         assert fake is not None
@@ -147,6 +151,7 @@ def train_judge(
 
     trainer, result = train(kind, [*(settings or []), f"root={data}"], out)
     if result is not None:
+        typer.echo("\n".join(result.said))
         show(result)
     from diptych.cli.training import end
 

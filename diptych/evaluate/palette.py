@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field, TypeAdapter
 from torch import Tensor
 
 from diptych.contract import Judge
@@ -16,8 +16,9 @@ from diptych.data import image
 from diptych.data.layouts import Column
 from diptych.data.layouts import Pictures as Files
 from diptych.data.loader import label
-from diptych.errors import EvaluationError
+from diptych.errors import EvaluationError, shown
 from diptych.evaluate.sets import Pictures
+from diptych.plain import plain_yaml
 
 COLOUR = re.compile("#(?:[0-9a-f]{2})+")  # how a judge calls a class that it paints
 APART = 48.0  # colours nearer than this, of 441 from black to white, are one class and its noise
@@ -32,7 +33,14 @@ FEW = 0.35  # of the pixels that lie so near: label maps have 0.45 and more, pho
 FAR = 32.0  # mean distance to the palette from which on pictures are no label maps of it
 
 
-Colours = Annotated[tuple[tuple[Annotated[int, Field(ge=0, le=255)], ...], ...], Field(min_length=2, max_length=256)]
+def _one_length(colours: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    if len(set(map(len, colours))) > 1:
+        raise ValueError("the colours of a palette are of one length: a level for each channel")
+    return colours
+
+
+Level = Annotated[int, Field(ge=0, le=255)]
+Colours = Annotated[tuple[tuple[Level, ...], ...], Field(min_length=2, max_length=256), AfterValidator(_one_length)]
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,14 @@ class Palette:
             for shade, _, taken in islice(_peaks(*_shades(pixels, CELL), 4 * NEAR), SHOWN)
         )
         return f"{text}; {100 * len(pixels) / count:.2g} % of the pixels lie between them, most often about {common}"
+
+
+def given_palette(text: str | None) -> Palette | None:
+    """Of a text such as [[0,0,0],[255,0,0]]. EvaluationError if it is none."""
+    try:
+        return Palette(TypeAdapter(Colours).validate_python(plain_yaml(text))) if text else None
+    except ValueError as error:
+        raise EvaluationError(f"{shown(text)}: no palette; give colours of 0 to 255, as [[0,0,0],[255,0,0]]") from error
 
 
 def _name(colour: Iterable[int]) -> str:

@@ -19,7 +19,7 @@ from diptych.errors import EvaluationError, ImportRefused
 from diptych.evaluate import extractors, lpips
 from diptych.evaluate.extractors import Extractor, digest_of
 from diptych.evaluate.lpips import Lpips
-from diptych.evaluate.palette import Colours, Palette
+from diptych.evaluate.palette import Palette
 from diptych.evaluate.sets import Pictures
 from diptych.files import whole
 from diptych.translator import Translator, load
@@ -96,7 +96,7 @@ def gather(
     weights: Path | None = None,
     border: int = 4,
     device: str = "auto",
-    palette: Colours | None = None,
+    palette: Palette | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Tools:
     """The tools that were asked for, and those that can be had; what cannot is said, with the way to get it.
@@ -104,8 +104,7 @@ def gather(
     `auto` is torchvision's Inception, or without that the judge. Raises EvaluationError or CheckpointError where what
     was asked for by name cannot be had.
     """
-    given = Palette(palette) if palette else None
-    tools = Tools(border=border, palette=given, device=choose_device(device), tell=tell)
+    tools = Tools(border=border, palette=palette, device=choose_device(device), tell=tell)
     if judge is not None:
         tools.judge = load(judge, device=device)
         tools.the_judge()

@@ -8,9 +8,11 @@ import torch
 from judged import COLOURS, judge, noise
 from material import folder_of
 
+from diptych import experiment
 from diptych.data import glyphs, image
+from diptych.data.layouts import Pictures
 from diptych.errors import EvaluationError
-from diptych.evaluate.palette import Palette, find_palette, palette_of
+from diptych.evaluate.palette import Palette, find_palette, given_palette, palette_of
 from diptych.evaluate.sets import pictures
 from diptych.methods.classifier import Classifier
 from diptych.methods.segmenter import Segmenter
@@ -182,6 +184,29 @@ def test_a_judge_says_what_it_paints_with():
     for names in (("cat", "dog"), ("#ff0000", "red"), ("#1", "#2"), ("#", "#ff")):
         with pytest.raises(EvaluationError, match="tells whole pictures apart"):
             Palette.of(judge(Classifier, classes=names, width=4, depth=2).method)
+
+
+def test_a_palette_may_be_given_as_a_text():
+    assert given_palette(None) is None
+    assert given_palette("[[0, 0, 0], [255, 9, 1]]") == Palette(((0, 0, 0), (255, 9, 1)))
+    for text in ("[[0,0,0]]", "[[0,0,0],[1,2]]", "[[0,0,0],[0,0,256]]", "red blue", "[[0,0", "{a: 1}"):
+        with pytest.raises(EvaluationError, match=r"no palette; give colours of 0 to 255, as \[\["):
+            given_palette(text)
+
+
+def test_the_palette_of_the_shipped_experiment_is_that_of_cityscapes():
+    files = sorted((folder_of("DIPTYCH_DATA", "shared/data") / "cityscapes" / "train").iterdir())
+    palette = Palette(experiment.read("pix2pix-photo-labels").evaluate.palette)
+    shares, away = np.zeros(20), []
+    for file in files:
+        classes, apart = palette.read(planes(image.read(file)[:, 256:]))
+        shares += np.bincount(classes[apart < 6], minlength=20) / len(files)
+        away.append(apart.mean())
+    assert np.mean(away) < 12
+    assert (shares > 0).all()
+    found = palette_of(Pictures(tuple(files), half=1))
+    near = np.linalg.norm(np.array(found.colours)[:, None] - np.array(palette.colours[:19]), axis=2) < 6
+    assert near.any(0).sum() == 9, "what is found lacks rare classes"
 
 
 def test_letters_are_label_maps_of_black_and_white():
