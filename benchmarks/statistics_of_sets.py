@@ -22,7 +22,6 @@ from torchvision.transforms import ToTensor
 
 from diptych.data import image
 from diptych.data.layouts import images_in
-from diptych.evaluate.distances import moments
 from diptych.evaluate.extractors import INCEPTIONS, build
 from diptych.evaluate.sets import pictures
 from diptych.nn.reader import Reader
@@ -78,8 +77,8 @@ def plain(files, net):
 
 @torch.no_grad()
 def ours(files, net):
-    rows = torch.cat([net(batch.float() / 255) for batch in pictures(files).batches()]).numpy()
-    return rows, moments(rows)
+    features = torch.cat([net(batch.float() / 255) for batch in pictures(files).batches()]).numpy()
+    return features, features.mean(0), np.cov(features, rowvar=False)
 
 
 def main():

@@ -6,12 +6,12 @@
     runs: {plain: {}, without-l1: {l1: 0}}                 each by a name of its own
     protocol: paired-default
     judge: {method: ..., train: {...}}                     trained first, on the same images; optional
+    evaluate: {which: best}                                which checkpoint, split, extractor, palette...; optional
 
 `diptych experiment FILE -o FOLDER` makes what is missing, goes on with what was stopped, and ends in a comparison.
 """
 
 import itertools
-import json
 import math
 import os
 import re
@@ -38,14 +38,13 @@ from diptych.engine.progress import STOPPING, told_to_stop
 from diptych.engine.run import Run
 from diptych.engine.trainer import is_old
 from diptych.errors import ConfigError, RunError, nearest, shown
-from diptych.evaluate.tools import gather
 from diptych.files import write_text
 from diptych.judge import on_real_images, with_palette
 from diptych.methods import JUDGES
 from diptych.plain import plain_json, plain_yaml, read_text
 from diptych.protocols import PROTOCOLS, find_protocol
-from diptych.protocols.apply import Asked, judge_samples, samples_of
-from diptych.recipe import SHIPPED, TEXTS, Recipe, checked, from_settings
+from diptych.protocols.alike import Judging, judge_all
+from diptych.recipe import SECTIONS, SHIPPED, TEXTS, Recipe, checked, from_file, from_settings
 
 JUDGE = "judge"  # the folder of the judge's run
 FOR_JUDGE = ("root", "crop", "load", "fit", "layout", "sides", "bad", "device", "workers")  # of the overrides
@@ -78,6 +77,7 @@ class Experiment(BaseModel):
     matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field({}, max_length=20)
     protocol: str
     judge: Values | None = None
+    evaluate: Judging = Judging()
 
     @model_validator(mode="after")
     def _makes_runs(self) -> "Experiment":
@@ -249,11 +249,21 @@ def _interrupt(number: int) -> None:
 def _prepare(job: Job, recipe: Recipe) -> None:
     """Write the recipe beside the run. ConfigError if one lies there that asks for something else."""
     path = job.recipe
-    if path.is_file() and plain_yaml(read_text(path)) != json.loads(json.dumps(recipe.settings())):  # no tuples there
-        raise ConfigError(
-            f"{path}: this folder holds an experiment of other settings; choose another one with -o, or remove it"
-        )
+    if path.is_file():
+        there, asked = _flat(from_file(path)), _flat(recipe)
+        different = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
+        if different:
+            raise ConfigError(
+                f"{path}: this folder holds an experiment of other settings ("
+                + "; ".join(f"{key}: {shown(there.get(key))}, not {shown(asked.get(key))}" for key in different)
+                + "); choose another one with -o, or remove it"
+            )
     write_text(path, yaml.safe_dump(recipe.settings(), sort_keys=False))
+
+
+def _flat(recipe: Recipe) -> Values:
+    settings = recipe.settings()
+    return {"method": recipe.method} | {key: value for part in SECTIONS for key, value in settings[part].items()}
 
 
 def finished(folder: Path) -> bool:
@@ -313,16 +323,12 @@ def conduct(what: str, settings: Sequence[str], folder: Path, at_once: int = 1, 
     folder.mkdir(parents=True, exist_ok=True)
     if JUDGE in recipes:
         carry_out({JUDGE: recipes[JUDGE]}, folder, 1, console)
-        on_real_images(Run(folder / JUDGE)).save(folder / JUDGE / "results" / "judge.json")
+        if not (folder / JUDGE / "results").exists():
+            on_real_images(Run(folder / JUDGE))
     runs = {name: recipe for name, recipe in recipes.items() if name != JUDGE}
     carry_out(runs, folder, at_once, console)
     protocol = find_protocol(experiment.protocol)
     judge = folder / JUDGE if JUDGE in recipes else None
-    tools = gather(judge=judge, tell=lambda line: console.print(line, markup=False))
-    said = tuple(tools.said)
-    for name in runs:
-        console.print(f"{name}: judged by {protocol}", markup=False)
-        samples = samples_of(Run(folder / name), Asked(experiment.protocol))
-        tools.said[:] = said
-        judge_samples(samples, protocol, tools, name).save(folder / name / "results" / f"{protocol.name}.json")
+    made = {name: Run(folder / name) for name in runs}
+    judge_all(made, protocol, experiment.evaluate, judge, lambda line: console.print(line, markup=False))
     return compare([folder / name for name in runs], folder / "compared", protocol.name)

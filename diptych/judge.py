@@ -3,32 +3,28 @@
 diptych judge train segmenter --data facades -o judges/facades
 """
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from diptych import launch, recipe
-from diptych.data import image, open_data
-from diptych.data.columns import Pictures
-from diptych.data.loader import held_out, label
+from diptych.contract import Labels
+from diptych.data import open_data
 from diptych.data.policy import checked
 from diptych.data.transforms import Augment
 from diptych.engine.run import Run
 from diptych.engine.trainer import Trainer
 from diptych.errors import ConfigError, nearest
-from diptych.evaluate.measures import told_apart
-from diptych.evaluate.palette import find_palette
+from diptych.evaluate.palette import palette_of
 from diptych.evaluate.results import Result
+from diptych.evaluate.samples import Pile, Row, Samples, keep, parts
 from diptych.evaluate.tools import Tools
 from diptych.methods import JUDGES, find
 from diptych.protocols import find_protocol
 from diptych.protocols.apply import Asked, chosen, judge_samples, samples_of
 from diptych.recipe import Recipe
 from diptych.translator import from_run
-
-LOOKED_AT = 200  # label maps that a palette is found in
 
 
 def train(kind: str, settings: Sequence[str], folder: Path) -> tuple[Trainer, Result | None]:
@@ -46,9 +42,7 @@ def train(kind: str, settings: Sequence[str], folder: Path) -> tuple[Trainer, Re
         trainer = launch.train(planned(kind, settings), folder)
     if trainer.stopped is not None or not trainer.first:
         return trainer, None
-    result = on_real_images(trainer.run)
-    result.save(folder / "results" / f"{result.protocol.partition('/')[0]}.json")
-    return trainer, result
+    return trainer, on_real_images(trainer.run)
 
 
 def planned(kind: str, settings: Sequence[str]) -> Recipe:
@@ -66,34 +60,45 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
         return recipe.from_settings(values, settings, "judge")
     blank = recipe.from_settings(values, [*settings, "out_channels=1", "palette=[[0],[255]]"], "judge")
     data, _ = checked(open_data(blank.data, tuple(cls.batch)), blank.data)
-    maps: Any = data.train.columns[cls.routes[0].target]
-    channels = maps.channels() if isinstance(maps, Pictures) else maps.shape[-1]
+    palette = palette_of(data.train.columns[cls.routes[0].target]).colours
     if "out_channels" not in given:
-        settings = [*settings, f"out_channels={channels}"]
-    places = np.linspace(0, len(maps) - 1, min(LOOKED_AT, len(maps))).round().astype(int).tolist()
-    levels = [image.with_channels(maps[place], channels, label(maps, place)) for place in places]
-    palette = find_palette([image.from_unit(image.to_unit(each), np.uint8) for each in levels]).colours
+        settings = [*settings, f"out_channels={len(palette[0])}"]
     return recipe.from_settings(values, [*settings, f"palette={[list(colour) for colour in palette]}"], "judge")
 
 
 def on_real_images(run: Run) -> Result:
-    """How a judge does on held-out real images: the ceiling of what it can say of translations."""
+    """How a judge does on held-out real images: the ceiling of what it can say of translations. Left in its folder."""
     made_by = recipe.from_settings(run.settings(), where=str(run.config))
-    if made_by.cls.routes:
-        protocol, tools = "label-maps", Tools(judge=from_run(run, "last", made_by.cls))
-        return judge_samples(samples_of(run, Asked(protocol)), find_protocol(protocol), tools, run.folder.name)
+    judge = from_run(run, "last", made_by.cls).to("auto")
+    protocol = find_protocol("label-maps" if made_by.cls.routes else "told-apart")
+    with tempfile.TemporaryDirectory() as folder:
+        if made_by.cls.routes:
+            samples = samples_of(run, Asked(protocol.name))
+        else:
+            (channels,) = judge.method.channels().values()
+            samples = labelled(made_by, channels, Path(folder))
+        result = judge_samples(samples, protocol, Tools(judge=judge, device=judge.device), run.folder.name)
+    result.save(run.folder / "results" / f"{protocol.name}.json")
+    return result
+
+
+def _known(labels: Labels, label: Any) -> dict[str, str]:
+    """What is known of an image: its class, or the attributes that it has."""
+    if labels.kind == "class":
+        return {"label": labels.names[int(label)]}
+    return {"has": ",".join(name for name, on in zip(labels.names, label, strict=True) if on)}
+
+
+def labelled(made_by: Recipe, channels: int, folder: Path) -> Samples:
+    """The held-out images of classes, cut as a judge sees them, in `folder`; each its own truth, its class `label`."""
     data, _ = checked(open_data(made_by.data, tuple(made_by.cls.batch)), made_by.data)
     name, split = chosen(data, "auto")
-    tools = Tools(judge=from_run(run, "last", made_by.cls))
-    judge = tools.the_judge()
+    images, labels = (split.columns[entry] for entry in made_by.cls.batch)
     cut = Augment(made_by.data.crop, made_by.data.crop, made_by.data.fit)
-    batch = held_out(split, judge.channels(), cut, len(split))
-    pictures, labels = (batch[entry] for entry in made_by.cls.batch)
-    return Result(
-        protocol="told-apart/1",
-        name=run.folder.name,
-        about={"data": Path(made_by.data.root).name, "split": name},
-        tools=tools.known(),
-        said=(f"{len(labels)} real pictures of {', '.join(judge.classes()[:20])}",),
-        scores=tuple(told_apart(judge, pictures, labels)),
-    )
+    pile, rows = Pile(images, cut, channels), []
+    for numbers in parts(len(pile)):
+        for number, picture in zip(numbers, pile[numbers], strict=True):
+            path = keep(folder, f"real/{number:05d}", picture)
+            known = _known(data.labels[0], labels[number])
+            rows.append(Row(route="real", fake=path, truth=path, of=pile.called(number), controls=known))
+    return Samples(folder, {"data": Path(made_by.data.root).name, "split": name}, tuple(rows), {})

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from commands import TINY, diptych, files, numbers
-from judged import fill, offline, trained  # noqa: F401
+from judged import CYCLEGAN, LITTLE, fill, offline, trained  # noqa: F401
 
 from diptych import launch
 from diptych.engine import checkpoint
@@ -210,6 +210,32 @@ def test_a_judge_that_is_lacking_is_told_before_anything_is_translated(tmp_path,
     monkeypatch.setattr("diptych.protocols.during.sample", None)
     with pytest.raises(EvaluationError, match="needs a judge"):
         train(tmp_path / "run", "steps=2", "every=1", "protocol=pix2pix-fcn")
+
+
+def test_without_pairs_the_best_is_not_chosen_by_colours_unless_asked(tmp_path):
+    """By what a judge says or by KID, over both directions."""
+    for number, name in enumerate(("trainA", "trainB", "testA", "testB")):
+        fill(tmp_path / "data" / name, 8, 10 * number)
+    domains = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "width=4", "depth=2")
+    words = [f"root={tmp_path / 'data'}", *CYCLEGAN, *LITTLE, "steps=2", "every=2"]
+    with pytest.raises(ConfigError, match=r"measured colour/L, colour/a, colour/b, by which no .*give extractor=NAME"):
+        diptych("train", "cyclegan", *words, "-o", tmp_path / "none")
+    assert list(read_events(tmp_path / "none" / "events.jsonl")) == []
+    cases = {
+        "kid": [f"extractor={domains.folder}"],
+        "taken-for-target": [f"judge={domains.folder}"],
+        "colour/L": ["measure=colour/L"],
+        "b-a/colour/L": ["measure=b-a/colour/L"],
+    }
+    for name, asked in cases.items():
+        run = tmp_path / name.replace("/", "-")
+        assert diptych("train", "cyclegan", *words, *asked, "-o", run).exit_code == 0
+        event = judged(run)[-1]
+        assert event["chosen"] == name
+        found = [value for key, value in event["scores"].items() if key == name or key.partition("/")[2] == name]
+        assert len(found) == (1 if name == "b-a/colour/L" else 2)
+        error = sum(found) / len(found) * (1 if name == "kid" else -1)
+        assert best(run) == (2, pytest.approx(error, abs=1e-5))
 
 
 @pytest.mark.parametrize("error", [EvaluationError("cannot be measured"), ConfigError("not measured")])

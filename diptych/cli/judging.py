@@ -65,6 +65,9 @@ def evaluate(
         Path | None, typer.Option(help="file of the extractor's published weights", show_default=False)
     ] = None,
     border: Annotated[int, typer.Option(help="pixels left out at each edge by srgan-y", min=0)] = 4,
+    palette: Annotated[
+        str | None, typer.Option(help="colours of label-maps, as [[0,0,0],[255,0,0]]", show_default="found in them")
+    ] = None,
     split: Split = "auto",
     count: Count = None,
     which: Which = "last",
@@ -77,6 +80,7 @@ def evaluate(
     """Judge a run, a folder of samples, or two folders of images; each number with its 95 % interval."""
     from diptych.engine.run import Run
     from diptych.errors import EvaluationError
+    from diptych.evaluate.palette import given_palette
     from diptych.evaluate.results import check_replaces
     from diptych.evaluate.samples import MANIFEST
     from diptych.evaluate.tools import Tools, gather
@@ -90,7 +94,7 @@ def evaluate(
     if protocol and find_protocol(protocol).needs_judge and not judge:
         Tools().the_judge()  # raises, and says how to come by one
     folder, there = _opened(what, real, fake)
-    tools = gather(extractor, judge, weights, border, device, tell=typer.echo)
+    tools = gather(extractor, judge, weights, border, device, given_palette(palette), tell=typer.echo)
     if isinstance(there, Run):
         with _bar("translating") as progress:
             there = samples_of(there, Asked(protocol, data, split, count, which, device), progress)
@@ -162,6 +166,7 @@ def train_judge(
 
     trainer, result = train(kind, [*(settings or []), f"root={data}"], out)
     if result is not None:
+        typer.echo("\n".join(result.said))
         show(result)
     from diptych.cli.training import end
 

@@ -22,7 +22,7 @@ from diptych.data.tables import is_table, rows_of, splits_beside, table_of
 from diptych.errors import DataError, nearest, printable, shown
 
 VALUES = {"1": 1, "-1": 0, "0": 0, "true": 1, "false": 0, "yes": 1, "no": 0}
-STARGAN_TEST = 1999  # of the published code, which stops before its 2,000th (Choi et al. 2018)
+PUBLISHED_TEST = 1999  # of the published code, which stops before its 2,000th (Choi et al. 2018)
 TRAINED_ON = 0.8  # of each class, the first images of it (Dong et al. 2017)
 
 
@@ -115,13 +115,13 @@ def _parts(root: Path, table: Attributes, partition: str) -> tuple[dict[str, np.
     """Places in the table by split, and a note where the split is not the table's own."""
     places = np.arange(len(table.files))
     if partition == "celeba-stargan":
-        if len(places) <= STARGAN_TEST:
+        if len(places) <= PUBLISHED_TEST:
             raise DataError(
-                f"{table.file}: partition=celeba-stargan tests on {STARGAN_TEST} images, here are {len(places)}"
+                f"{table.file}: partition=celeba-stargan tests on {PUBLISHED_TEST} images, here are {len(places)}"
             )
         shuffled = places.tolist()
         random.Random(1234).shuffle(shuffled)
-        return {"train": np.array(shuffled[STARGAN_TEST:]), "test": np.array(shuffled[:STARGAN_TEST])}, ""
+        return {"train": np.array(shuffled[PUBLISHED_TEST:]), "test": np.array(shuffled[:PUBLISHED_TEST])}, ""
     if partition == "celeba-dong":
         if len(table.names) != 1:
             raise DataError(

@@ -28,7 +28,8 @@ class DataConfig(BaseModel):
     attributes: tuple[str, ...] = Field((), description="columns of the table to learn; default: all")
     exclusive: tuple[tuple[str, ...], ...] = Field((), description="groups of attributes of which one holds at most")
     partition: Literal["auto", "celeba-stargan", "celeba-dong"] = Field(
-        "auto", description="test images of a table: as it says itself, or as StarGAN or Dong et al. 2017 chose them"
+        "auto",
+        description="test images of a table: as it says itself, or as Choi et al. 2018 or Dong et al. 2017 chose them",
     )
     twins: bool = Field(
         False, description="whether files of one name are the same scene in each class, so truth is known"
@@ -44,7 +45,8 @@ class DataConfig(BaseModel):
         "squash", description="squash to a square (papers), short side to load, the centre's square, or none"
     )
     cut: Literal["crop", "zoom"] = Field(
-        "crop", description="a crop of what was resized to load, or half of the time 0.8 to 1 of the image (StarGAN v2)"
+        "crop",
+        description="a crop of what was resized to load, or half of the time 0.8 to 1 of the image (Choi et al. 2020)",
     )
     flip: bool = Field(True, description="mirror half of the images")
     bad: Literal["error", "skip"] = Field(

@@ -62,7 +62,9 @@ class EvaluateConfig(BaseModel):
         None, max_length=100, description="what is measured; by default whatever fits pairs, or heaps, of images"
     )
     measure: str | None = Field(
-        None, max_length=100, description="of those, the one that chooses the best checkpoint; by default the first"
+        None,
+        max_length=100,
+        description="of those, what chooses the best checkpoint; by default the first, without pairs KID or a judge",
     )
     stop_after: int | None = Field(None, ge=1, description="end after so many judgements without a better one")
     images: int = Field(200, ge=4, description="held-out images to judge by, at most")

@@ -51,7 +51,7 @@ def _wanted(row: Row, names: tuple[str, ...]) -> tuple[int, bool, bool]:
 
 
 def diversity(samples: Samples, tools: Tools) -> Iterator[Score]:
-    """LPIPS between the answers to one source, over all pairs of them, as StarGAN v2 and others report it."""
+    """LPIPS between the answers to one source, over all pairs of them, as papers on diverse translation report it."""
     perceptual = tools.the_perceptual()
     if perceptual is None:
         return

@@ -4,7 +4,7 @@ Features are what an embedder makes of each image: (N, D) of the real ones, (M, 
 `fid`, `kid`, `precision`, `recall`, `ndb` and `jsd` return a Score. Its jackknife leaves out group g of both sets, the
 images whose position modulo the number of groups is g: so both lose the same share, and pairs stay together.
 
-EvaluationError, throughout: fewer than 2 images on a side (4 for a Score), features of two sizes, or not finite.
+EvaluationError, throughout: fewer than 4 images on a side, features of two sizes, or not finite.
 """
 
 import math
@@ -19,62 +19,26 @@ from diptych.errors import EvaluationError
 from diptych.evaluate import scores
 from diptych.evaluate.scores import NORMAL_95, Score
 
-LEAST = 2  # images on a side: a covariance, and pairs, need as many
 ROUNDS = 100  # of K-means at most
 ROUNDING = 1e-12  # of squared distances, as a share of the largest square
 
 Measure = Callable[[np.ndarray, np.ndarray], float]  # of two masks: which real, and which fake images count
 
 
-@dataclass(frozen=True)
-class Moments:
-    """What FID needs to know of a set, so that the real one is embedded once."""
-
-    mean: np.ndarray  # (D,)
-    covariance: np.ndarray  # (D, D), with a divisor of count - 1
-    count: int
-
-
-def moments(features: np.ndarray) -> Moments:
-    (features,) = _checked(features)
-    root = _root(features)
-    return Moments(features.mean(0), root.T @ root, len(features))
-
-
-def frechet(real: np.ndarray, fake: np.ndarray) -> float:
-    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)), 0 or more: FID if the features are Inception's (Heusel et al. 2017).
-
-    Exact whatever the counts: with roots A^T A = S1 and B^T B = S2, tr sqrt(S1 S2) is the sum of the singular values of
-    A B^T. The centred features are such a root; where they have more rows than columns, the R of their QR is a smaller
-    one. No warning if images are few; `fid` gives it.
-    """
-    return _frechet(*_checked(real, fake))
-
-
-def frechet_of_moments(one: Moments, other: Moments) -> float:
-    """`frechet` of the sets that have these moments. EvaluationError if they are not of features of one size."""
-    if one.mean.shape != other.mean.shape:
-        raise EvaluationError(f"features of {len(one.mean)} and of {len(other.mean)} dimensions cannot be compared")
-    roots = []
-    for covariance in (one.covariance, other.covariance):
-        values, vectors = np.linalg.eigh(covariance)
-        roots.append((vectors * np.sqrt(np.maximum(values, 0))).T)
-    return _gap(one.mean - other.mean, *roots)
-
-
 def _frechet(real: np.ndarray, fake: np.ndarray) -> float:
-    return _gap(real.mean(0) - fake.mean(0), _root(real), _root(fake))
+    """Exact whatever the counts: with roots A^T A = S1 and B^T B = S2, tr sqrt(S1 S2) is the sum of the singular values
+    of A B^T. The centred features are such a root; where they have more rows than columns, the R of their QR is a
+    smaller one.
+    """
+    a, b, gap = _root(real), _root(fake), real.mean(0) - fake.mean(0)
+    shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return max(0.0, float(gap @ gap + np.square(a).sum() + np.square(b).sum() - 2 * shared))
 
 
 def _root(features: np.ndarray) -> np.ndarray:
     """A of at most D rows with A^T A the covariance of the features (N, D)."""
     centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
     return centred if centred.shape[0] <= centred.shape[1] else np.asarray(np.linalg.qr(centred, mode="r"))
-
-
-def _gap(means: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
-    return max(0.0, float(means @ means + np.square(a).sum() + np.square(b).sum() - 2 * shared))
 
 
 @dataclass(frozen=True)
@@ -103,16 +67,6 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a @ b.T / a.shape[1] + 1) ** 3
 
 
-def kernel_distance(real: np.ndarray, fake: np.ndarray) -> float:
-    """KID: the unbiased squared MMD with the kernel (x.y / D + 1)^3 (Binkowski et al. 2018, section 4).
-
-    Over all images, where the paper averages over random subsets of 1000: the same is expected, with less noise. Sets
-    that are alike score about 0, and half of the time below.
-    """
-    real, fake = _checked(real, fake)
-    return Kernels.of(real, fake).distance(_all(real), _all(fake))
-
-
 @dataclass(frozen=True)
 class Neighbours:
     """Squared distances from the images whose manifold is estimated: to each other, and to the probes."""
@@ -139,18 +93,6 @@ class Neighbours:
 
 def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T), 0)
-
-
-def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
-    """Improved precision and recall, each within 0..1 (Kynkaanniemi et al. 2019, equations 1 and 2).
-
-    The manifold of a set is the union of balls, one round each image, that reach to its k-th nearest neighbour in the
-    set. Precision is the share of fake images in the manifold of the real ones, recall the share of real images in that
-    of the fake ones. EvaluationError if a set has fewer than k + 1 images.
-    """
-    real, fake = _checked(real, fake)
-    masks = _all(real), _all(fake)
-    return Neighbours.of(real, fake).share(*masks, k), Neighbours.of(fake, real).share(*masks[::-1], k)
 
 
 @dataclass(frozen=True)
@@ -224,8 +166,11 @@ def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def fid(real: np.ndarray, fake: np.ndarray) -> Score:
-    """`frechet`. Warns where images are fewer than dimensions: it then says more of their number than of them."""
-    real, fake = _checked(real, fake, least=4)
+    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)), 0 or more: FID if the features are Inception's (Heusel et al. 2017).
+
+    Warns where images are fewer than dimensions: it then says more of their number than of them.
+    """
+    real, fake = _checked(real, fake)
     fewest, dimensions = min(len(real), len(fake)), real.shape[1]
     if fewest < dimensions:
         warnings.warn(
@@ -237,21 +182,29 @@ def fid(real: np.ndarray, fake: np.ndarray) -> Score:
 
 
 def kid(real: np.ndarray, fake: np.ndarray) -> Score:
-    """`kernel_distance`; tables often print 100 or 1000 times as much."""
-    real, fake = _checked(real, fake, least=4)
+    """The unbiased squared MMD with the kernel (x.y / D + 1)^3 (Binkowski et al. 2018, section 4).
+
+    Over all images, where the paper averages over random subsets of 1000: the same is expected, with less noise. Sets
+    that are alike score about 0, and half of the time below. Tables often print 100 or 1000 times as much.
+    """
+    real, fake = _checked(real, fake)
     return of_sets("kid", Kernels.of(real, fake).distance, len(real), len(fake), "lower")
 
 
 def precision(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Score:
-    """The first of `precision_recall`."""
-    real, fake = _checked(real, fake, least=4)
+    """The share of fake images in the manifold of the real ones (Kynkaanniemi et al. 2019, equations 1 and 2).
+
+    The manifold of a set is the union of balls, one round each image, that reach to its k-th nearest neighbour in the
+    set. EvaluationError if that is left with fewer than k + 1 images.
+    """
+    real, fake = _checked(real, fake)
     found = Neighbours.of(real, fake)
     return of_sets("precision", lambda n, m: found.share(n, m, k), len(real), len(fake), "higher")
 
 
 def recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Score:
-    """The second of `precision_recall`."""
-    real, fake = _checked(real, fake, least=4)
+    """The share of real images in the manifold of the fake ones; see `precision`."""
+    real, fake = _checked(real, fake)
     found = Neighbours.of(fake, real)
     return of_sets("recall", lambda n, m: found.share(m, n, k), len(real), len(fake), "higher")
 
@@ -261,13 +214,13 @@ def ndb(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whi
 
     It jumps where a bin passes the test, so its interval is a rough one. The bins stay those of all real images.
     """
-    real, fake = _checked(real, fake, least=4)
+    real, fake = _checked(real, fake)
     return of_sets("ndb", bins(real, fake, count, seed, whiten).different, len(real), len(fake), "lower")
 
 
 def jsd(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whiten: bool = True) -> Score:
     """The divergence of `bins`, which stay those of all real images; the fewer images in each, the higher it is."""
-    real, fake = _checked(real, fake, least=4)
+    real, fake = _checked(real, fake)
     return of_sets("jsd", bins(real, fake, count, seed, whiten).divergence, len(real), len(fake), "lower")
 
 
@@ -283,24 +236,21 @@ def _alike(kept: np.ndarray, count: int) -> np.ndarray:
     return kept[np.arange(count) % groups]
 
 
-def _all(features: np.ndarray) -> np.ndarray:
-    return np.ones(len(features), bool)
-
-
-def _checked(*sets: np.ndarray, least: int = LEAST) -> list[np.ndarray]:
-    """As float64; the errors of this module's head. One set goes by `image`, two are `real` and `fake`."""
+def _checked(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As float64; the errors of this module's head."""
     checked = []
-    for side, features in zip(("real image", "fake image") if len(sets) == 2 else ("image",), sets, strict=True):
+    for side, features in (("real image", real), ("fake image", fake)):
         features = np.asarray(features, np.float64)
         if features.ndim != 2:
             raise EvaluationError(f"features of {side}s are to be (images, dimensions), not {features.shape}")
-        if len(features) < least:
-            raise EvaluationError(f"{len(features)} {side}s are too few; at least {least} are needed")
+        if len(features) < scores.LEAST:
+            raise EvaluationError(f"{len(features)} {side}s are too few; at least {scores.LEAST} are needed")
         bad = np.flatnonzero(~np.isfinite(features).all(1))
         if len(bad):
             raise EvaluationError(f"the features of {side} {bad[0]} are not all finite numbers")
         checked.append(features)
-    if len({features.shape[1] for features in checked}) > 1:
-        sizes = " and ".join(f"{features.shape[1]}" for features in checked)
+    real, fake = checked
+    if real.shape[1] != fake.shape[1]:
+        sizes = f"{real.shape[1]} and {fake.shape[1]}"
         raise EvaluationError(f"features of {sizes} dimensions cannot be compared; embed both sets alike")
-    return checked
+    return real, fake

@@ -1,19 +1,19 @@
 """The measures that protocols are made of: each takes samples of one route and tools, and gives scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.contract import Judge
-from diptych.errors import EvaluationError
+from diptych.errors import EvaluationError, printable, shown
 from diptych.evaluate import distances, pictures, segmentation
 from diptych.evaluate.palette import Palette
 from diptych.evaluate.samples import Samples
 from diptych.evaluate.scores import LEAST, Score, of_images
-from diptych.evaluate.sets import BATCH, alike
+from diptych.evaluate.sets import BATCH, Pictures, alike
 from diptych.evaluate.sets import pictures as files_of
 from diptych.evaluate.tools import Tools
 from diptych.translator import pad
@@ -121,7 +121,7 @@ def seen_by_judge(samples: Samples, tools: Tools) -> Iterator[Score]:
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
     alike(maps, fakes, channels=False)
     alike(truths, fakes)
-    truth = palette.read_all(maps)
+    truth = _true_classes(palette, maps, tools)
     tables = {}
     for side, seen in (("fake", fakes), ("truth", truths)):
         answers = [np.asarray(logits_of(tools, batch).argmax(1), np.uint8) for batch in seen.batches(BATCH)]
@@ -144,14 +144,8 @@ def taken_for_real(samples: Samples, tools: Tools) -> Iterator[Score]:
     Which one that is, the judge says itself: the one it takes most of the real pictures for. The ceiling is that share,
     chance one answer in as many as it has. EvaluationError if it judges pixels and not pictures.
     """
-    judge = tools.the_judge()
-    answers = {}
-    for side, files in (("fake", samples.files("fake")), ("real", samples.real_files())):
-        logits = [logits_of(tools, batch) for batch in files_of(files).batches(BATCH)]
-        if logits[0].dim() != 2:
-            raise EvaluationError("this judge paints label maps, but one is needed that tells whole pictures apart")
-        answers[side] = torch.cat(logits).argmax(1).numpy()
-    names = judge.classes()
+    names = tools.the_judge().classes()
+    answers = {"fake": _named(tools, samples.files("fake")), "real": _named(tools, samples.real_files())}
     target = int(np.bincount(answers["real"], minlength=len(names)).argmax())
     right = {side: (each == target).astype(float) for side, each in answers.items()}
     ceiling = float(right["real"].mean())
@@ -159,21 +153,55 @@ def taken_for_real(samples: Samples, tools: Tools) -> Iterator[Score]:
     tools.say(f"a judge of {len(names)} domains was asked which translations are {names[target]}")
 
 
-def told_apart(judge: Judge, images: Tensor, labels: Tensor) -> Iterator[Score]:
-    """The share of real pictures (N, C, H, W) in [-1, 1] whose class the judge names, and the mean of it by class."""
-    answers = torch.cat([judge.logits(part).argmax(1) for part in images.split(BATCH)]).numpy()
-    truth, count = labels.numpy(), len(judge.classes())
-    table = np.zeros((len(truth), count, count), np.int64)
-    table[np.arange(len(truth)), truth, answers] = 1
-    for name, statistic in (("accuracy", segmentation.pixel_accuracy), ("class-accuracy", segmentation.class_accuracy)):
-        yield of_images(name, table, "higher", statistic, chance=statistic(segmentation.majority(table)))
+def told_apart(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """The share of pictures whose class the judge names as their row does, as `label`, and the mean of it by class.
+
+    Of attributes, which a row lists in `has`: the share that it reads rightly, over all and of each.
+    """
+    names = tools.the_judge().classes()
+    if samples.rows and "has" in samples.rows[0].controls:
+        yield from _attributes_read(samples, tools, names)
+        return
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = [str(row.controls.get("label")) for row in samples.rows]
+    if strange := sorted(set(labels) - set(names)):
+        raise EvaluationError(f"{samples.folder}: the judge knows no class {shown(strange[0])}, only {_few(names)}")
+    truth = np.array([numbers[label] for label in labels])
+    rows = np.stack([truth, _named(tools, samples.files("fake"))], 1)
+    blind = np.stack([truth, np.full_like(truth, np.bincount(truth).argmax())], 1)
+    for name, statistic in (("accuracy", _share_named), ("class-accuracy", _share_named_by_class)):
+        yield of_images(name, rows, "higher", statistic, chance=statistic(blind))
+    tools.say(f"{len(rows)} real pictures of {_few(names)}")
+
+
+def _attributes_read(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    told = [str(row.controls["has"]).split(",") for row in samples.rows]
+    truth = np.array([[name in each for name in names] for each in told])
+    read = [logits_of(tools, batch).numpy() > 0 for batch in files_of(samples.files("fake")).batches(BATCH)]
+    right = (np.concatenate(read) == truth).astype(float)
+    blind = np.maximum(truth.mean(0), 1 - truth.mean(0))  # always the more frequent answer
+    yield of_images("accuracy", right.mean(1), "higher", chance=float(blind.mean()))
+    for at, name in enumerate(names):
+        yield of_images(f"accuracy {name}", right[:, at], "higher", chance=float(blind[at]))
+    tools.say(f"{len(truth)} real pictures, of each {_few(names)}")
+
+
+def _share_named(rows: np.ndarray) -> float:
+    """Of rows (N, 2) of true class and answer, the share that agree."""
+    return float(np.mean(rows[:, 0] == rows[:, 1]))
+
+
+def _share_named_by_class(rows: np.ndarray) -> float:
+    truth, right = rows[:, 0], rows[:, 0] == rows[:, 1]
+    each = np.bincount(truth)
+    return float(np.mean(np.bincount(truth, right)[each > 0] / each[each > 0]))
 
 
 def as_label_maps(samples: Samples, tools: Tools, palette: Palette) -> Iterator[Score]:
     """Translations that are label maps themselves: each pixel is of the class whose colour is nearest."""
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
     alike(truths, fakes)
-    truth, answer = palette.read_all(truths), palette.read_all(fakes, strict=False)
+    truth, answer = _true_classes(palette, truths, tools), palette.read_all(fakes, strict=False)
     table = segmentation.confusion(answer, truth, len(palette.colours))
     for name, statistic in STATISTICS.items():
         yield of_images(name, table, "higher", statistic, chance=statistic(segmentation.majority(table)))
@@ -184,15 +212,17 @@ def as_thin_structures(samples: Samples, tools: Tools) -> Iterator[Score]:
     """Dice and area under the ROC curve of what is bright in the truth; a translation's brightness is its score."""
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
     alike(truths, fakes)
-    overlaps, histograms = [], []
+    overlaps, blind, histograms = [], [], []
     for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
         level = fake.float().mean(1).round().to(torch.uint8).numpy()
         true = truth.float().mean(1).numpy() > 127.5
         overlaps.append(segmentation.dice(level > 127, true))
+        blind.append([segmentation.dice(np.full_like(true, answer), true) for answer in (False, True)])
         histograms.append(segmentation.score_histograms(level, true))
     rows = np.concatenate(histograms)
     share = float(rows[:, 1].sum() / rows.sum())
-    yield of_images("dice", np.concatenate(overlaps), "higher", chance=2 * share / (1 + share))
+    chance = float(np.concatenate(blind, 1).mean(1).max())  # of one answer everywhere, the better one
+    yield of_images("dice", np.concatenate(overlaps), "higher", chance=chance)
     yield of_images("roc-area", rows, "higher", segmentation.roc_area, chance=0.5)
     tools.say(f"{len(fakes)} pictures; true is what is brighter than half, {100 * share:.1f} % of the pixels")
 
@@ -202,6 +232,24 @@ STATISTICS = {
     "class-accuracy": segmentation.class_accuracy,
     "mean-iou": segmentation.mean_iou,
 }
+
+
+def _true_classes(palette: Palette, maps: Pictures, tools: Tools) -> np.ndarray:
+    classes = palette.read_all(maps)
+    tools.say(palette.told(maps))
+    return classes
+
+
+def _named(tools: Tools, files: Sequence[Path]) -> np.ndarray:
+    """The class (N,) that a judge names for each picture."""
+    logits = [logits_of(tools, batch) for batch in files_of(files).batches(BATCH)]
+    if logits[0].dim() != 2:
+        raise EvaluationError("this judge paints label maps, but one is needed that tells whole pictures apart")
+    return torch.cat(logits).argmax(1).numpy()
+
+
+def _few(names: Sequence[str]) -> str:
+    return printable(", ".join(names[:20])) + (", ..." if len(names) > 20 else "")
 
 
 def logits_of(tools: Tools, batch: Tensor) -> Tensor:

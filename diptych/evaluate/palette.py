@@ -1,24 +1,46 @@
 """Label maps: pictures in which the colour of each pixel says its class."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, Field, TypeAdapter
 from torch import Tensor
 
 from diptych.contract import Judge
-from diptych.errors import EvaluationError
+from diptych.data import image
+from diptych.data.columns import Column
+from diptych.data.columns import Pictures as Files
+from diptych.data.loader import label
+from diptych.errors import EvaluationError, shown
 from diptych.evaluate.sets import Pictures
+from diptych.plain import plain_yaml
 
 COLOUR = re.compile("#(?:[0-9a-f]{2})+")  # how a judge calls a class that it paints
 APART = 48.0  # colours nearer than this, of 441 from black to white, are one class and its noise
 FEWEST = 0.002  # of all pixels: what is rarer is noise
 MOST = 64  # classes
+CELL = 8  # levels of a channel that are counted as one, where there is noise
+EACH = 7  # of so many pixels one is looked at
+LOOKED_AT = 200  # maps that a palette is found in
+SHOWN = 3  # colours between those of the palette, at most
 NEAR = 6.0  # what JPEG adds to a level, and a few times the noise of a scanner
 FEW = 0.35  # of the pixels that lie so near: label maps have 0.45 and more, photographs 0.3 and less
 FAR = 32.0  # mean distance to the palette from which on pictures are no label maps of it
+
+
+def _one_length(colours: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    if len(set(map(len, colours))) > 1:
+        raise ValueError("the colours of a palette are of one length: a level for each channel")
+    return colours
+
+
+Level = Annotated[int, Field(ge=0, le=255)]
+Colours = Annotated[tuple[tuple[Level, ...], ...], Field(min_length=2, max_length=256), AfterValidator(_one_length)]
 
 
 @dataclass(frozen=True)
@@ -26,6 +48,9 @@ class Palette:
     """The colour of each class, 0 to 255 in each channel."""
 
     colours: tuple[tuple[int, ...], ...]
+
+    def __str__(self) -> str:
+        return " ".join(map(_name, self.colours))
 
     @classmethod
     def of(cls, judge: Judge) -> "Palette":
@@ -38,8 +63,8 @@ class Palette:
             )
         return cls(tuple(tuple(bytes.fromhex(name[1:])) for name in names))
 
-    def read(self, maps: Tensor) -> tuple[np.ndarray, float]:
-        """uint8 (N, C, H, W) to classes (N, H, W) by the nearest colour, and the mean distance to it."""
+    def read(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 (N, C, H, W) to classes (N, H, W) by the nearest colour, and the distance to it (N, H, W)."""
         if maps.shape[1] != len(self.colours[0]):
             raise EvaluationError(
                 f"label maps of {maps.shape[1]} channels do not go with colours of {len(self.colours[0])}"
@@ -48,42 +73,82 @@ class Palette:
             [(maps.float() - torch.tensor(colour)[:, None, None]).square().sum(1) for colour in self.colours], 1
         )
         nearest, classes = apart.min(1)
-        return classes.to(torch.uint8).numpy(), float(nearest.sqrt().mean())
+        return classes.to(torch.uint8).numpy(), nearest.sqrt().numpy()
 
     def read_all(self, maps: Pictures, strict: bool = True) -> np.ndarray:
         """All of a set, (N, H, W). EvaluationError if they are no label maps of this palette, where `strict`."""
-        found = [self.read(batch) for batch in maps.batches()]
-        away = float(np.mean([distance for _, distance in found]))
+        found = [(classes, apart.mean((1, 2))) for classes, apart in map(self.read, maps.batches())]
+        away = np.concatenate([apart for _, apart in found]).mean()
         if strict and away > FAR:
             raise EvaluationError(
                 f"{maps.files[0].parent}: its pixels lie {away:.0f} levels from the nearest of the {len(self.colours)} "
-                f"colours, so these are no label maps of that palette: choose the judge of this label set"
+                f"colours, so these are no label maps of that palette: choose the judge of this label set, "
+                f"or give its palette"
             )
         return np.concatenate([classes for classes, _ in found])
+
+    def told(self, maps: Pictures) -> str:
+        """For a person: the colours, how many pixels lie between them, and the commonest of those. One may be a class
+        that the palette lacks: no rule tells it from noise and soft edges.
+        """
+        between, count = [], 0
+        for batch in maps.batches():
+            some = batch[..., ::EACH]
+            away = self.read(some)[1]
+            between.append(some.permute(0, 2, 3, 1).numpy()[away > 2 * NEAR])
+            count += away.size
+        text = f"the colours of {len(self.colours)} classes: {self}"
+        pixels = np.concatenate(between)
+        if not len(pixels):
+            return text
+        common = ", ".join(
+            f"{_name(shade)} ({100 * taken / count:.2g} %)"
+            for shade, _, taken in islice(_peaks(*_shades(pixels, CELL), 4 * NEAR), SHOWN)
+        )
+        return f"{text}; {100 * len(pixels) / count:.2g} % of the pixels lie between them, most often about {common}"
+
+
+def given_palette(text: str | None) -> Palette | None:
+    """Of a text such as [[0,0,0],[255,0,0]]. EvaluationError if it is none."""
+    try:
+        return Palette(TypeAdapter(Colours).validate_python(plain_yaml(text))) if text else None
+    except ValueError as error:
+        raise EvaluationError(f"{shown(text)}: no palette; give colours of 0 to 255, as [[0,0,0],[255,0,0]]") from error
+
+
+def _name(colour: Iterable[int]) -> str:
+    return "#" + bytes(map(int, colour)).hex()
+
+
+def palette_of(maps: Column) -> Palette:
+    """`find_palette` in LOOKED_AT label maps at most, spread over all of them, in whatever form they lie there."""
+    places = np.linspace(0, len(maps) - 1, min(LOOKED_AT, len(maps))).round().astype(int).tolist()
+    found: list[Any] = [maps[place] for place in places]
+    channels = maps.channels() if isinstance(maps, Files) else found[0].shape[-1]
+    found = [image.with_channels(each, channels, label(maps, at)) for at, each in zip(places, found, strict=True)]
+    return find_palette([image.from_unit(image.to_unit(each), np.uint8) for each in found])
 
 
 def find_palette(maps: Sequence[np.ndarray]) -> Palette:
     """The colours of label maps (H, W, C) uint8, most frequent first; noise and soft edges belong to the nearest one.
 
-    EvaluationError if there is one colour only, or so many that these are pictures and no label maps.
+    Where there are no more than MOST, there is no noise, and they are taken as they are. EvaluationError if there is
+    one colour only, or so many that these are pictures and no label maps.
     """
-    pixels = np.concatenate([each.reshape(-1, each.shape[-1])[::7] for each in maps]).astype(np.int16)
-    whole = (pixels // 8).astype(np.uint8).view(f"V{pixels.shape[1]}")  # a pixel as one value: ten times as fast
-    found, counts = np.unique(whole, return_counts=True)
-    shades = found.view(np.uint8).reshape(-1, pixels.shape[1]).astype(np.int64)
-    order = np.argsort(-counts, kind="stable")
-    shades, counts, left = shades[order] * 8 + 4, counts[order], counts.sum()
+    pixels = np.concatenate([each.reshape(-1, each.shape[-1])[::EACH] for each in maps])
+    shades, counts = _shades(pixels, 1)
+    noisy, left = len(shades) > MOST, len(pixels)
+    if noisy:
+        shades, counts = _shades(pixels, CELL)
     chosen: list[tuple[int, ...]] = []
-    while len(shades) and counts.max() > FEWEST * left:
-        place = int(counts.argmax())
-        near = np.linalg.norm(shades - shades[place], axis=1) < APART
-        if counts[near].sum() < FEWEST * left:
+    for shade, count, taken in _peaks(shades, counts, APART if noisy else 1):
+        if count <= FEWEST * len(pixels):
             break
-        chosen.append(_typical(pixels, shades[place]))
-        shades, counts = shades[~near], counts[~near]
+        chosen.append(_typical(pixels, shade) if noisy else tuple(map(int, shade)))
+        left -= taken
         if len(chosen) > MOST:
             raise EvaluationError(f"more than {MOST} colours: these are pictures, and no label maps")
-    if len(chosen) == 1 and counts.sum() < FEWEST * left:
+    if len(chosen) == 1 and left < FEWEST * len(pixels):
         raise EvaluationError("the label maps have one colour only: there is nothing to tell apart")
     if (share := _near(pixels, chosen)) < FEW:
         raise EvaluationError(
@@ -91,6 +156,24 @@ def find_palette(maps: Sequence[np.ndarray]) -> Palette:
             f"or label maps that were scaled down; where the pictures lie the other way round, change direction"
         )
     return Palette(tuple(chosen))
+
+
+def _shades(pixels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The colours of pixels (M, C), to the middle of cells of `width` levels, most frequent first; and how often."""
+    whole = (pixels // width).view(f"V{pixels.shape[1]}")  # a pixel as one value: ten times as fast
+    found, counts = np.unique(whole, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return found[order].view(np.uint8).reshape(-1, pixels.shape[1]).astype(np.int64) * width + width // 2, counts[order]
+
+
+def _peaks(shades: np.ndarray, counts: np.ndarray, apart: float) -> Iterator[tuple[np.ndarray, int, int]]:
+    """The most frequent shade, then that of those further than `apart` from it, and so on; how often, and with those
+    about it.
+    """
+    while len(shades):
+        near = np.linalg.norm(shades - shades[0], axis=1) < apart
+        yield shades[0], counts[0], counts[near].sum()
+        shades, counts = shades[~near], counts[~near]
 
 
 def _typical(pixels: np.ndarray, shade: np.ndarray) -> tuple[int, ...]:

@@ -150,18 +150,13 @@ def lab_histograms(images: Tensor) -> np.ndarray:
     return made
 
 
-def lab_intersection(fakes: Tensor, reals: Tensor) -> dict[str, float]:
+def intersection(fakes: np.ndarray, reals: np.ndarray) -> dict[str, float]:
     """How far the colours of two sets of any sizes agree: the sum over bins of the smaller share, 0..1, by L, a and b.
 
     As Isola et al. (2017) compare translations in section 4.2. They do not say how wide their bins are; ours, of 2, are
     our choice, and wider ones give higher values: do not hold these against the numbers of that paper.
-    EvaluationError for images that are not in colour, or if there are none.
+    Sets are given by their `lab_histograms`. EvaluationError if there are no images.
     """
-    return intersection(lab_histograms(fakes), lab_histograms(reals))
-
-
-def intersection(fakes: np.ndarray, reals: np.ndarray) -> dict[str, float]:
-    """`lab_intersection` of sets given by their `lab_histograms`."""
     if not fakes.sum() or not reals.sum():
         raise EvaluationError("there are no images to take colours of")
     p, q = (side.sum(0) / side.sum((0, 2))[:, None] for side in (fakes, reals))

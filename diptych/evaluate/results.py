@@ -31,6 +31,7 @@ class Result(BaseModel):
     tools: dict[str, str]
     said: tuple[str, ...]  # what the protocol did, line by line
     scores: tuple[Score, ...]
+    asked: str = ""  # by an experiment: hash of what it asked for, to know whether this is the answer
 
     def save(self, path: Path) -> Path:
         write_text(path, self.model_dump_json(indent=1) + "\n")

@@ -7,7 +7,8 @@ resampled alike, and the interval of their difference is that of pairs.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -74,7 +75,7 @@ def of_images(
 ) -> Score:
     """The statistic of `rows` (N, ...), one row for each image, with a bootstrap over the images.
 
-    Raises EvaluationError if there are none, or one of them is not finite.
+    Raises EvaluationError if there are none, one of them is not finite, or the statistic has no value of all of them.
     """
     rows = np.asarray(rows)
     if not len(rows):
@@ -82,13 +83,20 @@ def of_images(
     if not np.isfinite(rows).all():
         bad = int(np.flatnonzero(~np.isfinite(rows.reshape(len(rows), -1)).all(1))[0])
         raise EvaluationError(f"{name}: the value of image {bad} is not a finite number")
-    draws = [statistic(rows[chosen]) for chosen in resampled(len(rows))]
+    value = statistic(rows)
+    draws = list(_drawn(rows, statistic))
     low, high = np.quantile(draws, (0.025, 0.975))
     each = tuple(map(float, rows)) if rows.ndim == 1 and statistic is mean else ()
-    value = statistic(rows)
     return Score(
         name, value, float(low), float(high), better, len(rows), "bootstrap", tuple(draws), each, chance, ceiling
     )
+
+
+def _drawn(rows: np.ndarray, statistic: Statistic) -> Iterator[float]:
+    """The statistic of each draw that has one: where few images hold what it needs, some draws hold none of them."""
+    for chosen in resampled(len(rows)):
+        with suppress(EvaluationError):
+            yield statistic(rows[chosen])
 
 
 def of_set(

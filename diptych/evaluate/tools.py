@@ -21,6 +21,7 @@ from diptych.errors import EvaluationError, ImportRefused
 from diptych.evaluate import extractors, lpips
 from diptych.evaluate.extractors import Extractor, digest_of
 from diptych.evaluate.lpips import Lpips
+from diptych.evaluate.palette import Palette
 from diptych.evaluate.sets import Pictures
 from diptych.files import whole
 from diptych.translator import Translator, load
@@ -40,6 +41,7 @@ class Tools:
     perceptual: Lpips | Literal["auto"] | None = None
     judge: Translator | None = None
     border: int = 4
+    palette: Palette | None = None
     device: torch.device = torch.device("cpu")
     said: list[str] = field(default_factory=list)
     tell: Callable[[str], None] = lambda line: None
@@ -152,13 +154,14 @@ def gather(
     weights: Path | None = None,
     border: int = 4,
     device: str = "auto",
+    palette: Palette | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Tools:
     """The tools that were asked for by name, loaded; those that are usual are looked for when they are needed.
 
     Raises EvaluationError or CheckpointError where what was asked for cannot be had.
     """
-    tools = Tools(perceptual="auto", border=border, device=choose_device(device), tell=tell)
+    tools = Tools(perceptual="auto", border=border, palette=palette, device=choose_device(device), tell=tell)
     if judge is not None:
         tools.judge = load(judge, device=device)
         tools.the_judge()

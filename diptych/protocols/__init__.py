@@ -30,6 +30,7 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "domains": "diptych.protocols.domains",
         "starganv2": "diptych.protocols.starganv2",
         "stargan-expressions": "diptych.protocols.expressions",
+        "told-apart": "diptych.protocols.told",
     }
 )
 
@@ -38,7 +39,8 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
 class Protocol:
     """`ways` says what to translate, of a method, a split and the images it trained on; `scores` measures one way.
 
-    `overall` sums up the scores of all ways, where there are more than one.
+    `overall` sums up the scores of all ways, where there are more than one. `chooses` are the measures that may choose
+    the best checkpoint unasked, by preference; without any, the first does.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Protocol:
     ways: Callable[[Method, Split, Split], Sequence[Way]]
     needs_judge: bool = False
     overall: Callable[[Sequence[Score]], Iterator[Score]] | None = None
+    chooses: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
@@ -55,7 +58,7 @@ class Protocol:
 
 def each_route(method: Method, split: Split, train: Split) -> list[Way]:
     """Every source once: by its route; of many domains in each other one; of attributes with each of them changed."""
-    if not method.labels:
+    if not method.labels or not method.routes:
         return [
             Way(
                 f"{route.source}-{route.target}",

@@ -1,6 +1,7 @@
 """Protocols applied while training: held-out images judged every so many steps, by the weights of that moment."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from diptych.engine.trainer import Examine
 from diptych.errors import ConfigError, nearest
 from diptych.evaluate.scores import Score
 from diptych.evaluate.tools import gather
-from diptych.protocols import find_protocol
+from diptych.protocols import Protocol, find_protocol
 from diptych.protocols.apply import first, judge_samples, sample, usual
 from diptych.recipe import Recipe
 from diptych.translator import Translator
@@ -34,16 +35,30 @@ def examiner(recipe: Recipe, data: Data, device: torch.device) -> Examine | None
         with tempfile.TemporaryDirectory() as folder:
             samples = sample(translator, recipe, split, data.train, protocol, Path(folder), {})
             scores = judge_samples(samples, protocol, tools, recipe.method).scores
-        chosen = _chosen(scores, settings.measure)
-        values = {score.name: round(score.value, 6) for score in scores}
-        return values, chosen.name, chosen.value if chosen.better == "lower" else -chosen.value
+            routes = len(samples.by_route())
+        name, error = _chosen(scores, routes, settings.measure, protocol)
+        return {score.name: round(score.value, 6) for score in scores}, name, error
 
     return examine
 
 
-def _chosen(scores: tuple[Score, ...], name: str | None) -> Score:
-    """The first, unless one is named. ConfigError if nothing of that name was measured."""
-    found = {score.name: score for score in scores}
+def _chosen(scores: Sequence[Score], routes: int, name: str | None, protocol: Protocol) -> tuple[str, float]:
+    """The measure that chooses, and its mean over the routes, or its value on one that is named, as an error.
+
+    ConfigError if nothing of that name was measured, or none is named and nothing measured tells better from worse.
+    """
+    found: dict[str, list[Score]] = {}
+    for score in scores:
+        found.setdefault(score.name.partition("/")[2] if routes > 1 else score.name, []).append(score)
+    usual = next((each for each in protocol.chooses or found if each in found), None)
+    if name is None and usual is None:
+        raise ConfigError(
+            f"{protocol} measured {', '.join(found)}, by which no checkpoint is called the best unasked: "
+            f"give extractor=NAME or judge=FOLDER, or name one of them by measure=NAME"
+        )
+    found |= {score.name: [score] for score in scores}
     if name is not None and name not in found:
         raise ConfigError(f"measure={name}: not measured{nearest(name, found)}; there are {', '.join(found)}")
-    return found[name] if name else scores[0]
+    chosen = name or str(usual)
+    errors = [score.value if score.better == "lower" else -score.value for score in found[chosen]]
+    return chosen, sum(errors) / len(errors)

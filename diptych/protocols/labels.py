@@ -1,27 +1,29 @@
 """label-maps: label maps made from photographs, pixel by pixel (Isola et al. 2017, Table 6).
 
-Each pixel is of the class whose colour is nearest; the palette is that of a judge, where one is given, else it is found
-in the true maps. Per-pixel accuracy, per-class accuracy and mean class IoU, beside L1.
+Each pixel is of the class whose colour is nearest, by the palette that is given, else that of the judge, else one found
+in the true maps, which may lack rare classes: the result says which. Per-pixel accuracy, per-class accuracy and mean
+class IoU, beside L1.
 """
 
 from collections.abc import Iterator
 
-from diptych.data import image
+from diptych.data.columns import Pictures
 from diptych.evaluate import measures
-from diptych.evaluate.palette import Palette, find_palette
+from diptych.evaluate.palette import Palette, palette_of
 from diptych.evaluate.samples import Samples
 from diptych.evaluate.scores import Score
 from diptych.evaluate.tools import Tools
 from diptych.protocols import Protocol, each_route
 
-LOOKED_AT = 200  # true maps that the palette is found in
-
 
 def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    if tools.judge:
+    if tools.palette:
+        palette = tools.palette
+        tools.used["palette"] = str(palette)
+    elif tools.judge:
         palette = Palette.of(tools.the_judge())
     else:
-        palette = find_palette([image.read(file) for file in samples.files("truth")[:LOOKED_AT]])
+        palette = palette_of(Pictures(tuple(samples.files("truth"))))
     yield from measures.as_label_maps(samples, tools, palette)
     yield from measures.to_truth(samples, tools)
 

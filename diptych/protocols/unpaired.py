@@ -19,4 +19,4 @@ def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
     yield from measures.to_reals(samples, tools)
 
 
-PROTOCOL = Protocol("unpaired-default", 1, __doc__, scores, each_route)
+PROTOCOL = Protocol("unpaired-default", 1, __doc__, scores, each_route, chooses=("taken-for-target", "kid"))

@@ -1,15 +1,19 @@
 """`diptych.evaluate.palette`: the colours of label maps are found as they are, and pictures are not taken for such."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from judged import COLOURS, judge, noise
 from material import folder_of
 
+from diptych import experiment
 from diptych.contract import Labels
 from diptych.data import glyphs, image
+from diptych.data.columns import Pictures
 from diptych.errors import EvaluationError
-from diptych.evaluate.palette import Palette, find_palette
+from diptych.evaluate.palette import Palette, find_palette, given_palette, palette_of
 from diptych.evaluate.sets import pictures
 from diptych.methods.classifier import Classifier
 from diptych.methods.segmenter import Segmenter
@@ -76,6 +80,19 @@ def test_maps_of_two_sizes_and_one_channel():
     assert as_set(found.colours) == {(0,), (90,), (255,)}
 
 
+def test_where_there_is_no_noise_colours_may_lie_close():
+    """As the 19 of Cityscapes do, two of them 20 levels apart; and numbers of classes, saved as they are."""
+    close = np.array([[0, 60, 100], [0, 80, 100], [153, 153, 153], [190, 153, 153]], np.uint8)
+    assert as_set(find_palette(maps(close)).colours) == as_set(close)
+    assert as_set(find_palette(maps(np.arange(5, dtype=np.uint8)[:, None])).colours) == {(n,) for n in range(5)}
+
+
+def test_many_maps_are_looked_at_here_and_there():
+    """The last class is in the last maps alone."""
+    column = [*maps(MANY[:2], 230), *maps(MANY[2:4], 20)]
+    assert as_set(palette_of(column).colours) == as_set(MANY[:4])
+
+
 def test_specks_are_no_class():
     spoiled = maps(MANY[:3])
     spoiled[0][:2, :2] = (255, 0, 255)
@@ -122,7 +139,7 @@ def test_each_pixel_is_of_the_nearest_colour():
     classes, away = palette.read(planes(pixels))
     assert classes.tolist() == [[[0, 1, 2]]]
     assert classes.dtype == np.uint8
-    assert away == pytest.approx((10 + np.hypot(55, 30) + np.hypot(90, 5)) / 3)
+    np.testing.assert_allclose(away, [[[10, np.hypot(55, 30), np.hypot(90, 5)]]], rtol=1e-6)
 
 
 def test_what_was_painted_is_read():
@@ -131,7 +148,22 @@ def test_what_was_painted_is_read():
     shown = torch.cat([planes(MANY[each]) for each in truth])
     classes, away = palette.read(shown)
     assert np.array_equal(classes, truth)
-    assert away == 0
+    assert not away.any()
+
+
+def test_what_lies_between_the_colours_is_told(tmp_path):
+    """A class that the palette lacks is among it."""
+    files = [tmp_path / f"{at}.png" for at in range(6)]
+    for file, pixels in zip(files, maps(MANY[[0, 3, 5, 1]]), strict=True):
+        image.write(file, pixels)
+    whole, less = Palette(((0, 0, 0), (255, 255, 255), (255, 0, 0), (128, 64, 128))), Palette(((0, 0, 0), (255, 0, 0)))
+    assert whole.told(pictures(files)) == "the colours of 4 classes: #000000 #ffffff #ff0000 #804080"
+    text = less.told(pictures(files))
+    assert text.startswith("the colours of 2 classes: #000000 #ff0000; ")
+    found = [np.concatenate([(image.read(file) == colour).all(2).ravel() for file in files]) for colour in MANY[[3, 1]]]
+    shares = [100 * each.mean() for each in (found[0] | found[1], *found)]
+    assert [float(each) for each in re.findall(r"([\d.]+) %", text)] == pytest.approx(shares, abs=1)
+    assert re.findall(r"#\w+ \(", text) == ["#fcfcfc (", "#844484 ("]
 
 
 def test_other_channels_and_other_colours_are_refused(tmp_path):
@@ -153,6 +185,29 @@ def test_a_judge_says_what_it_paints_with():
     for names in (("cat", "dog"), ("#ff0000", "red"), ("#1", "#2"), ("#", "#ff")):
         with pytest.raises(EvaluationError, match="tells whole pictures apart"):
             Palette.of(judge(Classifier, labels=(Labels(names=names),), width=4, depth=2).method)
+
+
+def test_a_palette_may_be_given_as_a_text():
+    assert given_palette(None) is None
+    assert given_palette("[[0, 0, 0], [255, 9, 1]]") == Palette(((0, 0, 0), (255, 9, 1)))
+    for text in ("[[0,0,0]]", "[[0,0,0],[1,2]]", "[[0,0,0],[0,0,256]]", "red blue", "[[0,0", "{a: 1}"):
+        with pytest.raises(EvaluationError, match=r"no palette; give colours of 0 to 255, as \[\["):
+            given_palette(text)
+
+
+def test_the_palette_of_the_shipped_experiment_is_that_of_cityscapes():
+    files = sorted((folder_of("DIPTYCH_DATA", "shared/data") / "cityscapes" / "train").iterdir())
+    palette = Palette(experiment.read("pix2pix-photo-labels").evaluate.palette)
+    shares, away = np.zeros(20), []
+    for file in files:
+        classes, apart = palette.read(planes(image.read(file)[:, 256:]))
+        shares += np.bincount(classes[apart < 6], minlength=20) / len(files)
+        away.append(apart.mean())
+    assert np.mean(away) < 12
+    assert (shares > 0).all()
+    found = palette_of(Pictures(tuple(files), half=1))
+    near = np.linalg.norm(np.array(found.colours)[:, None] - np.array(palette.colours[:19]), axis=2) < 6
+    assert near.any(0).sum() == 9, "what is found lacks rare classes"
 
 
 def test_letters_are_label_maps_of_black_and_white():

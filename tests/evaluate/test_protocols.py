@@ -8,6 +8,7 @@ from diptych.data import image
 from diptych.errors import EvaluationError, ImageError
 from diptych.evaluate.results import check_comparable
 from diptych.evaluate.samples import two_folders
+from diptych.evaluate.scores import difference
 from diptych.evaluate.tools import Tools
 from diptych.methods.segmenter import Segmenter
 from diptych.protocols import PROTOCOLS, find_protocol
@@ -89,6 +90,25 @@ def test_thin_structures(tmp_path):
     assert found["roc-area"] == pytest.approx(0.75)
     with pytest.raises(EvaluationError, match="pixels where the truth is true, and where it is false"):
         values("thin-structures", two(tmp_path / "c", [truth] * 4, [np.zeros_like(truth)] * 4))
+
+
+def test_thin_structures_that_most_pictures_do_not_have(tmp_path):
+    """One crack in 16 pictures: two in three draws hold it, and the others have no ROC curve."""
+    crack, none = np.zeros((2, 16, 16, 1), np.uint8)
+    crack[8] = 255
+    found, result = values("thin-structures", two(tmp_path, [crack] * 8 + [none] * 8, [crack] + [none] * 15))
+    score = result.score("roc-area")
+    assert 600 < len(score.draws) < 700
+    assert score.low < score.value < score.high
+    assert (found["dice"], result.score("dice").chance) == (9 / 16, 15 / 16), "chance: nothing anywhere"
+    assert difference(score, score).value == 0
+
+
+def test_the_chance_of_dice_is_the_mean_over_pictures_as_its_value_is(tmp_path):
+    thin, thick = np.zeros((2, 16, 16, 1), np.uint8)
+    thin[0], thick[:12] = 255, 255
+    _, result = values("thin-structures", two(tmp_path, [thin, thick] * 2, [thin, thick] * 2))
+    assert result.score("dice").chance == pytest.approx((2 / 17 + 24 / 28) / 2)
 
 
 def test_srgan_y_leaves_out_the_border_and_takes_pictures_of_all_sizes(tmp_path):

@@ -1,9 +1,12 @@
 """Protocols that ask networks: judges that paint label maps, judges of domains, extractors of features."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from judged import (
     COLOURS,
     classes,
@@ -18,10 +21,14 @@ from judged import (
     two,
     values,
 )
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from diptych.contract import Labels
 from diptych.errors import EvaluationError
+from diptych.evaluate import measures
 from diptych.evaluate.extractors import extractor
+from diptych.evaluate.palette import Palette
+from diptych.evaluate.results import check_comparable
 from diptych.evaluate.segmentation import confusion, mean_iou, pixel_accuracy
 from diptych.evaluate.tools import Tools
 from diptych.methods.classifier import Classifier
@@ -94,6 +101,45 @@ def test_grey_pictures_and_coloured_ones_are_not_held_against_each_other(tmp_pat
             values("unpaired-default", two(tmp_path / str(len(fakes) + fakes[0].shape[2]), fakes, reals))
 
 
+def test_a_palette_that_is_given_comes_first_and_is_part_of_the_result(tmp_path):
+    """It may know classes that the true maps lack, or that are too rare to be found in them."""
+    maps = [label_map(seed) for seed in range(4)]
+    samples = two(tmp_path, [np.zeros_like(each) for each in maps], maps)
+    found, result = values("label-maps", samples)
+    assert "palette" not in result.tools
+    same, other = values("label-maps", samples, Tools(palette=Palette((*PALETTE, (0, 255, 0)))))
+    assert same["class-accuracy"] == found["class-accuracy"] == pytest.approx(1 / 4)
+    assert other.tools["palette"] == "#000000 #ff0000 #0080ff #ffffff #00ff00"
+    assert "the colours of 5 classes: #000000 #ff0000 #0080ff #ffffff #00ff00" in other.said
+    with pytest.raises(EvaluationError, match="palette: none and #000000 #ff0000"):
+        check_comparable([result, other])
+
+
+def test_a_judge_of_classes_is_asked_for_each_picture(tmp_path, domains):
+    """Whatever the order of the classes, and whichever of them occur."""
+    lights = [True, True, False, True, True]
+    samples = two(tmp_path, pictures := [shades(seed, light) for seed, light in enumerate(lights)], pictures)
+    labels = ["bright", "dark", "dark", "bright", "bright"]
+    rows = [
+        row.model_copy(update={"controls": {"label": name}}) for row, name in zip(samples.rows, labels, strict=True)
+    ]
+    found, result = values("told-apart", replace(samples, rows=tuple(rows)), Tools(judge=from_run(domains)))
+    assert found == {"accuracy": 0.8, "class-accuracy": (1 + 1 / 2) / 2}
+    assert [score.chance for score in result.scores] == [0.6, 0.5]
+    assert "5 real pictures of bright, dark" in result.said
+    with pytest.raises(EvaluationError, match="the judge knows no class 'None', only bright, dark"):
+        values("told-apart", samples, Tools(judge=from_run(domains)))
+
+
+@given(st.integers(0, 10**6), st.integers(2, 9))
+def test_shares_of_classes_are_those_of_scikit_learn(seed, classes):
+    rows = np.random.RandomState(seed).randint(0, classes, (30, 2))
+    rows = rows[np.isin(rows[:, 1], rows[:, 0])]  # where an answer occurs nowhere, scikit-learn warns
+    assume(len(rows))
+    assert measures._share_named(rows) == pytest.approx(accuracy_score(*rows.T))
+    assert measures._share_named_by_class(rows) == pytest.approx(balanced_accuracy_score(*rows.T))
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     """Label maps, photographs of them as their truths, and two translations: as good as those, and of other maps."""
@@ -137,7 +183,7 @@ def test_the_fcn_score_is_what_a_segmenter_sees(seen, segmenter):
 def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
     perfect, _ = seen
     others = tuple(tuple(255 - level // 2 for level in colour[::-1]) for colour in PALETTE[:2])
-    for given, message in [
+    for asked, message in [
         (None, "needs a judge: train one on real images with `diptych judge train`"),
         (
             judge(Classifier, labels=(Labels(names=("cat", "dog")),), **TINY),
@@ -149,7 +195,7 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
         (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),
     ]:
         with pytest.raises(EvaluationError, match=message):
-            values("pix2pix-fcn", perfect, Tools(judge=given))
+            values("pix2pix-fcn", perfect, Tools(judge=asked))
     pictures = two(tmp_path, [noise(1)] * 4, [noise(2)] * 4)
     with pytest.raises(EvaluationError, match="paints label maps, but one is needed that tells whole pictures apart"):
         values("unpaired-default", pictures, Tools(judge=judge(Segmenter, palette=PALETTE, **TINY)))

@@ -139,6 +139,23 @@ def test_rows_of_any_shape_and_a_statistic_of_their_sum():
     assert found.each == of_images("median", tables[:, 0, 0], "higher", np.median).each == ()
 
 
+def test_draws_of_which_the_statistic_has_no_value_are_left_out():
+    """Of two runs on the same images they are the same ones, so their difference stays one of pairs."""
+
+    def of_ones(rows):
+        if not rows[:, 0].any():
+            raise EvaluationError("no ones")
+        return float(rows[rows[:, 0] == 1, 1].mean())
+
+    kinds = np.arange(12) < 2
+    one, other = (of_images("x", np.stack([kinds, np.arange(12.0) + shift], 1), "higher", of_ones) for shift in (1, 0))
+    assert len(one.draws) == sum((chosen < 2).any() for chosen in scores.resampled(12)) < scores.DRAWS
+    found = difference(one, other)
+    assert (found.low, found.value, found.high) == (1, 1, 1)
+    with pytest.raises(EvaluationError, match="no ones"):
+        of_images("x", np.zeros((4, 2)), "higher", of_ones)
+
+
 def test_what_cannot_be_scored_is_refused():
     with pytest.raises(EvaluationError, match="x: there are no images"):
         of_images("x", np.zeros(0), "lower")

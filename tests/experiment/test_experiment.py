@@ -5,75 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from commands import diptych, files
-from judged import PIX2PIX, offline, pairs  # noqa: F401
+from commands import files
+from experiments import LOSSES, NAMED, QUIET, RECIPE, SEGMENTER, plan, steps, written
+from judged import offline, pairs  # noqa: F401
 from material import folder_of
-from rich.console import Console
 
 from diptych import experiment
-from diptych.engine.log import read_events
-from diptych.errors import ConfigError, DiptychError, RunError
+from diptych.errors import ConfigError, RunError
 from diptych.evaluate.results import read_result
 from diptych.experiment import carry_out, conduct, finished, planned, read, shipped
-
-MODEL = dict(word.split("=") for word in PIX2PIX if not word.startswith("batch"))
-TRAIN = {"batch": 2, "workers": 0, "device": "cpu", "precision": "fp32", "log_every": 2, "preview_every": 1000}
-RECIPE = {
-    "method": "pix2pix",
-    "model": {**MODEL, "width": 4, "d_width": 4, "field": 16, "steps": 4},
-    "data": {"root": "glyphs", "crop": 32},
-    "train": TRAIN,
-}
-LOSSES = {"title": "t", "recipe": RECIPE, "matrix": {"loss": ["l1", "l1+cgan"]}, "protocol": "paired-default"}
-NAMED = {"title": "t", "recipe": RECIPE, "runs": {"plain": {}, "strong": {"l1": 200}}, "protocol": "paired-default"}
-SEGMENTER = {
-    "method": "segmenter",
-    "model": {"steps": 8, "width": 4, "depth": 2, "lr": 0.02},
-    "data": {"direction": "a2b"},
-    "train": {**TRAIN, "batch": 8},
-}
-QUIET = Console(quiet=True)
-
-
-def written(folder, values, **changes):
-    path = folder / "experiment.yaml"
-    path.write_text(yaml.safe_dump({**values, **changes}, sort_keys=False))
-    return str(path)
-
-
-def plan(tmp_path, values, *overrides, **changes):
-    return planned(read(written(tmp_path, values, **changes)), overrides)
-
-
-class InProcess:
-    """A training as a process of its own, but here: nothing has to be imported anew."""
-
-    started = []
-
-    def __init__(self, command, stdout, stderr, env):
-        self.started.append(command[3:])
-        try:
-            self.returncode = diptych(*command[3:]).exit_code
-        except DiptychError as error:
-            stdout.write(f"error: {error}\n".encode())
-            self.returncode = error.exit_code
-
-    def poll(self):
-        return self.returncode
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Trainings in this process; gives what was started."""
-    monkeypatch.setattr(experiment, "LOOK", 0.0)
-    monkeypatch.setattr(experiment, "subprocess", SimpleNamespace(Popen=InProcess))
-    monkeypatch.setattr(InProcess, "started", [])
-    return InProcess.started
-
-
-def steps(folder):
-    return [event["step"] for event in read_events(folder / "events.jsonl") if event["event"] == "step"]
-
 
 # ------------------------------------------------------------------------------------------------------------- planned
 
@@ -163,6 +103,9 @@ def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
         ({"recipe": {**RECIPE, "data": None}}, "no images are named"),
         ({"recipe": {**RECIPE, "model": {"l11": 1}}}, "no setting is called 'l11'; did you mean 'l1'"),
         ({"title": ["x"]}, "title"),
+        ({"evaluate": {"wich": "best"}}, r"no setting is called 'evaluate.wich'"),
+        ({"evaluate": {"which": "newest"}}, "evaluate.which='newest'"),
+        ({"evaluate": {"palette": [[0, 0, 256], [0, 0, 0]]}}, r"evaluate\.palette\.0\.2=256"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_made(tmp_path, changes, message):
@@ -203,18 +146,6 @@ def test_a_shipped_experiment_can_be_planned(name):
 # ---------------------------------------------------------------------------------------------------------------- made
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """An experiment that was carried out; what it started."""
-    folder = tmp_path_factory.mktemp("experiment")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "LOOK", 0.0)
-        patch.setattr(experiment, "subprocess", SimpleNamespace(Popen=InProcess))
-        patch.setattr(InProcess, "started", [])
-        page = conduct(written(folder, LOSSES), [], folder / "out", console=QUIET)
-        return folder, page, list(InProcess.started)
-
-
 def test_all_runs_are_made_judged_and_compared(made):
     folder, page, started = made
     out = folder / "out"
@@ -246,27 +177,24 @@ def test_what_is_finished_is_not_made_again(made, here):
 def test_other_settings_are_refused_by_the_name_of_the_file(made, here):
     folder, _, _ = made
     larger = {"recipe": {**RECIPE, "data": {"root": "glyphs", "crop": 64}}}
-    for overrides, changes in ((["steps=6"], {}), ([], larger)):
-        with pytest.raises(ConfigError, match=f"{folder}/out/l1.yaml: this folder holds an experiment of other"):
+    for overrides, changes, told in (
+        (["steps=6", "seed=1"], {}, "steps: 4, not 6; seed: 0, not 1"),
+        ([], larger, "crop: 32, not 64"),
+    ):
+        words = rf"{folder}/out/l1.yaml: this folder holds an experiment of other settings \({told}\); choose"
+        with pytest.raises(ConfigError, match=words):
             conduct(written(folder, LOSSES, **changes), overrides, folder / "out", console=QUIET)
     assert here == []
 
 
-def test_with_a_judge_that_is_trained_first_and_once(tmp_path, here):
-    root = pairs(tmp_path / "data", 8, 8)
-    recipe = {**RECIPE, "data": {"root": str(root), "direction": "b2a", "crop": 32}}
-    values = {**LOSSES, "recipe": recipe, "judge": SEGMENTER, "protocol": "pix2pix-fcn"}
-    out = tmp_path / "out"
-    conduct(written(tmp_path, values), [], out, console=QUIET)
-    assert [words[-1].rpartition("/")[2] for words in here] == ["judge", "l1", "l1+cgan"]
-    ceiling = read_result(out / "judge" / "results" / "judge.json").score("mean-iou").value
-    for name in ("l1", "l1+cgan"):
-        found = read_result(out / name / "results" / "pix2pix-fcn.json")
-        assert found.score("mean-iou").ceiling == pytest.approx(ceiling, abs=0.02)
-        assert {"fid", "kid"} < {score.name for score in found.scores}, "by the features of the judge"
-        assert found.tools["judge"].startswith("segmenter ")
-    here.clear()
-    conduct(written(tmp_path, values), [], out, console=QUIET)
+def test_a_setting_that_older_files_do_not_have_is_taken_as_usual(made, here):
+    folder, page, _ = made
+    file = folder / "out" / "l1.yaml"
+    values = yaml.safe_load(file.read_text())
+    del values["train"]["patience"], values["evaluate"]
+    file.write_text(yaml.safe_dump(values))
+    assert conduct(written(folder, LOSSES), [], folder / "out", console=QUIET) == page
+    assert "patience" in file.read_text()
     assert here == []
 
 

@@ -1,0 +1,53 @@
+"""Protocols applied to many runs: all by the same settings, and none again while its result is the answer."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from diptych.data.examine import hash_of
+from diptych.engine.run import Run
+from diptych.errors import EvaluationError
+from diptych.evaluate.palette import Colours, Palette
+from diptych.evaluate.results import read_result
+from diptych.evaluate.samples import MANIFEST
+from diptych.evaluate.tools import gather
+from diptych.protocols import Protocol
+from diptych.protocols.apply import Asked, judge_samples, samples_of
+
+
+class Judging(BaseModel):
+    """The settings of judging many runs, as an experiment's `evaluate:` section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    which: Literal["last", "best"] = Field("last", description="checkpoint of each run")
+    split: Literal["auto", "train", "val", "test"] = Field("auto", description="auto: test where there is one")
+    count: int | None = Field(None, ge=1, description="images to translate, at most")
+    extractor: str = Field("auto", max_length=4096, description="network of FID and KID")
+    border: int = Field(4, ge=0, description="pixels left out at each edge by srgan-y")
+    palette: Colours | None = Field(None, description="colour of each class of label-maps, 0 to 255")
+
+
+def judge_all(
+    runs: Mapping[str, Run], protocol: Protocol, settings: Judging, judge: Path | None, tell: Callable[[str], None]
+) -> None:
+    """Leave the result of each run in its folder, under its name here. Raises EvaluationError, CheckpointError."""
+    palette = Palette(settings.palette) if settings.palette else None
+    tools = gather(settings.extractor, judge, border=settings.border, palette=palette, tell=tell)
+    weights = hash_of(judge / "model" / "model.safetensors") if judge else ""
+    for name, run in runs.items():
+        asked = Asked(protocol.name, split=settings.split, count=settings.count, which=settings.which)
+        samples = samples_of(run, asked)
+        question = [str(protocol), settings.model_dump(mode="json"), weights, hash_of(samples.folder / MANIFEST)]
+        digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()
+        path = run.folder / "results" / f"{protocol.name}.json"
+        with suppress(EvaluationError):  # there is none, or it cannot be read
+            if read_result(path).asked == digest:
+                continue
+        tell(f"{name}: judged by {protocol}")
+        judge_samples(samples, protocol, tools, name).model_copy(update={"asked": digest}).save(path)
