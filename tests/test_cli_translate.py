@@ -82,7 +82,7 @@ def test_two_sources_of_one_name_are_refused(run, pictures, tmp_path):
 def test_import_makes_a_model_folder(tmp_path):
     torch.save(resnet(), tmp_path / "latest_net_G.pth")
     out = diptych("import", tmp_path / "latest_net_G.pth", "-o", tmp_path / "model").stdout
-    assert "cyclegan, resnet_6 of width 4, norm instance, 3 to 3 channels" in out
+    assert "cyclegan, generator resnet_6, width 4, norm instance, in_channels 3, out_channels 3" in out
     image.write(tmp_path / "x.png", np.zeros((10, 12, 3), np.uint8))
     diptych("translate", tmp_path / "model", tmp_path / "x.png", "-o", tmp_path / "out")
     assert image.read(tmp_path / "out" / "x.png").shape == (10, 12, 3)

@@ -1,7 +1,7 @@
 """`diptych import`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,23 +15,33 @@ def import_(
     method: Annotated[
         str | None, typer.Option(help="pix2pix or cyclegan, where the guess is wrong", show_default=False)
     ] = None,
+    domains: Annotated[
+        str | None, typer.Option(help="StarGAN: what its domains are called, as cat,dog,wild", show_default=False)
+    ] = None,
+    attributes: Annotated[
+        str | None, typer.Option(help="StarGAN: what its attributes are called, as Male,Young", show_default=False)
+    ] = None,
 ) -> None:
-    """Turn a published checkpoint of the pix2pix and CycleGAN family into a model folder.
+    """Turn a published checkpoint of pix2pix, CycleGAN, StarGAN or StarGAN v2 into a model folder.
 
     Nothing in the file is run: a process of its own reads it, without network, and hands over numbers alone.
     """
+    from diptych.contract import Labels
     from diptych.errors import ConfigError
     from diptych.importers import import_model
+    from diptych.recipe import checked
 
     if (out / "config.json").exists():
         raise ConfigError(f"{out} holds a model already; choose another folder")
-    translator = import_model(file, back, method)
+    kinds: tuple[tuple[str | None, Literal["class", "attributes"]], ...]
+    kinds = ((attributes, "attributes"), (domains, "class"))
+    labels = tuple(checked(Labels, {"names": text.split(","), "kind": kind}, kind) for text, kind in kinds if text)
+    translator = import_model(file, back, method, labels)
     try:
         translator.save(out)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written ({error}); choose another folder with -o") from error
     config = translator.method.config.model_dump()
-    typer.echo(
-        f"{out}: {translator.name}, {config['generator']} of width {config['width']}, norm {config['norm']}, "
-        f"{config['in_channels']} to {config['out_channels']} channels"
-    )
+    told = ("generator", "width", "norm", "in_channels", "out_channels", "channels", "size", "highpass")
+    facts = ", ".join(f"{name} {config[name]}" for name in told if name in config)
+    typer.echo(f"{out}: {translator.name}, {facts}")

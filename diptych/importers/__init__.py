@@ -11,13 +11,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
 
+from diptych.contract import Labels
 from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable
-from diptych.importers import archive, junyanz, unpack
+from diptych.importers import archive, junyanz, stargan, starganv2, unpack
 from diptych.methods import find
 from diptych.plain import check_weights
 from diptych.translator import Translator, assembled
@@ -25,12 +28,24 @@ from diptych.translator import Translator, assembled
 KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # no token goes to the child
 
 
-def import_model(path: Path, back: Path | None = None, method: str | None = None) -> Translator:
+def import_model(
+    path: Path, back: Path | None = None, method: str | None = None, labels: Sequence[Labels] = ()
+) -> Translator:
     """A published generator as a translator; `back` is the generator of the other direction, for a method that has two.
 
-    `method` overrules the guess (a U-Net is taken for pix2pix, a ResNet for CycleGAN). Raises ImportRefused.
+    `method` overrules the guess (a U-Net is taken for pix2pix, a ResNet for CycleGAN). `labels` say what domains or
+    attributes are called, which no file does. Raises ImportRefused.
     """
-    net = junyanz.recognise(read(path), str(path))
+    state = read(path)
+    for family in (stargan, starganv2):
+        if family.fits(state):
+            if back or method not in (None, family.NAME):
+                raise ImportRefused(f"{path}: this is a generator of {family.NAME}, which has no other way back")
+            config, weights, networks = family.model(state, labels, str(path))
+            return _assembled(family.NAME, config, weights, networks, path)
+    if labels:
+        raise ImportRefused(f"{path}: labels are for methods of many domains, and this is of none")
+    net = junyanz.recognise(state, str(path))
     name = method or ("pix2pix" if net.kind == "unet" else "cyclegan")
     if net.kind == "patchgan":
         raise ImportRefused(f"{path}: a discriminator, which translates nothing; import the generator (..._net_G.pth)")
@@ -43,11 +58,16 @@ def import_model(path: Path, back: Path | None = None, method: str | None = None
             raise ImportRefused(f"{path} and {back} are different networks: {net.identity}, {nets['to_a'].identity}")
     weights = {f"{part}.{key}": value for part, found in nets.items() for key, value in found.state.items()}
     config = net.config() | ({"d_norm": net.norm} if name == "pix2pix" else {})
-    notes = {"imported from": path.name}
+    return _assembled(name, config, weights, tuple(nets), path)
+
+
+def _assembled(
+    name: str, config: dict[str, Any], weights: dict[str, Tensor], networks: tuple[str, ...], path: Path
+) -> Translator:
     try:
-        return assembled(find(name), name, config, weights, tuple(nets), notes, str(path))
+        return assembled(find(name), name, config, weights, networks, {"imported from": path.name}, str(path))
     except (ConfigError, CheckpointError) as error:  # wider than Diptych builds it, for one
-        raise ImportRefused(f"{path}: a {net.kind} that Diptych does not build ({error})") from error
+        raise ImportRefused(f"{path}: a generator of {name} that Diptych does not build ({error})") from error
 
 
 def read(path: Path) -> dict[str, Tensor]:

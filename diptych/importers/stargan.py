@@ -18,6 +18,9 @@ from diptych.importers.junyanz import STATISTICS, Pairs
 from diptych.methods.stargan import Discriminator, Generator
 from diptych.translator import misfits
 
+NAME = "stargan"
+Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks
+
 
 @dataclass(frozen=True)
 class Found:
@@ -62,6 +65,14 @@ class Found:
 def fits(state: dict[str, Tensor]) -> bool:
     """Whether the keys look like a network of this family."""
     return "main.0.weight" in state and ("conv1.weight" in state or any(_block(key) for key in state))
+
+
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+    """A generator as what `translate` needs. Raises ImportRefused."""
+    net = recognise(state, where)
+    if net.kind == "D":
+        raise ImportRefused(f"{where}: a discriminator, which translates nothing; import the generator (...-G.ckpt)")
+    return net.config(labels), {f"G.{key}": value for key, value in net.state.items()}, ("G",)
 
 
 def recognise(state: dict[str, Tensor], where: str) -> Found:

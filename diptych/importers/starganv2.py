@@ -5,6 +5,7 @@ landmark network, which is left out; `*_nets.ckpt` has the `discriminator` too.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
+from diptych.importers.stargan import Model
 from diptych.methods.starganv2 import StarGANv2
 from diptych.nn.style import laplacian
 from diptych.translator import misfits
@@ -32,6 +34,9 @@ REMOVED = r"stem\.bias|(up|down)\.\d+\.conv[12]\.bias"  # by a norm behind them,
 UNUSED = r"|up\.\d+\.shortcut\.weight"  # with the high-pass skips: those blocks have no sum
 
 
+NAME = "starganv2"
+
+
 @dataclass(frozen=True)
 class Found:
     """A recognised file: `config` for `StarGANv2.Config`, and weights with our keys, `G.stem.weight` and so on."""
@@ -39,20 +44,21 @@ class Found:
     config: dict[str, Any]
     state: dict[str, Tensor] = field(default_factory=dict)
 
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """Of those that `translate` runs, the ones that are there."""
-        return tuple(name for name in StarGANv2.ships if any(key.startswith(f"{name}.") for key in self.state))
 
-    @property
-    def shipped(self) -> dict[str, Tensor]:
-        """The weights of those."""
-        return {key: value for key, value in self.state.items() if key.partition(".")[0] in self.networks}
-
-
-def belongs(state: dict[str, Tensor]) -> bool:
+def fits(state: dict[str, Tensor]) -> bool:
     """Whether this is such a file, by its keys, each after the name of its network: `generator.from_rgb.weight`."""
     return any(key.startswith("generator.from_rgb.") for key in state)
+
+
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+    """What `translate` needs of a file; `labels` call its domains by name. Raises ImportRefused."""
+    found = recognise(state, where)
+    count = len(found.config["labels"][0]["names"])
+    if labels and (len(labels) > 1 or labels[0].kind != "class" or len(labels[0]) != count):
+        raise ImportRefused(f"{where}: has {count} domains of one data set: name each of them, in order")
+    config = found.config | ({"labels": [each.model_dump() for each in labels]} if labels else {})
+    networks = tuple(name for name in StarGANv2.ships if any(key.startswith(f"{name}.") for key in found.state))
+    return config, {key: value for key, value in found.state.items() if key.partition(".")[0] in networks}, networks
 
 
 def recognise(state: dict[str, Tensor], where: str) -> Found:

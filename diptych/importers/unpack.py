@@ -149,9 +149,15 @@ def tensors_in(file: BinaryIO, path: Path) -> dict[str, Tensor]:
 
 
 def stripped(found: Any, size: int, where: str) -> dict[str, Tensor]:
-    """Keys without `module.` (DataParallel) and `_orig_mod.` (torch.compile); dense tensors of `size` bytes at most."""
+    """Keys without `module.` (DataParallel) and `_orig_mod.` (torch.compile); dense tensors of `size` bytes at most.
+
+    Of a file with several networks each key begins with the name of its network.
+    """
     if not isinstance(found, Mapping) or not found:
         raise ImportRefused(f"{where}: holds {type(found).__name__}, not a state dict of tensors by name")
+    if all(isinstance(net, str) and isinstance(inside, Mapping) for net, inside in found.items()):
+        nets = {net: stripped(inside, size, where) for net, inside in found.items() if inside}
+        found = {f"{net}.{key}": value for net, inside in nets.items() for key, value in inside.items()}
     if len(found) > ENTRIES:
         raise ImportRefused(f"{where}: holds {len(found)} entries; no published generator has more than {ENTRIES}")
     state: dict[str, Tensor] = {}

@@ -5,9 +5,9 @@ One generator turns an image into any domain, in a style that is drawn for that 
     diptych train starganv2 --data afhq batch=8 -o runs/afhq
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig
 from diptych.errors import ConfigError, nearest, shown
 from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss, precise, r1
 from diptych.nn.blocks import initialise, without_graph
-from diptych.nn.style import Content, Discriminator, Generator, Mapping, Masks, StyleEncoder, chosen
+from diptych.nn.style import Content, Discriminator, Generator, MappingNetwork, Masks, StyleEncoder, chosen
 
 Way = Literal["latent", "reference"]  # where a style comes from: a drawn code, or an image
 Made = tuple[Tensor, Tensor]  # a style and the image made with it
@@ -115,7 +115,7 @@ class StarGANv2(Method):
         sizes = (c.channels, c.size, width, c.max_width)
         styled = c.condition == "style"
         self.G = Generator(*sizes, told.get(c.condition, domains), c.highpass, tiled=c.condition == "concat")
-        self.F = Mapping(c.latent_dim, c.style_dim, domains, c.hidden) if styled else None
+        self.F = MappingNetwork(c.latent_dim, c.style_dim, domains, c.hidden) if styled else None
         self.E: StyleEncoder | None = None
         if styled or c.condition == "latent":  # a latent code says nothing of the domain, so one head reads it
             self.E = StyleEncoder(*sizes, *((c.style_dim, domains) if styled else (c.latent_dim, 1)))
@@ -274,12 +274,31 @@ class StarGANv2(Method):
         mix: float = 0.0,
     ) -> Tensor:
         """All images in one style, or each in that of its own `reference`. Raises ConfigError. See `style_from`."""
+        return self.decode(self.encode(x), self.styled(len(x), domain, seed, reference, toward, mix))
+
+    @torch.no_grad()
+    def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+        """As `translate` for each, but x is encoded once."""
+        content = self.encode(x)
+        return [self.decode(content, self.styled(len(x), **controls)) for controls in choices]
+
+    def styled(
+        self,
+        count: int,
+        domain: str = "",
+        seed: int = 0,
+        reference: Tensor | None = None,
+        toward: int = -1,
+        mix: float = 0.0,
+    ) -> Tensor:
+        """The styles (count, S) that these controls ask for."""
         if not 0 <= mix <= 1 or (mix and toward < 0):
             raise ConfigError(f"mix={mix} toward={toward}: give a seed to go toward, and mix from 0 to 1")
-        style = self.style_from(domain, seed, reference, len(x))
-        if mix:
-            style = torch.lerp(style, self.style_from(domain, toward, None, len(x)), mix)
-        return self.decode(self.encode(x), style)
+        style = self.style_from(domain, seed, reference, count)
+        return torch.lerp(style, self.style_from(domain, toward, None, count), mix) if mix else style
+
+    def referred(self, batch: Batch, at: int) -> dict[str, Any]:
+        return {"domain": self.names[int(batch["target"][at])]}
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Content:

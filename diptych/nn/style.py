@@ -125,7 +125,7 @@ class Generator(nn.Module):
         return (x, *skips)
 
 
-class Mapping(nn.Module):
+class MappingNetwork(nn.Module):
     """F: a latent code (N, Z) and domains (N,) to styles (N, S); four shared layers, then four of each domain."""
 
     def __init__(self, latent_dim: int, style_dim: int, domains: int, hidden: int = 512) -> None:

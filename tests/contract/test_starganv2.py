@@ -475,7 +475,7 @@ def published(**over):
 def test_a_published_file_translates_as_it_did():
     method, state = published()
     found = importer.recognise({**state, "fan.conv1.weight": torch.zeros(1)}, "a.ckpt")
-    assert importer.belongs(state)
+    assert importer.fits(state)
     assert found.networks == ("G", "F", "E")
     config = StarGANv2.Config(**found.config)
     assert config.labels[0].names == ("domain 1", "domain 2", "domain 3")
