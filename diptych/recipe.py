@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from diptych.contract import Method, MethodConfig
+from diptych.contract import Judge, Method, MethodConfig
 from diptych.data.columns import Data, Pictures
 from diptych.data.config import DataConfig
 from diptych.engine.config import EvaluateConfig, TrainConfig
@@ -56,7 +56,16 @@ class Recipe:
         return {"method": self.method, "model": model, **rest}
 
     def fitted(self, data: Data) -> "Recipe":
-        """With what only the data can tell: channel counts, unless they were set, and epochs as steps."""
+        """With what only the data can tell: channel counts, unless they were set, labels, and epochs as steps.
+
+        ConfigError if a method that translates between domains would see too few of them in a step.
+        """
+        domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
+        if domains > self.train.batch and not issubclass(self.cls, Judge):
+            raise ConfigError(
+                f"batch={self.train.batch} is smaller than the {domains} domains, which a step is to compare: "
+                f"set batch={max(8, domains)}, or choose fewer by sides="
+            )
         found: dict[str, Any] = {}
         for name, key in self.cls.batch.items():
             if name in self.cls.labels:

@@ -1,0 +1,161 @@
+"""Methods of many domains as people use them: trained on letters, translated by domain, seed and reference."""
+
+import numpy as np
+import pytest
+import torch
+from commands import diptych, files
+from PIL import Image
+
+import diptych as package
+from diptych.check import CHECKS, Subject
+from diptych.contract import Labels
+from diptych.data import glyphs, image
+from diptych.engine.log import read_events
+from diptych.errors import ConfigError, DataError
+from diptych.methods.stargan import StarGAN
+
+LITTLE = ["crop=32", "workers=0", "device=cpu", "precision=fp32", "log_every=2", "preview_every=2", "flip=false"]
+SMALL = {
+    "stargan": ["width=4", "d_width=4", "blocks=1", "depth=3", "n_critic=2"],
+    "starganv2": ["width=4", "max_width=8", "style_dim=4", "latent_dim=4", "hidden=8", "ema_decay=0"],
+}
+FACES = ("sans", "serif", "mono")
+
+
+def trained(folder, method, *settings):
+    words = [*SMALL[method], *LITTLE, "steps=4", "batch=4", *settings]
+    done = diptych("train", method, *words, "-o", folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def v2(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("v2") / "run", "starganv2", f"root=glyphs:{'/'.join(FACES)}")
+
+
+@pytest.fixture(scope="module")
+def flips(tmp_path_factory):
+    setting = ["root=glyphs", "attributes=[sans,serif,bold]", "exclusive=[[sans,serif]]"]
+    return trained(tmp_path_factory.mktemp("flips") / "run", "stargan", *setting)
+
+
+@pytest.fixture
+def letter(tmp_path):
+    image.write(tmp_path / "a.png", glyphs.pictures("sans", 32)[40])
+    return tmp_path / "a.png"
+
+
+def test_a_run_logs_each_update_and_shows_references_against_sources(v2):
+    events = list(read_events(v2 / "events.jsonl"))
+    terms = next(event["terms"] for event in events if event["event"] == "step")
+    assert {"D/latent_r1", "D/reference_r1", "G+F+E/latent_cycle", "G/reference_cycle", "D/gradient"} <= set(terms)
+    errors = [event["error"] for event in events if event["event"] == "preview"]
+    assert set(errors[-1]) == {f"image->{name}" for name in FACES}
+    sheet = np.asarray(Image.open(sorted((v2 / "previews").iterdir())[-1]).convert("L"))
+    tile = 32 + 4
+    assert sheet.shape[0] >= (8 + 9) * tile - 4, "sources by domains, and below them sources by references"
+
+
+def test_translations_by_domain_seed_and_reference_are_those_of_the_translator(v2, letter, tmp_path):
+    translator = package.load(v2, device="cpu")
+    reference = tmp_path / "photo.png"
+    image.write(reference, glyphs.pictures("serif", 64)[50])  # of another size: a file is brought to the right one
+    for words, controls in {
+        ("--domain", "mono"): {"domain": "mono"},
+        ("--domain", "mono", "--seed", "3"): {"domain": "mono", "seed": 3},
+        ("--domain", "serif", "--reference", str(reference)): {"domain": "serif", "reference": reference},
+        ("-c", "toward=7", "-c", "mix=0.5"): {"toward": 7, "mix": 0.5},
+    }.items():
+        out = tmp_path / "-".join(words).replace("/", "_")[-60:]
+        assert diptych("translate", v2, letter, "-o", out, *words).exit_code == 0
+        made = translator(letter, **controls)
+        assert np.array_equal(np.asarray(Image.open(out / "a.png")), np.asarray(made))
+    between = [np.asarray(translator(letter, toward=7, mix=mix), float) for mix in (0, 0.5, 1)]
+    assert np.array_equal(between[0], np.asarray(translator(letter)))
+    assert np.array_equal(between[2], np.asarray(translator(letter, seed=7)))
+
+
+def test_sheets_of_all_domains_and_of_styles(v2, letter, tmp_path):
+    translator = package.load(v2, device="cpu")
+    assert diptych("translate", v2, letter, "-o", tmp_path / "s", "--all-domains", "--styles", "2").exit_code == 0
+    sheet = image.read(tmp_path / "s" / "a.png")
+    assert sheet.shape == (3 * 36 - 4, 3 * 36 - 4, 3)
+    assert np.array_equal(sheet[:32, :32, 0], image.read(letter)[..., 0])
+    second = translator.all_domains(letter, seed=1)["serif"]
+    assert np.abs(sheet[36:68, 72:104, 0].astype(int) - np.asarray(second, int)).max() <= 1
+    styles = translator.styles(letter, 3, domain="mono", seed=5)
+    assert np.array_equal(np.asarray(styles[2]), np.asarray(translator(letter, domain="mono", seed=7)))
+    with pytest.raises(ConfigError, match="--domain chooses one, and a sheet of all was asked for"):
+        diptych("translate", v2, letter, "-o", tmp_path / "t", "--all-domains", "--domain", "mono")
+    with pytest.raises(ConfigError, match=r"cannot hold uint8 with 3 channels|give --suffix"):
+        diptych("translate", v2, letter, "-o", tmp_path / "t", "--all-domains", "--suffix", ".npz")
+
+
+def test_wrong_controls_are_one_clear_error(v2, flips, letter, tmp_path):
+    translator = package.load(v2, device="cpu")
+    for controls, message in [
+        ({"domain": "comic"}, "domain='comic': choose one of sans, serif, mono"),
+        ({"refrence": letter}, "no control 'refrence'; did you mean 'reference'"),
+        ({"reference": torch.zeros(1, 1, 40, 40)}, "reference is 40x40 pixels; this model reads styles from 32x32"),
+        ({"mix": 0.5}, "give a seed to go toward"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            translator(letter, **controls)
+    for words, message in [
+        (["--domain", "serif"], "stargan has no control 'domain'"),
+        (["-c", "flip=beard"], "flip='beard': no such label"),
+        (["-c", "flip=sans,serif"], "of sans, serif an image has one at most"),
+        (["--all-domains"], "stargan has no control 'domain'"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            diptych("translate", flips, letter, "-o", tmp_path / "never", *words)
+    assert not (tmp_path / "never").exists()
+
+
+def test_attributes_are_flipped_from_what_an_image_has(flips, letter):
+    translator = package.load(flips, device="cpu")
+    assert np.array_equal(
+        np.asarray(translator(letter, has="sans,bold", flip="serif")), np.asarray(translator(letter, has="serif,bold"))
+    )
+    names = {name for event in read_events(flips / "events.jsonl") for name in event.get("error", {})}
+    assert not names, "the truth of a changed attribute is not known"
+
+
+def test_too_small_a_batch_and_unfit_data_are_told(tmp_path):
+    with pytest.raises(ConfigError, match=r"batch=4 is smaller than the 12 domains.*set batch=12"):
+        trained(tmp_path / "run", "starganv2", "root=glyphs")
+    with pytest.raises(DataError, match="translates between classes of one set"):
+        trained(tmp_path / "run", "starganv2", "root=glyphs", "attributes=[bold]")
+    with pytest.raises(ConfigError, match="side is a power of two: set crop=32 or crop=64"):
+        trained(tmp_path / "run", "stargan", "root=glyphs:sans/serif", "crop=48")
+    assert not files(tmp_path)
+
+
+class TwoSets(StarGAN):
+    """Faces as classes, and what letters have in common, in turns."""
+
+    tiny = {
+        **StarGAN.tiny,
+        "n_critic": 1,
+        "labels": (
+            Labels(names=("sans", "serif", "mono-bold")),
+            Labels(names=("bold", "slanted", "mono"), kind="attributes"),
+        ),
+    }
+
+
+@pytest.mark.parametrize("check", [name for name in CHECKS if name != "a_short_run_learns"])
+def test_several_sets_hold_the_contract(check):
+    CHECKS[check](Subject(TwoSets))
+
+
+def test_two_sets_train_and_translate_into_the_labels_of_both(tmp_path, letter):
+    settings = ["root=glyphs", "attributes=[bold,slanted]", "also=['glyphs:sans/serif']", "n_critic=1"]
+    run = trained(tmp_path / "run", "stargan", *settings)
+    translator = package.load(run, device="cpu")
+    assert [control.name for control in translator.controls] == ["domain", "has", "flip"]
+    made = [
+        np.asarray(translator(letter, **each)) for each in ({"domain": "serif"}, {"has": "bold", "flip": "slanted"})
+    ]
+    assert not np.array_equal(*made)
