@@ -127,7 +127,7 @@ class Route:
 
     def known(self, batch: Batch, aligned: bool) -> Tensor | None:
         """Its truth in a held-out batch, if that is there; `aligned` says whether source and target are pairs."""
-        if self.truth:
+        if self.truth or self.source == self.target:
             return batch.get(self.truth)
         return batch[self.target] if aligned else None
 
@@ -156,6 +156,7 @@ class Method(nn.Module):
     multiple: int = 1  # `translate` takes heights and widths that are multiples of this
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     tiny: Mapping[str, Any] = {}  # for `check_method`: a config that trains in seconds
+    learns_in: int = 250  # steps of batch 4 after which `tiny` beats any single picture
     apart: Mapping[str, Any] = {}  # over `tiny`: no noise, and no sample depends on another
 
     def __init__(self, config: MethodConfig) -> None:

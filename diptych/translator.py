@@ -31,11 +31,11 @@ from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, ImageError, nearest, printable, shown
 from diptych.files import whole, write_text
 from diptych.methods import JUDGES, METHODS, find
+from diptych.nn.blocks import pad
 from diptych.plain import LARGEST_HEADER, check_weights, plain_json, read_text
 from diptych.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
 
 FORMAT = 1
-SMALLEST = 16  # pixels a side: what the networks here can halve and normalise
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -141,7 +141,8 @@ def assembled(
             f"{where}: the weights do not fit the config: {'; '.join(wrong[:5])}"
             + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         )
-    in_full = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    # copied, as files do not align them, and products of matrices that lie oddly differ in the last bit
+    in_full = {key: (value.float() if value.is_floating_point() else value).clone() for key, value in weights.items()}
     method.load_state_dict(in_full, assign=True)
     return Translator(method.requires_grad_(False).eval(), name, networks, notes)
 
@@ -318,18 +319,6 @@ class Translator:
                 f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
             )
         return known[name]
-
-
-def pad(x: Tensor, dim: int, multiple: int) -> Tensor:
-    """`x` reflected on both sides along `dim` until its length is a multiple, and SMALLEST at least; of any length."""
-    length = x.shape[dim]
-    missing = max(-length % multiple, -(-SMALLEST // multiple) * multiple - length)
-    if not missing:
-        return x
-    at = torch.arange(-(missing // 2), length + missing - missing // 2)
-    period = max(1, 2 * (length - 1))
-    at = at.remainder(period)
-    return x.index_select(dim, torch.where(at < length, at, period - at).to(x.device))
 
 
 def _digest(path: Path) -> str:

@@ -133,14 +133,14 @@ def test_too_small_a_batch_and_unfit_data_are_told(tmp_path):
 
 
 class TwoSets(StarGAN):
-    """Faces as classes, and what letters have in common, in turns."""
+    """What letters have in common, and faces as classes, in turns."""
 
     tiny = {
         **StarGAN.tiny,
         "n_critic": 1,
         "labels": (
-            Labels(names=("sans", "serif", "mono-bold")),
             Labels(names=("bold", "slanted", "mono"), kind="attributes"),
+            Labels(names=("sans", "serif", "mono-bold")),
         ),
     }
 

@@ -15,7 +15,8 @@ from diptych.check import Subject
 from diptych.data import image
 from diptych.errors import CheckpointError, ConfigError, ImageError
 from diptych.methods import find
-from diptych.translator import Translator, assembled, pad
+from diptych.nn.blocks import pad
+from diptych.translator import Translator, assembled
 
 
 def made(name="pix2pix", **over) -> Translator:

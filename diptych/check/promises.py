@@ -161,12 +161,11 @@ def files_round_trip(subject: Subject) -> None:
 
 def clock_orders_players(subject: Subject) -> None:
     """Which players move, and down which terms, depends on the clock alone, never on what is in the batch."""
-    engine = subject.engine()
-    batch = next(subject.batches().stream(0, 1))
+    engine, batches = subject.engine(), subject.batches()
     for stage in engine.stages:
         turns: dict[Any, set[Any]] = {}
         for step in range(stage.steps):
-            clock = Clock(stage.name, step, stage.steps)
+            batch, clock = batches[step], Clock(stage.name, step, stage.steps)
             orders: set[Any] = set()
             for kind, other in enumerate(
                 (batch, {k: torch.zeros_like(v) for k, v in batch.items()}, {k: v.flip(0) for k, v in batch.items()})
@@ -182,12 +181,12 @@ def clock_orders_players(subject: Subject) -> None:
 
 def rule_never_waits(subject: Subject) -> None:
     """Run on tensors without content, where an `.item()` or an `if` on a tensor cannot be answered."""
-    engine = subject.engine()
-    batch = {name: value.to("meta") for name, value in next(subject.batches().stream(0, 1)).items()}
+    engine, batches = subject.engine(), subject.batches()
     engine.method.to("meta")
     for stage in engine.stages:
         for step in range(min(stage.steps, MOST_STEPS)):
             try:
+                batch = {name: value.to("meta") for name, value in batches[step].items()}
                 clock = DeviceClock(stage.name, step, stage.steps, {}, torch.device("meta"))
                 for _, terms in stage.updates(batch, clock):
                     torch.stack([term.reshape(()) for term in terms.values()]).sum()
@@ -210,7 +209,7 @@ def recorded_steps_are_the_steps(subject: Subject) -> None:
 
 def a_short_run_learns(subject: Subject) -> None:
     """On letters not trained on, translations come nearer to the truth than any single picture could."""
-    steps, truth = 250, subject.truth(64)
+    steps, truth = subject.cls.learns_in, subject.truth(64)
     engine = subject.engine(steps=steps)
     for _ in run(engine, subject.batches(4, flip=False)):
         pass

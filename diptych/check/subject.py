@@ -78,7 +78,7 @@ class Subject:
         return held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names)
 
     def _data(self) -> Data:
-        """Letters, with the labels that the config asks for: faces as classes, or what they have in common."""
+        """Letters, with the labels that the config asks for: what they have in common if that comes first, or faces."""
         sets: tuple[Labels, ...] = next((vars(self.config())[key] for key in self.cls.labels.values()), ())
         attributes = next((each for each in sets if each.kind == "attributes"), None)
         roots = ["glyphs" if each is attributes else f"glyphs:{'/'.join(each.names)}" for each in sets] or ["glyphs"]
@@ -107,14 +107,15 @@ def doubled(batch: Batch) -> Batch:
 
 
 def ways(method: Method) -> list[tuple[Route, dict[str, Any]]]:
-    """Every route with every choice of every control."""
+    """Every route, and with every choice of the controls that no route makes."""
     found = [(route, dict(route.controls)) for route in method.routes]
+    made = {name for route in method.routes for name in route.controls}
     for control in method.controls:
         found += [
             (route, {**route.controls, control.name: choice})
             for route in method.routes
             for choice in control.choices
-            if control.name not in route.controls
+            if control.name not in made
         ]
     return found
 

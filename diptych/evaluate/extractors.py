@@ -28,7 +28,8 @@ from diptych.engine.machine import is_out_of_memory
 from diptych.errors import EvaluationError, nearest, printable, shown
 from diptych.evaluate import weights as published
 from diptych.importers.unpack import first_line
-from diptych.translator import Translator, load, pad
+from diptych.nn.blocks import pad
+from diptych.translator import Translator, load
 
 SCRIPT = "script:"
 SIDE = 299  # pixels a side of what Inception v3 takes

@@ -16,7 +16,7 @@ from diptych.evaluate.scores import LEAST, Score, of_images
 from diptych.evaluate.sets import BATCH, Pictures, alike
 from diptych.evaluate.sets import pictures as files_of
 from diptych.evaluate.tools import Tools
-from diptych.translator import pad
+from diptych.nn.blocks import pad
 
 SMALL_SET = 8  # pictures from which on sets are compared
 

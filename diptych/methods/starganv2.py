@@ -102,6 +102,7 @@ class StarGANv2(Method):
         "f": {"diversity": 1.0},
     }
     tiny = {
+        "labels": (Labels(names=("sans", "sans-bold")),),
         "size": 32, "width": 8, "max_width": 16, "style_dim": 8, "latent_dim": 4, "hidden": 16,
         "lr": 2e-3, "mapping_lr": 2e-3, "diversity": 0.1, "cycle": 10.0, "ema_decay": 0.9,
     }  # fmt: skip
@@ -241,7 +242,7 @@ class StarGANv2(Method):
         if c.diversity:
             with self.graph(False):
                 rival = self.G.decode(content or self.G.encode(x, masks), self.coded(way, batch, z[1], "other"))
-            terms["diversity"] = -c.diversity * clock.decay(end=c.diversity_until) * F.l1_loss(fake, rival.detach())
+            terms["diversity"] = F.l1_loss(fake, rival.detach()) * clock.decay(end=c.diversity_until) * -c.diversity
         if c.cycle:
             with self.graph(moving):
                 own = self.code(batch["label"], z[0], x) if self.E is None else self.code(batch["label"], image=x)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 Norm = Literal["batch", "instance", "none"]
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
+SMALLEST = 16  # pixels a side: what the networks here can halve and normalise
 
 
 def norm_layers(norm: Norm, channels: int) -> list[nn.Module]:
@@ -93,3 +94,15 @@ def without_graph() -> Iterator[None]:
             yield
     finally:
         torch.clear_autocast_cache()
+
+
+def pad(x: Tensor, dim: int, multiple: int) -> Tensor:
+    """`x` reflected on both sides along `dim` until its length is a multiple, and SMALLEST at least; of any length."""
+    length = x.shape[dim]
+    missing = max(-length % multiple, -(-SMALLEST // multiple) * multiple - length)
+    if not missing:
+        return x
+    at = torch.arange(-(missing // 2), length + missing - missing // 2)
+    period = max(1, 2 * (length - 1))
+    at = at.remainder(period)
+    return x.index_select(dim, torch.where(at < length, at, period - at).to(x.device))

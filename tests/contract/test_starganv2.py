@@ -476,13 +476,14 @@ def test_a_published_file_translates_as_it_did():
     method, state = published()
     found = importer.recognise({**state, "fan.conv1.weight": torch.zeros(1)}, "a.ckpt")
     assert importer.fits(state)
-    assert found.networks == ("G", "F", "E")
+    _, shipped, networks = importer.model({**state, "fan.conv1.weight": torch.zeros(1)}, (), "a.ckpt")
+    assert networks == ("G", "F", "E")
     config = StarGANv2.Config(**found.config)
     assert config.labels[0].names == ("domain 1", "domain 2", "domain 3")
     assert (config.size, config.width, config.max_width, config.highpass, config.channels) == (32, 4, 8, 0, 1)
     other = StarGANv2(config)
     other.load_state_dict(found.state)
-    assert {key.partition(".")[0] for key in found.shipped} == {"G", "F", "E"}
+    assert {key.partition(".")[0] for key in shipped} == {"G", "F", "E"}
     x = batch()["image"]
     assert torch.equal(other.translate(x, "domain 2", 3), method.translate(x, "dog", 3))
 
