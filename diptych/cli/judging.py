@@ -123,11 +123,12 @@ def _opened(what: Path | None, real: Path | None, fake: Path | None) -> tuple[Pa
 def show(result: "Result") -> None:
     """A table of scores for a person."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from diptych.errors import printable
 
-    table = Table("measure", "value", "95 % interval", "images", "ceiling", "chance", box=None, header_style="bold")
+    measure = Column("measure", overflow="fold")  # whole, where the name of a way is long
+    table = Table(measure, "value", "95 % interval", "images", "ceiling", "chance", box=None, header_style="bold")
     for score in result.scores:
         ends = [f"{each:.4g}" if each is not None else "" for each in (score.ceiling, score.chance)]
         arrow = {"lower": "↓", "higher": "↑"}[score.better]
