@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import to_jsonable_python
 
 import diptych
 from diptych.contract import Method
@@ -45,7 +46,7 @@ def defaults(recipe: Recipe) -> Made:
     """What a checkpoint was made with that is older than a setting: what does as if there were none."""
     models = (type(recipe.model), *SETTINGS.values())
     return {
-        key: field.default
+        key: to_jsonable_python(field.default)  # as it comes back from a checkpoint
         for model in models
         for key, field in model.model_fields.items()
         if key not in FREE | {"root"} and field.default is not None

@@ -82,7 +82,8 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
 
     lying = many_folders(found.root)
     reason = ""
-    for sides in ([], [sides_setting(lying)]) if len(lying) > 2 else ([],):
+    choose = len(lying) > 2 and not find(method).labels
+    for sides in ([], [sides_setting(lying)]) if choose else ([],):
         try:
             chosen = named(method, [f"root={found.root}", *sides])
             data = open_data(chosen.data, tuple(find(method).batch))
@@ -90,7 +91,9 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
             reason = reason or _in_short(str(error), str(found.root))
             continue
         summary = f"{_in_short(data.summary, str(found.root))}{_way(data.train)}"
-        return Fit(method, summary, data.notes, (*sides, *_size_settings(method, str(found.root), crop)))
+        domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
+        batch = [f"batch={max(8, domains)}"] if data.labels else []
+        return Fit(method, summary, data.notes, (*sides, *_size_settings(method, str(found.root), crop), *batch))
     return Fit(method, reason, fits=False)
 
 

@@ -5,6 +5,7 @@ line of the log is written, so that no step waits for them.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,25 +62,31 @@ class Line:
 
 
 class Ledger:
-    """Rows by player and first term: entries for its terms and the norm of the gradient, and last how often they came.
+    """Rows by player: entries for its terms and the norm of the gradient, and last how often they came.
 
-    A player that moves twice in a step, down terms of other names, has two rows.
+    A player that moves twice in a step has two rows, `player/0` and `player/1`.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.names: dict[str, list[str]] = {}
+        self.moves: Counter[str] = Counter()  # of each player in the step being taken
         self.sums: dict[str, Tensor] = {}
         self.first_bad: dict[str, Tensor] = {}  # the step at which an entry first was not finite, or inf
         self.now = torch.zeros((), device=device)  # the step being taken
         self.never = torch.full((), math.inf, device=device)  # a number from Python would be copied, and waited for
         self.bad = torch.zeros((), device=device)  # 1 once anything was not finite: optimisers stand still
 
+    def begin(self) -> None:
+        """A step is taken now."""
+        self.moves.clear()
+
     def add(self, player: str, names: list[str], values: Tensor) -> None:
-        key = f"{player}/{names[0]}"
+        key = f"{player}/{self.moves[player]}"
+        self.moves[player] += 1
         if self.names.setdefault(key, names) != names:
             raise TrainingError(
                 f"step {self.now.item():.0f}: player {player!r} was given the terms {', '.join(names)} after "
-                f"{', '.join(self.names[key])}; where the first is the same, a rule names the same terms each time"
+                f"{', '.join(self.names[key])}; a rule names the same terms whenever a player moves"
             )
         if key not in self.sums:
             self.sums[key] = values.new_zeros(len(values) + 1)

@@ -124,6 +124,7 @@ class Engine:
 
     def _step(self, batch: Batch, clock: Clock) -> None:
         """What a step does on the device, and nothing that would be lost if only that were done again."""
+        self.ledger.begin()
         rules = [self.stage.updates(part, clock) for part in parts(batch, self.micro)]
         while self._update(rules, clock):
             pass

@@ -17,6 +17,8 @@ from diptych.data.examine import Finding
 from diptych.data.manifest import Entry, Manifest, relative
 
 BOTH = ["pix2pix", "cyclegan"]
+MANY = ["stargan", "starganv2"]
+HEAPS = [*BOTH[1:], *MANY]
 REAL = {  # layout, images by split and side, methods that fit
     "facades": (survey.SIDE_BY_SIDE, {"train": 400, "val": 100, "test": 106}, BOTH),
     "retina_vessels": (survey.SIDE_BY_SIDE, {"train": 35, "val": 3, "test": 16}, BOTH),
@@ -24,8 +26,12 @@ REAL = {  # layout, images by split and side, methods that fit
     "maps": (survey.SIDE_BY_SIDE, {"train": 350, "val": 40, "test": 40}, BOTH),
     "edges2shoes": (survey.SIDE_BY_SIDE, {"train": 400, "val": 80}, BOTH),
     "cityscapes": (survey.SIDE_BY_SIDE, {"train": 300, "val": 50}, BOTH),
-    "horse2zebra": (survey.UNPAIRED, {"train A": 300, "train B": 300, "test A": 50, "test B": 60}, BOTH[1:]),
-    "afhq": (survey.UNPAIRED, {"train cat": 1000, "train dog": 1000, "val cat": 150, "val dog": 150}, BOTH[1:]),
+    "horse2zebra": (survey.UNPAIRED, {"train A": 300, "train B": 300, "test A": 50, "test B": 60}, HEAPS),
+    "afhq": (
+        survey.UNPAIRED,
+        {"train cat": 1000, "train dog": 1000, "val cat": 150, "val dog": 150},
+        HEAPS,
+    ),
     "emoji": (
         survey.DOMAINS_BY_NAME,
         {
@@ -33,13 +39,13 @@ REAL = {  # layout, images by split and side, methods that fit
             for split, count in (("train", 1243), ("val", 152), ("test", 130))
             for side in ("fluent3d", "google", "twitter")
         },
-        BOTH,
+        [*BOTH, *MANY],
     ),
-    "celeba": (survey.TABLE, {"train images": 2400, "val images": 300, "test images": 300}, []),
+    "celeba": (survey.TABLE, {"train images": 2400, "val images": 300, "test images": 300}, MANY[:1]),
     "sr": (
         survey.HEAPS,
         {"train BSDS": 110, "train T91": 90, "test B100": 100, "test Set14": 14, "test Set5": 5},
-        BOTH[1:],
+        HEAPS,
     ),
     "mnist": (survey.ARRAYS, {}, []),
 }
@@ -48,6 +54,10 @@ SETTINGS = {
     "afhq cyclegan": ("crop=128", "generator=resnet_6"),
     "emoji pix2pix": ("sides=[fluent3d,google]", "crop=64", "generator=unet_64"),
     "emoji cyclegan": ("sides=[fluent3d,google]", "crop=64", "generator=resnet_6"),
+    **{f"{name} {method}": ("batch=8",) for name in ("horse2zebra", "sr") for method in MANY},
+    **{f"afhq {method}": ("crop=128", "batch=8") for method in MANY},
+    **{f"emoji {method}": ("crop=64", "batch=8") for method in MANY},
+    "celeba stargan": ("crop=128", "batch=8"),
 }
 
 
