@@ -49,7 +49,7 @@ def defaults(recipe: Recipe) -> Made:
         key: to_jsonable_python(field.default)  # as it comes back from a checkpoint
         for model in models
         for key, field in model.model_fields.items()
-        if key not in FREE | {"root"} and field.default is not None
+        if key not in FREE | {"root"} and not field.is_required() and field.default is not None
     }
 
 
