@@ -65,6 +65,7 @@ def test_translations_by_domain_seed_and_reference_are_those_of_the_translator(v
         ("--domain", "mono"): {"domain": "mono"},
         ("--domain", "mono", "--seed", "3"): {"domain": "mono", "seed": 3},
         ("--domain", "serif", "--reference", str(reference)): {"domain": "serif", "reference": reference},
+        ("-c", f"reference={reference}"): {"reference": reference},
         ("-c", "toward=7", "-c", "mix=0.5"): {"toward": 7, "mix": 0.5},
     }.items():
         out = tmp_path / "-".join(words).replace("/", "_")[-60:]

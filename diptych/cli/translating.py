@@ -183,7 +183,7 @@ def _controls(translator: "Translator", given: list[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--control {pair}: controls are written key=value")
-        kind = type(known[key].default) if key in known else str
+        kind = type(known[key].default) if key in known and not known[key].image else str
         try:
             values[key] = kind(text)
         except ValueError as error:
