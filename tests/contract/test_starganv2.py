@@ -1,61 +1,20 @@
-"""StarGAN v2 by its paper: constants, terms by hand, the saved passes against the published order, controls, import."""
+"""StarGAN v2 by its paper: constants, terms by hand, the saved passes against the published order, controls."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from small_starganv2 import DOMAINS, LABELS, SMALL, START, batch, drawing, preset, tiny, updates_of
 
 from diptych.contract import Clock, Labels
 from diptych.data.config import DataConfig
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.step import Engine
-from diptych.errors import ConfigError, ImportRefused
-from diptych.importers import starganv2 as importer
+from diptych.errors import ConfigError
 from diptych.losses.adversarial import r1
 from diptych.methods.starganv2 import StarGANv2
 from diptych.nn.blocks import without_graph
 from diptych.nn.style import Block, laplacian
-
-DOMAINS = ("cat", "dog", "wild")
-LABELS = (Labels(names=DOMAINS),)
-START = Clock("train", 0, 10)
-SMALL = {**StarGANv2.tiny, "width": 4, "max_width": 8, "steps": 10, "channels": 1, "labels": LABELS}
-
-
-def tiny(**over):
-    torch.manual_seed(0)
-    method = StarGANv2(StarGANv2.Config(**{**SMALL, **over}))
-    for name, p in method.named_parameters():  # biases are 0 at first, which would hide a wrong one
-        if name.endswith("bias"):
-            torch.nn.init.normal_(p, 0, 0.1)
-    return method
-
-
-def batch(size=32, dtype=torch.float32):
-    torch.manual_seed(1)
-    images = {name: torch.rand(2, 1, size, size, dtype=dtype) * 2 - 1 for name in ("image", "reference", "other")}
-    return {**images, "label": torch.tensor([0, 2]), "target": torch.tensor([1, 0])}
-
-
-def updates_of(method, clock=START):
-    given = batch()
-    torch.manual_seed(2)
-    return [
-        (players, {name: term.item() for name, term in terms.items()})
-        for players, terms in method.updates(given, clock)
-    ]
-
-
-def preset(name, **over):
-    return tiny(**{**StarGANv2.presets[name], **over})
-
-
-def drawing(**over):
-    """A method that tells everything apart: its images lie inside of [-1, 1] and differ."""
-    method = tiny(**over)
-    with torch.no_grad():
-        method.G.head[-1].weight.mul_(0.1)
-    return method
 
 
 def test_constants_of_the_paper():
@@ -245,9 +204,6 @@ def test_no_weight_of_the_generator_is_dead(over):
     assert smallest[0] > 1e-9, smallest
 
 
-# ---- the ablation of Table 1
-
-
 @pytest.mark.parametrize(
     ("name", "players", "terms"),
     [
@@ -288,9 +244,6 @@ def test_classes_by_hand():
     assert d["latent_real"] == pytest.approx(-judged[:, 0].mean().item(), rel=1e-4)
     assert d["latent_class"] == pytest.approx(3 * F.cross_entropy(judged[:, 1:], b["label"]).item(), rel=1e-5)
     assert g["latent_class"] == pytest.approx(3 * F.cross_entropy(method.D(fake)[:, 1:], b["target"]).item(), rel=1e-5)
-
-
-# ---- translating
 
 
 def test_controls():
@@ -380,9 +333,6 @@ def test_the_smallest_image_that_fits():
     assert method.translate(torch.rand(1, 1, side, side)).shape == (1, 1, side, side)
 
 
-# ---- the high-pass skips
-
-
 def test_the_kernel_of_the_skips():
     x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
     kernel = -torch.ones(3, 1, 3, 3, dtype=torch.float64)
@@ -409,9 +359,6 @@ def test_landmarks_steer_the_skips_and_are_no_part_of_the_model():
     assert float((method.translate(x) - plain).abs().max()) > 1e-3
     method.use_landmarks(lambda x: (torch.zeros(len(x), 1, 32, 32), torch.zeros(len(x), 1, 64, 64)))
     assert torch.allclose(method.translate(x), plain, atol=1e-6)
-
-
-# ---- settings
 
 
 @pytest.mark.parametrize(
@@ -444,81 +391,3 @@ def test_apart_nothing_is_random():
         terms.append([{k: v.item() for k, v in found.items()} for _, found in method.updates(batch(), START)])
     assert terms[0] == terms[1]
     assert [players for players, _ in updates_of(method)] == ["D", "G"]
-
-
-# ---- published files
-
-
-def published(**over):
-    """A state dict as the public code writes it, made from a method of ours, with all that we leave out."""
-    method = tiny(**over)
-    names = {
-        "G": ("generator", [("stem.", "from_rgb."), ("down.", "encode."), ("up.", "decode."), ("head.", "to_rgb.")]),
-        "F": ("mapping_network", [("heads.", "unshared.")]),
-        "E": ("style_encoder", [("heads.", "unshared.")]),
-        "D": ("discriminator", [("shared.", "main."), ("head.", "main.7.")]),  # 3 blocks at 32 pixels
-    }
-    state = {}
-    for key, value in method.state_dict().items():
-        net, _, rest = key.partition(".")
-        theirs, renames = names[net]
-        for ours, new in renames:
-            rest = new + rest.removeprefix(ours) if rest.startswith(ours) else rest
-        state[f"{theirs}.{rest.replace('shortcut', 'conv1x1')}"] = value.clone()
-    for key, value in list(state.items()):
-        layer = key.removesuffix(".weight")
-        if key.startswith("generator.") and "conv" in key + "from_rgb" and value.dim() == 4 and "1x1" not in key:
-            state.setdefault(f"{layer}.bias", torch.randn(len(value)))
-    return method, state
-
-
-def test_a_published_file_translates_as_it_did():
-    method, state = published()
-    found = importer.recognise({**state, "fan.conv1.weight": torch.zeros(1)}, "a.ckpt")
-    assert importer.fits(state)
-    _, shipped, networks = importer.model({**state, "fan.conv1.weight": torch.zeros(1)}, (), "a.ckpt")
-    assert networks == ("G", "F", "E")
-    config = StarGANv2.Config(**found.config)
-    assert config.labels[0].names == ("domain 1", "domain 2", "domain 3")
-    assert (config.size, config.width, config.max_width, config.highpass, config.channels) == (32, 4, 8, 0, 1)
-    other = StarGANv2(config)
-    other.load_state_dict(found.state)
-    assert {key.partition(".")[0] for key in shipped} == {"G", "F", "E"}
-    x = batch()["image"]
-    assert torch.equal(other.translate(x, "domain 2", 3), method.translate(x, "dog", 3))
-
-
-@pytest.mark.parametrize("weight", [None, 1.0, 2.0])
-def test_the_skips_are_told_by_the_depth(weight):
-    """A released file is older than the buffer of the kernel: then w_hpf is 1."""
-    _, state = published(highpass=1.0)
-    if weight:
-        kernel = -torch.ones(3, 3)
-        kernel[1, 1] = 8
-        state["generator.hpf.filter"] = kernel / weight
-    config = importer.recognise(state, "a.ckpt").config
-    assert (config["size"], config["highpass"]) == (32, weight or 1.0)
-
-
-@pytest.mark.parametrize(
-    ("harm", "says"),
-    [
-        (lambda s: [s.pop(k) for k in list(s) if k.startswith("mapping")], "no mapping_network"),
-        (lambda s: s.update({"painter.a.weight": torch.zeros(1)}), "painter.*no network"),
-        (
-            lambda s: s.update({"generator.encode.8.odd": torch.zeros(1), "generator.encode.9.odd": torch.zeros(1)}),
-            "different sizes",
-        ),
-        (lambda s: s.update({"generator.surplus": torch.zeros(1)}), "surplus"),
-        (lambda s: s.update({"style_encoder.unshared.0.weight": torch.zeros(8, 3)}), "unshared|heads"),
-        (lambda s: s.update({"generator.hpf.filter": torch.ones(3, 3)}), "filter"),
-        (lambda s: [s.pop(k) for k in list(s) if "unshared.1" in k or "unshared.2" in k], "domains"),
-        (lambda s: s.pop("generator.from_rgb.weight"), "from_rgb"),
-        (lambda s: s.update({"generator.from_rgb.weight": torch.zeros(1)}), "odd"),
-    ],
-)
-def test_odd_files_are_refused(harm, says):
-    _, state = published()
-    harm(state)
-    with pytest.raises(ImportRefused, match=says):
-        importer.recognise(state, "a.ckpt")
