@@ -29,7 +29,7 @@ def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
     """Field by field, as plain data. A data set of files is known by its contents, wherever it lies."""
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
-    free = FREE | ({"root"} if manifest.entries else set())
+    free = FREE | ({"root", "also"} if manifest.entries else set())
     made = {
         "method": recipe.method,
         **{key: value for key, value in flat.items() if key not in free},

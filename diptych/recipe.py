@@ -122,7 +122,7 @@ def from_settings(
     values["model"] = {**preset_of(cls, preset, f"{where}: {settings['method']}"), **values["model"]}
     _settle_length(changes, values)
     parts, problems = {}, []
-    if cls.square and "crop" in DataConfig.model_fields:
+    if cls.square:
         values["model"][cls.square] = values["data"].get("crop", DataConfig.model_fields["crop"].default)
     for section, model in models.items():
         try:

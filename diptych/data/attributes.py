@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from diptych.contract import Labels
 from diptych.data.columns import Data, Pictures, Split
@@ -55,7 +56,7 @@ def open_attributes(root: Path, file: Path, config: DataConfig) -> Data:
     table = read_attributes(file, _images(root), config.attributes)
     for name in {name for group in config.exclusive for name in group} - set(table.names):
         raise DataError(f"exclusive: {file} has no attribute {name}{nearest(name, table.names)}")
-    labels = Labels(names=table.names, kind="attributes", exclusive=config.exclusive)
+    labels = attribute_labels(table.names, config, str(file))
     parts, note = _parts(root, table, config.partition)
     made = {name: _split(table, places) for name, places in parts.items() if len(places)}
     held_out = next((name for name in HELD_OUT if name in made), None)
@@ -71,6 +72,14 @@ def open_attributes(root: Path, file: Path, config: DataConfig) -> Data:
     notes = (*([note] if note else []), *_overlaps(table, config.exclusive))
     test = made.get("test") if held_out == "val" else None
     return Data(made["train"], made[held_out], summary, notes, test=test, labels=(labels,))
+
+
+def attribute_labels(names: tuple[str, ...], config: DataConfig, where: str) -> Labels:
+    """DataError for an attribute named twice, also among those that exclude each other."""
+    try:
+        return Labels(names=names, kind="attributes", exclusive=config.exclusive)
+    except ValidationError as error:
+        raise DataError(f"{where}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
 
 
 def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...]) -> Attributes:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diptych.contract import Labels
+from diptych.data.attributes import attribute_labels
 from diptych.data.columns import Data, Split
 from diptych.data.config import DataConfig
 from diptych.data.layouts import PAIRED
@@ -126,7 +127,7 @@ def open_labelled(config: DataConfig) -> Data:
     found = labelled(faces, config.crop, config.attributes)
     summary = f"letters in {len(faces)} faces of DejaVu: {len(found['train'])}, {len(found['val'])} in val"
     if config.attributes:
-        labels = Labels(names=config.attributes, kind="attributes", exclusive=config.exclusive)
+        labels = attribute_labels(config.attributes, config, config.root)
     else:
         labels = Labels(names=faces)
     return Data(found["train"], found["val"], summary, test=found["test"], labels=(labels,))

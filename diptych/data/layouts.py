@@ -43,7 +43,7 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     root, sides = root_of(config), config.sides
     if sides and len(sides) > 2:
         raise DataError(f"sides={list(sides)}: this method translates between two folders, name two")
-    splits = find_splits(root, config.layout, tuple(names) == PAIRED, sides[:2] if sides else None)  # type: ignore[arg-type]
+    splits = find_splits(root, config.layout, tuple(names) == PAIRED, (sides[0], sides[1]) if sides else None)
     splits = {
         name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
     }

@@ -273,30 +273,23 @@ class StarGANv2(Method):
         reference: Tensor | None = None,
         toward: int = -1,
         mix: float = 0.0,
+        content: Content | None = None,
     ) -> Tensor:
-        """All images in one style, or each in that of its own `reference`. Raises ConfigError. See `style_from`."""
-        return self.decode(self.encode(x), self.styled(len(x), domain, seed, reference, toward, mix))
+        """All images in one style, or each in that of its own `reference`. Raises ConfigError. See `style_from`.
 
-    @torch.no_grad()
+        `content` is what `encode` made of x, where that is done already.
+        """
+        if not 0 <= mix <= 1 or (mix and toward < 0):
+            raise ConfigError(f"mix={mix} toward={toward}: give a seed to go toward, and mix from 0 to 1")
+        style = self.style_from(domain, seed, reference, len(x))
+        if mix:
+            style = torch.lerp(style, self.style_from(domain, toward, None, len(x)), mix)
+        return self.decode(content or self.encode(x), style)
+
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """As `translate` for each, but x is encoded once."""
         content = self.encode(x)
-        return [self.decode(content, self.styled(len(x), **controls)) for controls in choices]
-
-    def styled(
-        self,
-        count: int,
-        domain: str = "",
-        seed: int = 0,
-        reference: Tensor | None = None,
-        toward: int = -1,
-        mix: float = 0.0,
-    ) -> Tensor:
-        """The styles (count, S) that these controls ask for."""
-        if not 0 <= mix <= 1 or (mix and toward < 0):
-            raise ConfigError(f"mix={mix} toward={toward}: give a seed to go toward, and mix from 0 to 1")
-        style = self.style_from(domain, seed, reference, count)
-        return torch.lerp(style, self.style_from(domain, toward, None, count), mix) if mix else style
+        return [self.translate(x, **controls, content=content) for controls in choices]
 
     def referred(self, batch: Batch, at: int) -> dict[str, Any]:
         return {"domain": self.names[int(batch["target"][at])]}

@@ -8,11 +8,12 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 
-from diptych.contract import Method
+from diptych.contract import Labels, Method
 from diptych.data.columns import Split, taken
 from diptych.errors import EvaluationError, nearest, shown
 from diptych.evaluate.samples import Choices, Samples, Way, plain_name
@@ -65,7 +66,7 @@ def each_route(method: Method, split: Split, train: Split) -> list[Way]:
                 split.columns[route.source],
                 split.columns[route.target],
                 split.aligned,
-                lambda number, route=route: [route.controls],  # type: ignore[misc]
+                always(route.controls),
                 (route.source, route.target),
             )
             for route in method.routes
@@ -73,10 +74,24 @@ def each_route(method: Method, split: Split, train: Split) -> list[Way]:
     return each_pair(method, split) if split.members else each_flip(method, split)
 
 
+def always(controls: Mapping[str, Any]) -> Choices:
+    """The same for every source."""
+    return lambda number: [controls]
+
+
+def first_labels(method: Method) -> Labels:
+    """What the labels of the method's first data set say."""
+    sets: tuple[Labels, ...] = next(vars(method.config)[key] for key in method.labels.values())
+    return sets[0]
+
+
 def each_pair(method: Method, split: Split, own: bool = False) -> list[Way]:
     """From each class to each other one, or its `own` too; the truth is known where scenes are in both."""
     image = method.routes[0].source
-    names = next(vars(method.config)[key] for key in method.labels.values())[0].names
+    names = first_labels(method).names
+    plain = [plain_name(name) for name in names]
+    if len(set(plain)) < len(plain):  # where what is left of two names is the same
+        plain = [f"{number}_{name}" for number, name in enumerate(plain)]
     ways = []
     for a, members in enumerate(split.members):
         for b, others in enumerate(split.members):
@@ -87,13 +102,13 @@ def each_pair(method: Method, split: Split, own: bool = False) -> list[Way]:
             aligned = len(known) == len(members)
             ways.append(
                 Way(
-                    f"{plain_name(names[a])}-{plain_name(names[b])}",
+                    f"{plain[a]}-{plain[b]}",
                     taken(split.columns[image], members.tolist()),
                     taken(split.columns[image], known if aligned else others.tolist()),
                     aligned,
-                    lambda number, name=names[b]: [{"domain": name}],  # type: ignore[misc]
+                    always({"domain": names[b]}),
                     (image, image),
-                    towards=plain_name(names[b]),
+                    towards=plain[b],
                 )
             )
     return ways
@@ -106,15 +121,14 @@ def each_flip(method: Method, split: Split) -> list[Way]:
     """
     image, label = method.routes[0].source, next(iter(method.labels))
     rows = np.asarray(split.columns[label])
-    labels = next(vars(method.config)[key] for key in method.labels.values())[0]
+    labels = first_labels(method)
     grouped = {name for group in labels.exclusive for name in group}
     ways = []
     for at, name in enumerate(labels.names):
         places = np.flatnonzero(rows[:, at] == 0).tolist() if name in grouped else list(range(len(rows)))
-        told = [{"flip": name, **method.given(torch.as_tensor(rows[place]))} for place in places]
+        told = [[{"flip": name, **method.given(torch.as_tensor(rows[place]))}] for place in places]
         pictures = taken(split.columns[image], places)
-        choices: Choices = lambda number, told=told: [told[number]]  # type: ignore[misc]  # noqa: E731
-        ways.append(Way(f"flip-{plain_name(name)}", pictures, pictures, False, choices, (image, image)))
+        ways.append(Way(f"flip-{plain_name(name)}", pictures, pictures, False, told.__getitem__, (image, image)))
     return ways
 
 

@@ -15,7 +15,7 @@ from diptych.evaluate.asked import as_asked
 from diptych.evaluate.samples import open_samples
 from diptych.evaluate.tools import Tools
 from diptych.methods.classifier import Classifier
-from diptych.methods.stargan import StarGAN
+from diptych.methods.stargan import StarGAN, flipped, parted
 from diptych.methods.starganv2 import StarGANv2
 from diptych.protocols import find_protocol
 from diptych.protocols.apply import judge_samples, sample
@@ -192,10 +192,29 @@ def test_attributes_are_changed_one_by_one_and_of_a_group_only_what_is_not_there
     assert set(ways) == {"flip-sans", "flip-serif", "flip-bold"}
     assert not [row for row in ways["flip-sans"].rows if "sans" in row.controls["has"].split(",")]
     assert len(ways["flip-bold"].rows) == len(data.held_out)
+    assert isinstance(translator.method, StarGAN)
+
+
+@pytest.mark.parametrize(("obeys", "share"), [(True, 1), (False, 0)])
+def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
+    """Of translations that show in their first pixels which attributes they have."""
+    setting = ["root=glyphs", "crop=32", "attributes=[sans,serif,bold]", "exclusive=[[sans,serif]]"]
+    fitted, data, translator = opened("stargan", *setting)
+    names = fitted.model.labels[0].names
+
+    def shown(x, has="", flip=""):
+        wants = flipped(fitted.model.labels[0], parted(has), parted(flip) if obeys else [])
+        made = torch.full_like(x, -1)
+        for at, name in enumerate(names):
+            made[:, 0, 0, at] = 1 if name in wants else -1
+        return made
+
+    translator.method.translate = shown
+    samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
     knows = judge(Knows, labels=fitted.model.labels, in_channels=1, width=2, depth=1)
     result = judge_samples(samples, find_protocol("domains"), Tools(judge=knows), "x")
-    assert 0 <= result.score("mean/as-asked").value <= 1
-    assert isinstance(translator.method, StarGAN)
+    assert result.score("flip-bold/as-asked").value == share
+    assert result.score("mean/as-asked").value == share
 
 
 def test_what_many_styles_share_is_done_once(animals):
