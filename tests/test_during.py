@@ -191,18 +191,9 @@ def test_settings_that_cannot_be_meant(tmp_path, settings, message):
 def test_where_nothing_can_be_measured_the_first_step_is_not_taken(tmp_path):
     for number, name in enumerate(("trainA", "trainB", "testA", "testB")):
         fill(tmp_path / "data" / name, 4, 10 * number, shape=(32, 32, 1))
-    words = [
-        "generator=resnet_6",
-        "width=4",
-        "d_width=4",
-        "field=16",
-        *PLAIN[1:2],
-        "workers=0",
-        "device=cpu",
-        "steps=2",
-    ]
+    words = [*CYCLEGAN, *LITTLE, "steps=2", "every=1"]
     with pytest.raises(EvaluationError, match="unpaired-default/1 found nothing to measure in these pictures"):
-        diptych("train", "cyclegan", f"root={tmp_path / 'data'}", *words, "every=1", "-o", tmp_path / "run")
+        diptych("train", "cyclegan", f"root={tmp_path / 'data'}", *words, "-o", tmp_path / "run")
     assert list(read_events(tmp_path / "run" / "events.jsonl")) == []
 
 

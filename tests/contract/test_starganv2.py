@@ -10,7 +10,6 @@ from diptych.contract import Clock, Labels
 from diptych.data.config import DataConfig
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.step import Engine
-from diptych.errors import ConfigError
 from diptych.losses.adversarial import r1
 from diptych.methods.starganv2 import StarGANv2
 from diptych.nn.blocks import without_graph
@@ -244,87 +243,6 @@ def test_classes_by_hand():
     assert d["latent_real"] == pytest.approx(-judged[:, 0].mean().item(), rel=1e-4)
     assert d["latent_class"] == pytest.approx(3 * F.cross_entropy(judged[:, 1:], b["label"]).item(), rel=1e-5)
     assert g["latent_class"] == pytest.approx(3 * F.cross_entropy(method.D(fake)[:, 1:], b["target"]).item(), rel=1e-5)
-
-
-def test_controls():
-    method, x = drawing(), batch()["image"]
-    plain = method.translate(x)
-    assert torch.equal(plain, method.translate(x, "cat", 0))
-    assert plain.abs().max() <= 1
-    assert not plain.requires_grad
-    for other in ({"domain": "dog"}, {"seed": 1}, {"reference": batch()["other"][:1]}, {"toward": 3, "mix": 0.5}):
-        assert not torch.allclose(plain, method.translate(x, **other), atol=1e-4), other
-    assert torch.equal(plain, method.translate(x, toward=3))
-    assert torch.equal(method.translate(x, seed=3), method.translate(x, toward=3, mix=1.0))
-    assert [control.default for control in method.controls] == ["cat", 0, None, -1, 0.0]
-    assert method.controls[0].choices == DOMAINS
-    assert method.controls[2].image == "reference"
-    assert [(route.controls["domain"], route.truth) for route in method.routes] == [
-        (name, f"image of {name}") for name in DOMAINS
-    ]
-
-
-def test_global_randomness_changes_no_translation():
-    method, x = drawing(), batch()["image"]
-    torch.manual_seed(5)
-    one = method.translate(x, seed=4)
-    torch.manual_seed(6)
-    assert torch.equal(one, method.translate(x, seed=4))
-    assert not torch.equal(method.style_from("cat", None, count=2)[0], method.style_from("cat", None, count=2)[0])
-
-
-def test_each_image_by_itself():
-    """With a seed all have one style; with as many references each has its own."""
-    method, b = drawing(), batch()
-    for controls in ({}, {"reference": b["other"]}):
-        together = method.translate(b["image"], **controls)
-        for place in range(2):
-            own = {name: value[place : place + 1] for name, value in controls.items()}
-            alone = method.translate(b["image"][place : place + 1], **own)
-            assert float((together[place] - alone[0]).abs().max()) < 1e-5
-
-
-def test_an_image_is_encoded_once_for_many_styles():
-    method, b = drawing(), batch()
-    content = method.encode(b["image"])
-    for seed in range(3):
-        style = method.style_from("dog", seed, None, 2)
-        assert style.shape == (2, 8)
-        assert torch.equal(style[0], style[1])
-        assert torch.equal(method.decode(content, style), method.translate(b["image"], "dog", seed))
-    shown = method.style_from("dog", None, b["other"], 2)
-    assert not torch.equal(shown[0], shown[1])
-    assert not any(tensor.requires_grad for tensor in (*content, style, shown))
-
-
-def test_images_beyond_one_are_clamped():
-    method = tiny()
-    with torch.no_grad():
-        method.G.head[-1].weight.mul_(100)
-    made = method.translate(batch()["image"])
-    assert made.abs().max() == 1
-    assert method.G(batch()["image"], method.style_from(count=2)).abs().max() > 1
-
-
-@pytest.mark.parametrize(
-    ("controls", "says"),
-    [
-        ({"domain": "dgo"}, "did you mean 'dog'"),
-        ({"reference": torch.zeros(1, 1, 64, 48)}, "48x64.*32x32"),
-        ({"reference": torch.zeros(3, 1, 32, 32)}, "3 references for 2 images"),
-        ({"mix": 0.5}, "toward=-1"),
-        ({"mix": 1.5, "toward": 1}, "mix=1.5"),
-        ({"mix": float("nan"), "toward": 1}, "mix=nan"),
-    ],
-)
-def test_controls_that_do_not_fit(controls, says):
-    with pytest.raises(ConfigError, match=says):
-        tiny().translate(batch()["image"], **controls)
-
-
-def test_without_styles_there_is_no_reference():
-    with pytest.raises(ConfigError, match="no style encoder"):
-        preset("c").translate(batch()["image"], reference=batch()["other"])
 
 
 def test_the_smallest_image_that_fits():
