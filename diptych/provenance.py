@@ -23,13 +23,14 @@ from diptych.recipe import SECTIONS, SETTINGS, Recipe
 Made = dict[str, Any]
 # Settings that mean the same numbers: where it runs (another device rounds otherwise), what it shows and keeps.
 FREE = {"device", "workers", "record", "patience", "log_every", "preview_every", "previews", "save_minutes"}
+PLACES = {"root", "also"}  # where images of files lie; free too, since their contents are known
 
 
 def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
     """Field by field, as plain data. A data set of files is known by its contents, wherever it lies."""
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
-    free = FREE | ({"root", "also"} if manifest.entries else set())
+    free = FREE | (PLACES if manifest.entries else set())
     made = {
         "method": recipe.method,
         **{key: value for key, value in flat.items() if key not in free},
@@ -49,7 +50,7 @@ def defaults(recipe: Recipe) -> Made:
         key: to_jsonable_python(field.default)  # as it comes back from a checkpoint
         for model in models
         for key, field in model.model_fields.items()
-        if key not in FREE | {"root"} and not field.is_required() and field.default is not None
+        if key not in FREE | PLACES and not field.is_required() and field.default is not None
     }
 
 

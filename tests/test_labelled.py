@@ -184,6 +184,18 @@ def test_a_classifier_learns_two_obvious_classes(tmp_path):
     assert wrong[-1:] == [0]
 
 
+def test_a_judge_of_attributes_says_how_well_it_reads_each(tmp_path):
+    words = ["judge", "train", "classifier", "-d", "glyphs", "-o", tmp_path / "judge", "attributes=[bold,serif]"]
+    done = diptych(*words, *QUICK, "flip=false", "steps=100", "batch=16", "lr=0.005", env={"COLUMNS": "160"})
+    assert "told-apart/1 of judge" in done.stdout
+    found = read_result(tmp_path / "judge" / "results" / "told-apart.json")
+    each = [found.score(f"accuracy {name}") for name in ("bold", "serif")]
+    assert [score.chance for score in each] == pytest.approx([1 / 2, 2 / 3])
+    assert each[0].value > 0.65
+    assert found.score("accuracy").value == pytest.approx(sum(score.value for score in each) / 2)
+    assert load(tmp_path / "judge").method.classes() == ("bold", "serif")
+
+
 def test_a_judge_is_not_gone_on_with_by_another_name_or_from_other_images(tmp_path):
     root, out = bright_and_dark(tmp_path / "data", 2, 1), tmp_path / "judge"
     words = ["-o", out, *QUICK, "steps=1"]
