@@ -1,9 +1,12 @@
 """Methods of many domains as people use them: trained on letters, translated by domain, seed and reference."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from commands import diptych, files
+from judged import fill
 from PIL import Image
 
 import diptych as package
@@ -11,8 +14,10 @@ from diptych.check import CHECKS, Subject
 from diptych.contract import Labels
 from diptych.data import glyphs, image
 from diptych.engine.log import read_events
-from diptych.errors import ConfigError, DataError
+from diptych.engine.run import Run
+from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.methods.stargan import StarGAN
+from diptych.protocols.apply import Asked, sample_run
 
 LITTLE = ["crop=32", "workers=0", "device=cpu", "precision=fp32", "log_every=2", "preview_every=2", "flip=false"]
 SMALL = {
@@ -160,3 +165,25 @@ def test_two_sets_train_and_translate_into_the_labels_of_both(tmp_path, letter):
         np.asarray(translator(letter, **each)) for each in ({"domain": "serif"}, {"has": "bold", "flip": "slanted"})
     ]
     assert not np.array_equal(*made)
+
+
+def test_each_of_two_sets_is_judged_by_its_own_labels(tmp_path):
+    for number, name in enumerate(("cat", "dog", "fox")):
+        fill(tmp_path / "animals" / name, 12, 20 * number)
+    shutil.copytree(tmp_path / "animals", tmp_path / "fewer")
+    shutil.rmtree(tmp_path / "fewer" / "cat")
+    settings = ["root=glyphs", "attributes=[bold,slanted]", f"also=[{tmp_path / 'animals'}]", "n_critic=1"]
+    run = trained(tmp_path / "run", "stargan", *settings)
+    found = {
+        data: set(
+            sample_run(Run.open(run), tmp_path / f"s{number}", Asked(data=data, count=1, device="cpu")).by_route()
+        )
+        for number, data in enumerate((None, str(tmp_path / "animals"), str(tmp_path / "fewer"), "glyphs"))
+    }
+    assert found[None] == found["glyphs"] == {"flip-bold", "flip-slanted"}
+    assert len(found[str(tmp_path / "animals")]) == 6
+    (tmp_path / "fewer" / "fox").rename(tmp_path / "fewer" / "wolf")
+    run = trained(tmp_path / "animals-only", "stargan", f"root={tmp_path / 'animals'}")
+    with pytest.raises(EvaluationError, match="the model knows 'cat, dog, fox', and the images have 'dog, wolf'"):
+        sample_run(Run.open(run), tmp_path / "never", Asked(data=str(tmp_path / "fewer")))
+    assert not (tmp_path / "never").exists()

@@ -31,9 +31,8 @@ def _open_labelled(config: "DataConfig", names: Sequence[str]) -> "Data":
     from diptych.data.labelled import REFERENCED, with_references
     from diptych.errors import DataError
 
-    alone = {"also": (), "sides": None, "table": None, "attributes": (), "exclusive": (), "partition": "auto"}
     data = _open_one(config)
-    others = tuple(_open_one(config.model_copy(update={**alone, "root": root})) for root in config.also)
+    others = tuple(_open_one(config.of(root)) for root in config.also)
     if tuple(names) == REFERENCED:
         if others or data.labels[0].kind != "class":
             raise DataError(f"{config.root}: this method translates between classes of one set: a folder for each")
@@ -46,14 +45,20 @@ def _open_labelled(config: "DataConfig", names: Sequence[str]) -> "Data":
 
 
 def _open_one(config: "DataConfig") -> "Data":
+    from dataclasses import replace
+
     from diptych.data import glyphs
     from diptych.data.attributes import find_table, open_attributes
     from diptych.data.labelled import has_classes, open_classes
     from diptych.data.layouts import root_of
 
     if glyphs.is_glyphs(config.root):
-        return glyphs.open_labelled(config)
-    root = root_of(config)
-    asked = config.table or config.attributes
-    table = find_table(root, config) if asked or not has_classes(root) else None
-    return open_attributes(root, table, config) if table else open_classes(root, config)
+        data = glyphs.open_labelled(config)
+    else:
+        root = root_of(config)
+        asked = config.table or config.attributes
+        table = find_table(root, config) if asked or not has_classes(root) else None
+        data = open_attributes(root, table, config) if table else open_classes(root, config)
+    train, held_out = (replace(part, labels=data.labels[0]) for part in (data.train, data.held_out))
+    test = data.test and replace(data.test, labels=data.labels[0])
+    return replace(data, train=train, held_out=held_out, test=test)

@@ -67,6 +67,7 @@ class Split:
 
     Columns of one of the `groups` are drawn together, those of different groups each by itself. `mates` are columns
     whose image is another one of the class that their group drew. `motifs`: equal ones of two classes are one scene.
+    `labels` says what the column of labels means.
     """
 
     columns: Mapping[str, Column]
@@ -74,6 +75,7 @@ class Split:
     groups: tuple[tuple[str, ...], ...] = ()
     mates: tuple[str, ...] = ()
     motifs: Sequence[str] = field(default=(), compare=False, repr=False)
+    labels: "Labels | None" = None
 
     @property
     def drawn(self) -> tuple[tuple[str, ...], ...]:

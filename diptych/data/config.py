@@ -1,5 +1,6 @@
 """The settings of the data floor, as a recipe's `data:` section or `key=value` on the command line."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -66,6 +67,14 @@ class DataConfig(BaseModel):
         if self.load is not None and self.load < self.crop:
             raise ValueError(f"load={self.load} is smaller than crop={self.crop}")
         return self
+
+    def of(self, root: str) -> "DataConfig":
+        """For another set alone. What is said of the table or the folders of the first set holds for none of `also`."""
+        others = [Path(each).expanduser().absolute() for each in self.also]
+        further = Path(root).expanduser().absolute() in others
+        about = {"sides", "table", "attributes", "exclusive", "partition"} if further else set()
+        usual = {name: type(self).model_fields[name].default for name in ("also", *about)}
+        return self.model_copy(update={**usual, "root": root})
 
     @property
     def loaded(self) -> int:

@@ -62,7 +62,7 @@ def with_references(split: Split) -> Split:
     image, label = (split.columns[name] for name in LABELLED)
     columns = dict(zip(REFERENCED, (image, label, image, image, label), strict=True))
     groups = (LABELLED, REFERENCED[2:])
-    return Split(columns, aligned=False, groups=groups, mates=("other",), motifs=split.motifs)
+    return Split(columns, aligned=False, groups=groups, mates=("other",), motifs=split.motifs, labels=split.labels)
 
 
 def _classes(root: Path, split: str) -> dict[str, tuple[Path, ...]]:

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 
 from diptych.contract import Labels, Method
 from diptych.data.columns import Split, taken
@@ -79,16 +78,21 @@ def always(controls: Mapping[str, Any]) -> Choices:
     return lambda number: [controls]
 
 
-def first_labels(method: Method) -> Labels:
-    """What the labels of the method's first data set say."""
+def known_labels(method: Method, split: Split) -> Labels:
+    """What the labels of these images say. EvaluationError if the method did not learn them together."""
     sets: tuple[Labels, ...] = next(vars(method.config)[key] for key in method.labels.values())
-    return sets[0]
+    found = split.labels
+    if found and any(found.kind == each.kind and set(found.names) <= set(each.names) for each in sets):
+        return found
+    known = "; ".join(shown(", ".join(each.names)) for each in sets)
+    there = shown(", ".join(found.names)) if found else "no labels"
+    raise EvaluationError(f"the model knows {known}, and the images have {there}: judge those that it learned")
 
 
 def each_pair(method: Method, split: Split, own: bool = False) -> list[Way]:
     """From each class to each other one, or its `own` too; the truth is known where scenes are in both."""
     image = method.routes[0].source
-    names = first_labels(method).names
+    names = known_labels(method, split).names
     plain = [plain_name(name) for name in names]
     if len(set(plain)) < len(plain):  # where what is left of two names is the same
         plain = [f"{number}_{name}" for number, name in enumerate(plain)]
@@ -121,12 +125,13 @@ def each_flip(method: Method, split: Split) -> list[Way]:
     """
     image, label = method.routes[0].source, next(iter(method.labels))
     rows = np.asarray(split.columns[label])
-    labels = first_labels(method)
+    labels = known_labels(method, split)
+    has = [",".join(name for name, on in zip(labels.names, row, strict=True) if on) for row in rows]
     grouped = {name for group in labels.exclusive for name in group}
     ways = []
     for at, name in enumerate(labels.names):
         places = np.flatnonzero(rows[:, at] == 0).tolist() if name in grouped else list(range(len(rows)))
-        told = [[{"flip": name, **method.given(torch.as_tensor(rows[place]))}] for place in places]
+        told: list[list[dict[str, Any]]] = [[{"flip": name, "has": has[place]}] for place in places]
         pictures = taken(split.columns[image], places)
         ways.append(Way(f"flip-{plain_name(name)}", pictures, pictures, False, told.__getitem__, (image, image)))
     return ways

@@ -60,7 +60,8 @@ def find(run: Run, asked: Asked) -> Found:
     """Raises DataError, EvaluationError, before anything is made."""
     if asked.which not in WHICH:
         raise EvaluationError(f"--which {asked.which}: choose {' or '.join(WHICH)}")
-    recipe = from_settings(run.settings(), [f"root={asked.data}"] if asked.data else (), where=str(run.config))
+    recipe = from_settings(run.settings(), where=str(run.config))
+    recipe = replace(recipe, data=recipe.data.of(asked.data or recipe.data.root))
     data, manifest = checked(open_data(recipe.data, tuple(recipe.cls.batch)), recipe.data)
     name, split = chosen(data, asked.split)
     protocol = find_protocol(asked.protocol or usual(recipe.cls, split))

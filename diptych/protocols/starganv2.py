@@ -19,7 +19,7 @@ from diptych.evaluate.asked import diversity
 from diptych.evaluate.samples import Choices, Samples, Way
 from diptych.evaluate.scores import Score, averaged
 from diptych.evaluate.tools import Tools
-from diptych.protocols import Protocol, each_pair, first_labels
+from diptych.protocols import Protocol, each_pair, known_labels
 
 STYLES = 10
 MODES = ("latent", "reference")
@@ -34,7 +34,7 @@ def ways(method: Method, split: Split, train: Split) -> list[Way]:
     image, found = method.routes[0].source, []
     for way in each_pair(method, split):
         domain = way.choices(0)[0]["domain"]
-        number = first_labels(method).names.index(domain)
+        number = known_labels(method, split).names.index(domain)
         shown = taken(split.columns[image], split.members[number].tolist())
         real = taken(train.columns[image], train.members[number].tolist())
         common = replace(way, targets=real, aligned=False, references=shown)
