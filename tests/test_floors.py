@@ -12,6 +12,7 @@ FLOORS = [
     {"nn"},
     {"losses"},
     {"contract"},
+    {"labels"},
     {"methods"},
     {"data"},
     {"engine"},

@@ -6,7 +6,7 @@ and names the labels of what it sees. Several data sets with labels of their own
     diptych train stargan --data celeba attributes=[Black_Hair,Blond_Hair,Male] crop=128 batch=16 -o runs/hair
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.errors import ConfigError, nearest, shown
+from diptych.contract import Batch, Clock, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.errors import ConfigError
+from diptych.labels import controls, wanted
 from diptych.losses.adversarial import gradient_penalty, precise, wasserstein
 from diptych.nn.blocks import without_graph
 
@@ -44,6 +45,9 @@ class StarGAN(Method):
         )
         classify: float = Field(1.0, ge=0, description="weight of both classification terms (paper: 1)")
         reconstruct: float = Field(10.0, ge=0, description="weight of the way there and back (paper: 10)")
+        identity: float = Field(
+            0.0, ge=0, description="weight of leaving alone what is to stay what it is (ours; paper: none)"
+        )
         penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty (paper: 10)")
         n_critic: int = Field(5, ge=1, le=1000, description="steps of the discriminator to one of the generator")
         targets: Literal["shuffled", "next"] = Field(
@@ -171,6 +175,9 @@ class StarGAN(Method):
         if self.config.reconstruct:
             back = self.G(fake, self.code(self.marks(label, at, x), at))
             terms["reconstruct"] = self.config.reconstruct * F.l1_loss(back, x)
+        if self.config.identity:
+            same = (aim == label).reshape(len(x), -1).all(1)[:, None, None, None]
+            terms["identity"] = self.config.identity * F.l1_loss(torch.where(same, fake, x), x)
         return terms
 
     def misnamed(self, logits: Tensor, label: Tensor, at: int) -> Tensor:
@@ -221,62 +228,6 @@ class StarGAN(Method):
         if first.kind == "class":
             return {}
         return {"has": ",".join(name for name, on in zip(first.names, label.tolist(), strict=True) if on)}
-
-
-def controls(sets: tuple[Labels, ...]) -> Iterator[Control]:
-    """How a person says what to translate to."""
-    classes = tuple(name for labels in sets if labels.kind == "class" for name in labels.names)
-    flags = [name for labels in sets if labels.kind == "attributes" for name in labels.names]
-    if classes:
-        yield Control("domain", "domain to translate to", "" if flags else classes[0], classes)
-    if flags:
-        among = f"of {', '.join(flags[:10])}{', ...' if len(flags) > 10 else ''}"
-        yield Control("has", f"attributes that the image has now, with commas between; {among}", "")
-        yield Control("flip", "attributes to change; one of a group that exclude each other clears the others", "")
-
-
-def wanted(sets: tuple[Labels, ...], domain: str, has: str, flip: str) -> tuple[int, set[str]]:
-    """The data set that the controls are about, and those of its labels that the translation should have."""
-    by_class, by_flag = ([at for at, each in enumerate(sets) if each.kind == k] for k in ("class", "attributes"))
-    if domain and flip:
-        raise ConfigError(f"domain={domain!r} and flip={flip!r}: a translation goes by one or by the other")
-    if domain or not by_flag:
-        name = domain or sets[0].names[0]
-        return place("domain", name, sets, by_class), {name}
-    owned = {name: place("has", name, sets, by_flag) for name in parted(has)}
-    asked = {name: place("flip", name, sets, by_flag) for name in parted(flip)}
-    places = {**owned, **asked}
-    if len(set(places.values())) > 1:
-        raise ConfigError(f"{', '.join(places)}: attributes of several data sets; give those of one")
-    at = next(iter(places.values()), by_flag[0])
-    return at, flipped(sets[at], owned, asked)
-
-
-def flipped(labels: Labels, has: Iterable[str], flip: Iterable[str]) -> set[str]:
-    """The published way: one of a group that exclude each other is set and the others cleared; others change over."""
-    on, changed = set(has), list(flip)
-    for name in changed:
-        group = next((set(group) for group in labels.exclusive if name in group), set())
-        if len(group.intersection(changed)) > 1:
-            raise ConfigError(f"flip={','.join(changed)!r}: of {', '.join(sorted(group))} an image has one at most")
-        on = on - group | {name} if group else on ^ {name}
-    return on
-
-
-def parted(text: str) -> list[str]:
-    """Names with commas between, each once."""
-    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
-
-
-def place(control: str, name: str, sets: tuple[Labels, ...], among: list[int]) -> int:
-    """Which of these data sets has a label of that name. ConfigError."""
-    for at in among:
-        if name in sets[at].names:
-            return at
-    known = [each for at in among for each in sets[at].names]
-    raise ConfigError(
-        f"{control}={shown(name)}: no such label{nearest(name, known)}; there are {', '.join(known) or 'none'}"
-    )
 
 
 class Generator(nn.Module):

@@ -107,6 +107,24 @@ def test_terms_by_hand(labels):
     assert g == pytest.approx({name: value.item() for name, value in make.items()}, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("labels", "targets", "stay"),
+    [(SPECIES, "shuffled", None), (FACE, "shuffled", None), (SPECIES, "next", ()), (FACE, "next", ())],
+)
+def test_what_is_to_stay_as_it_is_is_compared_with_itself(labels, targets, stay):
+    """Alone, and of attributes only where all are as they were."""
+    method, b = tiny(labels, targets=targets, n_critic=1, identity=5), batch(labels)
+    aim = b["label"].flip(0) if labels is SPECIES else b["label"][[0, 1, 3, 2]]
+    if stay is None:
+        method.aims = lambda label, at: aim
+        stay = [at for at in range(4) if torch.equal(aim[at], b["label"][at])]
+        assert 0 < len(stay) < 4
+    (_, _), (_, g) = terms_of(method, b)
+    x, code = b["image"], method.code(method.marks(b["label"], 0, b["image"]), 0)
+    each = (method.G(x, code) - x).abs().mean((1, 2, 3))
+    assert g["identity"] == pytest.approx(5 * sum(each[at].item() for at in stay) / 4, rel=1e-4)
+
+
 def test_a_weight_of_0_drops_its_term():
     (_, d), (_, g) = terms_of(tiny(classify=0, reconstruct=0, penalty=0, n_critic=1), batch())
     assert (set(d), set(g)) == ({"real", "fake"}, {"gan"})

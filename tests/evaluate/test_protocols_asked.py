@@ -14,8 +14,9 @@ from diptych.errors import EvaluationError
 from diptych.evaluate.asked import as_asked
 from diptych.evaluate.samples import open_samples
 from diptych.evaluate.tools import Tools
+from diptych.labels import flipped, parted
 from diptych.methods.classifier import Classifier
-from diptych.methods.stargan import StarGAN, flipped, parted
+from diptych.methods.stargan import StarGAN
 from diptych.methods.starganv2 import StarGANv2
 from diptych.protocols import find_protocol
 from diptych.protocols.apply import judge_samples, sample
