@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from diptych.errors import EvaluationError, nearest
 from diptych.evaluate.measures import logits_of
@@ -51,18 +52,21 @@ def _wanted(row: Row, names: tuple[str, ...]) -> tuple[int, bool, bool]:
 
 
 def diversity(samples: Samples, tools: Tools) -> Iterator[Score]:
-    """LPIPS between the answers to one source, over all pairs of them, as papers on diverse translation report it."""
+    """How far the answers to one source are apart, over all pairs: L1 (range -1 to 1), and LPIPS as in papers."""
     perceptual = tools.the_perceptual()
-    if perceptual is None:
-        return
     answers: dict[str, list[int]] = {}
     for number, row in enumerate(samples.rows):
         answers.setdefault(str(row.source), []).append(number)
     fakes = samples.files("fake")
-    spread = []
+    spread: dict[str, list[float]] = {"l1-diversity": [], "lpips-diversity": []}
     for numbers in answers.values():
-        batch = torch.cat(list(files_of([fakes[number] for number in numbers]).batches()))
-        spread.append(perceptual.diversity(batch.float() / 127.5 - 1))
-    tools.used["lpips"] = perceptual.digest[:16]
-    yield of_images("lpips-diversity", np.array(spread), "higher")
+        batch = torch.cat(list(files_of([fakes[number] for number in numbers]).batches())).float() / 127.5 - 1
+        spread["l1-diversity"].append(float(F.pdist(batch.flatten(1), 1).mean()) / batch[0].numel())
+        if perceptual:
+            spread["lpips-diversity"].append(perceptual.diversity(batch))
+    if perceptual:
+        tools.used["lpips"] = perceptual.digest[:16]
+    for name, values in spread.items():
+        if values:
+            yield of_images(name, np.array(values), "higher")
     tools.say(f"{len(next(iter(answers.values())))} answers to each of {len(answers)} sources, all pairs compared")

@@ -3,7 +3,7 @@
 Each held-out source is translated ten times, with ten codes drawn from the latent space or in the style of ten held-out
 images of the target. FID: all of these against the training images of the target. LPIPS: the mean over all pairs of the
 ten. Both are means over the pairs of domains. Its numbers are by `torchvision-inception-v3`; by another extractor they
-are others.
+are others. Beside them L1 over the same pairs of the ten, and with a judge the share that it takes for the target.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from diptych.contract import Method
 from diptych.data.columns import Split, taken
 from diptych.errors import EvaluationError
 from diptych.evaluate import measures
-from diptych.evaluate.asked import diversity
+from diptych.evaluate.asked import as_asked, diversity
 from diptych.evaluate.samples import Choices, Samples, Way
 from diptych.evaluate.scores import Score, averaged
 from diptych.evaluate.tools import Tools
@@ -57,11 +57,13 @@ def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
         if score.name == "fid":
             yield score
     yield from diversity(samples, tools)
+    if tools.judge is not None:
+        yield from as_asked(samples, tools)
 
 
 def overall(found: Sequence[Score]) -> Iterator[Score]:
     for mode in MODES:
-        for name in ("fid", "lpips-diversity"):
+        for name in ("fid", "lpips-diversity", "l1-diversity", "as-asked"):
             if each := [score for score in found if score.name.endswith(f"-{mode}/{name}")]:
                 yield averaged(f"{mode}/{name}", each)
 

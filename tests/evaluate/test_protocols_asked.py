@@ -70,7 +70,7 @@ def test_the_starganv2_protocol_is_its_plain_transcription(animals, tmp_path):
         for name in names
     }
     for mode in ("latent", "reference"):
-        fids, lpips = [], []
+        fids, lpips, apart = [], [], []
         for source in names:
             for target in (name for name in names if name != source):
                 made = []
@@ -86,8 +86,10 @@ def test_the_starganv2_protocol_is_its_plain_transcription(animals, tmp_path):
                     ten = made[10 * number : 10 * number + 10]
                     pairs = [tools.perceptual.pair(a[None], b[None]).item() for a, b in combinations(ten, 2)]
                     lpips.append(np.mean(pairs))
+                    apart.append(np.mean([float((a - b).abs().mean()) for a, b in combinations(ten, 2)]))
                 fids.append(plain_fid(unit["train", target], made))
         assert found[f"{mode}/lpips-diversity"].value == pytest.approx(np.mean(lpips), rel=1e-4)
+        assert found[f"{mode}/l1-diversity"].value == pytest.approx(np.mean(apart), rel=1e-4)
         assert found[f"{mode}/fid"].value == pytest.approx(np.mean(fids), rel=1e-6)
         assert found[f"{mode}/fid"].low <= found[f"{mode}/fid"].value <= found[f"{mode}/fid"].high
 
@@ -116,6 +118,22 @@ def test_references_are_files_of_the_sample_folder(animals, tmp_path):
     assert len({row.controls["reference"] for row in shown}) == 3
     assert len(samples.reals["cat-dog-latent"]) == 9
     assert samples.reals["cat-dog-latent"] == samples.reals["wild-dog-reference"], "written once"
+
+
+def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(animals, tmp_path):
+    fitted, data, translator = opened("starganv2", f"root={animals}", "crop=64")
+    level = {"cat": 0, "dog": 1, "wild": 2}
+
+    def shown(x, domain="", seed=0, reference=None, content=None):
+        return torch.full_like(x, level[domain if reference is None else "cat"] / 127.5 - 1)
+
+    translator.method.translate = shown
+    samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
+    knows = judge(Knows, labels=fitted.model.labels, width=2, depth=1)
+    result = judge_samples(samples, find_protocol("starganv2"), Tools(judge=knows), "x")
+    assert result.score("latent/as-asked").value == 1
+    assert result.score("reference/as-asked").value == pytest.approx(1 / 3), "all became cats"
+    assert result.score("latent/l1-diversity").value == 0
 
 
 def test_methods_without_styles_have_no_starganv2_numbers(animals, tmp_path):
@@ -147,7 +165,7 @@ class Knows(Classifier):
         count = len(self.config.labels[0])
         if self.config.labels[0].kind == "class":
             level = ((x[:, 0, 0, 0] + 1) * 127.5).round().long()
-            return torch.nn.functional.one_hot(level, count).float()
+            return torch.nn.functional.one_hot(level.clamp(max=count - 1), count).float()
         return x[:, 0, 0, :count]
 
 
