@@ -23,7 +23,7 @@ from PIL import Image
 
 from diptych.data import image
 from diptych.data.columns import Pictures, Split
-from diptych.data.layouts import images_in
+from diptych.data.folders import images_in
 from diptych.data.loader import Batches
 from diptych.data.transforms import Augment
 

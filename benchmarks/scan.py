@@ -22,7 +22,7 @@ are what to read. Bars for 100,000 files: 500 MB, and 2 s from the cache."""
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from diptych.data.layouts import images_in
+from diptych.data.folders import images_in
 from diptych.data.manifest import scan
 began, before = time.perf_counter(), sum(os.times()[:4])
 root = Path(sys.argv[1])

@@ -21,7 +21,7 @@ from torch import nn
 from torchvision.transforms import ToTensor
 
 from diptych.data import image
-from diptych.data.layouts import images_in
+from diptych.data.folders import images_in
 from diptych.evaluate.extractors import INCEPTIONS, build
 from diptych.evaluate.sets import pictures
 from diptych.nn.reader import Reader

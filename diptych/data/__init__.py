@@ -49,8 +49,8 @@ def _open_one(config: "DataConfig") -> "Data":
 
     from diptych.data import glyphs
     from diptych.data.attributes import find_table, open_attributes
+    from diptych.data.folders import root_of
     from diptych.data.labelled import has_classes, open_classes
-    from diptych.data.layouts import root_of
 
     if glyphs.is_glyphs(config.root):
         data = glyphs.open_labelled(config)

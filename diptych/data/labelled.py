@@ -9,7 +9,7 @@ from pathlib import Path
 from diptych.contract import Labels
 from diptych.data.columns import Data, Pictures, Split
 from diptych.data.config import DataConfig
-from diptych.data.layouts import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
+from diptych.data.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
 from diptych.data.tables import splits_beside
 from diptych.errors import DataError
 

@@ -11,8 +11,6 @@ name alone: a damaged file, a dangling link or a folder named x.png is found by 
 """
 
 import json
-import os
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,18 +19,17 @@ from pathlib import Path
 from diptych.data import image
 from diptych.data.columns import Data, Pictures, Split, files_of, only
 from diptych.data.config import DataConfig
+from diptych.data.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, root_of
+from diptych.data.tables import splits_beside
 from diptych.errors import DataError, ImageError, nearest
 from diptych.plain import plain_yaml
 
 PAIRED = ("source", "target")  # a method that asks for these names needs pairs
-HELD_OUT = ("val", "test")  # splits that training never sees, by preference
-SPLITS = ("train", *HELD_OUT)
 NAMED_SIDES = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
 WAYS = (
     "train/ of files with two pictures side by side; trainA/ and trainB/; A/train and B/train; train/ with two folders "
     "in it; or just two folders of images"
 )
-JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX", "$RECYCLE.BIN"})
 
 
 def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
@@ -71,14 +68,6 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
         kept = held_out = splits["train"]
         note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
     return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,))
-
-
-def root_of(config: DataConfig) -> Path:
-    """The folder of a data set. DataError if it is none."""
-    root = Path(config.root).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give one by --data FOLDER, or --data glyphs for the embedded letters")
-    return root
 
 
 def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | None = None) -> dict[str, Split]:
@@ -186,8 +175,6 @@ def _sides(a: Path, b: Path, paired: bool) -> Split:
 
 def as_tables_say(root: Path, split: Split) -> dict[str, Split]:
     """A set without splits, divided as a table beside the images says; nothing if there is none."""
-    from diptych.data.tables import splits_beside
-
     named = splits_beside(root, files_of(split))
     return {
         each: only(split, {file for file in named if named[file] == each}) for each in SPLITS if each in named.values()
@@ -198,37 +185,3 @@ def without_every_twentieth(split: Split) -> tuple[Split, Split]:
     """Training and held-out parts of a set without splits: by a hash of the name, the same on every machine."""
     unseen = {file for file in files_of(split) if is_held_out(file)}
     return only(split, set(files_of(split)) - unseen), only(split, unseen)
-
-
-def is_held_out(file: Path) -> bool:
-    """By a hash of the name, the same on every machine, and for one motif in all folders."""
-    return zlib.crc32(file.stem.encode()) % 20 == 0
-
-
-def images_in(folder: Path) -> tuple[Path, ...]:
-    """What is named like an image in it, in the order of the names; nothing if it is no folder."""
-    return tuple(folder / name for name in sorted(names_in(folder)) if named_like_image(name))
-
-
-def folders_of_images(folder: Path) -> list[Path]:
-    inside = [folder / name for name, is_folder in sorted(names_in(folder).items()) if is_folder]
-    return [each for each in inside if images_in(each)]
-
-
-def names_in(folder: Path) -> dict[str, bool]:
-    """The names in a folder, and which are folders: none that is named like an image. Hidden ones are left out.
-
-    Empty if it is no folder; DataError if it must not be read.
-    """
-    try:
-        with os.scandir(folder) as found:
-            seen = [each for each in found if not (each.name.startswith(".") or each.name in JUNK)]
-            return {each.name: not named_like_image(each.name) and each.is_dir() for each in seen}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
-
-
-def named_like_image(name: str) -> bool:
-    return name.lower().endswith(image.SUFFIXES)

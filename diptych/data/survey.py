@@ -12,15 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from diptych.data.layouts import (
-    NAMED_SIDES,
-    SPLITS,
-    folders_of_images,
-    images_in,
-    is_double,
-    named_like_image,
-    names_in,
-)
+from diptych.data.folders import SPLITS, folders_of_images, images_in, named_like_image, names_in
+from diptych.data.layouts import NAMED_SIDES, is_double
 from diptych.data.manifest import Entry, Manifest, Progress, relative, scan
 from diptych.data.tables import Array, Table, arrays_in, table_of
 from diptych.errors import DataError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.layouts import SPLITS, names_in
+from diptych.data.folders import SPLITS, names_in
 from diptych.errors import DataError, shown
 
 MAX_TABLE = 256 * 2**20  # bytes; CelebA's, the largest in use, has 26 MB

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diptych.data import image
 from diptych.data.columns import Column
-from diptych.data.layouts import images_in
+from diptych.data.folders import images_in
 from diptych.data.loader import label, to_tensor
 from diptych.data.manifest import first
 from diptych.data.transforms import Augment
