@@ -148,7 +148,8 @@ class Method(nn.Module):
     labels: Mapping[str, str] = {}  # of those, the ones that are labels -> field that holds their `Labels`, a tuple
     balanced: bool = False  # whether training sees each class equally often
     square: str = ""  # field that is the side of the images it trains on, where a network depends on it
-    routes: tuple[Route, ...]  # how previews and measures call `translate`
+    routes: tuple[Route, ...]  # how previews and measures call `translate`; none if it takes no image
+    noise: bool = False  # whether `sample` makes images out of noise alone
     ships: tuple[str, ...]  # the networks that `translate` runs: what a model folder holds
     ema: tuple[str, ...] = ()  # of those, the ones whose averaged weights translate
     ema_decay: float = 0.999
@@ -176,6 +177,13 @@ class Method(nn.Module):
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """`x` under each of these controls; a method may share what they have in common."""
         return [self.translate(x, **controls) for controls in choices]
+
+    def sample(self, numbers: range, seed: int = 0) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] out of noise, those of these numbers, without gradient.
+
+        Of methods with `noise`. One of a seed is always the same, whichever others are made. Controls are keywords.
+        """
+        raise NotImplementedError
 
     def given(self, label: Tensor) -> dict[str, Any]:
         """Controls that say what the source is, from its label, for methods whose `translate` must know."""

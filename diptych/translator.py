@@ -193,6 +193,22 @@ class Translator:
             return self._one(images, controls)
         return [self._one(each, controls) for each in images]
 
+    def sample(self, count: int, seed: int = 0, first: int = 0, **controls: Any) -> list[Any]:
+        """Images out of noise, from number `first` on: PIL images, or arrays (H, W, C) of channels that PIL has not.
+
+        One of a seed is always the same. ConfigError if the method makes nothing out of noise alone.
+        """
+        made = self.drawn(range(first, first + count), seed, **controls)
+        pixels = [image.from_unit(each.permute(1, 2, 0).numpy(), np.uint8) for each in made]
+        return [image.to_pil(each) if each.shape[-1] in (1, 3) else each for each in pixels]
+
+    def drawn(self, numbers: range, seed: int = 0, **controls: Any) -> Tensor:
+        """As `sample`, those of these numbers: (N, C, H, W) in [-1, 1] on the CPU."""
+        if not self.method.noise:
+            raise ConfigError(f"{self.name} makes nothing out of noise alone: give it images, by `diptych translate`")
+        self._check(controls)
+        return self.method.sample(numbers, seed, **controls).float().cpu().clamp(-1, 1)
+
     def all_domains(self, image: Picture, **controls: Any) -> dict[str, Any]:
         """One image in each domain by its name, as `__call__` gives it. ConfigError if the method knows no domains."""
         return {name: self(image, domain=name, **controls) for name in self.choices("domain")}
@@ -240,6 +256,8 @@ class Translator:
 
     def tensors(self, x: Tensor, choices: Sequence[Mapping[str, Any]], label: str = "tensor") -> list[Tensor]:
         """As `tensor`, under each of several controls; what they have in common is done once."""
+        if not self.method.routes:
+            raise ConfigError(f"{self.name} translates no images" + (": see `diptych sample`" * self.method.noise))
         for controls in choices:
             self._check(controls)
         batch = x if x.dim() == 4 else x[None]

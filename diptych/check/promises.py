@@ -128,6 +128,29 @@ def translate_is_pure(subject: Subject) -> None:
     assert method.training == training, "translate left the method in another mode"
 
 
+def samples_are_their_numbers(subject: Subject) -> None:
+    """`sample` makes of one seed and number one image, whichever others are made, in [-1, 1], and changes nothing."""
+    engine = subject.engine()
+    method = engine.method
+    if not method.noise:
+        return
+    for _ in run(engine, subject.batches()):
+        pass
+    before, training = fingerprint(engine.state()), method.training
+    made = method.sample(range(4))
+    scramble(1)
+    assert made.shape[0] == 4
+    assert not made.requires_grad, "an image out of noise carries a gradient"
+    assert made.isfinite().all()
+    assert made.abs().max() <= 1, "an image out of noise leaves [-1, 1]"
+    apart = float((method.sample(range(2, 3)) - made[2:3]).abs().max())
+    assert apart < 1e-5, f"image 2 alone differs by {apart:.1e} from the same image among others"
+    assert float((method.sample(range(4), seed=1) - made).abs().max()) > 1e-4, "the seed changes nothing"
+    assert float((made[0] - made[1]).abs().max()) > 1e-4, "all images are one"
+    assert fingerprint(engine.state()) == before, "sample changed the method"
+    assert method.training == training, "sample left the method in another mode"
+
+
 def files_round_trip(subject: Subject) -> None:
     """State and config come back from their files as they were, and a model folder translates as the method does."""
     engine = subject.engine()
@@ -157,6 +180,8 @@ def files_round_trip(subject: Subject) -> None:
         assert torch.equal(translator.tensor(x, **controls), engine.method.translate(x, **controls)), (
             f"{controls}: translates differently"
         )
+    if engine.method.noise:
+        assert torch.equal(translator.method.sample(range(2)), engine.method.sample(range(2))), "samples differently"
 
 
 def clock_orders_players(subject: Subject) -> None:
@@ -207,6 +232,11 @@ def recorded_steps_are_the_steps(subject: Subject) -> None:
     assert ends[0] == ends[1], "recorded once and done again, the steps end in other bytes"
 
 
+def _odds(made: Tensor, real: Tensor) -> float:
+    """How far means and spreads of two heaps of images (N, C, H, W) are apart, pixel by pixel."""
+    return sum(float((of(made) - of(real)).abs().mean()) for of in (lambda x: x.mean(0), lambda x: x.std(0)))
+
+
 def a_short_run_learns(subject: Subject) -> None:
     """On letters not trained on, translations come nearer to the truth than any single picture could."""
     steps, truth = subject.cls.learns_in, subject.truth(64)
@@ -216,6 +246,10 @@ def a_short_run_learns(subject: Subject) -> None:
     with engine.averages.inside(engine.method):
         for name, share in engine.method.mistakes(truth).items():
             assert share < 0.75, f"{name}: {share:.2f} after {steps} steps"
+        if engine.method.noise and not engine.method.routes:
+            real = next(iter(truth.values()))
+            found, start = (_odds(each.method.sample(range(64)), real) for each in (engine, subject.engine()))
+            assert found < 0.5 * start, f"pixel by pixel, means and spreads are {found:.3f} off, and were {start:.3f}"
     for route, error in errors(engine, truth).items():
         target = route.known(truth, aligned=True)
         assert target is not None
@@ -235,6 +269,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         micro_batches_add_up,
         ranks_add_up,
         translate_is_pure,
+        samples_are_their_numbers,
         files_round_trip,
         clock_orders_players,
         rule_never_waits,

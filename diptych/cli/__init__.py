@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from diptych.cli import bring, data, doctor, judging, show, training, translating
+from diptych.cli import bring, data, doctor, judging, sampling, show, training, translating
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command()(training.train)
 app.command()(training.resume)
 app.command()(translating.translate)
+app.command()(sampling.sample)
 app.command()(training.demo)
 app.add_typer(data.app, name="data")
 app.command()(judging.samples)

@@ -52,7 +52,7 @@ def translate(
     jobs = _jobs(images, out, suffix or (".png" if sheets else None), overwrite, skip_existing)
     translator = load(model, device=device, which=which)
     named = {"domain": domain, "seed": seed, "reference": reference}
-    given = _controls(translator, control or []) | {name: value for name, value in named.items() if value is not None}
+    given = controls_of(translator, control or []) | {name: value for name, value in named.items() if value is not None}
     controls = translator.ready(given)
     draw = _sheets(translator, all_domains, styles, controls) if sheets else None
     _check_endings(jobs, 3 if draw else translator.channels_out(controls), np.uint8 if draw else None)
@@ -173,7 +173,7 @@ def _check_endings(jobs: dict[Path, Path], channels: int, made: "type[np.generic
             )
 
 
-def _controls(translator: "Translator", given: list[str]) -> dict[str, Any]:
+def controls_of(translator: "Translator", given: list[str]) -> dict[str, Any]:
     """`key=value` with each value in the type of the control's default."""
     from diptych.errors import ConfigError
 

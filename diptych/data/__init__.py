@@ -12,13 +12,15 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
     from diptych.data import glyphs
     from diptych.data.labelled import LABELLED
-    from diptych.data.layouts import open_folder
+    from diptych.data.layouts import HEAP, open_folder, open_heap
     from diptych.errors import DataError
 
     if tuple(names[: len(LABELLED)]) == LABELLED:
         return _open_labelled(config, names)
     if config.also:
         raise DataError(f"also={list(config.also)}: this method learns from one data set, and needs no labels")
+    if tuple(names) == HEAP:
+        return glyphs.open_heap(config) if glyphs.is_glyphs(config.root) else open_heap(config)
     if glyphs.is_glyphs(config.root):
         return glyphs.open_pairs(config, names)
     return open_folder(config, names)

@@ -133,9 +133,20 @@ def open_labelled(config: DataConfig) -> Data:
     return Data(found["train"], found["val"], summary, test=found["test"], labels=(labels,))
 
 
-def _faces(root: str, usual: Sequence[str]) -> tuple[str, ...]:
+def open_heap(config: DataConfig) -> Data:
+    """The letters of `glyphs:sans`, or of several faces; without any of all."""
+    faces = _faces(config.root, FACES, least=1)
+    splits = {
+        name: Split({"image": np.concatenate([pictures(face, config.crop)[where] for face in faces])}, aligned=True)
+        for name, where in split_indices().items()
+    }
+    summary = f"letters in {len(faces)} faces of DejaVu: {len(splits['train'])}, {len(splits['val'])} in val"
+    return Data(splits["train"], splits["val"], summary, test=splits["test"])
+
+
+def _faces(root: str, usual: Sequence[str], least: int = 2) -> tuple[str, ...]:
     faces = tuple(root.partition(":")[2].split("/")) if ":" in root else tuple(usual)
-    if len(set(faces)) < 2 or any(face not in FACES for face in faces):
+    if len(set(faces)) < least or any(face not in FACES for face in faces):
         raise DataError(f"{root!r}: write glyphs:FACE/FACE with two or more of {', '.join(FACES)}")
     return faces
 

@@ -25,7 +25,9 @@ from diptych.errors import DataError, ImageError, nearest
 from diptych.plain import plain_yaml
 
 PAIRED = ("source", "target")  # a method that asks for these names needs pairs
+HEAP = ("image",)  # and one that asks for this alone takes any images
 NAMED_SIDES = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
+SUFFIXES = ", ".join(sorted(image.SUFFIXES))
 WAYS = (
     "train/ of files with two pictures side by side; trainA/ and trainB/; A/train and B/train; train/ with two folders "
     "in it; or just two folders of images"
@@ -70,6 +72,29 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,))
 
 
+def open_heap(config: DataConfig) -> Data:
+    """All images of a folder, or of each of its splits, and of the folders in it, as the one column `image`."""
+    root = root_of(config)
+    splits = {name: heap for name in SPLITS if (heap := _heap(root / name))} or {"train": _heap(root)}
+    if not splits.get("train"):
+        raise DataError(f"{root}: no images to train on, in it, in train/ or in folders there ({SUFFIXES})")
+    made = {name: Split({"image": Pictures(files)}, aligned=True) for name, files in splits.items()}
+    for name in HELD_OUT:
+        if name in made:
+            summary = f"{root}: {len(made['train'])} images, {len(made[name])} in {name}"
+            return Data(made["train"], made[name], summary, test=made.get("test"))
+    kept, unseen = without_every_twentieth(made["train"])
+    if not len(kept) or not len(unseen):
+        note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
+        return Data(made["train"], made["train"], f"{root}: {len(made['train'])} images", (note,))
+    note = f"no val or test folder: {len(unseen)} of {len(made['train'])} are held out, chosen by name"
+    return Data(kept, unseen, f"{root}: {len(kept)} images", (note,))
+
+
+def _heap(folder: Path) -> tuple[Path, ...]:
+    return (*images_in(folder), *(file for inside in folders_of_images(folder) for file in images_in(inside)))
+
+
 def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | None = None) -> dict[str, Split]:
     """Splits by name, `train` always among them."""
     lying = many_folders(root)
@@ -86,7 +111,7 @@ def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | 
         return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
     raise DataError(
         f"{root}: no images to train on. A folder for Diptych holds one of: {WAYS} "
-        f"({', '.join(sorted(image.SUFFIXES))})"
+        f"({SUFFIXES})"
         + (f". Here are {', '.join(lying)}: choose two by {sides_setting(lying)}" if len(lying) > 2 else "")
     )
 
@@ -153,7 +178,7 @@ def _sides(a: Path, b: Path, paired: bool) -> Split:
     first, second = images_in(a), images_in(b)
     for folder, files in ((a, first), (b, second)):
         if not files:
-            raise DataError(f"{folder}: no images in it ({', '.join(sorted(image.SUFFIXES))})")
+            raise DataError(f"{folder}: no images in it ({SUFFIXES})")
     if not paired:
         return Split({"a": Pictures(first), "b": Pictures(second)}, aligned=False)
     ours, theirs = ({file.stem: file for file in files} for files in (first, second))

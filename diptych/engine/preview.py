@@ -33,6 +33,7 @@ class Preview:
             if truth is not None:
                 columns.append(truth)
                 errors[called(route)] = float((made - truth).abs().mean())
+        columns += drawn(method) if method.noise else []
         columns = columns or [each for each in self.batch.values() if each.dim() == 4]
         sheet = grid([column[:SHOWN] for column in columns])
         return self.with_references(sheet, method, device), {**errors, **method.mistakes(self.batch)}
@@ -52,6 +53,11 @@ class Preview:
                 torch.cat([references[at : at + 1], translated(method, {route.source: sources}, shown, device)])
             )
         return stacked(sheet, grid(columns))
+
+
+def drawn(method: Method) -> list[Tensor]:
+    """Columns of images out of noise, of seed 0."""
+    return list(method.sample(range(SHOWN**2)).float().cpu().split(SHOWN))
 
 
 def called(route: Route) -> str:

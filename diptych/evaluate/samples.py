@@ -68,6 +68,7 @@ Choices = Callable[[int], Sequence[Mapping[str, Any]]]  # of the number of a sou
 class Way:
     """What a protocol asks for: sources, each translated once or more often, and what they should become.
 
+    Without sources, as many images out of noise as there are targets.
     `references` are images that controls name by their number in that column.
     """
 
@@ -192,10 +193,10 @@ def write(
     if (folder / MANIFEST).exists():
         raise EvaluationError(f"{folder}: holds samples already; choose another folder with -o, or remove it")
     writer = _Writer(translator, folder, cut)
-    total = sum(len(way.sources) for way in ways)
+    total = sum(len(way.sources) or len(way.targets) for way in ways)
     done = 0
     for way in ways:
-        for _ in writer.translate(way):
+        for _ in writer.translate(way) if len(way.sources) else writer.draw(way):
             done += 1
             if progress:
                 progress(done, total)
@@ -241,6 +242,17 @@ class _Writer:
                     shown = {key: self._shown(way, key, value) for key, value in choice.items()}
                     fake = keep(self.folder, copied, fakes[at])
                     self.rows.append(Row(route=way.name, of=called, controls=shown, fake=fake, **paths))
+                yield number
+
+    def draw(self, way: Way) -> Iterator[int]:
+        """As many images out of noise as there are targets, of the first seed; yields the number of each."""
+        for numbers in parts(len(way.targets)):
+            began = time.perf_counter()
+            made = self.translator.drawn(numbers)
+            self.seconds += time.perf_counter() - began
+            for number, picture in zip(numbers, made, strict=True):
+                fake = keep(self.folder, f"fake/{way.name}/{number:05d}", picture)
+                self.rows.append(Row(route=way.name, of=f"number {number}", controls={"seed": 0}, fake=fake))
                 yield number
 
     def keep_reals(self, way: Way) -> None:

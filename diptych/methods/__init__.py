@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # the command line reads the names without torch
 
 METHODS: Mapping[str, str] = MappingProxyType(
     {
+        "gan": "diptych.methods.gan:GAN",
         "pix2pix": "diptych.methods.pix2pix:Pix2Pix",
         "cyclegan": "diptych.methods.cyclegan:CycleGAN",
         "stargan": "diptych.methods.stargan:StarGAN",

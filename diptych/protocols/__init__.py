@@ -30,6 +30,7 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "domains": "diptych.protocols.domains",
         "starganv2": "diptych.protocols.starganv2",
         "stargan-expressions": "diptych.protocols.expressions",
+        "drawn": "diptych.protocols.drawn",
         "told-apart": "diptych.protocols.told",
     }
 )

@@ -80,6 +80,8 @@ def usual(cls: type[Method], split: Split) -> str:
     """The protocol where none is named."""
     if cls.labels:
         return "domains"
+    if cls.noise:
+        return "drawn"
     return "paired-default" if split.aligned else "unpaired-default"
 
 

@@ -1,0 +1,28 @@
+"""Noise: what a step draws, and codes that are a function of their place, so that a person finds one again."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.seeds import random_state
+
+Prior = Literal["uniform", "normal", "fixed"]
+
+
+def draw(prior: Prior, count: int, size: int, like: Tensor) -> Tensor:
+    """Codes (count, size) of the step at hand, in the kind of number of `like`: uniform in -1..1, normal, or all 1."""
+    code = torch.empty(count, size, dtype=like.dtype, device=like.device)
+    if prior == "fixed":
+        return code.fill_(1)
+    return code.uniform_(-1, 1) if prior == "uniform" else code.normal_()
+
+
+def codes(prior: Prior, numbers: range, size: int, seed: int) -> Tensor:
+    """Codes (N, size) in float32: those of these numbers, of a seed."""
+    if prior == "fixed":
+        return torch.ones(len(numbers), size)
+    rows = [random_state("code", seed, number) for number in numbers]
+    drawn = [row.uniform(-1, 1, size) if prior == "uniform" else row.standard_normal(size) for row in rows]
+    return torch.from_numpy(np.stack(drawn).astype(np.float32))
