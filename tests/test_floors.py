@@ -18,6 +18,7 @@ FLOORS = [
     {"engine"},
     {"recipe", "card"},
     {"translator"},
+    {"loading"},
     {"importers", "report", "provenance"},
     {"evaluate", "study", "serve", "export"},
     {"protocols"},

@@ -14,7 +14,7 @@ from diptych.data.labelled import LABELLED
 from diptych.engine.log import read_events
 from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluate.results import read_result
-from diptych.translator import load
+from diptych.loading import load
 
 QUICK = ["crop=32", "batch=8", "workers=0", "device=cpu", "precision=fp32", "lr=0.02", "width=8", "depth=2"]
 

@@ -1,7 +1,7 @@
 """`diptych import`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,10 @@ def import_(
     attributes: Annotated[
         str | None, typer.Option(help="StarGAN: what its attributes are called, as Male,Young", show_default=False)
     ] = None,
+    exclusive: Annotated[
+        list[str] | None,
+        typer.Option(help="StarGAN: attributes of which one holds at most, with commas", show_default=False),
+    ] = None,
 ) -> None:
     """Turn a published checkpoint of pix2pix, CycleGAN, StarGAN or StarGAN v2 into a model folder.
 
@@ -35,7 +39,13 @@ def import_(
         raise ConfigError(f"{out} holds a model already; choose another folder")
     kinds: tuple[tuple[str | None, Literal["class", "attributes"]], ...]
     kinds = ((attributes, "attributes"), (domains, "class"))
-    labels = tuple(checked(Labels, {"names": text.split(","), "kind": kind}, kind) for text, kind in kinds if text)
+    together = [[name.strip() for name in text.split(",")] for text in exclusive or []]
+    groups: dict[str, dict[str, Any]] = {"attributes": {"exclusive": together}, "class": {}}
+    labels = tuple(
+        checked(Labels, {"names": [name.strip() for name in text.split(",")], "kind": kind, **groups[kind]}, kind)
+        for text, kind in kinds
+        if text
+    )
     translator = import_model(file, back, method, labels)
     try:
         translator.save(out)
