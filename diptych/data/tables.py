@@ -74,20 +74,20 @@ def table_of(file: Path, names: Sequence[str]) -> Table | None:
         return None
     try:
         head, numbered = rows_of(file)
-        rows = [row for _, row in numbered]
+        where = head.index("split") + 1 if "split" in head else 1
+        rows = [(row[0], row[where] if len(row) > where else "", len(row)) for _, row in numbered]  # of 40 columns two
     except (OSError, csv.Error):
         return None
     known = {*names, *(name.rpartition(".")[0] for name in names)}
-    listed = [row[0] for row in rows]
+    listed = [name for name, _, _ in rows]
     if 2 * sum(name in known for name in listed) <= len(listed):
         return None
     splits = {}
     if "split" in head:
-        where = head.index("split") + 1
-        splits = {row[0]: row[where] for row in rows if len(row) > where}
-    elif (not head or head[0].lower() in NAMED) and all(len(row) == 2 and row[1] in PARTITION for row in rows):
-        splits = {name: PARTITION[number] for name, number in rows}
-    return Table(file, tuple(listed), max(map(len, rows)) - 1, splits)
+        splits = {name: split for name, split, _ in rows if split}
+    elif (not head or head[0].lower() in NAMED) and all(count == 2 and split in PARTITION for _, split, count in rows):
+        splits = {name: PARTITION[split] for name, split, _ in rows}
+    return Table(file, tuple(listed), max(count for _, _, count in rows) - 1, splits)
 
 
 def splits_beside(root: Path, files: Sequence[Path]) -> dict[Path, str]:
