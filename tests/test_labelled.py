@@ -277,7 +277,7 @@ def test_with_twins_a_name_is_one_image_of_each_class(tmp_path):
         fill(tmp_path / "val" / name, 2)
     assert opened(tmp_path, twins=True).train.motifs[:3] == ["000", "001", "002"]
     fill(tmp_path / "train" / "dog", 1, suffix=".bmp")
-    with pytest.raises(DataError, match=r"000\.(png|bmp): dog has two images of this name; with twins=true it is a scene"):
+    with pytest.raises(DataError, match="dog has two images of this name; with twins=true it is a scene"):
         opened(tmp_path, twins=True)
 
 

@@ -1,7 +1,7 @@
 """`diptych import`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -37,15 +37,13 @@ def import_(
 
     if (out / "config.json").exists():
         raise ConfigError(f"{out} holds a model already; choose another folder")
-    kinds: tuple[tuple[str | None, Literal["class", "attributes"]], ...]
-    kinds = ((attributes, "attributes"), (domains, "class"))
-    together = [[name.strip() for name in text.split(",")] for text in exclusive or []]
-    groups: dict[str, dict[str, Any]] = {"attributes": {"exclusive": together}, "class": {}}
-    labels = tuple(
-        checked(Labels, {"names": [name.strip() for name in text.split(",")], "kind": kind, **groups[kind]}, kind)
-        for text, kind in kinds
-        if text
-    )
+    given: list[dict[str, Any]] = []
+    if attributes:
+        together = [_parted(text) for text in exclusive or []]
+        given.append({"names": _parted(attributes), "kind": "attributes", "exclusive": together})
+    if domains:
+        given.append({"names": _parted(domains)})
+    labels = tuple(checked(Labels, each, "--attributes" if "kind" in each else "--domains") for each in given)
     translator = import_model(file, back, method, labels)
     try:
         translator.save(out)
@@ -55,3 +53,7 @@ def import_(
     told = ("generator", "width", "norm", "in_channels", "out_channels", "channels", "size", "highpass")
     facts = ", ".join(f"{name} {config[name]}" for name in told if name in config)
     typer.echo(f"{out}: {translator.name}, {facts}")
+
+
+def _parted(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
