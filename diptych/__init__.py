@@ -15,7 +15,7 @@ __all__ = ["METHODS", "check_method", "load", "translate"]
 def __getattr__(name: str) -> Any:
     """`load` and `check_method` bring torch with them, so they are imported when first asked for."""
     if name == "load":
-        from diptych.translator import load
+        from diptych.loading import load
 
         return load
     if name == "check_method":
@@ -27,6 +27,6 @@ def __getattr__(name: str) -> Any:
 
 def translate(source: Any, images: Any, **controls: Any) -> Any:
     """`load(source)(images, **controls)`: for one call; keep the translator for many."""
-    from diptych.translator import load
+    from diptych.loading import load
 
     return load(source)(images, **controls)

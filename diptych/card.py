@@ -39,7 +39,7 @@ def write(method: Method, name: str, notes: dict[str, Any]) -> str:
         title=title,
         multiple=method.multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
-        controls="; ".join(f"`{c.name}`: {c.help}" for c in method.controls) or "none",
+        controls="; ".join(f"`{c.name}`: {code(c.help)}" for c in method.controls) or "none",
         settings="\n".join(f"| {code(key)} | {code(value)} |" for key, value in settings.items()),
     )
 

@@ -88,6 +88,10 @@ class Labels(BaseModel):
     def _names_are_known_once(self) -> "Labels":
         if len(set(self.names)) < len(self.names):
             raise ValueError("two labels have one name")
+        if "" in self.names:
+            raise ValueError("a label without a name")
+        if odd := [name for name in self.names if self.kind == "attributes" and ("," in name or name != name.strip())]:
+            raise ValueError(f"attribute {odd[0]!r}: several are written with commas between, so rename it")
         if self.kind == "class" and len(self.names) < 2:
             raise ValueError("one class alone tells nothing apart")
         grouped = [name for group in self.exclusive for name in group]
@@ -185,8 +189,11 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def given(self, label: Tensor) -> dict[str, Any]:
-        """Controls that say what the source is, from its label, for methods whose `translate` must know."""
+    def given(self, label: Tensor, route: Route) -> dict[str, Any]:
+        """Controls that say what the source is, from its label, for methods whose `translate` must know on this route.
+
+        The label is one of the first data set.
+        """
         return {}
 
     def referred(self, batch: Batch, at: int) -> dict[str, Any]:
@@ -208,6 +215,10 @@ class Judge(Method):
     def classes(self) -> tuple[str, ...]:
         """What it tells apart, in the order of its logits."""
         raise NotImplementedError
+
+    def kind(self) -> Literal["class", "attributes"]:
+        """Whether one of them is there, or any number."""
+        return "class"
 
     def logits(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] to (N, K), or (N, K, H, W) if it judges each pixel; without gradient."""

@@ -14,8 +14,8 @@ from diptych.data.transforms import Augment
 from diptych.engine.preview import doing_nothing, grid, translated
 from diptych.errors import ConfigError
 from diptych.files import whole
+from diptych.loading import from_run
 from diptych.report import write_report
-from diptych.translator import from_run
 
 ROWS, GROUPS = 8, 3  # of the sheet of letters
 CAPTION = "Letters of the test split, in groups of three: DejaVu Sans, the translation, DejaVu Serif Bold Italic."

@@ -20,11 +20,11 @@ from diptych.evaluate.palette import palette_of
 from diptych.evaluate.results import Result
 from diptych.evaluate.samples import Pile, Row, Samples, keep, parts
 from diptych.evaluate.tools import Tools
+from diptych.loading import from_run
 from diptych.methods import JUDGES, find
 from diptych.protocols import find_protocol
 from diptych.protocols.apply import Asked, chosen, judge_samples, samples_of
 from diptych.recipe import Recipe
-from diptych.translator import from_run
 
 
 def train(kind: str, settings: Sequence[str], folder: Path) -> tuple[Trainer, Result | None]:

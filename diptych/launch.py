@@ -25,12 +25,12 @@ from diptych.engine.record import CudaCapture
 from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
-from diptych.errors import ConfigError, DataError, RunError
+from diptych.errors import ConfigError, DataError, RunError, printable
+from diptych.loading import from_run
 from diptych.protocols.during import examiner
 from diptych.provenance import check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
-from diptych.translator import from_run
 
 TURNS = 40  # steps among which each kind of step occurs that a rehearsal takes
 MEASURED = {"protocol", "measure", "judge", "extractor", "images"}  # what the value of a checkpoint depends on
@@ -113,7 +113,8 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
         data, manifest = checked(data, recipe.data, progress)
     if ranks.first:
         ranks.after_first()
-    console.print(data.summary, *data.notes, sep="\n", highlight=False, soft_wrap=True)
+    said = "\n".join((data.summary, *data.notes)).splitlines()
+    console.print(*map(printable, said), sep="\n", highlight=False, soft_wrap=True)
     return data, manifest
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from diptych.contract import Judge, Method, MethodConfig
-from diptych.data.columns import Data, Pictures
+from diptych.data.columns import Column, Data, Pictures
 from diptych.data.config import DataConfig
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.machine import precision_for
@@ -61,6 +61,8 @@ class Recipe:
         ConfigError if a method that translates between domains would see too few of them in a step.
         """
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
+        if data.others and issubclass(self.cls, Judge):
+            raise ConfigError(f"also={list(self.data.also)}: a judge learns from one data set; leave it out")
         if domains > self.train.batch and not issubclass(self.cls, Judge):
             raise ConfigError(
                 f"batch={self.train.batch} is smaller than the {domains} domains, which a step is to compare: "
@@ -71,9 +73,8 @@ class Recipe:
             if name in self.cls.labels:
                 found[key] = data.labels
                 continue
-            column = data.train.columns[name]
-            if key not in self.model.model_fields_set:
-                found[key] = column.channels() if isinstance(column, Pictures) else np.shape(column)[-1]
+            if key not in self.model.model_fields_set:  # of several sets the most: grey images become colour
+                found[key] = max(_channels(each.train.columns[name]) for each in (data, *data.others))
         if self.train.epochs is not None:  # of the first set, whose turn comes as often as that of each other
             turns = self.train.epochs * (1 + len(data.others))
             found["steps"] = math.ceil(turns * len(data.train) / self.train.batch)
@@ -85,6 +86,10 @@ class Recipe:
         precision = precision_for(ranks.device)[0] if self.train.precision == "auto" else self.train.precision
         train = self.train.model_copy(update={"precision": precision, "compile": self.train.compile is True})
         return replace(self, train=train)
+
+
+def _channels(column: Column) -> int:
+    return column.channels() if isinstance(column, Pictures) else int(np.shape(column)[-1])
 
 
 def from_settings(

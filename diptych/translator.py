@@ -1,4 +1,4 @@
-"""From a trained run, a model folder or a hub id to an object that takes images and gives images.
+"""An object that takes images and gives images.
 
 import diptych
 translator = diptych.load("runs/facades")
@@ -15,149 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from diptych import card
 from diptych.contract import Control, Method, Route
 from diptych.data import image
 from diptych.data.transforms import Augment
-from diptych.engine import checkpoint
 from diptych.engine.machine import is_out_of_memory
 from diptych.engine.ranks import choose_device
-from diptych.engine.run import Run
-from diptych.errors import CheckpointError, ConfigError, ImageError, nearest, printable, shown
+from diptych.errors import ConfigError, ImageError, nearest
 from diptych.files import whole, write_text
-from diptych.methods import JUDGES, METHODS, find
 from diptych.nn.blocks import pad
-from diptych.plain import LARGEST_HEADER, check_weights, plain_json, read_text
-from diptych.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
 
 FORMAT = 1
 Picture = str | Path | Image.Image | np.ndarray | Tensor
-
-
-class ModelFile(BaseModel):
-    """`config.json` of a model folder."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: int
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    method: str = Field(max_length=200, pattern=r"^[\w.]+(:\w+)?$")
-    networks: tuple[str, ...] = Field(min_length=1, max_length=100)
-    config: dict[str, Any]
-    notes: dict[str, Any]
-
-
-def load(
-    source: str | Path, *, device: str = "auto", which: str = "last", method: type[Method] | None = None
-) -> "Translator":
-    """A translator from a run folder, a model folder, or a hub id such as `someone/facades`.
-
-    `which` chooses between the `last` and the `best` checkpoint of a run folder. A file may name only the methods of
-    Diptych; what another method made needs its class as `method`. Raises CheckpointError, ConfigError or RunError.
-    """
-    folder = Path(source).expanduser()
-    if (folder / "config.yaml").is_file():
-        return from_run(Run.open(folder), which, method).to(device)
-    if not (folder / "config.json").is_file():
-        folder = _downloaded(str(source))
-    return from_model(folder, method).to(device)
-
-
-def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
-    cls = _class_of(str(run.settings().get("method")), method, str(run.config))
-    recipe = from_settings(run.settings(), where=str(run.config), cls=cls)
-    tensors, meta = checkpoint.newest(run.checkpoints)
-    if which == "best":
-        if not meta["best"]:
-            raise CheckpointError(
-                f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last"
-            )
-        tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # in that folder alone
-    averaged = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
-    live = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
-    networks = cls.ships
-    weights = {name: averaged.get(name, value) for name, value in live.items() if name.partition(".")[0] in networks}
-    notes = {"steps": meta["total"], "crop": recipe.data.crop}
-    return assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
-
-
-def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":
-    try:
-        settings = plain_json(read_text(folder / "config.json"))
-        if not isinstance(settings, dict):
-            raise ValueError("config.json holds no settings by name")
-        found = checked(ModelFile, settings, f"{folder}/config.json")
-        if found.format != FORMAT:
-            raise CheckpointError(f"{folder}: model format {found.format}; this Diptych reads {FORMAT}")
-        if found.sha256 != _digest(folder / "model.safetensors"):
-            raise CheckpointError(
-                f"{folder}/model.safetensors is not the file that config.json describes: copy both again"
-            )
-        check_weights(folder / "model.safetensors", LARGEST_NETWORKS + LARGEST_HEADER)
-        weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError, ConfigError) as error:
-        raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
-    cls = _class_of(found.method, method, str(folder))
-    return assembled(cls, found.method, found.config, weights, found.networks, found.notes, str(folder))
-
-
-def _class_of(name: str, given: type[Method] | None, where: str) -> type[Method]:
-    """The class that a file asks for by name. A file never decides which module is imported."""
-    if given is None and name not in {**METHODS, **JUDGES}:
-        raise CheckpointError(
-            f"{where}: made by {shown(name)}, which is no method of Diptych{nearest(name, METHODS)}; "
-            f"if you trust and have it, give the class: load(..., method=...)"
-        )
-    return given or find(name)
-
-
-def assembled(
-    cls: type[Method],
-    name: str,
-    config: dict[str, Any],
-    weights: dict[str, Tensor],
-    networks: tuple[str, ...],
-    notes: dict[str, Any],
-    where: str,
-) -> "Translator":
-    """The method with only the networks that translate, which take the weights as they are: nothing is initialised."""
-    settings = checked(cls.Config, config, where)
-    if not set(networks) <= set(cls.ships):
-        raise CheckpointError(f"{where}: {name} translates with {', '.join(cls.ships)}, not with {shown(networks)}")
-    with torch.device("meta"):
-        method = cls(settings)
-    bounded(method, where)
-    for child, _ in list(method.named_children()):
-        if child not in networks:
-            setattr(method, child, None)
-    wrong = misfits(method.state_dict(), weights)
-    if wrong:
-        raise CheckpointError(
-            f"{where}: the weights do not fit the config: {'; '.join(wrong[:5])}"
-            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        )
-    # copied, as files do not align them, and products of matrices that lie oddly differ in the last bit
-    in_full = {key: (value.float() if value.is_floating_point() else value).clone() for key, value in weights.items()}
-    method.load_state_dict(in_full, assign=True)
-    return Translator(method.requires_grad_(False).eval(), name, networks, notes)
-
-
-def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """What is missing, unknown, or of another shape or kind of number; nothing is allocated to find it out."""
-    wrong = [f"{key} is missing" for key in wanted if key not in given]
-    wrong += [f"{printable(key[:120])} is unknown" for key in given if key not in wanted]
-    for key, want in wanted.items():
-        got = given.get(key, want)
-        if got.shape != want.shape:
-            wrong.append(f"{key} is {tuple(got.shape)}, not {tuple(want.shape)}")
-        elif (got.is_floating_point(), got.is_complex()) != (want.is_floating_point(), want.is_complex()):
-            wrong.append(f"{key} is {got.dtype}, not {want.dtype}")
-    return wrong
 
 
 @dataclass
@@ -188,10 +61,9 @@ class Translator:
         a tensor in [-1, 1]. A control that is an image takes the same kinds; a file is brought to the size that the
         network needs, a tensor must have it. Raises ImageError, or ConfigError for a control that does not exist.
         """
-        controls = self.ready(controls)
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
-            return self._one(images, controls)
-        return [self._one(each, controls) for each in images]
+            return self._each(images, [controls])[0]
+        return [self._each(each, [controls])[0] for each in images]
 
     def sample(self, count: int, seed: int = 0, first: int = 0, **controls: Any) -> list[Any]:
         """Images out of noise, from number `first` on: PIL images, or arrays (H, W, C) of channels that PIL has not.
@@ -211,7 +83,13 @@ class Translator:
 
     def all_domains(self, image: Picture, **controls: Any) -> dict[str, Any]:
         """One image in each domain by its name, as `__call__` gives it. ConfigError if the method knows no domains."""
-        return {name: self(image, domain=name, **controls) for name in self.choices("domain")}
+        self._leaves("domain", controls)
+        names = self.choices("domain")
+        return dict(zip(names, self._each(image, [{**controls, "domain": name} for name in names]), strict=True))
+
+    def _leaves(self, name: str, controls: Mapping[str, Any]) -> None:
+        if controls.get(name) is not None:
+            raise ConfigError(f"{name} chooses one, and all were asked for: leave it out")
 
     def choices(self, name: str) -> tuple[str, ...]:
         """What a control may be. ConfigError if there is no such control."""
@@ -219,16 +97,22 @@ class Translator:
 
     def styles(self, image: Picture, count: int, **controls: Any) -> list[Any]:
         """One image in so many styles, of the seeds from `seed` on. ConfigError if the method has no seeds."""
+        self._leaves("reference", controls)
         first = int(controls.pop("seed", self._control("seed").default))
-        return [self(image, seed=first + number, **controls) for number in range(count)]
+        return self._each(image, [{**controls, "seed": first + number} for number in range(count)])
 
-    def ready(self, controls: dict[str, Any]) -> dict[str, Any]:
-        """Controls as `translate` takes them: images as tensors (1, C, size, size)."""
+    def ready(self, controls: Mapping[str, Any]) -> dict[str, Any]:
+        """Controls as `translate` takes them: images as tensors (N, C, size, size). ConfigError, ImageError."""
         found = dict(controls)
         for control in self.controls:
             value = controls.get(control.name)
-            if control.image and value is not None and not isinstance(value, Tensor):
-                found[control.name] = self._fitted(value, control)
+            if not control.image or value is None:
+                continue
+            tensor = value if isinstance(value, Tensor) else self._fitted(value, control)
+            found[control.name] = tensor if tensor.dim() == 4 else tensor[None]
+            wanted = self.method.channels()[control.image]
+            if tensor.shape[-3] != wanted:
+                raise ConfigError(f"{control.name} has {tensor.shape[-3]} channels; this model's images have {wanted}")
         return found
 
     def _fitted(self, picture: str | Path | Image.Image | np.ndarray, control: Control) -> Tensor:
@@ -242,13 +126,20 @@ class Translator:
         pixels = Augment(size, size, "centre").still(
             image.with_channels(pixels, self.method.channels()[control.image], label)
         )
-        return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))[None]
+        return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
 
     def array(self, pixels: np.ndarray, label: str = "array", **controls: Any) -> np.ndarray:
         """(H, W, C) to (H, W, C'), of the same dtype; `label` names the image in errors."""
+        return self._arrays(pixels, [controls], label)[0]
+
+    def unit(self, pixels: np.ndarray, label: str, controls: Mapping[str, Any]) -> Tensor:
+        """(H, W, C) as the networks take it under these controls: (C', H, W) in [-1, 1]."""
         unit = image.to_unit(image.with_channels(pixels, self.channels_in(controls), label))
-        made = self.tensor(torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1))), label, **controls)
-        return image.from_unit(made.numpy().transpose(1, 2, 0), pixels.dtype)
+        return torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
+
+    def _arrays(self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str) -> list[np.ndarray]:
+        made = self.tensors(self.unit(pixels, label, choices[0]), choices, label)
+        return [image.from_unit(each.numpy().transpose(1, 2, 0), pixels.dtype) for each in made]
 
     def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
         """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in errors."""
@@ -256,10 +147,9 @@ class Translator:
 
     def tensors(self, x: Tensor, choices: Sequence[Mapping[str, Any]], label: str = "tensor") -> list[Tensor]:
         """As `tensor`, under each of several controls; what they have in common is done once."""
-        if not self.method.routes:
-            raise ConfigError(f"{self.name} translates no images" + (": see `diptych sample`" * self.method.noise))
         for controls in choices:
             self._check(controls)
+            self._route(controls)
         batch = x if x.dim() == 4 else x[None]
         height, width = batch.shape[-2:]
         padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
@@ -291,7 +181,7 @@ class Translator:
             raise OSError(str(error)) from error
         config = {
             "format": FORMAT,
-            "sha256": _digest(folder / "model.safetensors"),
+            "sha256": digest_of(folder / "model.safetensors"),
             "method": self.name,
             "networks": list(self.networks),
             "config": self.method.config.model_dump(),
@@ -301,26 +191,31 @@ class Translator:
         write_text(folder / "README.md", card.write(self.method, self.name, self.notes))
         return folder
 
-    def _one(self, picture: Picture, controls: dict[str, Any]) -> Any:
+    def _each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """One image under each of several controls, in its own kind."""
+        choices = [self.ready(controls) for controls in choices]
         if isinstance(picture, Tensor):
-            return self.tensor(picture, **controls)
+            return self.tensors(picture, choices)
         if isinstance(picture, np.ndarray):
-            return self.array(image.as_pixels(picture), **controls)
+            return self._arrays(image.as_pixels(picture), choices, "array")
         label = "image" if isinstance(picture, Image.Image) else str(picture)
         pixels = image.from_pil(picture, label) if isinstance(picture, Image.Image) else image.read(picture)
-        made = self.array(pixels, label, **controls)
-        return image.to_pil(made) if made.dtype == np.uint8 and made.shape[-1] in (1, 3) else made
+        made = self._arrays(pixels, choices, label)
+        fits = made[0].dtype == np.uint8 and made[0].shape[-1] in (1, 3)
+        return [image.to_pil(each) for each in made] if fits else made
 
-    def channels_in(self, controls: dict[str, Any]) -> int:
+    def channels_in(self, controls: Mapping[str, Any]) -> int:
         """Channels of the input under these controls."""
         return self.method.channels()[self._route(controls).source]
 
-    def channels_out(self, controls: dict[str, Any]) -> int:
+    def channels_out(self, controls: Mapping[str, Any]) -> int:
         """Channels of the output under these controls; ConfigError if there are no such controls."""
         self._check(controls)
         return self.method.channels()[self._route(controls).target]
 
-    def _route(self, controls: dict[str, Any]) -> Route:
+    def _route(self, controls: Mapping[str, Any]) -> Route:
+        if not self.method.routes:
+            raise ConfigError(f"{self.name} translates no images" + (": see `diptych sample`" * self.method.noise))
         fitting = [route for route in self.method.routes if route.controls.items() <= controls.items()]
         return max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))
 
@@ -339,22 +234,6 @@ class Translator:
         return known[name]
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _downloaded(source: str) -> Path:
-    """The model folder behind a hub id, from the cache or the network."""
-    if source.count("/") != 1 or Path(source).exists() or Path(source).parent.exists():
-        raise CheckpointError(
-            f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=["config.json", "model.safetensors", "README.md"]))
-    except Exception as error:  # the client raises errors of many libraries: offline, gone, private, mistyped
-        raise CheckpointError(
-            f"{source}: no such folder here, and the hub did not give a model of that name ({error})"
-        ) from error

@@ -35,6 +35,14 @@ def trained(folder, method, *settings):
 
 
 @pytest.fixture(scope="module")
+def animals(tmp_path_factory):
+    root = tmp_path_factory.mktemp("animals")
+    for number, name in enumerate(("cat", "dog", "fox")):
+        fill(root / name, 12, 20 * number)
+    return root
+
+
+@pytest.fixture(scope="module")
 def v2(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("v2") / "run", "starganv2", f"root=glyphs:{'/'.join(FACES)}")
 
@@ -167,23 +175,75 @@ def test_two_sets_train_and_translate_into_the_labels_of_both(tmp_path, letter):
     assert not np.array_equal(*made)
 
 
-def test_each_of_two_sets_is_judged_by_its_own_labels(tmp_path):
-    for number, name in enumerate(("cat", "dog", "fox")):
-        fill(tmp_path / "animals" / name, 12, 20 * number)
-    shutil.copytree(tmp_path / "animals", tmp_path / "fewer")
-    shutil.rmtree(tmp_path / "fewer" / "cat")
-    settings = ["root=glyphs", "attributes=[bold,slanted]", f"also=[{tmp_path / 'animals'}]", "n_critic=1"]
-    run = trained(tmp_path / "run", "stargan", *settings)
-    found = {
-        data: set(
-            sample_run(Run.open(run), tmp_path / f"s{number}", Asked(data=data, count=1, device="cpu")).by_route()
-        )
-        for number, data in enumerate((None, str(tmp_path / "animals"), str(tmp_path / "fewer"), "glyphs"))
-    }
+def test_each_of_two_sets_is_judged_by_its_own_labels(animals, tmp_path):
+    settings = ["root=glyphs", "attributes=[bold,slanted]", f"also=[{animals}]", "n_critic=1"]
+    run = Run.open(trained(tmp_path / "run", "stargan", *settings))
+    found = {}
+    for number, data in enumerate((None, str(animals), "glyphs")):
+        samples = sample_run(run, tmp_path / f"s{number}", Asked(data=data, count=1, device="cpu"))
+        found[data] = set(samples.by_route())
     assert found[None] == found["glyphs"] == {"flip-bold", "flip-slanted"}
-    assert len(found[str(tmp_path / "animals")]) == 6
-    (tmp_path / "fewer" / "fox").rename(tmp_path / "fewer" / "wolf")
-    run = trained(tmp_path / "animals-only", "stargan", f"root={tmp_path / 'animals'}")
-    with pytest.raises(EvaluationError, match="the model knows 'cat, dog, fox', and the images have 'dog, wolf'"):
-        sample_run(Run.open(run), tmp_path / "never", Asked(data=str(tmp_path / "fewer")))
+    assert len(found[str(animals)]) == 6
+    shutil.copytree(animals, tmp_path / "others")
+    with pytest.raises(DataError, match="others: there is no table of attributes: leave attributes= out"):
+        sample_run(run, tmp_path / "never", Asked(data=str(tmp_path / "others")))
     assert not (tmp_path / "never").exists()
+
+
+def test_images_are_judged_by_the_names_of_their_classes_and_others_are_refused(animals, tmp_path):
+    run = Run.open(trained(tmp_path / "run", "stargan", f"root={animals}"))
+    shutil.copytree(animals, tmp_path / "fewer")
+    shutil.rmtree(tmp_path / "fewer" / "cat")
+    samples = sample_run(run, tmp_path / "s", Asked(data=str(tmp_path / "fewer"), count=1, device="cpu"))
+    assert {(row.route, row.controls["domain"]) for row in samples.rows} == {("dog-fox", "fox"), ("fox-dog", "dog")}
+    (tmp_path / "fewer" / "fox").rename(tmp_path / "fewer" / "wolf")
+    with pytest.raises(EvaluationError, match="the model knows 'cat, dog, fox', and the images have 'dog, wolf'"):
+        sample_run(run, tmp_path / "never", Asked(data=str(tmp_path / "fewer")))
+    assert not (tmp_path / "never").exists()
+
+
+def test_attributes_are_no_classes_and_fewer_are_others(flips, tmp_path):
+    run = Run.open(flips)
+    with pytest.raises(EvaluationError, match="goes from class to class, and these images have attributes"):
+        sample_run(run, tmp_path / "never", Asked("stargan-expressions"))
+    fill(tmp_path / "few", 8)
+    (tmp_path / "few" / "table.csv").write_text(
+        "name,sans,bold\n" + "".join(f"{number:03},{number % 2},1\n" for number in range(8))
+    )
+    with pytest.raises(DataError, match="no column is called serif"):
+        sample_run(run, tmp_path / "never", Asked(data=str(tmp_path / "few")))
+    assert not (tmp_path / "never").exists()
+
+
+def test_two_sets_of_attributes_train_and_are_shown(tmp_path):
+    """A preview says what a picture has only where that is what changes."""
+    table = tmp_path / "faces"
+    fill(table, 40)
+    rows = "".join(f"{number:03},{number % 2},{number // 2 % 2}\n" for number in range(40))
+    (table / "attributes.csv").write_text("name,Young,Happy\n" + rows)
+    settings = ["root=glyphs", "attributes=[bold,slanted]", f"also=[{table}]", "n_critic=1"]
+    run = trained(tmp_path / "run", "stargan", *settings)
+    assert package.load(run, device="cpu").method.config.channels == 3, "grey and colour together are colour"
+    assert len(list((run / "previews").iterdir())) == 2
+
+
+def test_a_judge_learns_from_one_set(animals, tmp_path):
+    with pytest.raises(ConfigError, match="a judge learns from one data set"):
+        diptych("judge", "train", "classifier", "-d", "glyphs", f"also=[{animals}]", *LITTLE, "-o", tmp_path / "judge")
+
+
+def test_one_style_or_all_of_them(v2, letter, monkeypatch):
+    translator = package.load(v2, device="cpu")
+    with pytest.raises(ConfigError, match="domain chooses one, and all were asked for"):
+        translator.all_domains(letter, domain="sans")
+    with pytest.raises(ConfigError, match="reference chooses one"):
+        translator.styles(letter, 3, reference=letter)
+    with pytest.raises(ConfigError, match="reference has 3 channels; this model's images have 1"):
+        translator(letter, reference=torch.zeros(3, 32, 32))
+    assert translator(letter, reference=torch.zeros(1, 32, 32)).size == (32, 32)
+    encoded = []
+    encode = type(translator.method).encode
+    monkeypatch.setattr(type(translator.method), "encode", lambda self, x: encoded.append(1) or encode(self, x))
+    together = [np.asarray(each).tobytes() for each in translator.styles(letter, 3)]
+    assert len(encoded) == 1
+    assert together == [np.asarray(translator(letter, seed=seed)).tobytes() for seed in range(3)]

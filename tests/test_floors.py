@@ -1,6 +1,7 @@
 """The house rule: a floor imports only from floors below it, and rooms that serve all methods know none by name."""
 
 import ast
+import re
 from pathlib import Path
 
 import diptych
@@ -18,6 +19,7 @@ FLOORS = [
     {"engine"},
     {"recipe", "card"},
     {"translator"},
+    {"loading"},
     {"importers", "report", "provenance"},
     {"evaluate", "study", "serve", "export"},
     {"protocols"},
@@ -89,7 +91,7 @@ def test_no_method_is_named_where_all_are_served():
         for room, path in modules()
         if room in NAMELESS
         for name in METHODS
-        if name in path.read_text(encoding="utf-8").lower().replace(SPLIT, "")
+        if re.search(rf"\b{name}\b", path.read_text(encoding="utf-8").lower().replace(SPLIT, ""))
     ]
     assert not wrong
 

@@ -14,7 +14,7 @@ from diptych.data.labelled import LABELLED
 from diptych.engine.log import read_events
 from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluate.results import read_result
-from diptych.translator import load
+from diptych.loading import load
 
 QUICK = ["crop=32", "batch=8", "workers=0", "device=cpu", "precision=fp32", "lr=0.02", "width=8", "depth=2"]
 
@@ -269,3 +269,20 @@ def test_a_judge_is_no_translator(tmp_path):
         diptych("samples", tmp_path / "judge", "-o", tmp_path / "s")
     with pytest.raises(EvaluationError, match="classifier does not translate pictures"):
         diptych("evaluate", tmp_path / "judge", "--extractor", "none")
+
+
+def test_with_twins_a_name_is_one_image_of_each_class(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / "train" / name, 3)
+        fill(tmp_path / "val" / name, 2)
+    assert opened(tmp_path, twins=True).train.motifs[:3] == ["000", "001", "002"]
+    fill(tmp_path / "train" / "dog", 1, suffix=".bmp")
+    with pytest.raises(DataError, match="dog has two images of this name; with twins=true it is a scene"):
+        opened(tmp_path, twins=True)
+
+
+def test_images_to_judge_alone_are_nothing_to_train_on(tmp_path):
+    for name in ("cat", "dog"):
+        fill(tmp_path / "test" / name, 3)
+    with pytest.raises(DataError, match=r"has test, and nothing to train on: put folders of images into train/"):
+        opened(tmp_path)

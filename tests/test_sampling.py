@@ -70,7 +70,8 @@ def test_samples_are_judged_as_a_set(run, tmp_path):
 
 def test_previews_show_what_came_out_of_noise(run):
     preview = Run.open(run).folder / "previews" / "0-00000004.png"
-    assert Image.open(preview).size == (8 * 36 - 4, 8 * 36 - 4)
+    with Image.open(preview) as sheet:
+        assert sheet.size == (8 * 36 - 4, 8 * 36 - 4)
 
 
 def test_a_heap_is_all_images_of_a_folder(tmp_path):

@@ -14,9 +14,10 @@ import diptych
 from diptych.check import Subject
 from diptych.data import image
 from diptych.errors import CheckpointError, ConfigError, ImageError
+from diptych.loading import assembled
 from diptych.methods import find
 from diptych.nn.blocks import pad
-from diptych.translator import Translator, assembled
+from diptych.translator import Translator
 
 
 def made(name="pix2pix", **over) -> Translator:

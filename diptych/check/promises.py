@@ -12,7 +12,7 @@ from diptych.check.subject import Subject, errors, fingerprint, furthest, in_fre
 from diptych.contract import Clock
 from diptych.engine import checkpoint
 from diptych.engine.record import DeviceClock
-from diptych.translator import assembled, load
+from diptych.loading import assembled, load
 
 MOST_STEPS = 5  # of a stage, where each step is looked at
 RECORDED = 24  # steps: enough that a turn which comes every fifth time is recorded and done again

@@ -1,7 +1,7 @@
 """`diptych import`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ def import_(
     attributes: Annotated[
         str | None, typer.Option(help="StarGAN: what its attributes are called, as Male,Young", show_default=False)
     ] = None,
+    exclusive: Annotated[
+        list[str] | None,
+        typer.Option(help="StarGAN: attributes of which one holds at most, with commas", show_default=False),
+    ] = None,
 ) -> None:
     """Turn a published checkpoint of pix2pix, CycleGAN, StarGAN or StarGAN v2 into a model folder.
 
@@ -33,9 +37,13 @@ def import_(
 
     if (out / "config.json").exists():
         raise ConfigError(f"{out} holds a model already; choose another folder")
-    kinds: tuple[tuple[str | None, Literal["class", "attributes"]], ...]
-    kinds = ((attributes, "attributes"), (domains, "class"))
-    labels = tuple(checked(Labels, {"names": text.split(","), "kind": kind}, kind) for text, kind in kinds if text)
+    given: list[dict[str, Any]] = []
+    if attributes:
+        together = [_parted(text) for text in exclusive or []]
+        given.append({"names": _parted(attributes), "kind": "attributes", "exclusive": together})
+    if domains:
+        given.append({"names": _parted(domains)})
+    labels = tuple(checked(Labels, each, "--attributes" if "kind" in each else "--domains") for each in given)
     translator = import_model(file, back, method, labels)
     try:
         translator.save(out)
@@ -45,3 +53,7 @@ def import_(
     told = ("generator", "width", "norm", "in_channels", "out_channels", "channels", "size", "highpass")
     facts = ", ".join(f"{name} {config[name]}" for name in told if name in config)
     typer.echo(f"{out}: {translator.name}, {facts}")
+
+
+def _parted(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

@@ -17,7 +17,9 @@ Data = Annotated[
 ]
 Split = Annotated[str, typer.Option(help="train, val or test; auto: test where there is one")]
 Which = Annotated[str, typer.Option(help="the last or the best checkpoint")]
-Count = Annotated[int | None, typer.Option(help="translate so many images at most", min=1, show_default="all")]
+Count = Annotated[
+    int | None, typer.Option(help="translate so many images at most, or of each class", min=1, show_default="all")
+]
 Name = Annotated[
     str | None,
     typer.Option("--protocol", "-p", help="what to translate and measure", show_default="by whether there is a truth"),

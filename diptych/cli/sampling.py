@@ -27,7 +27,7 @@ def sample(
     from diptych.cli.translating import controls_of
     from diptych.data import image
     from diptych.errors import ConfigError, DataError
-    from diptych.translator import load
+    from diptych.loading import load
 
     if which not in ("last", "best"):
         raise ConfigError(f"--which {which}: choose last or best")

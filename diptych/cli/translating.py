@@ -44,7 +44,7 @@ def translate(
 
     from diptych.data import image
     from diptych.errors import ConfigError, ImageError
-    from diptych.translator import load
+    from diptych.loading import load
 
     if which not in ("last", "best"):
         raise ConfigError(f"--which {which}: choose last or best")
@@ -130,7 +130,6 @@ def _sheets(
     import numpy as np
     import torch
 
-    from diptych.data import image
     from diptych.engine.preview import grid
     from diptych.errors import ConfigError
 
@@ -142,9 +141,9 @@ def _sheets(
     seeds = [{"seed": first + number} for number in range(styles)] if styles > 1 else [{}]
 
     def drawn(pixels: np.ndarray, label: str) -> np.ndarray:
-        unit = image.to_unit(image.with_channels(pixels, translator.channels_in(controls), label))
-        x = torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
-        rows = [[x, *(translator.tensor(x, label, **{**controls, **way, **seed}) for seed in seeds)] for way in ways]
+        x = translator.unit(pixels, label, controls)
+        made = translator.tensors(x, [{**controls, **way, **seed} for way in ways for seed in seeds], label)
+        rows = [[x, *made[at : at + len(seeds)]] for at in range(0, len(made), len(seeds))]
         return np.asarray(grid([torch.stack(column) for column in zip(*rows, strict=True)]))
 
     return drawn

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+FOR_CLASSES = ("sides", "twins")  # settings that say nothing of attributes
+FOR_TABLES = ("attributes", "exclusive", "partition")  # and of classes
+
 if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import nothing that they do not need
     from diptych.data.columns import Data
     from diptych.data.config import DataConfig
@@ -53,6 +56,7 @@ def _open_one(config: "DataConfig") -> "Data":
     from diptych.data.attributes import find_table, open_attributes
     from diptych.data.folders import root_of
     from diptych.data.labelled import has_classes, open_classes
+    from diptych.errors import DataError
 
     if glyphs.is_glyphs(config.root):
         data = glyphs.open_labelled(config)
@@ -60,6 +64,11 @@ def _open_one(config: "DataConfig") -> "Data":
         root = root_of(config)
         asked = config.table or config.attributes
         table = find_table(root, config) if asked or not has_classes(root) else None
+        usual, given = type(config).model_fields, vars(config)
+        unmeant = [name for name in (FOR_CLASSES if table else FOR_TABLES) if given[name] != usual[name].default]
+        if unmeant:
+            lies = f"{table.name} has attributes, and no classes" if table else "there is no table of attributes"
+            raise DataError(f"{root}: {lies}: leave {unmeant[0]}= out")
         data = open_attributes(root, table, config) if table else open_classes(root, config)
     train, held_out = (replace(part, labels=data.labels[0]) for part in (data.train, data.held_out))
     test = data.test and replace(data.test, labels=data.labels[0])

@@ -87,9 +87,11 @@ def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...])
     try:
         head, rows = rows_of(file)
         names = chosen or tuple(name for name in head if name != "split")
-        if not names or (missing := [name for name in names if name not in head]):
-            first = missing[0] if head else "any name"
-            raise DataError(f"{file}: no column is called {first}{nearest(first, head)}; there are {_few(head)}")
+        if not names:
+            raise DataError(f"{file}: no column of attributes behind the names of images; are commas between them?")
+        if missing := [name for name in names if name not in head]:
+            near = nearest(missing[0], head)
+            raise DataError(f"{file}: no column is called {missing[0]}{near}; there are {_few(head)}")
         where = [head.index(name) + 1 for name in names]
         by_name = {**{image.stem: image for image in images}, **{image.name: image for image in images}}
         files, values, strange = [], [], []

@@ -26,6 +26,8 @@ def open_classes(root: Path, config: DataConfig) -> Data:
     chosen = config.sides
     splits = {split: found for split in SPLITS if (found := _classes(root, split))} or _divided(root, chosen)
     train = splits.get("train")
+    if not train and (others := [name for name in splits if name != "train"]):
+        raise DataError(f"{root}: has {', '.join(others)}, and nothing to train on: put folders of images into train/")
     if not train or len(train) < 2:
         raise DataError(
             f"{root}: no two classes to tell apart. Give a folder for each: train/cat and train/dog, "
@@ -116,4 +118,8 @@ def _split(classes: Mapping[str, Sequence[Path]], twins: bool) -> Split:
     files = tuple(file for found in classes.values() for file in found)
     numbers = [number for number, found in enumerate(classes.values()) for _ in found]
     motifs = [file.stem for file in files] if twins else []
+    for name, found in classes.items() if twins else ():
+        stems = [file.stem for file in found]
+        if twice := [file for file in found if stems.count(file.stem) > 1]:
+            raise DataError(f"{twice[-1]}: {name} has two images of this name; with twins=true it is a scene")
     return Split({"image": Pictures(files), "label": numbers}, aligned=True, motifs=motifs)

@@ -19,6 +19,7 @@ from diptych.errors import DataError, shown
 MAX_TABLE = 256 * 2**20  # bytes; CelebA's, the largest in use, has 26 MB
 MAX_ARRAYS = 4 * 2**30
 SUFFIXES = (".txt", ".csv", ".tsv")
+NAMED = ("split", "partition")
 PARTITION = {"0": "train", "1": "val", "2": "test"}  # CelebA's list_eval_partition.txt
 
 
@@ -60,7 +61,7 @@ def rows_of(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     separated = csv.reader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
     numbered = enumerate((line.split() for line in lines) if text else separated, 1)
-    rows = ((number, row) for number, row in numbered if row)
+    rows = ((number, row) for number, row in numbered if any(cell.strip() for cell in row))
     if not text:
         return next(rows, (0, [""]))[1][1:], rows
     counted = bool(lines) and lines[0].strip().isdecimal()
@@ -73,20 +74,20 @@ def table_of(file: Path, names: Sequence[str]) -> Table | None:
         return None
     try:
         head, numbered = rows_of(file)
-        rows = [row for _, row in numbered]
+        where = head.index("split") + 1 if "split" in head else 1
+        rows = [(row[0], row[where] if len(row) > where else "", len(row)) for _, row in numbered]  # of 40 columns two
     except (OSError, csv.Error):
         return None
     known = {*names, *(name.rpartition(".")[0] for name in names)}
-    listed = [row[0] for row in rows]
+    listed = [name for name, _, _ in rows]
     if 2 * sum(name in known for name in listed) <= len(listed):
         return None
     splits = {}
     if "split" in head:
-        where = head.index("split") + 1
-        splits = {row[0]: row[where] for row in rows if len(row) > where}
-    elif all(len(row) == 2 and row[1] in PARTITION for row in rows):
-        splits = {name: PARTITION[number] for name, number in rows}
-    return Table(file, tuple(listed), max(map(len, rows)) - 1, splits)
+        splits = {name: split for name, split, _ in rows if split}
+    elif (not head or head[0].lower() in NAMED) and all(count == 2 and split in PARTITION for _, split, count in rows):
+        splits = {name: PARTITION[split] for name, split, _ in rows}
+    return Table(file, tuple(listed), max(count for _, _, count in rows) - 1, splits)
 
 
 def splits_beside(root: Path, files: Sequence[Path]) -> dict[Path, str]:

@@ -72,7 +72,7 @@ def translated(method: Method, batch: Batch, route: Route, device: torch.device,
     One at a time, where the method must be told what each of them is.
     """
     images, label = batch[route.source], batch.get(next(iter(method.labels), ""))
-    told = [method.given(row) for row in label] if label is not None else []
+    told = [method.given(row, route) for row in label] if label is not None else []
     if any(told):
         parts = [(image[None], given) for image, given in zip(images, told, strict=True)]
     else:

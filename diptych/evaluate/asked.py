@@ -23,10 +23,13 @@ def as_asked(samples: Samples, tools: Tools) -> Iterator[Score]:
     """
     judge = tools.the_judge()
     names = judge.classes()
+    asks_domains = "domain" in samples.rows[0].controls
+    if asks_domains != (judge.kind() == "class"):
+        told, asked = ("attributes", "domains") if asks_domains else ("classes", "attributes")
+        raise EvaluationError(f"the judge tells {told}, and {asked} were asked for: train a judge of those")
     wanted = [_wanted(row, names) for row in samples.rows]
     fakes = np.concatenate([logits_of(tools, batch) for batch in files_of(samples.files("fake")).batches(BATCH)])
     at = np.array([place for place, _, _ in wanted])
-    asks_domains = "domain" in samples.rows[0].controls
     if asks_domains:
         right, chance = fakes.argmax(1) == at, 1 / len(names)
         seen = [logits_of(tools, batch).argmax(1) for batch in files_of(samples.real_files()).batches(BATCH)]

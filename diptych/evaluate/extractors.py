@@ -28,8 +28,9 @@ from diptych.engine.machine import is_out_of_memory
 from diptych.errors import EvaluationError, nearest, printable, shown
 from diptych.evaluate import weights as published
 from diptych.importers.unpack import first_line
+from diptych.loading import load
 from diptych.nn.blocks import pad
-from diptych.translator import Translator, load
+from diptych.translator import Translator
 
 SCRIPT = "script:"
 SIDE = 299  # pixels a side of what Inception v3 takes

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from diptych.contract import Control
 from diptych.data import image
 from diptych.data.columns import Column
 from diptych.data.folders import images_in
@@ -219,11 +220,13 @@ class _Writer:
     rows: list[Row] = field(default_factory=list)
     reals: dict[str, tuple[str, ...]] = field(default_factory=dict)
     kept: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of them, by what ways have in common
+    references: dict[int, tuple[Tensor, str]] = field(default_factory=dict)  # those of the way at hand
     hashes: list[str] = field(default_factory=list)  # of what is real
     seconds: float = 0.0
 
     def translate(self, way: Way) -> Iterator[int]:
         """Each source under its controls; yields its number once that is done."""
+        self.references.clear()
         sources, targets = (self._pile(*each) for each in zip((way.sources, way.targets), way.entries, strict=True))
         for numbers in self._alike(way, len(sources)):
             x, choices = sources[numbers], way.choices(numbers[0])
@@ -282,8 +285,7 @@ class _Writer:
         found = dict(choice)
         for control in self.translator.controls:
             if control.image and control.name in found:
-                number = found[control.name]
-                found[control.name] = self._pile(way.references, control.image)[range(number, number + 1)]
+                found[control.name] = self._reference(way, control, found[control.name])[0]
         return found
 
     def _shown(self, way: Way, name: str, value: Any) -> Any:
@@ -291,9 +293,17 @@ class _Writer:
         control = next(each for each in self.translator.controls if each.name == name)
         if not control.image:
             return value
-        pile = self._pile(way.references, control.image)
-        called = f"reference/{way.name}/{value:05d}-{plain_name(pile.called(value))}"
-        return keep(self.folder, called, pile[range(value, value + 1)][0])
+        return self._reference(way, control, value)[1]
+
+    def _reference(self, way: Way, control: Control, number: int) -> tuple[Tensor, str]:
+        """The picture (1, C, H, W), and the file of the sample folder that it is kept in."""
+        known = self.references.get(number)
+        if known is None:
+            pile = self._pile(way.references, control.image)
+            picture = pile[range(number, number + 1)]
+            called = f"reference/{way.name}/{number:05d}-{plain_name(pile.called(number))}"
+            known = self.references[number] = (picture, keep(self.folder, called, picture[0]))
+        return known
 
     def _keep(self, name: str, picture: Tensor) -> str:
         return keep(self.folder, name, picture, self.hashes)

@@ -24,7 +24,8 @@ from diptych.evaluate.lpips import Lpips
 from diptych.evaluate.palette import Palette
 from diptych.evaluate.sets import Pictures
 from diptych.files import whole
-from diptych.translator import Translator, load
+from diptych.loading import load
+from diptych.translator import Translator
 
 USUAL = "torchvision-inception-v3"
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from diptych import importers
 from diptych.errors import EvaluationError
 from diptych.importers.unpack import first_line
-from diptych.translator import misfits
+from diptych.loading import misfits
 
 FOLDER = "DIPTYCH_WEIGHTS"
 PATIENCE = 30.0  # seconds that a server may be silent

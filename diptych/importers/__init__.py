@@ -21,9 +21,10 @@ from torch import Tensor
 from diptych.contract import Labels
 from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable
 from diptych.importers import archive, junyanz, stargan, starganv2, unpack
+from diptych.loading import assembled
 from diptych.methods import find
 from diptych.plain import check_weights
-from diptych.translator import Translator, assembled
+from diptych.translator import Translator
 
 KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # no token goes to the child
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ImportRefused, printable, shown
+from diptych.loading import misfits
 from diptych.nn.blocks import Norm
 from diptych.nn.generators import Generator, generator
 from diptych.nn.patchgan import HALVINGS, PatchGAN
 from diptych.nn.unet import Dropout
-from diptych.translator import misfits
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 Pairs = list[tuple[str, str]]  # (prefix of theirs, prefix of ours), one a layer

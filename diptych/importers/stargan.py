@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
 from diptych.importers.junyanz import STATISTICS, Pairs
+from diptych.loading import misfits
 from diptych.methods.stargan import Discriminator, Generator
-from diptych.translator import misfits
 
 NAME = "stargan"
 Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks

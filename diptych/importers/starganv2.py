@@ -15,9 +15,9 @@ from torch import Tensor
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
 from diptych.importers.stargan import Model
+from diptych.loading import misfits
 from diptych.methods.starganv2 import StarGANv2
 from diptych.nn.style import laplacian
-from diptych.translator import misfits
 
 NETWORKS = {"generator": "G", "mapping_network": "F", "style_encoder": "E", "discriminator": "D"}
 LANDMARKS = "fan"  # of a published project of its own

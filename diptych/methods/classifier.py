@@ -7,6 +7,7 @@ error (Choi et al. 2018, section 5.4), DTN's digit accuracy (Taigman et al. 2017
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +60,9 @@ class Classifier(Judge):
 
     def classes(self) -> tuple[str, ...]:
         return self.config.labels[0].names
+
+    def kind(self) -> Literal["class", "attributes"]:
+        return self.config.labels[0].kind
 
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:

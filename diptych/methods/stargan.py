@@ -76,11 +76,6 @@ class StarGAN(Method):
             names = [name for labels in self.labels for name in labels.names]
             if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
                 raise ValueError(f"two data sets have a label called {twice[0]!r}: rename it in one of them")
-            flags = [name for labels in self.labels if labels.kind == "attributes" for name in labels.names]
-            if odd := [name for name in flags if "," in name or name != name.strip()]:
-                raise ValueError(f"attribute {odd[0]!r}: a comma, or a space at an end, cannot be given as a control")
-            if "" in names:
-                raise ValueError("a label without a name")
             return self
 
         @property
@@ -222,10 +217,10 @@ class StarGAN(Method):
         code = self.code(marks.to(x.device, x.dtype), at)
         return self.G(x, code.expand(len(x), -1))
 
-    def given(self, label: Tensor) -> dict[str, Any]:
-        """Which attributes an image has, from its label (K,) in the first data set."""
+    def given(self, label: Tensor, route: Route) -> dict[str, Any]:
+        """Which attributes an image has, from its label (K,); nothing where those are not what changes."""
         first = self.config.labels[0]
-        if first.kind == "class":
+        if first.kind == "class" or route.controls.get("flip") not in first.names:
             return {}
         return {"has": ",".join(name for name, on in zip(first.names, label.tolist(), strict=True) if on)}
 

@@ -80,10 +80,14 @@ def always(controls: Mapping[str, Any]) -> Choices:
 
 
 def known_labels(method: Method, split: Split) -> Labels:
-    """What the labels of these images say. EvaluationError if the method did not learn them together."""
+    """What the labels of these images say: some of the classes of one data set that it learned, or its attributes.
+
+    EvaluationError for others. An attribute that a table does not have would be taken for one that no image has.
+    """
     sets: tuple[Labels, ...] = next(vars(method.config)[key] for key in method.labels.values())
     found = split.labels
-    if found and any(found.kind == each.kind and set(found.names) <= set(each.names) for each in sets):
+    fits = set.__le__ if found and found.kind == "class" else set.__eq__
+    if found and any(found.kind == each.kind and fits(set(found.names), set(each.names)) for each in sets):
         return found
     known = "; ".join(shown(", ".join(each.names)) for each in sets)
     there = shown(", ".join(found.names)) if found else "no labels"
@@ -94,10 +98,9 @@ def each_pair(method: Method, split: Split, own: bool = False) -> list[Way]:
     """From each class to each other one, or its `own` too; the truth is known where scenes are in both."""
     image = method.routes[0].source
     names = known_labels(method, split).names
-    plain = [plain_name(name) for name in names]
-    if len(set(plain)) < len(plain):  # where what is left of two names is the same
-        plain = [f"{number}_{name}" for number, name in enumerate(plain)]
-    ways = []
+    if not split.members:
+        raise EvaluationError("this protocol goes from class to class, and these images have attributes")
+    plain, ways = plain_names(names), []
     for a, members in enumerate(split.members):
         for b, others in enumerate(split.members):
             if a == b and not own:
@@ -119,6 +122,14 @@ def each_pair(method: Method, split: Split, own: bool = False) -> list[Way]:
     return ways
 
 
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Names for folders, numbered where two of them, or of their pairs, would be the same."""
+    plain = [plain_name(name) for name in names]
+    if len({f"{a}-{b}" for a in plain for b in plain}) < len(plain) ** 2:
+        return [f"{number}_{name}" for number, name in enumerate(plain)]
+    return plain
+
+
 def each_flip(method: Method, split: Split) -> list[Way]:
     """Each image with each attribute changed, save where one of a group that exclude each other is there already.
 
@@ -130,11 +141,11 @@ def each_flip(method: Method, split: Split) -> list[Way]:
     has = [",".join(name for name, on in zip(labels.names, row, strict=True) if on) for row in rows]
     grouped = {name for group in labels.exclusive for name in group}
     ways = []
-    for at, name in enumerate(labels.names):
+    for at, (name, plain) in enumerate(zip(labels.names, plain_names(labels.names), strict=True)):
         places = np.flatnonzero(rows[:, at] == 0).tolist() if name in grouped else list(range(len(rows)))
         told: list[list[dict[str, Any]]] = [[{"flip": name, "has": has[place]}] for place in places]
         pictures = taken(split.columns[image], places)
-        ways.append(Way(f"flip-{plain_name(name)}", pictures, pictures, False, told.__getitem__, (image, image)))
+        ways.append(Way(f"flip-{plain}", pictures, pictures, False, told.__getitem__, (image, image)))
     return ways
 
 

@@ -24,9 +24,10 @@ from diptych.evaluate.results import Result
 from diptych.evaluate.samples import Progress, Samples
 from diptych.evaluate.tools import Tools
 from diptych.files import write_text
+from diptych.loading import from_run
 from diptych.protocols import Protocol, find_protocol
 from diptych.recipe import Recipe, from_settings
-from diptych.translator import Translator, from_run
+from diptych.translator import Translator
 
 SPLITS = ("auto", "train", "val", "test")
 WHICH = ("last", "best")

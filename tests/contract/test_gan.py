@@ -68,7 +68,7 @@ def test_codes_are_a_function_of_their_place():
         torch.manual_seed(2)
         assert torch.equal(codes(prior, range(7, 9), 50, seed=3), many[7:9])
         assert not torch.equal(codes(prior, range(7, 9), 50, seed=4), many[7:9])
-        assert abs(float(many.mean())) < 0.02
+        assert abs(float(many.mean())) < 0.04
     assert float(codes("uniform", range(200), 50, 0).abs().max()) <= 1
     assert float(codes("uniform", range(200), 50, 0).std()) == pytest.approx(3**-0.5, abs=0.01)
     assert float(codes("normal", range(200), 50, 0).std()) == pytest.approx(1, abs=0.02)
@@ -86,13 +86,22 @@ def test_a_step_draws_from_the_prior():
     assert torch.equal(draw("fixed", 2, 2, x), torch.ones(2, 2, dtype=torch.float64))
 
 
+class Says(torch.nn.Module):
+    def __init__(self, logit):
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, x):
+        return self.logit
+
+
 def test_the_minimax_game_gives_a_poor_generator_no_gradient_and_the_other_does():
     """Section 3: where D rejects all, log(1 - D(G(z))) saturates."""
     slopes = {}
     for objective in ("saturating", "nonsaturating"):
         logit = torch.full((4, 1), -12.0, requires_grad=True)
         method = tiny(objective=objective)
-        method.D = lambda x, logit=logit: logit
+        method.D = Says(logit)
         *_, (_, terms) = method.updates({"image": torch.zeros(4, 1, 8, 8)}, Clock("train", 0, 10))
         (slope,) = torch.autograd.grad(terms["gan"], logit)
         slopes[objective] = float(slope.abs().sum())

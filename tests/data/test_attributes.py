@@ -125,6 +125,48 @@ def test_an_attribute_named_twice_is_told(tmp_path):
         opened("glyphs", attributes=("sans", "serif", "mono"), exclusive=(("sans", "serif"), ("sans", "mono")))
 
 
+def test_one_attribute_of_0_and_1_is_no_partition(tmp_path):
+    table(tmp_path, "name,Smiling\n" + "".join(f"{at:03},{at % 2}\n" for at in range(40)), count=40)
+    data = opened(tmp_path)
+    assert data.labels[0].names == ("Smiling",)
+    assert 0.4 < np.asarray(data.train.columns["label"]).mean() < 0.6
+    (tmp_path / "parts.csv").write_text("image_id,partition\n" + "".join(f"{at:03},{at % 3}\n" for at in range(40)))
+    assert len(opened(tmp_path, table="attributes.csv").train) == 14
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("name,split\n000,train\n001,train\n002,train\n003,val\n", "no column of attributes behind the names"),
+        ("name;A;B\n000;1;0\n001;0;1\n", "are commas between them"),
+    ],
+)
+def test_a_table_without_attributes_is_told(tmp_path, text, match):
+    table(tmp_path, text)
+    with pytest.raises(DataError, match=match):
+        opened(tmp_path, table="attributes.csv")
+
+
+def test_rows_of_nothing_are_passed_over(tmp_path):
+    table(tmp_path, "name,A,split\n000,1,train\n001,0,train\n002,1,val\n003,0,val\n,,\n")
+    data = opened(tmp_path)
+    assert [len(split) for split in (data.train, data.held_out)] == [2, 2]
+
+
+def test_settings_of_classes_and_of_tables_are_not_passed_over(tmp_path):
+    table(tmp_path / "table", "name,A,B\n000,1,0\n001,0,1\n002,1,0\n003,0,1\n")
+    for name in ("cat", "dog"):
+        fill(tmp_path / "classes" / name, 30)
+    for root, settings, says in (
+        ("table", {"sides": ("A", "B")}, "attributes.csv has attributes, and no classes: leave sides= out"),
+        ("table", {"twins": True}, "leave twins= out"),
+        ("classes", {"exclusive": (("A", "B"),)}, "there is no table of attributes: leave exclusive= out"),
+        ("classes", {"attributes": ("A",)}, "leave attributes= out"),
+    ):
+        with pytest.raises(DataError, match=says):
+            opened(tmp_path / root, **settings)
+
+
 def test_two_tables_must_be_chosen_between(tmp_path):
     table(tmp_path, "name,A,B\n000,1,0\n001,0,1\n002,1,0\n003,0,1\n")
     (tmp_path / "other.csv").write_text((tmp_path / "attributes.csv").read_text())

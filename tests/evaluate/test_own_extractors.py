@@ -14,10 +14,10 @@ from diptych.data import image
 from diptych.errors import CheckpointError, EvaluationError
 from diptych.evaluate import extractors
 from diptych.evaluate.extractors import extractor
+from diptych.loading import assembled, load
 from diptych.methods.classifier import Classifier
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.methods.segmenter import Segmenter
-from diptych.translator import assembled, load
 
 # Scripts
 

@@ -116,6 +116,7 @@ def test_references_are_files_of_the_sample_folder(animals, tmp_path):
     assert {row.controls["domain"] for row in shown} == {"dog"}
     assert all((tmp_path / "s" / row.controls["reference"]).is_file() for row in shown)
     assert len({row.controls["reference"] for row in shown}) == 3
+    assert len(list((tmp_path / "s" / "reference" / "cat-dog-reference").iterdir())) == 3
     assert len(samples.reals["cat-dog-latent"]) == 9
     assert samples.reals["cat-dog-latent"] == samples.reals["wild-dog-reference"], "written once"
 
@@ -234,6 +235,14 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
     result = judge_samples(samples, find_protocol("domains"), Tools(judge=knows), "x")
     assert result.score("flip-bold/as-asked").value == share
     assert result.score("mean/as-asked").value == share
+
+
+def test_a_judge_of_another_kind_is_refused(tmp_path):
+    fitted, data, translator = opened("stargan", "root=glyphs", "crop=32", "attributes=[sans,serif,bold]")
+    samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
+    classes = judge(Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, width=2, depth=1)
+    with pytest.raises(EvaluationError, match="the judge tells classes, and attributes were asked for"):
+        judge_samples(samples, find_protocol("domains"), Tools(judge=classes), "x")
 
 
 def test_what_many_styles_share_is_done_once(animals):

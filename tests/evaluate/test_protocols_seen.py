@@ -31,9 +31,9 @@ from diptych.evaluate.palette import Palette
 from diptych.evaluate.results import check_comparable
 from diptych.evaluate.segmentation import confusion, mean_iou, pixel_accuracy
 from diptych.evaluate.tools import Tools
+from diptych.loading import from_run
 from diptych.methods.classifier import Classifier
 from diptych.methods.segmenter import Segmenter
-from diptych.translator import from_run
 
 TINY = {"width": 8, "depth": 2}
 PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)

@@ -8,7 +8,7 @@ from commands import diptych
 from diptych.contract import Labels
 from diptych.errors import ConfigError, ImportRefused
 from diptych.importers import import_model
-from diptych.translator import load
+from diptych.loading import load
 
 PARTS = ("generator", "mapping_network", "style_encoder")
 HAIR = "Black_Hair,Blond_Hair,Brown_Hair,Male,Young"
@@ -33,8 +33,11 @@ def starganv2_file(tmp_path_factory):
 
 def test_stargan_translates_by_the_attributes_that_a_person_names(stargan_file, tmp_path):
     path, golden = stargan_file
-    assert diptych("import", path, "-o", tmp_path / "m", "--attributes", HAIR).exit_code == 0
+    hair = ["Black_Hair", "Blond_Hair", "Brown_Hair"]
+    words = ["--attributes", HAIR.replace(",", ", "), "--exclusive", ",".join(hair)]
+    assert diptych("import", path, "-o", tmp_path / "m", *words).exit_code == 0
     translator = load(tmp_path / "m", device="cpu")
+    assert translator.method.config.labels[0].exclusive == (tuple(hair),)
     x, codes = golden.tensors["x"], golden.tensors["c_trg"]
     for row, code in enumerate(codes):
         has = ",".join(name for name, on in zip(HAIR.split(","), code.tolist(), strict=True) if on)

@@ -1,0 +1,157 @@
+"""From a trained run, a model folder or a hub id to a translator."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from diptych.contract import Method
+from diptych.engine import checkpoint
+from diptych.engine.run import Run
+from diptych.errors import CheckpointError, ConfigError, nearest, printable, shown
+from diptych.methods import JUDGES, METHODS, find
+from diptych.plain import LARGEST_HEADER, check_weights, plain_json, read_text
+from diptych.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
+from diptych.translator import FORMAT, Translator, digest_of
+
+
+class ModelFile(BaseModel):
+    """`config.json` of a model folder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    method: str = Field(max_length=200, pattern=r"^[\w.]+(:\w+)?$")
+    networks: tuple[str, ...] = Field(min_length=1, max_length=100)
+    config: dict[str, Any]
+    notes: dict[str, Any]
+
+
+def load(
+    source: str | Path, *, device: str = "auto", which: str = "last", method: type[Method] | None = None
+) -> "Translator":
+    """A translator from a run folder, a model folder, or a hub id such as `someone/facades`.
+
+    `which` chooses between the `last` and the `best` checkpoint of a run folder. A file may name only the methods of
+    Diptych; what another method made needs its class as `method`. Raises CheckpointError, ConfigError or RunError.
+    """
+    folder = Path(source).expanduser()
+    if (folder / "config.yaml").is_file():
+        return from_run(Run.open(folder), which, method).to(device)
+    if not (folder / "config.json").is_file():
+        folder = _downloaded(str(source))
+    return from_model(folder, method).to(device)
+
+
+def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
+    cls = _class_of(str(run.settings().get("method")), method, str(run.config))
+    recipe = from_settings(run.settings(), where=str(run.config), cls=cls)
+    tensors, meta = checkpoint.newest(run.checkpoints)
+    if which == "best":
+        if not meta["best"]:
+            raise CheckpointError(
+                f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last"
+            )
+        tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # in that folder alone
+    averaged = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+    live = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
+    networks = cls.ships
+    weights = {name: averaged.get(name, value) for name, value in live.items() if name.partition(".")[0] in networks}
+    notes = {"steps": meta["total"], "crop": recipe.data.crop}
+    return assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
+
+
+def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":
+    try:
+        settings = plain_json(read_text(folder / "config.json"))
+        if not isinstance(settings, dict):
+            raise ValueError("config.json holds no settings by name")
+        found = checked(ModelFile, settings, f"{folder}/config.json")
+        if found.format != FORMAT:
+            raise CheckpointError(f"{folder}: model format {found.format}; this Diptych reads {FORMAT}")
+        if found.sha256 != digest_of(folder / "model.safetensors"):
+            raise CheckpointError(
+                f"{folder}/model.safetensors is not the file that config.json describes: copy both again"
+            )
+        check_weights(folder / "model.safetensors", LARGEST_NETWORKS + LARGEST_HEADER)
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, SafetensorError, ConfigError) as error:
+        raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
+    cls = _class_of(found.method, method, str(folder))
+    return assembled(cls, found.method, found.config, weights, found.networks, found.notes, str(folder))
+
+
+def _class_of(name: str, given: type[Method] | None, where: str) -> type[Method]:
+    """The class that a file asks for by name. A file never decides which module is imported."""
+    if given is None and name not in {**METHODS, **JUDGES}:
+        raise CheckpointError(
+            f"{where}: made by {shown(name)}, which is no method of Diptych{nearest(name, METHODS)}; "
+            f"if you trust and have it, give the class: load(..., method=...)"
+        )
+    return given or find(name)
+
+
+def assembled(
+    cls: type[Method],
+    name: str,
+    config: dict[str, Any],
+    weights: dict[str, Tensor],
+    networks: tuple[str, ...],
+    notes: dict[str, Any],
+    where: str,
+) -> "Translator":
+    """The method with only the networks that translate, which take the weights as they are: nothing is initialised."""
+    settings = checked(cls.Config, config, where)
+    if not set(networks) <= set(cls.ships):
+        raise CheckpointError(f"{where}: {name} translates with {', '.join(cls.ships)}, not with {shown(networks)}")
+    with torch.device("meta"):
+        method = cls(settings)
+    bounded(method, where)
+    for child, _ in list(method.named_children()):
+        if child not in networks:
+            setattr(method, child, None)
+    wrong = misfits(method.state_dict(), weights)
+    if wrong:
+        raise CheckpointError(
+            f"{where}: the weights do not fit the config: {'; '.join(wrong[:5])}"
+            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        )
+    # copied, as files do not align them, and products of matrices that lie oddly differ in the last bit
+    in_full = {key: (value.float() if value.is_floating_point() else value).clone() for key, value in weights.items()}
+    method.load_state_dict(in_full, assign=True)
+    return Translator(method.requires_grad_(False).eval(), name, networks, notes)
+
+
+def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """What is missing, unknown, or of another shape or kind of number; nothing is allocated to find it out."""
+    wrong = [f"{key} is missing" for key in wanted if key not in given]
+    wrong += [f"{printable(key[:120])} is unknown" for key in given if key not in wanted]
+    for key, want in wanted.items():
+        got = given.get(key, want)
+        if got.shape != want.shape:
+            wrong.append(f"{key} is {tuple(got.shape)}, not {tuple(want.shape)}")
+        elif (got.is_floating_point(), got.is_complex()) != (want.is_floating_point(), want.is_complex()):
+            wrong.append(f"{key} is {got.dtype}, not {want.dtype}")
+    return wrong
+
+
+def _downloaded(source: str) -> Path:
+    """The model folder behind a hub id, from the cache or the network."""
+    if source.count("/") != 1 or Path(source).exists() or Path(source).parent.exists():
+        raise CheckpointError(
+            f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=["config.json", "model.safetensors", "README.md"]))
+    except Exception as error:  # the client raises errors of many libraries: offline, gone, private, mistyped
+        raise CheckpointError(
+            f"{source}: no such folder here, and the hub did not give a model of that name ({error})"
+        ) from error
