@@ -75,7 +75,7 @@ def resume(
         recipe = recipe.fitted(data).settled(ranks)
         path, state = checkpoint.find_newest(run.checkpoints)
         now = made_by(recipe, manifest, ranks.world)
-        before = {**defaults(recipe), **state[1].get("made", now)}
+        before = {**defaults(recipe, now), **state[1].get("made", now)}
         command = shlex.join(["diptych", "resume", str(run.folder), *settings])
         different = check_unchanged(before, now, allow, command, partial(_hint, run, manifest))
         trainer = prepare(recipe, data, run, ranks, console)

@@ -43,14 +43,14 @@ def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
     return dict(json.loads(json.dumps(made)))  # as it will come back from a checkpoint
 
 
-def defaults(recipe: Recipe) -> Made:
-    """What a checkpoint was made with that is older than a setting: what does as if there were none."""
+def defaults(recipe: Recipe, now: Made) -> Made:
+    """What a checkpoint was made with that is older than a setting of `now`: what does as if there were none."""
     models = (type(recipe.model), *SETTINGS.values())
     return {
         key: to_jsonable_python(field.default)  # as it comes back from a checkpoint
         for model in models
         for key, field in model.model_fields.items()
-        if key not in FREE | PLACES and not field.is_required() and field.default is not None
+        if key in now and not field.is_required() and field.default is not None
     }
 
 

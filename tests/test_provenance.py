@@ -46,10 +46,10 @@ def test_a_setting_that_is_newer_than_the_checkpoint_had_its_default():
     chosen = recipe.named("pix2pix", ["root=glyphs", "precision=fp32", "compile=false"])
     now = made_by(chosen, NOTHING, 1)
     old = {field: value for field, value in now.items() if field not in ("gain", "bad")}
-    assert check_unchanged({**defaults(chosen), **old}, now, (), "", lambda field: "") == {}
+    assert check_unchanged({**defaults(chosen, now), **old}, now, (), "", lambda field: "") == {}
     other = made_by(recipe.named("pix2pix", ["root=glyphs", "precision=fp32", "compile=false", "gain=0.1"]), NOTHING, 1)
     with pytest.raises(ConfigError, match=r"gain: 0\.02 -> 0\.1"):
-        check_unchanged({**defaults(chosen), **old}, other, (), "", lambda field: "")
+        check_unchanged({**defaults(chosen, other), **old}, other, (), "", lambda field: "")
 
 
 def test_a_pool_of_another_size_or_of_other_images_begins_anew():

@@ -57,10 +57,11 @@ def why_not(found: "Survey") -> str:
 
 
 def fits(found: "Survey") -> list[Fit]:
-    from diptych.methods import METHODS
+    from diptych.data.layouts import HEAP
+    from diptych.methods import METHODS, find
 
-    crop = crop_for(found)
-    return [_fit(method, found, crop) for method in METHODS]
+    crop = crop_for(found)  # what takes any heap of images fits everywhere, which says nothing of these
+    return [_fit(method, found, crop) for method in METHODS if tuple(find(method).batch) != HEAP]
 
 
 def crop_for(found: "Survey") -> int:
