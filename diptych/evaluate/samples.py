@@ -156,20 +156,16 @@ def two_folders(real: Path, fake: Path) -> Samples:
     for folder, files in ((real, reals), (fake, fakes)):
         if not files:
             raise EvaluationError(f"{folder}: no images in it ({', '.join(sorted(image.SUFFIXES))})")
-    by_name, names = {file.stem: _absolute(file) for file in reals}, {file.stem for file in fakes}
-    paired = names == by_name.keys() and len(names) == len(reals) == len(fakes)
+    truths, names = {file.stem: _absolute(file) for file in reals}, {file.stem for file in fakes}
+    paired = names == truths.keys() and len(names) == len(reals) == len(fakes)
+    known = truths if paired else {}
     rows = [
-        Row(
-            route="fake-real",
-            fake=_absolute(file),
-            truth=by_name[file.stem] if paired else None,
-            of=printable(file.name),
-        )
+        Row(route="fake-real", fake=_absolute(file), truth=known.get(file.stem), of=printable(file.name))
         for file in fakes
     ]
     about = {"real": str(real), "fake": str(fake)}
     others = {"fake-real": tuple(map(_absolute, reals))}
-    return Samples(fake, about, tuple(rows), others, tuple(sorted(names ^ by_name.keys())))
+    return Samples(fake, about, tuple(rows), others, tuple(sorted(names ^ truths.keys())))
 
 
 def _absolute(file: Path) -> str:
