@@ -61,6 +61,7 @@ class Translator:
         a tensor in [-1, 1]. A control that is an image takes the same kinds; a file is brought to the size that the
         network needs, a tensor must have it. Raises ImageError, or ConfigError for a control that does not exist.
         """
+        controls = self.ready(controls)  # once: a reference is read and resized
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
             return self._each(images, [controls])[0]
         return [self._each(each, [controls])[0] for each in images]
@@ -84,6 +85,7 @@ class Translator:
     def all_domains(self, image: Picture, **controls: Any) -> dict[str, Any]:
         """One image in each domain by its name, as `__call__` gives it. ConfigError if the method knows no domains."""
         self._leaves("domain", controls)
+        controls = self.ready(controls)
         names = self.choices("domain")
         return dict(zip(names, self._each(image, [{**controls, "domain": name} for name in names]), strict=True))
 
@@ -192,8 +194,7 @@ class Translator:
         return folder
 
     def _each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """One image under each of several controls, in its own kind."""
-        choices = [self.ready(controls) for controls in choices]
+        """One image under each of several controls, which are `ready`, in its own kind."""
         if isinstance(picture, Tensor):
             return self.tensors(picture, choices)
         if isinstance(picture, np.ndarray):

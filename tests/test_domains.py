@@ -241,6 +241,12 @@ def test_one_style_or_all_of_them(v2, letter, monkeypatch):
     with pytest.raises(ConfigError, match="reference has 3 channels; this model's images have 1"):
         translator(letter, reference=torch.zeros(3, 32, 32))
     assert translator(letter, reference=torch.zeros(1, 32, 32)).size == (32, 32)
+    read = []
+    plain = image.read
+    monkeypatch.setattr(image, "read", lambda path: read.append(path) or plain(path))
+    translator([letter, letter], reference=letter)
+    translator.all_domains(letter, reference=letter)
+    assert len(read) == 3 + 2, "a reference is read once for many images, and for many domains"
     encoded = []
     encode = type(translator.method).encode
     monkeypatch.setattr(type(translator.method), "encode", lambda self, x: encoded.append(1) or encode(self, x))

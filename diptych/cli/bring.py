@@ -37,6 +37,8 @@ def import_(
 
     if (out / "config.json").exists():
         raise ConfigError(f"{out} holds a model already; choose another folder")
+    if exclusive and not attributes:
+        raise ConfigError("--exclusive: name the attributes too, by --attributes")
     given: list[dict[str, Any]] = []
     if attributes:
         together = [_parted(text) for text in exclusive or []]
