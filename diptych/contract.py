@@ -19,10 +19,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from diptych.errors import ConfigError
+
 Batch = dict[str, Tensor]  # what the data floor delivers: images (N, C, H, W) in [-1, 1], labels of int64
 Terms = dict[str, Tensor]  # named, already weighted loss terms, each a scalar
 Update = tuple[str | tuple[str, ...], Terms]  # which players move, and down what
 Rule = Callable[[Batch, "Clock"], Iterator[Update]]
+Sight = nn.Module  # trained and frozen: images (N, C, H, W) in [-1, 1] to maps of features, a list, finest first
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ class Method(nn.Module):
     ema_decay: float = 0.999
     controls: tuple[Control, ...] = ()
     multiple: int = 1  # `translate` takes heights and widths that are multiples of this
+    scale: int = 1  # and makes them so many times as large
+    sights: Mapping[str, str] = {}  # networks of others that its losses look through -> field that says which
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     tiny: Mapping[str, Any] = {}  # for `check_method`: a config that trains in seconds
     learns_in: int = 250  # steps of batch 4 after which `tiny` beats any single picture
@@ -167,6 +172,7 @@ class Method(nn.Module):
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
         self.config = config
+        self.lent: dict[str, Sight] = {}  # by name in `sights`; none is part of the method, or of its checkpoints
 
     def stages(self) -> list[Stage]:
         raise NotImplementedError
@@ -181,6 +187,10 @@ class Method(nn.Module):
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """`x` under each of these controls; a method may share what they have in common."""
         return [self.translate(x, **controls) for controls in choices]
+
+    def completed(self, batch: Batch) -> Batch:
+        """A batch with the images that the method itself makes out of those of the data, of any height and width."""
+        return batch
 
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] out of noise, those of these numbers, without gradient.
@@ -227,3 +237,7 @@ class Judge(Method):
     def features(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] to (N, D), what the logits follow from; without gradient."""
         raise NotImplementedError
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """As a `Sight`: maps (N, C', H', W') of images (N, C, H, W) in [-1, 1], finest first; with gradient."""
+        raise ConfigError(f"{type(self).__name__} has no maps of features that losses could look at")

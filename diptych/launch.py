@@ -1,20 +1,22 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
+import copy
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from rich.console import Console
 
-from diptych.contract import Batch, Clock, Labels, Method, Stage
+from diptych.contract import Batch, Clock, Labels, Method, Sight, Stage
 from diptych.data import open_data
 from diptych.data.columns import Data
 from diptych.data.loader import Batches, held_out
 from diptych.data.manifest import Manifest, changes
-from diptych.data.policy import checked
+from diptych.data.policy import checked, large_enough
 from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
 from diptych.engine.machine import is_out_of_memory, tune
@@ -31,6 +33,7 @@ from diptych.protocols.during import examiner
 from diptych.provenance import check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
+from diptych.sights import sights_of
 
 TURNS = 40  # steps among which each kind of step occurs that a rehearsal takes
 MEASURED = {"protocol", "measure", "judge", "extractor", "images"}  # what the value of a checkpoint depends on
@@ -47,8 +50,9 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
         run.check_new()
     data, manifest = look_at(recipe, ranks, console)
     recipe = recipe.fitted(data).settled(ranks)
-    trainer = prepare(recipe, data, run, ranks, console)
-    trainer.made = made_by(recipe, manifest, ranks.world)
+    sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
+    trainer = prepare(recipe, data, run, ranks, console, sights)
+    trainer.made = made_by(recipe, manifest, ranks.world) | digests
     if ranks.first:
         run.create()
     with _held(run, ranks):
@@ -74,11 +78,12 @@ def resume(
         data, manifest = look_at(recipe, ranks, console)
         recipe = recipe.fitted(data).settled(ranks)
         path, state = checkpoint.find_newest(run.checkpoints)
-        now = made_by(recipe, manifest, ranks.world)
+        sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
+        now = made_by(recipe, manifest, ranks.world) | digests
         before = {**defaults(recipe, now), **state[1].get("made", now)}
         command = shlex.join(["diptych", "resume", str(run.folder), *settings])
         different = check_unchanged(before, now, allow, command, partial(_hint, run, manifest))
-        trainer = prepare(recipe, data, run, ranks, console)
+        trainer = prepare(recipe, data, run, ranks, console, sights)
         trainer.made = now
         trainer.restore(path, state)
         if different.keys() & MEASURED or different.get("every", (1, 1))[0] is None:
@@ -111,6 +116,7 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
         ranks.after_first()  # which leaves what it finds where the others read it
     with counting(console, "looking at the images") as progress:
         data, manifest = checked(data, recipe.data, progress)
+    data = large_enough(data, recipe.data)
     if ranks.first:
         ranks.after_first()
     said = "\n".join((data.summary, *data.notes)).splitlines()
@@ -118,11 +124,22 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
     return data, manifest
 
 
-def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console) -> Trainer:
-    """Everything that trains, built but not started. Raises ConfigError, DataError."""
-    rehearse(recipe)
+def prepare(
+    recipe: Recipe,
+    data: Data,
+    run: Run,
+    ranks: Ranks,
+    console: Console,
+    sights: Mapping[str, Sight] = MappingProxyType({}),
+) -> Trainer:
+    """Everything that trains, built but not started, with the networks that losses look through.
+
+    Raises ConfigError, DataError.
+    """
+    rehearse(recipe, sights)
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
+    method.lent.update(sights)
     channels = method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip, recipe.data.cut)
     batches = Batches(
@@ -139,7 +156,8 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
         bad=recipe.data.bad,
     )
     names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
-    preview = Preview(held_out(data.held_out, channels, augment, settings.previews, names), data.held_out.aligned)
+    shown = method.completed(held_out(data.held_out, channels, augment, settings.previews, names))
+    preview = Preview(shown, data.held_out.aligned)
     tune(ranks.device)
     examine = examiner(recipe, data, ranks.device)
     capture = CudaCapture() if settings.records(ranks) else None
@@ -166,7 +184,7 @@ def prepare(recipe: Recipe, data: Data, run: Run, ranks: Ranks, console: Console
     )
 
 
-def rehearse(recipe: Recipe) -> None:
+def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({})) -> None:
     """One step of each stage on tensors without content: what does not fit is found in a moment, with nothing made.
 
     Raises ConfigError.
@@ -174,6 +192,7 @@ def rehearse(recipe: Recipe) -> None:
     crop, size = recipe.data.crop, max(1, recipe.train.batch // recipe.train.micro)
     with torch.device("meta"):
         method = recipe.cls(recipe.model)
+        method.lent.update({name: copy.deepcopy(net).to("meta") for name, net in sights.items()})
         bounded(method, recipe.method)
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
         if crop % method.multiple:

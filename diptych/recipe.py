@@ -29,7 +29,7 @@ from diptych.methods import JUDGES, METHODS, find
 from diptych.plain import plain_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
-TEXTS = ("preset", "root", "device", "judge")  # never read as numbers or anything else
+TEXTS = ("preset", "root", "device", "judge", "features")  # never read as numbers or anything else
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
 SHIPPED = Path(__file__).parent / "recipes"

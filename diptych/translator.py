@@ -35,7 +35,10 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 @dataclass
 class Translator:
-    """Translates images of any size: they are padded by reflection to what the network needs, and cropped back."""
+    """Translates images of any size: they are padded by reflection to what the network needs, and cropped back.
+
+    A method that enlarges gives them back `method.scale` times as high and wide.
+    """
 
     method: Method
     name: str
@@ -169,6 +172,7 @@ class Translator:
                 f"{label}: {width}x{height} pixels need more memory than there is: scale it down"
             ) from error
         top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
+        top, left, height, width = (self.method.scale * each for each in (top, left, height, width))
         made = [each[..., top : top + height, left : left + width] for each in made]
         return made if x.dim() == 4 else [each[0] for each in made]
 

@@ -9,7 +9,8 @@ from diptych import launch, recipe
 from diptych.data import image
 from diptych.engine.run import Run
 from diptych.evaluate.extractors import Extractor
-from diptych.evaluate.samples import MANIFEST, Manifest, Row, open_samples, two_folders
+from diptych.evaluate.folders import two_folders
+from diptych.evaluate.samples import MANIFEST, Manifest, Row, open_samples
 from diptych.evaluate.tools import Tools
 from diptych.protocols import find_protocol
 from diptych.protocols.apply import judge_samples

@@ -22,7 +22,7 @@ FLOORS = [
     {"loading"},
     {"importers", "report", "provenance"},
     {"evaluate", "study", "serve", "export"},
-    {"protocols"},
+    {"protocols", "sights"},
     {"launch"},
     {"check", "compare", "demo", "doctor", "judge"},
     {"experiment"},

@@ -105,7 +105,7 @@ def ranks_add_up(subject: Subject) -> None:
 
 
 def translate_is_pure(subject: Subject) -> None:
-    """`translate` keeps height and width, carries no gradient, changes nothing, and treats each image by itself."""
+    """`translate` keeps height and width, times `scale`, has no gradient, changes nothing, takes images one by one."""
     engine = subject.engine()
     method = engine.method
     for _ in run(engine, subject.batches()):
@@ -115,7 +115,8 @@ def translate_is_pure(subject: Subject) -> None:
         x = subject.truth(3)[route.source]
         x = torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
         y = method.translate(x, **controls)
-        assert y.shape == (3, method.channels()[route.target], *x.shape[2:]), (
+        sides = [method.scale * side for side in x.shape[2:]]
+        assert y.shape == (3, method.channels()[route.target], *sides), (
             f"{controls}: {tuple(x.shape)} became {tuple(y.shape)}"
         )
         assert not y.requires_grad, f"{controls}: the translation carries a gradient"

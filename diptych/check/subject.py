@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from diptych.contract import Batch, Labels, Method, MethodConfig, Route
 from diptych.data import open_data
@@ -60,6 +61,7 @@ class Subject:
     ) -> Engine:
         torch.manual_seed(seed)
         method = self.cls(self.config(**over))
+        method.lent.update({name: Glance() for name in self.cls.sights})
         return Engine(method.double() if double else method, seed=seed, micro=micro, ranks=ranks, capture=capture)
 
     def batches(
@@ -75,7 +77,9 @@ class Subject:
     def truth(self, count: int = 32) -> Batch:
         data = self._data()
         names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
-        return held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names)
+        with torch.device("meta"):
+            method = self.cls(self.config())
+        return method.completed(held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names))
 
     def _data(self) -> Data:
         """Letters, with the labels that the config asks for: what they have in common if that comes first, or faces."""
@@ -88,6 +92,23 @@ class Subject:
 
     def _grey(self) -> dict[str, int]:
         return {name: 1 for name in self.cls.batch if name not in self.cls.labels}
+
+
+class Glance(nn.Module):
+    """What losses look through here: two layers with weights of a fixed seed, frozen."""
+
+    fine: Tensor
+    coarse: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        made = torch.Generator().manual_seed(0)
+        for name, shape in (("fine", (8, 1, 3, 3)), ("coarse", (8, 8, 3, 3))):
+            self.register_buffer(name, torch.randn(shape, generator=made) / 3)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        fine = F.relu(F.conv2d(x, self.fine.to(x), padding=1))
+        return [fine, F.relu(F.conv2d(fine, self.coarse.to(x), stride=2, padding=1))]
 
 
 def run(engine: Engine, batches: Batches, workers: int = 0, double: bool = False) -> Iterator[dict[str, float]]:

@@ -52,7 +52,18 @@ def import_(
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written ({error}); choose another folder with -o") from error
     config = translator.method.config.model_dump()
-    told = ("generator", "width", "norm", "in_channels", "out_channels", "channels", "size", "highpass")
+    told = (
+        "generator",
+        "width",
+        "blocks",
+        "norm",
+        "in_channels",
+        "out_channels",
+        "channels",
+        "size",
+        "scale",
+        "highpass",
+    )
     facts = ", ".join(f"{name} {config[name]}" for name in told if name in config)
     typer.echo(f"{out}: {translator.name}, {facts}")
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from diptych.engine.run import Run
     from diptych.evaluate.results import Result
     from diptych.evaluate.samples import Samples
+    from diptych.protocols.apply import Trained
 
 Data = Annotated[
     str | None, typer.Option("--data", "-d", help="folder of images", show_default="the one it was trained on")
 ]
-Split = Annotated[str, typer.Option(help="train, val or test; auto: test where there is one")]
+Split = Annotated[
+    str, typer.Option(help="train, val, test, or all of a folder without splits; auto: test where there is one")
+]
 Which = Annotated[str, typer.Option(help="the last or the best checkpoint")]
 Count = Annotated[
     int | None, typer.Option(help="translate so many images at most, or of each class", min=1, show_default="all")
@@ -35,7 +37,7 @@ judge_app = typer.Typer(no_args_is_help=True, help="Train the networks that scor
 
 
 def samples(
-    run: Annotated[Path, typer.Argument(help="a run folder", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="a run or model folder", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="folder to make", show_default=False)],
     data: Data = None,
     protocol: Name = None,
@@ -45,17 +47,17 @@ def samples(
     device: Device = "auto",
 ) -> None:
     """Translate held-out images as a protocol asks for it, into a folder that measures and studies read."""
-    from diptych.engine.run import Run
-    from diptych.protocols.apply import Asked, sample_run
+    from diptych.protocols.apply import Asked, sample_run, trained
 
     with _bar("translating") as progress:
-        made = sample_run(Run.open(run), out, Asked(protocol, data, split, count, which, device), progress)
+        made = sample_run(trained(run), out, Asked(protocol, data, split, count, which, device), progress)
     typer.echo(f"{len(made.rows)} translations in {out}")
 
 
 def evaluate(
     what: Annotated[
-        Path | None, typer.Argument(help="a run folder, or a folder that `diptych samples` made", show_default=False)
+        Path | None,
+        typer.Argument(help="a run or model folder, or one that `diptych samples` made", show_default=False),
     ] = None,
     real: Annotated[Path | None, typer.Option(help="folder of real images, of any origin", show_default=False)] = None,
     fake: Annotated[Path | None, typer.Option(help="folder of translations by any tool", show_default=False)] = None,
@@ -66,7 +68,9 @@ def evaluate(
     weights: Annotated[
         Path | None, typer.Option(help="file of the extractor's published weights", show_default=False)
     ] = None,
-    border: Annotated[int, typer.Option(help="pixels left out at each edge by srgan-y", min=0)] = 4,
+    border: Annotated[
+        int | None, typer.Option(help="pixels left out at each edge by srgan-y", min=0, show_default="the scale, or 4")
+    ] = None,
     palette: Annotated[
         str | None, typer.Option(help="colours of label-maps, as [[0,0,0],[255,0,0]]", show_default="found in them")
     ] = None,
@@ -79,12 +83,11 @@ def evaluate(
         typer.Option("--out", "-o", help="file of results", show_default="results/PROTOCOL.json in what is judged"),
     ] = None,
 ) -> None:
-    """Judge a run, a folder of samples, or two folders of images; each number with its 95 % interval."""
-    from diptych.engine.run import Run
+    """Judge a run, a model, a folder of samples, or two folders of images; each number with its 95 % interval."""
     from diptych.errors import EvaluationError
     from diptych.evaluate.palette import given_palette
     from diptych.evaluate.results import check_replaces
-    from diptych.evaluate.samples import MANIFEST
+    from diptych.evaluate.samples import MANIFEST, Samples
     from diptych.evaluate.tools import Tools, gather
     from diptych.protocols import find_protocol
     from diptych.protocols.apply import Asked, judge_samples, samples_of
@@ -92,12 +95,14 @@ def evaluate(
     if (what is None) == (real is None) or (real is None) != (fake is None):
         raise EvaluationError("give a run or a folder of samples, or else both --real FOLDER and --fake FOLDER")
     if (data or count or (split, which) != ("auto", "last")) and (what is None or (what / MANIFEST).is_file()):
-        raise EvaluationError("--data, --split, --count and --which are for runs: these pictures are there already")
+        raise EvaluationError(
+            "--data, --split, --count and --which are for runs and models: these pictures are there already"
+        )
     if protocol and find_protocol(protocol).needs_judge and not judge:
         Tools().the_judge()  # raises, and says how to come by one
     folder, there = _opened(what, real, fake)
     tools = gather(extractor, judge, weights, border, device, given_palette(palette), tell=typer.echo)
-    if isinstance(there, Run):
+    if not isinstance(there, Samples):
         with _bar("translating") as progress:
             there = samples_of(there, Asked(protocol, data, split, count, which, device), progress)
     usual = "paired-default" if there.paired else "unpaired-default"
@@ -110,13 +115,14 @@ def evaluate(
     typer.echo(f"\n{result.save(path)}")
 
 
-def _opened(what: Path | None, real: Path | None, fake: Path | None) -> tuple[Path, "Run | Samples"]:
+def _opened(what: Path | None, real: Path | None, fake: Path | None) -> tuple[Path, "Trained | Samples"]:
     """What is to be judged, and where its results go."""
-    from diptych.engine.run import Run
-    from diptych.evaluate.samples import MANIFEST, open_samples, two_folders
+    from diptych.evaluate.folders import two_folders
+    from diptych.evaluate.samples import MANIFEST, open_samples
+    from diptych.protocols.apply import trained
 
     if what is not None:
-        return what, open_samples(what) if (what / MANIFEST).is_file() else Run.open(what)
+        return what, open_samples(what) if (what / MANIFEST).is_file() else trained(what)
     assert real is not None
     assert fake is not None
     return fake, two_folders(real, fake)

@@ -129,6 +129,13 @@ class Data:
     test: Split | None = None  # where validation and test are both there
     labels: "tuple[Labels, ...]" = ()  # what they say, of this set and the others
     others: tuple["Data", ...] = ()  # further sets, each with labels of its own, taken in turns
+    by_name: bool = False  # whether nothing divides the set, so names chose what is held out
+
+    @property
+    def everything(self) -> Split:
+        """All images, of a set that nothing divides."""
+        is_all = set(files_of(self.train)) == set(files_of(self.held_out))  # there were too few to hold any out
+        return self.train if is_all else joined(self.train, self.held_out)
 
 
 def taken(column: Column, places: Sequence[int]) -> Column:
@@ -137,6 +144,19 @@ def taken(column: Column, places: Sequence[int]) -> Column:
         entries = tuple(column.entries[place] for place in places) if column.entries else ()
         return replace(column, files=tuple(column.files[place] for place in places), entries=entries)
     return column[list(places)] if isinstance(column, np.ndarray) else [column[place] for place in places]  # type: ignore[return-value]
+
+
+def joined(one: Split, other: Split) -> Split:
+    """The samples of two splits of the same columns, one behind the other."""
+    columns: dict[str, Column] = {}
+    for name, column in one.columns.items():
+        more = other.columns[name]
+        if isinstance(column, Pictures) and isinstance(more, Pictures):
+            files, entries = column.files + more.files, column.entries + more.entries
+            columns[name] = replace(column, files=files, entries=entries)
+        else:
+            columns[name] = np.concatenate([np.asarray(column), np.asarray(more)])
+    return replace(other, columns=columns, motifs=[*one.motifs, *other.motifs])
 
 
 def only(split: Split, files: Collection[Path]) -> Split:

@@ -51,7 +51,7 @@ def open_classes(root: Path, config: DataConfig) -> Data:
         raise DataError(f"{root}: too few images to hold any out; put some of each class into val/")
     held_out = _split(unseen, config.twins)
     note = f"no val or test folder: {len(held_out)} images are held out, chosen by name"
-    return Data(_split(kept, config.twins), held_out, f"{root}: {counts}", (note,), labels=labels)
+    return Data(_split(kept, config.twins), held_out, f"{root}: {counts}", (note,), labels=labels, by_name=True)
 
 
 def has_classes(root: Path) -> bool:

@@ -69,7 +69,7 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
     if not all(len(column) for split in (kept, held_out) for column in split.columns.values()):
         kept = held_out = splits["train"]
         note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
-    return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,))
+    return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,), by_name=True)
 
 
 def open_heap(config: DataConfig) -> Data:
@@ -86,9 +86,9 @@ def open_heap(config: DataConfig) -> Data:
     kept, unseen = without_every_twentieth(made["train"])
     if not len(kept) or not len(unseen):
         note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
-        return Data(made["train"], made["train"], f"{root}: {len(made['train'])} images", (note,))
+        return Data(made["train"], made["train"], f"{root}: {len(made['train'])} images", (note,), by_name=True)
     note = f"no val or test folder: {len(unseen)} of {len(made['train'])} are held out, chosen by name"
-    return Data(kept, unseen, f"{root}: {len(kept)} images", (note,))
+    return Data(kept, unseen, f"{root}: {len(kept)} images", (note,), by_name=True)
 
 
 def _heap(folder: Path) -> tuple[Path, ...]:

@@ -39,6 +39,36 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
     return replace(data, notes=(*data.notes, *([left_out] if bad else []), *same)), manifest
 
 
+def large_enough(data: Data, config: DataConfig) -> Data:
+    """`data`, as `checked` gave it, without images that are too small for a crop of them as they are (`fit=none`).
+
+    With `bad="error"`, or where they are more than 1 %, a DataError names them.
+    """
+    if config.fit != "none":
+        return data
+    sets, found, small = (data, *data.others), {}, {}
+    splits = [split for each in sets for split in (each.train, each.held_out, each.test) if split]
+    columns = [column for split in splits for column in split.columns.values() if isinstance(column, Pictures)]
+    for column in columns:
+        for file, entry in zip(column.files, column.entries, strict=True):
+            height, width = entry.finding.height, entry.finding.width // (1 if column.half is None else 2)
+            found[file] = entry
+            if min(height, width) < config.crop:
+                small[file] = f"{file}: {width}x{height}"
+                found[file] = entry._replace(finding=entry.finding._replace(problem="too small"))
+    if not small:
+        return data
+    said = (
+        f"{len(small)} of {len(found)} images are smaller than crop={config.crop}, and fit=none cuts them as they are"
+    )
+    if config.bad == "error" or len(small) > MOST_BAD * len(found):
+        raise DataError(
+            f"{said}: {first(small.values())}. Use a smaller crop, or fit=short; bad=skip leaves out up to 1 %"
+        )
+    sets = tuple(_left(each, found) for each in sets)
+    return replace(sets[0], others=sets[1:], notes=(*data.notes, f"{said}: left out: {first(small.values(), NAMED)}"))
+
+
 def _in_words(manifest: Manifest, count: int, bad: str) -> str:
     kinds = [
         f"  {len(entries)} x {kind}: {first(entry.path for entry in entries)}"

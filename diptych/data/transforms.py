@@ -45,6 +45,20 @@ class Augment:
         return window(array, height, width, (height - self.crop) // 2, (width - self.crop) // 2, self.crop)
 
 
+@dataclass(frozen=True)
+class Whole:
+    """All of a picture, but for what is left of its sides by a multiple: as much as that, on the right and below."""
+
+    multiple: int = 1
+
+    def still(self, array: Array) -> Array:
+        """(H, W, C) to (H', W', C). DataError if that leaves nothing."""
+        height, width = (side // self.multiple * self.multiple for side in array.shape[:2])
+        if not height or not width:
+            raise DataError(f"an image of {array.shape[1]}x{array.shape[0]} pixels is smaller than {self.multiple}")
+        return array[:height, :width]
+
+
 def centre(array: Array) -> Array:
     """The largest square in the middle."""
     height, width = array.shape[:2]

@@ -18,12 +18,15 @@ class Averages:
 
     @torch.no_grad()
     def follow(self, method: Method) -> None:
-        """Weights by decay; buffers (running statistics) as they are."""
+        """Weights by decay, and running statistics with them: those of the live network are not of averaged weights."""
         for name, net in self.copies.items():
             live = method.get_submodule(name)
             torch._foreach_lerp_(list(net.parameters()), list(live.parameters()), 1 - self.decay)
             for old, new in zip(net.buffers(), live.buffers(), strict=True):
-                old.copy_(new)
+                if old.is_floating_point():
+                    old.lerp_(new, 1 - self.decay)
+                else:
+                    old.copy_(new)
 
     @contextmanager
     def inside(self, method: Method) -> Iterator[None]:

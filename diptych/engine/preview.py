@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -88,7 +89,17 @@ def doing_nothing(batch: Batch, route: Route) -> float | None:
 
 
 def grid(columns: Sequence[Tensor]) -> Image.Image:
-    """One picture of columns of images, each (N, C, H, W) in [-1, 1], a row for each sample."""
+    """One picture of columns of images, each (N, C, H, W) in [-1, 1], a row for each sample.
+
+    Images that are smaller than others are enlarged to them, as nothing but a bicubic filter would.
+    """
+    most = max(column.shape[-2] for column in columns)
+    columns = [
+        column
+        if column.shape[-2] == most
+        else F.interpolate(column, scale_factor=most / column.shape[-2], mode="bicubic")
+        for column in columns
+    ]
     rows = [np.concatenate([_tile(column[row]) for column in columns], 1) for row in range(min(map(len, columns)))]
     return Image.fromarray(np.concatenate(rows)[:-GAP, :-GAP])
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diptych.data import image
 from diptych.errors import EvaluationError, printable, shown
 from diptych.evaluate import distances, pictures, segmentation
 from diptych.evaluate.palette import Palette
@@ -52,18 +53,46 @@ def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
 
 
 def to_truth_on_y(samples: Samples, tools: Tools) -> Iterator[Score]:
-    """PSNR and SSIM on the luma of BT.601 without a border of `tools.border` pixels, as super-resolution papers do."""
+    """PSNR and SSIM on the luma of BT.601 without a border, as super-resolution papers do.
+
+    Where sources are smaller than their truths, chance is what Pillow's bicubic enlargement of them gets.
+    """
     fakes, truths = samples.files("fake"), samples.files("truth")
-    rows: dict[str, list[float]] = {"psnr-y": [], "ssim-y": []}
-    for fake, truth in zip(fakes, truths, strict=True):  # their sizes differ in such sets
+    scale = _scale(samples)
+    border = tools.border if tools.border is not None else scale if scale > 1 else 4
+    kinds = {"psnr-y": pictures.psnr_y, "ssim-y": pictures.ssim_y}
+    rows: dict[str, list[float]] = {name: [] for name in kinds}
+    plain: dict[str, list[float]] = {name: [] for name in kinds}
+    for at, (fake, truth) in enumerate(zip(fakes, truths, strict=True)):  # their sizes differ in such sets
         one, other = files_of([fake]), files_of([truth])
         alike(other, one)
-        rows["psnr-y"] += pictures.psnr_y(one.all(), other.all(), tools.border).tolist()
-        rows["ssim-y"] += pictures.ssim_y(one.all(), other.all(), tools.border).tolist()
+        for name, measure in kinds.items():
+            rows[name] += measure(one.all(), other.all(), border).tolist()
+            if scale > 1:
+                enlarged = _enlarged(samples.files("source")[at], other)
+                plain[name] += measure(enlarged, other.all(), border).tolist()
     for name, values in rows.items():
-        yield of_images(name, np.array(values), "higher")
-    tools.used["border"] = f"{tools.border} pixels"
-    tools.say(f"{len(fakes)} pictures on Y, {tools.border} pixels at each edge left out")
+        chance = float(np.mean(plain[name])) if plain[name] else None
+        yield of_images(name, np.array(values), "higher", chance=chance)
+    tools.used["border"] = f"{border} pixels"
+    bicubic = f"; bicubic enlargement by {scale} as chance" if scale > 1 else ""
+    tools.say(f"{len(fakes)} pictures on Y, {border} pixels at each edge left out{bicubic}")
+
+
+def _scale(samples: Samples) -> int:
+    """How many times as high as its source the first truth is; 1 where sources are not known."""
+    row = samples.rows[0]
+    if row.source is None or row.truth is None:
+        return 1
+    small, large = (image.probe(samples.folder / name).height for name in (row.source, row.truth))
+    return max(1, round(large / small))
+
+
+def _enlarged(file: Path, like: Pictures) -> Tensor:
+    """A small picture by Pillow's bicubic filter: uint8 (1, C, H, W) of the shape of `like`."""
+    channels, height, width = like.shape
+    pixels = image.with_channels(image.resize(image.read(file), height, width), channels, str(file))
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
 
 def to_reals(samples: Samples, tools: Tools) -> Iterator[Score]:

@@ -21,10 +21,9 @@ from torch import Tensor
 from diptych.contract import Control
 from diptych.data import image
 from diptych.data.columns import Column
-from diptych.data.folders import images_in
 from diptych.data.loader import label, to_tensor
 from diptych.data.manifest import first
-from diptych.data.transforms import Augment
+from diptych.data.transforms import Augment, Whole
 from diptych.errors import ConfigError, EvaluationError, printable, shown
 from diptych.evaluate.sets import digest_of_pixels
 from diptych.files import make_folder, write_text
@@ -69,7 +68,8 @@ Choices = Callable[[int], Sequence[Mapping[str, Any]]]  # of the number of a sou
 class Way:
     """What a protocol asks for: sources, each translated once or more often, and what they should become.
 
-    Without sources, as many images out of noise as there are targets.
+    Without sources, as many images out of noise as there are targets. Where the method makes its sources out of the
+    targets itself, they are the same column.
     `references` are images that controls name by their number in that column.
     """
 
@@ -150,39 +150,11 @@ def open_samples(folder: Path) -> Samples:
     return Samples(folder, found.about, found.rows, found.reals)
 
 
-def two_folders(real: Path, fake: Path) -> Samples:
-    """Two plain folders as the samples of one route: pairs if each fake has a real of its name and the other way."""
-    reals, fakes = images_in(real), images_in(fake)
-    for folder, files in ((real, reals), (fake, fakes)):
-        if not files:
-            raise EvaluationError(f"{folder}: no images in it ({', '.join(sorted(image.SUFFIXES))})")
-    truths, names = {file.stem: _absolute(file) for file in reals}, {file.stem for file in fakes}
-    paired = names == truths.keys() and len(names) == len(reals) == len(fakes)
-    known = truths if paired else {}
-    rows = [
-        Row(route="fake-real", fake=_absolute(file), truth=known.get(file.stem), of=printable(file.name))
-        for file in fakes
-    ]
-    about = {"real": str(real), "fake": str(fake)}
-    others = {"fake-real": tuple(map(_absolute, reals))}
-    return Samples(fake, about, tuple(rows), others, tuple(sorted(names ^ truths.keys())))
-
-
-def _absolute(file: Path) -> str:
-    """EvaluationError for a name that no JSON can hold."""
-    path = str(file.absolute())
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise EvaluationError(f"{printable(path)}: its name is not UTF-8; rename it") from error
-    return path
-
-
 def write(
     translator: Translator,
     ways: Sequence[Way],
     folder: Path,
-    cut: Augment,
+    cut: Augment | Whole,
     about: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> Samples:
@@ -212,7 +184,7 @@ class _Writer:
 
     translator: Translator
     folder: Path
-    cut: Augment
+    cut: Augment | Whole
     rows: list[Row] = field(default_factory=list)
     reals: dict[str, tuple[str, ...]] = field(default_factory=dict)
     kept: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of them, by what ways have in common
@@ -225,7 +197,7 @@ class _Writer:
         self.references.clear()
         sources, targets = (self._pile(*each) for each in zip((way.sources, way.targets), way.entries, strict=True))
         for numbers in self._alike(way, len(sources)):
-            x, choices = sources[numbers], way.choices(numbers[0])
+            x, choices = self._sources(way, sources[numbers]), way.choices(numbers[0])
             controls = [self._ready(way, choice) for choice in choices]
             began = time.perf_counter()
             made = self.translator.tensors(x, controls)
@@ -242,6 +214,11 @@ class _Writer:
                     fake = keep(self.folder, copied, fakes[at])
                     self.rows.append(Row(route=way.name, of=called, controls=shown, fake=fake, **paths))
                 yield number
+
+    def _sources(self, way: Way, x: Tensor) -> Tensor:
+        """What is to be translated: these images, or what the method makes out of them."""
+        source, target = way.entries
+        return x if source in self.translator.method.batch else self.translator.method.completed({target: x})[source]
 
     def draw(self, way: Way) -> Iterator[int]:
         """As many images out of noise as there are targets, of the first seed; yields the number of each."""
@@ -269,9 +246,11 @@ class _Writer:
         return Pile(column, self.cut, self.translator.method.channels()[entry])
 
     def _alike(self, way: Way, count: int) -> Iterator[range]:
-        """All numbers, those with the same controls `BATCH` at a time."""
+        """All numbers, those with the same controls `BATCH` at a time; of whole images each by itself."""
         for numbers in parts(count):
-            if all(way.choices(number) == way.choices(numbers[0]) for number in numbers):
+            if isinstance(self.cut, Augment) and all(
+                way.choices(number) == way.choices(numbers[0]) for number in numbers
+            ):
                 yield numbers
             else:
                 yield from (range(number, number + 1) for number in numbers)
@@ -310,7 +289,7 @@ class Pile:
     """The pictures of a column as a network takes them: (N, channels, H, W) in [-1, 1] for a range of numbers."""
 
     column: Any  # of images
-    cut: Augment
+    cut: Augment | Whole
     channels: int
 
     def __len__(self) -> int:

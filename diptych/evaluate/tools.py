@@ -41,7 +41,7 @@ class Tools:
     extractor: Extractor | Literal["auto"] | None = None
     perceptual: Lpips | Literal["auto"] | None = None
     judge: Translator | None = None
-    border: int = 4
+    border: int | None = None  # pixels at each edge; None: the scale by which pictures were enlarged, or 4
     palette: Palette | None = None
     device: torch.device = torch.device("cpu")
     said: list[str] = field(default_factory=list)
@@ -153,7 +153,7 @@ def gather(
     extractor: str = "auto",
     judge: Path | None = None,
     weights: Path | None = None,
-    border: int = 4,
+    border: int | None = None,
     device: str = "auto",
     palette: Palette | None = None,
     tell: Callable[[str], None] = lambda line: None,

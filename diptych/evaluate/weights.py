@@ -43,6 +43,7 @@ PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_wei
 INCEPTION = Weights("inception_v3_google-0cc3c7bd.pth", f"{TORCHVISION}/inception_v3_google-0cc3c7bd.pth", "0cc3c7bd")
 ALEXNET = Weights("alexnet-owt-7be5be79.pth", f"{TORCHVISION}/alexnet-owt-7be5be79.pth", "7be5be79")
 VGG16 = Weights("vgg16-397923af.pth", f"{TORCHVISION}/vgg16-397923af.pth", "397923af")
+VGG19 = Weights("vgg19-dcbb9e9d.pth", f"{TORCHVISION}/vgg19-dcbb9e9d.pth", "dcbb9e9d")
 TF_FID = Weights(
     "pt_inception-2015-12-05-6726825d.pth", f"{PYTORCH_FID}/pt_inception-2015-12-05-6726825d.pth", "6726825d"
 )

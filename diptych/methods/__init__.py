@@ -17,6 +17,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "cyclegan": "diptych.methods.cyclegan:CycleGAN",
         "stargan": "diptych.methods.stargan:StarGAN",
         "starganv2": "diptych.methods.starganv2:StarGANv2",
+        "srgan": "diptych.methods.srgan:SRGAN",
     }
 )
 JUDGES: Mapping[str, str] = MappingProxyType(

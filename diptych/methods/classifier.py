@@ -74,6 +74,9 @@ class Classifier(Judge):
         with evaluating(self.C):
             return self.C.features(x)
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        return self.C.maps(x)
+
     def mistakes(self, batch: Batch) -> dict[str, float]:
         """The share of images whose class it does not name, or of attributes that it sees otherwise."""
         wrong = self.answers(batch["image"]) != batch["label"]

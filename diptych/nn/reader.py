@@ -18,6 +18,10 @@ class Reader(nn.Module):
         self.body = nn.Sequential(*(_halved(narrow, wide, norm) for narrow, wide in pairs))
         self.head = nn.Linear(widths[-1], classes)
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What is left of (N, in, H, W) after each halving."""
+        return [x := part(x) for part in self.body]
+
     def features(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, D)."""
         return self.body(x).mean((2, 3))

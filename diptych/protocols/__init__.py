@@ -40,6 +40,7 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
 class Protocol:
     """`ways` says what to translate, of a method, a split and the images it trained on; `scores` measures one way.
 
+    Images are cut as in training, unless they are to be `whole`.
     `overall` sums up the scores of all ways, where there are more than one. `chooses` are the measures that may choose
     the best checkpoint unasked, by preference; without any, the first does.
     """
@@ -52,6 +53,7 @@ class Protocol:
     needs_judge: bool = False
     overall: Callable[[Sequence[Score]], Iterator[Score]] | None = None
     chooses: tuple[str, ...] = ()
+    whole: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
@@ -63,7 +65,7 @@ def each_route(method: Method, split: Split, train: Split) -> list[Way]:
         return [
             Way(
                 f"{route.source}-{route.target}",
-                split.columns[route.source],
+                split.columns.get(route.source, split.columns[route.target]),
                 split.columns[route.target],
                 split.aligned,
                 always(route.controls),

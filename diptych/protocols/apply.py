@@ -13,9 +13,11 @@ import numpy as np
 from diptych.contract import Method
 from diptych.data import open_data
 from diptych.data.columns import Column, Data, Split, taken
+from diptych.data.config import DataConfig
 from diptych.data.policy import checked
-from diptych.data.transforms import Augment
+from diptych.data.transforms import Augment, Whole
 from diptych.engine import checkpoint
+from diptych.engine.config import TrainConfig
 from diptych.engine.log import read_events
 from diptych.engine.run import Run
 from diptych.errors import EvaluationError
@@ -24,12 +26,14 @@ from diptych.evaluate.results import Result
 from diptych.evaluate.samples import Progress, Samples
 from diptych.evaluate.tools import Tools
 from diptych.files import write_text
-from diptych.loading import from_run
+from diptych.loading import from_model, from_run
 from diptych.protocols import Protocol, find_protocol
 from diptych.recipe import Recipe, from_settings
-from diptych.translator import Translator
+from diptych.recipe import checked as checked_settings
+from diptych.translator import Translator, digest_of
 
-SPLITS = ("auto", "train", "val", "test")
+Trained = Run | Path  # a run, or the folder of a model
+SPLITS = ("auto", "train", "val", "test", "all")
 WHICH = ("last", "best")
 
 
@@ -57,24 +61,46 @@ class Found:
     protocol: Protocol
 
 
-def find(run: Run, asked: Asked) -> Found:
+def trained(folder: Path) -> Trained:
+    """What translates: a run, or a model folder as it is. RunError if it is neither."""
+    is_model = (folder / "config.json").is_file() and not (folder / "config.yaml").is_file()
+    return folder if is_model else Run.open(folder)
+
+
+def _recipe_of(there: Trained, asked: Asked) -> Recipe:
+    """As it was trained; of a model, whose images are not known, that needs `asked.data`. EvaluationError."""
+    if isinstance(there, Run):
+        return from_settings(there.settings(), where=str(there.config))
+    if asked.data is None:
+        raise EvaluationError(f"{there}: a model names no images: say which by --data FOLDER")
+    model = from_model(there)
+    config = model.method.config
+    crop = vars(config).get(model.method.square) or model.notes.get("crop", DataConfig.model_fields["crop"].default)
+    return Recipe(
+        model.name, config, checked_settings(DataConfig, {"root": asked.data, "crop": crop}, str(there)), TrainConfig()
+    )
+
+
+def find(there: Trained, asked: Asked) -> Found:
     """Raises DataError, EvaluationError, before anything is made."""
     if asked.which not in WHICH:
         raise EvaluationError(f"--which {asked.which}: choose {' or '.join(WHICH)}")
-    recipe = from_settings(run.settings(), where=str(run.config))
+    recipe = _recipe_of(there, asked)
+    own = Path(recipe.data.root).expanduser().absolute()
     recipe = replace(recipe, data=recipe.data.of(asked.data or recipe.data.root))
     data, manifest = checked(open_data(recipe.data, tuple(recipe.cls.batch)), recipe.data)
-    name, split = chosen(data, asked.split)
+    elsewhere = not isinstance(there, Run) or Path(recipe.data.root).expanduser().absolute() != own
+    name, split = chosen(data, "all" if elsewhere and asked.split == "auto" and data.by_name else asked.split)
     protocol = find_protocol(asked.protocol or usual(recipe.cls, split))
     return Found(recipe, first(split, asked.count), data.train, name, manifest.digest, protocol)
 
 
-def sample_run(run: Run, folder: Path, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
+def sample_run(there: Trained, folder: Path, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
     """Translate into `folder` what the protocol asks for: that of pairs where the truth is known, unless one is named.
 
     Raises DataError, EvaluationError, CheckpointError.
     """
-    return _made(run, folder, asked, find(run, asked), progress)
+    return _made(there, folder, asked, find(there, asked), progress)
 
 
 def usual(cls: type[Method], split: Split) -> str:
@@ -83,24 +109,29 @@ def usual(cls: type[Method], split: Split) -> str:
         return "domains"
     if cls.noise:
         return "drawn"
+    if cls.scale > 1:
+        return "srgan-y"
     return "paired-default" if split.aligned else "unpaired-default"
 
 
-def _made(run: Run, folder: Path, asked: Asked, found: Found, progress: Progress | None) -> Samples:
-    translator = from_run(run, asked.which, found.recipe.cls).to(asked.device)
-    about = {**_about(run, found.recipe, translator), "which": asked.which, "split": found.name, "count": asked.count}
+def _made(there: Trained, folder: Path, asked: Asked, found: Found, progress: Progress | None) -> Samples:
+    if isinstance(there, Run):
+        translator = from_run(there, asked.which, found.recipe.cls).to(asked.device)
+    else:
+        translator = from_model(there).to(asked.device)
+    about = {**_about(there, found.recipe, translator), "which": asked.which, "split": found.name, "count": asked.count}
     return sample(translator, found.recipe, found.split, found.train, found.protocol, folder, about, progress)
 
 
-def samples_of(run: Run, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
-    """As `sample_run`, within the run folder; made anew in place of those of another step, question or images.
+def samples_of(there: Trained, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
+    """As `sample_run`, within the folder of the run or model. EvaluationError if something else lies there.
 
-    EvaluationError if something else lies there.
+    Those of another step, question or images are made anew.
     """
-    folder = run.folder / "samples" / (find_protocol(asked.protocol).name if asked.protocol else "default")
+    folder = _folder_of(there) / "samples" / (find_protocol(asked.protocol).name if asked.protocol else "default")
     made = folder / "asked.json"
-    found = find(run, asked)
-    question = {**asdict(asked), "checkpoint": _newest(run, asked.which), "images": found.digest}
+    found = find(there, asked)
+    question = {**asdict(asked), "checkpoint": _newest(there, asked.which), "images": found.digest}
     text = json.dumps(question, sort_keys=True)
     if made.is_file() and made.read_text(encoding="utf-8") == text:
         return sampling.open_samples(folder)
@@ -111,13 +142,19 @@ def samples_of(run: Run, asked: Asked = Asked(), progress: Progress | None = Non
             )
         shutil.rmtree(folder)
     write_text(made, "")  # ours from now on, whatever stops what follows
-    samples = _made(run, folder, asked, found, progress)
+    samples = _made(there, folder, asked, found, progress)
     write_text(made, text)
     return samples
 
 
-def _newest(run: Run, which: str) -> str:
-    path, (_, meta) = checkpoint.find_newest(run.checkpoints)
+def _folder_of(there: Trained) -> Path:
+    return there.folder if isinstance(there, Run) else there
+
+
+def _newest(there: Trained, which: str) -> str:
+    if not isinstance(there, Run):
+        return digest_of(there / "model.safetensors")
+    path, (_, meta) = checkpoint.find_newest(there.checkpoints)
     return str(meta["best"]["name"]) if which == "best" and meta["best"] else path.name
 
 
@@ -131,14 +168,14 @@ def sample(
     about: dict[str, Any],
     progress: Progress | None = None,
 ) -> Samples:
-    """The sources of `split`, resized and cropped as held-out images are, in each way of the protocol."""
+    """The sources of `split`, in each way of the protocol: whole, or resized and cropped as held-out images are."""
     ways = protocol.ways(translator.method, split, train)
     if not ways:
         raise EvaluationError(f"{translator.name} does not translate pictures, so there is nothing to sample")
-    cut = Augment(recipe.data.crop, recipe.data.crop, recipe.data.fit)
-    return sampling.write(
-        translator, ways, folder, cut, {**about, "protocol": str(protocol), "pixels": recipe.data.crop}, progress
-    )
+    crop, fit = recipe.data.crop, recipe.data.fit
+    cut = Whole(translator.method.scale) if protocol.whole else Augment(crop, crop, fit)
+    about = {**about, "protocol": str(protocol), **({} if protocol.whole else {"pixels": crop})}
+    return sampling.write(translator, ways, folder, cut, about, progress)
 
 
 def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str) -> Result:
@@ -170,11 +207,15 @@ def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str)
 
 
 def chosen(data: Data, name: str) -> tuple[str, Split]:
-    """A split by name: `auto` is test where there is one, else what was held out."""
+    """A split by name: `auto` is test where there is one, else what was held out; `all` of a set without splits."""
     if name not in SPLITS:
         raise EvaluationError(f"--split {name}: choose one of {', '.join(SPLITS)}")
     if name == "auto":
         return ("test", data.test) if data.test else ("held out", data.held_out)
+    if name == "all" and not data.by_name:
+        raise EvaluationError("--split all is for a folder without splits, and this one has some: choose one of them")
+    if name == "all":
+        return name, data.everything
     found = {"train": data.train, "val": data.held_out, "test": data.test}[name]
     if found is None:
         raise EvaluationError("there is no test split beside what was held out: give --split auto")
@@ -193,16 +234,17 @@ def first(split: Split, count: int | None) -> Split:
     return replace(split, columns=found, motifs=[split.motifs[place] for place in places] if split.motifs else ())
 
 
-def _about(run: Run, recipe: Recipe, translator: Translator) -> dict[str, Any]:
+def _about(there: Trained, recipe: Recipe, translator: Translator) -> dict[str, Any]:
     """What a table of results says of a run beside its scores."""
-    steps = [event for event in read_events(run.events) if event["event"] == "step"]
+    events = read_events(there.events) if isinstance(there, Run) else []
+    steps = [event for event in events if event["event"] == "step"]
     rates = [event["steps_per_second"] for event in steps if event.get("steps_per_second")]
     return {
         "method": recipe.method,
-        "run": run.folder.absolute().name,
+        "run": _folder_of(there).absolute().name,
         "steps": translator.notes.get("steps"),
         "parameters": sum(p.numel() for p in translator.method.parameters()),
-        "training_hours": _hours(steps, rates),
+        "training_hours": _hours(steps, rates) if steps else None,
         "data": Path(recipe.data.root).name,
     }
 

@@ -1,6 +1,7 @@
 """srgan-y: PSNR and SSIM on the luma with the border left out, as super-resolution papers do (Ledig et al. 2017).
 
-Y of BT.601 in 16 to 235; the border is as many pixels as the scale, 4 unless told otherwise.
+Whole pictures, but for what is left by the scale; Y of BT.601 in 16 to 235; the border is as many pixels as the scale,
+unless told otherwise. Chance is what bicubic enlargement gets.
 """
 
 from collections.abc import Iterator
@@ -16,4 +17,4 @@ def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
     yield from measures.to_truth_on_y(samples, tools)
 
 
-PROTOCOL = Protocol("srgan-y", 1, __doc__, scores, each_route)
+PROTOCOL = Protocol("srgan-y", 2, __doc__, scores, each_route, whole=True)

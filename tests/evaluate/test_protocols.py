@@ -6,8 +6,8 @@ from judged import COLOURS, judge, noise, sample_folder, stand_in, two, values
 
 from diptych.data import image
 from diptych.errors import EvaluationError, ImageError
+from diptych.evaluate.folders import two_folders
 from diptych.evaluate.results import check_comparable
-from diptych.evaluate.samples import two_folders
 from diptych.evaluate.scores import difference
 from diptych.evaluate.tools import Tools
 from diptych.methods.segmenter import Segmenter

@@ -159,7 +159,7 @@ def test_samples_are_judged_by_the_protocol_that_they_were_made_for(run, tmp_pat
     diptych("evaluate", tmp_path / "s", "--extractor", "none", "-p", "paired-default", "-o", tmp_path / "x.json")
     assert read_result(tmp_path / "x.json").name == "letters"
     for words in (["--count", "2"], ["--split", "val"], ["--which", "best"], ["--data", tmp_path]):
-        with pytest.raises(EvaluationError, match="are for runs: these pictures are there already"):
+        with pytest.raises(EvaluationError, match="are for runs and models: these pictures"):
             diptych("evaluate", tmp_path / "s", "--extractor", "none", *words)
 
 

@@ -15,7 +15,8 @@ from diptych.engine import checkpoint
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, EvaluationError, ImageError
 from diptych.evaluate import samples as sampling
-from diptych.evaluate.samples import MANIFEST, Samples, open_samples, plain_name, two_folders
+from diptych.evaluate.folders import two_folders
+from diptych.evaluate.samples import MANIFEST, Samples, open_samples, plain_name
 from diptych.loading import from_run
 from diptych.protocols.apply import Asked, sample_run, samples_of
 

@@ -6,7 +6,7 @@ from judged import fill, noise, sample_folder
 
 from diptych.data import image
 from diptych.errors import EvaluationError, ImageError
-from diptych.evaluate.samples import two_folders
+from diptych.evaluate.folders import two_folders
 from diptych.evaluate.sets import digest_of_pixels
 
 
