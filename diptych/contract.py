@@ -73,6 +73,8 @@ class Stage:
     updates: Rule
     players: dict[str, Player]
     turn: Callable[[Clock], Hashable] = lambda clock: None  # steps of equal turn move the same players in one order
+    # Of an entry, what no step changes: then `code of ENTRY` is in a batch, if images are always cut alike.
+    codes: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
 
 class Labels(BaseModel):
@@ -153,6 +155,7 @@ class Method(nn.Module):
     Config: type[MethodConfig]
     batch: Mapping[str, str]  # names the data floor must deliver -> field that counts channels
     labels: Mapping[str, str] = {}  # of those, the ones that are labels -> field that holds their `Labels`, a tuple
+    domains: bool = False  # whether it translates between the classes or attributes that those name
     balanced: bool = False  # whether training sees each class equally often
     square: str = ""  # field that is the side of the images it trains on, where a network depends on it
     routes: tuple[Route, ...]  # how previews and measures call `translate`; none if it takes no image
@@ -166,7 +169,7 @@ class Method(nn.Module):
     sights: Mapping[str, str] = {}  # networks of others that its losses look through -> field that says which
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     tiny: Mapping[str, Any] = {}  # for `check_method`: a config that trains in seconds
-    learns_in: int = 250  # steps of batch 4 after which `tiny` beats any single picture
+    learns: Mapping[str, Any] = {"steps": 250}  # over `tiny`: with batch 4 it then beats any single picture
     apart: Mapping[str, Any] = {}  # over `tiny`: no noise, and no sample depends on another
 
     def __init__(self, config: MethodConfig) -> None:

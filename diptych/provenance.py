@@ -23,7 +23,7 @@ from diptych.recipe import SECTIONS, SETTINGS, Recipe
 Made = dict[str, Any]
 # Settings that mean the same numbers: where it runs (another device rounds otherwise), what it shows and keeps.
 FREE = {"device", "workers", "record", "patience", "log_every", "preview_every", "previews", "save_minutes"}
-PLACES = {"root", "also"}  # where images of files lie; free too, since their contents are known
+PLACES = {"root", "also", "target"}  # where images of files lie; free too, since their contents are known
 
 
 def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:

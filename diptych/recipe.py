@@ -29,7 +29,7 @@ from diptych.methods import JUDGES, METHODS, find
 from diptych.plain import plain_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
-TEXTS = ("preset", "root", "device", "judge", "features")  # never read as numbers or anything else
+TEXTS = ("preset", "root", "device", "judge", "features", "target", "patches")  # never read as numbers or anything else
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
 SHIPPED = Path(__file__).parent / "recipes"
@@ -63,7 +63,7 @@ class Recipe:
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
         if data.others and issubclass(self.cls, Judge):
             raise ConfigError(f"also={list(self.data.also)}: a judge learns from one data set; leave it out")
-        if domains > self.train.batch and not issubclass(self.cls, Judge):
+        if domains > self.train.batch and self.cls.domains:
             raise ConfigError(
                 f"batch={self.train.batch} is smaller than the {domains} domains, which a step is to compare: "
                 f"set batch={max(8, domains)}, or choose fewer by sides="

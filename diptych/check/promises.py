@@ -239,25 +239,29 @@ def _odds(made: Tensor, real: Tensor) -> float:
 
 
 def a_short_run_learns(subject: Subject) -> None:
-    """On letters not trained on, translations come nearer to the truth than any single picture could."""
-    steps, truth = subject.cls.learns_in, subject.truth(64)
-    engine = subject.engine(steps=steps)
+    """On letters not trained on, translations come nearer to the truth than any single picture could.
+
+    Of a method that names mistakes of its own, those are few instead: for it a truth may be one answer of many.
+    """
+    truth = subject.truth(64)
+    engine = subject.engine(**subject.cls.learns)
     for _ in run(engine, subject.batches(4, flip=False)):
         pass
     with engine.averages.inside(engine.method):
-        for name, share in engine.method.mistakes(truth).items():
-            assert share < 0.75, f"{name}: {share:.2f} after {steps} steps"
+        mistakes = engine.method.mistakes(truth)
+        for name, share in mistakes.items():
+            assert share < 0.75, f"{name}: {share:.2f} after {engine.total} steps"
         if engine.method.noise and not engine.method.routes:
             real = next(iter(truth.values()))
             found, start = (_odds(each.method.sample(range(64)), real) for each in (engine, subject.engine()))
             assert found < 0.5 * start, f"pixel by pixel, means and spreads are {found:.3f} off, and were {start:.3f}"
-    for route, error in errors(engine, truth).items():
+    for route, error in {} if mistakes else errors(engine, truth).items():
         target = route.known(truth, aligned=True)
         assert target is not None
         single = float((target - target.median(0).values).abs().mean())
         assert error < single, (
-            f"{route.source} to {route.target}: the error after {steps} steps is {error:.3f}; always giving the same "
-            f"picture would score {single:.3f}"
+            f"{route.source} to {route.target}: the error after {engine.total} steps is {error:.3f}; always giving the "
+            f"same picture would score {single:.3f}"
         )
 
 

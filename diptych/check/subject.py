@@ -18,8 +18,9 @@ from diptych.contract import Batch, Labels, Method, MethodConfig, Route
 from diptych.data import open_data
 from diptych.data.columns import Data
 from diptych.data.config import DataConfig
-from diptych.data.glyphs import FACES
+from diptych.data.glyphs import FACES, LATIN
 from diptych.data.loader import Batches, held_out
+from diptych.data.transfer import TRANSFER
 from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
 from diptych.engine.preview import translated
@@ -45,7 +46,7 @@ class Subject:
         return f"{self.cls.__module__}:{self.cls.__qualname__}"
 
     def config(self, **over: Any) -> MethodConfig:
-        faces = (Labels(names=FACES),)
+        faces = (Labels(names=tuple(LATIN) if tuple(self.cls.batch) == TRANSFER else FACES),)
         seen: dict[str, Any] = {key: faces if name in self.cls.labels else 1 for name, key in self.cls.batch.items()}
         seen |= {self.cls.square: PIXELS} if self.cls.square else {}
         return self.cls.Config(**{"steps": STEPS, **seen, **self.cls.tiny, **over})
@@ -83,6 +84,8 @@ class Subject:
 
     def _data(self) -> Data:
         """Letters, with the labels that the config asks for: what they have in common if that comes first, or faces."""
+        if tuple(self.cls.batch) == TRANSFER:
+            return open_data(DataConfig(root="glyphs:sans", target="glyphs:serif-bold", crop=PIXELS), TRANSFER)
         sets: tuple[Labels, ...] = next((vars(self.config())[key] for key in self.cls.labels.values()), ())
         attributes = next((each for each in sets if each.kind == "attributes"), None)
         roots = ["glyphs" if each is attributes else f"glyphs:{'/'.join(each.names)}" for each in sets] or ["glyphs"]

@@ -93,7 +93,7 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
             continue
         summary = f"{_in_short(data.summary, str(found.root))}{_way(data.train)}"
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
-        batch = [f"batch={max(8, domains)}"] if data.labels else []
+        batch = [f"batch={max(8, domains)}"] if find(method).domains else []
         return Fit(method, summary, data.notes, (*sides, *_size_settings(method, str(found.root), crop), *batch))
     return Fit(method, reason, fits=False)
 

@@ -13,20 +13,56 @@ if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import n
 
 def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
-    from diptych.data import glyphs
+    from diptych.data import digits, glyphs
     from diptych.data.labelled import LABELLED
-    from diptych.data.layouts import HEAP, open_folder, open_heap
+    from diptych.data.layouts import HEAP, open_folder
+    from diptych.data.transfer import TRANSFER
     from diptych.errors import DataError
 
     if tuple(names[: len(LABELLED)]) == LABELLED:
         return _open_labelled(config, names)
     if config.also:
         raise DataError(f"also={list(config.also)}: this method learns from one data set, and needs no labels")
+    if tuple(names) == TRANSFER:
+        return _open_transfer(config)
+    if config.target:
+        raise DataError(f"target={config.target}: this method takes one set; leave it out")
     if tuple(names) == HEAP:
-        return glyphs.open_heap(config) if glyphs.is_glyphs(config.root) else open_heap(config)
+        return _open_heap(config)
+    if digits.is_digits(config.root):
+        raise DataError(f"{config.root}: a file of labelled digits, and this method takes folders of images")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_pairs(config, names)
     return open_folder(config, names)
+
+
+def _open_heap(config: "DataConfig", half: int | None = None) -> "Data":
+    from diptych.data import digits, glyphs
+    from diptych.data.layouts import open_heap
+
+    if digits.is_digits(config.root):
+        return digits.heap_of(digits.open_digits(config, half))
+    return glyphs.open_heap(config) if glyphs.is_glyphs(config.root) else open_heap(config)
+
+
+def _open_transfer(config: "DataConfig") -> "Data":
+    """The labelled set at `config.root`, and the images of `config.target`. Of one file of digits each has a half."""
+    from diptych.data import digits, glyphs
+    from diptych.data.transfer import transfer
+    from diptych.errors import DataError
+
+    if not config.target:
+        raise DataError(f"{config.root}: to draw like which images? Name their folder by target=FOLDER")
+    there = config.model_copy(update={"target": None})
+    if glyphs.is_glyphs(config.root) != glyphs.is_glyphs(config.target):
+        raise DataError("letters are drawn like letters: let both root and target begin with glyphs:")
+    if glyphs.is_glyphs(config.root):
+        return glyphs.open_transfer(config)
+    other = there.of(config.target).model_copy(update={"patches": None})
+    if digits.is_digits(config.root):
+        half = (0, 1) if config.target == config.root else (None, None)
+        return transfer(digits.open_digits(there, half[0]), _open_heap(other, half[1]), twins=False)
+    return transfer(_open_one(there), _open_heap(other), config.twins)
 
 
 def _open_labelled(config: "DataConfig", names: Sequence[str]) -> "Data":
@@ -52,7 +88,7 @@ def _open_labelled(config: "DataConfig", names: Sequence[str]) -> "Data":
 def _open_one(config: "DataConfig") -> "Data":
     from dataclasses import replace
 
-    from diptych.data import glyphs
+    from diptych.data import digits, glyphs
     from diptych.data.attributes import find_table, open_attributes
     from diptych.data.folders import root_of
     from diptych.data.labelled import has_classes, open_classes
@@ -60,6 +96,8 @@ def _open_one(config: "DataConfig") -> "Data":
 
     if glyphs.is_glyphs(config.root):
         data = glyphs.open_labelled(config)
+    elif digits.is_digits(config.root):
+        data = digits.open_digits(config)
     else:
         root = root_of(config)
         asked = config.table or config.attributes

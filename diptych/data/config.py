@@ -35,6 +35,12 @@ class DataConfig(BaseModel):
     twins: bool = Field(
         False, description="whether files of one name are the same scene in each class, so truth is known"
     )
+    target: str | None = Field(
+        None, min_length=1, max_length=4096, description="the set to draw like, where that of root has labels to read"
+    )
+    patches: str | None = Field(
+        None, min_length=1, max_length=4096, description="photographs that digits lie over, as in MNIST-M"
+    )
     direction: Literal["a2b", "b2a"] = Field(
         "a2b", description="a2b: left or first is the source; b2a: right or second"
     )
@@ -72,7 +78,7 @@ class DataConfig(BaseModel):
         """For another set alone. What is said of the table or the folders of the first set holds for none of `also`."""
         others = [Path(each).expanduser().absolute() for each in self.also]
         further = Path(root).expanduser().absolute() in others
-        about = {"sides", "table", "attributes", "exclusive", "partition"} if further else set()
+        about = {"sides", "table", "attributes", "exclusive", "partition", "patches"} if further else set()
         usual = {name: type(self).model_fields[name].default for name in ("also", *about)}
         return self.model_copy(update={**usual, "root": root})
 

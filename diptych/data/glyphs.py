@@ -43,6 +43,7 @@ STYLES = {
     "bolditalic": "BoldItalic",
 }
 SPLITS = ("train", "val", "test")
+LATIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ATTRIBUTES = ("bold", "slanted", "sans", "mono", "serif")
 
 
@@ -120,10 +121,15 @@ def open_pairs(config: DataConfig, names: Sequence[str]) -> Data:
 
 
 def open_labelled(config: DataConfig) -> Data:
-    """All faces as classes, or those of `glyphs:sans/serif/mono`; or `attributes` of them, such as bold and serif."""
-    faces = _faces(config.root, FACES)
+    """All faces as classes, or those of `glyphs:sans/serif/mono`; or `attributes` of them, such as bold and serif.
+
+    Of one face alone the classes are letters: see `reading`.
+    """
+    faces = _faces(config.root, FACES, least=1)
     if strange := [name for name in config.attributes if name not in ATTRIBUTES]:
         raise DataError(f"attributes: {strange[0]!r} is none of letters; they are {', '.join(ATTRIBUTES)}")
+    if len(faces) == 1 and not config.attributes:
+        return open_reading(faces[0], config.crop)
     found = labelled(faces, config.crop, config.attributes)
     summary = f"letters in {len(faces)} faces of DejaVu: {len(found['train'])}, {len(found['val'])} in val"
     if config.attributes:
@@ -142,6 +148,55 @@ def open_heap(config: DataConfig) -> Data:
     }
     summary = f"letters in {len(faces)} faces of DejaVu: {len(splits['train'])}, {len(splits['val'])} in val"
     return Data(splits["train"], splits["val"], summary, test=splits["test"])
+
+
+def open_reading(face: str, size: int) -> Data:
+    """Columns `image` and `label`, which of A to Z it is, with whatever accents, small or large; others left out."""
+    found = {
+        name: Split({"image": pictures(face, size)[where], "label": _named(where)}, aligned=True)
+        for name, where in reading().items()
+    }
+    summary = f"A to Z of DejaVu {face}, with accents: {len(found['train'])}, {len(found['val'])} in val"
+    labels = (Labels(names=tuple(LATIN)),)
+    return Data(found["train"], found["val"], summary, test=found["test"], labels=labels)
+
+
+def open_transfer(config: DataConfig) -> Data:
+    """`source` and `label` as `open_reading`, and as `target` the same letters of another face, in another order.
+
+    In val and test they are pairs, so that the truth is known.
+    """
+    first, second = (_faces(root or "", (), least=1)[0] for root in (config.root, config.target))
+    splits = {}
+    for name, where in reading().items():
+        source, target = (pictures(face, config.crop)[where] for face in (first, second))
+        columns = {"source": source, "label": _named(where), "target": target}
+        groups = () if name != "train" else (("source", "label"), ("target",))
+        splits[name] = Split(columns, aligned=name != "train", groups=groups, labels=Labels(names=tuple(LATIN)))
+    summary = (
+        f"A to Z of DejaVu {first}, and {second} to draw like: {len(splits['train'])}, {len(splits['val'])} in val"
+    )
+    labels = (Labels(names=tuple(LATIN)),)
+    return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=labels)
+
+
+def reading() -> dict[str, np.ndarray]:
+    """`split_indices` of the letters that are one of A to Z."""
+    return {
+        name: np.array([place for place in where if base_of(letters()[place])])
+        for name, where in split_indices().items()
+    }
+
+
+def _named(places: np.ndarray) -> list[int]:
+    """Class numbers of letters."""
+    return [LATIN.index(base_of(letters()[place])) for place in places]
+
+
+def base_of(letter: str) -> str:
+    """Which of A to Z a letter is without its accents; nothing if it is none."""
+    base = unicodedata.normalize("NFKD", letter)[0].upper()
+    return base if base in LATIN else ""
 
 
 def _faces(root: str, usual: Sequence[str], least: int = 2) -> tuple[str, ...]:

@@ -205,13 +205,15 @@ def held_out(
     """`count` samples as one batch, resized and cropped without chance. Aligned only if the split is.
 
     They are the first ones; where the samples have labels, which lie in order, they are spread over all of them, and
-    references are of other samples. Where every scene is known in each of the `classes`, `image of CLASS` is it.
+    what is drawn apart from those is of other samples. Where every scene is known in each of the `classes`, `image of
+    CLASS` is it.
     """
     count = min(count, *(len(column) for column in split.columns.values()))
     labelled = any(name not in channels for name in split.columns)
-    places = np.linspace(0, len(split) - 1, count).round().astype(int) if labelled else np.arange(count)
-    batch = {}
+    places, batch = np.arange(count), {}
     for group, names in enumerate(split.drawn if labelled else [tuple(split.columns)]):
+        if labelled:
+            places = np.linspace(0, len(split.columns[names[0]]) - 1, count).round().astype(int)
         for name in names:
             column, shifted = split.columns[name], np.roll(places, group * (count // 2)).tolist()
             if name in channels:

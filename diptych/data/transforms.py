@@ -37,6 +37,11 @@ class Augment:
             array = window(array, height, width, top, left, self.crop)
         return array[:, ::-1] if self.flip and mirror < 0.5 else array
 
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing is left to chance, so that each call is as `still`."""
+        return self.load == self.crop and self.fit in ("squash", "centre") and not self.flip and self.cut == "crop"
+
     def still(self, array: Array) -> Array:
         """The same picture each time, (crop, crop, C): what held-out images go through."""
         if self.fit == "centre":

@@ -16,6 +16,7 @@ from rich.console import Console
 from diptych.contract import Batch, Method
 from diptych.data.loader import Batches
 from diptych.engine import checkpoint
+from diptych.engine.codes import with_codes
 from diptych.engine.config import TrainConfig
 from diptych.engine.keeper import Keeper
 from diptych.engine.ledger import Line
@@ -110,7 +111,7 @@ class Trainer:
         pin = engine.device.type == "cuda"
         if self.examine and not engine.total:
             self._judge(self.examine)  # where to start from; and what is wrong with its settings is known now
-        for batch in self.batches.stream(engine.step, engine.stage.steps, settings.loaders, pin, self._skipped):
+        for batch in self._coded().stream(engine.step, engine.stage.steps, settings.loaders, pin, self._skipped):
             self._take(batch)
             self.show({}, 0.0)
             last = engine.step == engine.stage.steps
@@ -131,6 +132,15 @@ class Trainer:
                 break
         self._write_line()
         return told
+
+    def _coded(self) -> Batches:
+        """The batches with what the stage computes once of each image."""
+        engine = self.engine
+        made = with_codes(self.batches, engine.stage, engine.device, engine.precision)
+        if made is not self.batches:
+            names = ", ".join(engine.stage.codes)
+            self.console.print(f"{engine.stage.name}: computed once for all steps, codes of {names}", highlight=False)
+        return made
 
     def _take(self, batch: Batch) -> None:
         """One step. Where memory is short, the error names the parts that would fit."""

@@ -200,7 +200,7 @@ def told_apart(samples: Samples, tools: Tools) -> Iterator[Score]:
     blind = np.stack([truth, np.full_like(truth, np.bincount(truth).argmax())], 1)
     for name, statistic in (("accuracy", _share_named), ("class-accuracy", _share_named_by_class)):
         yield of_images(name, rows, "higher", statistic, chance=statistic(blind))
-    tools.say(f"{len(rows)} real pictures of {_few(names)}")
+    tools.say(f"{len(rows)} pictures of {_few(names)}")
 
 
 def _attributes_read(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
@@ -282,13 +282,16 @@ def _few(names: Sequence[str]) -> str:
 
 
 def logits_of(tools: Tools, batch: Tensor) -> Tensor:
-    """Of the judge, for pictures uint8 (N, C, H, W) whose size it may have to pad."""
+    """Of the judge, for pictures uint8 (N, C, H, W) whose size it may have to pad; a grey one sees the luminance."""
     judge = tools.the_judge()
     wanted = next(iter(judge.channels().values()))
     if batch.shape[1] != wanted:
-        raise EvaluationError(
-            f"the judge looks at pictures of {wanted} channels, and these have {batch.shape[1]}: train one on such"
-        )
+        if {batch.shape[1], wanted} != {1, 3}:
+            raise EvaluationError(
+                f"the judge looks at pictures of {wanted} channels, and these have {batch.shape[1]}: train one on such"
+            )
+        seen = [image.with_channels(each.permute(1, 2, 0).numpy(), wanted, "picture") for each in batch]
+        batch = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)
     height, width = batch.shape[-2:]
     x = pad(pad(_unit(batch), -2, judge.multiple), -1, judge.multiple)
     logits = judge.logits(x.to(tools.device)).cpu()

@@ -80,6 +80,7 @@ class Way:
     choices: Choices
     entries: tuple[str, str]  # of the batch, whose channels sources and targets have
     references: Column = ()
+    labels: Sequence[str] = ()  # what each source is of, kept in its row
     towards: str = ""  # ways to one target have one name here, and share their real pictures
 
 
@@ -211,6 +212,7 @@ class _Writer:
                 for copy, (choice, fakes) in enumerate(zip(choices, made, strict=True)):
                     copied = f"fake/{name}-{copy:02d}" if len(choices) > 1 else f"fake/{name}"
                     shown = {key: self._shown(way, key, value) for key, value in choice.items()}
+                    shown |= {"label": way.labels[number]} if way.labels else {}
                     fake = keep(self.folder, copied, fakes[at])
                     self.rows.append(Row(route=way.name, of=called, controls=shown, fake=fake, **paths))
                 yield number

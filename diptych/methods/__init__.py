@@ -17,6 +17,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "cyclegan": "diptych.methods.cyclegan:CycleGAN",
         "stargan": "diptych.methods.stargan:StarGAN",
         "starganv2": "diptych.methods.starganv2:StarGANv2",
+        "dtn": "diptych.methods.dtn:DTN",
         "srgan": "diptych.methods.srgan:SRGAN",
     }
 )

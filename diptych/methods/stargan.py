@@ -90,6 +90,7 @@ class StarGAN(Method):
     config: Config
     batch = {"image": "channels", "label": "labels"}
     labels = {"label": "labels"}
+    domains = True
     square = "size"
     ships = ("G",)
     multiple = 4
@@ -101,7 +102,7 @@ class StarGAN(Method):
         "labels": (Labels(names=("sans", "sans-bold")),),
         "size": 32, "width": 8, "blocks": 2, "d_width": 8, "depth": 4, "n_critic": 2, "lr": 2e-3,
     }  # fmt: skip
-    learns_in = 500  # of which the generator moves in half
+    learns = {"steps": 500}  # of which the generator moves in half
     apart = {"penalty": 0.0, "targets": "next"}
 
     def __init__(self, config: Config) -> None:

@@ -88,6 +88,7 @@ class StarGANv2(Method):
     config: Config
     batch = {"image": "channels", "label": "labels", "reference": "channels", "other": "channels", "target": "labels"}
     labels = {"label": "labels", "target": "labels"}
+    domains = True
     balanced = True
     square = "size"
     ships: tuple[str, ...] = ("G", "F", "E")

@@ -30,6 +30,7 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "domains": "diptych.protocols.domains",
         "starganv2": "diptych.protocols.starganv2",
         "stargan-expressions": "diptych.protocols.expressions",
+        "dtn-digits": "diptych.protocols.digits",
         "drawn": "diptych.protocols.drawn",
         "told-apart": "diptych.protocols.told",
     }
@@ -61,7 +62,7 @@ class Protocol:
 
 def each_route(method: Method, split: Split, train: Split) -> list[Way]:
     """Every source once: by its route; of many domains in each other one; of attributes with each of them changed."""
-    if not method.labels or not method.routes:
+    if not method.domains:
         return [
             Way(
                 f"{route.source}-{route.target}",

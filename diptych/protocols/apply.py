@@ -105,7 +105,7 @@ def sample_run(there: Trained, folder: Path, asked: Asked = Asked(), progress: P
 
 def usual(cls: type[Method], split: Split) -> str:
     """The protocol where none is named."""
-    if cls.labels:
+    if cls.domains:
         return "domains"
     if cls.noise:
         return "drawn"
@@ -227,9 +227,13 @@ def first(split: Split, count: int | None) -> Split:
     if count is None:
         return split
     found: dict[str, Column] = {}
-    for name, column in split.columns.items():
-        each = split.members or (np.arange(len(column)),)
-        found[name] = taken(column, sorted(place for places in each for place in places[:count].tolist()))
+    for names in split.drawn if split.members else [(name,) for name in split.columns]:
+        length = len(split.columns[names[0]])
+        of_classes = split.members and length == sum(map(len, split.members))
+        each = split.members if of_classes else (np.arange(length),)
+        for name in names:
+            found[name] = taken(split.columns[name], sorted(place for at in each for place in at[:count].tolist()))
+    found = {name: found[name] for name in split.columns}
     places = sorted(place for places in split.members for place in places[:count].tolist())
     return replace(split, columns=found, motifs=[split.motifs[place] for place in places] if split.motifs else ())
 

@@ -126,7 +126,7 @@ def test_a_judge_of_classes_is_asked_for_each_picture(tmp_path, domains):
     found, result = values("told-apart", replace(samples, rows=tuple(rows)), Tools(judge=from_run(domains)))
     assert found == {"accuracy": 0.8, "class-accuracy": (1 + 1 / 2) / 2}
     assert [score.chance for score in result.scores] == [0.6, 0.5]
-    assert "5 real pictures of bright, dark" in result.said
+    assert "5 pictures of bright, dark" in result.said
     with pytest.raises(EvaluationError, match="the judge knows no class 'None', only bright, dark"):
         values("told-apart", samples, Tools(judge=from_run(domains)))
 
@@ -192,7 +192,7 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
         ),
         (judge(Classifier, labels=(Labels(names=("#1", "#2")),), **TINY), "tells whole pictures apart"),
         (judge(Segmenter, palette=others, **TINY), "no label maps of that palette: choose the judge of this label set"),
-        (judge(Segmenter, palette=PALETTE, in_channels=1, **TINY), "looks at pictures of 1 channels, and these have 3"),
+        (judge(Segmenter, palette=PALETTE, in_channels=2, **TINY), "looks at pictures of 2 channels, and these have 3"),
         (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),
     ]:
         with pytest.raises(EvaluationError, match=message):

@@ -1,0 +1,185 @@
+"""DTN: "Unsupervised Cross-Domain Image Generation", Taigman, Polyak, Wolf, ICLR 2017, arXiv 1611.02200.
+
+A network f that reads the source domain is frozen; g draws its codes as images of the target domain. What f reads in
+the drawing shall be what it read in the source, and a target image shall be drawn as itself. No pairs.
+
+    diptych train dtn --data svhn target=mnist crop=32 load=32 flip=false batch=128 -o runs/digits
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from diptych.contract import Batch, Clock, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.losses.adversarial import precise
+from diptych.losses.image import total_variation
+from diptych.nn.blocks import Norm, evaluating, without_graph
+from diptych.nn.code import Critic, Drawer, Reader
+
+FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2  # what the paper's D tells apart
+
+
+class DTN(Method):
+    class Config(MethodConfig):
+        """The weights of equation 5 for digits, which are recalled, the switches of Table 1, and the sizes."""
+
+        pretrain: int = Field(4000, ge=1, description="steps of the first stage, in which f learns the source's labels")
+        steps: int = Field(4000, ge=1, description="steps of the second; each moves D and g once")
+        in_channels: int = Field(3, ge=1, le=1024, description="channels of the source; read from the data")
+        out_channels: int = Field(1, ge=1, le=1024, description="channels of the target; read from the data")
+        labels: tuple[Labels, ...] = Field(
+            (Labels(names=tuple("0123456789")),),
+            min_length=1,
+            max_length=1,
+            description="what f reads in the source; read from the data",
+        )
+        size: int = Field(32, ge=16, le=1024, description="side of the images, a power of two; read from crop")
+        const: float = Field(15.0, ge=0, description="weight a of L_CONST: f reads the same in the drawing; 0: without")
+        tid: float = Field(15.0, ge=0, description="weight b of L_TID: a target image is drawn as itself; 0: without")
+        tv: float = Field(0.0, ge=0, description="weight c of L_TV, total variation of what is drawn")
+        tv_power: float = Field(1.0, gt=0, description="exponent B of the total variation")
+        adversarial: bool = Field(True, description="whether there is a D: L_D and L_GANG")
+        critic: Literal["ternary", "binary"] = Field(
+            "ternary", description="D tells drawn sources, drawn targets and real ones apart; or sources and real ones"
+        )
+        encoder: Literal["f", "own"] = Field("f", description="g draws f's code; or that of a network trained with g")
+        code: int = Field(128, ge=1, le=65_536, description="numbers in a code")
+        width: int = Field(64, ge=1, le=1024, description="channels of the first layers of f and D, an eighth of g's")
+        norm: Norm = Field("batch", description="norm of all networks")
+        smooth: bool = Field(False, description="1x1 convolutions in g, as for the paper's pictures")
+        lr: float = Field(3e-4, gt=0, description="Adam's step size of g and D (ours)")
+        f_lr: float = Field(
+            1e-3, gt=0, description="Adam's step size of f at the start; it falls to 0 in a line (ours)"
+        )
+        ema_decay: float = Field(
+            0.99, ge=0, lt=1, description="translate with g averaged by this factor; 0: off (ours)"
+        )
+
+        @model_validator(mode="after")
+        def _settings_fit(self) -> "DTN.Config":
+            if self.size & (self.size - 1):
+                raise ValueError(f"size={self.size} is no power of two: set crop={1 << (self.size.bit_length() - 1)}")
+            if self.labels[0].kind != "class":
+                raise ValueError("labels: f learns classes, of which each source image has one")
+            if not (self.adversarial or self.const or self.tid):
+                raise ValueError("adversarial=false const=0 tid=0: nothing would teach g")
+            return self
+
+    config: Config
+    batch = {"source": "in_channels", "label": "labels", "target": "out_channels"}
+    labels = {"label": "labels"}
+    square = "size"
+    routes = (Route("source", "target"),)
+    ships = ("f", "g")
+    presets = {
+        "paper": {},
+        "pictures": {"const": 100.0, "tid": 1.0, "tv": 0.05, "smooth": True},  # its faces to emoji
+        "baseline": {"critic": "binary", "encoder": "own", "tid": 0.0},  # section 3, the first row of Table 1
+    }
+    tiny = {"pretrain": 4, "width": 8, "code": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9}
+    learns = {"pretrain": 400, "steps": 250}
+    apart = {"norm": "none"}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c = config
+        self.f = Reader(c.in_channels, c.size, c.width, c.code, c.norm)
+        self.head = nn.Linear(c.code, len(c.labels[0]))
+        drawer = Drawer(c.out_channels, c.size, c.width, c.code, c.norm, c.smooth)
+        own = Reader(c.in_channels, c.size, c.width, c.code, c.norm) if c.encoder == "own" else None
+        self.g = nn.Sequential(own, drawer) if own else drawer
+        self.D = Critic(c.out_channels, c.size, c.width, 3 if c.critic == "ternary" else 2, c.norm)
+        self.multiple, self.ema, self.ema_decay = c.size, ("g",) if c.ema_decay else (), c.ema_decay
+
+    def stages(self) -> list[Stage]:
+        c = self.config
+        players = {"g": Player((self.g,), c.lr)} | ({"D": Player((self.D,), c.lr)} if c.adversarial else {})
+        codes = {"source": self.read, "target": lambda t: self.read(self.as_source(t))}
+        reading = Player((self.f, self.head), c.f_lr, (0.9, 0.999), schedule=Clock.decay)
+        return [
+            Stage("f", c.pretrain, self.learn_to_read, {"f": reading}),
+            Stage("transfer", c.steps, self.updates, players, codes=codes),
+        ]
+
+    def learn_to_read(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        yield "f", {"class": F.cross_entropy(self.named(self.f(batch["source"])), batch["label"])}
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Equations 3 to 8: one step on D, then one on g, on the same drawings."""
+        c, s, t = self.config, batch["source"], batch["target"]
+        code, own = self.known(batch, "source"), c.encoder == "own"
+        from_s = self.g(s if own else code)
+        from_t = self.g(self.as_source(t) if own else self.known(batch, "target"))
+        if c.adversarial:
+            yield "D", self.told_apart(from_s.detach(), from_t.detach(), t)
+        terms = self.taken_for_real(from_s, from_t) if c.adversarial else {}
+        if c.const:
+            terms["const"] = c.const * F.mse_loss(precise(self.read(self.as_source(from_s))), precise(code))
+        if c.tid:
+            terms["tid"] = c.tid * F.mse_loss(precise(from_t), t)
+        if c.tv:
+            terms["tv"] = c.tv * (total_variation(from_s, c.tv_power) + total_variation(from_t, c.tv_power))
+        yield "g", terms
+
+    def told_apart(self, from_s: Tensor, from_t: Tensor, real: Tensor) -> Terms:
+        """Equation 3, L_D; each a mean over its images."""
+        if self.config.critic == "binary":
+            return {"source": cross_entropy(self.D(from_s), 0), "real": cross_entropy(self.D(real), 1)}
+        return {
+            "source": cross_entropy(self.D(from_s), FROM_SOURCE),
+            "target": cross_entropy(self.D(from_t), FROM_TARGET),
+            "real": cross_entropy(self.D(real), REAL),
+        }
+
+    def taken_for_real(self, from_s: Tensor, from_t: Tensor) -> Terms:
+        """Equation 4, L_GANG."""
+        if self.config.critic == "binary":
+            return {"gan_source": cross_entropy(self.D(from_s), 1)}
+        return {
+            "gan_source": cross_entropy(self.D(from_s), REAL),
+            "gan_target": cross_entropy(self.D(from_t), REAL),
+        }
+
+    def read(self, x: Tensor) -> Tensor:
+        """f, frozen: source images (N, C, H, W) to codes, by running statistics."""
+        with evaluating(self.f):
+            return self.f(x)
+
+    def known(self, batch: Batch, name: str) -> Tensor:
+        """What f reads in an image of the data, without gradient: from the batch, if it was computed once."""
+        if f"code of {name}" in batch:
+            return batch[f"code of {name}"]
+        with without_graph():
+            return self.read(self.as_source(batch[name]))
+
+    def as_source(self, x: Tensor) -> Tensor:
+        """Target images with as many channels as source images have: repeated, or their mean."""
+        wanted = self.config.in_channels
+        return x if x.shape[1] == wanted else x.mean(1, keepdim=True).expand(-1, wanted, -1, -1)
+
+    def named(self, code: Tensor) -> Tensor:
+        """Codes (N, code, 1, 1) to logits (N, classes); the paper's code is taken before this ReLU."""
+        return precise(self.head(F.relu(code).flatten(1)))
+
+    @torch.no_grad()
+    def translate(self, x: Tensor) -> Tensor:
+        with evaluating(self):
+            return self.g(x if self.config.encoder == "own" else self.f(x))
+
+    @torch.no_grad()
+    def mistakes(self, batch: Batch) -> dict[str, float]:
+        """The share of sources that f reads wrongly, and of their drawings."""
+        x, label, device = batch["source"], batch["label"], next(self.parameters()).device
+        drawn = self.as_source(self.translate(x.to(device)))
+        seen = {"misread": x.to(device), "misdrawn": drawn}
+        named = {name: self.named(self.read(each)).argmax(1).cpu() for name, each in seen.items()}
+        return {name: float((each != label).float().mean()) for name, each in named.items()}
+
+
+def cross_entropy(logits: Tensor, kind: int) -> Tensor:
+    """-log of the share that logits (N, kinds, H, W) give to one kind, a mean over all of them."""
+    return -F.log_softmax(precise(logits), 1)[:, kind].mean()

@@ -1,0 +1,169 @@
+"""Data of domain transfer: a labelled set and another to draw like; letters, folders, and digits over photographs."""
+
+import numpy as np
+import pytest
+from commands import diptych
+from judged import fill, noise, offline, trained  # noqa: F401
+
+from diptych.data import image, open_data
+from diptych.data.config import DataConfig
+from diptych.data.glyphs import LATIN, base_of, pictures, reading
+from diptych.data.labelled import LABELLED
+from diptych.data.layouts import HEAP
+from diptych.data.loader import held_out
+from diptych.data.transfer import TRANSFER
+from diptych.data.transforms import Augment
+from diptych.errors import DataError
+from diptych.evaluate.results import read_result
+
+
+def opened(names=TRANSFER, **settings):
+    return open_data(DataConfig(crop=16, **{key: str(value) for key, value in settings.items()}), names)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """100 and 30 digits: 8 x 8, of ten classes; and two photographs."""
+    root = tmp_path_factory.mktemp("digits")
+    random = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 100), ("test", 30)):
+        arrays[f"x_{part}"] = random.integers(0, 256, (count, 8, 8), np.uint8)
+        arrays[f"y_{part}"] = (np.arange(count) % 10).astype(np.uint8)
+    np.savez(root / "mnist.npz", **arrays)
+    fill(root / "photographs", 2)
+    return root, arrays
+
+
+def test_a_file_of_digits_is_a_labelled_set(digits):
+    root, arrays = digits
+    data = opened(LABELLED, root=root / "mnist.npz")
+    assert data.labels[0].names == tuple("0123456789")
+    assert (len(data.train), len(data.held_out), len(data.test)) == (95, 5, 30)
+    assert np.array_equal(data.held_out.columns["image"][1][..., 0], arrays["x_train"][20])
+    assert data.train.columns["label"][:3] == [1, 2, 3]
+    assert len(opened(HEAP, root=root / "mnist.npz").test.columns["image"]) == 30
+
+
+def test_mnist_m_is_the_difference_of_digit_and_patch(digits):
+    root, arrays = digits
+    data = opened(LABELLED, root=root / "mnist.npz", patches=root / "photographs")
+    column = data.held_out.columns["image"]
+    made, digit = column[1].astype(int), arrays["x_train"][20].astype(int)
+    photographs = [image.read(file).astype(int) for file in sorted((root / "photographs").iterdir())]
+    places = [photo[y : y + 8, x : x + 8] for photo in photographs for y in range(25) for x in range(25)]
+    assert any(np.array_equal(made, np.abs(digit[..., None] - patch)) for patch in places)
+    assert column.shape == (5, 8, 8, 3)
+    again = opened(LABELLED, root=root / "mnist.npz", patches=root / "photographs").held_out.columns["image"]
+    assert np.array_equal(made, again[1]), "a digit has one patch"
+
+
+def test_source_and_target_share_no_digit(digits):
+    root, arrays = digits
+    file = root / "mnist.npz"
+    data = opened(root=file, target=file, patches=root / "photographs")
+    assert tuple(data.train.columns) == TRANSFER
+    assert not data.train.aligned
+    assert data.train.drawn == (("source", "label"), ("target",))
+    targets = {bytes(each) for each in data.train.columns["target"]} | {
+        bytes(each) for each in data.held_out.columns["target"]
+    }
+    assert targets == {bytes(each[..., None]) for each in arrays["x_train"][50:]}
+    assert data.train.columns["source"].numbers.max() < 50
+    assert data.train.columns["target"][0].shape == (8, 8, 1), "the target has no patches"
+    assert len(data.test.columns["source"]) == len(data.test.columns["target"]) == 30
+
+
+def test_digits_that_are_none_are_told(digits, tmp_path):
+    root, arrays = digits
+    with pytest.raises(DataError, match="a file of labelled digits, and this method takes folders"):
+        opened(("source", "target"), root=root / "mnist.npz")
+    with pytest.raises(DataError, match="is no file that can be read"):
+        opened(LABELLED, root=tmp_path / "none.npz")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(DataError, match="holds no arrays x_train and y_train; there are a"):
+        opened(LABELLED, root=tmp_path / "other.npz")
+    np.savez(tmp_path / "flat.npz", **{**arrays, "y_test": np.zeros(7, np.uint8)})
+    with pytest.raises(DataError, match="x_test and y_test are no digits"):
+        opened(LABELLED, root=tmp_path / "flat.npz")
+    np.savez(tmp_path / "pickled.npz", **{**arrays, "x_test": np.array([{}], object)})
+    with pytest.raises(DataError, match="pickled Python objects, which are never loaded"):
+        opened(LABELLED, root=tmp_path / "pickled.npz")
+    with pytest.raises(DataError, match="no photographs in it"):
+        opened(LABELLED, root=root / "mnist.npz", patches=tmp_path)
+    fill(tmp_path / "small", 1, make=lambda seed: noise(seed, (7, 20, 3)))
+    with pytest.raises(DataError, match="larger than the digits"):
+        opened(LABELLED, root=root / "mnist.npz", patches=tmp_path / "small")
+
+
+def test_letters_of_one_face_are_read_and_drawn_like_another():
+    data = opened(root="glyphs:sans", target="glyphs:serif-bold")
+    assert data.labels[0].names == tuple(LATIN)
+    where = reading()["val"]
+    assert data.held_out.aligned
+    assert np.array_equal(data.held_out.columns["source"], pictures("sans", 16)[where])
+    assert np.array_equal(data.held_out.columns["target"], pictures("serif-bold", 16)[where])
+    assert not data.train.aligned
+    assert set(data.train.columns["label"]) == set(range(26))
+    assert [base_of(each) for each in "aÁçZßжα1"] == ["A", "A", "C", "Z", "", "", "", ""]
+    assert opened(LABELLED, root="glyphs:sans").labels == data.labels
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Class folders with splits, and a set without labels, whose test images have the same names."""
+    root = tmp_path_factory.mktemp("folders")
+    for split, count in (("train", 6), ("test", 4)):
+        fill(root / "photos" / split / "cat", count, 0)
+        fill(root / "photos" / split / "dog", count // 2, 50)
+        fill(root / "drawings" / split, count + 1, 100)
+    for number, file in enumerate(sorted((root / "photos" / "test" / "dog").iterdir())):
+        file.rename(file.with_name(f"dog{number}.png"))
+    return root
+
+
+def test_folders_are_drawn_apart_and_spread_over_the_classes(folders):
+    data = opened(root=folders / "photos", target=folders / "drawings")
+    assert [len(data.train.columns[name]) for name in TRANSFER] == [9, 9, 7]
+    assert not data.held_out.aligned
+    batch = held_out(data.held_out, {"source": 3, "target": 3}, Augment(16, 16), 4)
+    assert batch["label"].tolist() == [0, 0, 0, 1]
+    assert batch["target"].shape == (4, 3, 16, 16)
+
+
+def test_twins_are_found_by_name(folders):
+    config = DataConfig(root=str(folders / "photos"), target=str(folders / "drawings"), crop=16, twins=True)
+    data = open_data(config, TRANSFER)
+    assert data.held_out.aligned
+    names = [[file.stem for file in data.held_out.columns[name].files] for name in ("source", "target")]
+    assert names[0] == names[1] == ["000", "001", "002", "003"]
+    (folders / "others").mkdir()
+    for number in range(60):
+        image.write(folders / "others" / f"x{number}.png", noise(number))
+    with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
+        open_data(config.model_copy(update={"target": str(folders / "others")}), TRANSFER)
+
+
+def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
+    with pytest.raises(DataError, match=r"to draw like which images\? Name their folder by target=FOLDER"):
+        opened(root=folders / "photos")
+    with pytest.raises(DataError, match="this method takes one set; leave it out"):
+        opened(("source", "target"), root=folders / "photos", target=folders / "drawings")
+    with pytest.raises(DataError, match="letters are drawn like letters"):
+        opened(root="glyphs:sans", target=folders / "drawings")
+
+
+def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
+    root, _ = digits
+    file, small = root / "mnist.npz", ["width=4", "batch=8", "load=32", "flip=false"]
+    run = trained(
+        tmp_path / "run", "dtn", f"root={file}", f"target={file}", f"patches={root / 'photographs'}",
+        *small, "code=8", "pretrain=2", "steps=2",
+    ).folder  # fmt: skip
+    judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "steps=2").folder
+    diptych("evaluate", run, "--protocol", "dtn-digits", "--judge", judge, "--count", "2")
+    found = read_result(run / "results" / "dtn-digits.json")
+    scores = {score.name: score for score in found.scores}
+    assert list(scores) == ["accuracy", "class-accuracy", "source/accuracy", "source/class-accuracy"]
+    assert scores["accuracy"].count == 20
+    assert scores["accuracy"].chance == pytest.approx(0.1)
