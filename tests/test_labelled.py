@@ -140,7 +140,7 @@ def test_letters_have_their_face_as_class():
         shown = glyphs.pictures(data.labels[0].names[label], 32)[where[at // 3]]
         assert np.array_equal(data.held_out.columns["image"][at], shown)
     assert opened("glyphs", crop=32).labels[0].names == glyphs.FACES
-    assert opened("glyphs:serif", crop=32).labels[0].names == tuple(glyphs.LATIN), "of one face the letters are told apart"
+    assert opened("glyphs:serif", crop=32).labels[0].names == tuple(glyphs.LATIN), "of one face"
     with pytest.raises(DataError, match="with two or more of"):
         opened("glyphs:serif/roman", crop=32)
 

@@ -200,8 +200,8 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
     pictures = two(tmp_path, [noise(1)] * 4, [noise(2)] * 4)
     with pytest.raises(EvaluationError, match="paints label maps, but one is needed that tells whole pictures apart"):
         values("unpaired-default", pictures, Tools(judge=judge(Segmenter, palette=PALETTE, **TINY)))
-    with pytest.raises(EvaluationError, match="pictures of 1 channels, and these have 3"):
-        values("unpaired-default", pictures, Tools(judge=judge(Classifier, in_channels=1, **TINY)))
+    with pytest.raises(EvaluationError, match="pictures of 2 channels, and these have 3"):
+        values("unpaired-default", pictures, Tools(judge=judge(Classifier, in_channels=2, **TINY)))
 
 
 # ----------------------------------------------------------------------------------------------------- sets of pictures
