@@ -19,14 +19,14 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     from diptych.data.transfer import TRANSFER
     from diptych.errors import DataError
 
+    if config.target and tuple(names) != TRANSFER:
+        raise DataError(f"target={config.target}: this method takes one set; leave it out")
     if tuple(names[: len(LABELLED)]) == LABELLED:
         return _open_labelled(config, names)
     if config.also:
         raise DataError(f"also={list(config.also)}: this method learns from one data set, and needs no labels")
     if tuple(names) == TRANSFER:
         return _open_transfer(config)
-    if config.target:
-        raise DataError(f"target={config.target}: this method takes one set; leave it out")
     if tuple(names) == HEAP:
         return _open_heap(config)
     if digits.is_digits(config.root):

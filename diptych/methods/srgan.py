@@ -72,7 +72,7 @@ class SRGAN(Method):
     sights = {"features": "features"}
     presets = {
         "paper": {},
-        "srresnet": {"steps": 0},
+        "srresnet": {"steps": 0, "features": "none"},
         "mse": {"features": "none"},  # SRGAN-MSE of the paper's Table 1
         "vgg22": {"layer": 2},
     }
