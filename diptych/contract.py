@@ -164,6 +164,7 @@ class Method(nn.Module):
     ema: tuple[str, ...] = ()  # of those, the ones whose averaged weights translate
     ema_decay: float = 0.999
     controls: tuple[Control, ...] = ()
+    fixed: bool = False  # `translate` takes images of `square` by `square` pixels alone
     multiple: int = 1  # `translate` takes heights and widths that are multiples of this
     scale: int = 1  # and makes them so many times as large
     sights: Mapping[str, str] = {}  # networks of others that its losses look through -> field that says which

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -37,7 +38,8 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 class Translator:
     """Translates images of any size: they are padded by reflection to what the network needs, and cropped back.
 
-    A method that enlarges gives them back `method.scale` times as high and wide.
+    A method that enlarges gives them back `method.scale` times as high and wide; one that takes a single size gives
+    that, and images of others are resized to it first.
     """
 
     method: Method
@@ -155,7 +157,7 @@ class Translator:
         for controls in choices:
             self._check(controls)
             self._route(controls)
-        batch = x if x.dim() == 4 else x[None]
+        batch = self._in_its_size(x if x.dim() == 4 else x[None])
         height, width = batch.shape[-2:]
         padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
         try:
@@ -175,6 +177,16 @@ class Translator:
         top, left, height, width = (self.method.scale * each for each in (top, left, height, width))
         made = [each[..., top : top + height, left : left + width] for each in made]
         return made if x.dim() == 4 else [each[0] for each in made]
+
+    def _in_its_size(self, x: Tensor) -> Tensor:
+        """Images as they are, or squashed to the one size that the method takes, as training images are."""
+        if not self.method.fixed:
+            return x
+        side = int(self.method.config.model_dump()[self.method.square])
+        if x.shape[-2:] == (side, side):
+            return x
+        resized = F.interpolate(x.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
+        return resized.clamp(-1, 1)
 
     def save(self, folder: Path | str) -> Path:
         """A model folder: `model.safetensors`, `config.json` and a card, for `load` and for hubs. OSError."""

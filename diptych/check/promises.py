@@ -113,7 +113,7 @@ def translate_is_pure(subject: Subject) -> None:
     before, training = fingerprint(engine.state()), method.training
     for route, controls in ways(method):
         x = subject.truth(3)[route.source]
-        x = torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
+        x = x if method.fixed else torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
         y = method.translate(x, **controls)
         sides = [method.scale * side for side in x.shape[2:]]
         assert y.shape == (3, method.channels()[route.target], *sides), (

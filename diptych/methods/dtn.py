@@ -73,6 +73,7 @@ class DTN(Method):
     batch = {"source": "in_channels", "label": "labels", "target": "out_channels"}
     labels = {"label": "labels"}
     square = "size"
+    fixed = True
     routes = (Route("source", "target"),)
     ships = ("f", "g")
     presets = {
@@ -93,7 +94,7 @@ class DTN(Method):
         own = Reader(c.in_channels, c.size, c.width, c.code, c.norm) if c.encoder == "own" else None
         self.g = nn.Sequential(own, drawer) if own else drawer
         self.D = Critic(c.out_channels, c.size, c.width, 3 if c.critic == "ternary" else 2, c.norm)
-        self.multiple, self.ema, self.ema_decay = c.size, ("g",) if c.ema_decay else (), c.ema_decay
+        self.ema, self.ema_decay = ("g",) if c.ema_decay else (), c.ema_decay
 
     def stages(self) -> list[Stage]:
         c = self.config
