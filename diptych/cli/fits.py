@@ -58,10 +58,11 @@ def why_not(found: "Survey") -> str:
 
 def fits(found: "Survey") -> list[Fit]:
     from diptych.data.layouts import HEAP
+    from diptych.data.transfer import TRANSFER
     from diptych.methods import METHODS, find
 
-    crop = crop_for(found)  # what takes any heap of images fits everywhere, which says nothing of these
-    return [_fit(method, found, crop) for method in METHODS if tuple(find(method).batch) != HEAP]
+    crop = crop_for(found)  # what takes any heap of images fits everywhere; what takes two sets is asked of one here
+    return [_fit(method, found, crop) for method in METHODS if tuple(find(method).batch) not in (HEAP, TRANSFER)]
 
 
 def crop_for(found: "Survey") -> int:
@@ -79,7 +80,7 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
     from diptych.data.layouts import many_folders, sides_setting
     from diptych.errors import ConfigError, DataError
     from diptych.methods import find
-    from diptych.recipe import named
+    from diptych.recipe import checked, named
 
     lying = many_folders(found.root)
     reason = ""
@@ -88,6 +89,8 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
         try:
             chosen = named(method, [f"root={found.root}", *sides])
             data = open_data(chosen.data, tuple(find(method).batch))
+            labels = dict.fromkeys(find(method).labels.values(), data.labels)
+            checked(find(method).Config, {**chosen.model.model_dump(), **labels}, method)
         except (ConfigError, DataError) as error:
             reason = reason or _in_short(str(error), str(found.root))
             continue
