@@ -15,8 +15,8 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
     from diptych.data import digits, glyphs
     from diptych.data.labelled import LABELLED
-    from diptych.data.layouts import HEAP, open_folder
-    from diptych.data.transfer import TRANSFER
+    from diptych.data.layouts import HEAP, PAIRED, open_folder
+    from diptych.data.transfer import TRANSFER, with_and_without
     from diptych.errors import DataError
 
     if config.target and tuple(names) != TRANSFER:
@@ -31,6 +31,8 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
         return _open_heap(config)
     if digits.is_digits(config.root):
         raise DataError(f"{config.root}: a file of labelled digits, and this method takes folders of images")
+    if config.attributes and tuple(names) != PAIRED:
+        return with_and_without(_open_one(config), config, names)
     if glyphs.is_glyphs(config.root):
         return glyphs.open_pairs(config, names)
     return open_folder(config, names)

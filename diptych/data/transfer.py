@@ -1,9 +1,13 @@
 """A labelled set to learn from, and another one without labels to draw like: what domain transfer begins with."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from diptych.data.columns import Column, Data, Pictures, Split, taken
+from diptych.data.config import DataConfig
 from diptych.errors import DataError
 
 TRANSFER = ("source", "label", "target")  # a method that asks for these names
@@ -25,6 +29,26 @@ def transfer(source: Data, target: Data, twins: bool) -> Data:
         labels=source.labels,
         by_name=source.by_name and target.by_name,
     )
+
+
+def with_and_without(data: Data, config: DataConfig, names: Sequence[str]) -> Data:
+    """The images of a table of attributes as two heaps: those without the one that is chosen, then those with it.
+
+    `direction=b2a` begins with the latter. DataError if several are chosen.
+    """
+    if len(config.attributes) != 1:
+        raise DataError(
+            f"attributes={list(config.attributes)}: this method goes from images without one to those with it"
+        )
+
+    def parted(split: Split) -> Split:
+        on = np.asarray(split.columns["label"])[:, 0]
+        heaps = [taken(split.columns["image"], np.flatnonzero(on == value).tolist()) for value in (0, 1)]
+        heaps = heaps if config.direction == "a2b" else heaps[::-1]
+        return Split(dict(zip(names, heaps, strict=True)), aligned=False)
+
+    found = replace(data, train=parted(data.train), held_out=parted(data.held_out), labels=())
+    return replace(found, test=data.test and parted(data.test))
 
 
 def _apart(source: Split, target: Split) -> Split:

@@ -18,6 +18,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "stargan": "diptych.methods.stargan:StarGAN",
         "starganv2": "diptych.methods.starganv2:StarGANv2",
         "dtn": "diptych.methods.dtn:DTN",
+        "diat": "diptych.methods.diat:DIAT",
         "twostep": "diptych.methods.twostep:TwoStep",
         "srgan": "diptych.methods.srgan:SRGAN",
     }

@@ -16,9 +16,10 @@ from diptych.data import faults, image, survey
 from diptych.data.examine import Finding
 from diptych.data.manifest import Entry, Manifest, relative
 
-BOTH = ["pix2pix", "cyclegan"]
+APART = ["cyclegan", "diat"]
+BOTH = ["pix2pix", *APART]
 MANY = ["twostep", "stargan", "starganv2"]
-HEAPS = [*BOTH[1:], *MANY]
+HEAPS = [*APART, *MANY]
 REAL = {  # layout, images by split and side, methods that fit
     "facades": (survey.SIDE_BY_SIDE, {"train": 400, "val": 100, "test": 106}, BOTH),
     "retina_vessels": (survey.SIDE_BY_SIDE, {"train": 35, "val": 3, "test": 16}, BOTH),

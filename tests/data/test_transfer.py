@@ -167,3 +167,21 @@ def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
     assert list(scores) == ["accuracy", "class-accuracy", "source/accuracy", "source/class-accuracy"]
     assert scores["accuracy"].count == 20
     assert scores["accuracy"].chance == pytest.approx(0.1)
+
+
+def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
+    files = fill(tmp_path, 20)
+    lines = [
+        "name,Glasses,Young",
+        *(f"{file.name},{number % 2},{number % 3 == 0:d}" for number, file in enumerate(files)),
+    ]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    config = DataConfig(root=str(tmp_path), attributes=("Glasses",), crop=16)
+    data = open_data(config, ("a", "b"))
+    assert not data.train.aligned
+    sides = {name: {int(file.stem) % 2 for file in data.train.columns[name].files} for name in "ab"}
+    assert sides == {"a": {0}, "b": {1}}
+    back = open_data(config.model_copy(update={"direction": "b2a"}), ("a", "b"))
+    assert back.train.columns["a"] == data.train.columns["b"]
+    with pytest.raises(DataError, match="goes from images without one to those with it"):
+        open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), ("a", "b"))

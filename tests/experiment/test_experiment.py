@@ -139,7 +139,7 @@ def test_a_shipped_experiment_can_be_planned(name):
     recipes = planned(found, where)
     assert list(recipes) == [*(["judge"] if found.judge else []), *found.variants()]
     assert len(recipes) > 1
-    if found.judge:
+    if name.startswith("pix2pix") and found.judge:
         assert len(recipes["judge"].model.palette) == 12, "classes of the facades"
 
 

@@ -1,0 +1,228 @@
+"""DIAT and DIAT-A: "Deep Identity-aware Transfer of Facial Attributes", Li, Zuo, Zhang 2016, arXiv 1610.05586v1.
+
+A network gives images an attribute: a discriminator sees to that, and what a face network sees in both (DIAT), or the
+discriminator itself (DIAT-A), shall stay. A second network may then enhance what the first one made.
+
+    diptych train diat --data celeba "attributes=[Eyeglasses]" direction=b2a preset=adaptive crop=128 -o runs/bare
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from diptych.contract import Batch, Clock, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.losses.adversarial import bce, precise
+from diptych.losses.image import feature_distance
+from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
+from diptych.nn.resnet import ResNet
+from diptych.nn.upscale import shrunk
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Place = Annotated[int, Field(ge=1, le=100)]
+
+
+class DIAT(Method):
+    class Config(MethodConfig):
+        """Sections 3.1 to 3.3. Widths, weights and step sizes of the paper are unknown to us: these are our choice."""
+
+        steps: int = Field(50_000, ge=1, description="steps of the transfer; each moves D and T once")
+        denoise: int = Field(5000, ge=0, description="steps before it, in which the denoiser of L_smooth learns")
+        enhance: int = Field(20_000, ge=0, description="steps behind it, in which the enhancement network learns")
+        channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
+        size: int = Field(128, ge=32, le=4096, description="side of the training images; read from crop")
+        identity: Literal["network", "adaptive"] = Field(
+            "network", description="what shall stay: what `features` sees (DIAT), or what D sees (DIAT-A)"
+        )
+        features: str = Field(
+            "vgg16",
+            min_length=1,
+            max_length=4096,
+            description="the network that sees: vgg16, vgg19, NAME:FILE, a judge's folder; none if adaptive",
+        )
+        layers: tuple[Place, ...] = Field((4, 5), min_length=1, description="which maps of it, or of D, shall stay")
+        keep: float = Field(1.0, ge=0, description="weight lambda of the identity term")
+        smooth: float = Field(0.1, ge=0, description="weight gamma of L_smooth; 0, or identity=adaptive: without")
+        enhancement: Literal["none", "local", "global"] = Field(
+            "none", description="second network: for an attribute of a region, or of the whole face"
+        )
+        region: tuple[Share, Share, Share, Share] = Field(
+            (0.55, 0.2, 0.95, 0.8),
+            description="of enhancement=local: top, left, bottom and right, as shares of the side",
+        )
+        inside: tuple[float, float, float] = Field(
+            (1.0, 1.0, 1.0), description="weights beta of what stays in the region: pixels, first and second map"
+        )
+        width: int = Field(32, ge=1, le=1024, description="channels of the first layer of T")
+        blocks: int = Field(5, ge=1, le=100, description="residual blocks of T")
+        d_width: int = Field(64, ge=1, le=1024, description="channels of the first layer of D")
+        d_most: int = Field(512, ge=1, le=65_536, description="most channels of D")
+        depth: int = Field(5, ge=1, le=10, description="convolutions of D, each of which halves")
+        head: Literal["dense", "patches"] = Field("dense", description="D says one thing of an image, or of each patch")
+        norm: Norm = Field("instance", description="norm of T and of the enhancement network; D has none")
+        lr: float = Field(2e-4, gt=0, description="Adam's step size, all players")
+
+        @model_validator(mode="after")
+        def _settings_fit(self) -> "DIAT.Config":
+            if self.identity == "network" and self.features == "none":
+                raise ValueError("identity=network looks through features: name one, or set identity=adaptive")
+            if self.identity == "adaptive" and max(self.layers) > self.depth:
+                raise ValueError(f"layers={list(self.layers)}: D has {self.depth} layers to look at, see depth")
+            if self.size % 2**self.depth:
+                raise ValueError(
+                    f"crop={self.size} is not a multiple of {2**self.depth}, which depth={self.depth} needs"
+                )
+            top, left, bottom, right = self.region
+            if top >= bottom or left >= right:
+                raise ValueError(f"region={list(self.region)}: top, left, bottom and right, from 0 to 1")
+            return self
+
+        @property
+        def smooths(self) -> bool:
+            return self.identity == "network" and self.smooth > 0
+
+    config: Config
+    batch = {"a": "channels", "b": "channels"}
+    square = "size"
+    routes = (Route("a", "b"),)
+    ships = ("T", "E")
+    multiple = 4
+    sights = {"features": "features"}
+    presets = {
+        "paper": {},
+        "adaptive": {"identity": "adaptive", "features": "none", "smooth": 0.0},
+        # What Choi et al. 2018 compared StarGAN with: CycleGAN's generator of 6 blocks, StarGAN's discriminator.
+        "stargan-baseline": {"width": 64, "blocks": 6, "depth": 6, "d_most": 2048, "head": "patches"},
+    }
+    tiny = {
+        "denoise": 3, "enhance": 3, "enhancement": "local", "layers": (1, 2), "keep": 30.0,
+        "width": 8, "blocks": 2, "d_width": 8, "lr": 2e-3,
+    }  # fmt: skip
+    learns = {"steps": 250, "enhance": 250}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c = config
+        self.T = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm)
+        self.D = Discriminator(c.channels, c.size, c.d_width, c.d_most, c.depth, c.head)
+        self.E = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm) if c.enhancement != "none" else None
+        self.R = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm) if c.smooths else None
+        self.N = Denoiser(c.channels, c.width) if c.smooths else None
+        initialise(self)
+
+    def stages(self) -> list[Stage]:
+        c, found = self.config, []
+        if self.R is not None and self.N is not None:
+            players = {"R": Player((self.R,), c.lr), "N": Player((self.N,), c.lr)}
+            found.append(Stage("denoise", c.denoise, self.learn_to_smooth, players))
+        players = {"D": Player((self.D,), c.lr), "T": Player((self.T,), c.lr)}
+        found.append(Stage("transfer", c.steps, self.updates, players))
+        if self.E is not None:
+            found.append(Stage("enhance", c.enhance, self.learn_to_enhance, {"E": Player((self.E,), c.lr)}))
+        return found
+
+    def learn_to_smooth(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """R makes an image again by what the network sees of it, with the flaws of that; N learns to take them away."""
+        assert self.R is not None
+        assert self.N is not None
+        x = batch["a"]
+        made = self.R(x)
+        yield "R", {"content": self.unlike(self.seen(made), self.seen(x))}
+        yield "N", {"again": F.mse_loss(precise(self.N(made.detach())), x), "same": F.mse_loss(precise(self.N(x)), x)}
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Equations 5 and 9: a step on D, then one on T. In DIAT-A one pass of D gives both of T's terms."""
+        c, x, real = self.config, batch["a"], batch["b"]
+        fake = self.T(x)
+        yield "D", {"real": bce(self.D(real)[0], True), "fake": bce(self.D(fake.detach())[0], False)}
+        judged, maps = self.D(fake)
+        terms = {"gan": bce(judged, True)}
+        if c.keep:
+            adaptive = c.identity == "adaptive"
+            with without_graph():
+                wanted = self.D(x)[1] if adaptive else self.seen(x)
+            terms["identity"] = c.keep * self.unlike(maps if adaptive else self.seen(fake), wanted)
+        if self.N is not None:
+            terms["smooth"] = c.smooth * F.mse_loss(precise(self.N(fake)), precise(fake))
+        yield "T", terms
+
+    def learn_to_enhance(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Section 3.3. Local: the source outside of the region, T inside. Global: a blurred source restored."""
+        assert self.E is not None
+        x = batch["a"]
+        if self.config.enhancement == "global":
+            yield "E", {"restored": F.mse_loss(precise(self.E(blurred(x))), x)}
+            return
+        with without_graph(), evaluating(self.T):
+            made = self.T(x)
+        better, mask = self.E(made), self.mask(x)
+        outside = ((1 - mask) * (precise(better) - x)).square().mean()
+        yield "E", {"outside": outside, **self.inside(mask * better, mask * made)}
+
+    def inside(self, better: Tensor, made: Tensor) -> Terms:
+        """Pixels, and where a network is lent its first two maps, shall be those that T made."""
+        weights = self.config.inside
+        terms = {"inside_0": weights[0] * feature_distance(better, made) / 2}
+        if "features" in self.lent:
+            with without_graph():
+                wanted = self.seen(made)[:2]
+            for at, (ours, theirs) in enumerate(zip(self.seen(better)[:2], wanted, strict=True), 1):
+                terms[f"inside_{at}"] = weights[at] * feature_distance(ours, theirs) / 2
+        return terms
+
+    def mask(self, x: Tensor) -> Tensor:
+        """1 in the region, 0 outside: (H, W)."""
+        height, width = x.shape[-2:]
+        top, left, bottom, right = self.config.region
+        mask = x.new_zeros(height, width)
+        mask[round(top * height) : round(bottom * height), round(left * width) : round(right * width)] = 1
+        return mask
+
+    def seen(self, x: Tensor) -> Sequence[Tensor]:
+        """The maps of the network that is lent."""
+        maps: Sequence[Tensor] = self.lent["features"](x)
+        return maps
+
+    def unlike(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+        """Equation 3: of each layer the squared distance over 2 C H W, added up."""
+        places = [layer - 1 for layer in self.config.layers]
+        return torch.stack([feature_distance(ours[at], theirs[at]) / 2 for at in places]).sum()
+
+    @torch.no_grad()
+    def translate(self, x: Tensor) -> Tensor:
+        with evaluating(self):
+            made = self.T(x)
+            return made if self.E is None else self.E(made)
+
+
+class Discriminator(nn.Module):
+    """(N, C, size, size) to logits, and the maps behind each convolution, finest first. No norm: samples stay apart."""
+
+    def __init__(self, channels: int, size: int, width: int, most: int, depth: int, head: str) -> None:
+        super().__init__()
+        widths = [channels, *(min(width << level, most) for level in range(depth))]
+        self.body = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(0.2)) for narrow, wide in pairwise(widths)
+        )
+        dense = head == "dense"
+        self.head = nn.Conv2d(widths[-1], 1, size >> depth) if dense else nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        maps = [x := layer(x) for layer in self.body]
+        return self.head(x), maps
+
+
+class Denoiser(nn.Sequential):
+    """Two 3x3 convolutions."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, channels, 3, 1, 1))
+
+
+def blurred(x: Tensor) -> Tensor:
+    """Half of its size and back, by bicubic filters: what global enhancement learns to restore."""
+    return F.interpolate(shrunk(x, 2), x.shape[-2:], mode="bicubic", align_corners=False).clamp(-1, 1)
