@@ -33,7 +33,7 @@ from diptych.protocols.during import examiner
 from diptych.provenance import check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, bounded, from_settings
 from diptych.report import write_report
-from diptych.sights import sights_of
+from diptych.sights import NONE, Anything, sights_of
 
 TURNS = 40  # steps among which each kind of step occurs that a rehearsal takes
 MEASURED = {"protocol", "measure", "judge", "extractor", "images"}  # what the value of a checkpoint depends on
@@ -187,12 +187,14 @@ def prepare(
 def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({})) -> None:
     """One step of each stage on tensors without content: what does not fit is found in a moment, with nothing made.
 
+    A network that losses look through, and that is not at hand, is taken to fit.
     Raises ConfigError.
     """
     crop, size = recipe.data.crop, max(1, recipe.train.batch // recipe.train.micro)
     with torch.device("meta"):
         method = recipe.cls(recipe.model)
-        method.lent.update({name: copy.deepcopy(net).to("meta") for name, net in sights.items()})
+        named = [name for name, key in recipe.cls.sights.items() if vars(recipe.model)[key] != NONE]
+        method.lent.update({name: copy.deepcopy(sights.get(name, Anything())).to("meta") for name in named})
         bounded(method, recipe.method)
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
         if crop % method.multiple:

@@ -17,7 +17,7 @@ def depth_of(size: int) -> int:
 
 
 class Reader(nn.Module):
-    """(N, in, size, size) to codes (N, code, 1, 1): 3x3 convolutions with norm, pooling and ReLU, the last without.
+    """(N, in, size, size) to codes (N, code, 1, 1): 3x3 convolutions with norm, pooling, ReLU; the last only pools.
 
     64, 128 and 256 channels at 32 pixels; one more layer of 256 for each doubling.
     """
@@ -29,8 +29,9 @@ class Reader(nn.Module):
         layers: list[nn.Module] = []
         for level, (narrow, wide) in enumerate(pairwise(widths)):
             last = level == depth - 1
-            layers.append(nn.Conv2d(narrow, wide, 3, 1, 1, bias=bias_before(norm)))
-            layers += [*norm_layers(norm, wide), nn.MaxPool2d(4 if last else 2), *([] if last else [nn.ReLU()])]
+            own: Norm = "none" if last else norm
+            layers.append(nn.Conv2d(narrow, wide, 3, 1, 1, bias=bias_before(own)))
+            layers += [*norm_layers(own, wide), nn.MaxPool2d(4 if last else 2), *([] if last else [nn.ReLU()])]
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
