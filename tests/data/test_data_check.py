@@ -53,6 +53,8 @@ REAL = {  # layout, images by split and side, methods that fit
 DECODED = ("brooklyn1887", "emoji", "horse2zebra", "sr")  # the others take long, and are as much alike
 SETTINGS = {
     "afhq cyclegan": ("crop=128", "generator=resnet_6"),
+    "afhq diat": ("crop=128",),
+    "emoji diat": ("sides=[fluent3d,google]", "crop=64"),
     "emoji pix2pix": ("sides=[fluent3d,google]", "crop=64", "generator=unet_64"),
     "emoji cyclegan": ("sides=[fluent3d,google]", "crop=64", "generator=resnet_6"),
     **{f"{name} {method}": ("batch=8",) for name in ("horse2zebra", "sr") for method in MANY},
