@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from diptych.contract import Batch, Clock, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import precise
 from diptych.losses.image import total_variation
-from diptych.nn.blocks import Norm, evaluating, without_graph
+from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
 from diptych.nn.code import Critic, Drawer, Reader
 
 FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2  # what the paper's D tells apart
@@ -51,7 +51,7 @@ class DTN(Method):
         width: int = Field(64, ge=1, le=1024, description="channels of the first layers of f and D, an eighth of g's")
         norm: Norm = Field("batch", description="norm of all networks")
         smooth: bool = Field(False, description="1x1 convolutions in g, as for the paper's pictures")
-        lr: float = Field(3e-4, gt=0, description="Adam's step size of g and D (ours)")
+        lr: float = Field(1e-3, gt=0, description="Adam's step size of g and D (ours)")
         f_lr: float = Field(
             1e-3, gt=0, description="Adam's step size of f at the start; it falls to 0 in a line (ours)"
         )
@@ -94,6 +94,8 @@ class DTN(Method):
         own = Reader(c.in_channels, c.size, c.width, c.code, c.norm) if c.encoder == "own" else None
         self.g = nn.Sequential(own, drawer) if own else drawer
         self.D = Critic(c.out_channels, c.size, c.width, 3 if c.critic == "ternary" else 2, c.norm)
+        for net in (self.g, self.D):
+            initialise(net)
         self.ema, self.ema_decay = ("g",) if c.ema_decay else (), c.ema_decay
 
     def stages(self) -> list[Stage]:
