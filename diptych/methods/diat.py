@@ -99,7 +99,7 @@ class DIAT(Method):
         "stargan-baseline": {"width": 64, "blocks": 6, "depth": 6, "d_most": 2048, "head": "patches"},
     }
     tiny = {
-        "denoise": 3, "enhance": 3, "enhancement": "local", "layers": (1, 2), "keep": 30.0,
+        "denoise": 2, "enhance": 2, "enhancement": "local", "layers": (1, 2), "keep": 30.0,
         "width": 8, "blocks": 2, "d_width": 8, "lr": 2e-3,
     }  # fmt: skip
     learns = {"steps": 250, "enhance": 250}

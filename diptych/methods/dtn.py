@@ -81,7 +81,7 @@ class DTN(Method):
         "pictures": {"const": 100.0, "tid": 1.0, "tv": 0.05, "smooth": True},  # its faces to emoji
         "baseline": {"critic": "binary", "encoder": "own", "tid": 0.0},  # section 3, the first row of Table 1
     }
-    tiny = {"pretrain": 4, "width": 8, "code": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9}
+    tiny = {"pretrain": 2, "width": 8, "code": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9}
     learns = {"pretrain": 400, "steps": 250}
     apart = {"norm": "none"}
 

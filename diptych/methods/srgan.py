@@ -76,7 +76,7 @@ class SRGAN(Method):
         "mse": {"features": "none"},  # SRGAN-MSE of the paper's Table 1
         "vgg22": {"layer": 2},
     }
-    tiny = {"pretrain": 4, "scale": 2, "layer": 2, "pixel": 1.0, "width": 16, "blocks": 2, "d_width": 4, "lr": 2e-3}
+    tiny = {"pretrain": 2, "scale": 2, "layer": 2, "pixel": 1.0, "width": 16, "blocks": 2, "d_width": 4, "lr": 2e-3}
     tiny |= {"ema_decay": 0.9, "schedule": "line"}
     apart = {"norm": "none"}
 

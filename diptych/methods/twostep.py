@@ -70,7 +70,7 @@ class TwoStep(Method):
         "paper": {},
         "repo": {"prior": "normal"},
     }
-    tiny = {"pretrain": 4, "latent": 8, "width": 16, "d_width": 8, "lr": 1e-3, "e_lr": 3e-3}
+    tiny = {"pretrain": 2, "latent": 8, "width": 16, "d_width": 8, "lr": 1e-3, "e_lr": 3e-3}
     learns = {"pretrain": 60, "steps": 250}
     apart = {"norm": "none", "prior": "fixed"}
 
