@@ -17,8 +17,9 @@ def depth_of(size: int) -> int:
 
 
 class Reader(nn.Module):
-    """(N, in, size, size) to codes (N, code, 1, 1): 3x3 convolutions with norm, pooling, ReLU; the last only pools.
+    """(N, in, size, size) to codes (N, code, 1, 1): 3x3 convolutions with norm, pooling and ReLU, the last without it.
 
+    Its norm is behind the pooling: numbers of a code vary by about 1, however large f would make them.
     64, 128 and 256 channels at 32 pixels; one more layer of 256 for each doubling.
     """
 
@@ -27,11 +28,11 @@ class Reader(nn.Module):
         depth = depth_of(size)
         widths = [in_channels, *(width * min(2**level, 4) for level in range(depth - 1)), code]
         layers: list[nn.Module] = []
-        for level, (narrow, wide) in enumerate(pairwise(widths)):
-            last = level == depth - 1
-            own: Norm = "none" if last else norm
-            layers.append(nn.Conv2d(narrow, wide, 3, 1, 1, bias=bias_before(own)))
-            layers += [*norm_layers(own, wide), nn.MaxPool2d(4 if last else 2), *([] if last else [nn.ReLU()])]
+        for narrow, wide in pairwise(widths[:-1]):
+            layers.append(nn.Conv2d(narrow, wide, 3, 1, 1, bias=bias_before(norm)))
+            layers += [*norm_layers(norm, wide), nn.MaxPool2d(2), nn.ReLU()]
+        layers.append(nn.Conv2d(widths[-2], code, 3, 1, 1, bias=bias_before(norm)))
+        layers += [nn.MaxPool2d(4), *norm_layers(norm, code)]
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
