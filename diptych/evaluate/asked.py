@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from diptych.errors import EvaluationError, nearest
+from diptych.evaluate import pictures
 from diptych.evaluate.measures import logits_of
 from diptych.evaluate.samples import Row, Samples
 from diptych.evaluate.scores import Score, of_images
@@ -52,6 +53,35 @@ def _wanted(row: Row, names: tuple[str, ...]) -> tuple[int, bool, bool]:
         raise EvaluationError(f"the judge knows {known}, and not {name or 'what was asked for'}{nearest(name, names)}")
     before = name in str(row.controls.get("has", "")).split(",")
     return names.index(name), before, not before
+
+
+def attribute_changed(samples: Samples, tools: Tools) -> Iterator[Score]:
+    """Of one heap of pictures made like another: what a judge of attributes sees, and what stayed as it was.
+
+    `taken-for-target` is the share of translations that have, or lack, the attribute as the real pictures do. The judge
+    says itself which one: that in whose share the real pictures and the sources differ most. The ceiling is how many of
+    the real ones it reads so, chance how many sources, which is what doing nothing would get. `others-kept` is the
+    share of its other answers that are those for the source; `l1-to-source` (range -1 to 1) is how much changed at all.
+    """
+    names = tools.the_judge().classes()
+    sources, fakes = (files_of(samples.files(column)) for column in ("source", "fake"))
+    seen = {
+        side: np.concatenate([logits_of(tools, batch).numpy() > 0 for batch in files.batches(BATCH)])
+        for side, files in (("source", sources), ("fake", fakes), ("real", files_of(samples.real_files())))
+    }
+    apart = seen["real"].mean(0) - seen["source"].mean(0)
+    at = int(np.abs(apart).argmax())
+    right = {side: each[:, at] == (apart[at] > 0) for side, each in seen.items()}
+    chance, ceiling = (float(right[side].mean()) for side in ("source", "real"))
+    yield of_images("taken-for-target", right["fake"].astype(float), "higher", chance=chance, ceiling=ceiling)
+    if len(names) > 1:
+        kept = np.delete(seen["fake"] == seen["source"], at, 1)
+        yield of_images("others-kept", kept.mean(1), "higher")
+    if sources.shape == fakes.shape:
+        changes = [pictures.l1(*pair) for pair in zip(fakes.batches(), sources.batches(), strict=True)]
+        yield of_images("l1-to-source", np.concatenate(changes), "lower")
+    how = "have" if apart[at] > 0 else "lack"
+    tools.say(f"a judge of {len(names)} attributes was asked which translations {how} {names[at]}")
 
 
 def diversity(samples: Samples, tools: Tools) -> Iterator[Score]:

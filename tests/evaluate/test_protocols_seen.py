@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from judged import (
@@ -218,6 +219,32 @@ def test_translations_that_a_judge_takes_for_the_target(tmp_path, domains):
     assert "a judge of 2 domains was asked which translations are bright" in result.said
     dark = two(tmp_path / "dark", fakes, [shades(100 + seed, False) for seed in range(5)])
     assert values("unpaired-default", dark, Tools(judge=from_run(domains)))[0]["taken-for-target"] == 0.25
+
+
+def test_a_judge_of_attributes_says_what_changed_and_what_stayed(tmp_path):
+    """It finds by itself which attribute it was: one that real pictures have and sources lack, or the reverse."""
+    labels = (Labels(names=("red", "bright"), kind="attributes"),)
+    looks = judge(Classifier, labels=labels, **TINY)
+    looks.method.logits = lambda x: torch.stack([x[:, 0].mean((1, 2)) - x[:, 1].mean((1, 2)), x.mean((1, 2, 3))], 1)
+
+    def plain(red, bright):
+        return np.full((32, 32, 3), (150 if red else 100, 100 if red else 150, 255 if bright else 0), np.uint8)
+
+    sources = [plain(red, False) for red in (0, 1, 0, 1)]
+    fakes = [plain(0, True), plain(1, True), plain(1, True), plain(1, False)]
+    reals = [plain(1, True), plain(0, True), plain(0, True), plain(1, True), plain(0, False)]
+    columns = {"source": sources, "fake": fakes, "real": reals}
+    found, result = values("unpaired-default", sample_folder(tmp_path / "a", {"a-b": columns}), Tools(judge=looks))
+    score = result.score("taken-for-target")
+    assert (score.value, score.ceiling, score.chance) == (0.75, 0.8, 0)
+    assert found["others-kept"] == 0.75
+    changes = [2 * 255, 2 * 255, 2 * 50 + 2 * 50 + 2 * 255, 0]
+    assert found["l1-to-source"] == pytest.approx(sum(changes) / 4 / 255 / 3, rel=1e-5)
+    assert "a judge of 2 attributes was asked which translations have bright" in result.said
+    back = {"source": reals, "fake": [reals[0], *sources], "real": sources}
+    found, result = values("unpaired-default", sample_folder(tmp_path / "b", {"a-b": back}), Tools(judge=looks))
+    assert found["taken-for-target"] == 0.8
+    assert "a judge of 2 attributes was asked which translations lack bright" in result.said
 
 
 def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains):
