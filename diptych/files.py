@@ -3,12 +3,14 @@
 import math
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PART = ".part"
+PATIENCE = 30.0  # seconds that a server may be silent
 
 
 @contextmanager
@@ -100,3 +102,14 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Within it a download from a server that falls silent ends with an OSError; libraries would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,4 +1,4 @@
-"""`diptych data check`: what a folder holds, what is wrong with it, and the command to start with."""
+"""`diptych data check`: what a folder holds, what is wrong with it, and the command to start with; `data get`."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,17 +14,12 @@ if TYPE_CHECKING:
     from diptych.data.manifest import Entry
     from diptych.data.survey import Survey
 
-app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
+app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it, or fetch a published one.")
 NAMED = 5  # files of each kind of trouble
 WIDTH = 120  # of a pipe
 SIDES = 8  # folders of a split that have a line of their own
 CHANNELS = {1: "grey", 3: "colour"}
 DEPTHS = {"uint8": "8 bit", "uint16": "16 bit", "float32": "float"}
-
-
-@app.callback()
-def data() -> None:
-    """Keeps `check` a word of its own while it is the only one."""
 
 
 @app.command()
@@ -59,6 +54,21 @@ def check(
         _say(console, "\nnothing is wrong", "bold green")
     show_fits(console, found, bool(wrong))
     raise typer.Exit(1 if wrong else 0)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="mnist, svhn, celeba or cityscapes", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder to fetch it into")] = Path("data"),
+) -> None:
+    """Fetch a published data set by torchvision, check it, and lay it out as methods take it.
+
+    Where the network is closed, it says which files to put where; Cityscapes, behind a registration, needs that anyhow.
+    """
+    from diptych.data import known
+
+    data, start = known.get(name, out)
+    typer.echo(f"{data}: {known.KNOWN[name].title}\n{start}")
 
 
 def _say(console: "Console", text: str, style: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Digits as one file of arrays, `mnist.npz` as Keras publishes it, and MNIST-M, which is made out of them on the fly.
+"""Digits as one file of arrays, as Keras publishes `mnist.npz`, and MNIST-M, which is made out of them on the fly.
 
 MNIST-M (Ganin and Lempitsky 2015, arXiv 1409.7495, section 4): the absolute difference of a digit and a patch of a
 colour photograph. There are no files of it: a digit always gets the same patch of the folder that `patches` names.
@@ -25,7 +25,7 @@ HELD_OUT_EVERY = 20  # of the training digits
 
 @dataclass(frozen=True)
 class Blended(Sequence[np.ndarray]):
-    """Digits (N, H, W, 1) over patches of photographs, (H, W, 3) uint8 each."""
+    """Digits (N, H, W, 1 or 3) over patches of photographs, (H, W, 3) uint8 each."""
 
     digits: np.ndarray
     numbers: np.ndarray  # of each digit in its set, which choose its patch
@@ -64,7 +64,7 @@ def open_digits(config: DataConfig, half: int | None = None) -> Data:
     photographs = _photographs(config, arrays["x_train"].shape[1:3])
     splits = {}
     for part in PARTS:
-        digits, labels = arrays[f"x_{part}"][..., None], arrays[f"y_{part}"].astype(int)
+        digits, labels = arrays[f"x_{part}"], arrays[f"y_{part}"].astype(int)
         numbers = np.arange(len(digits))
         images: Column = Blended(digits, numbers, photographs, part) if photographs else digits
         splits[part] = Split({"image": images, "label": labels.tolist()}, aligned=True)
@@ -101,7 +101,7 @@ def _only(split: Split, places: np.ndarray) -> Split:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    """The arrays by name: digits (N, H, W) of uint8, labels (N,) of uint8."""
+    """The arrays by name: digits (N, H, W, 1 or 3), stored without that 1; labels (N,); all of uint8."""
     found = {array.name: array for array in arrays_in(file)}
     for part in PARTS:
         x, y = (found.get(f"{kind}_{part}") for kind in "xy")
@@ -109,16 +109,23 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         if problem is None and (x is None or y is None):
             problem = f"holds no arrays x_{part} and y_{part}; there are {', '.join(found) or 'none'}"
         elif x is not None and y is not None and problem is None:
-            fits = len(x.shape) == 3 and x.shape[:1] == y.shape and x.dtype == "uint8" and y.dtype == "uint8"
+            fits = (
+                len(x.shape[:3]) == 3
+                and x.shape[3:] in ((), (3,))
+                and x.shape[:1] == y.shape
+                and x.dtype == "uint8"
+                and y.dtype == "uint8"
+            )
             problem = (
                 None
                 if fits and x.shape[0]
-                else f"x_{part} and y_{part} are no digits (N, H, W) and labels (N,) of uint8"
+                else f"x_{part} and y_{part} are no digits (N, H, W), or (N, H, W, 3), and labels (N,) of uint8"
             )
         if problem:
             raise DataError(f"{file}: {problem}")
     with np.load(file, allow_pickle=False) as stored:
-        return {f"{kind}_{part}": stored[f"{kind}_{part}"] for part in PARTS for kind in "xy"}
+        arrays = {f"{kind}_{part}": stored[f"{kind}_{part}"] for part in PARTS for kind in "xy"}
+    return {name: array[..., None] if array.ndim == 3 else array for name, array in arrays.items()}
 
 
 def _photographs(config: DataConfig, least: tuple[int, ...]) -> tuple[np.ndarray, ...]:

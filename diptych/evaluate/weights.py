@@ -8,7 +8,6 @@ whoever has the file, is taken in its place; its digest is its own, so that what
 
 import hashlib
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -20,11 +19,11 @@ from torch import Tensor, nn
 
 from diptych import importers
 from diptych.errors import EvaluationError
+from diptych.files import patient
 from diptych.importers.unpack import first_line
 from diptych.loading import misfits
 
 FOLDER = "DIPTYCH_WEIGHTS"
-PATIENCE = 30.0  # seconds that a server may be silent
 COUNTER = ".num_batches_tracked"  # of BatchNorm: files of torch before 0.4.1 lack it, and only training reads it
 
 
@@ -95,11 +94,11 @@ def sha256_of(path: Path) -> str:
 
 
 def _fetched(weights: Weights) -> tuple[Path, str]:
-    path, before = folders()[-1] / weights.file, socket.getdefaulttimeout()
+    path = folders()[-1] / weights.file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        socket.setdefaulttimeout(PATIENCE)  # torch's download would wait for ever
-        torch.hub.download_url_to_file(weights.url, str(path), weights.sha256, progress=False)
+        with patient():
+            torch.hub.download_url_to_file(weights.url, str(path), weights.sha256, progress=False)
     except (OSError, RuntimeError, HTTPException) as error:
         named = os.environ.get(FOLDER)
         raise EvaluationError(
@@ -107,8 +106,6 @@ def _fetched(weights: Weights) -> tuple[Path, str]:
             f"fetch {weights.url} elsewhere and put it into the folder that ${FOLDER} names "
             f"({named or 'it is not set'}) or into {path.parent}, or give the file itself as --weights"
         ) from error
-    finally:
-        socket.setdefaulttimeout(before)
     return path, verified(path, weights)
 
 

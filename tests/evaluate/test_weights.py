@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import diptych.evaluate
+from diptych import files
 from diptych.errors import EvaluationError, ImportRefused
 from diptych.evaluate import weights
 from diptych.evaluate.weights import ALEXNET, INCEPTION, TF_FID, VGG16, Weights, fill, find, load
@@ -128,7 +129,7 @@ def test_what_was_fetched_wrong_is_not_kept(tmp_path, elsewhere):
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(weights, "PATIENCE", 0.2)
+    monkeypatch.setattr(files, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/net.pth"
         with pytest.raises(EvaluationError, match=r"cannot be downloaded \(.*timed out"):

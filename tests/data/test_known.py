@@ -1,0 +1,125 @@
+"""`diptych data get`: what torchvision fetches is laid out as methods take it, and a closed network says what to do."""
+
+import hashlib
+import zipfile
+
+import numpy as np
+import pytest
+from commands import diptych
+from judged import fill, noise, offline  # noqa: F401
+from torchvision import datasets
+
+from diptych.data import known, open_data
+from diptych.data.config import DataConfig
+from diptych.data.labelled import LABELLED
+from diptych.data.layouts import PAIRED
+from diptych.errors import DataError
+
+
+def idx(array):
+    """The form of MNIST's files: a magic number, the sizes, the bytes."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+
+
+def test_mnist_becomes_one_file_of_arrays(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    random, wanted = np.random.default_rng(0), {}
+    for part, name, count in (("train", "train", 40), ("test", "t10k", 10)):
+        wanted[f"x_{part}"] = random.integers(0, 256, (count, 28, 28), np.uint8)
+        wanted[f"y_{part}"] = (np.arange(count) % 10).astype(np.uint8)
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(idx(wanted[f"x_{part}"]))
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx(wanted[f"y_{part}"]))
+    file, start = known.get("mnist", tmp_path)
+    with np.load(file) as stored:
+        assert {name: stored[name].tolist() for name in stored} == {
+            name: each.tolist() for name, each in wanted.items()
+        }
+    assert f"--data {file}" in start
+    assert len(open_data(DataConfig(root=str(file), crop=28), LABELLED).test) == 10
+
+
+def test_svhn_is_in_colour_and_its_label_10_is_the_digit_0(tmp_path, monkeypatch):
+    from scipy.io import savemat
+
+    random, published = np.random.default_rng(0), dict(datasets.SVHN.split_list)
+    pictures = {part: random.integers(0, 256, (20, 32, 32, 3), np.uint8) for part in ("train", "test")}
+    for part, images in pictures.items():
+        file = tmp_path / f"{part}_32x32.mat"
+        savemat(file, {"X": images.transpose(1, 2, 3, 0), "y": (np.arange(20) % 10 + 1)[:, None].astype(np.uint8)})
+        digest = hashlib.md5(file.read_bytes()).hexdigest()
+        published[part] = [published[part][0], file.name, digest]
+    monkeypatch.setattr(datasets.SVHN, "split_list", published)
+    file, _ = known.get("svhn", tmp_path)
+    data = open_data(DataConfig(root=str(file), crop=32), LABELLED)
+    assert data.labels[0].names == tuple("0123456789")
+    assert data.test.columns["image"].shape == (20, 32, 32, 3)
+    assert np.array_equal(data.test.columns["image"][3], pictures["test"][3])
+    assert list(data.test.columns["label"]) == [*range(1, 10), 0] * 2
+
+
+def test_celeba_is_taken_as_it_is(tmp_path, monkeypatch):
+    """With all the tables of its publisher beside it."""
+    inside = tmp_path / "celeba" / "img_align_celeba"
+    names = [file.name for file in fill(inside, 6, suffix=".jpg", make=lambda seed: noise(seed, (24, 20, 3)))]
+    rows = {
+        "list_attr_celeba.txt": ("Male Young", ["1 -1", "-1 1"] * 3),
+        "list_bbox_celeba.txt": ("x_1 y_1 width height", ["95 71 226 313"] * 6),
+        "list_landmarks_align_celeba.txt": ("lefteye_x lefteye_y", ["69 109"] * 6),
+    }
+    for table, (head, values) in rows.items():
+        lines = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
+        (tmp_path / "celeba" / table).write_text("\n".join(["6", head, *lines]) + "\n")
+    for table, values in {"list_eval_partition.txt": "000012", "identity_CelebA.txt": "135246"}.items():
+        lines = [f"{name} {value}" for name, value in zip(names, values, strict=True)]
+        (tmp_path / "celeba" / table).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(datasets.CelebA, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(datasets.CelebA, "__init__", lambda self, root, split, download: None)
+    folder, start = known.get("celeba", tmp_path)
+    assert "table=list_attr_celeba.txt" in start
+    data = open_data(DataConfig(root=str(folder), table="list_attr_celeba.txt", crop=16), LABELLED)
+    assert data.labels[0].names == ("Male", "Young")
+    assert (len(data.train), len(data.held_out), len(data.test)) == (4, 1, 1)
+
+
+def test_cityscapes_becomes_two_sides_without_copies(tmp_path):
+    for archive, kind, suffix in (
+        ("leftImg8bit_trainvaltest.zip", "leftImg8bit", "_leftImg8bit.png"),
+        ("gtFine_trainvaltest.zip", "gtFine", "_gtFine_color.png"),
+    ):
+        with zipfile.ZipFile(tmp_path / archive, "w") as stored:
+            for split in ("train", "val"):
+                for number in range(2):
+                    name = f"{kind}/{split}/aachen/aachen_00000{number}_000019{suffix}"
+                    file = fill(tmp_path / "made", 1, start=number)[0]
+                    stored.writestr(name, file.read_bytes())
+    folder, _ = known.get("cityscapes", tmp_path)
+    data = open_data(DataConfig(root=str(folder), crop=16), PAIRED)
+    assert (len(data.train), len(data.held_out)) == (2, 2)
+    assert data.train.aligned
+    linked = folder / "trainB" / "aachen_000000_000019.png"
+    assert linked.samefile(tmp_path / "gtFine/train/aachen/aachen_000000_000019_gtFine_color.png")
+    assert known.get("cityscapes", tmp_path)[0] == folder, "once more changes nothing"
+
+
+@pytest.mark.parametrize("name", list(known.KNOWN))
+def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(tmp_path, name):
+    with pytest.raises(
+        DataError, match=rf"{name}: could not be had \(.+\); fetch it elsewhere from http.*, put .* into"
+    ):
+        known.get(name, tmp_path)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_from_the_command_line(tmp_path):
+    for part, count in (("train", 20), ("t10k", 10)):
+        raw = tmp_path / "MNIST" / "raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(np.zeros((count, 28, 28), np.uint8)))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.zeros(count, np.uint8)))
+    said = diptych("data", "get", "mnist", "-o", tmp_path)
+    assert said.exit_code == 0
+    assert f"{tmp_path / 'mnist.npz'}: 70,000 digits" in said.output
+    with pytest.raises(DataError, match="no data set is called 'mnits'; did you mean 'mnist'"):
+        diptych("data", "get", "mnits", "-o", tmp_path)
