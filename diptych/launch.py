@@ -28,7 +28,7 @@ from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
 from diptych.errors import ConfigError, DataError, RunError, printable
-from diptych.loading import from_run
+from diptych.loading import from_run, misfits, networks_of
 from diptych.protocols.during import examiner
 from diptych.provenance import check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, bounded, from_settings
@@ -51,7 +51,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     data, manifest = look_at(recipe, ranks, console)
     recipe = recipe.fitted(data).settled(ranks)
     sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
-    trainer = prepare(recipe, data, run, ranks, console, sights)
+    trainer = prepare(recipe, data, run, ranks, console, sights, begin=recipe.train.begin)
     trainer.made = made_by(recipe, manifest, ranks.world) | digests
     if ranks.first:
         run.create()
@@ -131,15 +131,18 @@ def prepare(
     ranks: Ranks,
     console: Console,
     sights: Mapping[str, Sight] = MappingProxyType({}),
+    begin: str | None = None,
 ) -> Trainer:
     """Everything that trains, built but not started, with the networks that losses look through.
 
-    Raises ConfigError, DataError.
+    `begin` is a run or model whose weights it has at first. Raises CheckpointError, ConfigError, DataError.
     """
     rehearse(recipe, sights)
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
     method.lent.update(sights)
+    if begin:
+        console.print(printable(take_over(method, begin)), highlight=False, soft_wrap=True)
     channels = method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip, recipe.data.cut)
     batches = Batches(
@@ -182,6 +185,28 @@ def prepare(
     return Trainer(
         engine, batches, run, settings, preview, console, examine=examine, every=every, stop_after=stop_after
     )
+
+
+def take_over(method: Method, source: str) -> str:
+    """Give a method the weights of those networks of a run or model that have the name and form of its own.
+
+    Says which those are. ConfigError if there are none.
+    """
+    there, taken, left = networks_of(source), [], []
+    for name, net in method.named_children():
+        own = {key.removeprefix(f"{name}."): value for key, value in there.items() if key.startswith(f"{name}.")}
+        wrong = misfits(net.state_dict(), own) if own else ["is not there"]
+        if wrong:
+            left.append(f"{name} {wrong[0]}" if not own else f"{name}: {wrong[0]}")
+        else:
+            net.load_state_dict(own)
+            taken.append(name)
+    if not taken:
+        raise ConfigError(
+            f"begin={source}: none of its networks has the form of one here ({'; '.join(left)}); "
+            f"use the settings that it was made with"
+        )
+    return f"begins with {', '.join(taken)} of {source}" + (f"; anew: {'; '.join(left)}" if left else "")
 
 
 def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({})) -> None:

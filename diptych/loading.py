@@ -49,6 +49,22 @@ def load(
     return from_model(folder, method).to(device)
 
 
+def networks_of(source: str | Path) -> dict[str, Tensor]:
+    """All networks of a run folder, averaged where they are, or those of a model folder or hub id; as a state dict.
+
+    Raises CheckpointError, ConfigError or RunError.
+    """
+    folder = Path(source).expanduser()
+    if not (folder / "config.yaml").is_file():
+        return load(source, device="cpu").method.state_dict()
+    tensors, _ = checkpoint.newest(Run.open(folder).checkpoints)
+    return _named(tensors, "method.") | _named(tensors, "ema.")
+
+
+def _named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
+
+
 def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
     cls = _class_of(str(run.settings().get("method")), method, str(run.config))
     recipe = from_settings(run.settings(), where=str(run.config), cls=cls)
@@ -59,10 +75,8 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
                 f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last"
             )
         tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # in that folder alone
-    averaged = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
-    live = {name.removeprefix("method."): value for name, value in tensors.items() if name.startswith("method.")}
-    networks = cls.ships
-    weights = {name: averaged.get(name, value) for name, value in live.items() if name.partition(".")[0] in networks}
+    networks, there = cls.ships, _named(tensors, "method.") | _named(tensors, "ema.")
+    weights = {name: value for name, value in there.items() if name.partition(".")[0] in networks}
     notes = {"steps": meta["total"], "crop": recipe.data.crop}
     return assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
 

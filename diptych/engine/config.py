@@ -16,6 +16,12 @@ class TrainConfig(BaseModel):
     batch: int = Field(1, ge=1, description="samples that make one step, over all ranks")
     epochs: float | None = Field(None, gt=0, description="train this often through the data; sets the method's steps")
     seed: int = Field(0, ge=0, description="everything random follows from it")
+    begin: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4096,
+        description="run or model whose networks this one begins with, those of the same name and form",
+    )
     micro: int = Field(1, ge=1, description="split each batch into so many parts, to save memory")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="bf16: autocast; auto takes it on devices that have instructions for it"

@@ -27,7 +27,9 @@ class DTN(Method):
     class Config(MethodConfig):
         """The weights of equation 5 for digits, which are recalled, the switches of Table 1, and the sizes."""
 
-        pretrain: int = Field(4000, ge=1, description="steps of the first stage, in which f learns the source's labels")
+        pretrain: int = Field(
+            4000, ge=0, description="steps of the first stage, in which f learns labels; 0: it is trained, see begin"
+        )
         steps: int = Field(4000, ge=1, description="steps of the second; each moves D and g once")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the source; read from the data")
         out_channels: int = Field(1, ge=1, le=1024, description="channels of the target; read from the data")

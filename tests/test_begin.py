@@ -1,0 +1,66 @@
+"""A run that begins with the networks of another one, or of a model."""
+
+import shutil
+
+import pytest
+import torch
+from commands import TINY, diptych
+
+from diptych.engine import checkpoint
+from diptych.errors import CheckpointError, ConfigError
+
+SETTINGS = [*TINY, "steps=2", "save_minutes=0"]
+
+
+def weights(folder, step):
+    tensors, meta = checkpoint.load(sorted((folder / "checkpoints").glob("*.safetensors"))[0 if step == 0 else -1])
+    assert meta["total"] == step
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first") / "run"
+    assert diptych("train", "pix2pix", *SETTINGS, "-o", folder).exit_code == 0
+    return folder
+
+
+def begin(first, folder, *settings, stop="steps=1"):
+    return diptych("train", "pix2pix", *SETTINGS, stop, f"begin={first}", "seed=3", *settings, "-o", folder)
+
+
+def test_networks_of_the_same_form_are_taken(first, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "diptych.launch._go", lambda trainer, recipe: seen.append(trainer.engine.method.state_dict()) or trainer
+    )
+    said = begin(first, tmp_path / "a")
+    assert f"begins with G, D of {first}" in said.output
+    was = weights(first, 2)
+    assert all(torch.equal(value, was[f"method.{name}"]) for name, value in seen[0].items())
+    said = begin(first, tmp_path / "b", "d_width=8")
+    assert f"begins with G of {first}; anew: D: " in said.output
+    assert all(torch.equal(value, was[f"method.{name}"]) for name, value in seen[1].items() if name.startswith("G."))
+    said = begin(first / "model", tmp_path / "c")
+    assert f"begins with G of {first / 'model'}; anew: D is not there" in said.output
+
+
+def test_resume_neither_needs_the_other_run_nor_begins_with_it_again(first, tmp_path):
+    other, run = tmp_path / "other", tmp_path / "run"
+    shutil.copytree(first, other)
+    assert begin(other, run, stop="steps=2").exit_code == 0
+    before = weights(run, 2)
+    shutil.rmtree(other)
+    said = diptych("resume", run, "steps=3", "lr=1e-30", "--allow", "steps", "--allow", "lr")
+    assert said.exit_code == 0, said.output
+    assert "begins with" not in said.output
+    after = weights(run, 3)
+    assert all(torch.equal(after[key], before[key]) for key in after if key.endswith(".weight") and "method" in key)
+
+
+def test_what_does_not_fit_at_all_is_refused_before_anything_is_made(first, tmp_path):
+    with pytest.raises(ConfigError, match=r"begin=.*: none of its networks has the form of one here \(G: .*; D: "):
+        begin(first, tmp_path / "a", "width=8", "d_width=8")
+    with pytest.raises(CheckpointError, match="neither a run folder"):
+        begin(tmp_path / "nothing", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
