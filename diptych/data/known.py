@@ -92,7 +92,7 @@ def _cityscapes(datasets: Any, folder: Path) -> Path:
 
 def _as_arrays(file: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Path:
     """One file of arrays, as Keras publishes MNIST: x_train, y_train, x_test, y_test of uint8."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for part, (images, labels) in parts.items():
         arrays |= {f"x_{part}": images, f"y_{part}": labels.astype(np.uint8)}
     with whole(file) as part_of_it, part_of_it.open("wb") as stream:

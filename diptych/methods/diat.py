@@ -30,7 +30,7 @@ class DIAT(Method):
     class Config(MethodConfig):
         """Sections 3.1 to 3.3. Widths, weights and step sizes of the paper are unknown to us: these are our choice."""
 
-        steps: int = Field(50_000, ge=1, description="steps of the transfer; each moves D and T once")
+        steps: int = Field(50_000, ge=0, description="steps of the transfer; each moves D and T once")
         denoise: int = Field(5000, ge=0, description="steps before it, in which the denoiser of L_smooth learns")
         enhance: int = Field(20_000, ge=0, description="steps behind it, in which the enhancement network learns")
         channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
@@ -113,6 +113,7 @@ class DIAT(Method):
         self.R = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm) if c.smooths else None
         self.N = Denoiser(c.channels, c.width) if c.smooths else None
         initialise(self)
+        initialise(self.D, "kaiming")  # without a norm, smaller weights leave nothing of an image after five layers
 
     def stages(self) -> list[Stage]:
         c, found = self.config, []
