@@ -58,6 +58,7 @@ class Player:
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 0.0
     schedule: Callable[[Clock], float] = lambda clock: 1.0
+    clip: float | None = None  # a longer gradient, all weights together, is scaled to this length
 
     def parameters(self) -> list[nn.Parameter]:
         """Each parameter once, in a fixed order."""
@@ -110,15 +111,26 @@ class Labels(BaseModel):
         return len(self.names)
 
 
+OF_TARGET = "->"  # for `Control.image`
+
+
 @dataclass(frozen=True)
 class Control:
-    """Something a person may choose when translating: a command-line flag, a form field, an exported input."""
+    """Something a person may choose when translating: a command-line flag, a form field, an exported input.
+
+    `image` is set where it is an image (N, C, H, W), whose default is None: the batch entry whose channels it has, or
+    OF_TARGET, that of the route.
+    """
 
     name: str
     help: str
     default: Any
     choices: tuple[str, ...] = ()  # empty: any value of the default's type
-    image: str = ""  # where it is an image (N, C, H, W): the batch entry whose channels it has; the default is None
+    image: str = ""
+
+    def entry(self, route: "Route") -> str:
+        """The batch entry that such an image is like, on this route."""
+        return route.target if self.image == OF_TARGET else self.image
 
 
 @dataclass(frozen=True)

@@ -115,24 +115,24 @@ class Translator:
             value = controls.get(control.name)
             if not control.image or value is None:
                 continue
-            tensor = value if isinstance(value, Tensor) else self._fitted(value, control)
+            channels = self.method.channels()[control.entry(self._route(controls))]
+            tensor = value if isinstance(value, Tensor) else self._fitted(value, control.name, channels)
             found[control.name] = tensor if tensor.dim() == 4 else tensor[None]
-            wanted = self.method.channels()[control.image]
-            if tensor.shape[-3] != wanted:
-                raise ConfigError(f"{control.name} has {tensor.shape[-3]} channels; this model's images have {wanted}")
+            if tensor.shape[-3] != channels:
+                raise ConfigError(
+                    f"{control.name} has {tensor.shape[-3]} channels; this model's images have {channels}"
+                )
         return found
 
-    def _fitted(self, picture: str | Path | Image.Image | np.ndarray, control: Control) -> Tensor:
-        """A picture for a control: its middle square, in the size of training images."""
-        label = str(picture) if isinstance(picture, str | Path) else control.name
+    def _fitted(self, picture: str | Path | Image.Image | np.ndarray, name: str, channels: int) -> Tensor:
+        """A picture for a control of that name: its middle square, in the size of training images."""
+        label = str(picture) if isinstance(picture, str | Path) else name
         if isinstance(picture, Image.Image):
             pixels = image.from_pil(picture, label)
         else:
             pixels = image.as_pixels(picture) if isinstance(picture, np.ndarray) else image.read(picture)
         size = int(self.method.config.model_dump()[self.method.square])
-        pixels = Augment(size, size, "centre").still(
-            image.with_channels(pixels, self.method.channels()[control.image], label)
-        )
+        pixels = Augment(size, size, "centre").still(image.with_channels(pixels, channels, label))
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
 
     def array(self, pixels: np.ndarray, label: str = "array", **controls: Any) -> np.ndarray:

@@ -34,6 +34,8 @@ class Mover:
 
     def move(self, halt: Tensor) -> None:
         """One step down the gradients at hand, which are then dropped; none if `halt`, a scalar there, is not 0."""
+        if self.player.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.player.clip)
         self.adam.found_inf = halt  # type: ignore[attr-defined]  # read by the fused kernel: no waiting
         self.adam.step()
         self.drop()

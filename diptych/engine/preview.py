@@ -44,11 +44,16 @@ class Preview:
         control = next((control for control in method.controls if control.image), None)
         if control is None:
             return sheet
-        route, references = method.routes[0], self.batch[control.image]
+        route = method.routes[0]
+        references = self.batch[control.entry(route)]
         sources, chosen = self.batch[route.source][:SHOWN], list(range(min(SHOWN, len(references))))
         columns = [torch.cat([torch.ones_like(sources[:1]), sources])]
         for at in chosen:
-            controls = {**method.referred(self.batch, at), control.name: references[at : at + 1].to(device)}
+            controls = {
+                **route.controls,
+                **method.referred(self.batch, at),
+                control.name: references[at : at + 1].to(device),
+            }
             shown = Route(route.source, route.target, controls)
             columns.append(
                 torch.cat([references[at : at + 1], translated(method, {route.source: sources}, shown, device)])

@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from diptych.contract import Control
+from diptych.contract import Control, Route
 from diptych.data import image
 from diptych.data.columns import Column
 from diptych.data.loader import label, to_tensor
@@ -276,7 +276,7 @@ class _Writer:
         """The picture (1, C, H, W), and the file of the sample folder that it is kept in."""
         known = self.references.get(number)
         if known is None:
-            pile = self._pile(way.references, control.image)
+            pile = self._pile(way.references, control.entry(Route(*way.entries)))
             picture = pile[range(number, number + 1)]
             called = f"reference/{way.name}/{number:05d}-{plain_name(pile.called(number))}"
             known = self.references[number] = (picture, keep(self.folder, called, picture[0]))

@@ -151,10 +151,13 @@ def tensors_in(file: BinaryIO, path: Path) -> dict[str, Tensor]:
 def stripped(found: Any, size: int, where: str) -> dict[str, Tensor]:
     """Keys without `module.` (DataParallel) and `_orig_mod.` (torch.compile); dense tensors of `size` bytes at most.
 
-    Of a file with several networks each key begins with the name of its network.
+    Of a file with several networks each key begins with the name of its network; what training kept beside them, counts
+    of steps and states of optimisers, is left out.
     """
     if not isinstance(found, Mapping) or not found:
         raise ImportRefused(f"{where}: holds {type(found).__name__}, not a state dict of tensors by name")
+    if any(isinstance(inside, Mapping) for inside in found.values()):
+        found = {net: inside for net, inside in found.items() if not _of_training(inside)}
     if all(isinstance(net, str) and isinstance(inside, Mapping) for net, inside in found.items()):
         nets = {net: stripped(inside, size, where) for net, inside in found.items() if inside}
         found = {f"{net}.{key}": value for net, inside in nets.items() for key, value in inside.items()}
@@ -177,6 +180,11 @@ def stripped(found: Any, size: int, where: str) -> dict[str, Tensor]:
             raise ImportRefused(f"{where}: {shown(name)} is there twice, with the prefix of a wrapper and without")
         state[name] = value
     return {name: _alone(value.detach()) for name, value in state.items()}
+
+
+def _of_training(value: Any) -> bool:
+    """A number, or the state dict of an optimiser."""
+    return isinstance(value, int | float) or (isinstance(value, Mapping) and set(value) == {"state", "param_groups"})
 
 
 def _alone(value: Tensor) -> Tensor:

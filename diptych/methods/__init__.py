@@ -15,6 +15,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "gan": "diptych.methods.gan:GAN",
         "pix2pix": "diptych.methods.pix2pix:Pix2Pix",
         "cyclegan": "diptych.methods.cyclegan:CycleGAN",
+        "munit": "diptych.methods.munit:MUNIT",
         "stargan": "diptych.methods.stargan:StarGAN",
         "starganv2": "diptych.methods.starganv2:StarGANv2",
         "dtn": "diptych.methods.dtn:DTN",

@@ -32,6 +32,7 @@ class DIAT(Method):
 
         steps: int = Field(50_000, ge=0, description="steps of the transfer; each moves D and T once")
         denoise: int = Field(5000, ge=0, description="steps before it, in which the denoiser of L_smooth learns")
+        warm: int = Field(1000, ge=0, description="steps before it, in which T learns to give its source back (ours)")
         enhance: int = Field(20_000, ge=0, description="steps behind it, in which the enhancement network learns")
         channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
         size: int = Field(128, ge=32, le=4096, description="side of the training images; read from crop")
@@ -99,7 +100,7 @@ class DIAT(Method):
         "stargan-baseline": {"width": 64, "blocks": 6, "depth": 6, "d_most": 2048, "head": "patches"},
     }
     tiny = {
-        "denoise": 2, "enhance": 2, "enhancement": "local", "layers": (1, 2), "keep": 30.0,
+        "denoise": 2, "warm": 2, "enhance": 2, "enhancement": "local", "layers": (1, 2), "keep": 30.0,
         "width": 8, "blocks": 2, "d_width": 8, "lr": 2e-3,
     }  # fmt: skip
     learns = {"steps": 250, "enhance": 250}
@@ -109,17 +110,21 @@ class DIAT(Method):
         c = config
         self.T = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm)
         self.D = Discriminator(c.channels, c.size, c.d_width, c.d_most, c.depth, c.head)
-        self.E = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm) if c.enhancement != "none" else None
+        self.E = Enhancer(c.channels, c.width, c.blocks, c.norm) if c.enhancement != "none" else None
         self.R = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm) if c.smooths else None
         self.N = Denoiser(c.channels, c.width) if c.smooths else None
         initialise(self)
-        initialise(self.D, "kaiming")  # without a norm, smaller weights leave nothing of an image after five layers
+        if self.E is not None:
+            nn.init.zeros_(self.E.change.head[1].weight)
+        initialise(self.D, "kaiming")  # without a norm, those of 0.02 begin with maps a thirtieth as large
 
     def stages(self) -> list[Stage]:
         c, found = self.config, []
         if self.R is not None and self.N is not None:
             players = {"R": Player((self.R,), c.lr), "N": Player((self.N,), c.lr)}
             found.append(Stage("denoise", c.denoise, self.learn_to_smooth, players))
+        if c.warm:
+            found.append(Stage("warm", c.warm, self.learn_to_copy, {"T": Player((self.T,), c.lr)}))
         players = {"D": Player((self.D,), c.lr), "T": Player((self.T,), c.lr)}
         found.append(Stage("transfer", c.steps, self.updates, players))
         if self.E is not None:
@@ -134,6 +139,10 @@ class DIAT(Method):
         made = self.R(x)
         yield "R", {"content": self.unlike(self.seen(made), self.seen(x))}
         yield "N", {"again": F.mse_loss(precise(self.N(made.detach())), x), "same": F.mse_loss(precise(self.N(x)), x)}
+
+    def learn_to_copy(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """The authors' later code begins with an auto-encoder too."""
+        yield "T", {"same": F.mse_loss(precise(self.T(batch["a"])), batch["a"])}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equations 5 and 9: a step on D, then one on T. In DIAT-A one pass of D gives both of T's terms."""
@@ -197,7 +206,18 @@ class DIAT(Method):
     def translate(self, x: Tensor) -> Tensor:
         with evaluating(self):
             made = self.T(x)
-            return made if self.E is None else self.E(made)
+            return made if self.E is None else self.E(made).clamp(-1, 1)
+
+
+class Enhancer(nn.Module):
+    """What T made, and what is to be added to it: nothing at first, so that it does no harm before it has learned."""
+
+    def __init__(self, channels: int, width: int, blocks: int, norm: Norm) -> None:
+        super().__init__()
+        self.change = ResNet(channels, channels, width, blocks, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.change(x)
 
 
 class Discriminator(nn.Module):

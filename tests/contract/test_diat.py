@@ -15,6 +15,8 @@ HAND = {"rel": 1e-4}
 def tiny(**over):
     torch.manual_seed(0)
     method = DIAT(DIAT.Config(**{**SMALL, **over}))
+    if method.E is not None:
+        torch.nn.init.normal_(method.E.change.head[1].weight, 0, 0.1)  # at first it adds nothing
     if method.config.features != "none":
         method.lent["features"] = Glance()
     return method
@@ -68,7 +70,10 @@ def test_diat_a_looks_through_d_itself_and_passes_once():
     wanted = 3 * identity(method.D(fake)[1][:2], method.D(x)[1][:2])
     assert set(made["T"]) == {"gan", "identity"}
     assert made["T"]["identity"].item() == pytest.approx(wanted, **HAND)
-    assert [stage.name for stage in method.stages()] == ["transfer"]
+    assert [stage.name for stage in method.stages()] == ["warm", "transfer"]
+    ((player, terms),) = method.learn_to_copy(batch, Clock("warm", 0, 10))
+    assert player == "T"
+    assert terms["same"].item() == pytest.approx((method.T(x) - x).square().mean().item(), **HAND)
 
 
 def test_the_denoiser_by_hand():
@@ -96,7 +101,13 @@ def test_local_enhancement_by_hand():
     for at, weight in ((0, 3), (1, 4)):
         wanted = weight * identity([see(ours)[at]], [see(theirs)[at]])
         assert made[f"inside_{at + 1}"].item() == pytest.approx(wanted, **HAND)
-    assert torch.allclose(method.translate(x), better, atol=1e-6)
+    assert torch.allclose(method.translate(x), better.clamp(-1, 1), atol=1e-6)
+    assert (better - fake).abs().mean() > 0.01
+
+
+def test_enhancement_adds_nothing_before_it_has_learned():
+    method, x = DIAT(DIAT.Config(**SMALL, enhancement="local")), batch_of()["a"]
+    assert torch.equal(method.translate(x), method.T(x))
 
 
 def test_global_enhancement_restores_what_was_blurred():
@@ -114,7 +125,7 @@ def test_what_is_frozen_stays_bit_for_bit():
     """The denoiser and its image network in the transfer, T and D in the enhancement."""
     subject = Subject(DIAT)
     engine = subject.engine()
-    for place, moving in enumerate(("RN", "DT", "E")):
+    for place, moving in enumerate(("RN", "T", "DT", "E")):
         if place:
             engine.enter(place)
         before = {key: value.clone() for key, value in engine.method.state_dict().items()}

@@ -1,0 +1,58 @@
+"""State dicts of others under our names: what the importers of whole families have in common."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diptych.contract import Method
+from diptych.errors import ImportRefused, printable
+from diptych.loading import misfits
+
+Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks
+Patterns = Sequence[tuple[str, str]]  # (regular expression of their key, ours)
+
+
+def renamed(state: Mapping[str, Tensor], patterns: Patterns, dropped: str) -> dict[str, Tensor]:
+    """Each key by the first pattern that is the whole of it; those without one stay. What `dropped` matches goes."""
+    found = {}
+    for key, value in state.items():
+        if re.fullmatch(dropped, key):
+            continue
+        ours = next((match.expand(new) for old, new in patterns if (match := re.fullmatch(old, key))), key)
+        found[ours] = value
+    return found
+
+
+def fitted(
+    cls: type[Method], config: Mapping[str, Any], found: Mapping[str, Tensor], name: str, where: str
+) -> dict[str, Tensor]:
+    """These weights in the shapes of a method of that config; entries of size 1 may stand on other axes.
+
+    Only networks that are there at all must be whole. ImportRefused says what is missing or odd.
+    """
+    with torch.device("meta"):
+        blank = cls(cls.Config(**config)).state_dict()
+    there = tuple({f"{key.partition('.')[0]}." for key in found})
+    wanted = {key: value for key, value in blank.items() if key.startswith(there)}
+    shaped = {
+        key: value.reshape(wanted[key].shape) if key in wanted and squeezed(value) == squeezed(wanted[key]) else value
+        for key, value in found.items()
+    }
+    if wrong := misfits(wanted, shaped):
+        raise ImportRefused(
+            f"{where}: taken for {name}, but {'; '.join(map(printable, wrong[:5]))}"
+            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        )
+    return shaped
+
+
+def squeezed(value: Tensor) -> list[int]:
+    return [size for size in value.shape if size != 1]
+
+
+def count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """How many different numbers stand there among the keys."""
+    return len({match[1] for key in state if (match := re.match(pattern, key))})

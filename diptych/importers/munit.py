@@ -1,0 +1,91 @@
+"""Checkpoints of MUNIT's public code: `gen_%08d.pt` with the coders of both domains, `dis_%08d.pt` with the others.
+
+a.enc_style.model.I  a.enc_content.model.I  a.dec.model.I  a.mlp.model.I  and b;  a.cnns.SCALE.I
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from diptych.contract import Labels
+from diptych.errors import ImportRefused
+from diptych.importers.keys import Model, count, fitted, renamed
+from diptych.methods.munit import MUNIT
+
+NAME = "munit"
+# Biases before InstanceNorm and AdaIN have no effect, statistics were never used.
+IDLE = (
+    r"[ab]\.(enc_content\.model\.[012]\.conv\.bias|(enc_content\.model\.3|dec\.model\.0)\.model\..*\.conv\.bias"
+    r"|.*\.running_(mean|var)|.*\.num_batches_tracked)"
+)
+
+
+def fits(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are the keys of its coders."""
+    return any(key.startswith("a.enc_content.") for key in state)
+
+
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+    """What `translate` needs of a file: both coders. Raises ImportRefused."""
+    if labels:
+        raise ImportRefused(f"{where}: labels are for methods of many domains, and this is of two without names")
+    config, found = recognise(state, where)
+    return config, found, MUNIT.ships
+
+
+def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings and weights under our names, of coders and, if they are there, discriminators. Raises ImportRefused."""
+    try:
+        first, second = state["a.enc_content.model.0.conv.weight"], state["b.enc_content.model.0.conv.weight"]
+        config = {
+            "in_channels": first.shape[1],
+            "out_channels": second.shape[1],
+            "width": first.shape[0],
+            "blocks": count(state, r"a\.enc_content\.model\.3\.model\.(\d+)\."),
+            "style_dim": state["a.mlp.model.0.fc.weight"].shape[1],
+            "hidden": state["a.mlp.model.0.fc.weight"].shape[0],
+        }
+        if "a.cnns.0.0.conv.weight" in state:
+            config |= {
+                "d_width": state["a.cnns.0.0.conv.weight"].shape[0],
+                "scales": count(state, r"a\.cnns\.(\d+)\."),
+                "depth": count(state, r"a\.cnns\.0\.(\d+)\.conv\."),
+            }
+    except (KeyError, IndexError) as error:
+        raise ImportRefused(f"{where}: looks like MUNIT, but {error} is missing or odd") from error
+    return config, fitted(MUNIT, config, renamed(state, _patterns(state), IDLE), NAME, where)
+
+
+def _patterns(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    return [
+        *((rf"([ab])\.enc_style\.model\.{n}\.conv\.(\w+)", rf"G_\1.style.body.{2 * n}.\2") for n in range(5)),
+        (r"([ab])\.enc_style\.model\.6\.(\w+)", r"G_\1.style.head.\2"),
+        (r"([ab])\.enc_content\.model\.([012])\.conv\.(\w+)", r"G_\1.content.\2.0.\3"),
+        *(
+            (
+                rf"([ab])\.enc_content\.model\.3\.model\.{n}\.model\.{at}\.conv\.(\w+)",
+                rf"G_\1.content.{n + 3}.body.{our}.\2",
+            )
+            for n in range(count(state, r"a\.enc_content\.model\.3\.model\.(\d+)\."))
+            for at, our in ((0, 1), (1, 5))
+        ),
+        *(
+            (
+                rf"([ab])\.dec\.model\.0\.model\.(\d+)\.model\.{at}\.conv\.(\w+)",
+                rf"G_\1.decoder.blocks.\2.conv{at + 1}.\3",
+            )
+            for at in (0, 1)
+        ),
+        *(
+            (rf"([ab])\.dec\.model\.{2 * n + 2}\.{theirs}", rf"G_\1.decoder.up.{n}.{ours}")
+            for n in (0, 1)
+            for theirs, ours in ((r"conv\.(\w+)", r"1.\2"), (r"norm\.gamma", "2.scale"), (r"norm\.beta", "2.shift"))
+        ),
+        (r"([ab])\.dec\.model\.5\.conv\.(\w+)", r"G_\1.decoder.head.\2"),
+        *((rf"([ab])\.mlp\.model\.{n}\.fc\.(\w+)", rf"G_\1.mapping.{2 * n}.\2") for n in range(3)),
+        *(
+            (rf"([ab])\.cnns\.(\d+)\.{n}\.(?:conv\.)?(\w+)", rf"D_\1.nets.\2.{2 * n}.\3")
+            for n in range(count(state, r"a\.cnns\.0\.(\d+)\."))
+        ),
+    ]

@@ -1,0 +1,217 @@
+"""MUNIT: "Multimodal Unsupervised Image-to-Image Translation", Huang et al. 2018, arXiv 1804.04732.
+
+An image is a content, which the two domains share, and a style, which is its domain's own. To translate: its content
+with a style of the other domain, drawn or taken from an image. No pairs, and many answers.
+
+    diptych train munit --data edges2shoes -o runs/shoes
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.errors import ConfigError
+from diptych.losses.adversarial import lsgan
+from diptych.losses.image import feature_distance
+from diptych.nn.blocks import evaluating, initialise, without_graph
+from diptych.nn.content import Coder
+from diptych.nn.multiscale import MultiScale, halving
+from diptych.nn.noise import Prior, codes, draw
+
+Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
+
+
+class MUNIT(Method):
+    class Config(MethodConfig):
+        """The losses of section 3 and the settings of appendix B; a weight of 0 turns its term off."""
+
+        steps: int = Field(1_000_000, ge=1, description="optimiser steps of both players")
+        in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
+        out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
+        size: int = Field(256, ge=32, le=4096, description="side of the training images; read from crop")
+        gan: float = Field(1.0, gt=0, description="weight of the adversarial terms")
+        image: float = Field(10.0, ge=0, description="weight of coding an image and decoding it again")
+        style: float = Field(1.0, ge=0, description="weight of finding the style again in what was made with it")
+        content: float = Field(1.0, ge=0, description="weight of finding the content again in a translation")
+        cycle: float = Field(0.0, ge=0, description="weight of translating there and back (paper: 10 for some tasks)")
+        perceptual: float = Field(
+            0.0, ge=0, description="weight of a translation looking like its source to `features`"
+        )
+        features: str = Field(
+            "none", min_length=1, max_length=4096, description="for that: vgg16, vgg16:FILE, a judge's folder; or none"
+        )
+        style_dim: int = Field(8, ge=1, le=4096, description="numbers in a style")
+        prior: Prior = Field("normal", description="how styles are drawn")
+        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the encoders")
+        hidden: int = Field(256, ge=1, le=4096, description="width of the network from a style to the norms")
+        blocks: int = Field(4, ge=1, le=100, description="residual blocks of the content encoder, and of the decoder")
+        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
+        depth: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
+        scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
+        saving: Literal["plain", "passes", "most"] = Field(
+            "passes", description="what both steps share: nothing, contents (the same numbers), drawn styles too"
+        )
+        lr: float = Field(1e-4, gt=0, description="Adam's step size, both players")
+        halve_every: int = Field(100_000, ge=1, description="steps after which it is halved, again and again")
+        weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights")
+        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+
+        @model_validator(mode="after")
+        def _settings_fit(self) -> "MUNIT.Config":
+            if self.perceptual and self.features == "none":
+                raise ValueError("perceptual looks through features: name a network, such as vgg16")
+            if self.perceptual and self.in_channels != self.out_channels:
+                raise ValueError("perceptual holds images of two domains against each other: their channels differ")
+            if self.size >> (self.depth + self.scales - 1) < 1:
+                raise ValueError(
+                    f"crop={self.size}: {self.scales} discriminators that halve {self.depth} times need "
+                    f"{1 << (self.depth + self.scales - 1)} pixels; set depth or scales lower"
+                )
+            return self
+
+    config: Config
+    batch = {"a": "in_channels", "b": "out_channels"}
+    square = "size"
+    routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
+    ships = ("G_a", "G_b")
+    multiple = 4
+    sights = {"features": "features"}
+    controls = (
+        Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
+        Control("seed", "which style", 0),
+        Control("reference", "an image whose style to take, instead of the seed's", None, image=OF_TARGET),
+    )
+    presets = {
+        "paper": {},  # edges to shoes or handbags
+        "scenes": {"cycle": 10.0},  # summer to winter, in the authors' code
+        "streets": {"cycle": 10.0, "perceptual": 1.0, "features": "vgg16"},  # SYNTHIA to Cityscapes
+    }
+    tiny = {
+        "size": 32, "width": 8, "hidden": 16, "blocks": 1, "d_width": 8, "depth": 2, "scales": 2,
+        "cycle": 10.0, "perceptual": 3.0, "features": "vgg16", "lr": 2e-3, "ema_decay": 0.9,
+    }  # fmt: skip
+    learns = {"steps": 200}
+    apart = {"prior": "fixed"}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c = config
+        self.G_a, self.G_b = (
+            Coder(channels, c.width, c.blocks, c.style_dim, c.hidden) for channels in (c.in_channels, c.out_channels)
+        )
+        self.D_a, self.D_b = (
+            MultiScale(halving(channels, c.d_width, c.depth, 0.2) for _ in range(c.scales))
+            for channels in (c.in_channels, c.out_channels)
+        )
+        for coder in (self.G_a, self.G_b):
+            initialise(coder, "kaiming")
+        for critic in (self.D_a, self.D_b):
+            initialise(critic)
+        self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
+
+    def stages(self) -> list[Stage]:
+        c = self.config
+        players = {
+            name: Player(nets, c.lr, (0.5, 0.999), c.weight_decay, lambda clock: 0.5 ** (clock.step // c.halve_every))
+            for name, nets in (("D", (self.D_a, self.D_b)), ("G", (self.G_a, self.G_b)))
+        }
+        return [Stage("train", c.steps, self.updates, players)]
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Both discriminators take one step together, then both coders, each on styles drawn anew (section 3)."""
+        a, b, saving = batch["a"], batch["b"], self.config.saving
+        styles = self.draw(a), self.draw(a)
+        contents = self.contents(a, b) if saving != "plain" else None
+        with nullcontext() if saving != "passes" else without_graph():
+            fakes = self.translated(contents or self.contents(a, b), styles[0])
+        yield "D", self.contest((a, b), fakes)
+        if contents is None:
+            contents = self.contents(a, b)
+        if saving == "most":
+            yield "G", self.make((a, b), contents, styles[0], fakes)
+        else:
+            yield "G", self.make((a, b), contents, styles[1], self.translated(contents, styles[1]))
+
+    def draw(self, x: Tensor) -> Pair:
+        """Styles (N, style_dim) of domain a and of b, for images x."""
+        a, b = draw(self.config.prior, 2 * len(x), self.config.style_dim, x).chunk(2)
+        return a, b
+
+    def contents(self, a: Tensor, b: Tensor) -> Pair:
+        return self.G_a.content(a), self.G_b.content(b)
+
+    def translated(self, contents: Pair, styles: Pair) -> Pair:
+        """What was b as an image of a, and what was a as one of b."""
+        return self.G_a.decode(contents[1], styles[0]), self.G_b.decode(contents[0], styles[1])
+
+    def contest(self, real: Pair, fake: Pair) -> Terms:
+        """Equation 4, least squares (appendix B.2), added up over scales."""
+        terms = {}
+        for name, critic, x, y in zip("ab", (self.D_a, self.D_b), real, fake, strict=True):
+            told = zip(critic(x), critic(y.detach()), strict=True)
+            terms[name] = self.config.gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in told])
+        return terms
+
+    def make(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
+        """Equations 1 to 5: what was coded is found again, and D takes translations for real."""
+        c, coders, terms = self.config, (self.G_a, self.G_b), {}
+        own = self.G_a.style(real[0]), self.G_b.style(real[1])
+        again = self.G_b.content(fake[1]), self.G_a.content(fake[0])  # of a from its translation, of b from its
+        for at, name in enumerate("ab"):
+            critic = (self.D_a, self.D_b)[at]
+            terms[f"gan_{name}"] = c.gan * sum_of([lsgan(logits, True) for logits in critic(fake[at])])
+            if c.image:
+                terms[f"image_{name}"] = c.image * F.l1_loss(coders[at].decode(contents[at], own[at]), real[at])
+            if c.style:
+                terms[f"style_{name}"] = c.style * F.l1_loss(coders[at].style(fake[at]), styles[at])
+            if c.content:
+                terms[f"content_{name}"] = c.content * F.l1_loss(again[at], contents[at])
+            if c.cycle:
+                terms[f"cycle_{name}"] = c.cycle * F.l1_loss(coders[at].decode(again[at], own[at]), real[at])
+            if c.perceptual:
+                terms[f"perceptual_{name}"] = c.perceptual * self.unlike(fake[at], real[1 - at])
+        return terms
+
+    def unlike(self, fake: Tensor, source: Tensor) -> Tensor:
+        """Section 5.1: squared distance of what the network sees last, normalised, so that style does not count."""
+        see = self.lent["features"]
+        with without_graph():
+            wanted = F.instance_norm(see(source)[-1])
+        return feature_distance(F.instance_norm(see(fake)[-1]), wanted)
+
+    def translate(self, x: Tensor, direction: str = "a2b", seed: int = 0, reference: Tensor | None = None) -> Tensor:
+        """All images in one style, or each in that of its own `reference` (N or 1, C, H, W). Raises ConfigError."""
+        return self.translate_each(x, [{"direction": direction, "seed": seed, "reference": reference}])[0]
+
+    @torch.no_grad()
+    def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+        """As `translate` for each, but x is coded once a direction."""
+        with evaluating(self):
+            coders = {"a2b": (self.G_a, self.G_b), "b2a": (self.G_b, self.G_a)}
+            ways = [str(choice.get("direction", "a2b")) for choice in choices]
+            contents = {way: coders[way][0].content(x) for way in dict.fromkeys(ways)}
+            made = []
+            for way, choice in zip(ways, choices, strict=True):
+                style = self.style_from(coders[way][1], choice.get("seed", 0), choice.get("reference"), x)
+                made.append(coders[way][1].decode(contents[way], style))
+            return made
+
+    def style_from(self, coder: Coder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
+        """Styles (N, style_dim) for images x: of a seed, one for all, or of references, one for all or for each."""
+        if reference is None:
+            style = codes(self.config.prior, range(seed, seed + 1), self.config.style_dim, 0).to(x)
+        else:
+            style = coder.style(reference.to(x))
+        if len(style) not in (1, len(x)):
+            raise ConfigError(f"{len(style)} references for {len(x)} images: give one, or one for each")
+        return style.expand(len(x), -1)
+
+
+def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum()
