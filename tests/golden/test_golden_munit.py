@@ -85,5 +85,5 @@ def test_steps(path, saving, monkeypatch):
             assert made[term] / weight == pytest.approx(expected, rel=1e-4), column
     with torch.no_grad():
         contents = method.contents(t["x_a"], t["x_b"])
-        after = method.G_b.decode(contents[0], flat(golden, "s_b_gen"))
+        after = method.G_b.decode(contents[0], flat(golden, "s_b_dis"))  # their x_ab_after
     assert off(after, t["x_ab_after"]) < AFTER
