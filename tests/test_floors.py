@@ -67,6 +67,7 @@ def imported_rooms(path):
         yield from (name.split(".")[1] for name in names if name and name.startswith("diptych."))
 
 
+WORDS = {"cut"}  # which English needs too
 SPLIT = "celeba-stargan"  # a split of a data set, which has the name of the paper that it is of
 
 
@@ -91,7 +92,10 @@ def test_no_method_is_named_where_all_are_served():
         for room, path in modules()
         if room in NAMELESS
         for name in METHODS
-        if re.search(rf"\b{name}\b", path.read_text(encoding="utf-8").lower().replace(SPLIT, ""))
+        if re.search(
+            rf"[\"']{name}[\"']" if name in WORDS else rf"\b{name}\b",
+            path.read_text(encoding="utf-8").lower().replace(SPLIT, ""),
+        )
     ]
     assert not wrong
 

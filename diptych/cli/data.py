@@ -19,6 +19,12 @@ NAMED = 5  # files of each kind of trouble
 WIDTH = 120  # of a pipe
 SIDES = 8  # folders of a split that have a line of their own
 CHANNELS = {1: "grey", 3: "colour"}
+STARTS = {
+    "mnist": "diptych judge train classifier --data {data} crop=32 load=34 flip=false batch=128 -o judges/digits",
+    "svhn": "diptych train dtn-svhn --data {data} target=mnist.npz -o runs/numbers",
+    "celeba": "diptych train stargan-celeba --data {data} table=list_attr_celeba.txt -o runs/faces",
+    "cityscapes": "diptych train pix2pix --data {data} direction=b2a epochs=200 -o runs/streets",
+}  # the command after `data get`
 DEPTHS = {"uint8": "8 bit", "uint16": "16 bit", "float32": "float"}
 
 
@@ -67,8 +73,8 @@ def get(
     """
     from diptych.data import known
 
-    data, start = known.get(name, out)
-    typer.echo(f"{data}: {known.KNOWN[name].title}\n{start}")
+    data = known.get(name, out)
+    typer.echo(f"{data}: {known.KNOWN[name].title}\n{STARTS[name].format(data=data)}")
 
 
 def _say(console: "Console", text: str, style: str = "") -> None:

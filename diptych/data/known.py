@@ -23,17 +23,16 @@ EXTRA = "pip install 'diptych[data]'"
 
 @dataclass(frozen=True)
 class Known:
-    """A published set: how it is made ready in a folder, what to fetch elsewhere, and the command to start with."""
+    """A published set: how it is made ready in a folder, and what to fetch elsewhere where that cannot be."""
 
     title: str
     get: Callable[[Any, Path], Path]  # of torchvision.datasets and the folder; returns what `--data` takes
     files: str  # below the folder, for who fetches them elsewhere
     url: str
-    start: str  # the command, with {data}
 
 
-def get(name: str, folder: Path) -> tuple[Path, str]:
-    """What `--data` takes, and the command to start with. DataError says what to fetch and where to put it."""
+def get(name: str, folder: Path) -> Path:
+    """What `--data` takes. DataError says what to fetch and where to put it."""
     if name not in KNOWN:
         raise DataError(f"no data set is called {name!r}{nearest(name, KNOWN)}; there are {', '.join(KNOWN)}")
     known = KNOWN[name]
@@ -42,14 +41,13 @@ def get(name: str, folder: Path) -> tuple[Path, str]:
 
         make_folder(folder)
         with patient():
-            data = known.get(datasets, folder)
+            return known.get(datasets, folder)
     except (OSError, RuntimeError, HTTPException, ImportError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
             f"{name}: could not be had ({why}); fetch it elsewhere from {known.url}, put {known.files} into {folder}, "
             f"and give this command again"
         ) from error
-    return data, known.start.format(data=data)
 
 
 def _mnist(datasets: Any, folder: Path) -> Path:
@@ -96,7 +94,7 @@ def _as_arrays(file: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -
     for part, (images, labels) in parts.items():
         arrays |= {f"x_{part}": images, f"y_{part}": labels.astype(np.uint8)}
     with whole(file) as part_of_it, part_of_it.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
     return file
 
 
@@ -107,28 +105,24 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             _mnist,
             "the four .gz files as MNIST/raw/",
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "diptych judge train classifier --data {data} crop=32 load=34 flip=false batch=128 -o judges/digits",
         ),
         "svhn": Known(
             "99,289 digits of house numbers, 32 pixels, colour",
             _svhn,
             "train_32x32.mat and test_32x32.mat",
             "http://ufldl.stanford.edu/housenumbers/",
-            "diptych train dtn-svhn --data {data} target=mnist.npz -o runs/numbers",
         ),
         "celeba": Known(
             "202,599 faces, 178 x 218 pixels, 40 attributes",
             _celeba,
             "img_align_celeba.zip and the five .txt files as celeba/",
             "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
-            "diptych train stargan-celeba --data {data} table=list_attr_celeba.txt -o runs/faces",
         ),
         "cityscapes": Known(
             "3,475 streets with label maps, 2048 x 1024 pixels; behind a registration",
             _cityscapes,
             "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
             "https://www.cityscapes-dataset.com/downloads/",
-            "diptych train pix2pix --data {data} direction=b2a epochs=200 -o runs/streets",
         ),
     }
 )

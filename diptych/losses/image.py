@@ -2,6 +2,7 @@
 
 total_variation   how much neighbouring pixels differ (Mahendran and Vedaldi 2015; Taigman et al. 2017)
 feature_distance  squared distance of what a trained network sees (Johnson et al. 2016; Ledig et al. 2017)
+mode_seeking      how little images differ, for how much their noise does (Mao et al. 2019)
 """
 
 import torch.nn.functional as F
@@ -28,3 +29,13 @@ def total_variation(x: Tensor, power: float = 2.0) -> Tensor:
 def feature_distance(one: Tensor, other: Tensor, rescale: float = 1.0) -> Tensor:
     """Mean squared difference of two maps (N, C, H, W) that are multiplied by `rescale` first."""
     return F.mse_loss(precise(one) * rescale, precise(other) * rescale)
+
+
+def mode_seeking(images: tuple[Tensor, Tensor], noise: tuple[Tensor, Tensor], clamp: float = 1e-5) -> Tensor:
+    """1 / (mean |images[0] - images[1]| / mean |noise[0] - noise[1]| + clamp), for one source under two noises.
+
+    Means are over the whole batch, as published (the paper writes the ratio, to be maximised), so the term depends on
+    the size of a batch. It is `1 / clamp` at most, where the images are the same.
+    """
+    apart, drawn = ((precise(one) - precise(other)).abs().mean() for one, other in (images, noise))
+    return 1 / (apart / drawn + clamp)

@@ -115,7 +115,7 @@ class DIAT(Method):
         self.N = Denoiser(c.channels, c.width) if c.smooths else None
         initialise(self)
         if self.E is not None:
-            nn.init.zeros_(self.E.change.head[1].weight)
+            self.E.begin()
         initialise(self.D, "kaiming")  # without a norm, those of 0.02 begin with maps a thirtieth as large
 
     def stages(self) -> list[Stage]:
@@ -215,6 +215,10 @@ class Enhancer(nn.Module):
     def __init__(self, channels: int, width: int, blocks: int, norm: Norm) -> None:
         super().__init__()
         self.change = ResNet(channels, channels, width, blocks, norm)
+
+    def begin(self) -> None:
+        *_, last = (layer for layer in self.change.head if isinstance(layer, nn.Conv2d))
+        nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.change(x)

@@ -96,7 +96,7 @@ class MUNIT(Method):
         "size": 32, "width": 8, "hidden": 16, "blocks": 1, "d_width": 8, "depth": 2, "scales": 2,
         "cycle": 10.0, "perceptual": 3.0, "features": "vgg16", "lr": 2e-3, "ema_decay": 0.9,
     }  # fmt: skip
-    learns = {"steps": 200}
+    learns = {"steps": 300}
     apart = {"prior": "fixed"}
 
     def __init__(self, config: Config) -> None:

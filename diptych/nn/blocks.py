@@ -33,6 +33,11 @@ def bias_alone(norm: Norm) -> bool:
     return norm != "batch"
 
 
+def beside(x: Tensor, code: Tensor) -> Tensor:
+    """Images (N, C, H, W), and behind them numbers (N, K) as planes of one value each: (N, C + K, H, W)."""
+    return torch.cat([x, code[:, :, None, None].expand(-1, -1, *x.shape[2:]).to(x.dtype)], 1)
+
+
 def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> None:
     """Fill every convolution and linear layer by `init`; biases 0; BatchNorm scale N(1, gain)."""
     for module in net.modules():

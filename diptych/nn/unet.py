@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from diptych.nn.blocks import Norm, bias_alone, bias_before, norm_layers
+from diptych.nn.blocks import Norm, beside, bias_alone, bias_before, norm_layers
 
 Dropout = Literal["paper", "repo", "none"]
 
@@ -16,6 +16,8 @@ class UNet(nn.Module):
     Every level halves the picture with a 4x4 convolution: depth 8 takes 256 pixels to 1, depth 5 takes 32.
     Widths are `width` times 1, 2, 4, 8, 8, ... Dropout (.5) stands behind the first three up-convolutions (`paper`, as
     the authors' Torch code), or behind all inner ones at full width but the first (`repo`, as their PyTorch code).
+    With `code` > 0, so many numbers (N, code) go beside the picture into each level on the way down, as planes
+    (BicycleGAN, Zhu et al. 2017, figure 3b).
     """
 
     def __init__(
@@ -28,13 +30,15 @@ class UNet(nn.Module):
         dropout: Dropout = "paper",
         skip: bool = True,
         bounded: bool = True,
+        code: int = 0,
     ) -> None:
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(depth)]
         self.skip = skip
-        self.down = nn.ModuleList([nn.Sequential(nn.Conv2d(in_channels, widths[0], 4, 2, 1, bias=bias_alone(norm)))])
+        first = nn.Conv2d(in_channels + code, widths[0], 4, 2, 1, bias=bias_alone(norm))
+        self.down = nn.ModuleList([nn.Sequential(first)])
         for level in range(1, depth):
-            self.down.append(_down(widths[level - 1], widths[level], norm, innermost=level == depth - 1))
+            self.down.append(_down(widths[level - 1] + code, widths[level], norm, innermost=level == depth - 1))
         self.up = nn.ModuleList()
         for level in range(depth - 1, 0, -1):  # from the innermost out
             wide = widths[level] * (2 if skip and level < depth - 1 else 1)
@@ -42,16 +46,16 @@ class UNet(nn.Module):
         last = nn.ConvTranspose2d(widths[0] * (2 if skip else 1), out_channels, 4, 2, 1)
         self.up.append(nn.Sequential(nn.ReLU(), last, *([nn.Tanh()] if bounded else [])))
 
-    def encode(self, x: Tensor) -> list[Tensor]:
+    def encode(self, x: Tensor, code: Tensor | None = None) -> list[Tensor]:
         """What each level holds on the way down, from the outermost in."""
         levels = []
         for down in self.down:
-            x = down(x)
+            x = down(x if code is None else beside(x, code))
             levels.append(x)
         return levels
 
-    def forward(self, x: Tensor) -> Tensor:
-        levels = self.encode(x)
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        levels = self.encode(x, code)
         x = levels.pop()
         for up in self.up:
             x = up(x)

@@ -1,0 +1,133 @@
+"""CUT: "Contrastive Learning for Unpaired Image-to-Image Translation", Park et al. 2020, arXiv 2007.15651.
+
+One generator, one way, no pairs: each patch of a translation shall be of the patch at its place, by what the
+generator's own encoder sees. FastCUT is the same with heavier weights and less to compute.
+
+    diptych train cut --data horse2zebra -o runs/zebras
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from diptych.contract import Batch, Clock, Method, MethodConfig, Player, Route, Stage, Update
+from diptych.losses.adversarial import lsgan
+from diptych.losses.patchnce import TEMPERATURE, patchnce
+from diptych.nn.blocks import evaluating, initialise, without_graph
+from diptych.nn.patchgan import Field as ReceptiveField
+from diptych.nn.patchgan import PatchGAN
+from diptych.nn.resnet import ResNet
+
+EPS = 1e-7  # of lengths
+
+
+class CUT(Method):
+    class Config(MethodConfig):
+        """Section 3, and section 4.1's two settings."""
+
+        steps: int = Field(480_000, ge=1, description="optimiser steps: 400 epochs of about 1,200 images at batch 1")
+        channels: int = Field(3, ge=1, le=1024, description="channels of both domains; read from the data")
+        gan: float = Field(1.0, gt=0, description="weight of the adversarial term")
+        nce: float = Field(1.0, ge=0, description="weight of PatchNCE (CUT 1, FastCUT 10)")
+        identity: bool = Field(True, description="PatchNCE of images of the target too; both then count half")
+        flip: bool = Field(False, description="mirror half of the steps' sources, and their patches back (FastCUT)")
+        temperature: float = Field(TEMPERATURE, gt=0, description="of PatchNCE")
+        patches: int = Field(256, ge=2, le=65_536, description="places in each layer, the same in all images of a step")
+        code: int = Field(256, ge=1, le=4096, description="numbers that a patch is told by")
+        blocks: int = Field(9, ge=5, le=100, description="residual blocks of the generator, of which 5 are looked at")
+        width: int = Field(64, ge=1, le=1024, description="channels of its first layer")
+        field: ReceptiveField = Field(70, description="size of the discriminator, as in pix2pix")
+        d_width: int = Field(64, ge=1, le=1024, description="channels of its first layer")
+        saving: Literal["plain", "passes"] = Field(
+            "passes", description="what sources show is taken from their translation, which is exact without flip"
+        )
+        lr: float = Field(2e-4, gt=0, description="Adam's step size, all players")
+        decay_from: float = Field(
+            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
+        )
+        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+
+    config: Config
+    batch = {"a": "channels", "b": "channels"}
+    routes = (Route("a", "b"),)
+    ships = ("G",)
+    multiple = 4
+    presets = {
+        "paper": {},
+        "fast": {"nce": 10.0, "identity": False, "flip": True, "decay_from": 0.75, "steps": 240_000},
+    }
+    tiny = {"width": 8, "blocks": 5, "d_width": 8, "field": 16, "patches": 64, "code": 32, "lr": 2e-3, "ema_decay": 0.9}
+    apart = {"patches": 65_536}  # all of them
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c = config
+        self.G = ResNet(c.channels, c.channels, c.width, c.blocks, blur=True)
+        self.D = PatchGAN(c.channels, c.field, c.d_width, "instance", blur=True)
+        self.F = nn.ModuleList(
+            nn.Sequential(nn.Linear(seen, c.code), nn.ReLU(), nn.Linear(c.code, c.code))
+            for seen in (c.channels, *(c.width * 2 ** min(level, 2) for level in range(1, 5)))
+        )
+        initialise(self, "xavier")
+        self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
+
+    def stages(self) -> list[Stage]:
+        def schedule(clock: Clock) -> float:
+            return clock.decay(start=self.config.decay_from)
+
+        nets: dict[str, nn.Module] = {"D": self.D, "G": self.G, "F": self.F}
+        players = {name: Player((net,), self.config.lr, schedule=schedule) for name, net in nets.items()}
+        return [Stage("train", self.config.steps, self.updates, players)]
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """A step on D, then one on G and the heads F together, on the same images."""
+        c, x, y = self.config, batch["a"], batch["b"]
+        mirrored = torch.rand((), device=x.device) < 0.5 if c.flip else None
+        given = torch.cat([x, y]) if c.identity else x
+        seen = self.G.encode(mirror(given, mirrored))
+        made = self.G.decode(seen[-1])
+        fake = made[: len(x)]
+        real, caught = self.D(torch.cat([y, fake.detach()])).split([len(y), len(x)])
+        yield "D", {"real": lsgan(real, True) / 2, "fake": lsgan(caught, False) / 2}
+        keys = seen[:-1] if c.saving == "passes" and mirrored is None else self.shown(given)
+        terms = {"gan": c.gan * lsgan(self.D(fake), True)}
+        if c.nce:
+            answers = [mirror(layer, mirrored) for layer in self.G.encode(made)[:-1]]
+            halved = c.nce / (2 if c.identity else 1)
+            terms["nce"] = halved * self.same_places([q[: len(x)] for q in answers], [k[: len(x)] for k in keys])
+            if c.identity:
+                terms["nce_y"] = halved * self.same_places([q[len(x) :] for q in answers], [k[len(x) :] for k in keys])
+        yield ("G", "F"), terms
+
+    def shown(self, x: Tensor) -> list[Tensor]:
+        """What the encoder sees in sources; PatchNCE sends no gradient that way."""
+        with without_graph():
+            return self.G.encode(x)[:-1]
+
+    def same_places(self, answers: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+        """Equation 4: PatchNCE of each layer (N, C, H, W), a mean over layers."""
+        found = []
+        for head, ours, theirs in zip(self.F, answers, sources, strict=True):
+            places = torch.rand(ours.shape[2] * ours.shape[3], device=ours.device).argsort()[: self.config.patches]
+            queries, keys = (told(head, layer, places) for layer in (ours, theirs.detach()))
+            found.append(patchnce(queries, keys, self.config.temperature))
+        return torch.stack(found).mean()
+
+    @torch.no_grad()
+    def translate(self, x: Tensor) -> Tensor:
+        with evaluating(self.G):
+            return self.G(x)
+
+
+def told(head: nn.Module, layer: Tensor, places: Tensor) -> Tensor:
+    """Features (N, C, H, W) at P places as unit vectors (N, P, K)."""
+    code = head(layer.flatten(2)[:, :, places].transpose(1, 2))
+    return code / (code.norm(dim=2, keepdim=True) + EPS)
+
+
+def mirror(x: Tensor, mirrored: Tensor | None) -> Tensor:
+    """Left for right where `mirrored`, a truth value on the device, says so."""
+    return x if mirrored is None else torch.where(mirrored, x.flip(-1), x)

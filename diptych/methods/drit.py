@@ -1,0 +1,306 @@
+"""DRIT and DRIT++: "Diverse Image-to-Image Translation via Disentangled Representations", Lee et al. 2018, 2020,
+arXiv 1808.00948 and 1905.01270.
+
+Contents of two domains lie in one space, in which a critic cannot tell them apart; attributes are each domain's own.
+To translate: the content with attributes of the other domain, drawn or taken from an image. No pairs, many answers.
+
+    diptych train drit --data yosemite crop=216 batch=2 -o runs/seasons
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.errors import ConfigError
+from diptych.losses.adversarial import bce, precise
+from diptych.losses.ahead import ahead
+from diptych.losses.image import mode_seeking
+from diptych.nn.blocks import evaluating, initialise, without_graph
+from diptych.nn.drit import CONTENT, Attributes, ContentCritic, ContentEncoder, Fixed, Generator, critic_side
+from diptych.nn.multiscale import MultiScale, halving
+from diptych.nn.noise import Prior, codes, draw
+
+Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one step makes of the first half of a batch; each a pair of domain a and domain b."""
+
+    x: Pair  # the images
+    content: Pair
+    mean: Pair  # of their attributes
+    log_variance: tuple[Tensor | None, Tensor | None]
+    swapped: Pair  # the other's content with its own attributes
+    again: Pair  # its own content with its own attributes
+    drawn: tuple[Pair, ...]  # the other's content with drawn attributes
+    noise: tuple[Tensor, ...]  # those
+    back: Pair  # what was swapped, swapped back
+    found: Pair  # attributes of the first that was drawn
+
+
+class DRIT(Method):
+    class Config(MethodConfig):
+        """The losses of section 3 and the settings of the authors' code, which is DRIT++; a weight of 0 turns off."""
+
+        steps: int = Field(
+            1_000_000, ge=1, description="batches; one in `every` moves all, the others the content critic"
+        )
+        in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
+        out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
+        size: int = Field(216, ge=16, le=4096, description="side of the training images; read from crop")
+        attributes: Literal["concat", "mixed"] = Field(
+            "concat", description="beside the features; or mixed into them, where the shape changes too"
+        )
+        halves: bool = Field(True, description="half of a batch is translated, half only looked at; or all are both")
+        every: int = Field(3, ge=1, description="batches to one full step; of the others the content critic learns")
+        gan: float = Field(1.0, gt=0, description="weight of the adversarial terms of images")
+        content: float = Field(1.0, ge=0, description="weight of contents being told apart no more")
+        self_weight: float = Field(10.0, ge=0, description="weight of an image made of its own content and attributes")
+        cross: float = Field(10.0, ge=0, description="weight of swapping attributes twice (cross-cycle consistency)")
+        latent: float = Field(10.0, ge=0, description="weight of finding drawn attributes again")
+        prior_weight: float = Field(0.01, ge=0, description="weight of attributes being normal, and contents small")
+        seek: float = Field(1.0, ge=0, description="weight of the mode-seeking term (DRIT++); 0: DRIT")
+        clamp: float = Field(1e-5, gt=0, description="added to its ratio, of which it is the reciprocal")
+        size_of_attributes: int = Field(8, ge=1, le=4096, description="numbers of an attribute vector")
+        prior: Prior = Field("normal", description="how they are drawn")
+        noise: float = Field(1.0, ge=0, description="deviation of the noise on contents in training")
+        width: int = Field(64, ge=1, le=1024, description="channels of the first layers of encoders and generator")
+        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
+        depth: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
+        scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
+        content_depth: int = Field(3, ge=0, le=10, description="convolutions of the content critic that halve")
+        content_kernel: int = Field(7, ge=3, le=7, description="their size")
+        lr: float = Field(1e-4, gt=0, description="Adam's step size; of the content critic 0.4 of it")
+        decay_from: float = Field(
+            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
+        )
+        clip: float = Field(5.0, gt=0, description="longest gradient of the content critic")
+        weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights")
+        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+
+        @model_validator(mode="after")
+        def _settings_fit(self) -> "DRIT.Config":
+            if self.size % 4:
+                raise ValueError(f"crop={self.size} is not a multiple of 4: set {self.size // 4 * 4}")
+            if self.size >> (self.depth + self.scales - 1) < 1:
+                raise ValueError(
+                    f"crop={self.size}: {self.scales} discriminators that halve {self.depth} times need "
+                    f"{1 << (self.depth + self.scales - 1)} pixels; set depth or scales lower"
+                )
+            if critic_side(self.size // 4, self.content_depth, self.content_kernel) < 1:
+                raise ValueError(
+                    f"crop={self.size}: contents of {self.size // 4} pixels are too small for "
+                    f"content_depth={self.content_depth} content_kernel={self.content_kernel}; set them lower "
+                    f"(at 64 pixels 1 and 7, at 32 pixels 1 and 3)"
+                )
+            return self
+
+    config: Config
+    batch = {"a": "in_channels", "b": "out_channels"}
+    square = "size"
+    routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
+    ships = ("E_c", "E_a", "G")
+    multiple = 4
+    controls = (
+        Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
+        Control("seed", "which attributes", 0),
+        Control("reference", "an image whose attributes to take, instead of the seed's", None, image=OF_TARGET),
+    )
+    presets = {
+        "paper": {},  # DRIT++
+        "drit": {"seek": 0.0},
+        "shapes": {"attributes": "mixed"},  # cats to dogs
+    }
+    tiny = {
+        "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2, "content_depth": 1, "content_kernel": 3,
+        "every": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 0.5, "lr": 2e-3, "ema_decay": 0.9,
+    }  # fmt: skip
+    learns = {"steps": 400}
+    apart = {"prior": "fixed", "seek": 0.0, "noise": 0.0, "halves": False}
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        c, channels = config, (config.in_channels, config.out_channels)
+        concat = c.attributes == "concat"
+        self.E_c = ContentEncoder(channels, c.width, c.noise)
+        self.E_a = nn.ModuleList(
+            (Attributes if concat else Fixed)(each, c.width, c.size_of_attributes) for each in channels
+        )
+        self.G = Generator(channels, c.width, c.size_of_attributes, concat)
+        # one for images with attributes of another, one for those with drawn ones
+        self.D_a, self.D_a2, self.D_b, self.D_b2 = (
+            MultiScale(halving(each, c.d_width, c.depth, 0.01) for _ in range(c.scales))
+            for each in channels
+            for _ in range(2)
+        )
+        self.D_content = ContentCritic(CONTENT * c.width, c.content_depth, c.content_kernel)
+        initialise(self)
+        self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
+
+    def stages(self) -> list[Stage]:
+        c = self.config
+
+        def player(*nets: nn.Module, share: float = 1.0, clip: float | None = None) -> Player:
+            schedule = lambda clock: clock.decay(start=c.decay_from)  # noqa: E731
+            return Player(nets, share * c.lr, (0.5, 0.999), c.weight_decay, schedule, clip)
+
+        players = {
+            "D": player(self.D_a, self.D_a2, self.D_b, self.D_b2),
+            "C": player(self.D_content, share=0.4, clip=c.clip),
+            "G": player(self.E_c, self.G),
+            "E": player(self.E_a),
+        }
+        return [Stage("train", c.steps, self.updates, players, turn=lambda clock: clock.step % c.every == c.every - 1)]
+
+    def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Of most batches the content critic alone learns; of the others D, it, E with G, then G with contents alone.
+
+        The gradient of the last is taken before E and G move, as the authors' code meant before torch 1.5.
+        """
+        (a, other_a), (b, other_b) = self.parted(batch["a"]), self.parted(batch["b"])
+        if clock.step % self.config.every != self.config.every - 1:
+            with without_graph():
+                content = self.E_c(a, 0), self.E_c(b, 1)
+            yield "C", self.told_apart(content)
+            return
+        made = self.made(a, b)
+        yield "D", self.contest(made, (other_a, other_b))
+        yield "C", self.told_apart((made.content[0].detach(), made.content[1].detach()))
+        alone = ahead(self.without_attributes(made), [*self.E_c.parameters(), *self.G.parameters()])
+        yield ("G", "E"), self.with_attributes(made)
+        yield "G", alone
+
+    def parted(self, x: Tensor) -> Pair:
+        """Images to translate, and others to look at, by turns; of a single one, or without halves, all are both."""
+        return (x[::2], x[1::2]) if self.config.halves and len(x) > 1 else (x, x)
+
+    def made(self, a: Tensor, b: Tensor) -> Made:
+        """All images of a step, those of a domain in one pass of G."""
+        c, content = self.config, (self.E_c(a, 0), self.E_c(b, 1))
+        (mean_a, var_a), (mean_b, var_b) = self.E_a[0](a), self.E_a[1](b)
+        own = self.spread(mean_a, var_a), self.spread(mean_b, var_b)
+        noise = draw(c.prior, (2 if c.seek else 1) * len(a), c.size_of_attributes, a).split(len(a))
+        fakes = []
+        for at in (0, 1):
+            contents = torch.cat([content[1 - at], content[at], *(content[1 - at] for _ in noise)])
+            fakes.append(self.G(contents, torch.cat([own[at], own[at], *noise]), at).split(len(a)))
+        swapped = fakes[0][0], fakes[1][0]
+        found = self.E_c(swapped[1], 1), self.E_c(swapped[0], 0)  # contents of a and of b, each from its translation
+        back = [self.G(found[at], self.spread(*self.E_a[at](swapped[at])), at) for at in (0, 1)]
+        drawn = tuple((fakes[0][2 + at], fakes[1][2 + at]) for at in range(len(noise)))
+        means = [self.E_a[at](drawn[0][at])[0] for at in (0, 1)]
+        return Made(
+            (a, b), content, (mean_a, mean_b), (var_a, var_b), swapped, (fakes[0][1], fakes[1][1]), drawn, noise,
+            (back[0], back[1]), (means[0], means[1]),
+        )  # fmt: skip
+
+    def spread(self, mean: Tensor, log_variance: Tensor | None) -> Tensor:
+        """A draw of attributes, where they have a variance."""
+        if log_variance is None:
+            return mean
+        return mean + (precise(log_variance) / 2).exp() * draw(
+            self.config.prior, len(mean), mean.shape[1], precise(mean)
+        )
+
+    def contest(self, made: Made, other: Pair) -> Terms:
+        """Each kind of translation before a critic of its own; a real image counts as often as made ones."""
+        terms = {}
+        for at, name in enumerate("ab"):
+            first, second = ((self.D_a, self.D_a2), (self.D_b, self.D_b2))[at]
+            drawn = [pair[at].detach() for pair in made.drawn]
+            terms[name] = looks(first(made.x[at]), True) + looks(first(made.swapped[at].detach()), False)
+            real = len(drawn) * looks(second(other[at]), True)
+            terms[f"{name}2"] = real + sum_of([looks(second(fake), False) for fake in drawn])
+        return terms
+
+    def told_apart(self, content: Pair) -> Terms:
+        return {"a": bce(self.D_content(content[0]), False), "b": bce(self.D_content(content[1]), True)}
+
+    def with_attributes(self, made: Made) -> Terms:
+        """What moves all encoders and G: equations 2 to 4 of the first paper, and the prior."""
+        c, terms = self.config, {}
+        for at, name in enumerate("ab"):
+            terms[f"gan_{name}"] = c.gan * looks((self.D_a, self.D_b)[at](made.swapped[at]), True)
+            if c.content:
+                terms[f"content_{name}"] = c.content * undecided(self.D_content(made.content[at]))
+            if c.self_weight:
+                terms[f"self_{name}"] = c.self_weight * F.l1_loss(made.again[at], made.x[at])
+            if c.cross:
+                terms[f"cross_{name}"] = c.cross * F.l1_loss(made.back[at], made.x[at])
+            if c.prior_weight:
+                small = precise(made.content[at]).square().mean()
+                terms[f"prior_{name}"] = c.prior_weight * (small + from_normal(made.mean[at], made.log_variance[at]))
+        return terms
+
+    def without_attributes(self, made: Made) -> Terms:
+        """What moves contents and G alone: images with drawn attributes, which shall be found again and differ."""
+        c, terms = self.config, {}
+        for at, name in enumerate("ab"):
+            drawn = [pair[at] for pair in made.drawn]
+            terms[f"gan2_{name}"] = c.gan * sum_of([looks((self.D_a2, self.D_b2)[at](fake), True) for fake in drawn])
+            if c.latent:
+                terms[f"latent_{name}"] = c.latent * F.l1_loss(made.found[at], made.noise[0])
+            if c.seek:
+                terms[f"seek_{name}"] = c.seek * mode_seeking(
+                    (drawn[0], drawn[1]), (made.noise[0], made.noise[1]), c.clamp
+                )
+        return terms
+
+    def translate(self, x: Tensor, direction: str = "a2b", seed: int = 0, reference: Tensor | None = None) -> Tensor:
+        """All images with the same attributes, or each with those of its own `reference` (N or 1, C, H, W).
+
+        Those of a reference are its mean. Raises ConfigError.
+        """
+        return self.translate_each(x, [{"direction": direction, "seed": seed, "reference": reference}])[0]
+
+    @torch.no_grad()
+    def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+        """As `translate` for each, but x is encoded once a direction."""
+        with evaluating(self):
+            ways = [str(choice.get("direction", "a2b")) for choice in choices]
+            contents = {way: self.E_c(x, int(way == "b2a")) for way in dict.fromkeys(ways)}
+            return [
+                self.G(contents[way], self.chosen(choice, int(way == "a2b"), x), int(way == "a2b"))
+                for way, choice in zip(ways, choices, strict=True)
+            ]
+
+    def chosen(self, choice: Mapping[str, Any], domain: int, x: Tensor) -> Tensor:
+        """Attributes of a domain for images x: of a seed, one for all, or of references, one for all or for each."""
+        reference, seed = choice.get("reference"), int(choice.get("seed", 0))
+        if reference is None:
+            found = codes(self.config.prior, range(seed, seed + 1), self.config.size_of_attributes, 0).to(x)
+        else:
+            found = self.E_a[domain](reference.to(x))[0]
+        if len(found) not in (1, len(x)):
+            raise ConfigError(f"{len(found)} references for {len(x)} images: give one, or one for each")
+        return found.expand(len(x), -1)
+
+
+def looks(logits: Sequence[Tensor], real: bool) -> Tensor:
+    """Cross entropy, added up over scales."""
+    return sum_of([bce(each, real) for each in logits])
+
+
+def undecided(logits: Tensor) -> Tensor:
+    """Cross entropy against one half."""
+    return (bce(logits, True) + bce(logits, False)) / 2
+
+
+def from_normal(mean: Tensor, log_variance: Tensor | None) -> Tensor:
+    """How far attributes (N, K) are from N(0, I): the divergence, added up over K; without a variance, mean squares."""
+    mean = precise(mean)
+    if log_variance is None:
+        return mean.square().mean()
+    log_variance = precise(log_variance)
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+
+
+def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum()
