@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable
-from diptych.importers import archive, junyanz, munit, srgan, stargan, starganv2, unpack
+from diptych.importers import archive, cut, drit, junyanz, msgan, munit, srgan, stargan, starganv2, unpack
 from diptych.loading import assembled
 from diptych.methods import find
 from diptych.plain import check_weights
@@ -38,7 +38,7 @@ def import_model(
     attributes are called, which no file does. Raises ImportRefused.
     """
     state = read(path)
-    for family in (stargan, starganv2, srgan, munit):
+    for family in (stargan, starganv2, srgan, munit, drit, msgan, cut):
         if family.fits(state):
             if back or method not in (None, family.NAME):
                 raise ImportRefused(f"{path}: this is a generator of {family.NAME}, which has no other way back")

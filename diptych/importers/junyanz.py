@@ -63,7 +63,7 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
     """Which network of the family this is. Raises ImportRefused that says what is missing or not supported."""
     if any(key.endswith(".filt") for key in state):
         raise ImportRefused(
-            f"{where}: an anti-aliased network of CUT (it has .filt buffers), which is not among the methods here"
+            f"{where}: a discriminator of CUT, which translates nothing; import the generator (..._net_G.pth)"
         )
     try:
         if "model.model.0.weight" in state:

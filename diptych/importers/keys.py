@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diptych.contract import Method
+from diptych.contract import Labels, Method
 from diptych.errors import ImportRefused, printable
 from diptych.loading import misfits
 
@@ -56,3 +56,9 @@ def squeezed(value: Tensor) -> list[int]:
 def count(state: Mapping[str, Tensor], pattern: str) -> int:
     """How many different numbers stand there among the keys."""
     return len({match[1] for key in state if (match := re.match(pattern, key))})
+
+
+def without_labels(labels: Sequence[Labels], where: str) -> None:
+    """Raises ImportRefused if a person names domains or attributes, of a method that has none."""
+    if labels:
+        raise ImportRefused(f"{where}: labels are for methods of many domains, and this is of none")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers.keys import Model, count, fitted, renamed
+from diptych.importers.keys import Model, count, fitted, renamed, without_labels
 from diptych.methods.munit import MUNIT
 
 NAME = "munit"
@@ -28,8 +28,7 @@ def fits(state: Mapping[str, Tensor]) -> bool:
 
 def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
     """What `translate` needs of a file: both coders. Raises ImportRefused."""
-    if labels:
-        raise ImportRefused(f"{where}: labels are for methods of many domains, and this is of two without names")
+    without_labels(labels, where)
     config, found = recognise(state, where)
     return config, found, MUNIT.ships
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
+from diptych.importers.keys import without_labels
 
 NAME = "srgan"
 FIRST, LAST = "block1.0.weight", re.compile(r"block(\d+)\.(\d+)\.weight")
@@ -28,8 +29,7 @@ def model(
     state: Mapping[str, Tensor], labels: Sequence[Labels], where: str
 ) -> tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]:
     """Its config, its weights under our names, and the networks they are of. ImportRefused for what is not whole."""
-    if labels:
-        raise ImportRefused(f"{where}: labels are for methods of many domains, and this is of none")
+    without_labels(labels, where)
     numbers = sorted({int(key.split(".")[0].removeprefix("block")) for key in state if key.startswith("block")})
     up, joint = numbers[-1], numbers[-2]
     shuffles = sorted({int(key.split(".")[1]) for key in state if re.match(rf"block{up}\.\d+\.conv\.", key)})

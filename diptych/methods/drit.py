@@ -75,6 +75,7 @@ class DRIT(Method):
         d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
         depth: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
         scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
+        d_kernel: int = Field(4, ge=3, le=4, description="side of their convolutions")
         content_depth: int = Field(3, ge=0, le=10, description="convolutions of the content critic that halve")
         content_kernel: int = Field(7, ge=3, le=7, description="their size")
         lr: float = Field(1e-4, gt=0, description="Adam's step size; of the content critic 0.4 of it")
@@ -117,6 +118,7 @@ class DRIT(Method):
         "paper": {},  # DRIT++
         "drit": {"seek": 0.0},
         "shapes": {"attributes": "mixed"},  # cats to dogs
+        "one-scale": {"scales": 1, "depth": 6, "d_kernel": 3},  # the other discriminator of the authors' code
     }
     tiny = {
         "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2, "content_depth": 1, "content_kernel": 3,
@@ -136,7 +138,7 @@ class DRIT(Method):
         self.G = Generator(channels, c.width, c.size_of_attributes, concat)
         # one for images with attributes of another, one for those with drawn ones
         self.D_a, self.D_a2, self.D_b, self.D_b2 = (
-            MultiScale(halving(each, c.d_width, c.depth, 0.01) for _ in range(c.scales))
+            MultiScale(halving(each, c.d_width, c.depth, 0.01, c.d_kernel) for _ in range(c.scales))
             for each in channels
             for _ in range(2)
         )

@@ -16,7 +16,7 @@ def tiny(**over):
     torch.manual_seed(0)
     method = DIAT(DIAT.Config(**{**SMALL, **over}))
     if method.E is not None:
-        torch.nn.init.normal_(method.E.change.head[1].bias, 0, 0.1)  # at first it adds nothing
+        torch.nn.init.constant_(method.E.change.head[1].bias, 0.1)  # at first it adds nothing
     if method.config.features != "none":
         method.lent["features"] = Glance()
     return method

@@ -1,0 +1,62 @@
+"""Generators of MSGAN's pix2pix, which are BicycleGAN's U-Net with noise at all levels (`latest_net_G.pth`).
+
+model.down.0  model.submodule.down.1  model.submodule.submodule.down.1 ...  model.submodule.up.1  model.up.1
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from diptych.contract import Labels
+from diptych.errors import ImportRefused
+from diptych.importers.keys import Model, fitted, renamed, without_labels
+from diptych.methods.msgan import MSGAN
+
+NAME = "msgan"
+FIRST, STATISTICS = "model.down.0.weight", r".*\.(running_mean|running_var|num_batches_tracked)"
+
+
+def fits(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are its keys."""
+    return FIRST in state and "model.submodule.down.1.weight" in state
+
+
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+    """What `translate` needs of a file. Raises ImportRefused, for one with another norm than InstanceNorm too."""
+    without_labels(labels, where)
+    levels = ["model"]
+    while f"{levels[-1]}.submodule.down.1.weight" in state:
+        levels.append(f"{levels[-1]}.submodule")
+    if "model.submodule.down.2.weight" in state:
+        raise ImportRefused(
+            f"{where}: a U-Net with noise and BatchNorm; MSGAN's has InstanceNorm, and only that is read"
+        )
+    depth, width, last = len(levels), state[FIRST].shape[0], state["model.up.1.weight"]
+    noise = state["model.submodule.down.1.weight"].shape[1] - width
+    config = {
+        "in_channels": state[FIRST].shape[1] - noise,
+        "out_channels": last.shape[1],
+        "noise": noise,
+        "width": width,
+        "size": 2**depth,
+    }
+    if noise < 1:
+        raise ImportRefused(f"{where}: a U-Net without noise in its inner levels; only noise at all levels is read")
+    turned = {key: _turned(key, value, levels) for key, value in state.items()}
+    named = [re.escape(level) for level in levels]
+    patterns = [(rf"{at}\.down\.[01]\.(\w+)", rf"G.down.{n}.{min(n, 1)}.\1") for n, at in enumerate(named)]
+    patterns += [(rf"{at}\.up\.1\.(\w+)", rf"G.up.{depth - 1 - n}.1.\1") for n, at in enumerate(named)]
+    before_norms = [rf"{at}\.down\.1\.bias" for at in named[1:-1]] + [rf"{at}\.up\.1\.bias" for at in named[1:]]
+    found = renamed(turned, patterns, "|".join([STATISTICS, *before_norms]))
+    return config, fitted(MSGAN, config, found, NAME, where), ("G",)
+
+
+def _turned(key: str, value: Tensor, levels: Sequence[str]) -> Tensor:
+    """On the way up theirs has what comes from below before what skipped past it, ours behind it."""
+    level = key.removesuffix(".up.1.weight")
+    if level == key or level == levels[-1] or level not in levels:
+        return value
+    below, skipped = value.chunk(2)
+    return torch.cat([skipped, below])
