@@ -118,7 +118,7 @@ class Samples:
     def real_files(self) -> list[Path]:
         """Real pictures of what these translations should look like: their truths, or others of that domain."""
         if self.paired:
-            return self.files("truth")
+            return list(dict.fromkeys(self.files("truth")))  # once, where a source was translated more often
         found = [self.folder / name for route in self.by_route() for name in self.reals.get(route, ())]
         if not found:
             raise EvaluationError(f"{self.folder}: there are no real pictures to hold the translations against")

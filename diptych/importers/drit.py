@@ -51,8 +51,8 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
             "in_channels": state["enc_c.convA.0.model.1.weight"].shape[1],
             "out_channels": state["enc_c.convB.0.model.1.weight"].shape[1],
             "width": state["enc_c.convA.0.model.1.weight"].shape[0],
-            "attributes": "concat" if concat else "mixed",
-            "size_of_attributes": attributes,
+            "variant": "concat" if concat else "mixed",
+            "style_dim": attributes,
         }
         if "disA.Diss.0.0.model.1.weight" in state:
             first, layers = state["disA.Diss.0.0.model.1.weight"], count(state, r"disA\.Diss\.0\.(\d+)\.model\.")

@@ -33,16 +33,16 @@ class CUT(Method):
         gan: float = Field(1.0, gt=0, description="weight of the adversarial term")
         nce: float = Field(1.0, ge=0, description="weight of PatchNCE (CUT 1, FastCUT 10)")
         identity: bool = Field(True, description="PatchNCE of images of the target too; both then count half")
-        flip: bool = Field(False, description="mirror half of the steps' sources, and their patches back (FastCUT)")
+        mirror: bool = Field(False, description="mirror half of the steps' sources, and their patches back (FastCUT)")
         temperature: float = Field(TEMPERATURE, gt=0, description="of PatchNCE")
-        patches: int = Field(256, ge=2, le=65_536, description="places in each layer, the same in all images of a step")
+        places: int = Field(256, ge=2, le=65_536, description="patches of each layer, the same in all images of a step")
         code: int = Field(256, ge=1, le=4096, description="numbers that a patch is told by")
         blocks: int = Field(9, ge=5, le=100, description="residual blocks of the generator, of which 5 are looked at")
         width: int = Field(64, ge=1, le=1024, description="channels of its first layer")
         field: ReceptiveField = Field(70, description="size of the discriminator, as in pix2pix")
         d_width: int = Field(64, ge=1, le=1024, description="channels of its first layer")
         saving: Literal["plain", "passes"] = Field(
-            "passes", description="what sources show is taken from their translation, which is exact without flip"
+            "passes", description="what sources show is taken from their translation, which is exact without mirror"
         )
         lr: float = Field(2e-4, gt=0, description="Adam's step size, all players")
         decay_from: float = Field(
@@ -57,10 +57,10 @@ class CUT(Method):
     multiple = 4
     presets = {
         "paper": {},
-        "fast": {"nce": 10.0, "identity": False, "flip": True, "decay_from": 0.75, "steps": 240_000},
+        "fast": {"nce": 10.0, "identity": False, "mirror": True, "decay_from": 0.75},
     }
-    tiny = {"width": 8, "blocks": 5, "d_width": 8, "field": 16, "patches": 64, "code": 32, "lr": 2e-3, "ema_decay": 0.9}
-    apart = {"patches": 65_536}  # all of them
+    tiny = {"width": 8, "blocks": 5, "d_width": 8, "field": 16, "places": 64, "code": 32, "lr": 2e-3, "ema_decay": 0.9}
+    apart = {"places": 65_536}  # all of them
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -85,7 +85,7 @@ class CUT(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """A step on D, then one on G and the heads F together, on the same images."""
         c, x, y = self.config, batch["a"], batch["b"]
-        mirrored = torch.rand((), device=x.device) < 0.5 if c.flip else None
+        mirrored = torch.rand((), device=x.device) < 0.5 if c.mirror else None
         given = torch.cat([x, y]) if c.identity else x
         seen = self.G.encode(mirror(given, mirrored))
         made = self.G.decode(seen[-1])
@@ -111,7 +111,7 @@ class CUT(Method):
         """Equation 4: PatchNCE of each layer (N, C, H, W), a mean over layers."""
         found = []
         for head, ours, theirs in zip(self.F, answers, sources, strict=True):
-            places = torch.rand(ours.shape[2] * ours.shape[3], device=ours.device).argsort()[: self.config.patches]
+            places = torch.rand(ours.shape[2] * ours.shape[3], device=ours.device).argsort()[: self.config.places]
             queries, keys = (told(head, layer, places) for layer in (ours, theirs.detach()))
             found.append(patchnce(queries, keys, self.config.temperature))
         return torch.stack(found).mean()

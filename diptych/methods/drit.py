@@ -50,16 +50,16 @@ class DRIT(Method):
         """The losses of section 3 and the settings of the authors' code, which is DRIT++; a weight of 0 turns off."""
 
         steps: int = Field(
-            1_000_000, ge=1, description="batches; one in `every` moves all, the others the content critic"
+            1_000_000, ge=1, description="batches; one in `d_iter` moves all, the others the content critic"
         )
         in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
         out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
         size: int = Field(216, ge=16, le=4096, description="side of the training images; read from crop")
-        attributes: Literal["concat", "mixed"] = Field(
-            "concat", description="beside the features; or mixed into them, where the shape changes too"
+        variant: Literal["concat", "mixed"] = Field(
+            "concat", description="attributes beside the features; or mixed into them, where the shape changes too"
         )
         halves: bool = Field(True, description="half of a batch is translated, half only looked at; or all are both")
-        every: int = Field(3, ge=1, description="batches to one full step; of the others the content critic learns")
+        d_iter: int = Field(3, ge=1, description="batches to one full step; of the others the content critic learns")
         gan: float = Field(1.0, gt=0, description="weight of the adversarial terms of images")
         content: float = Field(1.0, ge=0, description="weight of contents being told apart no more")
         self_weight: float = Field(10.0, ge=0, description="weight of an image made of its own content and attributes")
@@ -68,7 +68,7 @@ class DRIT(Method):
         prior_weight: float = Field(0.01, ge=0, description="weight of attributes being normal, and contents small")
         seek: float = Field(1.0, ge=0, description="weight of the mode-seeking term (DRIT++); 0: DRIT")
         clamp: float = Field(1e-5, gt=0, description="added to its ratio, of which it is the reciprocal")
-        size_of_attributes: int = Field(8, ge=1, le=4096, description="numbers of an attribute vector")
+        style_dim: int = Field(8, ge=1, le=4096, description="numbers of an attribute vector")
         prior: Prior = Field("normal", description="how they are drawn")
         noise: float = Field(1.0, ge=0, description="deviation of the noise on contents in training")
         width: int = Field(64, ge=1, le=1024, description="channels of the first layers of encoders and generator")
@@ -117,12 +117,12 @@ class DRIT(Method):
     presets = {
         "paper": {},  # DRIT++
         "drit": {"seek": 0.0},
-        "shapes": {"attributes": "mixed"},  # cats to dogs
+        "shapes": {"variant": "mixed"},  # cats to dogs
         "one-scale": {"scales": 1, "depth": 6, "d_kernel": 3},  # the other discriminator of the authors' code
     }
     tiny = {
         "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2, "content_depth": 1, "content_kernel": 3,
-        "every": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 0.5, "lr": 2e-3, "ema_decay": 0.9,
+        "d_iter": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 0.5, "lr": 2e-3, "ema_decay": 0.9,
     }  # fmt: skip
     learns = {"steps": 400}
     apart = {"prior": "fixed", "seek": 0.0, "noise": 0.0, "halves": False}
@@ -130,12 +130,10 @@ class DRIT(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, channels = config, (config.in_channels, config.out_channels)
-        concat = c.attributes == "concat"
+        concat = c.variant == "concat"
         self.E_c = ContentEncoder(channels, c.width, c.noise)
-        self.E_a = nn.ModuleList(
-            (Attributes if concat else Fixed)(each, c.width, c.size_of_attributes) for each in channels
-        )
-        self.G = Generator(channels, c.width, c.size_of_attributes, concat)
+        self.E_a = nn.ModuleList((Attributes if concat else Fixed)(each, c.width, c.style_dim) for each in channels)
+        self.G = Generator(channels, c.width, c.style_dim, concat)
         # one for images with attributes of another, one for those with drawn ones
         self.D_a, self.D_a2, self.D_b, self.D_b2 = (
             MultiScale(halving(each, c.d_width, c.depth, 0.01, c.d_kernel) for _ in range(c.scales))
@@ -159,7 +157,11 @@ class DRIT(Method):
             "G": player(self.E_c, self.G),
             "E": player(self.E_a),
         }
-        return [Stage("train", c.steps, self.updates, players, turn=lambda clock: clock.step % c.every == c.every - 1)]
+        return [Stage("train", c.steps, self.updates, players, turn=self.is_full)]
+
+    def is_full(self, clock: Clock) -> bool:
+        """Whether all networks move in a step."""
+        return clock.step % self.config.d_iter == self.config.d_iter - 1
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Of most batches the content critic alone learns; of the others D, it, E with G, then G with contents alone.
@@ -167,7 +169,7 @@ class DRIT(Method):
         The gradient of the last is taken before E and G move, as the authors' code meant before torch 1.5.
         """
         (a, other_a), (b, other_b) = self.parted(batch["a"]), self.parted(batch["b"])
-        if clock.step % self.config.every != self.config.every - 1:
+        if not self.is_full(clock):
             with without_graph():
                 content = self.E_c(a, 0), self.E_c(b, 1)
             yield "C", self.told_apart(content)
@@ -188,7 +190,7 @@ class DRIT(Method):
         c, content = self.config, (self.E_c(a, 0), self.E_c(b, 1))
         (mean_a, var_a), (mean_b, var_b) = self.E_a[0](a), self.E_a[1](b)
         own = self.spread(mean_a, var_a), self.spread(mean_b, var_b)
-        noise = draw(c.prior, (2 if c.seek else 1) * len(a), c.size_of_attributes, a).split(len(a))
+        noise = draw(c.prior, (2 if c.seek else 1) * len(a), c.style_dim, a).split(len(a))
         fakes = []
         for at in (0, 1):
             contents = torch.cat([content[1 - at], content[at], *(content[1 - at] for _ in noise)])
@@ -277,7 +279,7 @@ class DRIT(Method):
         """Attributes of a domain for images x: of a seed, one for all, or of references, one for all or for each."""
         reference, seed = choice.get("reference"), int(choice.get("seed", 0))
         if reference is None:
-            found = codes(self.config.prior, range(seed, seed + 1), self.config.size_of_attributes, 0).to(x)
+            found = codes(self.config.prior, range(seed, seed + 1), self.config.style_dim, 0).to(x)
         else:
             found = self.E_a[domain](reference.to(x))[0]
         if len(found) not in (1, len(x)):

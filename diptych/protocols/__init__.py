@@ -31,6 +31,7 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "starganv2": "diptych.protocols.starganv2",
         "stargan-expressions": "diptych.protocols.expressions",
         "dtn-digits": "diptych.protocols.digits",
+        "msgan-diversity": "diptych.protocols.diversity",
         "drawn": "diptych.protocols.drawn",
         "told-apart": "diptych.protocols.told",
     }

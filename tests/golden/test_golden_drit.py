@@ -18,8 +18,8 @@ def opened(golden, variant):
     nets = {"enc_c": "enc_c", "enc_a": enc_a, "gen": gen, "disA": dis, "disContent": "disContent"}
     state = {f"{net}.{key}": value for net, name in nets.items() for key, value in golden.state(name).items()}
     config, found = drit.recognise(state, variant)
-    assert config["size_of_attributes"] == golden.notes["config"]["nz"]
-    assert config["attributes"] == variant
+    assert config["style_dim"] == golden.notes["config"]["nz"]
+    assert config["variant"] == variant
     method = DRIT(DRIT.Config(**config)).eval()
     missing, unknown = method.load_state_dict(found, strict=False)
     assert not unknown
