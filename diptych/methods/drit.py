@@ -76,8 +76,15 @@ class DRIT(Method):
         depth: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
         scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
         d_kernel: int = Field(4, ge=3, le=4, description="side of their convolutions")
-        content_depth: int = Field(3, ge=0, le=10, description="convolutions of the content critic that halve")
-        content_kernel: int = Field(7, ge=3, le=7, description="their size")
+        content_depth: int | None = Field(
+            None,
+            ge=0,
+            le=10,
+            description="convolutions of the content critic that halve: 3, or as many as contents allow",
+        )
+        content_kernel: int | None = Field(
+            None, ge=3, le=7, description="their side: 7, or 3 where contents are too small"
+        )
         lr: float = Field(1e-4, gt=0, description="Adam's step size; of the content critic 0.4 of it")
         decay_from: float = Field(
             0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
@@ -95,13 +102,20 @@ class DRIT(Method):
                     f"crop={self.size}: {self.scales} discriminators that halve {self.depth} times need "
                     f"{1 << (self.depth + self.scales - 1)} pixels; set depth or scales lower"
                 )
-            if critic_side(self.size // 4, self.content_depth, self.content_kernel) < 1:
+            if self.critic is None:
                 raise ValueError(
-                    f"crop={self.size}: contents of {self.size // 4} pixels are too small for "
-                    f"content_depth={self.content_depth} content_kernel={self.content_kernel}; set them lower "
-                    f"(at 64 pixels 1 and 7, at 32 pixels 1 and 3)"
+                    f"crop={self.size}: contents of {self.size // 4} pixels are too small for the content critic; leave "
+                    f"content_depth and content_kernel out, or set crop=32 at least"
                 )
             return self
+
+        @property
+        def critic(self) -> tuple[int, int] | None:
+            """Depth and kernel of the content critic: the first of those that are left open that fit."""
+            kernels = (7, 3) if self.content_kernel is None else (self.content_kernel,)
+            depths = (3, 2, 1) if self.content_depth is None else (self.content_depth,)
+            pairs = ((depth, kernel) for kernel in kernels for depth in depths)
+            return next((pair for pair in pairs if critic_side(self.size // 4, *pair) >= 1), None)
 
     config: Config
     batch = {"a": "in_channels", "b": "out_channels"}
@@ -121,7 +135,7 @@ class DRIT(Method):
         "one-scale": {"scales": 1, "depth": 6, "d_kernel": 3},  # the other discriminator of the authors' code
     }
     tiny = {
-        "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2, "content_depth": 1, "content_kernel": 3,
+        "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2, 
         "d_iter": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 0.5, "lr": 2e-3, "ema_decay": 0.9,
     }  # fmt: skip
     learns = {"steps": 400}
@@ -140,7 +154,8 @@ class DRIT(Method):
             for each in channels
             for _ in range(2)
         )
-        self.D_content = ContentCritic(CONTENT * c.width, c.content_depth, c.content_kernel)
+        assert c.critic is not None
+        self.D_content = ContentCritic(CONTENT * c.width, *c.critic)
         initialise(self)
         self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
 

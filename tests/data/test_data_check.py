@@ -16,8 +16,8 @@ from diptych.data import faults, image, survey
 from diptych.data.examine import Finding
 from diptych.data.manifest import Entry, Manifest, relative
 
-APART = ["cyclegan", "diat"]
-BOTH = ["pix2pix", *APART]
+APART = ["cyclegan", "cut", "drit", "munit", "diat"]
+BOTH = ["pix2pix", "msgan", *APART]
 MANY = ["twostep", "stargan", "starganv2"]
 HEAPS = [*APART, *MANY]
 REAL = {  # layout, images by split and side, methods that fit
@@ -53,8 +53,8 @@ REAL = {  # layout, images by split and side, methods that fit
 DECODED = ("brooklyn1887", "emoji", "horse2zebra", "sr")  # the others take long, and are as much alike
 SETTINGS = {
     "afhq cyclegan": ("crop=128", "generator=resnet_6"),
-    "afhq diat": ("crop=128",),
-    "emoji diat": ("sides=[fluent3d,google]", "crop=64"),
+    **{f"afhq {method}": ("crop=128",) for method in APART[1:]},
+    **{f"emoji {method}": ("sides=[fluent3d,google]", "crop=64") for method in ("msgan", *APART[1:])},
     "emoji pix2pix": ("sides=[fluent3d,google]", "crop=64", "generator=unet_64"),
     "emoji cyclegan": ("sides=[fluent3d,google]", "crop=64", "generator=resnet_6"),
     **{f"{name} {method}": ("batch=8",) for name in ("horse2zebra", "sr") for method in MANY},
