@@ -26,7 +26,7 @@ def import_(
         typer.Option(help="StarGAN: attributes of which one holds at most, with commas", show_default=False),
     ] = None,
 ) -> None:
-    """Turn a published checkpoint of pix2pix, CycleGAN, StarGAN or StarGAN v2 into a model folder.
+    """Turn a published checkpoint into a model folder: pix2pix, CycleGAN, CUT, MUNIT, DRIT, MSGAN, StarGAN, SRGAN.
 
     Nothing in the file is run: a process of its own reads it, without network, and hands over numbers alone.
     """

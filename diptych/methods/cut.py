@@ -31,11 +31,11 @@ class CUT(Method):
         steps: int = Field(480_000, ge=1, description="optimiser steps: 400 epochs of about 1,200 images at batch 1")
         channels: int = Field(3, ge=1, le=1024, description="channels of both domains; read from the data")
         gan: float = Field(1.0, gt=0, description="weight of the adversarial term")
-        nce: float = Field(1.0, ge=0, description="weight of PatchNCE (CUT 1, FastCUT 10)")
+        nce: float = Field(1.0, gt=0, description="weight of PatchNCE (CUT 1, FastCUT 10)")
         identity: bool = Field(True, description="PatchNCE of images of the target too; both then count half")
         mirror: bool = Field(False, description="mirror half of the steps' sources, and their patches back (FastCUT)")
         temperature: float = Field(TEMPERATURE, gt=0, description="of PatchNCE")
-        places: int = Field(256, ge=2, le=65_536, description="patches of each layer, the same in all images of a step")
+        places: int = Field(256, ge=2, le=65_536, description="patches of each layer, the same in all images")
         code: int = Field(256, ge=1, le=4096, description="numbers that a patch is told by")
         blocks: int = Field(9, ge=5, le=100, description="residual blocks of the generator, of which 5 are looked at")
         width: int = Field(64, ge=1, le=1024, description="channels of its first layer")
@@ -93,13 +93,11 @@ class CUT(Method):
         real, caught = self.D(torch.cat([y, fake.detach()])).split([len(y), len(x)])
         yield "D", {"real": lsgan(real, True) / 2, "fake": lsgan(caught, False) / 2}
         keys = seen[:-1] if c.saving == "passes" and mirrored is None else self.shown(given)
+        answers = [mirror(layer, mirrored) for layer in self.G.encode(made)[:-1]]
+        weight = c.nce / 2 if c.identity else c.nce
         terms = {"gan": c.gan * lsgan(self.D(fake), True)}
-        if c.nce:
-            answers = [mirror(layer, mirrored) for layer in self.G.encode(made)[:-1]]
-            halved = c.nce / (2 if c.identity else 1)
-            terms["nce"] = halved * self.same_places([q[: len(x)] for q in answers], [k[: len(x)] for k in keys])
-            if c.identity:
-                terms["nce_y"] = halved * self.same_places([q[len(x) :] for q in answers], [k[len(x) :] for k in keys])
+        for name, part in (("nce", slice(len(x))), ("nce_y", slice(len(x), None)))[: 1 + c.identity]:
+            terms[name] = weight * self.same_places([q[part] for q in answers], [k[part] for k in keys])
         yield ("G", "F"), terms
 
     def shown(self, x: Tensor) -> list[Tensor]:
@@ -112,8 +110,9 @@ class CUT(Method):
         found = []
         for head, ours, theirs in zip(self.F, answers, sources, strict=True):
             places = torch.rand(ours.shape[2] * ours.shape[3], device=ours.device).argsort()[: self.config.places]
-            queries, keys = (told(head, layer, places) for layer in (ours, theirs.detach()))
-            found.append(patchnce(queries, keys, self.config.temperature))
+            with without_graph():
+                keys = told(head, theirs, places)
+            found.append(patchnce(told(head, ours, places), keys, self.config.temperature))
         return torch.stack(found).mean()
 
     @torch.no_grad()

@@ -104,8 +104,8 @@ class DRIT(Method):
                 )
             if self.critic is None:
                 raise ValueError(
-                    f"crop={self.size}: contents of {self.size // 4} pixels are too small for the content critic; leave "
-                    f"content_depth and content_kernel out, or set crop=32 at least"
+                    f"crop={self.size}: contents of {self.size // 4} pixels are too small for the content critic; "
+                    f"leave content_depth and content_kernel out, or set crop=32 at least"
                 )
             return self
 
@@ -221,12 +221,11 @@ class DRIT(Method):
         )  # fmt: skip
 
     def spread(self, mean: Tensor, log_variance: Tensor | None) -> Tensor:
-        """A draw of attributes, where they have a variance."""
+        """A draw of attributes, where they have a variance; normal, whichever way codes are drawn."""
         if log_variance is None:
             return mean
-        return mean + (precise(log_variance) / 2).exp() * draw(
-            self.config.prior, len(mean), mean.shape[1], precise(mean)
-        )
+        kind: Prior = "fixed" if self.config.prior == "fixed" else "normal"
+        return mean + (precise(log_variance) / 2).exp() * draw(kind, len(mean), mean.shape[1], precise(mean))
 
     def contest(self, made: Made, other: Pair) -> Terms:
         """Each kind of translation before a critic of its own; a real image counts as often as made ones."""
