@@ -7,15 +7,14 @@ A round is n_critic steps of the discriminator and one of the generator, so that
 
 import argparse
 import statistics
-import subprocess
 import sys
-import time
 
 import table
 import torch
+import turns
 
 from diptych.contract import Labels
-from diptych.engine.machine import peak_gib, tune
+from diptych.engine.machine import tune
 from diptych.engine.ranks import Ranks, choose_device
 from diptych.engine.record import CudaCapture
 from diptych.engine.step import Engine
@@ -32,7 +31,6 @@ LABELS = Labels(names=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"
 
 
 def worker(options, device):
-    """Take a round whenever a line comes in, and answer with its seconds; at the end, with the peak of memory."""
     torch.manual_seed(0)
     tune(device)
     shape = {"size": options.size, "width": options.width, "d_width": options.width, "n_critic": options.n_critic}
@@ -48,37 +46,15 @@ def worker(options, device):
         for _ in range(options.n_critic):
             engine.take(batch)
 
-    for _ in range(5 if device.type == "cuda" else 1):
-        a_round()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        a_round()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        print(time.perf_counter() - began, flush=True)
-    print(peak_gib(device))
+    turns.answer(a_round, device, warm=5 if device.type == "cuda" else 1)
 
 
 def measure(size, options, device):
-    """Seconds of every round and peak of memory, of the published order and of ours."""
+    """Seconds of every round and peaks of memory, by side: the published order, and ours."""
     command = [sys.executable, __file__, "--device", str(device), "--size", str(size)]
     for name in ("batch", "width", "n_critic", "precision"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    workers = {
-        side: subprocess.Popen([*command, "--side", side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for side in ("published", "saving")
-    }
-    for each in workers.values():
-        assert each.stdout.readline() == "ready\n", "a worker failed"
-    times = {side: [] for side in workers}
-    for _ in range(options.rounds):
-        for side, each in workers.items():
-            time.sleep(0.05)  # the threads of the other one go to sleep
-            print(file=each.stdin, flush=True)
-            times[side].append(float(each.stdout.readline()))
-    peaks = [float(each.communicate()[0]) for each in workers.values()]
-    return times["published"], times["saving"], peaks
+    return turns.measure({side: [*command, "--side", side] for side in ("published", "saving")}, options.rounds)
 
 
 def main():
@@ -99,11 +75,11 @@ def main():
         return
     rows = []
     for size in options.sizes:
-        published, saving, peaks = measure(size, options, device)
-        ratio = statistics.median(a / b for a, b in zip(published, saving, strict=True))
-        seconds = [f"{statistics.median(each):.3f}" for each in (published, saving)]
+        times, peaks = measure(size, options, device)
+        ratio = turns.ratio(times["published"], times["saving"])
+        seconds = [f"{statistics.median(each):.3f}" for each in times.values()]
         sizes = [str(size), str(options.batch), str(options.width)]
-        rows.append([*sizes, *seconds, f"{ratio:.2f}", *(f"{peak:.2f}" for peak in peaks)])
+        rows.append([*sizes, *seconds, f"{ratio:.2f}", *(f"{peak:.2f}" for peak in peaks.values())])
         print(*rows[-1], sep="\t", flush=True)
     lead = LEAD.format(n_critic=options.n_critic, precision=options.precision, rounds=options.rounds)
     table.leave(__file__, "A step of StarGAN", lead, {COLUMNS: rows})

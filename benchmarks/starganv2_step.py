@@ -5,16 +5,15 @@ python benchmarks/starganv2_step.py                     # writes benchmarks/star
 
 import argparse
 import statistics
-import subprocess
 import sys
-import time
 
 import table
 import torch
+import turns
 
 from diptych.contract import Clock, Labels
 from diptych.engine.ema import Averages
-from diptych.engine.machine import peak_gib, tune
+from diptych.engine.machine import tune
 from diptych.engine.ranks import Ranks, choose_device
 from diptych.engine.step import Engine
 from diptych.methods.starganv2 import StarGANv2
@@ -73,53 +72,16 @@ def stepper(side, options, device):
 
 
 def worker(side, options, device):
-    """Take a step whenever a line comes in, and answer with its seconds; at the end, with the peak of memory."""
     torch.manual_seed(0)
     images = (options.batch, 3, options.size, options.size)
     batch = {name: torch.rand(images, device=device) * 2 - 1 for name in ("image", "reference", "other")}
     batch |= {name: torch.randint(options.domains, (options.batch,), device=device) for name in ("label", "target")}
     step = stepper(side, options, device)
-    for _ in range(4 if device.type == "cuda" else 1):
-        step(batch)
-    wait(device)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        step(batch)
-        wait(device)
-        print(time.perf_counter() - began, flush=True)
-    print(peak_gib(device))
-
-
-def wait(device):
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def measure(options):
-    """Seconds of every round by side, and peaks of memory."""
-    workers = {
-        side: subprocess.Popen(
-            [sys.executable, __file__, *sys.argv[1:], "--worker", side],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for side in SIDES
-    }
-    for side, each in workers.items():
-        assert each.stdout.readline() == "ready\n", f"{side} failed"
-    times = {side: [] for side in SIDES}
-    for _ in range(options.rounds):
-        for side, each in workers.items():
-            time.sleep(0.05)  # the threads of the other one go to sleep
-            print(file=each.stdin, flush=True)
-            times[side].append(float(each.stdout.readline()))
-    return times, {side: float(each.communicate()[0]) for side, each in workers.items()}
+    turns.answer(lambda: step(batch), device, warm=4 if device.type == "cuda" else 1)
 
 
 def ratio(times, slow, fast):
-    return f"{statistics.median(a / b for a, b in zip(times[slow], times[fast], strict=True)):.3f}"
+    return f"{turns.ratio(times[slow], times[fast]):.3f}"
 
 
 def main():
@@ -136,7 +98,8 @@ def main():
     if options.worker:
         worker(options.worker, options, choose_device(options.device))
         return
-    times, peaks = measure(options)
+    commands = {side: [sys.executable, __file__, *sys.argv[1:], "--worker", side] for side in SIDES}
+    times, peaks = turns.measure(commands, options.rounds)
     case = [str(options.size), str(options.batch)]
     seconds = [f"{statistics.median(times[side]):.3f}" for side in SIDES]
     steps = [*case, *seconds, ratio(times, "plain", "passes"), ratio(times, "published", "passes")]

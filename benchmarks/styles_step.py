@@ -1,0 +1,84 @@
+"""Time and memory of a step of MUNIT and of CUT: the public order, and ours with fewer passes, in turns.
+
+python benchmarks/styles_step.py                     # writes benchmarks/styles_step.md
+"""
+
+import argparse
+import statistics
+import sys
+
+import table
+import torch
+import turns
+
+from diptych.engine.machine import tune
+from diptych.engine.ranks import Ranks, choose_device
+from diptych.engine.step import Engine
+from diptych.methods.cut import CUT
+from diptych.methods.munit import MUNIT
+
+SIDES = {"munit": ("public", "plain", "passes", "most"), "cut": ("plain", "passes")}
+COLUMNS = "method | pixels | batch | side | seconds | plain / this | GiB"
+LEAD = """One step of each in turns ({rounds} rounds), {precision}, {width} channels at full size, each in a process of
+its own. **plain** codes anew in each update; **public** (MUNIT) also computes the styles that nothing uses, with a
+graph. **passes**, the default, codes contents once for both updates and makes no graph for D's images (MUNIT), or takes
+what sources show from their translation (CUT). **most** (MUNIT) draws styles once for both. Losses of plain and passes
+are equal in float64 (`tests/contract/test_munit.py`, `test_cut.py`). Ratios are medians over the rounds; above 1, this
+is faster than plain. Memory is the peak of the whole process on a CPU, of tensors on a GPU."""
+
+
+class Public(MUNIT):
+    """With the style encoders run beside the content encoders, as the public code does in both updates."""
+
+    def contents(self, a, b):
+        self.G_a.style(a), self.G_b.style(b)
+        return super().contents(a, b)
+
+
+def worker(options, device):
+    torch.manual_seed(0)
+    tune(device)
+    saving = "plain" if options.side == "public" else options.side
+    sizes = {"width": options.width, "d_width": options.width, "saving": saving}
+    if options.method == "cut":
+        method = CUT(CUT.Config(**sizes))
+    else:
+        cls = Public if options.side == "public" else MUNIT
+        method = cls(cls.Config(size=options.size, depth=3, **sizes))
+    engine = Engine(method, precision=options.precision, ranks=Ranks(device=device))
+    shape = (options.batch, 3, options.size, options.size)
+    batch = {name: torch.rand(shape, device=device) * 2 - 1 for name in "ab"}
+    turns.answer(lambda: engine.take(batch), device, warm=4 if device.type == "cuda" else 1)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--method", choices=tuple(SIDES), help="for the benchmark itself, as is the next")
+    parser.add_argument("--side")
+    options = parser.parse_args()
+    if options.side:
+        worker(options, choose_device(options.device))
+        return
+    rows = []
+    for method, sides in SIDES.items():
+        commands = {
+            side: [sys.executable, __file__, *sys.argv[1:], "--method", method, "--side", side] for side in sides
+        }
+        times, peaks = turns.measure(commands, options.rounds)
+        for side in sides:
+            seconds, faster = statistics.median(times[side]), turns.ratio(times["plain"], times[side])
+            sizes = [method, str(options.size), str(options.batch)]
+            rows.append([*sizes, side, f"{seconds:.3f}", f"{faster:.3f}", f"{peaks[side]:.2f}"])
+            print(*rows[-1], sep="\t", flush=True)
+    lead = LEAD.format(rounds=options.rounds, precision=options.precision, width=options.width)
+    table.leave(__file__, "A step of MUNIT and of CUT", lead, {COLUMNS: rows})
+
+
+if __name__ == "__main__":
+    main()
