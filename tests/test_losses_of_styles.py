@@ -1,4 +1,4 @@
-"""Losses of MUNIT's kin by hand: mode seeking, PatchNCE against a plain double loop, gradients taken ahead."""
+"""Losses of MUNIT's kin by hand: mode seeking, PatchNCE by a double loop, gradients taken ahead, or made shorter."""
 
 import math
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from diptych.contract import Method, MethodConfig, Player, Stage
+from diptych.engine.step import Engine
 from diptych.losses.ahead import ahead
 from diptych.losses.image import mode_seeking
 from diptych.losses.patchnce import patchnce
@@ -163,3 +165,36 @@ def test_terms_that_reach_nothing_are_refused_by_name():
     w, v, _ = weights()
     with pytest.raises(RuntimeError, match="the terms one, two reach none of the weights"):
         ahead({"one": w.sum(), "two": (2 * w).sum()}, [v])
+
+
+class Pull(Method):
+    """Two weights that are pulled by what a batch says."""
+
+    Config = MethodConfig
+
+    def __init__(self, clip):
+        super().__init__(MethodConfig())
+        self.one, self.two, self.free, self.clip = *(nn.Linear(n, 1, bias=False) for n in (3, 1, 1)), clip
+
+    def updates(self, batch, clock):
+        x = batch["x"]
+        yield ("P", "Q"), {"pull": (self.one(x[:3]) + self.two(x[3:4]) + self.free(x[4:])).sum()}
+
+    def stages(self):
+        players = {"P": Player((self.one, self.two), clip=self.clip), "Q": Player((self.free,))}
+        return [Stage("train", 1, self.updates, players)]
+
+
+@pytest.mark.parametrize(("clip", "share"), [(2.5, 0.5), (5.5, 1.0), (None, 1.0)])
+def test_a_long_gradient_is_scaled_to_the_length_and_a_short_one_left_alone(clip, share):
+    """All weights of the player together, and of no other: (1, 2, 2) and 4 are 5 long."""
+    engine = Engine(Pull(clip))
+    engine.take({"x": torch.tensor([1.0, 2.0, 2.0, 4.0, 100.0])})
+    seen = [
+        state["exp_avg"].flatten().tolist() for mover in engine.movers.values() for state in mover.adam.state.values()
+    ]
+    wanted = [[0.5, 1.0, 1.0], [2.0], [50.0]]  # Adam keeps one half of a gradient at first
+    assert seen[0] == pytest.approx([share * each for each in wanted[0]], rel=1e-5)
+    assert seen[1] == pytest.approx([share * each for each in wanted[1]], rel=1e-5)
+    assert seen[2] == wanted[2]
+    assert engine.ledger.close().means()["P+Q/gradient"] == pytest.approx(math.sqrt(25 + 100**2))

@@ -105,7 +105,7 @@ class DRIT(Method):
             if self.critic is None:
                 raise ValueError(
                     f"crop={self.size}: contents of {self.size // 4} pixels are too small for the content critic; "
-                    f"leave content_depth and content_kernel out, or set crop=32 at least"
+                    f"leave content_depth and content_kernel out, or set crop=28 at least"
                 )
             return self
 
@@ -135,7 +135,7 @@ class DRIT(Method):
         "one-scale": {"scales": 1, "depth": 6, "d_kernel": 3},  # the other discriminator of the authors' code
     }
     tiny = {
-        "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2, 
+        "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2,
         "d_iter": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 0.5, "lr": 2e-3, "ema_decay": 0.9,
     }  # fmt: skip
     learns = {"steps": 400}
