@@ -50,6 +50,20 @@ def test_balanced_epochs_have_each_class_equally_often_and_each_image_once_at_le
     assert np.bincount([int(plain.sample(number, {})["label"]) for number in range(18)]).tolist() == [3, 10, 5]
 
 
+def test_images_with_and_without_the_one_attribute_come_equally_often():
+    """Of several attributes that cannot be, and they come as they are."""
+    one = numbered([12])
+    rows = [[int(number < 3)] for number in range(12)]
+    drawn = batches(replace(one, columns={**one.columns, "label": rows}), balanced=True)
+    seen = [drawn.sample(number, {}) for number in range(18)]
+    assert sum(int(each["label"][0]) for each in seen) == 9
+    assert {round((float(each["image"][0, 0, 0]) + 1) * 127.5) for each in seen} == set(range(12))
+    two = batches(replace(one, columns={**one.columns, "label": [[*row, 1] for row in rows]}), balanced=True)
+    assert sum(int(two.sample(number, {})["label"][0]) for number in range(12)) == 3
+    none = batches(replace(one, columns={**one.columns, "label": [[0]] * 12}), balanced=True)
+    assert {int(none.sample(number, {})["label"][0]) for number in range(12)} == {0}
+
+
 def test_the_order_of_balanced_epochs_differs_and_is_a_function_of_its_place():
     first, second = (order(0, "train", 0, epoch, 30, (3, 10, 5)) for epoch in (0, 1))
     assert not np.array_equal(first, second)

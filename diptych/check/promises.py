@@ -93,7 +93,7 @@ def micro_batches_add_up(subject: Subject) -> None:
 
 
 def ranks_add_up(subject: Subject) -> None:
-    """Two gloo processes under torchrun give the weights of one to 1e-6, pools included."""
+    """Two gloo processes, as torchrun starts them, give the weights of one to 1e-6, pools included."""
     engine = subject.engine(double=True, **subject.cls.apart)
     for _ in run(engine, subject.batches(4), double=True):
         pass

@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,21 +179,35 @@ def scramble(seed: int) -> None:
         generator(seed_for("scramble", seed) % 2**32)
 
 
-def in_fresh_process(*words: str, ranks: int = 0) -> str:
-    """What `python -m diptych.check WORDS` prints, under torchrun if `ranks` are given."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks else []
+def in_fresh_process(*words: str, ranks: int = 1) -> str:
+    """What `python -m diptych.check WORDS` prints, in so many processes that know of each other as under torchrun."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
     }
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "diptych.check", *words],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, f"the fresh process failed:\n{done.stderr[-4000:]}"
-    return done.stdout
+    if ranks > 1:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+    told = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {} for rank in range(ranks)]
+    command = [sys.executable, "-m", "diptych.check", *words]
+    running = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**environment, **each}
+        )
+        for each in told
+    ]
+
+    def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+        said = process.communicate(timeout=600)
+        if process.returncode:  # the others would wait for it
+            for other in running:
+                other.kill()
+        return said
+
+    with ThreadPoolExecutor(ranks) as pool:  # each is read while the others run
+        ends = list(pool.map(ended, running))
+    failed = [said for process, said in zip(running, ends, strict=True) if process.returncode > 0]
+    assert not failed, f"the fresh process failed:\n{failed[0][1][-4000:]}"
+    return "".join(said for said, _ in ends)

@@ -93,6 +93,18 @@ class Split:
         return ()
 
     @cached_property
+    def heaps(self) -> tuple[np.ndarray, ...]:
+        """What is to be seen equally often, as places: each class; of one attribute the images without it and with it.
+
+        None of several attributes, which cannot all be.
+        """
+        for column in self.columns.values():
+            if not isinstance(column, Pictures) and np.ndim(column) == 2 and np.shape(column)[1] == 1:
+                found = (np.flatnonzero(np.asarray(column)[:, 0] == value) for value in (0, 1))
+                return tuple(places for places in found if len(places))
+        return self.members
+
+    @cached_property
     def twins(self) -> Mapping[tuple[str, int], int]:
         """Where each motif is drawn in each class, by motif and class number."""
         return {

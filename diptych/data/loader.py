@@ -39,7 +39,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     rank: int = 0
     world: int = 1
     also: tuple[Split, ...] = ()  # of further sets, whose batches come in turns with those of `split`
-    balanced: bool = False  # each class equally often, in each epoch
+    balanced: bool = False  # each class, or images with and without the one attribute, equally often in each epoch
     bad: Literal["error", "skip"] = "error"  # of images that can no longer be read: raise, or take others instead
     lost: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
 
@@ -120,11 +120,11 @@ class Batches(Dataset[dict[str, Tensor]]):
         length = len(self.split.columns[names[0]])
         sizes: tuple[int, ...] = ()
         if self.balanced and any(name not in self.channels for name in names):
-            sizes = tuple(len(each) for each in self.split.members)
-            length = len(sizes) * max(sizes)
+            sizes = tuple(len(each) for each in self.split.heaps)
+            length = len(sizes) * max(sizes, default=0) or length
         epoch, place = divmod(number, length)
         places = order(self.seed, self.stage, own, epoch, length, sizes)
-        return (np.concatenate(self.split.members)[places] if sizes else places), place
+        return (np.concatenate(self.split.heaps)[places] if sizes else places), place
 
     def _where(self, name: str, index: int, own: int, number: int) -> int:
         """The place of a sample in a column: `index`, or that of another image of the same class."""
