@@ -131,7 +131,7 @@ def test_pix2pix_may_have_a_resnet(tmp_path, here):
     ("state", "message"),
     [
         ({"a.weight": torch.zeros(1)}, "no network of the pix2pix family.*a.weight"),
-        ({**resnet(), "model.7.filt": torch.zeros(1)}, "anti-aliased network of CUT"),
+        ({"model.0.weight": torch.zeros(1), "model.2.filt": torch.zeros(1)}, "a discriminator of CUT"),
         ({**resnet(), "model.99.weight": torch.zeros(1)}, "model.99.weight is unknown"),
         (
             {**resnet(), "model.4.weight": torch.zeros(9, 4, 3, 3)},
@@ -162,8 +162,12 @@ def test_other_files_are_refused(content, suffix, tmp_path):
 
 
 def test_a_state_dict_holds_tensors_alone(tmp_path):
-    torch.save({"epoch": 3, "state_dict": resnet()}, tmp_path / "trainer.pth")
-    with pytest.raises(ImportRefused, match="entry 'epoch' is int"):
+    """Counts of steps and optimisers beside it are left out, anything else is not."""
+    adam = {"state": {0: {"exp_avg": torch.zeros(1)}}, "param_groups": [{"lr": 0.1}]}
+    torch.save({"epoch": 3, "state_dict": resnet(), "optimizer": adam}, tmp_path / "trainer.pth")
+    assert unpacked(tmp_path / "trainer.pth").keys() == resnet().keys()
+    torch.save({"epoch": "three", "state_dict": resnet()}, tmp_path / "trainer.pth")
+    with pytest.raises(ImportRefused, match="entry 'epoch' is str"):
         unpacked(tmp_path / "trainer.pth")
     with pytest.raises(ImportRefused, match=r"missing\.pth"):
         unpacked(tmp_path / "missing.pth")

@@ -158,6 +158,7 @@ def stripped(found: Any, size: int, where: str) -> dict[str, Tensor]:
         raise ImportRefused(f"{where}: holds {type(found).__name__}, not a state dict of tensors by name")
     if any(isinstance(inside, Mapping) for inside in found.values()):
         found = {net: inside for net, inside in found.items() if not _of_training(inside)}
+        found = found["state_dict"] if set(found) == {"state_dict"} else found
     if all(isinstance(net, str) and isinstance(inside, Mapping) for net, inside in found.items()):
         nets = {net: stripped(inside, size, where) for net, inside in found.items() if inside}
         found = {f"{net}.{key}": value for net, inside in nets.items() for key, value in inside.items()}
