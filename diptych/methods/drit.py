@@ -136,9 +136,9 @@ class DRIT(Method):
     }
     tiny = {
         "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2,
-        "d_iter": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 0.5, "lr": 2e-3, "ema_decay": 0.9,
+        "d_iter": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 1.0, "lr": 4e-3, "ema_decay": 0.9,
     }  # fmt: skip
-    learns = {"steps": 400}
+    learns = {"steps": 350}
     apart = {"prior": "fixed", "seek": 0.0, "noise": 0.0, "halves": False}
 
     def __init__(self, config: Config) -> None:

@@ -94,9 +94,9 @@ class MUNIT(Method):
     }
     tiny = {
         "size": 32, "width": 8, "hidden": 16, "blocks": 1, "d_width": 8, "depth": 2, "scales": 2,
-        "cycle": 10.0, "perceptual": 3.0, "features": "vgg16", "lr": 2e-3, "ema_decay": 0.9,
+        "cycle": 10.0, "perceptual": 3.0, "features": "vgg16", "lr": 4e-3, "ema_decay": 0.9,
     }  # fmt: skip
-    learns = {"steps": 300}
+    learns = {"steps": 200}
     apart = {"prior": "fixed"}
 
     def __init__(self, config: Config) -> None:
