@@ -51,7 +51,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     data, manifest = look_at(recipe, ranks, console)
     recipe = recipe.fitted(data).settled(ranks)
     sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
-    trainer = prepare(recipe, data, run, ranks, console, sights, begin=recipe.train.begin)
+    trainer = prepare(recipe, data, run, ranks, console, sights, recipe.train.begin)
     trainer.made = made_by(recipe, manifest, ranks.world) | digests
     if ranks.first:
         run.create()
