@@ -208,6 +208,7 @@ def in_fresh_process(*words: str, ranks: int = 1) -> str:
 
     with ThreadPoolExecutor(ranks) as pool:  # each is read while the others run
         ends = list(pool.map(ended, running))
-    failed = [said for process, said in zip(running, ends, strict=True) if process.returncode > 0]
-    assert not failed, f"the fresh process failed:\n{failed[0][1][-4000:]}"
+    failed = [(process.returncode, errors) for process, (_, errors) in zip(running, ends, strict=True)]
+    code, errors = max(failed)  # those that were killed have a code below 0, and did not fail by themselves
+    assert not any(each for each, _ in failed), f"the fresh process ended with code {code}:\n{errors[-4000:]}"
     return "".join(said for said, _ in ends)

@@ -26,7 +26,9 @@ def import_(
         typer.Option(help="StarGAN: attributes of which one holds at most, with commas", show_default=False),
     ] = None,
 ) -> None:
-    """Turn a published checkpoint into a model folder: pix2pix, CycleGAN, CUT, MUNIT, DRIT, MSGAN, StarGAN, SRGAN.
+    """Turn a published checkpoint into a model folder.
+
+    Of pix2pix, CycleGAN, CUT, MUNIT, DRIT, MSGAN, StarGAN, StarGAN v2 or SRGAN.
 
     Nothing in the file is run: a process of its own reads it, without network, and hands over numbers alone.
     """

@@ -93,8 +93,8 @@ def _as_arrays(file: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -
     arrays: dict[str, np.ndarray] = {}
     for part, (images, labels) in parts.items():
         arrays |= {f"x_{part}": images, f"y_{part}": labels.astype(np.uint8)}
-    with whole(file) as part_of_it, part_of_it.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    with whole(file) as beside, beside.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # it takes arrays by name
     return file
 
 

@@ -108,8 +108,8 @@ def _attributes() -> list[tuple[str, str]]:
                 )
     for domain in "ab":
         ours = f"E_a.{DOMAINS[domain]}"
-        found += [(rf"enc_a\.model_{domain}\.{3 * n + 1}\.(\w+)", rf"{ours}.body.{2 * n}.\1") for n in range(5)]
-        found.append((rf"enc_a\.model_{domain}\.16\.(\w+)", rf"{ours}.head.\1"))
+        found += [(rf"enc_a\.model_{domain}\.{3 * n + 1}\.(\w+)", rf"{ours}.style.body.{2 * n}.\1") for n in range(5)]
+        found.append((rf"enc_a\.model_{domain}\.16\.(\w+)", rf"{ours}.style.head.\1"))
     return found
 
 

@@ -162,8 +162,10 @@ class DRIT(Method):
     def stages(self) -> list[Stage]:
         c = self.config
 
+        def schedule(clock: Clock) -> float:
+            return clock.decay(start=c.decay_from)
+
         def player(*nets: nn.Module, share: float = 1.0, clip: float | None = None) -> Player:
-            schedule = lambda clock: clock.decay(start=c.decay_from)  # noqa: E731
             return Player(nets, share * c.lr, (0.5, 0.999), c.weight_decay, schedule, clip)
 
         players = {

@@ -74,11 +74,15 @@ class Pooling(nn.Module):
         return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2))
 
 
-class Fixed(StyleEncoder):
-    """The same without a variance, as MUNIT's style encoder: of the feature-wise variant."""
+class Fixed(nn.Module):
+    """The same without a variance, by MUNIT's style encoder: of the feature-wise variant."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return super().forward(x), None
+    def __init__(self, channels: int, width: int, size: int) -> None:
+        super().__init__()
+        self.style = StyleEncoder(channels, width, size)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        return self.style(x), None
 
 
 class ConcatDecoder(nn.Module):
