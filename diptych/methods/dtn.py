@@ -50,7 +50,8 @@ class DTN(Method):
         )
         encoder: Literal["f", "own"] = Field("f", description="g draws f's code; or that of a network trained with g")
         code: int = Field(128, ge=1, le=65_536, description="numbers in a code")
-        width: int = Field(64, ge=1, le=1024, description="channels of the first layers of f and D, an eighth of g's")
+        width: int = Field(64, ge=1, le=1024, description="channels of f's first layer, an eighth of g's")
+        d_width: int = Field(64, ge=1, le=1024, description="channels of D's first layer")
         norm: Norm = Field("batch", description="norm of all networks")
         smooth: bool = Field(False, description="1x1 convolutions in g, as for the paper's pictures")
         lr: float = Field(1e-3, gt=0, description="Adam's step size of g and D (ours)")
@@ -83,7 +84,7 @@ class DTN(Method):
         "pictures": {"const": 100.0, "tid": 1.0, "tv": 0.05, "smooth": True},  # its faces to emoji
         "baseline": {"critic": "binary", "encoder": "own", "tid": 0.0},  # section 3, the first row of Table 1
     }
-    tiny = {"pretrain": 2, "width": 8, "code": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9}
+    tiny = {"pretrain": 2, "width": 8, "d_width": 8, "code": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9}
     learns = {"pretrain": 400, "steps": 250}
     apart = {"norm": "none"}
 
@@ -95,7 +96,7 @@ class DTN(Method):
         drawer = Drawer(c.out_channels, c.size, c.width, c.code, c.norm, c.smooth)
         own = Reader(c.in_channels, c.size, c.width, c.code, c.norm) if c.encoder == "own" else None
         self.g = nn.Sequential(own, drawer) if own else drawer
-        self.D = Critic(c.out_channels, c.size, c.width, 3 if c.critic == "ternary" else 2, c.norm)
+        self.D = Critic(c.out_channels, c.size, c.d_width, 3 if c.critic == "ternary" else 2, c.norm)
         for net in (self.g, self.D):
             initialise(net)
         self.ema, self.ema_decay = ("g",) if c.ema_decay else (), c.ema_decay

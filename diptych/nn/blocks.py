@@ -39,12 +39,14 @@ def beside(x: Tensor, code: Tensor) -> Tensor:
 
 
 def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> None:
-    """Fill every convolution and linear layer by `init`; biases 0; BatchNorm scale N(1, gain)."""
+    """Fill every convolution, linear layer and embedding by `init`; biases 0; BatchNorm scale N(1, gain)."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             _fill(module.weight, init, gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            _fill(module.weight, init, gain)
         elif isinstance(module, _BatchNorm) and module.affine:
             nn.init.normal_(module.weight, 1.0, gain)
             nn.init.zeros_(module.bias)

@@ -14,7 +14,7 @@ from diptych.losses.image import total_variation
 from diptych.methods.dtn import DTN, cross_entropy
 
 AB = (Labels(names=("a", "b")),)
-SMALL = {"in_channels": 3, "out_channels": 1, "labels": AB, "size": 16, "width": 4, "code": 8}
+SMALL = {"in_channels": 3, "out_channels": 1, "labels": AB, "size": 16, "width": 4, "d_width": 4, "code": 8}
 CPU = torch.device("cpu")
 
 

@@ -48,6 +48,18 @@ def test_networks_of_the_public_code():
     assert widths == [1024, 512, 256, 128, 3]
 
 
+def test_at_the_start_the_code_says_more_than_the_class():
+    """Embeddings as large as PyTorch's drown the code: G then draws one picture for each class, and stays there."""
+    torch.manual_seed(0)
+    method = TwoStep(TwoStep.Config(size=32, width=16, latent=32))
+    code, label = torch.rand(64, 32) * 2 - 1, torch.arange(64) % 2
+    with torch.no_grad():
+        drawn = method.G(code, label)
+    of_class = torch.stack([drawn[label == each].mean(0) for each in (0, 1)]).var(0).mean()
+    within = torch.stack([drawn[label == each].var(0) for each in (0, 1)]).mean()
+    assert of_class < within / 4
+
+
 def test_first_stage_by_hand():
     """D once and G twice, on the same noise; D names the classes of real images alone."""
     method, batch = tiny(norm="none", classify=2.0), batch_of()
