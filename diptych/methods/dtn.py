@@ -58,6 +58,11 @@ class DTN(Method):
         f_lr: float = Field(
             1e-3, gt=0, description="Adam's step size of f at the start; it falls to 0 in a line (ours)"
         )
+        f_noise: float = Field(
+            0.0,
+            ge=0,
+            description="f learns from images with noise of up to this size, so that specks do not please it (ours)",
+        )
         ema_decay: float = Field(
             0.99, ge=0, lt=1, description="translate with g averaged by this factor; 0: off (ours)"
         )
@@ -112,7 +117,10 @@ class DTN(Method):
         ]
 
     def learn_to_read(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        yield "f", {"class": F.cross_entropy(self.named(self.f(batch["source"])), batch["label"])}
+        x, size = batch["source"], self.config.f_noise
+        if size:
+            x = x + size * torch.rand(len(x), 1, 1, 1).to(x) * torch.randn_like(x)
+        yield "f", {"class": F.cross_entropy(self.named(self.f(x)), batch["label"])}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equations 3 to 8: one step on D, then one on g, on the same drawings."""

@@ -98,6 +98,18 @@ def test_f_learns_the_labels_of_the_source():
     assert terms["class"].item() == pytest.approx(F.cross_entropy(logits, batch["label"]).item(), rel=1e-5)
 
 
+def test_f_may_learn_under_noise_as_large_as_each_image_draws():
+    method, batch = tiny(f_noise=2.0), batch_of()
+    torch.manual_seed(7)
+    ((_, terms),) = method.learn_to_read(batch, Clock("f", 0, 10))
+    torch.manual_seed(7)
+    s = batch["source"]
+    sizes = 2 * torch.rand(len(s), 1, 1, 1)
+    logits = method.head(F.relu(method.f(s + sizes * torch.randn_like(s))).flatten(1))
+    assert sizes.std() > 0
+    assert terms["class"].item() == pytest.approx(F.cross_entropy(logits, batch["label"]).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("over", "wanted"),
     [
