@@ -20,7 +20,8 @@ def as_asked(samples: Samples, tools: Tools) -> Iterator[Score]:
     """The share of translations in which a judge sees what was asked for: the domain, or the changed attribute.
 
     The ceiling is how often it names real pictures of that domain, or reads the attribute of the sources, rightly;
-    chance is an answer without looking. EvaluationError if it does not know what was asked for.
+    chance is an answer without looking. Where the judge reads other attributes too, `others-kept` is the share of its
+    other answers that are those for the source. EvaluationError if it does not know what was asked for.
     """
     judge = tools.the_judge()
     names = judge.classes()
@@ -38,10 +39,15 @@ def as_asked(samples: Samples, tools: Tools) -> Iterator[Score]:
     else:
         rows, chance = np.arange(len(at)), 0.5
         right = (fakes[rows, at] > 0) == np.array([after for _, _, after in wanted])
-        sources = [logits_of(tools, batch) for batch in files_of(samples.files("source")).batches(BATCH)]
+        batches = files_of(samples.files("source")).batches(BATCH)
+        sources = np.concatenate([logits_of(tools, batch) for batch in batches])
         before = np.array([before for _, before, _ in wanted])
-        ceiling = float(((np.concatenate(sources)[rows, at] > 0) == before).mean())
+        ceiling = float(((sources[rows, at] > 0) == before).mean())
     yield of_images("as-asked", right.astype(float), "higher", chance=chance, ceiling=ceiling)
+    if not asks_domains and len(names) > 1:
+        kept = (fakes > 0) == (sources > 0)
+        kept[rows, at] = False
+        yield of_images("others-kept", kept.sum(1) / (len(names) - 1), "higher")
     tools.say(f"a judge of {len(names)} {'domains' if asks_domains else 'attributes'} looked for what was asked")
 
 

@@ -42,7 +42,7 @@ class DTN(Method):
         size: int = Field(32, ge=16, le=1024, description="side of the images, a power of two; read from crop")
         const: float = Field(15.0, ge=0, description="weight a of L_CONST: f reads the same in the drawing; 0: without")
         tid: float = Field(15.0, ge=0, description="weight b of L_TID: a target image is drawn as itself; 0: without")
-        tv: float = Field(0.0, ge=0, description="weight c of L_TV, total variation of what is drawn")
+        tv: float = Field(0.0, ge=0, description="weight c of L_TV, total variation of what is drawn, a pixel")
         tv_power: float = Field(1.0, gt=0, description="exponent B of the total variation")
         adversarial: bool = Field(True, description="whether there is a D: L_D and L_GANG")
         critic: Literal["ternary", "binary"] = Field(
@@ -136,7 +136,8 @@ class DTN(Method):
         if c.tid:
             terms["tid"] = c.tid * F.mse_loss(precise(from_t), t)
         if c.tv:
-            terms["tv"] = c.tv * (total_variation(from_s, c.tv_power) + total_variation(from_t, c.tv_power))
+            rough = total_variation(from_s, c.tv_power) + total_variation(from_t, c.tv_power)
+            terms["tv"] = c.tv * rough / c.size**2
         yield "g", terms
 
     def told_apart(self, from_s: Tensor, from_t: Tensor, real: Tensor) -> Terms:

@@ -86,7 +86,7 @@ def test_every_term_by_hand():
     assert made["g"]["const"].item() == pytest.approx(2 * ((again - method.f(s)) ** 2).mean().item(), **close)
     assert made["g"]["tid"].item() == pytest.approx(3 * ((from_t - batch["target"]) ** 2).mean().item(), **close)
     rough = total_variation(from_s, 1.0) + total_variation(from_t, 1.0)
-    assert made["g"]["tv"].item() == pytest.approx(0.5 * rough.item(), **close)
+    assert made["g"]["tv"].item() == pytest.approx(0.5 * rough.item() / 16**2, **close)
     assert list(made) == ["D", "g"]
 
 

@@ -235,6 +235,9 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
     result = judge_samples(samples, find_protocol("domains"), Tools(judge=knows), "x")
     assert result.score("flip-bold/as-asked").value == share
     assert result.score("mean/as-asked").value == share
+    had = [set(row.controls["has"].split(",")) for row in samples.by_route()["flip-bold"].rows]
+    kept = np.mean([len(each & {"sans", "serif"}) / 2 for each in had])  # in letters, with white corners, it sees all
+    assert result.score("flip-bold/others-kept").value == pytest.approx(kept)
 
 
 def test_a_judge_of_another_kind_is_refused(tmp_path):
