@@ -38,7 +38,7 @@ class Attributes:
 
 
 def find_table(root: Path, config: DataConfig) -> Path | None:
-    """The table of the set: as `table` says, or the only one there with attributes. DataError if there are two."""
+    """The table of the set: as `table` says, or the only one there with the attributes. DataError if there are two."""
     if config.table:
         if not is_table(root / config.table):
             raise DataError(f"{root / config.table}: no table that can be read; it is a .csv, .tsv or .txt file")
@@ -46,6 +46,8 @@ def find_table(root: Path, config: DataConfig) -> Path | None:
     files = [root / name for name in names_in(root) if is_table(root / name)]
     tables = [table for file in files if (table := table_of(file, _called(root)))]
     found = [table.file for table in tables if table.columns > 1 or not table.splits]
+    if len(found) > 1 and config.attributes:  # CelebA has boxes and landmarks in tables too
+        found = [file for file in found if set(config.attributes) <= set(rows_of(file)[0])] or found
     if len(found) > 1:
         raise DataError(f"{root}: {', '.join(file.name for file in found)} are all tables: choose one by table=NAME")
     return found[0] if found else None

@@ -80,6 +80,8 @@ def test_celeba_is_taken_as_it_is(tmp_path, monkeypatch):
     data = open_data(DataConfig(root=str(folder), table="list_attr_celeba.txt", crop=16), LABELLED)
     assert data.labels[0].names == ("Male", "Young")
     assert (len(data.train), len(data.held_out), len(data.test)) == (4, 1, 1)
+    chosen = open_data(DataConfig(root=str(folder), attributes=("Male",), crop=16), LABELLED)
+    assert chosen.labels[0].names == ("Male",), "of several tables that which has it"
 
 
 def test_cityscapes_becomes_two_sides_without_copies(tmp_path):
