@@ -1,4 +1,4 @@
-"""Time and memory of a step of MUNIT and of CUT: the public order, and ours with fewer passes, in turns.
+"""Time and memory of a step of MUNIT and of CUT: the public order, ours with fewer passes, and CycleGAN, in turns.
 
 python benchmarks/styles_step.py                     # writes benchmarks/styles_step.md
 """
@@ -15,16 +15,22 @@ from diptych.engine.machine import tune
 from diptych.engine.ranks import Ranks, choose_device
 from diptych.engine.step import Engine
 from diptych.methods.cut import CUT
+from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.munit import MUNIT
 
-SIDES = {"munit": ("public", "plain", "passes", "most"), "cut": ("plain", "passes")}
-COLUMNS = "method | pixels | batch | side | seconds | plain / this | GiB"
+SIDES = {
+    "munit": ("plain", "public", "passes", "most"),
+    "cut": ("plain", "passes"),
+    "horses": ("CycleGAN", "CUT", "FastCUT"),
+}
+COLUMNS = "what | pixels | batch | side | seconds | first / this | M weights | GiB"
 LEAD = """One step of each in turns ({rounds} rounds), {precision}, {width} channels at full size, each in a process of
 its own. **plain** codes anew in each update; **public** (MUNIT) also computes the styles that nothing uses, with a
 graph. **passes**, the default, codes contents once for both updates and makes no graph for D's images (MUNIT), or takes
 what sources show from their translation (CUT). **most** (MUNIT) draws styles once for both. Losses of plain and passes
-are equal in float64 (`tests/contract/test_munit.py`, `test_cut.py`). Ratios are medians over the rounds; above 1, this
-is faster than plain. Memory is the peak of the whole process on a CPU, of tensors on a GPU."""
+are equal in float64 (`tests/contract/test_munit.py`, `test_cut.py`). **horses** sets three methods side by side,
+with generators of six blocks. Ratios are medians over the rounds; above 1, this is faster than the first. Weights are
+of all networks that are trained. Memory is the peak of the whole process on a CPU, of tensors on a GPU."""
 
 
 class Public(MUNIT):
@@ -35,16 +41,24 @@ class Public(MUNIT):
         return super().contents(a, b)
 
 
+def made(method, side, options):
+    """The method that a side is about."""
+    sizes = {"width": options.width, "d_width": options.width}
+    if side == "CycleGAN":
+        return CycleGAN(CycleGAN.Config(generator="resnet_6", **sizes))
+    if side in ("CUT", "FastCUT"):
+        return CUT(CUT.Config(blocks=6, **sizes, **CUT.presets["fast" if side == "FastCUT" else "paper"]))
+    sizes["saving"] = "plain" if side == "public" else side
+    if method == "cut":
+        return CUT(CUT.Config(**sizes))
+    cls = Public if side == "public" else MUNIT
+    return cls(cls.Config(size=options.size, depth=3, **sizes))
+
+
 def worker(options, device):
     torch.manual_seed(0)
     tune(device)
-    saving = "plain" if options.side == "public" else options.side
-    sizes = {"width": options.width, "d_width": options.width, "saving": saving}
-    if options.method == "cut":
-        method = CUT(CUT.Config(**sizes))
-    else:
-        cls = Public if options.side == "public" else MUNIT
-        method = cls(cls.Config(size=options.size, depth=3, **sizes))
+    method = made(options.method, options.side, options)
     engine = Engine(method, precision=options.precision, ranks=Ranks(device=device))
     shape = (options.batch, 3, options.size, options.size)
     batch = {name: torch.rand(shape, device=device) * 2 - 1 for name in "ab"}
@@ -72,12 +86,13 @@ def main():
         }
         times, peaks = turns.measure(commands, options.rounds)
         for side in sides:
-            seconds, faster = statistics.median(times[side]), turns.ratio(times["plain"], times[side])
+            seconds, faster = statistics.median(times[side]), turns.ratio(times[sides[0]], times[side])
             sizes = [method, str(options.size), str(options.batch)]
-            rows.append([*sizes, side, f"{seconds:.3f}", f"{faster:.3f}", f"{peaks[side]:.2f}"])
+            weights = sum(weight.numel() for weight in made(method, side, options).parameters())
+            rows.append([*sizes, side, f"{seconds:.3f}", f"{faster:.3f}", f"{weights / 1e6:.2f}", f"{peaks[side]:.2f}"])
             print(*rows[-1], sep="\t", flush=True)
     lead = LEAD.format(rounds=options.rounds, precision=options.precision, width=options.width)
-    table.leave(__file__, "A step of MUNIT and of CUT", lead, {COLUMNS: rows})
+    table.leave(__file__, "A step of MUNIT, of CUT, and of CycleGAN beside it", lead, {COLUMNS: rows})
 
 
 if __name__ == "__main__":
