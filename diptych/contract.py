@@ -179,6 +179,7 @@ class Method(nn.Module):
     fixed: bool = False  # `translate` takes images of `square` by `square` pixels alone
     multiple: int = 1  # `translate` takes heights and widths that are multiples of this
     scale: int = 1  # and makes them so many times as large
+    also_called: Mapping[str, str] = {}  # networks -> what they are called where `begin` may take them from
     sights: Mapping[str, str] = {}  # networks of others that its losses look through -> field that says which
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     tiny: Mapping[str, Any] = {}  # for `check_method`: a config that trains in seconds

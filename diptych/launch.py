@@ -28,7 +28,7 @@ from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
 from diptych.errors import ConfigError, DataError, RunError, printable
-from diptych.loading import from_run, misfits, networks_of
+from diptych.loading import from_run, misfits, named, networks_of
 from diptych.protocols.during import examiner
 from diptych.provenance import check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, bounded, from_settings
@@ -188,13 +188,13 @@ def prepare(
 
 
 def take_over(method: Method, source: str) -> str:
-    """Give a method the weights of those networks of a run or model that have the name and form of its own.
+    """Give a method the weights of the networks of a run or model that are called like its own and have their form.
 
     Says which those are. ConfigError if there are none.
     """
     there, taken, left = networks_of(source), [], []
     for name, net in method.named_children():
-        own = {key.removeprefix(f"{name}."): value for key, value in there.items() if key.startswith(f"{name}.")}
+        own = named(there, f"{name}.") or named(there, f"{method.also_called.get(name, name)}.")
         wrong = misfits(net.state_dict(), own) if own else ["is not there"]
         if wrong:
             left.append(f"{name} {wrong[0]}" if not own else f"{name}: {wrong[0]}")

@@ -58,10 +58,11 @@ def networks_of(source: str | Path) -> dict[str, Tensor]:
     if not (folder / "config.yaml").is_file():
         return load(source, device="cpu").method.state_dict()
     tensors, _ = checkpoint.newest(Run.open(folder).checkpoints)
-    return _named(tensors, "method.") | _named(tensors, "ema.")
+    return named(tensors, "method.") | named(tensors, "ema.")
 
 
-def _named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+def named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Those whose names begin with `part`, by what is behind it."""
     return {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
 
 
@@ -75,7 +76,7 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
                 f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last"
             )
         tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # in that folder alone
-    networks, there = cls.ships, _named(tensors, "method.") | _named(tensors, "ema.")
+    networks, there = cls.ships, named(tensors, "method.") | named(tensors, "ema.")
     weights = {name: value for name, value in there.items() if name.partition(".")[0] in networks}
     notes = {"steps": meta["total"], "crop": recipe.data.crop}
     return assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))

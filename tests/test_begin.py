@@ -6,8 +6,10 @@ import pytest
 import torch
 from commands import TINY, diptych
 
+from diptych import load
 from diptych.engine import checkpoint
 from diptych.errors import CheckpointError, ConfigError
+from diptych.nn.blocks import evaluating
 
 SETTINGS = [*TINY, "steps=2", "save_minutes=0"]
 
@@ -64,3 +66,28 @@ def test_what_does_not_fit_at_all_is_refused_before_anything_is_made(first, tmp_
     with pytest.raises(CheckpointError, match="neither a run folder"):
         begin(tmp_path / "nothing", tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
+    """Its network comes whole, is not moved by a bit, and is part of the model."""
+    letters = ["crop=32", "load=32", "flip=false", "batch=4", "workers=0", "device=cpu"]
+    judge, run, model = tmp_path / "judge", tmp_path / "run", tmp_path / "run" / "model"
+    reading = ["--data", "glyphs:sans", "width=4", "depth=3", "steps=2"]
+    assert diptych("judge", "train", "classifier", *reading, *letters, "-o", judge).exit_code == 0
+    drawing = ["--data", "glyphs:sans", "target=glyphs:serif", "pretrain=0", "steps=2", "width=4", "d_width=4"]
+    of_judge = ["reader=judge", "judge_width=4", "judge_depth=3", "code=16"]
+    said = diptych("train", "dtn", *drawing, *of_judge, *letters, f"begin={judge}", "-o", run)
+    assert said.exit_code == 0, said.output
+    assert f"begins with f of {judge}; anew: " in " ".join(said.output.split())
+    was, now = (weights(folder, 2) for folder in (judge, run))
+    ours = {key.removeprefix("method.f."): value for key, value in now.items() if key.startswith("method.f.")}
+    theirs = {key.removeprefix("method.C."): value for key, value in was.items() if key.startswith("method.C.")}
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 10
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    method = load(model).method
+    x = torch.rand(2, 1, 32, 32)
+    with torch.no_grad(), evaluating(method):
+        assert torch.equal(method.translate(x), method.g(method.f.features(x)[..., None, None]))
+    with pytest.raises(ConfigError, match="a judge of this width and depth codes an image in 16: set code=16"):
+        diptych("train", "dtn", *drawing, *of_judge[:3], *letters, f"begin={judge}", "-o", tmp_path / "b")

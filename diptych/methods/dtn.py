@@ -19,6 +19,8 @@ from diptych.losses.adversarial import precise
 from diptych.losses.image import total_variation
 from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
 from diptych.nn.code import Critic, Drawer, Reader
+from diptych.nn.reader import Reader as Judged
+from diptych.nn.reader import channels_of
 
 FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2  # what the paper's D tells apart
 
@@ -48,6 +50,12 @@ class DTN(Method):
         critic: Literal["ternary", "binary"] = Field(
             "ternary", description="D tells drawn sources, drawn targets and real ones apart; or sources and real ones"
         )
+        reader: Literal["paper", "judge"] = Field(
+            "paper",
+            description="f as in the paper; or as a judge's network, so that `begin` takes a trained one (ours)",
+        )
+        judge_width: int = Field(32, ge=1, le=1024, description="reader=judge: its `width`")
+        judge_depth: int = Field(4, ge=1, le=8, description="reader=judge: its `depth`")
         encoder: Literal["f", "own"] = Field("f", description="g draws f's code; or that of a network trained with g")
         code: int = Field(128, ge=1, le=65_536, description="numbers in a code")
         width: int = Field(64, ge=1, le=1024, description="channels of f's first layer, an eighth of g's")
@@ -73,6 +81,10 @@ class DTN(Method):
                 raise ValueError(f"size={self.size} is no power of two: set crop={1 << (self.size.bit_length() - 1)}")
             if self.labels[0].kind != "class":
                 raise ValueError("labels: f learns classes, of which each source image has one")
+            if self.reader == "judge" and self.code != (own := channels_of(self.judge_width, self.judge_depth)[-1]):
+                raise ValueError(
+                    f"reader=judge: a judge of this width and depth codes an image in {own}: set code={own}"
+                )
             if not (self.adversarial or self.const or self.tid):
                 raise ValueError("adversarial=false const=0 tid=0: nothing would teach g")
             return self
@@ -82,6 +94,7 @@ class DTN(Method):
     labels = {"label": "labels"}
     square = "size"
     fixed = True
+    also_called = {"f": "C"}
     routes = (Route("source", "target"),)
     ships = ("f", "g")
     presets = {
@@ -95,9 +108,12 @@ class DTN(Method):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        c = config
-        self.f = Reader(c.in_channels, c.size, c.width, c.code, c.norm)
-        self.head = nn.Linear(c.code, len(c.labels[0]))
+        c, classes = config, len(config.labels[0])
+        if c.reader == "judge":
+            self.f: Reader | Judged = Judged(c.in_channels, classes, c.judge_width, c.judge_depth, c.norm)
+        else:
+            self.f = Reader(c.in_channels, c.size, c.width, c.code, c.norm)
+            self.head = nn.Linear(c.code, classes)
         drawer = Drawer(c.out_channels, c.size, c.width, c.code, c.norm, c.smooth)
         own = Reader(c.in_channels, c.size, c.width, c.code, c.norm) if c.encoder == "own" else None
         self.g = nn.Sequential(own, drawer) if own else drawer
@@ -110,7 +126,8 @@ class DTN(Method):
         c = self.config
         players = {"g": Player((self.g,), c.lr)} | ({"D": Player((self.D,), c.lr)} if c.adversarial else {})
         codes = {"source": self.read, "target": lambda t: self.read(self.as_source(t))}
-        reading = Player((self.f, self.head), c.f_lr, (0.9, 0.999), schedule=Clock.decay)
+        readers = (self.f,) if isinstance(self.f, Judged) else (self.f, self.head)
+        reading = Player(readers, c.f_lr, (0.9, 0.999), schedule=Clock.decay)
         return [
             Stage("f", c.pretrain, self.learn_to_read, {"f": reading}),
             Stage("transfer", c.steps, self.updates, players, codes=codes),
@@ -120,7 +137,7 @@ class DTN(Method):
         x, size = batch["source"], self.config.f_noise
         if size:
             x = x + size * torch.rand(len(x), 1, 1, 1).to(x) * torch.randn_like(x)
-        yield "f", {"class": F.cross_entropy(self.named(self.f(x)), batch["label"])}
+        yield "f", {"class": F.cross_entropy(self.named(self.coded(x)), batch["label"])}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equations 3 to 8: one step on D, then one on g, on the same drawings."""
@@ -162,7 +179,11 @@ class DTN(Method):
     def read(self, x: Tensor) -> Tensor:
         """f, frozen: source images (N, C, H, W) to codes, by running statistics."""
         with evaluating(self.f):
-            return self.f(x)
+            return self.coded(x)
+
+    def coded(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to codes (N, code, 1, 1)."""
+        return self.f.features(x)[..., None, None] if isinstance(self.f, Judged) else self.f(x)
 
     def known(self, batch: Batch, name: str) -> Tensor:
         """What f reads in an image of the data, without gradient: from the batch, if it was computed once."""
@@ -178,12 +199,13 @@ class DTN(Method):
 
     def named(self, code: Tensor) -> Tensor:
         """Codes (N, code, 1, 1) to logits (N, classes); the paper's code is taken before this ReLU."""
-        return precise(self.head(F.relu(code).flatten(1)))
+        head = self.f.head if isinstance(self.f, Judged) else self.head
+        return precise(head(F.relu(code).flatten(1)))
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
         with evaluating(self):
-            return self.g(x if self.config.encoder == "own" else self.f(x))
+            return self.g(x if self.config.encoder == "own" else self.coded(x))
 
     @torch.no_grad()
     def mistakes(self, batch: Batch) -> dict[str, float]:

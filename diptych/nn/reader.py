@@ -13,7 +13,7 @@ class Reader(nn.Module):
 
     def __init__(self, in_channels: int, classes: int, width: int = 32, depth: int = 4, norm: Norm = "batch") -> None:
         super().__init__()
-        widths = [width * min(2**level, 8) for level in range(depth)]
+        widths = channels_of(width, depth)
         pairs = zip([in_channels, *widths], widths, strict=False)
         self.body = nn.Sequential(*(_halved(narrow, wide, norm) for narrow, wide in pairs))
         self.head = nn.Linear(widths[-1], classes)
@@ -28,6 +28,11 @@ class Reader(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
+
+
+def channels_of(width: int, depth: int) -> list[int]:
+    """After each halving; the last is how many numbers an image is coded in."""
+    return [width * min(2**level, 8) for level in range(depth)]
 
 
 def _halved(narrow: int, wide: int, norm: Norm) -> nn.Sequential:
