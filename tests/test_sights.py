@@ -7,7 +7,9 @@ from judged import LITTLE, offline, trained  # noqa: F401
 from safetensors.torch import save_file
 from torchvision.models import vgg19
 
+from diptych.engine.step import Engine
 from diptych.errors import ConfigError, EvaluationError
+from diptych.methods.diat import DIAT
 from diptych.methods.srgan import SRGAN
 from diptych.sights import Maps, sight, sights_of
 
@@ -56,6 +58,24 @@ def test_a_judge_lends_its_maps_with_gradient(judge):
     maps[1].sum().backward()
     assert float(x.grad.abs().sum()) > 0
     assert not net.training
+
+
+@pytest.mark.parametrize("cls", [SRGAN, DIAT])
+def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
+    """Its BatchNorm too: the method is put into training at each step, and what it was lent is not."""
+    net, _ = sight(str(judge), CPU)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert any(name.endswith("running_var") for name in before)
+    torch.manual_seed(0)
+    method, looks = cls(cls.Config(**cls.tiny, channels=1, size=32, features=str(judge), steps=2)), []
+    method.lent["features"] = net
+    net.register_forward_hook(lambda *each: looks.append(1))
+    engine = Engine(method)
+    for place in range(len(engine.stages)):
+        engine.enter(place)
+        engine.take({name: torch.rand(2, 1, 32, 32) * 2 - 1 for name in cls.batch})
+    assert looks
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):

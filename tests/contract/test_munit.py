@@ -198,6 +198,23 @@ def test_discriminators_send_coders_no_gradient(saving):
     assert all(p.grad is not None for critic in (method.D_a, method.D_b) for p in critic.parameters())
 
 
+@pytest.mark.parametrize(("saving", "graph"), [("passes", False), ("most", True)])
+def test_no_graph_is_built_of_translations_that_discriminators_alone_see(saving, graph):
+    method, seen, built = tiny(saving=saving), [], []
+    plain = method.contest
+    method.contest = lambda real, fake: (seen.extend(fake), plain(real, fake))[1]
+    for coder in (method.G_a, method.G_b):
+        for part in (coder.mapping, coder.decoder):
+            part.register_forward_hook(lambda net, given, out: built.append(out.requires_grad))
+    rule = method.updates(batch(), START)
+    next(rule)
+    assert [each.grad_fn is not None for each in seen] == [graph] * 2
+    assert built == [graph] * 4
+    built.clear()
+    next(rule)
+    assert all(built), "those that coders learn from have one"
+
+
 def two_steps(saving, alike=False):
     """Losses, everything that moved, and how often each kind of network ran in a step."""
     method, calls, logged = tiny(saving=saving, cycle=10.0), [], []

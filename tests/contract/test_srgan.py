@@ -121,6 +121,26 @@ def test_the_content_term_carries_gradient_and_only_to_what_is_made():
     assert not any(p.requires_grad for p in method.lent["features"].parameters())
 
 
+def test_pixels_beyond_the_range_still_teach_the_generator():
+    """Public code clamps inside training: what lies outside of [-1, 1] then gets no gradient, and stays there."""
+    method, x = tiny(layer=2, pixel=1.0, tv=1.0), torch.rand(2, 1, 16, 16) * 2 - 1
+    made, judged = [], []
+    with torch.no_grad():
+        method.G.head.weight.mul_(50)
+    method.G.register_forward_hook(lambda net, given, out: made.append(out))
+    method.D.register_forward_pre_hook(lambda net, given: judged.append(given[0]))
+    ((_, first),) = method.by_squared_error({"image": x}, Clock("mse", 0, 10))
+    second = gan(method, x)["G"]
+    assert set(second) == {"content", "gan", "pixel", "tv"}
+    for terms, out in ((first, made[0]), (second, made[1])):
+        beyond = out.abs() > 1.1
+        assert 0.2 < beyond.float().mean() < 1
+        for name, term in terms.items():
+            (gradient,) = torch.autograd.grad(term, out, retain_graph=True)
+            assert (gradient[beyond] != 0).float().mean() > 0.9, name
+    assert all(torch.equal(seen, made[1]) for seen in judged[1:]), "D sees them as they were made"
+
+
 def test_without_anything_that_sees_content_is_the_squared_error():
     method, x = tiny(features="none"), torch.rand(2, 1, 16, 16) * 2 - 1
     made = method.G((shrunk(x, 2) + 1) / 2)

@@ -1,0 +1,34 @@
+"""The promises of the contract for forms that the `tiny` of their methods leaves out, as far as one process shows."""
+
+import pytest
+
+from diptych.check import CHECKS, Subject
+from diptych.methods.diat import DIAT
+from diptych.methods.drit import DRIT
+from diptych.methods.dtn import DTN
+
+SLOW = {"resume_is_exact", "ranks_add_up", "a_short_run_learns"}  # fresh processes, and some seconds each
+
+
+class Adaptive(DIAT):
+    """DIAT-A: it looks through its own D, is lent nothing, and has no denoiser."""
+
+    tiny = {**DIAT.tiny, **DIAT.presets["adaptive"]}
+
+
+class Judged(DTN):
+    """DTN that reads as a judge does."""
+
+    tiny = {**DTN.tiny, "reader": "judge", "judge_width": 4, "judge_depth": 3, "code": 16}
+
+
+class Mixed(DRIT):
+    """Attributes without a variance, mixed into the features."""
+
+    tiny = {**DRIT.tiny, **DRIT.presets["shapes"], "width": 4, "d_width": 4}
+
+
+@pytest.mark.parametrize("check", [name for name in CHECKS if name not in SLOW])
+@pytest.mark.parametrize("cls", [Adaptive, Judged, Mixed])
+def test_forms_of_a_method_hold_the_contract(cls, check):
+    CHECKS[check](Subject(cls))
