@@ -77,7 +77,8 @@ def unhurried():
 def endless_step():
     def sleep():
         print("asleep", flush=True)
-        time.sleep(600)
+        for _ in range(12_000):  # one sleep of 600 s would miss a signal that comes just before it goes on
+            time.sleep(0.05)
 
     before_step(3, sleep)
 
