@@ -14,7 +14,7 @@ from diptych.errors import RunError
 from diptych.files import PART
 
 FIRST = ["0-00000000.safetensors"]
-SAVING = [*TINY, "steps=6", "log_every=1", "preview_every=100", "save_minutes=1e-6"]  # after every step, that is
+SAVING = [*TINY, "steps=6", "log_every=1", "preview_every=100", "save_minutes=0"]  # after every step, that is
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ class Keeper:
     def due(self) -> bool:
         """Whether it is time to save; sooner than that after a failure."""
         wait = min(RETRY, self.every) if self.failures else self.every
-        return time.monotonic() - self.tried > wait
+        return time.monotonic() - self.tried >= wait
 
     def is_better(self, error: float) -> bool:
         """Whether a checkpoint with this mean error to the truth would be the best so far."""
