@@ -1,6 +1,7 @@
 """Tests run on one thread each, so that two of them can share a small machine and numbers stay the same."""
 
 import os
+import signal
 import tempfile
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script runs the tests in the background
 _cache = tempfile.TemporaryDirectory()
 os.environ.setdefault("DIPTYCH_CACHE", _cache.name)  # what a person's own scans found is none of the tests' business
 

@@ -71,7 +71,10 @@ def in_words(terms: dict[str, float]) -> str:
 
 @contextmanager
 def told_to_stop(stop: Callable[[int], None]) -> Iterator[None]:
-    """Within, the first of the STOPPING signals calls `stop`; a second one acts as it always does."""
+    """Within, the first of the STOPPING signals calls `stop`; a second one acts as it always does.
+
+    One that this process was started to ignore, as Ctrl-C is for what a script runs in the background, stays ignored.
+    """
     before: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -79,7 +82,7 @@ def told_to_stop(stop: Callable[[int], None]) -> Iterator[None]:
         stop(number)
 
     try:
-        for number in STOPPING:
+        for number in (each for each in STOPPING if signal.getsignal(each) is not signal.SIG_IGN):
             before[number] = signal.signal(number, handle)
     except ValueError:  # only the main thread may listen to signals
         pass

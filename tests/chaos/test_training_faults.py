@@ -107,6 +107,19 @@ def test_a_signal_that_comes_while_something_is_printed():
     assert trainer.stopped == signal.SIGUSR1
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+    """T4: Ctrl-C in a terminal is not meant for what a script runs in the background, which starts by ignoring it."""
+    came, before = [], signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with told_to_stop(came.append):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came == [signal.SIGUSR1]
+
+
 def test_another_number_of_threads(undisturbed, images, tmp_path):
     """T2: recorded, and the same up to the order of additions: to 1e-5, where six steps move a weight by 1e-3."""
     torch.set_num_threads(2)
