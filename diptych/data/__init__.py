@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 FOR_CLASSES = ("sides", "twins")  # settings that say nothing of attributes
-FOR_TABLES = ("attributes", "exclusive", "partition")  # and of classes
+FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # and of classes
+DIGITS = "a file of digits has ten classes, and no names"
 
 if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import nothing that they do not need
     from diptych.data.columns import Data
@@ -28,14 +29,27 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     if tuple(names) == TRANSFER:
         return _open_transfer(config)
     if tuple(names) == HEAP:
+        _refuse((*FOR_CLASSES, *FOR_TABLES), config, "this method takes all images alike")
         return _open_heap(config)
     if digits.is_digits(config.root):
         raise DataError(f"{config.root}: a file of labelled digits, and this method takes folders of images")
-    if config.attributes and tuple(names) != PAIRED:
+    if (config.attributes or config.table) and tuple(names) != PAIRED:
         return with_and_without(_open_one(config), config, names)
+    _refuse(FOR_TABLES, config, "this method takes two folders, or two pictures in each file")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_pairs(config, names)
-    return open_folder(config, names)
+    data = open_folder(config, names)
+    return data.with_twins() if config.twins else data
+
+
+def _refuse(settings: Sequence[str], config: "DataConfig", reason: str) -> None:
+    """DataError for the first of these that is set, since it says nothing of such data."""
+    from diptych.errors import DataError
+
+    given, usual = vars(config), type(config).model_fields
+    for name in settings:
+        if given[name] != usual[name].default:
+            raise DataError(f"{config.root}: {reason}: leave {name}= out")
 
 
 def _open_heap(config: "DataConfig", half: int | None = None) -> "Data":
@@ -62,6 +76,7 @@ def _open_transfer(config: "DataConfig") -> "Data":
         return glyphs.open_transfer(config)
     other = there.of(config.target).model_copy(update={"patches": None})
     if digits.is_digits(config.root):
+        _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
         half = (0, 1) if config.target == config.root else (None, None)
         return transfer(digits.open_digits(there, half[0]), _open_heap(other, half[1]), twins=False)
     return transfer(_open_one(there), _open_heap(other), config.twins)
@@ -94,21 +109,18 @@ def _open_one(config: "DataConfig") -> "Data":
     from diptych.data.attributes import find_table, open_attributes
     from diptych.data.folders import root_of
     from diptych.data.labelled import has_classes, open_classes
-    from diptych.errors import DataError
 
     if glyphs.is_glyphs(config.root):
         data = glyphs.open_labelled(config)
     elif digits.is_digits(config.root):
+        _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
         data = digits.open_digits(config)
     else:
         root = root_of(config)
         asked = config.table or config.attributes
         table = find_table(root, config) if asked or not has_classes(root) else None
-        usual, given = type(config).model_fields, vars(config)
-        unmeant = [name for name in (FOR_CLASSES if table else FOR_TABLES) if given[name] != usual[name].default]
-        if unmeant:
-            lies = f"{table.name} has attributes, and no classes" if table else "there is no table of attributes"
-            raise DataError(f"{root}: {lies}: leave {unmeant[0]}= out")
+        lies = f"{table.name} has attributes, and no classes" if table else "there is no table of attributes"
+        _refuse(FOR_CLASSES if table else FOR_TABLES, config, lies)
         data = open_attributes(root, table, config) if table else open_classes(root, config)
     train, held_out = (replace(part, labels=data.labels[0]) for part in (data.train, data.held_out))
     test = data.test and replace(data.test, labels=data.labels[0])

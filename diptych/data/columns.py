@@ -146,8 +146,19 @@ class Data:
     @property
     def everything(self) -> Split:
         """All images, of a set that nothing divides."""
-        is_all = set(files_of(self.train)) == set(files_of(self.held_out))  # there were too few to hold any out
-        return self.train if is_all else joined(self.train, self.held_out)
+        if set(files_of(self.held_out)) <= set(files_of(self.train)):  # there were too few to hold any out
+            return self.held_out
+        whole = joined(self.train, self.held_out)
+        return whole if self.held_out.aligned == self.train.aligned else of_one_name(whole)
+
+    def with_twins(self) -> "Data":
+        """Held-out files of one name are one scene: those of all heaps are kept, as pairs. DataError without any."""
+        if self.held_out.aligned:
+            return self
+        held_out, test = of_one_name(self.held_out), self.test and of_one_name(self.test)
+        kept = max(len(each) for each in self.held_out.columns.values())
+        note = f"truth is known of {len(held_out)} of {kept} held-out files, by their names"
+        return replace(self, held_out=held_out, test=test, notes=(*self.notes, note))
 
 
 def taken(column: Column, places: Sequence[int]) -> Column:
@@ -168,7 +179,25 @@ def joined(one: Split, other: Split) -> Split:
             columns[name] = replace(column, files=files, entries=entries)
         else:
             columns[name] = np.concatenate([np.asarray(column), np.asarray(more)])
-    return replace(other, columns=columns, motifs=[*one.motifs, *other.motifs])
+    return replace(one, columns=columns, motifs=[*one.motifs, *other.motifs])
+
+
+def of_one_name(split: Split) -> Split:
+    """The files whose name is in each group of columns, as scenes known in all of them. DataError if there are none."""
+    places: dict[str, dict[str, int]] = {}
+    for group in split.drawn:
+        files = next((column.files for name in group if isinstance(column := split.columns[name], Pictures)), ())
+        found: dict[str, int] = {}
+        for place, file in enumerate(files):
+            if found.setdefault(file.stem, place) != place:
+                raise DataError(f"{file}: one set has two images of this name; with twins=true it is a scene")
+        places |= dict.fromkeys(group, found)
+    first, *others = places.values()
+    both = [stem for stem in first if all(stem in each for each in others)]
+    if not both:
+        raise DataError("twins=true: no held-out file of one set has the name of one of the other")
+    columns = {name: taken(column, [places[name][stem] for stem in both]) for name, column in split.columns.items()}
+    return replace(split, columns=columns, aligned=True, groups=())
 
 
 def only(split: Split, files: Collection[Path]) -> Split:

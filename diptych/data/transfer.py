@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from diptych.data.columns import Column, Data, Pictures, Split, taken
+from diptych.data.columns import Data, Split, taken
 from diptych.data.config import DataConfig
 from diptych.errors import DataError
 
@@ -16,19 +15,19 @@ TRANSFER = ("source", "label", "target")  # a method that asks for these names
 def transfer(source: Data, target: Data, twins: bool) -> Data:
     """`image` and `label` of one set as `source` and `label`, `image` of the other as `target`, drawn apart.
 
-    With `twins`, held-out files of one name are one scene, so the truth is known: those of both sets are kept.
+    With `twins`, held-out files of one name are one scene, so the truth is known.
     """
-    join, labels = _matched if twins else _apart, source.labels[0]
-    test = replace(join(source.test, target.test or target.held_out), labels=labels) if source.test else None
-    return Data(
+    labels = source.labels[0]
+    found = Data(
         replace(_apart(source.train, target.train), labels=labels),
-        replace(join(source.held_out, target.held_out), labels=labels),
+        replace(_apart(source.held_out, target.held_out), labels=labels),
         f"{source.summary}\nto draw like: {target.summary}",
         (*source.notes, *target.notes),
-        test=test,
+        test=replace(_apart(source.test, target.test or target.held_out), labels=labels) if source.test else None,
         labels=source.labels,
         by_name=source.by_name and target.by_name,
     )
+    return found.with_twins() if twins else found
 
 
 def with_and_without(data: Data, config: DataConfig, names: Sequence[str]) -> Data:
@@ -52,24 +51,5 @@ def with_and_without(data: Data, config: DataConfig, names: Sequence[str]) -> Da
 
 
 def _apart(source: Split, target: Split) -> Split:
-    return Split(_columns(source, target), aligned=False, groups=(TRANSFER[:2], TRANSFER[2:]))
-
-
-def _matched(source: Split, target: Split) -> Split:
-    """Those of one name. DataError if there are none."""
-    ours, theirs = (
-        {Path(file).stem: place for place, file in enumerate(column.files)} if isinstance(column, Pictures) else {}
-        for column in (source.columns["image"], target.columns["image"])
-    )
-    both = [stem for stem in ours if stem in theirs]
-    if not both:
-        raise DataError("twins=true: no held-out file of one set has the name of one of the other")
-    columns: dict[str, Column] = {}
-    for name, column in _columns(source, target).items():
-        places = theirs if name == "target" else ours
-        columns[name] = taken(column, [places[stem] for stem in both])
-    return Split(columns, aligned=True)
-
-
-def _columns(source: Split, target: Split) -> dict[str, Column]:
-    return dict(zip(TRANSFER, (source.columns["image"], source.columns["label"], target.columns["image"]), strict=True))
+    columns = (source.columns["image"], source.columns["label"], target.columns["image"])
+    return Split(dict(zip(TRANSFER, columns, strict=True)), aligned=False, groups=(TRANSFER[:2], TRANSFER[2:]))

@@ -1,4 +1,6 @@
-"""`sides` chooses two of many folders; what is damaged does not change how a folder is understood."""
+"""Which folders are taken, whether names in two heaps make pairs, and that damage changes neither."""
+
+import re
 
 import pytest
 from material import folder_of
@@ -6,7 +8,7 @@ from sets import cache, fill  # noqa: F401
 
 from diptych.data import open_data
 from diptych.data.config import DataConfig
-from diptych.data.layouts import sides_setting
+from diptych.data.layouts import HEAP, sides_setting
 from diptych.errors import ConfigError, DataError
 from diptych.plain import plain_yaml
 from diptych.recipe import from_settings, named
@@ -103,3 +105,79 @@ def test_real_emoji_pair_by_name_in_any_two_drawings():
 def test_the_way_to_choose_is_read_as_it_is_meant(names):
     key, _, value = sides_setting(names).partition("=")
     assert (key, plain_yaml(value)) == ("sides", names)
+
+
+def heaps(root, splits, names):
+    """Folders A and B of each split, with images of these names."""
+    for split in splits:
+        for side, stems in zip("AB", names, strict=True):
+            for number, file in enumerate(fill(root / f"{split}{side}", len(stems))):
+                file.rename(file.with_name(f"{split}-{stems[number]}.png"))
+
+
+@pytest.mark.parametrize("direction", ["a2b", "b2a"])
+def test_twins_of_two_heaps_are_known_where_they_are_held_out(tmp_path, direction):
+    heaps(tmp_path, ("train", "val", "test"), ("abcd", "xdb"))
+    plain, data = (opened(tmp_path, UNPAIRED, twins=said, direction=direction) for said in (False, True))
+    assert not plain.held_out.aligned
+    assert data.train.columns == plain.train.columns
+    assert not data.train.aligned, "those that train are drawn apart"
+    for split, name in ((data.held_out, "val"), (data.test, "test")):
+        assert split.aligned
+        files = [[file.name for file in split.columns[side].files] for side in UNPAIRED]
+        assert files[0] == files[1]
+        assert sorted(files[0]) == [f"{name}-b.png", f"{name}-d.png"]
+    assert folders(data.held_out) == folders(plain.held_out)
+    assert data.notes == ("truth is known of 2 of 4 held-out files, by their names",)
+
+
+def test_twins_of_a_folder_that_nothing_divides(tmp_path):
+    """Names decide what is held out, the same for both; all of it is judged by --split all."""
+    for side, count in (("x", 60), ("y", 50)):
+        fill(tmp_path / side, count)
+    data = opened(tmp_path, UNPAIRED, twins=True)
+    assert data.held_out.aligned
+    assert 0 < len(data.held_out) < 10
+    assert data.everything.aligned
+    names = [[file.name for file in column.files] for column in data.everything.columns.values()]
+    assert names[0] == names[1]
+    assert len(names[0]) == 50
+    assert not opened(tmp_path, UNPAIRED).everything.aligned
+
+
+def test_twins_of_too_few_images_to_hold_any_out(tmp_path):
+    for side, count in (("x", 2), ("y", 3)):
+        fill(tmp_path / side, count)
+    data = opened(tmp_path, UNPAIRED, twins=True)
+    assert data.held_out.aligned
+    assert [len(column) for column in data.everything.columns.values()] == [2, 2]
+    assert [len(column) for column in data.train.columns.values()] == [2, 3]
+
+
+def test_twins_that_are_none_or_two_are_told(tmp_path):
+    heaps(tmp_path, ("train", "test"), ("ab", "cd"))
+    with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
+        opened(tmp_path, UNPAIRED, twins=True)
+    heaps(tmp_path, ("test",), ("", "a"))
+    fill(tmp_path / "testA", 1, suffix=".bmp")[0].rename(tmp_path / "testA" / "test-a.bmp")
+    with pytest.raises(DataError, match=r"test-a\.\w+: one set has two images of this name"):
+        opened(tmp_path, UNPAIRED, twins=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "words"),
+    [
+        (HEAP, {"sides": ("x", "y")}, "takes all images alike: leave sides= out"),
+        (HEAP, {"twins": True}, "takes all images alike: leave twins= out"),
+        (HEAP, {"attributes": ("Young",)}, "takes all images alike: leave attributes= out"),
+        (PAIRED, {"attributes": ("Young",)}, "takes two folders, or two pictures in each file: leave attributes= out"),
+        (PAIRED, {"table": "x.csv"}, "leave table= out"),
+        (UNPAIRED, {"table": "x.csv"}, "no table that can be read"),
+        (UNPAIRED, {"partition": "celeba-dong"}, "leave partition= out"),
+    ],
+)
+def test_a_setting_that_says_nothing_of_such_data_is_refused(tmp_path, names, settings, words):
+    for side in ("x", "y"):
+        fill(tmp_path / side, 3)
+    with pytest.raises(DataError, match=re.escape(words)):
+        opened(tmp_path, names, **settings)
