@@ -156,6 +156,7 @@ def prepare(
         world=ranks.world,
         also=tuple(each.train for each in data.others),
         balanced=method.balanced,
+        load_until=recipe.data.load_until,
         bad=recipe.data.bad,
     )
     names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()

@@ -175,6 +175,19 @@ def test_a_run_can_be_resumed_from_its_first_moment(tmp_path):
         diptych("resume", tmp_path / "run")
 
 
+def test_a_run_in_whose_last_steps_nothing_is_cut(tmp_path):
+    """`load_until`: the first half is that of a run with load=36, and the second like that of one without."""
+    seen = []
+    for settings in (["load=36"], ["load=36", "load_until=0.5"], ["load=32", "load_until=0.5"], ["load=32"]):
+        run = tmp_path / str(len(seen))
+        assert diptych("train", "pix2pix", *TINY, *settings, "steps=4", "log_every=1", "-o", run).exit_code == 0
+        seen.append([event["terms"] for event in read_events(run / "events.jsonl") if event["event"] == "step"])
+    cut, settling, still, whole = seen
+    assert settling[:2] == cut[:2] != whole[:2]
+    assert settling[2] != cut[2]
+    assert still == whole
+
+
 def test_an_image_that_breaks_during_training_costs_no_step(tmp_path):
     """D2: it is named with the hash it had and has, what was learnt is saved, and the run goes on once it is mended."""
     for number in range(6):

@@ -147,6 +147,18 @@ def test_16_bits_stay_16_bits(augment):
     assert float((tensor - (2 * 40001 / 65535 - 1)).abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize("also", [(), (columns(NOISE[:5], NOISE[:3], aligned=False),)])
+def test_in_the_last_share_of_the_steps_nothing_is_cut(also):
+    """As in the decaying half of CUT's public code."""
+    cut, whole, settling = (
+        batches(columns(NOISE, NOISE, aligned=False), Augment(load, 16), also=also, load_until=until).of("train", 9)
+        for load, until in ((24, 1), (16, 1), (24, 0.5))
+    )
+    assert all(same(settling[step], cut[step]) for step in range(5))
+    assert all(same(settling[step], whole[step]) for step in range(5, 9))
+    assert not any(same(cut[step], whole[step]) for step in range(9))
+
+
 def test_channels_are_made_equal_per_column():
     mixed = [np.full((8, 8, channels), 77, np.uint8) for channels in (1, 3, 1)]
     split = columns(mixed, [np.full((8, 8, 5), 9, np.uint8)] * 3)

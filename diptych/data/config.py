@@ -48,6 +48,9 @@ class DataConfig(BaseModel):
     load: int | None = Field(
         None, ge=8, le=16384, description="pixels to resize to before the crop; default crop * 286/256"
     )
+    load_until: float = Field(
+        1.0, ge=0, le=1, description="share of the steps after which load is crop, so that nothing is cut any more"
+    )
     fit: Literal["squash", "short", "centre", "none"] = Field(
         "squash", description="squash to a square (papers), short side to load, the centre's square, or none"
     )

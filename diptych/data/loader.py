@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +41,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     world: int = 1
     also: tuple[Split, ...] = ()  # of further sets, whose batches come in turns with those of `split`
     balanced: bool = False  # each class, or images with and without the one attribute, equally often in each epoch
+    load_until: float = 1.0  # share of the batches of a stage after which images are resized to the crop
+    settled: int | None = None  # the first of those
     bad: Literal["error", "skip"] = "error"  # of images that can no longer be read: raise, or take others instead
     lost: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
 
@@ -50,8 +53,16 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         return self.made(step, {})
 
+    def of(self, stage: str, steps: int) -> "Batches":
+        """Those of a stage of so many steps."""
+        settled = ceil(self.load_until * steps) if self.load_until < 1 else None
+        return replace(self, stage=stage, settled=settled)
+
     def made(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """Batch number `step`; under `bad="skip"`, `lost` gets the images that others took the place of, and why."""
+        if self.settled is not None and step >= self.settled:
+            augment = replace(self.augment, load=self.augment.crop)
+            return replace(self, augment=augment, settled=None).made(step, lost)
         if self.also:
             batches, own = self._turn(step)
             return batches.made(own, lost)

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class Trainer:
         if self.enough:
             return True
         engine, settings = self.engine, self.settings
-        self.batches = replace(self.batches, stage=engine.stage.name)
+        self.batches = self.batches.of(engine.stage.name, engine.stage.steps)
         began, at, told = time.monotonic(), engine.step, False
         pin = engine.device.type == "cuda"
         if self.examine and not engine.total:
