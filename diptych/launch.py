@@ -51,7 +51,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     data, manifest = look_at(recipe, ranks, console)
     recipe = recipe.fitted(data).settled(ranks)
     sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
-    trainer = prepare(recipe, data, run, ranks, console, sights, recipe.train.begin)
+    trainer = prepare(recipe, data, run, ranks, console, sights, fresh=True)
     trainer.made = made_by(recipe, manifest, ranks.world) | digests
     if ranks.first:
         run.create()
@@ -131,18 +131,23 @@ def prepare(
     ranks: Ranks,
     console: Console,
     sights: Mapping[str, Sight] = MappingProxyType({}),
-    begin: str | None = None,
+    fresh: bool = False,
 ) -> Trainer:
     """Everything that trains, built but not started, with the networks that losses look through.
 
-    `begin` is a run or model whose weights it has at first. Raises CheckpointError, ConfigError, DataError.
+    A `fresh` one has the weights that it begins with; else they are still to come, from a checkpoint.
+    Raises CheckpointError, ConfigError, DataError.
     """
     rehearse(recipe, sights)
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
     method.lent.update(sights)
-    if begin:
-        console.print(printable(take_over(method, begin)), highlight=False, soft_wrap=True)
+    if fresh:
+        begin = settings.begin
+        taken, said = take_over(method, begin) if begin else ([], "")
+        if said:
+            console.print(printable(said), highlight=False, soft_wrap=True)
+        refuse_untaught(method, taken)
     channels = method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip, recipe.data.cut)
     batches = Batches(
@@ -188,10 +193,10 @@ def prepare(
     )
 
 
-def take_over(method: Method, source: str) -> str:
+def take_over(method: Method, source: str) -> tuple[list[str], str]:
     """Give a method the weights of the networks of a run or model that are called like its own and have their form.
 
-    Says which those are. ConfigError if there are none.
+    The names of those, and a sentence about them. ConfigError if there are none.
     """
     there, taken, left = networks_of(source), [], []
     for name, net in method.named_children():
@@ -207,7 +212,19 @@ def take_over(method: Method, source: str) -> str:
             f"begin={source}: none of its networks has the form of one here ({'; '.join(left)}); "
             f"use the settings that it was made with"
         )
-    return f"begins with {', '.join(taken)} of {source}" + (f"; anew: {'; '.join(left)}" if left else "")
+    return taken, f"begins with {', '.join(taken)} of {source}" + (f"; anew: {'; '.join(left)}" if left else "")
+
+
+def refuse_untaught(method: Method, taken: Collection[str]) -> None:
+    """ConfigError if there is a network to translate with that no step moves and that was not `taken` over."""
+    players = [player for stage in method.stages() if stage.steps for player in stage.players.values()]
+    moved = {id(weight) for player in players for weight in player.parameters()}
+    for name, net in method.named_children():
+        weights = list(net.parameters())
+        if name in method.ships and name not in taken and weights and not moved & set(map(id, weights)):
+            raise ConfigError(
+                f"no step moves {name}, which translates: name a run that has it by begin=, or give its stage steps"
+            )
 
 
 def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({})) -> None:

@@ -91,3 +91,15 @@ def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
         assert torch.equal(method.translate(x), method.g(method.f.features(x)[..., None, None]))
     with pytest.raises(ConfigError, match="a judge of this width and depth codes an image in 16: set code=16"):
         diptych("train", "dtn", *drawing, *of_judge[:3], *letters, f"begin={judge}", "-o", tmp_path / "b")
+
+
+def test_a_network_that_nothing_teaches_is_refused(tmp_path):
+    """With `pretrain=0`, f has to come from somewhere; a run that took it over is resumed all the same."""
+    words = [*TINY, "--data", "glyphs:sans", "target=glyphs:serif", "load=32", "flip=false", "steps=2", "width=4"]
+    words = [word for word in words if word not in ("root=glyphs", "generator=unet_32", "field=16")]
+    with pytest.raises(ConfigError, match="no step moves f, which translates: name a run that has it by begin=, or"):
+        diptych("train", "dtn", *words, "pretrain=0", "-o", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    assert diptych("train", "dtn", *words, "pretrain=1", "-o", tmp_path / "b").exit_code == 0
+    assert diptych("train", "dtn", *words, "pretrain=0", f"begin={tmp_path / 'b'}", "-o", tmp_path / "c").exit_code == 0
+    assert diptych("resume", tmp_path / "c", "steps=3", "--allow", "steps").exit_code == 0
