@@ -138,7 +138,7 @@ def prepare(
     A `fresh` one has the weights that it begins with; else they are still to come, from a checkpoint.
     Raises CheckpointError, ConfigError, DataError.
     """
-    rehearse(recipe, sights)
+    rehearse(recipe, sights, ranks.world)
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
     method.lent.update(sights)
@@ -227,13 +227,13 @@ def refuse_untaught(method: Method, taken: Collection[str]) -> None:
             )
 
 
-def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({})) -> None:
+def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}), world: int = 1) -> None:
     """One step of each stage on tensors without content: what does not fit is found in a moment, with nothing made.
 
     A network that losses look through, and that is not at hand, is taken to fit.
     Raises ConfigError.
     """
-    crop, size = recipe.data.crop, max(1, recipe.train.batch // recipe.train.micro)
+    crop, size = recipe.data.crop, max(1, recipe.train.batch // (recipe.train.micro * world))
     with torch.device("meta"):
         method = recipe.cls(recipe.model)
         named = [name for name, key in recipe.cls.sights.items() if vars(recipe.model)[key] != NONE]
@@ -252,6 +252,11 @@ def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}))
                         if not terms:
                             raise ConfigError(f"nothing would teach {players}: every weight of its terms is 0")
         except (RuntimeError, ValueError) as error:
+            if "more than 1 value per channel" in str(error):
+                raise ConfigError(
+                    f"batch={recipe.train.batch} is one image at a time, and BatchNorm needs two: "
+                    f"set batch={2 * recipe.train.micro * world} at least"
+                ) from error
             raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
 
 

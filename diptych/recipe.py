@@ -124,8 +124,11 @@ def from_settings(
         values[_section_of(key, models, settings["method"])][key] = value
     if "root" not in values["data"]:
         raise ConfigError("no images are named: give --data FOLDER, or --data glyphs to try it out on letters")
-    values["model"] = {**preset_of(cls, preset, f"{where}: {settings['method']}"), **values["model"]}
     _settle_length(changes, values)
+    usual = preset_of(cls, preset, f"{where}: {settings['method']}")
+    if "epochs" in values["train"]:
+        usual.pop("steps", None)
+    values["model"] = {**usual, **values["model"]}
     parts, problems = {}, []
     if cls.square:
         values["model"][cls.square] = values["data"].get("crop", DataConfig.model_fields["crop"].default)
@@ -168,14 +171,15 @@ def _settle_length(changes: Mapping[str, Any], values: dict[str, dict[str, Any]]
         del values[section][key]
 
 
-def from_file(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+def from_file(path: Path, overrides: Iterable[str] = (), where: str | None = None) -> Recipe:
+    """`where` is what errors call it, if not by its path. ConfigError."""
     try:
         settings = plain_yaml(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a recipe that can be read ({error})") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a recipe is a YAML mapping with at least `method: NAME`")
-    return from_settings(settings, overrides, str(path))
+    return from_settings(settings, overrides, where or str(path))
 
 
 def named(name: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -183,7 +187,7 @@ def named(name: str, overrides: Iterable[str] = ()) -> Recipe:
     if name.endswith((".yaml", ".yml")):
         return from_file(Path(name), overrides)
     if name in shipped():
-        return from_file(shipped()[name], overrides)
+        return from_file(shipped()[name], overrides, name)
     if name not in {**METHODS, **JUDGES} and ":" not in name:
         raise ConfigError(f"{name!r} is no method, shipped recipe or .yaml file{nearest(name, [*METHODS, *shipped()])}")
     return from_settings({"method": name}, overrides, name)

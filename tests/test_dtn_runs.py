@@ -12,6 +12,9 @@ from diptych.data.loader import Batches
 from diptych.engine import checkpoint
 from diptych.engine.log import read_events
 from diptych.engine.step import Engine
+from diptych.errors import ConfigError
+from diptych.launch import rehearse
+from diptych.recipe import named
 
 TINY = [
     *LITTLE, "root=glyphs:sans", "target=glyphs:serif-bold", "width=4", "d_width=4", "code=8", "batch=4",
@@ -86,3 +89,11 @@ def test_a_run_may_begin_with_the_f_of_another_and_go_straight_to_the_transfer(w
     reader = package.load(whole, device="cpu").method
     for batch in given:
         assert torch.allclose(batch["code of source"], reader.read(batch["source"]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("settings", "world", "least"), [(["batch=1"], 1, 2), (["batch=4", "micro=2"], 2, 8)])
+def test_one_image_at_a_time_is_refused_with_the_least_batch_that_fits(settings, world, least):
+    words = [*TINY, *STILL, f"pretrain={READ}", f"steps={DRAW}", *settings]
+    with pytest.raises(ConfigError, match=f"is one image at a time, and BatchNorm needs two: set batch={least} at"):
+        rehearse(named("dtn", words), world=world)
+    rehearse(named("dtn", [*words, f"batch={least}"]), world=world)

@@ -9,7 +9,7 @@ from diptych.data.config import DataConfig
 from diptych.data.image import write
 from diptych.engine.config import TrainConfig
 from diptych.errors import ConfigError, DataError
-from diptych.methods import METHODS, find
+from diptych.methods import JUDGES, METHODS, find
 from diptych.recipe import from_file, from_settings, named, shipped
 
 
@@ -130,6 +130,17 @@ def test_steps_overrule_a_recipes_epochs():
     recipe = named("facades", ["steps=10", "root=glyphs", "crop=32"])
     assert recipe.train.epochs is None
     assert recipe.fitted(open_data(recipe.data, tuple(recipe.cls.batch))).model.steps == 10
+
+
+def test_a_recipes_epochs_overrule_a_presets_steps():
+    recipe = named("fastcut-horse2zebra", [])
+    assert recipe.train.epochs == 200
+    assert named("cut", ["root=x", "preset=fast"]).model.steps == 240_000
+
+
+def test_no_recipe_is_called_like_a_method():
+    """It would take the place of the method, with other defaults than its page says."""
+    assert not shipped().keys() & {*METHODS, *JUDGES}
 
 
 def test_images_must_be_named():

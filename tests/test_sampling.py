@@ -90,6 +90,13 @@ def test_a_heap_is_all_images_of_a_folder(tmp_path):
         fill(tmp_path / name, count, 100 * count)
     data = found()
     assert [len(split) for split in (data.train, data.held_out, data.test)] == [8, 1, 2]
+    for layout in ("sides/{}{}", "turned/{1}/{0}"):
+        for split, count in (("train", 4), ("val", 2)):
+            for number, side in enumerate("AB"):
+                fill(tmp_path / layout.format(split, side), count, 10 * number)
+        root = str(tmp_path / layout.partition("/")[0])
+        data = open_data(DataConfig(root=root, crop=32), HEAP)
+        assert (len(data.train), len(data.held_out)) == (8, 4), "both sides, and what is for validation is held out"
     fill(tmp_path / "few", 1)
     few = open_data(DataConfig(root=str(tmp_path / "few"), crop=32), HEAP)
     assert len(few.train) == len(few.held_out) == 1

@@ -221,7 +221,7 @@ def holders(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
 def _deep_png(pixels: np.ndarray) -> bytes:
     """A 16-bit RGB PNG, which Pillow does not write: each row is stored as what it adds to the row above."""
     height, width, _ = pixels.shape
-    rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
+    rows = np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(height, -1)
     added = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
     marked = np.insert(added, 0, 2, axis=1)  # 2 names this filter
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)

@@ -73,9 +73,13 @@ def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
 
 
 def open_heap(config: DataConfig) -> Data:
-    """All images of a folder, or of each of its splits, and of the folders in it, as the one column `image`."""
+    """All images of a folder, or of each of its splits, and of the folders in it, as the one column `image`.
+
+    Splits may have two sides, such as trainA/ and trainB/.
+    """
     root = root_of(config)
-    splits = {name: heap for name in SPLITS if (heap := _heap(root / name))} or {"train": _heap(root)}
+    splits = {name: heap for name in SPLITS if (heap := _heap(root / name) or _named_sides(root, name))}
+    splits = splits or {"train": _heap(root)}
     if not splits.get("train"):
         raise DataError(f"{root}: no images to train on, in it, in train/ or in folders there ({SUFFIXES})")
     made = {name: Split({"image": Pictures(files)}, aligned=True) for name, files in splits.items()}
@@ -93,6 +97,11 @@ def open_heap(config: DataConfig) -> Data:
 
 def _heap(folder: Path) -> tuple[Path, ...]:
     return (*images_in(folder), *(file for inside in folders_of_images(folder) for file in images_in(inside)))
+
+
+def _named_sides(root: Path, split: str) -> tuple[Path, ...]:
+    """What lies in trainA/ and trainB/, or in A/train and B/train."""
+    return tuple(file for ways in NAMED_SIDES for way in ways for file in images_in(root / way.format(split)))
 
 
 def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | None = None) -> dict[str, Split]:

@@ -57,7 +57,7 @@ class CUT(Method):
     multiple = 4
     presets = {
         "paper": {},
-        "fast": {"nce": 10.0, "identity": False, "mirror": True, "decay_from": 0.75},
+        "fast": {"nce": 10.0, "identity": False, "mirror": True, "decay_from": 0.75, "steps": 240_000},
     }
     tiny = {"width": 8, "blocks": 5, "d_width": 8, "field": 16, "places": 64, "code": 32, "lr": 2e-3, "ema_decay": 0.9}
     apart = {"places": 65_536}  # all of them

@@ -22,7 +22,16 @@ from diptych.losses.adversarial import bce, precise
 from diptych.losses.ahead import ahead
 from diptych.losses.image import mode_seeking
 from diptych.nn.blocks import evaluating, initialise, without_graph
-from diptych.nn.drit import CONTENT, Attributes, ContentCritic, ContentEncoder, Fixed, Generator, critic_side
+from diptych.nn.drit import (
+    CONTENT,
+    Attributes,
+    ContentCritic,
+    ContentEncoder,
+    Fixed,
+    Generator,
+    critic_side,
+    dense_layers,
+)
 from diptych.nn.multiscale import MultiScale, halving
 from diptych.nn.noise import Prior, codes, draw
 
@@ -157,6 +166,8 @@ class DRIT(Method):
         assert c.critic is not None
         self.D_content = ContentCritic(CONTENT * c.width, *c.critic)
         initialise(self)
+        for layer in dense_layers(self):  # the authors' code leaves these as they are made
+            layer.reset_parameters()
         self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:

@@ -144,7 +144,8 @@ class DTN(Method):
         c, s, t = self.config, batch["source"], batch["target"]
         code, own = self.known(batch, "source"), c.encoder == "own"
         from_s = self.g(s if own else code)
-        from_t = self.g(self.as_source(t) if own else self.known(batch, "target"))
+        looked_at = c.tid or c.tv or (c.adversarial and c.critic == "ternary")  # else g must not see targets either
+        from_t = self.g(self.as_source(t) if own else self.known(batch, "target")) if looked_at else t
         if c.adversarial:
             yield "D", self.told_apart(from_s.detach(), from_t.detach(), t)
         terms = self.taken_for_real(from_s, from_t) if c.adversarial else {}

@@ -97,9 +97,10 @@ class SRGAN(Method):
     def stages(self) -> list[Stage]:
         c, betas = self.config, (0.9, 0.999)
         g, d = (Player((net,), c.lr, betas, schedule=self.step_size) for net in (self.G, self.D))
+        players = {"D": d, "G": g} if c.gan else {"G": g}
         return [
             Stage("mse", c.pretrain, self.by_squared_error, {"G": g}),
-            Stage("gan", c.steps, self.updates, {"D": d, "G": g}),
+            Stage("gan", c.steps, self.updates, players),
         ]
 
     def step_size(self, clock: Clock) -> float:
@@ -115,7 +116,8 @@ class SRGAN(Method):
         """Equation 2, in its non-saturating form: a step on D, then one on G, on the same images."""
         low, x = self.completed(batch)["low"], batch["image"]
         fake = self.enlarged(low)
-        yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
+        if self.config.gan:
+            yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
         terms = {"content": self.config.content * self.content(fake, x)}
         if self.config.gan:
             terms["gan"] = self.config.gan * bce(self.D(fake), True)

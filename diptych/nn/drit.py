@@ -156,6 +156,17 @@ class Generator(nn.Module):
         return self.own[domain](self.shared(content), attributes)
 
 
+def dense_layers(net: nn.Module) -> list[nn.Linear]:
+    """Those of attributes and mappings; a style encoder's last stands for a 1x1 convolution, and is none of them."""
+    found: list[nn.Module] = []
+    for module in net.modules():
+        if isinstance(module, Attributes):
+            found += [module.mean, module.log_variance]
+        elif isinstance(module, MixedDecoder):
+            found += module.mapping
+    return [layer for layer in found if isinstance(layer, nn.Linear)]
+
+
 class ContentCritic(nn.Sequential):
     """Contents to logits (N, 1, h, w) of their domain; at the paper's 54 x 54 a single one."""
 

@@ -55,7 +55,7 @@ def test_constants_of_the_paper_and_the_public_code():
     assert (c.blocks, c.width, c.field, c.d_width, c.ema_decay) == (9, 64, 70, 64, 0.0)
     assert CUT.Config(**CUT.presets["paper"]) == c
     fast = CUT.Config(**CUT.presets["fast"])
-    assert (fast.nce, fast.identity, fast.mirror) == (10.0, False, True)
+    assert (fast.nce, fast.identity, fast.mirror, fast.steps) == (10.0, False, True, 200 * 1200)
     for config, factors in ((c, [1, 1, 1, 0.5]), (fast, [1, 1, 1, 1])):  # 200 + 200 epochs, 150 + 50
         with torch.device("meta"):
             method = CUT(config)

@@ -42,6 +42,26 @@ def identity(ours, theirs):
     return total
 
 
+def test_constants():
+    """Layers 4 and 5 are the paper's; the other numbers are ours, and what the page says."""
+    c = DIAT.Config()
+    assert (c.identity, c.layers, c.keep, c.smooth) == ("network", (4, 5), 1.0, 0.1)
+    assert (c.size, c.width, c.blocks, c.d_width, c.d_most, c.depth, c.norm) == (128, 32, 5, 64, 512, 5, "instance")
+    assert DIAT.Config(**DIAT.presets["paper"]) == c
+    adaptive = DIAT.Config(**DIAT.presets["adaptive"])
+    assert (adaptive.identity, adaptive.features, adaptive.layers, adaptive.smooths) == (
+        "adaptive",
+        "none",
+        (4, 5),
+        False,
+    )
+    with torch.device("meta"):
+        stages = DIAT(c).stages()
+    assert [(stage.name, stage.steps) for stage in stages] == [("denoise", 5000), ("warm", 1000), ("transfer", 50_000)]
+    for player in (player for stage in stages for player in stage.players.values()):
+        assert (player.lr, player.betas, player.weight_decay, player.clip) == (2e-4, (0.5, 0.999), 0.0, None)
+
+
 def test_sizes_that_the_authors_of_stargan_used():
     method = DIAT(DIAT.Config(**DIAT.presets["stargan-baseline"]))
     weights = [sum(p.numel() for p in net.parameters()) for net in (method.T, method.D)]

@@ -85,6 +85,11 @@ def test_networks_of_the_paper():
         assert method.eval().translate(torch.rand(1, 3, 64, 32)).shape == (1, 1, 64, 32)
 
 
+def test_pictures_have_a_1x1_convolution_behind_each_block():
+    plain, smooth = ([m.kernel_size for m in tiny(smooth=each).g.body if isinstance(m, nn.Conv2d)] for each in (0, 1))
+    assert (plain, smooth) == ([], [(1, 1)] * 2)
+
+
 @pytest.mark.parametrize("size", [16, 64])
 def test_other_sizes(size):
     method = tiny(size=size, smooth=True).float()
@@ -127,6 +132,24 @@ def test_every_term_by_hand():
         },
         **EXACT,
     )
+
+
+@pytest.mark.parametrize(
+    ("over", "passes"),
+    [
+        ({}, 2),
+        (dict(DTN.presets["baseline"]), 1),
+        ({"adversarial": False, "tid": 0.0}, 1),
+        ({"adversarial": False}, 2),
+        ({"critic": "binary", "tid": 0.0, "tv": 1.0}, 2),
+    ],
+)
+def test_g_sees_targets_only_where_a_term_asks_for_what_it_draws_of_them(over, passes):
+    """Its running statistics would else be half of images that its losses never see."""
+    method, seen = tiny(**over), []
+    method.g.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
+    terms_of(method, batch_of())
+    assert len(seen) == passes
 
 
 def test_a_binary_critic_by_hand():

@@ -32,6 +32,19 @@ def test_networks_of_the_paper():
     assert (method.config.prior, method.config.objective) == ("uniform", "nonsaturating")
 
 
+def test_constants():
+    """Sizes of the authors' code, as recalled; Adam is ours."""
+    c = GAN.Config()
+    assert (c.latent, c.prior, c.width, c.d_width, c.pieces, c.dropout) == (100, "uniform", 1200, 240, 5, True)
+    assert c.objective == "nonsaturating"
+    with torch.device("meta"):
+        (stage,) = GAN(c).stages()
+    assert list(stage.players) == ["D", "G"]
+    for player in stage.players.values():
+        assert (player.lr, player.betas, player.weight_decay, player.clip) == (2e-4, (0.5, 0.999), 0.0, None)
+        assert [player.schedule(Clock("train", step, 4)) for step in range(4)] == [1.0] * 4
+
+
 def test_maxout_by_hand():
     net = Maxout(2, 2, 3)
     with torch.no_grad():

@@ -189,6 +189,26 @@ def test_settings_that_train_nothing_or_do_not_fit_are_refused():
         SRGAN.Config(size=100)
 
 
+def test_without_the_adversarial_term_no_discriminator_learns():
+    method = tiny(gan=0.0, layer=2)
+    assert [list(stage.players) for stage in method.stages()] == [["G"], ["G"]]
+    assert list(gan(method, torch.rand(3, 1, 16, 16) * 2 - 1)) == ["G"]
+
+
+def test_constants_of_the_paper():
+    """Weight 1e-3 and 1/12.75; Adam 1e-4, b1 .9, and a tenth of it in the second half of the second stage."""
+    c = SRGAN.Config()
+    assert SRGAN.Config(**SRGAN.presets["paper"]) == c
+    assert (c.gan, c.rescale, c.content, c.pixel, c.tv) == (1e-3, 1 / 12.75, 1.0, 0.0, 0.0)
+    assert (c.scale, c.size, c.width, c.blocks, c.d_width, c.norm, c.ema_decay) == (4, 96, 64, 16, 64, "batch", 0.0)
+    with torch.device("meta"):
+        method = SRGAN(c)
+    for stage in method.stages():
+        for player in stage.players.values():
+            assert (player.lr, player.betas, player.weight_decay, player.clip) == (1e-4, (0.9, 0.999), 0.0, None)
+    assert {m.negative_slope for m in method.D.modules() if isinstance(m, torch.nn.LeakyReLU)} == {0.2}
+
+
 def test_presets_are_the_rows_of_table_1():
     made = {name: SRGAN.Config(**preset) for name, preset in SRGAN.presets.items()}
     paper = made["paper"]

@@ -62,6 +62,7 @@ def test_networks_of_the_public_code():
         (each, (5, 5), (2, 2)) for each in (64, 128, 256, 512)
     ]
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in method.D.trunk.body) == 3
+    assert {m.negative_slope for m in method.D.modules() if isinstance(m, torch.nn.LeakyReLU)} == {0.2}
     with torch.no_grad():
         drawn = method.G(torch.rand(2, 100), torch.tensor([0, 1]))
         assert drawn.shape == (2, 3, 64, 64)

@@ -46,6 +46,12 @@ def test_a_deep_png_is_what_other_readers_see(tmp_path):
     same(np.asarray(Image.open(tmp_path / "a.png")), (DEEP >> 8).astype(np.uint8))
 
 
+def test_a_deep_png_of_pixels_that_lie_otherwise_in_memory(tmp_path):
+    """As those of a translation do: channels first."""
+    write(tmp_path / "a.png", np.ascontiguousarray(DEEP.transpose(2, 0, 1)).transpose(1, 2, 0))
+    same(read(tmp_path / "a.png"), DEEP)
+
+
 REFUSED = [(".png", "uint8", 2), (".png", "uint16", 5), (".jpg", "uint16", 1), (".webp", "uint16", 3)]
 REFUSED += [(".bmp", "uint16", 1), (".tif", "uint16", 3), (".png", "float32", 1), (".tif", "float32", 3)]
 REFUSED += [(".gif", "uint8", 3), ("", "uint8", 3)]
