@@ -27,7 +27,7 @@ from diptych.engine.record import CudaCapture
 from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
-from diptych.errors import ConfigError, DataError, RunError, printable
+from diptych.errors import CheckpointError, ConfigError, DataError, RunError, printable
 from diptych.loading import from_run, misfits, named, networks_of
 from diptych.protocols.during import examiner
 from diptych.provenance import check_unchanged, defaults, made_by
@@ -168,7 +168,7 @@ def prepare(
     shown = method.completed(held_out(data.held_out, channels, augment, settings.previews, names))
     preview = Preview(shown, data.held_out.aligned)
     tune(ranks.device)
-    examine = examiner(recipe, data, ranks.device)
+    examine = examiner(recipe, method, data, ranks.device)
     capture = CudaCapture() if settings.records(ranks) else None
     try:
         engine = Engine(
@@ -198,7 +198,10 @@ def take_over(method: Method, source: str) -> tuple[list[str], str]:
 
     The names of those, and a sentence about them. ConfigError if there are none.
     """
-    there, taken, left = networks_of(source), [], []
+    try:
+        there, taken, left = networks_of(source), list[str](), list[str]()
+    except CheckpointError as error:
+        raise CheckpointError(f"begin={error}") from error
     for name, net in method.named_children():
         own = named(there, f"{name}.") or named(there, f"{method.also_called.get(name, name)}.")
         wrong = misfits(net.state_dict(), own) if own else ["is not there"]
@@ -217,13 +220,15 @@ def take_over(method: Method, source: str) -> tuple[list[str], str]:
 
 def refuse_untaught(method: Method, taken: Collection[str]) -> None:
     """ConfigError if there is a network to translate with that no step moves and that was not `taken` over."""
+    idle = [key for key, value in vars(method.config).items() if type(value) is int and not value]
     players = [player for stage in method.stages() if stage.steps for player in stage.players.values()]
     moved = {id(weight) for player in players for weight in player.parameters()}
     for name, net in method.named_children():
         weights = list(net.parameters())
         if name in method.ships and name not in taken and weights and not moved & set(map(id, weights)):
             raise ConfigError(
-                f"no step moves {name}, which translates: name a run that has it by begin=, or give its stage steps"
+                f"no step moves {name}, which translates: name a run that has it, in this form, by begin=, or set "
+                f"{' or '.join(f'{key}=' for key in idle) or 'steps='} above 0"
             )
 
 
@@ -257,7 +262,19 @@ def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}),
                     f"batch={recipe.train.batch} is one image at a time, and BatchNorm needs two: "
                     f"set batch={2 * recipe.train.micro * world} at least"
                 ) from error
+            if "more than 1 spatial element" in str(error):
+                raise ConfigError(
+                    f"crop={crop} is shrunk to one pixel in front of a norm, which needs more: set crop higher, or "
+                    f"have {recipe.method} look at less ({_smaller(recipe.cls)})"
+                ) from error
             raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
+
+
+def _smaller(cls: type[Method]) -> str:
+    """The settings that say how often its networks halve an image."""
+    return ", ".join(
+        f"{name}=" for name in ("generator", "field", "scales", "depth") if name in cls.Config.model_fields
+    )
 
 
 def _first_turns(stage: Stage) -> Iterator[Clock]:
@@ -279,10 +296,12 @@ def _labels(method: Method, step: int, size: int) -> Batch:
 def _go(trainer: Trainer, recipe: Recipe) -> Trainer:
     """Train to the end, and leave model and report."""
     engine = trainer.engine
+    ahead = next((stage for stage in engine.stages[engine.place :] if stage.steps), engine.stage)
+    step = engine.step if ahead is engine.stage else 0
+    left = f"stage {ahead.name} from step {step} of {ahead.steps}" if step < ahead.steps else "nothing left to train"
     trainer.console.print(
-        f"{recipe.method} on {engine.device} in {engine.precision}, {engine.ranks.world} process(es), stage "
-        f"{engine.stage.name} from step {engine.step} of {engine.stage.steps}; everything is kept in "
-        f"{trainer.run.folder}",
+        f"{recipe.method} on {engine.device} in {engine.precision}, {engine.ranks.world} process(es), {left}; "
+        f"everything is kept in {trainer.run.folder}",
         highlight=False,
         soft_wrap=True,
     )

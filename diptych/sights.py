@@ -18,6 +18,7 @@ from diptych.errors import ConfigError, EvaluationError, nearest, shown
 from diptych.evaluate import weights as published
 from diptych.evaluate.extractors import DEVIATION, MEAN, digest_of
 from diptych.loading import load
+from diptych.recipe import checked
 
 NONE = "none"
 MOST = 100  # maps that a method may look at
@@ -77,8 +78,17 @@ def sights_of(cls: type[Method], config: MethodConfig, device: torch.device) -> 
             try:
                 found[name], digests[field] = sight(spec, device)
             except EvaluationError as error:
-                raise ConfigError(f"{field}={shown(spec)}: {error}; {field}=none trains without") from error
+                raise ConfigError(f"{field}={shown(spec)}: {error}; {_without(cls, config, field)}") from error
     return found, digests
+
+
+def _without(cls: type[Method], config: MethodConfig, field: str) -> str:
+    """What setting the field to none leads to: a training without, or what its settings say against it."""
+    try:
+        checked(cls.Config, {**config.model_dump(), field: NONE}, cls.__name__)
+    except ConfigError as error:
+        return f"{field}=none: {error}"
+    return f"{field}=none trains without"
 
 
 def sight(spec: str, device: torch.device) -> tuple[Sight, str]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from diptych.nn.blocks import pad
 
 FORMAT = 1
 Picture = str | Path | Image.Image | np.ndarray | Tensor
+NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # what may stand for them in a control
 
 
 @dataclass
@@ -105,7 +107,10 @@ class Translator:
     def styles(self, image: Picture, count: int, **controls: Any) -> list[Any]:
         """One image in so many styles, of the seeds from `seed` on. ConfigError if the method has no seeds."""
         self._leaves("reference", controls)
-        first = int(controls.pop("seed", self._control("seed").default))
+        if count < 1:
+            raise ConfigError(f"{count} styles: ask for one at least")
+        first = controls.pop("seed", self._control("seed").default)
+        self._check({"seed": first})
         return self._each(image, [{**controls, "seed": first + number} for number in range(count)])
 
     def ready(self, controls: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,9 +243,12 @@ class Translator:
 
     def _check(self, controls: Mapping[str, Any]) -> None:
         for name, value in controls.items():
-            choices = self._control(name).choices
-            if choices and value not in choices:
-                raise ConfigError(f"{name}={value!r}: choose one of {', '.join(choices)}")
+            control = self._control(name)
+            if control.choices and value not in control.choices:
+                raise ConfigError(f"{name}={value!r}: choose one of {', '.join(control.choices)}")
+            kind = type(control.default)
+            if not control.image and not isinstance(value, NUMBERS.get(kind, kind)):
+                raise ConfigError(f"{name}={value!r}: {kind.__name__} wanted")
 
     def _control(self, name: str) -> Control:
         known = {control.name: control for control in self.controls}

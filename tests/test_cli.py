@@ -176,9 +176,9 @@ def test_a_run_can_be_resumed_from_its_first_moment(tmp_path):
 
 
 def test_a_run_in_whose_last_steps_nothing_is_cut(tmp_path):
-    """`load_until`: the first half is that of a run with load=36, and the second like that of one without."""
+    """`load_until`: the first half is that of a run that cuts, and with 0 all of it is as of one that does not."""
     seen = []
-    for settings in (["load=36"], ["load=36", "load_until=0.5"], ["load=32", "load_until=0.5"], ["load=32"]):
+    for settings in (["load=36"], ["load=36", "load_until=0.5"], ["load=36", "load_until=0"], ["load=32"]):
         run = tmp_path / str(len(seen))
         assert diptych("train", "pix2pix", *TINY, *settings, "steps=4", "log_every=1", "-o", run).exit_code == 0
         seen.append([event["terms"] for event in read_events(run / "events.jsonl") if event["event"] == "step"])

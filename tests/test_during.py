@@ -66,7 +66,7 @@ def told(monkeypatch):
                 raise error
             return {"x": error}, "x", error
 
-        monkeypatch.setattr(launch, "examiner", lambda recipe, data, device: examine)
+        monkeypatch.setattr(launch, "examiner", lambda recipe, method, data, device: examine)
 
     return tell
 
@@ -174,6 +174,7 @@ def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
     [
         (["protocol=paird-default", "every=2"], "did you mean 'paired-default'"),
         (["protocol=pix2pix-fcn", "every=2"], "needs a judge"),
+        (["protocol=drawn", "every=2"], "protocol=drawn and pix2pix: this protocol is for methods that make images"),
         (["extractor=inceptoin", "every=2"], "no extractor is called 'inceptoin'"),
         (["measure=psnr"], "measure is for judging while training: say how often by every=STEPS"),
         (["stop_after=3"], "stop_after is for judging while training"),

@@ -84,6 +84,8 @@ def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):
         sights_of(SRGAN, config, CPU)
     with pytest.raises(ConfigError, match=r"vgg19-dcbb9e9d.pth is needed, is not on this machine"):
         sights_of(SRGAN, SRGAN.Config(), CPU)
+    with pytest.raises(ConfigError, match=r"features=none: .* name one, or set identity=adaptive"):
+        sights_of(DIAT, DIAT.Config(), CPU)
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
     with pytest.raises(EvaluationError, match="no judge"):
         sight(str(pairs.folder), CPU)

@@ -85,6 +85,26 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path):
     assert np.array_equal(translator(tmp_path / "d.png"), out)
 
 
+def test_colour_of_sixteen_bits_is_written_as_it_was_made(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 65536, (32, 32, 3), np.uint16)
+    out = made(in_channels=3, out_channels=3)(deep)
+    image.write(tmp_path / "d.png", out)
+    assert np.array_equal(image.read(tmp_path / "d.png"), out)
+
+
+def test_controls_of_another_kind_are_refused():
+    translator = made("munit", size=32, depth=2, scales=1, width=4, hidden=8, d_width=4, blocks=1)
+    picture = np.zeros((32, 32, 3), np.uint8)
+    for seed in ("x", 1.5, None):
+        with pytest.raises(ConfigError, match=r"seed=.*: int wanted"):
+            translator(picture, seed=seed)
+    assert np.array_equal(translator(picture, seed=np.int64(3)), translator(picture, seed=3))
+    with pytest.raises(ConfigError, match="seed='x': int wanted"):
+        translator.styles(picture, 2, seed="x")
+    with pytest.raises(ConfigError, match="0 styles: ask for one at least"):
+        translator.styles(picture, 0)
+
+
 def test_channels_are_fitted_or_refused():
     translator = made(in_channels=1, out_channels=3)
     grey = np.full((32, 32, 1), 90, np.uint8)

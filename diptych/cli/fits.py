@@ -29,11 +29,13 @@ class Fit:
 def show_fits(console: "Console", found: "Survey", mend: bool) -> None:
     from diptych.errors import printable
 
-    all_fits = fits(found)
+    all_fits, which = fits(found), "methods that fit"
     if not any(fit.fits for fit in all_fits):
         console.print(f"\nno method fits: {why_not(found)}", style="bold", soft_wrap=True)
-        return
-    console.print("\nmethods that fit" + (", once what is wrong is mended" if mend else ""), style="bold")
+        all_fits, which = [fit for fit in fits(found, any_images=True) if fit.fits], "but these take any images"
+        if not all_fits:
+            return
+    console.print(f"\n{which}" + (", once what is wrong is mended" if mend else ""), style="bold")
     for fit in all_fits:
         if not fit.fits:
             console.print(f"  {fit.method}: no; {printable(fit.summary)}", style="dim", soft_wrap=True)
@@ -56,13 +58,16 @@ def why_not(found: "Survey") -> str:
     }.get(found.layout, wanted)
 
 
-def fits(found: "Survey") -> list[Fit]:
+def fits(found: "Survey", any_images: bool = False) -> list[Fit]:
+    """Of each method that takes images of two domains or more; or of those that take any images."""
     from diptych.data.layouts import HEAP
     from diptych.data.transfer import TRANSFER
     from diptych.methods import METHODS, find
 
-    crop = crop_for(found)  # what takes any heap of images fits everywhere; what takes two sets is asked of one here
-    return [_fit(method, found, crop) for method in METHODS if tuple(find(method).batch) not in (HEAP, TRANSFER)]
+    crop = crop_for(found)
+    batches = {method: tuple(find(method).batch) for method in METHODS}
+    meant = [name for name, batch in batches.items() if batch != TRANSFER and (batch == HEAP) == any_images]
+    return [_fit(method, found, crop) for method in meant]
 
 
 def crop_for(found: "Survey") -> int:
@@ -125,7 +130,7 @@ def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:
         return ()
     usual = str(named(method, [f"root={root}"]).model.model_dump().get("generator", ""))
     smaller = {"unet_256": f"unet_{crop}", "resnet_9": "resnet_6"}.get(usual)
-    for settings in ([f"generator={smaller}"] if smaller else [], []):
+    for settings in ([f"generator={smaller}"] if smaller else [], [], ["depth=3"], ["field=34"]):
         try:
             rehearse(named(method, [f"root={root}", f"crop={crop}", *settings]))
         except ConfigError:

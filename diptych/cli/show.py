@@ -76,7 +76,8 @@ def _explain(console: "Console", name: str) -> None:
     for title, model in {"model": cls.Config, **SETTINGS}.items():
         table = Table(f"{title} setting", "default", "", box=None, header_style="bold")
         for key, field in model.model_fields.items():
-            table.add_row(key, escape(str(field.default)), escape(field.description or ""))
+            usual = "to be given" if field.is_required() else str(field.default)
+            table.add_row(key, escape(usual), escape(field.description or ""))
         say(table, "")
     controls = Table("control", "default", "", box=None, header_style="bold")
     for control in cls.controls:

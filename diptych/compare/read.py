@@ -135,7 +135,8 @@ def _result(run: Path, protocol: str, runs: Sequence[Path]) -> Result:
             find_protocol(protocol)  # raises, with the nearest name
         raise EvaluationError(f"{run} has no results of {protocol}: make them with `{_command(run, protocol)}`")
     result = read_result(path)
-    if result.protocol.partition("/")[0] != protocol:
+    named = result.protocol.partition("/")[0]
+    if protocol != named and not protocol.startswith(f"{named}-"):  # of other images their name follows
         raise EvaluationError(
             f"{path} holds results of {result.protocol}, not of {protocol}: make those with `{_command(run, protocol)}`"
         )

@@ -1,9 +1,11 @@
 """The data floor: `open_data` turns settings into columns of images, `loader.Batches` turns those into batches."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-FOR_CLASSES = ("sides", "twins")  # settings that say nothing of attributes
+FOR_PAIRS = ("layout", "direction")  # settings that say nothing of classes, attributes and heaps
+FOR_CLASSES = ("sides", "twins")  # of attributes
 FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # and of classes
 DIGITS = "a file of digits has ten classes, and no names"
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import n
 def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
     from diptych.data import digits, glyphs
+    from diptych.data.attributes import find_table
+    from diptych.data.folders import root_of
     from diptych.data.labelled import LABELLED
     from diptych.data.layouts import HEAP, PAIRED, open_folder
     from diptych.data.transfer import TRANSFER, with_and_without
@@ -22,6 +26,8 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
 
     if config.target and tuple(names) != TRANSFER:
         raise DataError(f"target={config.target}: this method takes one set; leave it out")
+    if not digits.is_digits(config.root):
+        _refuse(("patches",), config, "only a file of digits is laid over photographs")
     if tuple(names[: len(LABELLED)]) == LABELLED:
         return _open_labelled(config, names)
     if config.also:
@@ -29,7 +35,7 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     if tuple(names) == TRANSFER:
         return _open_transfer(config)
     if tuple(names) == HEAP:
-        _refuse((*FOR_CLASSES, *FOR_TABLES), config, "this method takes all images alike")
+        _refuse((*FOR_PAIRS, *FOR_CLASSES, *FOR_TABLES), config, "this method takes all images alike")
         return _open_heap(config)
     if digits.is_digits(config.root):
         raise DataError(f"{config.root}: a file of labelled digits, and this method takes folders of images")
@@ -38,7 +44,12 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     _refuse(FOR_TABLES, config, "this method takes two folders, or two pictures in each file")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_pairs(config, names)
-    data = open_folder(config, names)
+    try:
+        data = open_folder(config, names)
+    except DataError as error:
+        if tuple(names) == PAIRED or not find_table(root_of(config), config):
+            raise
+        raise DataError(f"{error}. Or choose one attribute of the table there: attributes=[NAME]") from error
     return data.with_twins() if config.twins else data
 
 
@@ -69,17 +80,23 @@ def _open_transfer(config: "DataConfig") -> "Data":
 
     if not config.target:
         raise DataError(f"{config.root}: to draw like which images? Name their folder by target=FOLDER")
+    _refuse(FOR_PAIRS, config, "this method goes from root to target")
     there = config.model_copy(update={"target": None})
     if glyphs.is_glyphs(config.root) != glyphs.is_glyphs(config.target):
         raise DataError("letters are drawn like letters: let both root and target begin with glyphs:")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_transfer(config)
     other = there.of(config.target).model_copy(update={"patches": None})
+    if not Path(config.target).expanduser().exists():
+        raise DataError(f"target={config.target}: there is no such folder")
     if digits.is_digits(config.root):
         _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
         half = (0, 1) if config.target == config.root else (None, None)
         return transfer(digits.open_digits(there, half[0]), _open_heap(other, half[1]), twins=False)
-    return transfer(_open_one(there), _open_heap(other), config.twins)
+    source = _open_one(there)
+    if source.labels[0].kind != "class":
+        raise DataError(f"{config.root}: a table of attributes, and this method reads classes: put each into a folder")
+    return transfer(source, _open_heap(other), config.twins)
 
 
 def _open_labelled(config: "DataConfig", names: Sequence[str]) -> "Data":
@@ -89,6 +106,7 @@ def _open_labelled(config: "DataConfig", names: Sequence[str]) -> "Data":
     from diptych.data.labelled import REFERENCED, with_references
     from diptych.errors import DataError
 
+    _refuse(FOR_PAIRS, config, "this method goes from any class or attribute to any other")
     data = _open_one(config)
     others = tuple(_open_one(config.of(root)) for root in config.also)
     if tuple(names) == REFERENCED:

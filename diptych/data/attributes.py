@@ -92,8 +92,9 @@ def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...])
         if not names:
             raise DataError(f"{file}: no column of attributes behind the names of images; are commas between them?")
         if missing := [name for name in names if name not in head]:
-            near = nearest(missing[0], head)
-            raise DataError(f"{file}: no column is called {missing[0]}{near}; there are {_few(head)}")
+            there = [name for name in head if name != "split"]
+            near = nearest(missing[0], there)
+            raise DataError(f"{file}: no column is called {missing[0]}{near}; there are {_few(there)}")
         where = [head.index(name) + 1 for name in names]
         by_name = {**{image.stem: image for image in images}, **{image.name: image for image in images}}
         files, values, strange = [], [], []

@@ -104,7 +104,8 @@ def _fetched(weights: Weights) -> tuple[Path, str]:
         raise EvaluationError(
             f"{weights.file} is needed, is not on this machine, and cannot be downloaded ({first_line(error)}); "
             f"fetch {weights.url} elsewhere and put it into the folder that ${FOLDER} names "
-            f"({named or 'it is not set'}) or into {path.parent}, or give the file itself as --weights"
+            f"({named or 'it is not set'}) or into {path.parent}, or give the file itself "
+            f"(--weights FILE; where losses look through it, NAME:FILE)"
         ) from error
     return path, verified(path, weights)
 

@@ -77,7 +77,8 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
             f"{where}: looks like a network of the pix2pix family, but {shown(str(error))} is missing or odd"
         ) from error
     raise ImportRefused(
-        f"{where}: no network of the pix2pix family (U-Net, ResNet, PatchGAN); its first keys are "
+        f"{where}: no network of the pix2pix family (U-Net, ResNet, PatchGAN), nor of another method that can be "
+        f"imported (a model folder of Diptych is used as it is); its first keys are "
         + ", ".join(map(shown, list(state)[:3]))
     )
 

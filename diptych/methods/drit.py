@@ -114,17 +114,25 @@ class DRIT(Method):
             if self.critic is None:
                 raise ValueError(
                     f"crop={self.size}: contents of {self.size // 4} pixels are too small for the content critic; "
-                    f"leave content_depth and content_kernel out, or set crop=28 at least"
+                    f"leave content_depth and content_kernel out, or set crop={self.least} at least"
                 )
             return self
 
         @property
         def critic(self) -> tuple[int, int] | None:
             """Depth and kernel of the content critic: the first of those that are left open that fit."""
+            return self._critic_at(self.size)
+
+        @property
+        def least(self) -> int:
+            """The smallest crop whose contents are large enough for the content critic."""
+            return next(size for size in range(16, 1 << 20, 4) if self._critic_at(size))
+
+        def _critic_at(self, size: int) -> tuple[int, int] | None:
             kernels = (7, 3) if self.content_kernel is None else (self.content_kernel,)
             depths = (3, 2, 1) if self.content_depth is None else (self.content_depth,)
             pairs = ((depth, kernel) for kernel in kernels for depth in depths)
-            return next((pair for pair in pairs if critic_side(self.size // 4, *pair) >= 1), None)
+            return next((pair for pair in pairs if critic_side(size // 4, *pair) >= 1), None)
 
     config: Config
     batch = {"a": "in_channels", "b": "out_channels"}

@@ -9,7 +9,7 @@ import torch
 from diptych.contract import Method
 from diptych.data.columns import Data
 from diptych.engine.trainer import Examine
-from diptych.errors import ConfigError, nearest
+from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluate.scores import Score
 from diptych.evaluate.tools import gather
 from diptych.protocols import Protocol, find_protocol
@@ -18,8 +18,11 @@ from diptych.recipe import Recipe
 from diptych.translator import Translator
 
 
-def examiner(recipe: Recipe, data: Data, device: torch.device) -> Examine | None:
-    """What judges the validation images as the recipe says; None where it asks for nothing. EvaluationError."""
+def examiner(recipe: Recipe, method: Method, data: Data, device: torch.device) -> Examine | None:
+    """What judges the validation images as the recipe says; None where it asks for nothing. EvaluationError.
+
+    A protocol that is not for such a method is told here, before anything is made.
+    """
     settings = recipe.evaluate
     if settings.every is None:
         return None
@@ -29,6 +32,10 @@ def examiner(recipe: Recipe, data: Data, device: torch.device) -> Examine | None
     tools = gather(settings.extractor, judge, device=str(device))
     if protocol.needs_judge:
         tools.the_judge()
+    try:
+        protocol.ways(method, split, data.train)
+    except EvaluationError as error:
+        raise EvaluationError(f"protocol={protocol.name} and {recipe.method}: {error}") from error
 
     def examine(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
         translator = Translator(method, recipe.method, recipe.cls.ships, {}, device)

@@ -301,6 +301,22 @@ def test_more_than_five_are_counted_and_an_empty_folder_is_no_set(tmp_path):
     assert "no method fits: there are no images" in check(tmp_path / "none")
 
 
+def test_a_folder_of_photographs_is_for_methods_that_take_any_images(tmp_path):
+    fill(tmp_path, 6, width=96, height=64)
+    output = check(tmp_path, 0)
+    assert "no method fits: they want pairs" in output
+    assert output.index("but these take any images") < output.index(f"diptych train gan --data {tmp_path} crop=64")
+    assert f"diptych train srgan --data {tmp_path} crop=64" in output
+
+
+def test_small_images_get_settings_that_fit(tmp_path):
+    for start, side in enumerate("AB"):
+        fill(tmp_path / f"train{side}", 6, 10 * start, width=40, height=40)
+    lines = [line.strip() for line in check(tmp_path, 0).splitlines()]
+    for method, setting in (("munit", "depth=3"), ("drit", "depth=3"), ("msgan", "field=34")):
+        assert f"diptych train {method} --data {tmp_path} crop=32 {setting}" in lines
+
+
 def test_the_command_that_is_shown_starts_a_training(tmp_path):
     fill(tmp_path / "my set" / "train", 6, width=128, height=64)
     output = check(tmp_path / "my set", 0)

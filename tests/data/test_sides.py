@@ -8,6 +8,7 @@ from sets import cache, fill  # noqa: F401
 
 from diptych.data import open_data
 from diptych.data.config import DataConfig
+from diptych.data.labelled import LABELLED
 from diptych.data.layouts import HEAP, sides_setting
 from diptych.errors import ConfigError, DataError
 from diptych.plain import plain_yaml
@@ -170,6 +171,10 @@ def test_twins_that_are_none_or_two_are_told(tmp_path):
         (HEAP, {"sides": ("x", "y")}, "takes all images alike: leave sides= out"),
         (HEAP, {"twins": True}, "takes all images alike: leave twins= out"),
         (HEAP, {"attributes": ("Young",)}, "takes all images alike: leave attributes= out"),
+        (HEAP, {"direction": "b2a"}, "takes all images alike: leave direction= out"),
+        (HEAP, {"patches": "x"}, "only a file of digits is laid over photographs: leave patches= out"),
+        (LABELLED, {"layout": "folders"}, "from any class or attribute to any other: leave layout= out"),
+        (LABELLED, {"direction": "b2a"}, "leave direction= out"),
         (PAIRED, {"attributes": ("Young",)}, "takes two folders, or two pictures in each file: leave attributes= out"),
         (PAIRED, {"table": "x.csv"}, "leave table= out"),
         (UNPAIRED, {"table": "x.csv"}, "no table that can be read"),

@@ -149,6 +149,10 @@ def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
         opened(root=folders / "photos")
     with pytest.raises(DataError, match="this method takes one set; leave it out"):
         opened(("source", "target"), root=folders / "photos", target=folders / "drawings")
+    with pytest.raises(DataError, match="target=nowhere: there is no such folder"):
+        opened(root=folders / "photos", target="nowhere")
+    with pytest.raises(DataError, match="goes from root to target: leave direction= out"):
+        opened(root=folders / "photos", target=folders / "drawings", direction="b2a")
     with pytest.raises(DataError, match="letters are drawn like letters"):
         opened(root="glyphs:sans", target=folders / "drawings")
 
@@ -183,5 +187,9 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
     assert sides == {"a": {0}, "b": {1}}
     back = open_data(config.model_copy(update={"direction": "b2a"}), ("a", "b"))
     assert back.train.columns["a"] == data.train.columns["b"]
+    with pytest.raises(DataError, match=r"side by side.* Or choose one attribute .*: attributes=\[NAME\]"):
+        open_data(DataConfig(root=str(tmp_path), crop=16), ("a", "b"))
+    with pytest.raises(DataError, match="a table of attributes, and this method reads classes"):
+        open_data(config.model_copy(update={"target": str(tmp_path)}), TRANSFER)
     with pytest.raises(DataError, match="goes from images without one to those with it"):
         open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), ("a", "b"))

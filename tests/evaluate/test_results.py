@@ -175,6 +175,19 @@ def test_a_run_of_two_ways_is_judged_in_both(tmp_path):
     assert len(open_samples(run / "samples" / "default").rows) == 8
 
 
+def test_results_of_other_images_stand_beside_those_of_its_own(run, tmp_path):
+    """And are compared by their name."""
+    (tmp_path / "mine").mkdir()
+    for name in ("one", "two"):
+        shutil.copytree(run, tmp_path / name, ignore=shutil.ignore_patterns("results", "samples"))
+        diptych("evaluate", tmp_path / name, "--extractor", "none", "--count", "2")
+        diptych("evaluate", tmp_path / name, "--extractor", "none", "--count", "2", "--data", "glyphs:sans/serif")
+        stems = sorted(path.stem for path in (tmp_path / name / "results").glob("*.json"))
+        assert stems == ["paired-default", "paired-default-serif"]
+    words = ("compare", tmp_path / "one", tmp_path / "two", "-o", tmp_path / "page")
+    assert diptych(*words, "--protocol", "paired-default-serif").exit_code == 0
+
+
 def test_two_folders_of_any_tool_are_judged(tmp_path, monkeypatch):
     """The result lies with the translations, where that of another tool does not replace it."""
     monkeypatch.chdir(tmp_path)
