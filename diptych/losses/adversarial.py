@@ -8,7 +8,7 @@
 Each is a mean over all logits, and so over the patches of a PatchGAN.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
@@ -40,6 +40,11 @@ def wasserstein(logits: Tensor, real: bool) -> Tensor:
 def precise(logits: Tensor) -> Tensor:
     """Under autocast a network ends in half precision; losses are sums of many small numbers, and need more."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    """One term out of those of several scales or images."""
+    return torch.stack(list(terms)).sum()
 
 
 CRITIC = {"vanilla": bce, "lsgan": lsgan, "hinge": hinge, "wgan-gp": wasserstein}

@@ -17,8 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.errors import ConfigError
-from diptych.losses.adversarial import bce, precise
+from diptych.losses.adversarial import bce, precise, sum_of
 from diptych.losses.ahead import ahead
 from diptych.losses.image import mode_seeking
 from diptych.nn.blocks import evaluating, initialise, without_graph
@@ -33,7 +32,7 @@ from diptych.nn.drit import (
     dense_layers,
 )
 from diptych.nn.multiscale import MultiScale, halving
-from diptych.nn.noise import Prior, codes, draw
+from diptych.nn.noise import Prior, chosen, draw
 
 Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 
@@ -306,20 +305,15 @@ class DRIT(Method):
             ways = [str(choice.get("direction", "a2b")) for choice in choices]
             contents = {way: self.E_c(x, int(way == "b2a")) for way in dict.fromkeys(ways)}
             return [
-                self.G(contents[way], self.chosen(choice, int(way == "a2b"), x), int(way == "a2b"))
+                self.G(contents[way], self.attributes_for(choice, int(way == "a2b"), x), int(way == "a2b"))
                 for way, choice in zip(ways, choices, strict=True)
             ]
 
-    def chosen(self, choice: Mapping[str, Any], domain: int, x: Tensor) -> Tensor:
+    def attributes_for(self, choice: Mapping[str, Any], domain: int, x: Tensor) -> Tensor:
         """Attributes of a domain for images x: of a seed, one for all, or of references, one for all or for each."""
         reference, seed = choice.get("reference"), int(choice.get("seed", 0))
-        if reference is None:
-            found = codes(self.config.prior, range(seed, seed + 1), self.config.style_dim, 0).to(x)
-        else:
-            found = self.E_a[domain](reference.to(x))[0]
-        if len(found) not in (1, len(x)):
-            raise ConfigError(f"{len(found)} references for {len(x)} images: give one, or one for each")
-        return found.expand(len(x), -1)
+        given = None if reference is None else self.E_a[domain](reference.to(x))[0]
+        return chosen(self.config.prior, self.config.style_dim, seed, given, x)
 
 
 def looks(logits: Sequence[Tensor], real: bool) -> Tensor:
@@ -339,7 +333,3 @@ def from_normal(mean: Tensor, log_variance: Tensor | None) -> Tensor:
         return mean.square().mean()
     log_variance = precise(log_variance)
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
-
-
-def sum_of(terms: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(terms)).sum()

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from diptych.contract import Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import lsgan
+from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.image import mode_seeking
 from diptych.nn.blocks import Norm, evaluating, initialise
 from diptych.nn.multiscale import MultiScale
@@ -116,7 +116,7 @@ class MSGAN(Method):
 
     def told(self, x: Tensor, y: Tensor, real: bool) -> Tensor:
         """Least squares on pairs, added up over scales."""
-        return torch.stack([lsgan(logits, real) for logits in self.D(torch.cat([x, y], 1))]).sum()
+        return sum_of([lsgan(logits, real) for logits in self.D(torch.cat([x, y], 1))])
 
     @torch.no_grad()
     def translate(self, x: Tensor, seed: int = 0) -> Tensor:

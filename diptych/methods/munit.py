@@ -16,13 +16,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.errors import ConfigError
-from diptych.losses.adversarial import lsgan
+from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.image import feature_distance
 from diptych.nn.blocks import evaluating, initialise, without_graph
 from diptych.nn.content import Coder
 from diptych.nn.multiscale import MultiScale, halving
-from diptych.nn.noise import Prior, codes, draw
+from diptych.nn.noise import Prior, chosen, draw
 
 Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 
@@ -204,14 +203,5 @@ class MUNIT(Method):
 
     def style_from(self, coder: Coder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
         """Styles (N, style_dim) for images x: of a seed, one for all, or of references, one for all or for each."""
-        if reference is None:
-            style = codes(self.config.prior, range(seed, seed + 1), self.config.style_dim, 0).to(x)
-        else:
-            style = coder.style(reference.to(x))
-        if len(style) not in (1, len(x)):
-            raise ConfigError(f"{len(style)} references for {len(x)} images: give one, or one for each")
-        return style.expand(len(x), -1)
-
-
-def sum_of(terms: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(terms)).sum()
+        given = None if reference is None else coder.style(reference.to(x))
+        return chosen(self.config.prior, self.config.style_dim, seed, given, x)

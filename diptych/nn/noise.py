@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diptych.errors import ConfigError
 from diptych.seeds import random_state
 
 Prior = Literal["uniform", "normal", "fixed"]
@@ -26,3 +27,11 @@ def codes(prior: Prior, numbers: range, size: int, seed: int) -> Tensor:
     rows = [random_state("code", seed, number) for number in numbers]
     drawn = [row.uniform(-1, 1, size) if prior == "uniform" else row.standard_normal(size) for row in rows]
     return torch.from_numpy(np.stack(drawn).astype(np.float32))
+
+
+def chosen(prior: Prior, size: int, seed: int, given: Tensor | None, x: Tensor) -> Tensor:
+    """Codes (N, size) for images x: those `given`, one for all or one for each, or else that of a seed. ConfigError."""
+    found = codes(prior, range(seed, seed + 1), size, 0).to(x) if given is None else given
+    if len(found) not in (1, len(x)):
+        raise ConfigError(f"{len(found)} references for {len(x)} images: give one, or one for each")
+    return found.expand(len(x), -1)
