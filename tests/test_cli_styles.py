@@ -103,6 +103,11 @@ def test_the_way_back_makes_grey_of_colour(made, method, tmp_path):
         ("cut", ["--reference", "colour.png"], "cut has no control 'reference'; it has none"),
         ("munit", ["--domain", "b"], "munit has no control 'domain'; it has direction, seed, reference"),
         ("munit", ["-c", "direction=b"], "direction='b': choose one of a2b, b2a"),
+        (
+            "drit",
+            ["--seed", "2", "--reference", "colour.png"],
+            "--seed and --reference each choose the style: give one",
+        ),
         ("drit", ["--styles", "2", "--reference", "colour.png"], "--reference chooses one, and a sheet of all was"),
     ],
 )

@@ -48,6 +48,8 @@ def translate(
 
     if which not in ("last", "best"):
         raise ConfigError(f"--which {which}: choose last or best")
+    if seed is not None and reference is not None:
+        raise ConfigError("--seed and --reference each choose the style: give one")
     sheets = all_domains or styles > 1
     jobs = _jobs(images, out, suffix or (".png" if sheets else None), overwrite, skip_existing)
     translator = load(model, device=device, which=which)
