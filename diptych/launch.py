@@ -11,7 +11,7 @@ from types import MappingProxyType
 import torch
 from rich.console import Console
 
-from diptych.contract import Batch, Clock, Labels, Method, Sight, Stage
+from diptych.contract import Batch, Clock, Labels, Method, Sight, Stage, moved_in
 from diptych.data import open_data
 from diptych.data.columns import Data
 from diptych.data.loader import Batches, held_out
@@ -221,8 +221,7 @@ def take_over(method: Method, source: str) -> tuple[list[str], str]:
 def refuse_untaught(method: Method, taken: Collection[str]) -> None:
     """ConfigError if there is a network to translate with that no step moves and that was not `taken` over."""
     idle = [key for key, value in vars(method.config).items() if type(value) is int and not value]
-    players = [player for stage in method.stages() if stage.steps for player in stage.players.values()]
-    moved = {id(weight) for player in players for weight in player.parameters()}
+    moved = moved_in(method.stages())
     for name, net in method.named_children():
         weights = list(net.parameters())
         if name in method.ships and name not in taken and weights and not moved & set(map(id, weights)):

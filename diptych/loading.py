@@ -1,5 +1,6 @@
 """From a trained run, a model folder or a hub id to a translator."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diptych.contract import Method
+from diptych.contract import Method, moved_in
 from diptych.engine import checkpoint
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, nearest, printable, shown
@@ -43,7 +44,9 @@ def load(
     """
     folder = Path(source).expanduser()
     if (folder / "config.yaml").is_file():
-        return from_run(Run.open(folder), which, method).to(device)
+        translator = from_run(Run.open(folder), which, method).to(device)
+        warn_of_untaught(translator, folder)
+        return translator
     if not (folder / "config.json").is_file():
         folder = _downloaded(str(source))
     return from_model(folder, method).to(device)
@@ -79,7 +82,28 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
     networks, there = cls.ships, named(tensors, "method.") | named(tensors, "ema.")
     weights = {name: value for name, value in there.items() if name.partition(".")[0] in networks}
     notes = {"steps": meta["total"], "crop": recipe.data.crop}
+    with torch.device("meta"):  # what `begin` brought may have learned elsewhere
+        if not recipe.train.begin and (untaught := _untaught(cls(recipe.model), meta["place"], meta["step"])):
+            notes["untaught"] = untaught
     return assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
+
+
+def _untaught(method: Method, place: int, step: int) -> list[str]:
+    """Networks to translate with that only later steps of the training move."""
+    stages = method.stages()
+    ever, by_now = moved_in(stages), moved_in(stages[: place + (step > 0)])
+    nets = {name: set(map(id, net.parameters())) for name, net in method.named_children() if name in method.ships}
+    return [name for name, weights in nets.items() if weights & ever and not weights & by_now]
+
+
+def warn_of_untaught(translator: Translator, where: str | Path) -> None:
+    """A training that was stopped in an early stage gives pictures, and they say nothing."""
+    if names := translator.notes.get("untaught"):
+        warnings.warn(
+            f"{where}: stopped before {', '.join(names)} learned anything, so pictures will be noise; go on with "
+            f"`diptych resume {where}`",
+            stacklevel=3,
+        )
 
 
 def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":

@@ -97,3 +97,15 @@ def test_one_image_at_a_time_is_refused_with_the_least_batch_that_fits(settings,
     with pytest.raises(ConfigError, match=f"is one image at a time, and BatchNorm needs two: set batch={least} at"):
         rehearse(named("dtn", words), world=world)
     rehearse(named("dtn", [*words, f"batch={least}"]), world=world)
+
+
+def test_a_run_that_was_stopped_before_a_network_learned_says_so(whole, tmp_path, monkeypatch):
+    def in_the_first_stage(path):
+        tensors, meta = read(path)
+        return tensors, {**meta, "place": 0, "step": 1}
+
+    read = checkpoint.newest
+    package.load(whole)  # without a word
+    monkeypatch.setattr(checkpoint, "newest", in_the_first_stage)
+    with pytest.warns(UserWarning, match="stopped before g learned anything, so pictures will be noise; go on with"):
+        package.load(whole)

@@ -26,7 +26,7 @@ from diptych.evaluate.results import Result
 from diptych.evaluate.samples import Progress, Samples
 from diptych.evaluate.tools import Tools
 from diptych.files import write_text
-from diptych.loading import from_model, from_run
+from diptych.loading import from_model, from_run, warn_of_untaught
 from diptych.protocols import Protocol, find_protocol
 from diptych.recipe import Recipe, from_settings
 from diptych.recipe import checked as checked_settings
@@ -117,6 +117,7 @@ def usual(cls: type[Method], split: Split) -> str:
 def _made(there: Trained, folder: Path, asked: Asked, found: Found, progress: Progress | None) -> Samples:
     if isinstance(there, Run):
         translator = from_run(there, asked.which, found.recipe.cls).to(asked.device)
+        warn_of_untaught(translator, there.folder)
     else:
         translator = from_model(there).to(asked.device)
     about = {**_about(there, found.recipe, translator), "which": asked.which, "split": found.name, "count": asked.count}
