@@ -154,7 +154,7 @@ class DRIT(Method):
         "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2,
         "d_iter": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 1.0, "lr": 4e-3, "ema_decay": 0.9,
     }  # fmt: skip
-    learns = {"steps": 350}
+    learns = {"steps": 700}
     apart = {"prior": "fixed", "seek": 0.0, "noise": 0.0, "halves": False}
 
     def __init__(self, config: Config) -> None:

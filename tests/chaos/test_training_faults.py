@@ -42,7 +42,7 @@ def whole(tmp_path_factory):
 def trainers(monkeypatch):
     """The trainers that are built from here on: what they hold in memory when they stop."""
     built, prepare = [], launch.prepare
-    monkeypatch.setattr(launch, "prepare", lambda *words: built.append(prepare(*words)) or built[-1])
+    monkeypatch.setattr(launch, "prepare", lambda *words, **more: built.append(prepare(*words, **more)) or built[-1])
     return built
 
 

@@ -26,7 +26,7 @@ def method(request):
     method = cls(cls.Config(**GREY_TO_COLOUR, **over)).double()
     for name, p in method.named_parameters():
         if p.dim() > 1 or name.endswith("bias"):
-            nn.init.normal_(p, 0, 0.1)
+            nn.init.normal_(p, 0, 0.2)
     return method
 
 

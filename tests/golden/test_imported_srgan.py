@@ -36,7 +36,7 @@ def test_on_set5_it_is_above_bicubic(scale, least, tmp_path):
     """2.0 dB at x4 is what the project promises; 35.49, 30.66 and 26.20 dB were measured."""
     diptych("import", CHECKPOINTS / f"leftthomas_netG_epoch_{scale}_100.pth", "-o", tmp_path / "m")
     diptych("evaluate", tmp_path / "m", "--data", SET5, "--extractor", "none")
-    found = read_result(tmp_path / "m" / "results" / "srgan-y.json")
+    found = read_result(tmp_path / "m" / "results" / "srgan-y-Set5.json")
     assert found.tools["border"] == f"{scale} pixels"
     (score,) = [each for each in found.scores if each.name == "psnr-y"]
     assert score.count == 5
