@@ -1,8 +1,7 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
-import copy
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,8 @@ from types import MappingProxyType
 import torch
 from rich.console import Console
 
-from diptych.contract import Batch, Clock, Labels, Method, Sight, Stage, moved_in
+from diptych.beginning import begin, rehearse
+from diptych.contract import Method, Sight
 from diptych.data import open_data
 from diptych.data.columns import Data
 from diptych.data.loader import Batches, held_out
@@ -27,15 +27,14 @@ from diptych.engine.record import CudaCapture
 from diptych.engine.run import Run
 from diptych.engine.step import Engine
 from diptych.engine.trainer import Trainer
-from diptych.errors import CheckpointError, ConfigError, DataError, RunError, printable
-from diptych.loading import from_run, misfits, named, networks_of
+from diptych.errors import ConfigError, DataError, RunError, printable
+from diptych.loading import from_run
 from diptych.protocols.during import examiner
 from diptych.provenance import check_unchanged, defaults, made_by
-from diptych.recipe import Recipe, bounded, from_settings
+from diptych.recipe import Recipe, from_settings
 from diptych.report import write_report
-from diptych.sights import NONE, Anything, sights_of
+from diptych.sights import sights_of
 
-TURNS = 40  # steps among which each kind of step occurs that a rehearsal takes
 MEASURED = {"protocol", "measure", "judge", "extractor", "images"}  # what the value of a checkpoint depends on
 
 
@@ -142,12 +141,8 @@ def prepare(
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
     method.lent.update(sights)
-    if fresh:
-        begin = settings.begin
-        taken, said = take_over(method, begin) if begin else ([], "")
-        if said:
-            console.print(printable(said), highlight=False, soft_wrap=True)
-        refuse_untaught(method, taken)
+    if fresh and (said := begin(method, settings.begin)):
+        console.print(printable(said), highlight=False, soft_wrap=True)
     channels = method.channels()
     augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip, recipe.data.cut)
     batches = Batches(
@@ -191,105 +186,6 @@ def prepare(
     return Trainer(
         engine, batches, run, settings, preview, console, examine=examine, every=every, stop_after=stop_after
     )
-
-
-def take_over(method: Method, source: str) -> tuple[list[str], str]:
-    """Give a method the weights of the networks of a run or model that are called like its own and have their form.
-
-    The names of those, and a sentence about them. ConfigError if there are none.
-    """
-    try:
-        there, taken, left = networks_of(source), list[str](), list[str]()
-    except CheckpointError as error:
-        raise CheckpointError(f"begin={error}") from error
-    for name, net in method.named_children():
-        own = named(there, f"{name}.") or named(there, f"{method.also_called.get(name, name)}.")
-        wrong = misfits(net.state_dict(), own) if own else ["is not there"]
-        if wrong:
-            left.append(f"{name} {wrong[0]}" if not own else f"{name}: {wrong[0]}")
-        else:
-            net.load_state_dict(own)
-            taken.append(name)
-    if not taken:
-        raise ConfigError(
-            f"begin={source}: none of its networks has the form of one here ({'; '.join(left)}); "
-            f"use the settings that it was made with"
-        )
-    return taken, f"begins with {', '.join(taken)} of {source}" + (f"; anew: {'; '.join(left)}" if left else "")
-
-
-def refuse_untaught(method: Method, taken: Collection[str]) -> None:
-    """ConfigError if there is a network to translate with that no step moves and that was not `taken` over."""
-    idle = [key for key, value in vars(method.config).items() if type(value) is int and not value]
-    moved = moved_in(method.stages())
-    for name, net in method.named_children():
-        weights = list(net.parameters())
-        if name in method.ships and name not in taken and weights and not moved & set(map(id, weights)):
-            raise ConfigError(
-                f"no step moves {name}, which translates: name a run that has it, in this form, by begin=, or set "
-                f"{' or '.join(f'{key}=' for key in idle) or 'steps='} above 0"
-            )
-
-
-def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}), world: int = 1) -> None:
-    """One step of each stage on tensors without content: what does not fit is found in a moment, with nothing made.
-
-    A network that losses look through, and that is not at hand, is taken to fit.
-    Raises ConfigError.
-    """
-    crop, size = recipe.data.crop, max(1, recipe.train.batch // (recipe.train.micro * world))
-    with torch.device("meta"):
-        method = recipe.cls(recipe.model)
-        named = [name for name, key in recipe.cls.sights.items() if vars(recipe.model)[key] != NONE]
-        method.lent.update({name: copy.deepcopy(sights.get(name, Anything())).to("meta") for name in named})
-        bounded(method, recipe.method)
-        batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
-        if crop % method.multiple:
-            raise ConfigError(
-                f"crop={crop} is not a multiple of {method.multiple}, which the network needs: "
-                f"change crop, or choose a smaller generator"
-            )
-        try:
-            for stage in method.stages():
-                for clock in _first_turns(stage):
-                    for players, terms in stage.updates({**batch, **_labels(method, clock.step, size)}, clock):
-                        if not terms:
-                            raise ConfigError(f"nothing would teach {players}: every weight of its terms is 0")
-        except (RuntimeError, ValueError) as error:
-            if "more than 1 value per channel" in str(error):
-                raise ConfigError(
-                    f"batch={recipe.train.batch} is one image at a time, and BatchNorm needs two: "
-                    f"set batch={2 * recipe.train.micro * world} at least"
-                ) from error
-            if "more than 1 spatial element" in str(error):
-                raise ConfigError(
-                    f"crop={crop} is shrunk to one pixel in front of a norm, which needs more: set crop higher, or "
-                    f"have {recipe.method} look at less ({_smaller(recipe.cls)})"
-                ) from error
-            raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
-
-
-def _smaller(cls: type[Method]) -> str:
-    """The settings that say how often its networks halve an image."""
-    return ", ".join(
-        f"{name}=" for name in ("generator", "field", "scales", "depth") if name in cls.Config.model_fields
-    )
-
-
-def _first_turns(stage: Stage) -> Iterator[Clock]:
-    """The first step of each kind."""
-    clocks = [Clock(stage.name, step, stage.steps) for step in range(min(stage.steps, TURNS))]
-    yield from {stage.turn(clock): clock for clock in reversed(clocks)}.values()
-
-
-def _labels(method: Method, step: int, size: int) -> Batch:
-    """Labels without content, of the shape in which the set comes whose turn a step is."""
-    blank = {}
-    for name, key in method.labels.items():
-        sets: tuple[Labels, ...] = vars(method.config)[key]
-        own = sets[step % len(sets)]
-        blank[name] = torch.zeros((size,) if own.kind == "class" else (size, len(own)), dtype=torch.int64)
-    return blank
 
 
 def _go(trainer: Trainer, recipe: Recipe) -> Trainer:

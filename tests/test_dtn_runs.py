@@ -8,12 +8,12 @@ from commands import diptych, numbers
 from judged import LITTLE
 
 import diptych as package
+from diptych.beginning import rehearse
 from diptych.data.loader import Batches
 from diptych.engine import checkpoint
 from diptych.engine.log import read_events
 from diptych.engine.step import Engine
 from diptych.errors import ConfigError
-from diptych.launch import rehearse
 from diptych.recipe import named
 
 TINY = [

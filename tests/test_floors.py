@@ -23,6 +23,7 @@ FLOORS = [
     {"importers", "report", "provenance"},
     {"evaluate", "study", "serve", "export"},
     {"protocols", "sights"},
+    {"beginning"},
     {"launch"},
     {"check", "compare", "demo", "doctor", "judge"},
     {"experiment"},

@@ -122,8 +122,8 @@ def _way(split: "Split") -> str:
 
 def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:
     """The settings for this crop: none at the method's own, else a generator that is made for it."""
+    from diptych.beginning import rehearse
     from diptych.errors import ConfigError
-    from diptych.launch import rehearse
     from diptych.recipe import named
 
     if crop == CROPS[0]:

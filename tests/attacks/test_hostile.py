@@ -170,7 +170,7 @@ def test_m3_whatever_is_shown_is_short_and_printable(value):
     ],
 )
 def test_m3_absurd_networks_are_refused_before_they_are_built(settings):
-    from diptych.launch import rehearse
+    from diptych.beginning import rehearse
 
     chosen = named("pix2pix", ["root=glyphs", "crop=256", *settings])
     message = r"pix2pix: these networks would take \d+ GiB, more than 8: lower .*width=\d+"
