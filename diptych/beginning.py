@@ -28,7 +28,7 @@ def begin(method: Method, source: str | None) -> str:
         weights = list(net.parameters())
         if name in method.ships and name not in taken and weights and not moved & set(map(id, weights)):
             raise ConfigError(
-                f"no step moves {name}, which translates: name a run that has it, in this form, by begin=, or set "
+                f"no step moves {name}: name a run that has it, in this form, by begin=, or set "
                 f"{' or '.join(f'{key}=' for key in idle) or 'steps='} above 0"
             )
     if not source:

@@ -30,6 +30,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 
 from diptych.compare import compare
+from diptych.data import FOR_PAIRS
+from diptych.data.labelled import LABELLED
 from diptych.data.pool import cores
 from diptych.engine import checkpoint
 from diptych.engine.log import read_events
@@ -40,7 +42,7 @@ from diptych.engine.trainer import is_old
 from diptych.errors import ConfigError, RunError, nearest, shown
 from diptych.files import write_text
 from diptych.judge import on_real_images, with_palette
-from diptych.methods import JUDGES
+from diptych.methods import JUDGES, find
 from diptych.plain import plain_json, plain_yaml, read_text
 from diptych.protocols import PROTOCOLS, find_protocol
 from diptych.protocols.alike import Judging, judge_all
@@ -193,6 +195,9 @@ def planned(experiment: Experiment, overrides: Sequence[str]) -> dict[str, Recip
         raise ConfigError(f"judge: {shown(kind)} is none{nearest(str(kind), JUDGES)}; there are {', '.join(JUDGES)}")
     data = {**(experiment.recipe.get("data") or {}), **(experiment.judge.get("data") or {})}
     chosen = [each for each in overrides if each.partition("=")[0] in FOR_JUDGE]
+    if tuple(find(str(kind)).batch) == LABELLED:  # to whose classes those two say nothing
+        data = {key: value for key, value in data.items() if key not in FOR_PAIRS}
+        chosen = [each for each in chosen if each.partition("=")[0] not in FOR_PAIRS]
     return {JUDGE: with_palette({**experiment.judge, "data": data}, chosen), **found}
 
 

@@ -191,9 +191,10 @@ def prepare(
 def _go(trainer: Trainer, recipe: Recipe) -> Trainer:
     """Train to the end, and leave model and report."""
     engine = trainer.engine
-    ahead = next((stage for stage in engine.stages[engine.place :] if stage.steps), engine.stage)
-    step = engine.step if ahead is engine.stage else 0
-    left = f"stage {ahead.name} from step {step} of {ahead.steps}" if step < ahead.steps else "nothing left to train"
+    begun = engine.step < engine.stage.steps
+    ahead = [stage for stage in engine.stages[engine.place + (not begun) :] if stage.steps]
+    step = engine.step if begun else 0
+    left = f"stage {ahead[0].name} from step {step} of {ahead[0].steps}" if ahead else "nothing left to train"
     trainer.console.print(
         f"{recipe.method} on {engine.device} in {engine.precision}, {engine.ranks.world} process(es), {left}; "
         f"everything is kept in {trainer.run.folder}",

@@ -49,7 +49,9 @@ def load(
         return translator
     if not (folder / "config.json").is_file():
         folder = _downloaded(str(source))
-    return from_model(folder, method).to(device)
+    translator = from_model(folder, method).to(device)
+    warn_of_untaught(translator, folder)
+    return translator
 
 
 def networks_of(source: str | Path) -> dict[str, Tensor]:
@@ -100,8 +102,8 @@ def warn_of_untaught(translator: Translator, where: str | Path) -> None:
     """A training that was stopped in an early stage gives pictures, and they say nothing."""
     if names := translator.notes.get("untaught"):
         warnings.warn(
-            f"{where}: stopped before {', '.join(names)} learned anything, so pictures will be noise; go on with "
-            f"`diptych resume {where}`",
+            f"{where}: stopped before {', '.join(names)} learned anything, so pictures will be noise; "
+            f"`diptych resume RUN` goes on",
             stacklevel=3,
         )
 

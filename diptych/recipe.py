@@ -126,7 +126,7 @@ def from_settings(
         raise ConfigError("no images are named: give --data FOLDER, or --data glyphs to try it out on letters")
     _settle_length(changes, values)
     usual = preset_of(cls, preset, f"{where}: {settings['method']}")
-    if "epochs" in values["train"]:
+    if values["train"].get("epochs") is not None:
         usual.pop("steps", None)
     values["model"] = {**usual, **values["model"]}
     parts, problems = {}, []

@@ -97,9 +97,11 @@ def test_a_network_that_nothing_teaches_is_refused(tmp_path):
     """With `pretrain=0`, f has to come from somewhere; a run that took it over is resumed all the same."""
     words = [*TINY, "--data", "glyphs:sans", "target=glyphs:serif", "load=32", "flip=false", "steps=2", "width=4"]
     words = [word for word in words if word not in ("root=glyphs", "generator=unet_32", "field=16")]
-    with pytest.raises(ConfigError, match=r"no step moves f, which translates: .* begin=, or set pretrain= above"):
+    with pytest.raises(ConfigError, match=r"no step moves f: .* begin=, or set pretrain= above"):
         diptych("train", "dtn", *words, "pretrain=0", "-o", tmp_path / "a")
     assert not (tmp_path / "a").exists()
+    alone = ["pretrain=0", "preset=baseline", "const=0"]
+    assert diptych("train", "dtn", *words, *alone, "-o", tmp_path / "d").exit_code == 0, "f has no part in it"
     assert diptych("train", "dtn", *words, "pretrain=1", "-o", tmp_path / "b").exit_code == 0
     assert diptych("train", "dtn", *words, "pretrain=0", f"begin={tmp_path / 'b'}", "-o", tmp_path / "c").exit_code == 0
     assert diptych("resume", tmp_path / "c", "steps=3", "--allow", "steps").exit_code == 0

@@ -1,5 +1,6 @@
 """Runs of DTN, whose second stage reads codes that were computed once: stopped, resumed, and begun with another's f."""
 
+import shutil
 import signal
 
 import pytest
@@ -99,6 +100,22 @@ def test_one_image_at_a_time_is_refused_with_the_least_batch_that_fits(settings,
     rehearse(named("dtn", [*words, f"batch={least}"]), world=world)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ([], "stage f from step 0 of 2;"),
+        (["steps=5"], "nothing left to train;"),
+        (["steps=6"], "stage transfer from step 5 of 6;"),
+    ],
+)
+def test_what_is_left_is_said(whole, tmp_path, settings, said):
+    if not settings:
+        assert said in train(tmp_path / "run").output
+        return
+    run = shutil.copytree(whole, tmp_path / "run")
+    assert said in diptych("resume", run, *settings, "--allow", "steps").output
+
+
 def test_a_run_that_was_stopped_before_a_network_learned_says_so(whole, tmp_path, monkeypatch):
     def in_the_first_stage(path):
         tensors, meta = read(path)
@@ -107,5 +124,5 @@ def test_a_run_that_was_stopped_before_a_network_learned_says_so(whole, tmp_path
     read = checkpoint.newest
     package.load(whole)  # without a word
     monkeypatch.setattr(checkpoint, "newest", in_the_first_stage)
-    with pytest.warns(UserWarning, match="stopped before g learned anything, so pictures will be noise; go on with"):
+    with pytest.warns(UserWarning, match="stopped before g learned anything, so pictures will be noise"):
         package.load(whole)

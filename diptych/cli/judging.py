@@ -87,7 +87,7 @@ def evaluate(
     from diptych.errors import EvaluationError
     from diptych.evaluate.palette import given_palette
     from diptych.evaluate.results import check_replaces
-    from diptych.evaluate.samples import MANIFEST, Samples, plain_name
+    from diptych.evaluate.samples import MANIFEST, Samples, plain
     from diptych.evaluate.tools import Tools, gather
     from diptych.protocols import find_protocol
     from diptych.protocols.apply import Asked, judge_samples, samples_of
@@ -109,7 +109,7 @@ def evaluate(
     chosen = find_protocol(protocol or str(there.about.get("protocol", usual)).partition("/")[0])
     result = judge_samples(there, chosen, tools, str(there.about.get("run", folder.absolute().name)))
     show(result)
-    elsewhere = f"-{plain_name(Path(data).absolute().name)}" if data else ""
+    elsewhere = f"-{plain(Path(data).resolve().name if Path(data).exists() else data)}" if data else ""
     path = out or folder / "results" / f"{chosen.name}{elsewhere}.json"
     if not out:
         check_replaces(path, result)

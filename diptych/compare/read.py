@@ -66,7 +66,7 @@ def read_runs(runs: Sequence[Path], protocol: str | None = None) -> list[Entry]:
     results = [_result(run, name, runs) for run in runs]
     _check_alike(results, called(folders))
     return [
-        Entry(label, run, result, *_samples(run, result, name))
+        Entry(label, run, result, *_samples(run, result))
         for label, run, result in zip(called(folders), runs, results, strict=True)
     ]
 
@@ -145,8 +145,14 @@ def _result(run: Path, protocol: str, runs: Sequence[Path]) -> Result:
     return result
 
 
-def _command(run: Path, protocol: str | None = None) -> str:
-    return shlex.join(["diptych", "evaluate", str(run), *(["--protocol", protocol] if protocol else [])])
+def _command(run: Path, called: str | None = None) -> str:
+    """What makes such results; those of other images are called `PROTOCOL-IMAGES`."""
+    words = ["diptych", "evaluate", str(run)]
+    if called:
+        known = [name for name in PROTOCOLS if called == name or called.startswith(f"{name}-")]
+        protocol = max(known, key=len, default=called)
+        words += ["--protocol", protocol, *(["--data", called.removeprefix(f"{protocol}-")] * (called != protocol))]
+    return shlex.join(words)
 
 
 def _check_alike(results: Sequence[Result], names: Sequence[str]) -> None:
@@ -154,10 +160,10 @@ def _check_alike(results: Sequence[Result], names: Sequence[str]) -> None:
     check_comparable([result.model_copy(update={"name": name}) for result, name in zip(results, names, strict=True)])
 
 
-def _samples(run: Path, result: Result, protocol: str) -> tuple[Samples | None, str]:
+def _samples(run: Path, result: Result) -> tuple[Samples | None, str]:
     """The pictures that were measured; else why there are none, in a few words."""
     why = "its samples are gone"
-    for name in (protocol, "default"):
+    for name in (result.protocol.partition("/")[0], "default"):
         folder = run / "samples" / name
         if not (folder / MANIFEST).is_file():
             continue

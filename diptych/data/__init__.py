@@ -17,8 +17,6 @@ if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import n
 def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
     from diptych.data import digits, glyphs
-    from diptych.data.attributes import find_table
-    from diptych.data.folders import root_of
     from diptych.data.labelled import LABELLED
     from diptych.data.layouts import HEAP, PAIRED, open_folder
     from diptych.data.transfer import TRANSFER, with_and_without
@@ -47,10 +45,25 @@ def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
     try:
         data = open_folder(config, names)
     except DataError as error:
-        if tuple(names) == PAIRED or not find_table(root_of(config), config):
+        if tuple(names) == PAIRED or not _is_table_alone(config):
             raise
         raise DataError(f"{error}. Or choose one attribute of the table there: attributes=[NAME]") from error
     return data.with_twins() if config.twins else data
+
+
+def _is_table_alone(config: "DataConfig") -> bool:
+    """Whether a table of attributes is all that could tell its images apart."""
+    from contextlib import suppress
+
+    from diptych.data.attributes import find_table
+    from diptych.data.folders import root_of
+    from diptych.data.layouts import two_folders
+    from diptych.errors import DataError
+
+    with suppress(DataError):
+        root = root_of(config)
+        return not two_folders(root) and find_table(root, config) is not None
+    return False
 
 
 def _refuse(settings: Sequence[str], config: "DataConfig", reason: str) -> None:

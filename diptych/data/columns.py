@@ -149,7 +149,10 @@ class Data:
         if set(files_of(self.held_out)) <= set(files_of(self.train)):  # there were too few to hold any out
             return self.held_out
         whole = joined(self.train, self.held_out)
-        return whole if self.held_out.aligned == self.train.aligned else of_one_name(whole)
+        if self.held_out.aligned == self.train.aligned:
+            return whole
+        pictures = {column.files for column in whole.columns.values() if isinstance(column, Pictures)}
+        return replace(whole, aligned=True) if len(pictures) == 1 else of_one_name(whole)  # side by side; or twins
 
     def with_twins(self) -> "Data":
         """Held-out files of one name are one scene: those of all heaps are kept, as pairs. DataError without any."""
@@ -170,16 +173,24 @@ def taken(column: Column, places: Sequence[int]) -> Column:
 
 
 def joined(one: Split, other: Split) -> Split:
-    """The samples of two splits of the same columns, one behind the other."""
+    """The samples of two splits of the same columns, one behind the other; a heap that is in both is taken once."""
     columns: dict[str, Column] = {}
-    for name, column in one.columns.items():
-        more = other.columns[name]
-        if isinstance(column, Pictures) and isinstance(more, Pictures):
-            files, entries = column.files + more.files, column.entries + more.entries
-            columns[name] = replace(column, files=files, entries=entries)
-        else:
-            columns[name] = np.concatenate([np.asarray(column), np.asarray(more)])
+    for group in one.drawn:
+        files = [set(files_of(_part(each, group))) for each in (one, other)]
+        for name in group:
+            column, more = one.columns[name], other.columns[name]
+            if files[1] and files[1] <= files[0]:
+                columns[name] = column
+            elif isinstance(column, Pictures) and isinstance(more, Pictures):
+                entries = column.entries + more.entries
+                columns[name] = replace(column, files=column.files + more.files, entries=entries)
+            else:
+                columns[name] = np.concatenate([np.asarray(column), np.asarray(more)])
     return replace(one, columns=columns, motifs=[*one.motifs, *other.motifs])
+
+
+def _part(split: Split, names: Sequence[str]) -> Split:
+    return replace(split, columns={name: split.columns[name] for name in names})
 
 
 def of_one_name(split: Split) -> Split:

@@ -77,12 +77,6 @@ class DataConfig(BaseModel):
             raise ValueError(f"load={self.load} is smaller than crop={self.crop}")
         return self
 
-    @model_validator(mode="after")
-    def _load_until_has_something_to_end(self) -> "DataConfig":
-        if self.load_until < 1 and (self.fit == "none" or self.cut == "zoom" or self.loaded == self.crop):
-            raise ValueError(f"load_until={self.load_until}: nothing is cut from larger images; leave it out")
-        return self
-
     def of(self, root: str) -> "DataConfig":
         """For another set alone. What is said of the table or the folders of the first set holds for none of `also`."""
         others = [Path(each).expanduser().absolute() for each in self.also]

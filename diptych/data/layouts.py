@@ -78,8 +78,9 @@ def open_heap(config: DataConfig) -> Data:
     Splits may have two sides, such as trainA/ and trainB/.
     """
     root = root_of(config)
-    splits = {name: heap for name in SPLITS if (heap := _heap(root / name) or _named_sides(root, name))}
-    splits = splits or {"train": _heap(root)}
+    splits = {name: heap for name in SPLITS if (heap := _heap(root / name))}
+    sides = {name: heap for name in SPLITS if (heap := _named_sides(root, name))}
+    splits = splits or (sides if "train" in sides else {"train": _heap(root)})
     if not splits.get("train"):
         raise DataError(f"{root}: no images to train on, in it, in train/ or in folders there ({SUFFIXES})")
     made = {name: Split({"image": Pictures(files)}, aligned=True) for name, files in splits.items()}

@@ -323,7 +323,12 @@ def keep(folder: Path, name: str, picture: Tensor, hashes: list[str] | None = No
 
 def plain_name(name: str) -> str:
     """A stranger's name of a file, without its ending and with nothing in it that another system would trip over."""
-    return re.sub(r"[^\w.-]+", "_", Path(name).stem)[:40]  # of 4 bytes at most: names have 255, and some go before
+    return plain(Path(name).stem)
+
+
+def plain(text: str) -> str:
+    """As part of a file's name."""
+    return re.sub(r"[^\w.-]+", "_", text)[:40]  # of 4 bytes at most: names have 255, and some go before
 
 
 def digest_of(hashes: Iterable[str]) -> str:

@@ -96,7 +96,7 @@ class DTN(Method):
     fixed = True
     also_called = {"f": "C"}
     routes = (Route("source", "target"),)
-    ships = ("f", "g")
+    ships: tuple[str, ...] = ("f", "g")
     presets = {
         "paper": {},
         "pictures": {"const": 100.0, "tid": 1.0, "tv": 0.05, "smooth": True},  # its faces to emoji
@@ -121,6 +121,8 @@ class DTN(Method):
         for net in (self.g, self.D):
             initialise(net)
         self.ema, self.ema_decay = ("g",) if c.ema_decay else (), c.ema_decay
+        if c.encoder == "own" and not c.const:
+            self.ships = ("g",)  # f has no part in it
 
     def stages(self) -> list[Stage]:
         c = self.config

@@ -117,9 +117,9 @@ def usual(cls: type[Method], split: Split) -> str:
 def _made(there: Trained, folder: Path, asked: Asked, found: Found, progress: Progress | None) -> Samples:
     if isinstance(there, Run):
         translator = from_run(there, asked.which, found.recipe.cls).to(asked.device)
-        warn_of_untaught(translator, there.folder)
     else:
         translator = from_model(there).to(asked.device)
+    warn_of_untaught(translator, _folder_of(there))
     about = {**_about(there, found.recipe, translator), "which": asked.which, "split": found.name, "count": asked.count}
     return sample(translator, found.recipe, found.split, found.train, found.protocol, folder, about, progress)
 

@@ -186,3 +186,29 @@ def test_a_setting_that_says_nothing_of_such_data_is_refused(tmp_path, names, se
         fill(tmp_path / side, 3)
     with pytest.raises(DataError, match=re.escape(words)):
         opened(tmp_path, names, **settings)
+
+
+def test_a_table_beside_two_folders_does_not_hide_what_is_wrong_with_them(tmp_path):
+    heaps(tmp_path, ("train", "test"), ("ab", "ab"))
+    for file in (tmp_path / "testB").iterdir():
+        file.unlink()
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text("name,Young,Old\ntrain-a.png,1,0\n")
+    with pytest.raises(DataError, match=r"testB: no images in it \([^)]*\)$"):
+        opened(tmp_path, UNPAIRED)
+
+
+def test_all_pairs_side_by_side_are_pairs_whatever_they_are_called(tmp_path):
+    fill(tmp_path, 60, width=32, height=16)
+    fill(tmp_path, 2, 100, suffix=".bmp", width=32, height=16)
+    data = opened(tmp_path, UNPAIRED)
+    assert data.by_name
+    assert data.everything.aligned
+    assert len(data.everything) == 62
+
+
+def test_a_heap_with_a_test_folder_of_sides_alone_stays_a_heap(tmp_path):
+    fill(tmp_path, 30)
+    fill(tmp_path / "testA", 2, 50)
+    data = opened(tmp_path, HEAP)
+    assert len(data.train) + len(data.held_out) == 32

@@ -183,9 +183,13 @@ def test_results_of_other_images_stand_beside_those_of_its_own(run, tmp_path):
         diptych("evaluate", tmp_path / name, "--extractor", "none", "--count", "2")
         diptych("evaluate", tmp_path / name, "--extractor", "none", "--count", "2", "--data", "glyphs:sans/serif")
         stems = sorted(path.stem for path in (tmp_path / name / "results").glob("*.json"))
-        assert stems == ["paired-default", "paired-default-serif"]
+        assert stems == ["paired-default", "paired-default-glyphs_sans_serif"]
     words = ("compare", tmp_path / "one", tmp_path / "two", "-o", tmp_path / "page")
-    assert diptych(*words, "--protocol", "paired-default-serif").exit_code == 0
+    assert diptych(*words, "--protocol", "paired-default-glyphs_sans_serif").exit_code == 0
+    assert "samples are gone" not in "".join(page.read_text() for page in (tmp_path / "page").rglob("*.html"))
+    shutil.rmtree(tmp_path / "two" / "results")
+    with pytest.raises(EvaluationError, match=r"evaluate .*two --protocol paired-default --data glyphs_sans_serif"):
+        diptych(*words, "--protocol", "paired-default-glyphs_sans_serif")
 
 
 def test_two_folders_of_any_tool_are_judged(tmp_path, monkeypatch):
