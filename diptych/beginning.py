@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import torch
 
-from diptych.contract import Batch, Clock, Labels, Method, Sight, Stage, moved_in
+from diptych.contract import Batch, Clock, Labels, Method, Sight, Stage
 from diptych.errors import CheckpointError, ConfigError
 from diptych.loading import misfits, named, networks_of
 from diptych.recipe import Recipe, bounded
@@ -23,14 +23,11 @@ def begin(method: Method, source: str | None) -> str:
     """
     taken, left = _taken_over(method, source) if source else ([], [])
     idle = [key for key, value in vars(method.config).items() if type(value) is int and not value]
-    moved = moved_in(method.stages())
-    for name, net in method.named_children():
-        weights = list(net.parameters())
-        if name in method.ships and name not in taken and weights and not moved & set(map(id, weights)):
-            raise ConfigError(
-                f"no step moves {name}: name a run that has it, in this form, by begin=, or set "
-                f"{' or '.join(f'{key}=' for key in idle) or 'steps='} above 0"
-            )
+    if lacking := [name for name in method.unmoved(method.stages()) if name not in taken]:
+        raise ConfigError(
+            f"no step moves {', '.join(lacking)}: name a run that has it, in this form, by begin=, or set "
+            f"{' or '.join(f'{key}=' for key in idle) or 'steps='} above 0"
+        )
     if not source:
         return ""
     return f"begins with {', '.join(taken)} of {source}" + (f"; anew: {'; '.join(left)}" if left else "")

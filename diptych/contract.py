@@ -12,7 +12,7 @@ the sum of those terms, moving those players and nothing else, and resumes it. T
 clock, never on data; a rule never waits for the device (`.item()`, an `if` on a tensor). `check_method` catches both.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -76,12 +76,6 @@ class Stage:
     turn: Callable[[Clock], Hashable] = lambda clock: None  # steps of equal turn move the same players in one order
     # Of an entry, what no step changes: then `code of ENTRY` is in a batch, if images are always cut alike.
     codes: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-
-
-def moved_in(stages: Iterable[Stage]) -> set[int]:
-    """The `id` of each weight that some step of these stages moves."""
-    players = (player for stage in stages if stage.steps for player in stage.players.values())
-    return {id(weight) for player in players for weight in player.parameters()}
 
 
 class Labels(BaseModel):
@@ -236,6 +230,13 @@ class Method(nn.Module):
     def mistakes(self, batch: Batch) -> dict[str, float]:
         """What previews measure on held-out samples beside the routes, by name; lower is better."""
         return {}
+
+    def unmoved(self, stages: Sequence[Stage]) -> list[str]:
+        """The networks to translate with of which no step of these stages moves a weight."""
+        players = [player for stage in stages if stage.steps for player in stage.players.values()]
+        moved = {id(weight) for player in players for weight in player.parameters()}
+        nets = {name: {id(weight) for weight in net.parameters()} for name, net in self.named_children()}
+        return [name for name, weights in nets.items() if name in self.ships and weights and not weights & moved]
 
     def channels(self) -> dict[str, int]:
         """How many channels each batch entry of images has."""

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diptych.contract import Method, moved_in
+from diptych.contract import Method, MethodConfig
 from diptych.engine import checkpoint
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, nearest, printable, shown
@@ -44,14 +44,13 @@ def load(
     """
     folder = Path(source).expanduser()
     if (folder / "config.yaml").is_file():
-        translator = from_run(Run.open(folder), which, method).to(device)
-        warn_of_untaught(translator, folder)
-        return translator
-    if not (folder / "config.json").is_file():
-        folder = _downloaded(str(source))
-    translator = from_model(folder, method).to(device)
+        translator = from_run(Run.open(folder), which, method)
+    else:
+        if not (folder / "config.json").is_file():
+            folder = _downloaded(str(source))
+        translator = from_model(folder, method)
     warn_of_untaught(translator, folder)
-    return translator
+    return translator.to(device)
 
 
 def networks_of(source: str | Path) -> dict[str, Tensor]:
@@ -84,18 +83,18 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
     networks, there = cls.ships, named(tensors, "method.") | named(tensors, "ema.")
     weights = {name: value for name, value in there.items() if name.partition(".")[0] in networks}
     notes = {"steps": meta["total"], "crop": recipe.data.crop}
-    with torch.device("meta"):  # what `begin` brought may have learned elsewhere
-        if not recipe.train.begin and (untaught := _untaught(cls(recipe.model), meta["place"], meta["step"])):
-            notes["untaught"] = untaught
+    if not recipe.train.begin and (untaught := _untaught(cls, recipe.model, meta["place"], meta["step"])):
+        notes["untaught"] = untaught  # what `begin` brought has learned elsewhere
     return assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
 
 
-def _untaught(method: Method, place: int, step: int) -> list[str]:
+def _untaught(cls: type[Method], config: MethodConfig, place: int, step: int) -> list[str]:
     """Networks to translate with that only later steps of the training move."""
+    with torch.device("meta"):
+        method = cls(config)
     stages = method.stages()
-    ever, by_now = moved_in(stages), moved_in(stages[: place + (step > 0)])
-    nets = {name: set(map(id, net.parameters())) for name, net in method.named_children() if name in method.ships}
-    return [name for name, weights in nets.items() if weights & ever and not weights & by_now]
+    never = method.unmoved(stages)
+    return [name for name in method.unmoved(stages[: place + (step > 0)]) if name not in never]
 
 
 def warn_of_untaught(translator: Translator, where: str | Path) -> None:

@@ -151,7 +151,11 @@ def _command(run: Path, called: str | None = None) -> str:
     if called:
         known = [name for name in PROTOCOLS if called == name or called.startswith(f"{name}-")]
         protocol = max(known, key=len, default=called)
-        words += ["--protocol", protocol, *(["--data", called.removeprefix(f"{protocol}-")] * (called != protocol))]
+        words += [
+            "--protocol",
+            protocol,
+            *(["--data", f"PATH/TO/{called.removeprefix(f'{protocol}-')}"] * (called != protocol)),
+        ]
     return shlex.join(words)
 
 

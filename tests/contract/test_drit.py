@@ -144,8 +144,7 @@ def test_constants_of_the_papers_and_the_public_code():
     assert DRIT.Config(**DRIT.presets["paper"]) == c
     assert DRIT.Config(**DRIT.presets["drit"]).seek == 0
     assert DRIT.Config(**DRIT.presets["shapes"]).variant == "mixed"
-    other = DRIT.Config(**DRIT.presets["one-scale"])
-    assert (other.scales, other.depth, other.d_kernel) == (1, 6, 3)
+    assert DRIT.presets["one-scale"] == {"scales": 1, "depth": 6, "d_kernel": 3}
     with torch.device("meta"):
         m = DRIT(c)
         assert m.D_content(m.E_c(torch.empty(1, 3, 216, 216), 0)).shape == (1, 1, 1, 1)
@@ -159,14 +158,6 @@ def test_constants_of_the_papers_and_the_public_code():
     count = {name: sum(p.numel() for p in net.parameters()) for name, net in m.named_children()}
     assert [round(count[name] / 1e6, 2) for name in ("D_a", "D_a2", "D_b", "D_b2")] == [8.27] * 4
     assert count["D_content"] == 3 * (49 * 256 * 256 + 256) + (16 * 256 * 256 + 256) + 257 == 10_683_649
-
-
-def test_drawn_attributes_are_heard_from_the_start():
-    """Dense layers of N(0, 0.02) would make the mapping deaf: a thirtieth of this."""
-    torch.manual_seed(0)
-    mapping = DRIT(DRIT.Config(variant="mixed", size=32, depth=2, scales=1, d_width=4)).G.own[0].mapping
-    with torch.no_grad():
-        assert 0.05 < mapping(torch.randn(100, 8)).std(0).mean().item() < 0.1
 
 
 @pytest.mark.parametrize("variant", ["concat", "mixed"])

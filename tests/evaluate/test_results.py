@@ -188,7 +188,9 @@ def test_results_of_other_images_stand_beside_those_of_its_own(run, tmp_path):
     assert diptych(*words, "--protocol", "paired-default-glyphs_sans_serif").exit_code == 0
     assert "samples are gone" not in "".join(page.read_text() for page in (tmp_path / "page").rglob("*.html"))
     shutil.rmtree(tmp_path / "two" / "results")
-    with pytest.raises(EvaluationError, match=r"evaluate .*two --protocol paired-default --data glyphs_sans_serif"):
+    with pytest.raises(
+        EvaluationError, match=r"evaluate .*two --protocol paired-default --data PATH/TO/glyphs_sans_serif"
+    ):
         diptych(*words, "--protocol", "paired-default-glyphs_sans_serif")
 
 
