@@ -193,3 +193,13 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
         open_data(config.model_copy(update={"target": str(tmp_path)}), TRANSFER)
     with pytest.raises(DataError, match="goes from images without one to those with it"):
         open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), ("a", "b"))
+
+
+def test_a_target_too_small_to_hold_any_out_is_taken_once_where_all_is_judged(tmp_path):
+    for start, name in enumerate(("cat", "dog")):
+        fill(tmp_path / "photos" / name, 60, 100 * start)
+    fill(tmp_path / "drawings", 2, 500)
+    data = opened(root=tmp_path / "photos", target=tmp_path / "drawings")
+    whole = data.everything
+    assert [len(whole.columns[name]) for name in TRANSFER] == [120, 120, 2]
+    assert not whole.aligned
