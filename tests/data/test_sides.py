@@ -188,11 +188,12 @@ def test_a_setting_that_says_nothing_of_such_data_is_refused(tmp_path, names, se
         opened(tmp_path, names, **settings)
 
 
-def test_a_table_beside_two_folders_does_not_hide_what_is_wrong_with_them(tmp_path):
+@pytest.mark.parametrize("tables", [("one",), ("one", "two")])
+def test_a_table_beside_two_folders_does_not_hide_what_is_wrong_with_them(tmp_path, tables):
     heaps(tmp_path, ("train", "test"), ("ab", "ab"))
     for file in (tmp_path / "testB").iterdir():
         file.unlink()
-    for name in ("one", "two"):
+    for name in tables:
         (tmp_path / f"{name}.csv").write_text("name,Young,Old\ntrain-a.png,1,0\n")
     with pytest.raises(DataError, match=r"testB: no images in it \([^)]*\)$"):
         opened(tmp_path, UNPAIRED)

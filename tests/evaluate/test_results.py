@@ -181,7 +181,8 @@ def test_results_of_other_images_stand_beside_those_of_its_own(run, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(run, tmp_path / name, ignore=shutil.ignore_patterns("results", "samples"))
         diptych("evaluate", tmp_path / name, "--extractor", "none", "--count", "2")
-        diptych("evaluate", tmp_path / name, "--extractor", "none", "--count", "2", "--data", "glyphs:sans/serif")
+        diptych("evaluate", tmp_path / name, "--extractor", "none", "--count", "2", "--data", "glyphs:sans/serif",
+                "--protocol", "paired-default")  # fmt: skip
         stems = sorted(path.stem for path in (tmp_path / name / "results").glob("*.json"))
         assert stems == ["paired-default", "paired-default-glyphs_sans_serif"]
     words = ("compare", tmp_path / "one", tmp_path / "two", "-o", tmp_path / "page")

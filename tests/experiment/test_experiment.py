@@ -69,6 +69,8 @@ def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
     assert judge.model.steps == 8
     assert len(judge.model.palette) == 4
     assert {recipe.data.direction for name, recipe in found.items() if name != "judge"} == {"b2a"}
+    reader = plan(tmp_path, values, judge={"method": "classifier"})["judge"]
+    assert reader.data.direction == "a2b", "to classes a direction says nothing"
     for kind in ("segmentre", "pix2pix", None):
         with pytest.raises(ConfigError, match=r"judge: .* is none.*there are classifier, segmenter"):
             plan(tmp_path, values, judge={**SEGMENTER, "method": kind})
