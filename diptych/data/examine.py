@@ -19,6 +19,7 @@ from diptych.data import image
 from diptych.errors import ImageError
 
 MAX_BYTES = 4 * 2**30  # of a file; the largest array that `image` reads has 3.2 GB
+MAX_VALUES = 64  # distinct values of a grey image that are listed: a label map has fewer, a photograph more
 READY = "ready"  # the first line of a worker
 _KINDS = {
     b"\x89PNG": (".png",),
@@ -41,6 +42,9 @@ class Finding(NamedTuple):  # not a dataclass: a hundred thousand are made at a 
     look: str | None = None  # 256 bits in hexadecimal, see `look_of`
     problem: str | None = None
     note: str | None = None
+    low: float | None = None  # smallest pixel value, in the units of `dtype`
+    high: float | None = None  # largest pixel value
+    values: list[int] | None = None  # distinct pixel values of an integer image of one channel, if at most 64
 
 
 def examine(path: Path | str) -> Finding:
@@ -51,8 +55,16 @@ def examine(path: Path | str) -> Finding:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow thinks of the metadata; the pixels are checked
             array = image.read(path)
-        height, width, channels = array.shape
-        return Finding(sha256, height, width, channels, array.dtype.name, look_of(array), note=_misnamed(path))
+        return Finding(
+            sha256,
+            *array.shape,
+            array.dtype.name,
+            look_of(array),
+            note=_misnamed(path),
+            low=float(array.min()),
+            high=float(array.max()),
+            values=values_of(array),
+        )
     except ImageError as error:
         return Finding(sha256, problem=str(error).removeprefix(f"{path}: "))
     except OSError as error:
@@ -87,6 +99,14 @@ def look_of(array: np.ndarray) -> str:
     white = 1.0 if array.dtype == np.float32 else float(np.iinfo(array.dtype).max)
     grey = image.resize(array, 16, 17).mean(axis=2, dtype=np.float64) / white
     return np.packbits(np.diff(grey, axis=1) > 0.01).tobytes().hex()
+
+
+def values_of(array: np.ndarray) -> list[int] | None:
+    """Return the distinct values of a uint8 or uint16 image (H, W, 1) in order, or None if there are more than 64."""
+    if array.shape[2] != 1 or array.dtype.kind != "u":
+        return None
+    values = np.flatnonzero(np.bincount(array.reshape(-1)))
+    return values.tolist() if len(values) <= MAX_VALUES else None
 
 
 def _misnamed(path: Path) -> str | None:
