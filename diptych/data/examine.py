@@ -55,9 +55,12 @@ def examine(path: Path | str) -> Finding:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow thinks of the metadata; the pixels are checked
             array = image.read(path)
+        height, width, channels = array.shape
         return Finding(
             sha256,
-            *array.shape,
+            height,
+            width,
+            channels,
             array.dtype.name,
             look_of(array),
             note=_misnamed(path),
@@ -106,7 +109,7 @@ def values_of(array: np.ndarray) -> list[int] | None:
     if array.shape[2] != 1 or array.dtype.kind != "u":
         return None
     values = np.flatnonzero(np.bincount(array.reshape(-1)))
-    return values.tolist() if len(values) <= MAX_VALUES else None
+    return [int(value) for value in values] if len(values) <= MAX_VALUES else None
 
 
 def _misnamed(path: Path) -> str | None:
