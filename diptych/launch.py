@@ -62,15 +62,20 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
 
 
 def resume(
-    folder: Path | str, settings: Sequence[str] = (), allow: Collection[str] = (), console: Console | None = None
+    folder: Path | str,
+    settings: Sequence[str] = (),
+    allow: Collection[str] = (),
+    console: Console | None = None,
+    method: type[Method] | None = None,
 ) -> Trainer:
     """Go on from the newest whole checkpoint, bit for bit as if the training had never stopped.
 
     `settings` are as on the command line, `key=value`. What results follow from may differ from what the checkpoint
-    was made with only where it is named in `allow`; ConfigError lists what else differs.
+    was made with only where it is named in `allow`; ConfigError lists what else differs. `method` is the class of one
+    that is not part of Diptych.
     """
     run = Run.open(folder)
-    recipe = from_settings(run.settings(), settings, where=str(run.config))
+    recipe = from_settings(run.settings(), settings, str(run.config), method)
     ranks = join(recipe.train.device, recipe.train.patience)
     console = console or _console(ranks)
     with _held(run, ranks):

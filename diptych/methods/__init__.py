@@ -55,3 +55,22 @@ def find(name: str) -> "type[Method]":
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"method {shown(name)}: that is no diptych.contract.Method")
     return found
+
+
+def method_of(name: str, allowed: "type[Method] | None", where: str) -> "type[Method]":
+    """Return the class of the method that the file `where` names: one of Diptych's, or else `allowed`.
+
+    A file never decides which module is imported: only the user's own `--method` or `method=` does. Raises ConfigError.
+    """
+    known = name in METHODS or name in JUDGES
+    if allowed is None:
+        if not known:
+            raise ConfigError(
+                f"{where}: the method {shown(name)} is not part of Diptych{nearest(name, METHODS)}; if you trust its "
+                f"code, allow it by --method {printable(name[:200]) if ':' in name else 'package.module:Class'} "
+                f"(in Python: method=Class)"
+            )
+        return find(name)
+    if known and find(name) is not allowed:
+        raise ConfigError(f"{where}: made by {name}, not by {allowed.__qualname__}: leave --method out")
+    return allowed
