@@ -10,7 +10,7 @@ On the command line the sections fall away: `l1=50 batch=4`. No two sections sha
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from diptych.contract import Judge, Method, MethodConfig
 from diptych.data.columns import Column, Data, Pictures
 from diptych.data.config import DataConfig
+from diptych.data.glyphs import is_glyphs
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.machine import precision_for
 from diptych.engine.ranks import Ranks
@@ -30,6 +31,7 @@ from diptych.plain import plain_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
 TEXTS = ("preset", "root", "device", "judge", "features", "target", "patches")  # never read as numbers or anything else
+PATHS = ("root", "also", "target", "patches", "begin", "features", "judge", "extractor")  # may name files or folders
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
 SHIPPED = Path(__file__).parent / "recipes"
@@ -55,6 +57,16 @@ class Recipe:
         parts = {"data": self.data, "train": self.train, "evaluate": self.evaluate}
         rest = {name: part.model_dump(exclude_none=True) for name, part in parts.items()}
         return {"method": self.method, "model": model, **rest}
+
+    def located(self, keys: Collection[str] = PATHS) -> "Recipe":
+        """With the paths of these settings absolute, so that a resume from another folder finds them."""
+        parts = {"model": self.model, "data": self.data, "train": self.train, "evaluate": self.evaluate}
+        changed = {}
+        for section, part in parts.items():
+            values = {key: value for key, value in part if key in PATHS and key in keys and value}
+            found = {key: _absolute(value) for key, value in values.items()}
+            changed[section] = part.model_copy(update={k: v for k, v in found.items() if v != values[k]})
+        return replace(self, **changed)  # type: ignore[arg-type]
 
     def fitted(self, data: Data) -> "Recipe":
         """With what only the data can tell: channel counts, unless they were set, labels, and epochs as steps.
@@ -87,6 +99,16 @@ class Recipe:
         precision = precision_for(ranks.device)[0] if self.train.precision == "auto" else self.train.precision
         train = self.train.model_copy(update={"precision": precision, "compile": self.train.compile is True})
         return replace(self, train=train)
+
+
+def _absolute(value: Any) -> Any:
+    """A path that exists here, also behind a name as in `vgg19:FILE`, from the root of the file system on."""
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    name, colon, file = value.rpartition(":")
+    if is_glyphs(value) or not Path(file).expanduser().exists():
+        return value
+    return f"{name}{colon}{Path(file).expanduser().absolute()}"
 
 
 def _channels(column: Column) -> int:

@@ -231,7 +231,7 @@ FOLDERS = {
     "format text": (_edit(format="1"), "format='1': a number is wanted"),
     "path": (_edit(method="../../etc/passwd"), "method='../../etc/passwd'"),
     "markup": (_edit(method="pix2pix\n---\n<script>"), r"method='pix2pix\\n---"),
-    "module": (_edit(method="antigravity:x"), "made by 'antigravity:x', which is no method of Diptych"),
+    "module": (_edit(method="antigravity:x"), "the method 'antigravity:x' is not part of Diptych"),
     "digest": (_edit(sha256="../../x"), "sha256='../../x'"),
     "networks": (_edit(networks=["G\x1b[31m" * 50]), "translates with G"),
     "many networks": (_edit(networks=["G"] * 1000), "networks="),
