@@ -63,14 +63,16 @@ def method_of(name: str, allowed: "type[Method] | None", where: str) -> "type[Me
     A file never decides which module is imported: only the user's own `--method` or `method=` does. Raises ConfigError.
     """
     known = name in METHODS or name in JUDGES
+    if allowed is None and not known and ":" in name:
+        raise ConfigError(
+            f"{where}: the method {shown(name)} is not part of Diptych; if you trust its code, allow it by "
+            f"--method {printable(name[:200])} (in Python: method=Class)"
+        )
     if allowed is None:
-        if not known:
-            raise ConfigError(
-                f"{where}: the method {shown(name)} is not part of Diptych{nearest(name, METHODS)}; if you trust its "
-                f"code, allow it by --method {printable(name[:200]) if ':' in name else 'package.module:Class'} "
-                f"(in Python: method=Class)"
-            )
-        return find(name)
+        try:
+            return find(name)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
     if known and find(name) is not allowed:
         raise ConfigError(f"{where}: made by {name}, not by {allowed.__qualname__}: leave --method out")
     return allowed
