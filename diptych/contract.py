@@ -14,6 +14,7 @@ clock, never on data; a rule never waits for the device (`.item()`, an `if` on a
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -26,6 +27,40 @@ Terms = dict[str, Tensor]  # named, already weighted loss terms, each a scalar
 Update = tuple[str | tuple[str, ...], Terms]  # which players move, and down what
 Rule = Callable[[Batch, "Clock"], Iterator[Update]]
 Sight = nn.Module  # trained and frozen: images (N, C, H, W) in [-1, 1] to maps of features, a list, finest first
+
+
+class DataKind(StrEnum):
+    """The kind of data a method trains on. It fixes the entries of a batch and their order; a method names them.
+
+    paired      source image, target image: aligned, the same index is the same scene
+    unpaired    image of the first domain, image of the second: drawn independently
+    images      image
+    labelled    image, its label
+    referenced  image, its label, reference image, another image of the reference's class, the label of both
+    transfer    source image, its label, image of the unlabelled target set: drawn independently of the source
+    """
+
+    PAIRED = "paired"
+    UNPAIRED = "unpaired"
+    IMAGES = "images"
+    LABELLED = "labelled"
+    REFERENCED = "referenced"
+    TRANSFER = "transfer"
+
+    @property
+    def entries(self) -> tuple[Literal["image", "label"], ...]:
+        """What each entry of a batch holds, in order."""
+        return ENTRIES[self]
+
+
+ENTRIES: Mapping[DataKind, tuple[Literal["image", "label"], ...]] = {
+    DataKind.PAIRED: ("image", "image"),
+    DataKind.UNPAIRED: ("image", "image"),
+    DataKind.IMAGES: ("image",),
+    DataKind.LABELLED: ("image", "label"),
+    DataKind.REFERENCED: ("image", "label", "image", "image", "label"),
+    DataKind.TRANSFER: ("image", "label", "image"),
+}
 
 
 @dataclass(frozen=True)
@@ -165,7 +200,8 @@ class Method(nn.Module):
     """Networks as plain attributes (so `state_dict` is the checkpoint), stages, and `translate`."""
 
     Config: type[MethodConfig]
-    batch: Mapping[str, str]  # names the data floor must deliver -> field that counts channels
+    data: DataKind  # what it trains on: decides which entries a batch has, and in which order
+    batch: Mapping[str, str]  # the method's names of these entries, in that order -> field that counts channels
     labels: Mapping[str, str] = {}  # of those, the ones that are labels -> field that holds their `Labels`, a tuple
     domains: bool = False  # whether it translates between the classes or attributes that those name
     balanced: bool = False  # whether training sees each class equally often
@@ -190,6 +226,24 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
         self.lent: dict[str, Sight] = {}  # by name in `sights`; none is part of the method, or of its checkpoints
+
+    @classmethod
+    def check_batch(cls) -> None:
+        """ConfigError if the method declares no kind of data, or if `batch` and `labels` do not fit that kind."""
+        try:
+            kind = DataKind(cls.data)
+        except (AttributeError, ValueError) as error:
+            kinds = ", ".join(f"DataKind.{each.name}" for each in DataKind)
+            raise ConfigError(
+                f"{cls.__name__} does not declare the kind of data it trains on: set its `data` to one of {kinds}"
+            ) from error
+        given = tuple("label" if name in cls.labels else "image" for name in cls.batch)
+        if given != kind.entries or not cls.labels.keys() <= cls.batch.keys():
+            named = ", ".join(f"{name} ({what})" for name, what in zip(cls.batch, given, strict=True))
+            raise ConfigError(
+                f"{cls.__name__}: the batch entries of {kind} data are {', '.join(kind.entries)}, in this order, but "
+                f"`batch` names {named or 'none'}; entries that hold labels must also be named in `labels`"
+            )
 
     def stages(self) -> list[Stage]:
         raise NotImplementedError

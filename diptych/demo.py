@@ -53,7 +53,7 @@ def run_demo(folder: Path, steps: int | None) -> float:
 
 def unseen(chosen: recipe.Recipe) -> Batch:
     """The whole test split."""
-    data = open_data(chosen.data, tuple(chosen.cls.batch))
+    data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     assert data.test is not None
     crop = chosen.data.crop
     channels = dict.fromkeys(chosen.cls.batch, 1)

@@ -30,9 +30,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 
 from diptych.compare import compare
-from diptych.contract import Method
+from diptych.contract import DataKind, Method
 from diptych.data import FOR_PAIRS
-from diptych.data.labelled import LABELLED
 from diptych.data.pool import cores
 from diptych.engine import checkpoint
 from diptych.engine.log import read_events
@@ -198,7 +197,7 @@ def planned(experiment: Experiment, overrides: Sequence[str], method: str | None
         raise ConfigError(f"judge: {shown(kind)} is none{nearest(str(kind), JUDGES)}; there are {', '.join(JUDGES)}")
     data = {**(experiment.recipe.get("data") or {}), **(experiment.judge.get("data") or {})}
     chosen = [each for each in overrides if each.partition("=")[0] in FOR_JUDGE]
-    if tuple(find(str(kind)).batch) == LABELLED:  # to whose classes those two say nothing
+    if find(str(kind)).data == DataKind.LABELLED:  # to whose classes those two say nothing
         data = {key: value for key, value in data.items() if key not in FOR_PAIRS}
         chosen = [each for each in chosen if each.partition("=")[0] not in FOR_PAIRS]
     return {JUDGE: with_palette({**experiment.judge, "data": data}, chosen), **found}

@@ -59,7 +59,7 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
     if "palette" not in cls.Config.model_fields or "palette" in given:
         return recipe.from_settings(values, settings, "judge")
     blank = recipe.from_settings(values, [*settings, "out_channels=1", "palette=[[0],[255]]"], "judge")
-    data, _ = checked(open_data(blank.data, tuple(cls.batch)), blank.data)
+    data, _ = checked(open_data(blank.data, cls.data, tuple(cls.batch)), blank.data)
     palette = palette_of(data.train.columns[cls.routes[0].target]).colours
     if "out_channels" not in given:
         settings = [*settings, f"out_channels={len(palette[0])}"]
@@ -91,7 +91,7 @@ def _known(labels: Labels, label: Any) -> dict[str, str]:
 
 def labelled(made_by: Recipe, channels: int, folder: Path) -> Samples:
     """The held-out images of classes, cut as a judge sees them, in `folder`; each its own truth, its class `label`."""
-    data, _ = checked(open_data(made_by.data, tuple(made_by.cls.batch)), made_by.data)
+    data, _ = checked(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
     name, split = chosen(data, "auto")
     images, labels = (split.columns[entry] for entry in made_by.cls.batch)
     cut = Augment(made_by.data.crop, made_by.data.crop, made_by.data.fit)

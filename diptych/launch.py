@@ -141,7 +141,7 @@ def _jumps(recipe: Recipe, engine: Engine, before: Made, different: Collection[s
 
 def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:
     """The data of a recipe, each file of it examined; what was examined before is known. Raises DataError."""
-    data = open_data(recipe.data, tuple(recipe.cls.batch))
+    data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
     if not ranks.first:
         ranks.after_first()  # which leaves what it finds where the others read it
     with counting(console, "looking at the images") as progress:

@@ -6,10 +6,10 @@ from commands import diptych
 from judged import noise, offline, trained  # noqa: F401
 
 import diptych as package
+from diptych.contract import DataKind
 from diptych.data import image, open_data
 from diptych.data.columns import files_of
 from diptych.data.config import DataConfig
-from diptych.data.layouts import HEAP
 from diptych.data.transforms import Whole
 from diptych.engine.log import read_events
 from diptych.errors import DataError, EvaluationError
@@ -87,7 +87,7 @@ def test_splits_are_asked_for_by_name(run, odd, tmp_path):
 def test_everything_of_a_set_that_names_divide_is_each_file_once(tmp_path):
     for number in range(60):
         image.write(tmp_path / f"{number}.png", np.zeros((16, 16, 1), np.uint8))
-    data = open_data(DataConfig(root=str(tmp_path), crop=16), HEAP)
+    data = open_data(DataConfig(root=str(tmp_path), crop=16), DataKind.IMAGES)
     assert data.by_name
     assert 0 < len(data.held_out) < 60
     assert sorted(files_of(data.everything)) == sorted(tmp_path.iterdir())

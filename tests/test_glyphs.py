@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from diptych.contract import DataKind
 from diptych.data import glyphs, open_data
 from diptych.data.config import DataConfig
 from diptych.errors import DataError
@@ -28,8 +29,8 @@ def letters_shown(pictures, face, size=32):
     return [looks[picture.tobytes()] for picture in pictures]
 
 
-def opened(root="glyphs", names=("source", "target"), crop=32, **settings):
-    return open_data(DataConfig(root=root, crop=crop, **settings), names)
+def opened(root="glyphs", kind=DataKind.PAIRED, crop=32, names=(), **settings):
+    return open_data(DataConfig(root=root, crop=crop, **settings), kind, names)
 
 
 # ------------------------------------------------------------------------------------------------- letters and pictures
@@ -117,7 +118,7 @@ def test_paired_letters(direction):
 
 @pytest.mark.parametrize("direction", ["a2b", "b2a"])
 def test_unpaired_letters(direction):
-    data = opened("glyphs:serif/mono-bold", ("x", "y"), direction=direction)
+    data = opened("glyphs:serif/mono-bold", DataKind.UNPAIRED, names=("x", "y"), direction=direction)
     faces = ("serif", "mono-bold") if direction == "a2b" else ("mono-bold", "serif")
     assert (data.train.aligned, data.held_out.aligned, data.test.aligned) == (False, True, True)
     columns = zip(data.train.columns.values(), faces, strict=True)

@@ -7,10 +7,10 @@ from commands import diptych, files
 from judged import COLOURS, PIX2PIX, fill, label_map, offline, pairs, shades  # noqa: F401
 
 from diptych import judge, recipe
+from diptych.contract import DataKind
 from diptych.data import glyphs, image, open_data
 from diptych.data.columns import Pictures
 from diptych.data.config import DataConfig
-from diptych.data.labelled import LABELLED
 from diptych.engine.log import read_events
 from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluate.results import read_result
@@ -20,7 +20,7 @@ QUICK = ["crop=32", "batch=8", "workers=0", "device=cpu", "precision=fp32", "lr=
 
 
 def opened(root, **settings):
-    return open_data(DataConfig(root=str(root), **settings), LABELLED)
+    return open_data(DataConfig(root=str(root), **settings), DataKind.LABELLED)
 
 
 def named(split):
@@ -150,7 +150,7 @@ def test_a_recipe_learns_classes_and_channels_from_the_data(tmp_path):
         fill(tmp_path / "train" / name, 2, shape=(8, 8, 1))
         fill(tmp_path / "val" / name, 1, shape=(8, 8, 1))
     chosen = recipe.named("classifier", [f"root={tmp_path}", "epochs=3", "batch=4"])
-    fitted = chosen.fitted(open_data(chosen.data, tuple(chosen.cls.batch)))
+    fitted = chosen.fitted(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch)))
     assert (fitted.model.labels[0].names, fitted.model.in_channels, fitted.model.steps) == (
         ("cat", "dog", "wild"),
         1,
@@ -248,7 +248,7 @@ def test_label_maps_of_one_channel_and_of_both_kinds(tmp_path):
     image.write(first, np.repeat(image.read(first), 3, 2))
     mixed = judge.planned("segmenter", [f"root={root}", *QUICK])
     assert (set(mixed.model.palette), mixed.model.out_channels) == ({(level,) * 3 for level in (0, 80, 160, 240)}, 3)
-    data = open_data(mixed.data, tuple(mixed.cls.batch))
+    data = open_data(mixed.data, mixed.cls.data, tuple(mixed.cls.batch))
     assert mixed.fitted(data).model.palette == mixed.model.palette
 
 

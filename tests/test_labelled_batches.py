@@ -7,6 +7,7 @@ import pytest
 import torch
 from judged import fill, noise  # noqa: F401
 
+from diptych.contract import DataKind
 from diptych.data import open_data
 from diptych.data.columns import Split
 from diptych.data.config import DataConfig
@@ -99,7 +100,7 @@ def test_sets_come_in_turns_with_an_order_of_their_own():
 
 
 def test_an_image_of_each_class_where_every_scene_is_known():
-    data = open_data(DataConfig(root="glyphs:sans/serif/mono", crop=16), LABELLED)
+    data = open_data(DataConfig(root="glyphs:sans/serif/mono", crop=16), DataKind.LABELLED)
     batch = held_out(data.held_out, {"image": 1}, CUT, 6, data.labels[0].names)
     for row, label in enumerate(batch["label"].tolist()):
         own = data.labels[0].names[label]
@@ -112,7 +113,9 @@ def test_files_of_one_name_are_one_scene_only_if_that_is_said(tmp_path):
     for name in ("a", "b"):
         for split in ("train", "val"):
             fill(tmp_path / split / name, 3)
-    apart, twins = (open_data(DataConfig(root=str(tmp_path), twins=said), LABELLED).held_out for said in (False, True))
+    apart, twins = (
+        open_data(DataConfig(root=str(tmp_path), twins=said), DataKind.LABELLED).held_out for said in (False, True)
+    )
     assert not apart.twins
     assert twins.twins == {(f"{at:03}", number): 3 * number + at for number in (0, 1) for at in range(3)}
 
@@ -159,7 +162,7 @@ def test_traps_in_labelled_folders_are_told_before_the_first_step(tmp_path, make
         fill(tmp_path / "val" / name, 2)
     make(tmp_path)
     with pytest.raises(DataError, match=match):
-        open_data(DataConfig(root=str(tmp_path)), LABELLED)
+        open_data(DataConfig(root=str(tmp_path)), DataKind.LABELLED)
 
 
 def test_a_table_beside_the_folders_divides_them(tmp_path):
@@ -167,10 +170,10 @@ def test_a_table_beside_the_folders_divides_them(tmp_path):
         fill(tmp_path / name, 6)
     rows = "".join(f"{at:03},{'train' if at < 4 else 'val' if at < 5 else 'test'}\n" for at in range(6))
     (tmp_path / "list.csv").write_text("codepoints,split\n" + rows)
-    data = open_data(DataConfig(root=str(tmp_path)), LABELLED)
+    data = open_data(DataConfig(root=str(tmp_path)), DataKind.LABELLED)
     assert [len(split) for split in (data.train, data.held_out, data.test)] == [12, 3, 3]
-    pairs = open_data(DataConfig(root=str(tmp_path), sides=("one", "two")), ("source", "target"))
+    pairs = open_data(DataConfig(root=str(tmp_path), sides=("one", "two")), DataKind.PAIRED)
     assert [len(split) for split in (pairs.train, pairs.held_out, pairs.test)] == [4, 1, 1]
     (tmp_path / "list.csv").write_text("codepoints,split\n" + rows[:-10])
     with pytest.raises(DataError, match=r"list\.csv: does not say of 3 images"):
-        open_data(DataConfig(root=str(tmp_path)), LABELLED)
+        open_data(DataConfig(root=str(tmp_path)), DataKind.LABELLED)

@@ -7,11 +7,13 @@ import pytest
 from material import folder_of
 from PIL import Image
 
+from diptych.contract import DataKind
 from diptych.data import image, open_data
 from diptych.data.config import DataConfig
 from diptych.errors import DataError
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
+KIND = {PAIRED: DataKind.PAIRED, UNPAIRED: DataKind.UNPAIRED}
 TWO_FOLDERS = {"trainA": ("{}A", "{}B"), "A/train": ("A/{}", "B/{}"), "train/x": ("{}/cats", "{}/dogs")}
 HELD = ["010", "012", "019", "027", "031", "071", "073"]  # of 000 to 099, by their names alone
 
@@ -36,7 +38,7 @@ def fill_side_by_side(folder, left, right, channels=3, suffix=".png"):
 
 
 def opened(root, names=PAIRED, **settings):
-    return open_data(DataConfig(root=str(root), **settings), names)
+    return open_data(DataConfig(root=str(root), **settings), KIND[names], names)
 
 
 def values(split):

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diptych.contract import DataKind
 from diptych.data import image, open_data
 from diptych.data.columns import Pictures, Split
 from diptych.data.config import DataConfig
@@ -205,7 +206,7 @@ def test_a_damaged_file_is_named_in_one_line_also_out_of_a_worker(tmp_path, work
         image.write(tmp_path / "train" / f"{number}.png", NOISE[number].repeat(2, 1))
     bad = tmp_path / "train" / "2.png"
     bad.write_bytes(bad.read_bytes()[:-40])
-    data = open_data(DataConfig(root=str(tmp_path)), ("a", "b"))
+    data = open_data(DataConfig(root=str(tmp_path)), DataKind.UNPAIRED)
     with pytest.raises(ImageError) as caught:
         list(batches(data.train).stream(0, 3, workers))
     assert str(caught.value).startswith(f"{bad}: ")

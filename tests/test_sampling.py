@@ -7,9 +7,9 @@ from judged import fill, trained
 from PIL import Image
 
 import diptych as package
+from diptych.contract import DataKind
 from diptych.data import image, open_data
 from diptych.data.config import DataConfig
-from diptych.data.layouts import HEAP
 from diptych.engine.run import Run
 from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluate.results import read_result
@@ -76,7 +76,7 @@ def test_previews_show_what_came_out_of_noise(run):
 
 def test_a_heap_is_all_images_of_a_folder(tmp_path):
     def found(**settings):
-        return open_data(DataConfig(root=str(tmp_path), crop=32, **settings), HEAP)
+        return open_data(DataConfig(root=str(tmp_path), crop=32, **settings), DataKind.IMAGES)
 
     with pytest.raises(DataError, match="no images to train on"):
         found()
@@ -95,9 +95,9 @@ def test_a_heap_is_all_images_of_a_folder(tmp_path):
             for number, side in enumerate("AB"):
                 fill(tmp_path / layout.format(split, side), count, 10 * number)
         root = str(tmp_path / layout.partition("/")[0])
-        data = open_data(DataConfig(root=root, crop=32), HEAP)
+        data = open_data(DataConfig(root=root, crop=32), DataKind.IMAGES)
         assert (len(data.train), len(data.held_out)) == (8, 4), "both sides, and what is for validation is held out"
     fill(tmp_path / "few", 1)
-    few = open_data(DataConfig(root=str(tmp_path / "few"), crop=32), HEAP)
+    few = open_data(DataConfig(root=str(tmp_path / "few"), crop=32), DataKind.IMAGES)
     assert len(few.train) == len(few.held_out) == 1
     assert "seen in training" in few.notes[0]

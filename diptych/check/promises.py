@@ -12,10 +12,19 @@ from diptych.check.subject import Subject, errors, fingerprint, furthest, in_fre
 from diptych.contract import Clock
 from diptych.engine import checkpoint
 from diptych.engine.record import DeviceClock
+from diptych.errors import ConfigError
 from diptych.loading import assembled, load
 
 MOST_STEPS = 5  # of a stage, where each step is looked at
 RECORDED = 24  # steps: enough that a turn which comes every fifth time is recorded and done again
+
+
+def batch_fits_its_data(subject: Subject) -> None:
+    """The method declares its kind of data, and names as many batch entries, images and labels, as that delivers."""
+    try:
+        subject.cls.check_batch()
+    except ConfigError as error:
+        raise AssertionError(str(error)) from error
 
 
 def players_move_alone(subject: Subject) -> None:
@@ -268,6 +277,7 @@ def a_short_run_learns(subject: Subject) -> None:
 CHECKS: dict[str, Callable[[Subject], None]] = {
     check.__name__: check
     for check in (
+        batch_fits_its_data,
         players_move_alone,
         same_seed_same_bytes,
         resume_is_exact,

@@ -16,13 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Labels, Method, MethodConfig, Route
+from diptych.contract import Batch, DataKind, Labels, Method, MethodConfig, Route
 from diptych.data import open_data
 from diptych.data.columns import Data
 from diptych.data.config import DataConfig
 from diptych.data.glyphs import FACES, LATIN
 from diptych.data.loader import Batches, held_out
-from diptych.data.transfer import TRANSFER
 from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
 from diptych.engine.preview import translated
@@ -48,7 +47,7 @@ class Subject:
         return f"{self.cls.__module__}:{self.cls.__qualname__}"
 
     def config(self, **over: Any) -> MethodConfig:
-        faces = (Labels(names=tuple(LATIN) if tuple(self.cls.batch) == TRANSFER else FACES),)
+        faces = (Labels(names=tuple(LATIN) if self.cls.data == DataKind.TRANSFER else FACES),)
         seen: dict[str, Any] = {key: faces if name in self.cls.labels else 1 for name, key in self.cls.batch.items()}
         seen |= {self.cls.square: PIXELS} if self.cls.square else {}
         return self.cls.Config(**{"steps": STEPS, **seen, **self.cls.tiny, **over})
@@ -86,14 +85,15 @@ class Subject:
 
     def _data(self) -> Data:
         """Letters, with the labels that the config asks for: what they have in common if that comes first, or faces."""
-        if tuple(self.cls.batch) == TRANSFER:
-            return open_data(DataConfig(root="glyphs:sans", target="glyphs:serif-bold", crop=PIXELS), TRANSFER)
+        if self.cls.data == DataKind.TRANSFER:
+            config = DataConfig(root="glyphs:sans", target="glyphs:serif-bold", crop=PIXELS)
+            return open_data(config, self.cls.data, tuple(self.cls.batch))
         sets: tuple[Labels, ...] = next((vars(self.config())[key] for key in self.cls.labels.values()), ())
         attributes = next((each for each in sets if each.kind == "attributes"), None)
         roots = ["glyphs" if each is attributes else f"glyphs:{'/'.join(each.names)}" for each in sets] or ["glyphs"]
         settings = {"attributes": attributes.names, "exclusive": attributes.exclusive} if attributes else {}
         config = DataConfig(root=roots[0], also=tuple(roots[1:]), crop=PIXELS, **settings)
-        return open_data(config, tuple(self.cls.batch))
+        return open_data(config, self.cls.data, tuple(self.cls.batch))
 
     def _grey(self) -> dict[str, int]:
         return {name: 1 for name in self.cls.batch if name not in self.cls.labels}

@@ -60,13 +60,14 @@ def why_not(found: "Survey") -> str:
 
 def fits(found: "Survey", any_images: bool = False) -> list[Fit]:
     """Of each method that takes images of two domains or more; or of those that take any images."""
-    from diptych.data.layouts import HEAP
-    from diptych.data.transfer import TRANSFER
+    from diptych.contract import DataKind
     from diptych.methods import METHODS, find
 
     crop = crop_for(found)
-    batches = {method: tuple(find(method).batch) for method in METHODS}
-    meant = [name for name, batch in batches.items() if batch != TRANSFER and (batch == HEAP) == any_images]
+    kinds = {method: find(method).data for method in METHODS}
+    meant = [
+        name for name, kind in kinds.items() if kind != DataKind.TRANSFER and (kind == DataKind.IMAGES) == any_images
+    ]
     return [_fit(method, found, crop) for method in meant]
 
 
@@ -93,7 +94,7 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
     for sides in ([], [sides_setting(lying)]) if choose else ([],):
         try:
             chosen = named(method, [f"root={found.root}", *sides])
-            data = open_data(chosen.data, tuple(find(method).batch))
+            data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
             labels = dict.fromkeys(find(method).labels.values(), data.labels)
             checked(find(method).Config, {**chosen.model.model_dump(), **labels}, method)
         except (ConfigError, DataError) as error:

@@ -10,45 +10,79 @@ FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # and of classes
 DIGITS = "a file of digits has ten classes, and no names"
 
 if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import nothing that they do not need
+    from diptych.contract import DataKind
     from diptych.data.columns import Data
     from diptych.data.config import DataConfig
 
 
-def open_data(config: "DataConfig", names: Sequence[str]) -> "Data":
-    """The data at `config.root` as columns called `names` (a method's `batch`). Raises DataError."""
-    from diptych.data import digits, glyphs
-    from diptych.data.labelled import LABELLED
-    from diptych.data.layouts import HEAP, PAIRED, open_folder
-    from diptych.data.transfer import TRANSFER, with_and_without
+def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ()) -> "Data":
+    """The data at `config.root`, of the kind that a method declares, as columns called `names` (its `batch`).
+
+    Without `names`: source and target, a and b, image, label, reference, other. Raises DataError.
+    """
+    from diptych.contract import DataKind
+    from diptych.data import digits
     from diptych.errors import DataError
 
-    if config.target and tuple(names) != TRANSFER:
+    openers = {
+        DataKind.PAIRED: _open_pairs,
+        DataKind.UNPAIRED: _open_unpaired,
+        DataKind.IMAGES: _open_images,
+        DataKind.LABELLED: _open_labelled,
+        DataKind.REFERENCED: _open_referenced,
+        DataKind.TRANSFER: _open_transfer,
+    }
+    if config.target and kind != DataKind.TRANSFER:
         raise DataError(f"target={config.target}: this method takes one set; leave it out")
+    if config.also and kind not in (DataKind.LABELLED, DataKind.REFERENCED):
+        raise DataError(f"also={list(config.also)}: this method learns from one data set, and needs no labels")
     if not digits.is_digits(config.root):
         _refuse(("patches",), config, "only a file of digits is laid over photographs")
-    if tuple(names[: len(LABELLED)]) == LABELLED:
-        return _open_labelled(config, names)
-    if config.also:
-        raise DataError(f"also={list(config.also)}: this method learns from one data set, and needs no labels")
-    if tuple(names) == TRANSFER:
-        return _open_transfer(config)
-    if tuple(names) == HEAP:
-        _refuse((*FOR_PAIRS, *FOR_CLASSES, *FOR_TABLES), config, "this method takes all images alike")
-        return _open_heap(config)
-    if digits.is_digits(config.root):
-        raise DataError(f"{config.root}: a file of labelled digits, and this method takes folders of images")
-    if (config.attributes or config.table) and tuple(names) != PAIRED:
-        return with_and_without(_open_one(config), config, names)
+    data = openers[kind](config)
+    return data.named(names) if names else data
+
+
+def _open_pairs(config: "DataConfig") -> "Data":
+    """Aligned pairs: two images in each file, two folders with the same names, or letters."""
+    from diptych.data import glyphs
+    from diptych.data.layouts import open_folder
+
+    _refuse_digits(config)
     _refuse(FOR_TABLES, config, "this method takes two folders, or two pictures in each file")
     if glyphs.is_glyphs(config.root):
-        return glyphs.open_pairs(config, names)
+        return glyphs.open_two(config, pairs=True)
+    data = open_folder(config, paired=True)
+    return data.with_twins() if config.twins else data
+
+
+def _open_unpaired(config: "DataConfig") -> "Data":
+    """Images of two domains: two folders, images without and with one attribute of a table, or letters."""
+    from diptych.data import glyphs
+    from diptych.data.layouts import open_folder
+    from diptych.data.transfer import with_and_without
+    from diptych.errors import DataError
+
+    _refuse_digits(config)
+    if config.attributes or config.table:
+        return with_and_without(_open_one(config), config)
+    _refuse(FOR_TABLES, config, "this method takes two folders, or two pictures in each file")
+    if glyphs.is_glyphs(config.root):
+        return glyphs.open_two(config, pairs=False)
     try:
-        data = open_folder(config, names)
+        data = open_folder(config, paired=False)
     except DataError as error:
-        if tuple(names) == PAIRED or not _is_table_alone(config):
+        if not _is_table_alone(config):
             raise
         raise DataError(f"{error}. Or choose one attribute of the table there: attributes=[NAME]") from error
     return data.with_twins() if config.twins else data
+
+
+def _refuse_digits(config: "DataConfig") -> None:
+    from diptych.data import digits
+    from diptych.errors import DataError
+
+    if digits.is_digits(config.root):
+        raise DataError(f"{config.root}: a file of labelled digits, and this method takes folders of images")
 
 
 def _is_table_alone(config: "DataConfig") -> bool:
@@ -74,6 +108,12 @@ def _refuse(settings: Sequence[str], config: "DataConfig", reason: str) -> None:
     for name in settings:
         if given[name] != usual[name].default:
             raise DataError(f"{config.root}: {reason}: leave {name}= out")
+
+
+def _open_images(config: "DataConfig") -> "Data":
+    """All images, whatever folder they are in."""
+    _refuse((*FOR_PAIRS, *FOR_CLASSES, *FOR_TABLES), config, "this method takes all images alike")
+    return _open_heap(config)
 
 
 def _open_heap(config: "DataConfig", half: int | None = None) -> "Data":
@@ -112,21 +152,27 @@ def _open_transfer(config: "DataConfig") -> "Data":
     return transfer(source, _open_heap(other), config.twins)
 
 
-def _open_labelled(config: "DataConfig", names: Sequence[str]) -> "Data":
-    """The set at `config.root` and those beside it, each with labels of its own."""
+def _open_referenced(config: "DataConfig") -> "Data":
+    """Classes of one set, with reference images of the class to translate to."""
     from dataclasses import replace
 
-    from diptych.data.labelled import REFERENCED, with_references
+    from diptych.data.labelled import with_references
     from diptych.errors import DataError
+
+    data = _open_labelled(config)
+    if data.others or data.labels[0].kind != "class":
+        raise DataError(f"{config.root}: this method translates between classes of one set: a folder for each")
+    test = data.test and with_references(data.test)
+    return replace(data, train=with_references(data.train), held_out=with_references(data.held_out), test=test)
+
+
+def _open_labelled(config: "DataConfig") -> "Data":
+    """The set at `config.root` and those beside it, each with labels of its own."""
+    from dataclasses import replace
 
     _refuse(FOR_PAIRS, config, "this method goes from any class or attribute to any other")
     data = _open_one(config)
     others = tuple(_open_one(config.of(root)) for root in config.also)
-    if tuple(names) == REFERENCED:
-        if others or data.labels[0].kind != "class":
-            raise DataError(f"{config.root}: this method translates between classes of one set: a folder for each")
-        test = data.test and with_references(data.test)
-        data = replace(data, train=with_references(data.train), held_out=with_references(data.held_out), test=test)
     summary = "\n".join(each.summary for each in (data, *others))
     notes = tuple(note for each in (data, *others) for note in each.notes)
     labels = tuple(label for each in (data, *others) for label in each.labels)

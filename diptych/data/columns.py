@@ -115,7 +115,13 @@ class Split:
 
     def named(self, names: Sequence[str]) -> "Split":
         """The same columns under other names, in order."""
-        return replace(self, columns=dict(zip(names, self.columns.values(), strict=True)))
+        other = dict(zip(self.columns, names, strict=True))
+        return replace(
+            self,
+            columns={other[name]: column for name, column in self.columns.items()},
+            groups=tuple(tuple(other[name] for name in group) for group in self.groups),
+            mates=tuple(other[name] for name in self.mates),
+        )
 
     def swapped(self) -> "Split":
         """The first and second column change places under the same names: the other direction."""
@@ -142,6 +148,16 @@ class Data:
     labels: "tuple[Labels, ...]" = ()  # what they say, of this set and the others
     others: tuple["Data", ...] = ()  # further sets, each with labels of its own, taken in turns
     by_name: bool = False  # whether nothing divides the set, so names chose what is held out
+
+    def named(self, names: Sequence[str]) -> "Data":
+        """The same data with its columns under these names, in order."""
+        return replace(
+            self,
+            train=self.train.named(names),
+            held_out=self.held_out.named(names),
+            test=self.test and self.test.named(names),
+            others=tuple(each.named(names) for each in self.others),
+        )
 
     @property
     def everything(self) -> Split:

@@ -17,7 +17,6 @@ from diptych.contract import Labels
 from diptych.data.attributes import attribute_labels
 from diptych.data.columns import Data, Split
 from diptych.data.config import DataConfig
-from diptych.data.layouts import PAIRED
 from diptych.errors import DataError
 
 FACES = (
@@ -105,14 +104,13 @@ def is_glyphs(root: str) -> bool:
     return root == "glyphs" or root.startswith("glyphs:")
 
 
-def open_pairs(config: DataConfig, names: Sequence[str]) -> Data:
-    """`glyphs`, or `glyphs:serif/mono-bold` for two other faces."""
+def open_two(config: DataConfig, pairs: bool) -> Data:
+    """`glyphs`, or `glyphs:serif/mono-bold` for two other faces, as two columns; in training pairs, or unpaired."""
     faces = _faces(config.root, ("sans", "serif-bolditalic"))
     if len(faces) != 2:
         raise DataError(f"{config.root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
     first, second = faces if config.direction == "a2b" else reversed(faces)
-    splits = (paired if tuple(names) == PAIRED else unpaired)(first, second, config.crop)
-    splits = {name: split.named(names) for name, split in splits.items()}
+    splits = (paired if pairs else unpaired)(first, second, config.crop)
     kind = "paired" if splits["train"].aligned else "unpaired"
     summary = (
         f"letters of DejaVu {faces[0]} and {faces[1]}, {kind}: {len(splits['train'])}, {len(splits['val'])} in val"

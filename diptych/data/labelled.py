@@ -13,8 +13,8 @@ from diptych.data.folders import HELD_OUT, SPLITS, folders_of_images, images_in,
 from diptych.data.tables import splits_beside
 from diptych.errors import DataError
 
-LABELLED = ("image", "label")  # a method that asks for these names needs a label for each image
-REFERENCED = (*LABELLED, "reference", "other", "target")  # and two images of the class to translate to
+LABELLED = ("image", "label")  # the columns
+REFERENCED = (*LABELLED, "reference", "other", "target")  # with two images of the class to translate to
 FEWEST = 2  # images of a class in training
 
 

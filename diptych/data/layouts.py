@@ -24,8 +24,6 @@ from diptych.data.tables import splits_beside
 from diptych.errors import DataError, ImageError, nearest
 from diptych.plain import plain_yaml
 
-PAIRED = ("source", "target")  # a method that asks for these names needs pairs
-HEAP = ("image",)  # and one that asks for this alone takes any images
 NAMED_SIDES = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
 SUFFIXES = ", ".join(sorted(image.SUFFIXES))
 WAYS = (
@@ -34,19 +32,20 @@ WAYS = (
 )
 
 
-def open_folder(config: DataConfig, names: Sequence[str]) -> Data:
-    """The folder `config.root` as columns called `names`, training and held out.
+def open_folder(config: DataConfig, paired: bool) -> Data:
+    """The folder `config.root`, training and held out: pairs as `source` and `target`, or unpaired `a` and `b`.
 
     Raises DataError that names what is missing: the folder, a side, the partner of a file (the first five).
     """
     root, sides = root_of(config), config.sides
     if sides and len(sides) > 2:
         raise DataError(f"sides={list(sides)}: this method translates between two folders, name two")
-    splits = find_splits(root, config.layout, tuple(names) == PAIRED, (sides[0], sides[1]) if sides else None)
+    splits = find_splits(root, config.layout, paired, (sides[0], sides[1]) if sides else None)
+    names = ("source", "target") if paired else ("a", "b")
     splits = {
         name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
     }
-    train = splits["train"] if tuple(names) == PAIRED else replace(splits["train"], aligned=False)
+    train = splits["train"] if paired else replace(splits["train"], aligned=False)
     kind = "pairs" if train.aligned else "images without pairs"
     counts = (
         " + ".join(str(len(column)) for column in dict.fromkeys(train.columns.values()))

@@ -1,6 +1,5 @@
 """A labelled set to learn from, and another one without labels to draw like: what domain transfer begins with."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,7 @@ from diptych.data.columns import Data, Split, taken
 from diptych.data.config import DataConfig
 from diptych.errors import DataError
 
-TRANSFER = ("source", "label", "target")  # a method that asks for these names
+COLUMNS = ("source", "label", "target")
 
 
 def transfer(source: Data, target: Data, twins: bool) -> Data:
@@ -30,7 +29,7 @@ def transfer(source: Data, target: Data, twins: bool) -> Data:
     return found.with_twins() if twins else found
 
 
-def with_and_without(data: Data, config: DataConfig, names: Sequence[str]) -> Data:
+def with_and_without(data: Data, config: DataConfig) -> Data:
     """The images of a table of attributes as two heaps: those without the one that is chosen, then those with it.
 
     `direction=b2a` begins with the latter. DataError if several are chosen.
@@ -44,7 +43,7 @@ def with_and_without(data: Data, config: DataConfig, names: Sequence[str]) -> Da
         on = np.asarray(split.columns["label"])[:, 0]
         heaps = [taken(split.columns["image"], np.flatnonzero(on == value).tolist()) for value in (0, 1)]
         heaps = heaps if config.direction == "a2b" else heaps[::-1]
-        return Split(dict(zip(names, heaps, strict=True)), aligned=False)
+        return Split(dict(zip("ab", heaps, strict=True)), aligned=False)
 
     found = replace(data, train=parted(data.train), held_out=parted(data.held_out), labels=())
     return replace(found, test=data.test and parted(data.test))
@@ -52,4 +51,4 @@ def with_and_without(data: Data, config: DataConfig, names: Sequence[str]) -> Da
 
 def _apart(source: Split, target: Split) -> Split:
     columns = (source.columns["image"], source.columns["label"], target.columns["image"])
-    return Split(dict(zip(TRANSFER, columns, strict=True)), aligned=False, groups=(TRANSFER[:2], TRANSFER[2:]))
+    return Split(dict(zip(COLUMNS, columns, strict=True)), aligned=False, groups=(COLUMNS[:2], COLUMNS[2:]))

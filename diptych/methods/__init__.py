@@ -38,7 +38,7 @@ JUDGES: Mapping[str, str] = MappingProxyType(
 def find(name: str) -> "type[Method]":
     """The class of a method by its name in METHODS or JUDGES, or `module:Class` for one that lives elsewhere.
 
-    Raises ConfigError with the nearest name.
+    Raises ConfigError with the nearest name, or if the class does not declare its kind of data and fitting entries.
     """
     known = {**METHODS, **JUDGES}
     if name not in known and ":" not in name:
@@ -54,6 +54,7 @@ def find(name: str) -> "type[Method]":
 
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"method {shown(name)}: that is no diptych.contract.Method")
+    found.check_batch()
     return found
 
 

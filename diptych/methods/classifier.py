@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, Judge, Labels, MethodConfig, Player, Stage, Update
+from diptych.contract import Batch, Clock, DataKind, Judge, Labels, MethodConfig, Player, Stage, Update
 from diptych.nn.blocks import Norm, evaluating, initialise
 from diptych.nn.reader import Reader
 
@@ -35,6 +35,7 @@ class Classifier(Judge):
         lr: float = Field(1e-3, gt=0, description="Adam's step size at the start; it falls to 0 in a line")
 
     config: Config
+    data = DataKind.LABELLED
     batch = {"image": "in_channels", "label": "labels"}
     labels = {"label": "labels"}
     routes = ()

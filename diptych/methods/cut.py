@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Method, MethodConfig, Player, Route, Stage, Update
+from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Update
 from diptych.losses.adversarial import lsgan
 from diptych.losses.patchnce import TEMPERATURE, patchnce
 from diptych.nn.blocks import evaluating, initialise, without_graph
@@ -51,6 +51,7 @@ class CUT(Method):
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
 
     config: Config
+    data = DataKind.UNPAIRED
     batch = {"a": "channels", "b": "channels"}
     routes = (Route("a", "b"),)
     ships = ("G",)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
 from diptych.nn.blocks import Init, Norm, evaluating, initialise
@@ -60,6 +60,7 @@ class CycleGAN(Method):
             return self
 
     config: Config
+    data = DataKind.UNPAIRED
     batch = {"a": "in_channels", "b": "out_channels"}
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     ships = ("to_b", "to_a")

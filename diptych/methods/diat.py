@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import bce, precise
 from diptych.losses.image import feature_distance
 from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
@@ -87,6 +87,7 @@ class DIAT(Method):
             return self.identity == "network" and self.smooth > 0
 
     config: Config
+    data = DataKind.UNPAIRED
     batch = {"a": "channels", "b": "channels"}
     square = "size"
     routes = (Route("a", "b"),)

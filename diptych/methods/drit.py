@@ -16,7 +16,20 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    OF_TARGET,
+    Batch,
+    Clock,
+    Control,
+    DataKind,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Stage,
+    Terms,
+    Update,
+)
 from diptych.losses.adversarial import bce, precise, sum_of
 from diptych.losses.ahead import ahead
 from diptych.losses.image import mode_seeking
@@ -134,6 +147,7 @@ class DRIT(Method):
             return next((pair for pair in pairs if critic_side(size // 4, *pair) >= 1), None)
 
     config: Config
+    data = DataKind.UNPAIRED
     batch = {"a": "in_channels", "b": "out_channels"}
     square = "size"
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import precise
 from diptych.losses.image import total_variation
 from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
@@ -90,6 +90,7 @@ class DTN(Method):
             return self
 
     config: Config
+    data = DataKind.TRANSFER
     batch = {"source": "in_channels", "label": "labels", "target": "out_channels"}
     labels = {"label": "labels"}
     square = "size"

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Method, MethodConfig, Player, Stage, Update
+from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Stage, Update
 from diptych.losses.adversarial import bce
 from diptych.nn.noise import Prior, codes, draw
 
@@ -39,6 +39,7 @@ class GAN(Method):
         lr: float = Field(2e-4, gt=0, description="Adam's step size, both players (ours)")
 
     config: Config
+    data = DataKind.IMAGES
     batch = {"image": "channels"}
     square = "size"
     routes = ()

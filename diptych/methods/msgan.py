@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.image import mode_seeking
 from diptych.nn.blocks import Norm, evaluating, initialise
@@ -58,6 +58,7 @@ class MSGAN(Method):
             return self
 
     config: Config
+    data = DataKind.PAIRED
     batch = {"source": "in_channels", "target": "out_channels"}
     square = "size"
     routes = (Route("source", "target"),)

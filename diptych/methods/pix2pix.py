@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss
 from diptych.nn.blocks import Init, Norm, as_in_training, evaluating, initialise
 from diptych.nn.generators import Generator, generator, multiple_of
@@ -60,6 +60,7 @@ class Pix2Pix(Method):
             return self
 
     config: Config
+    data = DataKind.PAIRED
     batch = {"source": "in_channels", "target": "out_channels"}
     routes = (Route("source", "target"),)
     ships = ("G",)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, Judge, MethodConfig, Player, Route, Stage, Update
+from diptych.contract import Batch, Clock, DataKind, Judge, MethodConfig, Player, Route, Stage, Update
 from diptych.nn.blocks import Norm, evaluating, initialise
 from diptych.nn.unet import UNet
 
@@ -41,6 +41,7 @@ class Segmenter(Judge):
             return self
 
     config: Config
+    data = DataKind.PAIRED
     batch = {"source": "in_channels", "target": "out_channels"}
     routes = (Route("source", "target"),)
     ships = ("S",)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import bce, precise
 from diptych.losses.image import feature_distance, total_variation
 from diptych.nn.blocks import Norm, evaluating, without_graph
@@ -64,6 +64,7 @@ class SRGAN(Method):
             return self
 
     config: Config
+    data = DataKind.IMAGES
     batch = {"image": "channels"}
     square = "size"
     routes = (Route("low", "image", truth="image"),)

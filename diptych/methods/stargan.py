@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError
 from diptych.labels import controls, wanted
 from diptych.losses.adversarial import gradient_penalty, precise, wasserstein
@@ -88,6 +88,7 @@ class StarGAN(Method):
             return self.depth or min(DEEPEST, self.most_halvings)
 
     config: Config
+    data = DataKind.LABELLED
     batch = {"image": "channels", "label": "labels"}
     labels = {"label": "labels"}
     domains = True

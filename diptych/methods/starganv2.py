@@ -14,7 +14,20 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    Batch,
+    Clock,
+    Control,
+    DataKind,
+    Labels,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Stage,
+    Terms,
+    Update,
+)
 from diptych.errors import ConfigError, nearest, shown
 from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss, precise, r1
 from diptych.nn.blocks import initialise, without_graph
@@ -86,6 +99,7 @@ class StarGANv2(Method):
             return self
 
     config: Config
+    data = DataKind.REFERENCED
     batch = {"image": "channels", "label": "labels", "reference": "channels", "other": "channels", "target": "labels"}
     labels = {"label": "labels", "target": "labels"}
     domains = True

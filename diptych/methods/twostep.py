@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.labels import controls, wanted
 from diptych.losses.adversarial import bce, precise
 from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
@@ -58,6 +58,7 @@ class TwoStep(Method):
             return self
 
     config: Config
+    data = DataKind.LABELLED
     batch = {"image": "channels", "label": "labels"}
     labels = {"label": "labels"}
     domains = True

@@ -7,15 +7,14 @@ import pytest
 from material import folder_of
 from sets import fill
 
+from diptych.contract import DataKind
 from diptych.data import open_data
 from diptych.data.config import DataConfig
 from diptych.errors import DataError
 
-NAMES = ("image", "label")
-
 
 def opened(root, **settings):
-    return open_data(DataConfig(root=str(root), **settings), NAMES)
+    return open_data(DataConfig(root=str(root), **settings), DataKind.LABELLED)
 
 
 def celeba(root, rows, names="Male Young", partition=None):
@@ -183,7 +182,7 @@ def test_several_sets_each_with_labels_of_their_own(tmp_path):
     assert [each.names for each in data.labels] == [("Male", "Young"), ("cat", "dog")]
     assert len(data.others[0].train) == 6
     with pytest.raises(DataError, match="learns from one data set"):
-        open_data(DataConfig(root="glyphs", also=("glyphs",)), ("source", "target"))
+        open_data(DataConfig(root="glyphs", also=("glyphs",)), DataKind.PAIRED)
 
 
 def test_celeba_itself():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from sets import cache, cut_short, fill, noise  # noqa: F401
 
+from diptych.contract import DataKind
 from diptych.data import image, open_data
 from diptych.data.columns import Data, Split, _last_read
 from diptych.data.config import DataConfig
@@ -15,11 +16,12 @@ from diptych.data.transforms import Augment
 from diptych.errors import DataError
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
+KIND = {PAIRED: DataKind.PAIRED, UNPAIRED: DataKind.UNPAIRED}
 
 
 def opened(root, names=PAIRED, **settings):
     config = DataConfig(root=str(root), crop=8, **settings)
-    return checked(open_data(config, names), config)
+    return checked(open_data(config, KIND[names], names), config)
 
 
 def batches(data, bad="error", size=4):
@@ -57,7 +59,7 @@ def test_d1_all_damage_of_all_splits_is_one_error_before_the_first_step(tmp_path
 def test_good_data_is_unchanged_and_each_picture_knows_its_entry(tmp_path):
     fill(tmp_path / "train", 4)
     config = DataConfig(root=str(tmp_path), crop=8)
-    before = open_data(config, PAIRED)
+    before = open_data(config, DataKind.PAIRED)
     after, manifest = checked(before, config)
     assert after == before
     assert [entry.path for entry in manifest.entries] == [f"train/00{number}.png" for number in range(4)]

@@ -6,19 +6,21 @@ import pytest
 from material import folder_of
 from sets import cache, fill  # noqa: F401
 
+from diptych.contract import DataKind
 from diptych.data import open_data
 from diptych.data.config import DataConfig
-from diptych.data.labelled import LABELLED
-from diptych.data.layouts import HEAP, sides_setting
+from diptych.data.layouts import sides_setting
 from diptych.errors import ConfigError, DataError
 from diptych.plain import plain_yaml
 from diptych.recipe import from_settings, named
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
+HEAP, LABELLED = ("image",), ("image", "label")
+KIND = dict(zip((PAIRED, UNPAIRED, HEAP, LABELLED), DataKind, strict=False))
 
 
 def opened(root, names=PAIRED, **settings):
-    return open_data(DataConfig(root=str(root), **settings), names)
+    return open_data(DataConfig(root=str(root), **settings), KIND[names], names)
 
 
 def folders(split):

@@ -5,19 +5,17 @@ import pytest
 from commands import diptych
 from judged import fill, noise, offline, trained  # noqa: F401
 
+from diptych.contract import DataKind
 from diptych.data import image, open_data
 from diptych.data.config import DataConfig
 from diptych.data.glyphs import LATIN, base_of, pictures, reading
-from diptych.data.labelled import LABELLED
-from diptych.data.layouts import HEAP
 from diptych.data.loader import held_out
-from diptych.data.transfer import TRANSFER
 from diptych.data.transforms import Augment
 from diptych.errors import DataError
 from diptych.evaluate.results import read_result
 
 
-def opened(names=TRANSFER, **settings):
+def opened(names=DataKind.TRANSFER, **settings):
     return open_data(DataConfig(crop=16, **{key: str(value) for key, value in settings.items()}), names)
 
 
@@ -37,24 +35,24 @@ def digits(tmp_path_factory):
 
 def test_a_file_of_digits_is_a_labelled_set(digits):
     root, arrays = digits
-    data = opened(LABELLED, root=root / "mnist.npz")
+    data = opened(DataKind.LABELLED, root=root / "mnist.npz")
     assert data.labels[0].names == tuple("0123456789")
     assert (len(data.train), len(data.held_out), len(data.test)) == (95, 5, 30)
     assert np.array_equal(data.held_out.columns["image"][1][..., 0], arrays["x_train"][20])
     assert data.train.columns["label"][:3] == [1, 2, 3]
-    assert len(opened(HEAP, root=root / "mnist.npz").test.columns["image"]) == 30
+    assert len(opened(DataKind.IMAGES, root=root / "mnist.npz").test.columns["image"]) == 30
 
 
 def test_mnist_m_is_the_difference_of_digit_and_patch(digits):
     root, arrays = digits
-    data = opened(LABELLED, root=root / "mnist.npz", patches=root / "photographs")
+    data = opened(DataKind.LABELLED, root=root / "mnist.npz", patches=root / "photographs")
     column = data.held_out.columns["image"]
     made, digit = column[1].astype(int), arrays["x_train"][20].astype(int)
     photographs = [image.read(file).astype(int) for file in sorted((root / "photographs").iterdir())]
     places = [photo[y : y + 8, x : x + 8] for photo in photographs for y in range(25) for x in range(25)]
     assert any(np.array_equal(made, np.abs(digit[..., None] - patch)) for patch in places)
     assert column.shape == (5, 8, 8, 3)
-    again = opened(LABELLED, root=root / "mnist.npz", patches=root / "photographs").held_out.columns["image"]
+    again = opened(DataKind.LABELLED, root=root / "mnist.npz", patches=root / "photographs").held_out.columns["image"]
     assert np.array_equal(made, again[1]), "a digit has one patch"
 
 
@@ -62,7 +60,7 @@ def test_source_and_target_share_no_digit(digits):
     root, arrays = digits
     file = root / "mnist.npz"
     data = opened(root=file, target=file, patches=root / "photographs")
-    assert tuple(data.train.columns) == TRANSFER
+    assert tuple(data.train.columns) == ("source", "label", "target")
     assert not data.train.aligned
     assert data.train.drawn == (("source", "label"), ("target",))
     targets = {bytes(each) for each in data.train.columns["target"]} | {
@@ -79,21 +77,21 @@ def test_digits_that_are_none_are_told(digits, tmp_path):
     with pytest.raises(DataError, match="a file of labelled digits, and this method takes folders"):
         opened(("source", "target"), root=root / "mnist.npz")
     with pytest.raises(DataError, match="is no file that can be read"):
-        opened(LABELLED, root=tmp_path / "none.npz")
+        opened(DataKind.LABELLED, root=tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(DataError, match="holds no arrays x_train and y_train; there are a"):
-        opened(LABELLED, root=tmp_path / "other.npz")
+        opened(DataKind.LABELLED, root=tmp_path / "other.npz")
     np.savez(tmp_path / "flat.npz", **{**arrays, "y_test": np.zeros(7, np.uint8)})
     with pytest.raises(DataError, match="x_test and y_test are no digits"):
-        opened(LABELLED, root=tmp_path / "flat.npz")
+        opened(DataKind.LABELLED, root=tmp_path / "flat.npz")
     np.savez(tmp_path / "pickled.npz", **{**arrays, "x_test": np.array([{}], object)})
     with pytest.raises(DataError, match="pickled Python objects, which are never loaded"):
-        opened(LABELLED, root=tmp_path / "pickled.npz")
+        opened(DataKind.LABELLED, root=tmp_path / "pickled.npz")
     with pytest.raises(DataError, match="no photographs in it"):
-        opened(LABELLED, root=root / "mnist.npz", patches=tmp_path)
+        opened(DataKind.LABELLED, root=root / "mnist.npz", patches=tmp_path)
     fill(tmp_path / "small", 1, make=lambda seed: noise(seed, (7, 20, 3)))
     with pytest.raises(DataError, match="larger than the digits"):
-        opened(LABELLED, root=root / "mnist.npz", patches=tmp_path / "small")
+        opened(DataKind.LABELLED, root=root / "mnist.npz", patches=tmp_path / "small")
 
 
 def test_letters_of_one_face_are_read_and_drawn_like_another():
@@ -106,7 +104,7 @@ def test_letters_of_one_face_are_read_and_drawn_like_another():
     assert not data.train.aligned
     assert set(data.train.columns["label"]) == set(range(26))
     assert [base_of(each) for each in "aÁçZßжα1"] == ["A", "A", "C", "Z", "", "", "", ""]
-    assert opened(LABELLED, root="glyphs:sans").labels == data.labels
+    assert opened(DataKind.LABELLED, root="glyphs:sans").labels == data.labels
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +122,7 @@ def folders(tmp_path_factory):
 
 def test_folders_are_drawn_apart_and_spread_over_the_classes(folders):
     data = opened(root=folders / "photos", target=folders / "drawings")
-    assert [len(data.train.columns[name]) for name in TRANSFER] == [9, 9, 7]
+    assert [len(data.train.columns[name]) for name in ("source", "label", "target")] == [9, 9, 7]
     assert not data.held_out.aligned
     batch = held_out(data.held_out, {"source": 3, "target": 3}, Augment(16, 16), 4)
     assert batch["label"].tolist() == [0, 0, 0, 1]
@@ -133,7 +131,7 @@ def test_folders_are_drawn_apart_and_spread_over_the_classes(folders):
 
 def test_twins_are_found_by_name(folders):
     config = DataConfig(root=str(folders / "photos"), target=str(folders / "drawings"), crop=16, twins=True)
-    data = open_data(config, TRANSFER)
+    data = open_data(config, DataKind.TRANSFER)
     assert data.held_out.aligned
     names = [[file.stem for file in data.held_out.columns[name].files] for name in ("source", "target")]
     assert names[0] == names[1] == ["000", "001", "002", "003"]
@@ -141,7 +139,7 @@ def test_twins_are_found_by_name(folders):
     for number in range(60):
         image.write(folders / "others" / f"x{number}.png", noise(number))
     with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
-        open_data(config.model_copy(update={"target": str(folders / "others")}), TRANSFER)
+        open_data(config.model_copy(update={"target": str(folders / "others")}), DataKind.TRANSFER)
 
 
 def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
@@ -181,18 +179,18 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
     ]
     (tmp_path / "table.csv").write_text("\n".join(lines))
     config = DataConfig(root=str(tmp_path), attributes=("Glasses",), crop=16)
-    data = open_data(config, ("a", "b"))
+    data = open_data(config, DataKind.UNPAIRED)
     assert not data.train.aligned
     sides = {name: {int(file.stem) % 2 for file in data.train.columns[name].files} for name in "ab"}
     assert sides == {"a": {0}, "b": {1}}
-    back = open_data(config.model_copy(update={"direction": "b2a"}), ("a", "b"))
+    back = open_data(config.model_copy(update={"direction": "b2a"}), DataKind.UNPAIRED)
     assert back.train.columns["a"] == data.train.columns["b"]
     with pytest.raises(DataError, match=r"side by side.* Or choose one attribute .*: attributes=\[NAME\]"):
-        open_data(DataConfig(root=str(tmp_path), crop=16), ("a", "b"))
+        open_data(DataConfig(root=str(tmp_path), crop=16), DataKind.UNPAIRED)
     with pytest.raises(DataError, match="a table of attributes, and this method reads classes"):
-        open_data(config.model_copy(update={"target": str(tmp_path)}), TRANSFER)
+        open_data(config.model_copy(update={"target": str(tmp_path)}), DataKind.TRANSFER)
     with pytest.raises(DataError, match="goes from images without one to those with it"):
-        open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), ("a", "b"))
+        open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), DataKind.UNPAIRED)
 
 
 def test_a_target_too_small_to_hold_any_out_is_taken_once_where_all_is_judged(tmp_path):
@@ -201,5 +199,5 @@ def test_a_target_too_small_to_hold_any_out_is_taken_once_where_all_is_judged(tm
     fill(tmp_path / "drawings", 2, 500)
     data = opened(root=tmp_path / "photos", target=tmp_path / "drawings")
     whole = data.everything
-    assert [len(whole.columns[name]) for name in TRANSFER] == [120, 120, 2]
+    assert [len(whole.columns[name]) for name in ("source", "label", "target")] == [120, 120, 2]
     assert not whole.aligned

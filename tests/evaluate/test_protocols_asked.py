@@ -33,7 +33,7 @@ SMALL = {
 def opened(method, *settings):
     """A recipe, its data, and a translator that has not learned."""
     chosen = named(method, [*SMALL[method], "batch=4", *settings])
-    data = open_data(chosen.data, tuple(chosen.cls.batch))
+    data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     fitted = chosen.fitted(data)
     torch.manual_seed(0)
     made = fitted.cls(fitted.model).eval().requires_grad_(False)

@@ -1,0 +1,115 @@
+"""A method declares the kind of its data; how it names the entries of its batches decides nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from diptych import launch
+from diptych.check import CHECKS, Subject
+from diptych.contract import DataKind, Route
+from diptych.data import image, open_data
+from diptych.data.config import DataConfig
+from diptych.errors import ConfigError
+from diptych.methods import METHODS, find
+from diptych.methods.pix2pix import Pix2Pix
+from diptych.methods.starganv2 import StarGANv2
+from diptych.recipe import from_settings
+
+SIZES = {"crop": 32, "load": 32, "flip": False}
+
+
+class Renamed(Pix2Pix):
+    """pix2pix whose batch is called input and target; it keeps what it was given."""
+
+    batch = {"input": "in_channels", "target": "out_channels"}
+    routes = (Route("input", "target"),)
+    seen = []
+
+    def updates(self, batch, clock):
+        if not batch["input"].is_meta:
+            self.seen.append((batch["input"].clone(), batch["target"].clone()))
+        yield from super().updates({"source": batch["input"], "target": batch["target"]}, clock)
+
+
+class Undeclared(Pix2Pix):
+    data = None
+
+
+class Misspelt(Pix2Pix):
+    data = "pairs"
+
+
+class Three(Pix2Pix):
+    batch = {**Pix2Pix.batch, "mask": "in_channels"}
+
+
+class Unlabelled(StarGANv2):
+    labels = {"label": "labels"}
+
+
+def spec(cls):
+    return f"{cls.__module__}:{cls.__name__}"
+
+
+def pairs(folder, count=6):
+    """Pictures in two folders; the right one of a pair is 100 brighter than the left one."""
+    for split in ("train", "val"):
+        for number in range(count):
+            for side, value in (("A", 10 * number), ("B", 10 * number + 100)):
+                path = folder / f"{split}{side}"
+                path.mkdir(parents=True, exist_ok=True)
+                image.write(path / f"{number}.png", np.full((32, 32, 3), value, np.uint8))
+
+
+def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_path):
+    pairs(tmp_path / "pairs")
+    model = {**Pix2Pix.tiny, "steps": 6}
+    settings = {
+        "method": spec(Renamed),
+        "model": model,
+        "data": {"root": str(tmp_path / "pairs"), **SIZES},
+        "train": {"workers": 0, "device": "cpu", "batch": 2},
+    }
+    Renamed.seen.clear()
+    launch.train(from_settings(settings), tmp_path / "run")
+    assert len(Renamed.seen) == 6
+    for x, y in Renamed.seen:
+        assert torch.allclose(y - x, torch.full_like(x, 100 / 127.5), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"),
+    [
+        (Undeclared, ["Undeclared does not declare the kind of data", "DataKind.PAIRED", "DataKind.TRANSFER"]),
+        (Misspelt, ["Misspelt does not declare the kind of data"]),
+        (Three, ["paired data are image, image", "source (image), target (image), mask (image)"]),
+        (Unlabelled, ["referenced data are image, label, image, image, label", "target (image)"]),
+    ],
+)
+def test_a_method_whose_entries_do_not_fit_its_kind_is_refused(cls, words):
+    with pytest.raises(ConfigError) as caught:
+        find(spec(cls))
+    assert all(word in str(caught.value) for word in words)
+    with pytest.raises(AssertionError, match=cls.__name__):
+        CHECKS["batch_fits_its_data"](Subject(cls))
+
+
+def test_every_method_declares_a_kind_that_its_entries_fit():
+    for name in METHODS:
+        find(name).check_batch()
+
+
+@pytest.mark.parametrize("kind", DataKind)
+def test_columns_bear_the_names_of_the_method_whatever_they_are(kind):
+    names = [f"entry {number}" for number in range(len(kind.entries))]
+    target = {"target": "glyphs:serif"} if kind == DataKind.TRANSFER else {}
+    root = {DataKind.TRANSFER: "glyphs:sans", DataKind.LABELLED: "glyphs:sans/mono"}.get(kind, "glyphs:sans/serif")
+    config = DataConfig(root=root, crop=16, **target)
+    ours, usual = open_data(config, kind, names), open_data(config, kind)
+    for split, other in ((ours.train, usual.train), (ours.held_out, usual.held_out), (ours.test, usual.test)):
+        assert list(split.columns) == names
+        assert [name for group in split.drawn for name in group] == names
+        assert [len(group) for group in split.drawn] == [len(group) for group in other.drawn]
+        assert all(np.array_equal(a, b) for a, b in zip(split.columns.values(), other.columns.values(), strict=True))
+        assert len(split.mates) == len(other.mates)
+        assert set(split.mates) <= set(names)
