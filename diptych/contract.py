@@ -1,6 +1,9 @@
-"""The contract: a method is networks, stages, and `translate`.
+"""The contract: a method is the kind of its data, networks, stages, and `translate`.
 
     class Pix2Pix(Method):
+        data = DataKind.PAIRED
+        batch = {"source": "in_channels", "target": "out_channels"}
+
         def updates(self, batch, clock):
             x, y = batch["source"], batch["target"]
             fake = self.G(x)
@@ -194,6 +197,13 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = 1
+
+    def unused(self) -> dict[str, str]:
+        """Settings that have no effect given the others, each with the setting it needs: `{"penalty": "loss=gan"}`.
+
+        Where a person gave one of these, it is refused. It must name every setting that the method does not read.
+        """
+        return {}
 
 
 class Method(nn.Module):

@@ -46,7 +46,7 @@ from diptych.methods import JUDGES, find
 from diptych.plain import plain_json, plain_yaml, read_text
 from diptych.protocols import PROTOCOLS, find_protocol
 from diptych.protocols.alike import Judging, judge_all
-from diptych.recipe import SECTIONS, SHIPPED, TEXTS, Recipe, checked, from_file, from_settings
+from diptych.recipe import SECTIONS, SHIPPED, TEXTS, Recipe, checked, from_file, from_settings, refuse_unused
 
 JUDGE = "judge"  # the folder of the judge's run
 FOR_JUDGE = ("root", "crop", "load", "fit", "layout", "sides", "bad", "device", "workers")  # of the overrides
@@ -187,7 +187,8 @@ def planned(experiment: Experiment, overrides: Sequence[str], method: str | None
     for name, values in experiment.variants().items():
         own = [f"{key}={_text(key, value)}" for key, value in values.items()]
         free = [each for each in overrides if each.partition("=")[0] not in values]
-        found[name] = from_settings(experiment.recipe, [*free, *own], f"run {name}", cls)
+        found[name] = from_settings(experiment.recipe, [*free, *own], f"run {name}", cls, allow_unused=True)
+    refuse_unused({f"run {name}": each for name, each in found.items()})
     if experiment.judge is None:
         if find_protocol(experiment.protocol).needs_judge:
             raise ConfigError(f"protocol {experiment.protocol} needs a judge: say by judge: {{...}} which one to train")
@@ -280,7 +281,7 @@ def finished(folder: Path, cls: type[Method] | None = None) -> bool:
     config = folder / "model" / "config.json"
     if not config.is_file():
         return False
-    recipe = from_settings(Run.open(folder).settings(), where=str(folder / "config.yaml"), cls=cls)
+    recipe = from_settings(Run.open(folder).settings(), where=str(folder / "config.yaml"), cls=cls, saved=True)
     with torch.device("meta"):
         steps = sum(stage.steps for stage in recipe.cls(recipe.model).stages())
     taken = plain_json(read_text(config))["notes"].get("steps")

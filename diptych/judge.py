@@ -68,7 +68,7 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
 
 def on_real_images(run: Run) -> Result:
     """How a judge does on held-out real images: the ceiling of what it can say of translations. Left in its folder."""
-    made_by = recipe.from_settings(run.settings(), where=str(run.config))
+    made_by = recipe.from_settings(run.settings(), where=str(run.config), saved=True)
     judge = from_run(run, "last", made_by.cls).to("auto")
     protocol = find_protocol("label-maps" if made_by.cls.routes else "told-apart")
     with tempfile.TemporaryDirectory() as folder:

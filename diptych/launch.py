@@ -76,7 +76,7 @@ def resume(
     that is not part of Diptych.
     """
     run = Run.open(folder)
-    recipe = from_settings(run.settings(), settings, str(run.config), method)
+    recipe = from_settings(run.settings(), settings, str(run.config), method, saved=True)
     recipe = recipe.located([each.partition("=")[0] for each in settings])
     ranks = join(recipe.train.device, recipe.train.patience)
     console = console or _console(ranks)

@@ -72,7 +72,7 @@ def named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 
 def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
     cls = method_of(str(run.settings().get("method")), method, str(run.config))
-    recipe = from_settings(run.settings(), where=str(run.config), cls=cls)
+    recipe = from_settings(run.settings(), where=str(run.config), cls=cls, saved=True)
     tensors, meta = checkpoint.newest(run.checkpoints)
     if which == "best":
         if not meta["best"]:

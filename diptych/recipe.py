@@ -10,7 +10,7 @@ On the command line the sections fall away: `l1=50 batch=4`. No two sections sha
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from diptych.contract import Judge, Method, MethodConfig
 from diptych.data.columns import Column, Data, Pictures
 from diptych.data.config import DataConfig
 from diptych.data.glyphs import is_glyphs
+from diptych.data.unused import unused
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.machine import precision_for
 from diptych.engine.ranks import Ranks
@@ -46,6 +47,7 @@ class Recipe:
     train: TrainConfig
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     allowed: type[Method] | None = None  # the class of a method that is not part of Diptych
+    given: Mapping[str, Any] = field(default_factory=dict, compare=False)  # what a person set, other than the defaults
 
     @property
     def cls(self) -> type[Method]:
@@ -67,6 +69,16 @@ class Recipe:
             found = {key: _absolute(value) for key, value in values.items()}
             changed[section] = part.model_copy(update={k: v for k, v in found.items() if v != values[k]})
         return replace(self, **changed)  # type: ignore[arg-type]
+
+    def unused(self) -> dict[str, str]:
+        """The settings of `given` that have no effect beside the others, by name, each with what to do about it."""
+        data = unused(self.data, self.cls.data) if self.given else {}
+        needs = {**self.model.unused(), **data, **self.evaluate.unused()}
+        return {
+            key: f"{key} has no effect without {needs[key]}: leave {key}= out"
+            for key, value in self.given.items()
+            if key in needs and value not in (0, "none")  # what is off anyway may be said to be off
+        }
 
     def fitted(self, data: Data) -> "Recipe":
         """With what only the data can tell: channel counts, unless they were set, labels, and epochs as steps.
@@ -117,13 +129,17 @@ def _channels(column: Column) -> int:
 
 def from_settings(
     settings: Mapping[str, Any],
-    overrides: Iterable[str] = (),
+    overrides: Sequence[str] = (),
     where: str = "recipe",
     cls: type[Method] | None = None,
+    saved: bool = False,
+    allow_unused: bool = False,
 ) -> Recipe:
     """Check and complete plain settings. ConfigError names every key that is wrong, and the nearest right one.
 
-    `cls` is the class of a method that is not part of Diptych: settings alone may not name one.
+    `cls` is the class of a method that is not part of Diptych: settings alone may not name one. Settings that follow
+    from others or have no effect are refused, unless a run `saved` them among all others, as `Recipe.settings` gives
+    them; `allow_unused` leaves it to the caller to refuse those without effect.
     """
     known = ("method", "preset", "title", *SECTIONS)
     unknown = sorted(map(shown, settings.keys() - known))
@@ -138,10 +154,13 @@ def from_settings(
             raise ConfigError(f"{where}: {section} holds settings by name, such as `{section}: {{key: value}}`")
     models: dict[str, type[BaseModel]] = {"model": cls.Config, **SETTINGS}
     values = {section: dict(settings.get(section) or {}) for section in SECTIONS}
+    saved = saved or cls.Config.model_fields.keys() - {"steps"} <= values["model"].keys()
     changes = dict(_split(override) for override in overrides)
     preset = changes.pop("preset", settings.get("preset"))
     for key, value in changes.items():
         values[_section_of(key, models, settings["method"])][key] = value
+    given = changes.keys() if saved else changes.keys() | {key for section in SECTIONS for key in values[section]}
+    _refuse_following(cls, {key: value for key, value in values["model"].items() if key in given}, where)
     if "root" not in values["data"]:
         raise ConfigError("no images are named: give --data FOLDER, or --data glyphs to try it out on letters")
     _settle_length(changes, values)
@@ -159,7 +178,48 @@ def from_settings(
             problems.append(str(error))
     if problems:
         raise ConfigError(f"{where}: " + "; ".join(problems))
-    return Recipe(settings["method"], **parts, allowed=allowed)  # type: ignore[arg-type]
+    other = {key: value for part in parts.values() for key, value in _changed(part, usual).items() if key in given}
+    recipe = Recipe(settings["method"], **parts, allowed=allowed, given=other)  # type: ignore[arg-type]
+    if lost := _overruled(recipe, settings, overrides):
+        recipe = replace(recipe, given={key: value for key, value in other.items() if key not in lost})
+    if not allow_unused:
+        refuse_unused({where: recipe})
+    return recipe
+
+
+def refuse_unused(recipes: Mapping[str, Recipe]) -> None:
+    """ConfigError for settings that have an effect in none of the recipes that they are given for, by their names."""
+    used = {key for recipe in recipes.values() for key in recipe.given.keys() - recipe.unused().keys()}
+    for where, recipe in recipes.items():
+        if wrong := [why for key, why in recipe.unused().items() if key not in used]:
+            raise ConfigError(f"{where}: " + _few(wrong, "; "))
+
+
+def _changed(part: BaseModel, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are other than by default, and than the preset has them."""
+    known = type(part).model_fields
+    return {key: value for key, value in vars(part).items() if value not in (known[key].default, usual.get(key), None)}
+
+
+def _overruled(recipe: Recipe, settings: Mapping[str, Any], overrides: Sequence[str]) -> set[str]:
+    """What a recipe sets that only overrides leave without effect: nobody need take it out of the recipe."""
+    own = recipe.unused().keys() - {each.partition("=")[0] for each in overrides}
+    root = [each for each in overrides if each.startswith("root=")]
+    if not own or len(root) == len(overrides):
+        return set()
+    try:
+        return own - from_settings(settings, root, cls=recipe.allowed, allow_unused=True).unused().keys()
+    except ConfigError:  # which is no recipe without overrides
+        return own
+
+
+def _refuse_following(cls: type[Method], given: Mapping[str, Any], where: str) -> None:
+    """ConfigError for a setting of the method that follows from the data or its settings."""
+    if cls.square in given:
+        value = given[cls.square]
+        raise ConfigError(f"{where}: {cls.square} follows from crop: give crop={shown(value)} instead")
+    if labels := [key for key in cls.labels.values() if key in given]:
+        raise ConfigError(f"{where}: {labels[0]} are read from the data: choose some by sides= or attributes=")
 
 
 def _split(override: str) -> tuple[str, Any]:
@@ -192,7 +252,7 @@ def _settle_length(changes: Mapping[str, Any], values: dict[str, dict[str, Any]]
 
 
 def from_file(
-    path: Path, overrides: Iterable[str] = (), where: str | None = None, cls: type[Method] | None = None
+    path: Path, overrides: Sequence[str] = (), where: str | None = None, cls: type[Method] | None = None
 ) -> Recipe:
     """`where` is what errors call it, if not by its path. ConfigError."""
     try:
@@ -204,7 +264,7 @@ def from_file(
     return from_settings(settings, overrides, where or str(path), cls)
 
 
-def named(name: str, overrides: Iterable[str] = (), cls: type[Method] | None = None) -> Recipe:
+def named(name: str, overrides: Sequence[str] = (), cls: type[Method] | None = None) -> Recipe:
     """By the name of a method or shipped recipe, `package.module:Class`, or the path of a YAML file.
 
     `cls` is the class of a method that is not part of Diptych, which a YAML file may name. ConfigError.

@@ -21,6 +21,9 @@ TINY = [
 ]
 
 
+NO_DISCRIMINATOR = [word for word in TINY if not word.startswith(("d_width", "field"))]
+
+
 def diptych(*words, **options):
     """In this process; errors are raised as they are."""
     return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False, **options)

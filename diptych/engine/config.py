@@ -83,3 +83,7 @@ class EvaluateConfig(BaseModel):
         if self.every is None and any(vars(self)[name] is not None for name in asked):
             raise ValueError(f"{asked[0]} is for judging while training: say how often by every=STEPS")
         return self
+
+    def unused(self) -> dict[str, str]:
+        """The settings that have no effect given the others, by name, each with what it needs."""
+        return {} if self.every else dict.fromkeys(("images", "extractor"), "every=STEPS")

@@ -76,4 +76,5 @@ def method_of(name: str, allowed: "type[Method] | None", where: str) -> "type[Me
             raise ConfigError(f"{where}: {error}") from error
     if known and find(name) is not allowed:
         raise ConfigError(f"{where}: made by {name}, not by {allowed.__qualname__}: leave --method out")
+    allowed.check_batch()
     return allowed

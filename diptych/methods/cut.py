@@ -50,6 +50,9 @@ class CUT(Method):
         )
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
 
+        def unused(self) -> dict[str, str]:
+            return {"saving": "mirror=false"} if self.mirror else {}
+
     config: Config
     data = DataKind.UNPAIRED
     batch = {"a": "channels", "b": "channels"}

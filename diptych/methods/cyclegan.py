@@ -59,6 +59,16 @@ class CycleGAN(Method):
                 )
             return self
 
+        def unused(self) -> dict[str, str]:
+            found: dict[str, str] = {}
+            if not self.gan:
+                found |= dict.fromkeys(("pool", "field", "d_width"), "gan above 0")
+            if not (self.cycle_a or self.cycle_b):
+                found["identity"] = "cycle_a or cycle_b above 0"
+            if self.init == "kaiming" and self.norm != "batch":
+                found["gain"] = "init=normal, xavier or orthogonal"
+            return found
+
     config: Config
     data = DataKind.UNPAIRED
     batch = {"a": "in_channels", "b": "out_channels"}

@@ -86,6 +86,19 @@ class DIAT(Method):
         def smooths(self) -> bool:
             return self.identity == "network" and self.smooth > 0
 
+        def unused(self) -> dict[str, str]:
+            found: dict[str, str] = {}
+            if self.enhancement == "none":
+                found["enhance"] = "enhancement=local or global"
+            if self.enhancement != "local":
+                found |= dict.fromkeys(("region", "inside"), "enhancement=local")
+            if self.identity == "adaptive":
+                found["smooth"] = "identity=network"
+                found |= {} if self.enhancement == "local" else {"features": "identity=network, or enhancement=local"}
+            if not self.smooths:
+                found["denoise"] = "identity=network and smooth above 0"
+            return found if self.keep or self.smooths else found | {"layers": "keep above 0"}
+
     config: Config
     data = DataKind.UNPAIRED
     batch = {"a": "channels", "b": "channels"}

@@ -16,20 +16,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import (
-    OF_TARGET,
-    Batch,
-    Clock,
-    Control,
-    DataKind,
-    Method,
-    MethodConfig,
-    Player,
-    Route,
-    Stage,
-    Terms,
-    Update,
-)
+from diptych import contract
+from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import bce, precise, sum_of
 from diptych.losses.ahead import ahead
 from diptych.losses.image import mode_seeking
@@ -146,8 +134,13 @@ class DRIT(Method):
             pairs = ((depth, kernel) for kernel in kernels for depth in depths)
             return next((pair for pair in pairs if critic_side(size // 4, *pair) >= 1), None)
 
+        def unused(self) -> dict[str, str]:
+            found = {} if self.seek else {"clamp": "seek above 0"}
+            critic = ("content_depth", "content_kernel", "clip")
+            return found if self.content else found | dict.fromkeys(critic, "content above 0")
+
     config: Config
-    data = DataKind.UNPAIRED
+    data = contract.DataKind.UNPAIRED
     batch = {"a": "in_channels", "b": "out_channels"}
     square = "size"
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))

@@ -89,6 +89,18 @@ class DTN(Method):
                 raise ValueError("adversarial=false const=0 tid=0: nothing would teach g")
             return self
 
+        def unused(self) -> dict[str, str]:
+            found: dict[str, str] = {}
+            if not self.pretrain:
+                found |= dict.fromkeys(("f_lr", "f_noise"), "pretrain above 0")
+            if not self.tv:
+                found["tv_power"] = "tv above 0"
+            if not self.adversarial:
+                found |= dict.fromkeys(("critic", "d_width"), "adversarial=true")
+            if self.reader != "judge":
+                found |= dict.fromkeys(("judge_width", "judge_depth"), "reader=judge")
+            return found
+
     config: Config
     data = DataKind.TRANSFER
     batch = {"source": "in_channels", "label": "labels", "target": "out_channels"}

@@ -57,6 +57,9 @@ class MSGAN(Method):
                 raise ValueError(f"scales={self.scales}: d_width={self.d_width} cannot be halved so often")
             return self
 
+        def unused(self) -> dict[str, str]:
+            return {} if self.seek else {"clamp": "seek above 0"}
+
     config: Config
     data = DataKind.PAIRED
     batch = {"source": "in_channels", "target": "out_channels"}

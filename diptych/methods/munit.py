@@ -15,20 +15,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diptych.contract import (
-    OF_TARGET,
-    Batch,
-    Clock,
-    Control,
-    DataKind,
-    Method,
-    MethodConfig,
-    Player,
-    Route,
-    Stage,
-    Terms,
-    Update,
-)
+from diptych import contract
+from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.image import feature_distance
 from diptych.nn.blocks import evaluating, initialise, without_graph
@@ -87,8 +75,11 @@ class MUNIT(Method):
                 )
             return self
 
+        def unused(self) -> dict[str, str]:
+            return {} if self.perceptual else {"features": "perceptual above 0"}
+
     config: Config
-    data = DataKind.UNPAIRED
+    data = contract.DataKind.UNPAIRED
     batch = {"a": "in_channels", "b": "out_channels"}
     square = "size"
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))

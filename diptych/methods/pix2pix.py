@@ -59,6 +59,18 @@ class Pix2Pix(Method):
                 )
             return self
 
+        def unused(self) -> dict[str, str]:
+            found: dict[str, str] = {}
+            if "gan" not in self.loss:
+                found |= dict.fromkeys(("adversarial", "penalty", "field", "d_width", "d_norm"), "gan or cgan in loss")
+            if "l1" not in self.loss:
+                found["l1"] = "l1 in loss"
+            if self.adversarial != "wgan-gp":
+                found["penalty"] = "adversarial=wgan-gp"
+            if self.init == "kaiming" and "batch" not in (self.norm, self.d_norm):
+                found["gain"] = "init=normal, xavier or orthogonal"
+            return found
+
     config: Config
     data = DataKind.PAIRED
     batch = {"source": "in_channels", "target": "out_channels"}

@@ -63,6 +63,12 @@ class SRGAN(Method):
                 raise ValueError(f"size={self.size} is not a multiple of 16: set crop={self.size // 16 * 16}")
             return self
 
+        def unused(self) -> dict[str, str]:
+            found = {} if self.gan else dict.fromkeys(("d_width", "head"), "gan above 0")
+            if self.features == "none":
+                found |= dict.fromkeys(("layer", "rescale"), "a network in features")
+            return found
+
     config: Config
     data = DataKind.IMAGES
     batch = {"image": "channels"}

@@ -7,40 +7,22 @@ One generator turns an image into any domain, in a style that is drawn for that 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import (
-    Batch,
-    Clock,
-    Control,
-    DataKind,
-    Labels,
-    Method,
-    MethodConfig,
-    Player,
-    Route,
-    Stage,
-    Terms,
-    Update,
-)
+from diptych import contract
+from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError, nearest, shown
 from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss, precise, r1
 from diptych.nn.blocks import initialise, without_graph
-from diptych.nn.style import Content, Discriminator, Generator, MappingNetwork, Masks, StyleEncoder, chosen
+from diptych.nn.style import Content, Discriminator, Generator, Landmarks, MappingNetwork, Masks, StyleEncoder, chosen
 
 Way = Literal["latent", "reference"]  # where a style comes from: a drawn code, or an image
 Made = tuple[Tensor, Tensor]  # a style and the image made with it
-
-
-class Landmarks(Protocol):
-    """Images (N, C, H, W) in [-1, 1] to `Masks`; what StarGAN v2's high-pass skips ask a face landmark network."""
-
-    def __call__(self, x: Tensor, /) -> Masks: ...
 
 
 class StarGANv2(Method):
@@ -98,8 +80,18 @@ class StarGANv2(Method):
                 raise ValueError(f"condition={self.condition} has one image a domain to give: set diversity=0")
             return self
 
+        def unused(self) -> dict[str, str]:
+            found = {"penalty": "objective=wgan-gp"} if self.objective == "r1" else {"r1": "objective=r1"}
+            if self.critic != "classes":
+                found["classify"] = "critic=classes"
+            if self.condition != "style":
+                found |= dict.fromkeys(("style_dim", "hidden", "mapping_lr", "passes"), "condition=style")
+            if self.condition in ("label", "concat"):
+                found |= dict.fromkeys(("style", "latent_dim"), "condition=style or latent")
+            return found if self.diversity else found | {"diversity_until": "diversity above 0"}
+
     config: Config
-    data = DataKind.REFERENCED
+    data = contract.DataKind.REFERENCED
     batch = {"image": "channels", "label": "labels", "reference": "channels", "other": "channels", "target": "labels"}
     labels = {"label": "labels", "target": "labels"}
     domains = True

@@ -5,7 +5,7 @@ All are residual blocks with the activation before the convolution, LeakyReLU(0.
 
 import math
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,12 @@ Masks = tuple[Tensor, Tensor]  # (N, 1, 32, 32) and (N, 1, 64, 64) in [0, 1]: wh
 Resample = Literal["down", "up", "none"]
 
 SKIPPED = (32, 64, 128)  # sides of the features that the high-pass skips carry
+
+
+class Landmarks(Protocol):
+    """Images (N, C, H, W) in [-1, 1] to `Masks`; what StarGAN v2's high-pass skips ask a face landmark network."""
+
+    def __call__(self, x: Tensor, /) -> Masks: ...
 
 
 class AdaIN(nn.Module):

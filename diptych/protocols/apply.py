@@ -76,7 +76,7 @@ def trained(folder: Path) -> Trained:
 def _recipe_of(there: Trained, asked: Asked) -> Recipe:
     """As it was trained; of a model, whose images are not known, that needs `asked.data`. EvaluationError."""
     if isinstance(there, Run):
-        return from_settings(there.settings(), where=str(there.config), cls=asked.cls)
+        return from_settings(there.settings(), where=str(there.config), cls=asked.cls, saved=True)
     if asked.data is None:
         raise EvaluationError(f"{there}: a model names no images: say which by --data FOLDER")
     model = from_model(there, asked.cls)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from commands import TINY, diptych
+from commands import NO_DISCRIMINATOR, TINY, diptych
 from compared import ABOUT, IMAGES, NAME, Page, balanced, change, rows_of, run
 
 from diptych.compare import LARGEST, compare
@@ -31,9 +31,9 @@ HOSTILE = ["<script>alert(1)<", "=cmd()&", "\\input{} $x^2$ 50%_#~", "@a\n'b\"",
 def trained(tmp_path_factory):
     """Two runs that were trained for a moment and judged as `diptych evaluate` does it."""
     folders = []
-    for name, setting in (("with-gan", "loss=l1+cgan"), ("without", "loss=l1")):
+    for name, words in (("with-gan", [*TINY, "loss=l1+cgan"]), ("without", [*NO_DISCRIMINATOR, "loss=l1"])):
         folder = tmp_path_factory.mktemp("trained") / name
-        settings = [*TINY, setting, "steps=4", "log_every=2", "preview_every=2"]
+        settings = [*words, "steps=4", "log_every=2", "preview_every=2"]
         train(from_settings({"method": "pix2pix"}, settings), folder)
         result = judge_samples(samples_of(Run.open(folder)), find_protocol(NAME), Tools(), name)
         result.save(folder / "results" / f"{NAME}.json")

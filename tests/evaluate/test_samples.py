@@ -56,7 +56,7 @@ def runs(tmp_path_factory, heaps, named_oddly):
     folder = tmp_path_factory.mktemp("runs")
     return {
         "letters": trained(folder / "letters", "pix2pix", "root=glyphs", "steps=2"),
-        "others": trained(folder / "others", "pix2pix", "root=glyphs", "steps=2", "seed=1", "loss=l1"),
+        "others": trained(folder / "others", "pix2pix", "root=glyphs", "steps=2", "seed=1", "loss=cgan"),
         "odd": trained(folder / "odd", "pix2pix", f"root={named_oddly}", "steps=1"),
         "heaps": trained(folder / "heaps", "cyclegan", f"root={heaps}", "steps=1"),
     }

@@ -32,7 +32,7 @@ def test_values_reach_the_recipe_as_they_are(tmp_path):
     found = plan(tmp_path, LOSSES, matrix={"root": roots})
     assert [recipe.data.root for recipe in found.values()] == roots
     assert list(found) == ["123", "it_s", "a_b", "x_y", "no", "a"]
-    found = plan(tmp_path, LOSSES, matrix={"sides": [["no", "yes"], ["google", "7"]], "flip": [True]})
+    found = plan(tmp_path, LOSSES, "root=x", matrix={"sides": [["no", "yes"], ["google", "7"]], "flip": [True]})
     assert [recipe.data.sides for recipe in found.values()] == [("no", "yes"), ("google", "7")]
 
 
