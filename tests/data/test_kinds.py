@@ -71,7 +71,7 @@ def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_pat
         "train": {"workers": 0, "device": "cpu", "batch": 2},
     }
     Renamed.seen.clear()
-    launch.train(from_settings(settings), tmp_path / "run")
+    launch.train(from_settings(settings, cls=Renamed), tmp_path / "run")
     assert len(Renamed.seen) == 6
     for x, y in Renamed.seen:
         assert torch.allclose(y - x, torch.full_like(x, 100 / 127.5), atol=1e-6)
