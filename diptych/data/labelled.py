@@ -12,7 +12,7 @@ from diptych.data.config import DataConfig
 from diptych.data.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
 from diptych.data.names import stem_of
 from diptych.data.tables import splits_beside
-from diptych.data.unused import why_none
+from diptych.data.unused import why_empty, why_none
 from diptych.errors import DataError
 
 LABELLED = ("image", "label")  # a method that asks for these names needs a label for each image
@@ -111,7 +111,9 @@ def _check(
     if missing := sorted({*classes, *(chosen or ())} - found.keys()):
         raise DataError(f"{root}: {split} has no folder {', '.join(missing[:5])}; there are {', '.join(found)}")
     if empty := [name for name in classes if not found[name]]:
-        raise DataError(f"{root}: {', '.join(empty[:5])} in {split} has no images: fill it, or remove the folder")
+        why = "; ".join(filter(None, (why_empty(root / split / name) for name in empty[:2])))
+        way_out = why or "fill it, or remove the folder"
+        raise DataError(f"{root}: {', '.join(empty[:5])} in {split} has no images: {way_out}")
     few = [name for name in classes if len(found[name]) < FEWEST]
     if few and split == "train":
         raise DataError(f"{root}: {', '.join(few[:5])} has a single image, which is no class: add more, or remove it")

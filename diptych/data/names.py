@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+DIGITS = "0123456789"  # which number images, and are no part of an affix in a message
 CASEFOLD, AFFIX = "casefold", "affix"  # ways of comparing names, looser than `exact`
 
 
@@ -68,16 +69,11 @@ def _shared(stems: Sequence[str]) -> tuple[str, str]:
 def _affixes(first: Sequence[Path], second: Sequence[Path]) -> str:
     """Return what the names of each folder share and the other's do not, such as `*_left and *_right`."""
     (start, end), (other_start, other_end) = (_shared(keys(files)) for files in (first, second))
-    starts, ends = _differing(start, other_start), _differing(end, other_end)
+    before = len(_common([start, other_start]))
+    behind = len(_common([end[::-1], other_end[::-1]]))
+    starts = [text[before:].rstrip(DIGITS) for text in (start, other_start)]
+    ends = [text[: len(text) - behind].lstrip(DIGITS) for text in (end, other_end)]
     return " and ".join(f"{start}*{end}" for start, end in zip(starts, ends, strict=True))
-
-
-def _differing(a: str, b: str) -> tuple[str, str]:
-    """Return two texts without the beginning and the end that they have in common."""
-    start = len(_common([a, b]))
-    a, b = a[start:], b[start:]
-    end = len(_common([a[::-1], b[::-1]]))
-    return a[: len(a) - end], b[: len(b) - end]
 
 
 def _common(texts: Sequence[str]) -> str:

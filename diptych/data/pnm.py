@@ -56,7 +56,7 @@ def read_pnm(file: BinaryIO) -> np.ndarray:
     if white == most:
         return stored.astype(dtype, copy=False)
     if stored.max() > white:
-        raise UnfitError(f"has values above the maxval of its header ({white}); export it again")
+        raise UnfitError(f"has values above the maxval of its header ({white}); export it again as PNG")
     scaled = (np.arange(white + 1, dtype=np.uint32) * most + white // 2) // white
     return scaled.astype(dtype)[stored]
 
