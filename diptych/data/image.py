@@ -103,7 +103,7 @@ def write(path: Path | str, array: np.ndarray) -> None:
     """Write (H, W, C) or (H, W) in the format that `path` ends in: whole or not at all. Folders on the way are made.
 
     uint8 with 1 or 3 channels goes into every format, uint16 into .png (1 or 3), .tif (1), PNM and .npy, float32 within
-    0..1 into .tif (1) and .npy. .pgm has 1 channel, .ppm 3, .pnm either. JPEG has quality 95; WebP is lossless, and has
+    0..1 into .tif (1) and .npy. .pgm has 1 channel. JPEG has quality 95; WebP is lossless, and has
     no grey but RGB. Raises `ImageError` only.
     """
     path = Path(path)
@@ -218,7 +218,7 @@ def holders(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
     if dtype == np.uint8 and channels in (1, 3):
         return tuple(suffix for suffix in SUFFIXES if suffix not in no_pnm)
     deep = {
-        ("uint16", 1): (".png", ".tif", ".tiff", ".pgm", ".pnm"),
+        ("uint16", 1): (".png", ".tif", ".tiff", *pnm.HOLD),
         ("uint16", 3): (".png", ".ppm", ".pnm"),
         ("float32", 1): (".tif", ".tiff"),
     }

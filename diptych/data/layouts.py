@@ -202,7 +202,8 @@ def _sides(a: Path, b: Path, match: str | None) -> Split:
     first, second = images_in(a), images_in(b)
     for folder, files in ((a, first), (b, second)):
         if not files:
-            raise DataError(f"{folder}: no images in it: {why_empty(folder) or SUFFIXES}")
+            why = f": {why}" if (why := why_empty(folder)) else f" ({SUFFIXES})"
+            raise DataError(f"{folder}: no images in it{why}")
     if match is None:
         return Split({"a": Pictures(first), "b": Pictures(second)}, aligned=False)
     ours, theirs = (dict(zip(keys(files, match), files, strict=True)) for files in (first, second))

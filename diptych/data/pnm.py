@@ -14,7 +14,7 @@ import numpy as np
 from diptych.data.decode import MAX_PIXELS, UnfitError, check_size, white_of
 
 CHANNELS = {b"P5": 1, b"P6": 3}
-HOLD = {".pgm": (1,), ".ppm": (3,), ".pnm": (1, 3)}  # channels that a file of this name holds
+HOLD = {".pgm": (1,), ".ppm": (1, 3), ".pnm": (1, 3)}  # channels that a file of this name holds, as in other programs
 _MAX_HEADER = 4096  # bytes, comments included
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _HEADER = re.compile(rb"P[56]" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,5})\s")

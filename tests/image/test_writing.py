@@ -16,7 +16,7 @@ from diptych.errors import ImageError
 KEPT = [(suffix, "uint8", n) for suffix in (".png", ".bmp", ".tif", ".TIFF", ".npy") for n in (1, 3)]
 KEPT += [(suffix, "uint16", 1) for suffix in (".png", ".tif", ".tiff")] + [(".png", "uint16", 3), (".webp", "uint8", 3)]
 KEPT += [
-    (suffix, d, n) for d in ("uint8", "uint16") for suffix, n in ((".pgm", 1), (".ppm", 3), (".pnm", 1), (".PNM", 3))
+    (suffix, d, n) for d in ("uint8", "uint16") for suffix, n in ((".pgm", 1), (".ppm", 1), (".ppm", 3), (".PNM", 3))
 ]
 KEPT += [(".tif", "float32", 1)] + [(".npy", dtype, n) for dtype in ("uint8", "uint16", "float32") for n in (2, 5)]
 
@@ -58,7 +58,7 @@ def test_a_deep_png_of_pixels_that_lie_otherwise_in_memory(tmp_path):
 
 REFUSED = [(".png", "uint8", 2), (".png", "uint16", 5), (".jpg", "uint16", 1), (".webp", "uint16", 3)]
 REFUSED += [(".bmp", "uint16", 1), (".tif", "uint16", 3), (".png", "float32", 1), (".tif", "float32", 3)]
-REFUSED += [(".gif", "uint8", 3), ("", "uint8", 3), (".pgm", "uint8", 3), (".ppm", "uint16", 1), (".pnm", "float32", 1)]
+REFUSED += [(".gif", "uint8", 3), ("", "uint8", 3), (".pgm", "uint8", 3), (".pgm", "uint16", 3), (".pnm", "float32", 1)]
 
 
 @pytest.mark.parametrize(("suffix", "dtype", "channels"), REFUSED)
