@@ -22,7 +22,7 @@ from diptych.contract import Judge, Method, MethodConfig
 from diptych.data.columns import Column, Data, Pictures
 from diptych.data.config import DataConfig
 from diptych.data.glyphs import is_glyphs
-from diptych.data.unused import unused
+from diptych.data.unused_settings import unused
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.machine import precision_for
 from diptych.engine.ranks import Ranks

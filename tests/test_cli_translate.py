@@ -36,6 +36,23 @@ def test_a_pattern_and_a_model_folder(run, pictures, tmp_path):
     assert (tmp_path / "run-out" / "a.png").read_bytes() == (tmp_path / "out" / "a.png").read_bytes()
 
 
+def test_what_is_not_translated_is_listed(run, pictures, tmp_path):
+    image.write(pictures / "more.ppm", np.zeros((20, 20, 3), np.uint8))
+    image.write(pictures / "more.jfif", np.zeros((20, 20, 3), np.uint8))
+    (pictures / "moving.gif").touch()
+    (pictures / "@eaDir" / "a.png").mkdir(parents=True)
+    image.write(pictures / "@eaDir" / "a.png" / "thumb.jpg", np.zeros((8, 8, 3), np.uint8))
+    (pictures / "link").symlink_to("deep")
+    said = diptych("translate", run, pictures, "-o", tmp_path / "out").stdout
+    assert "6 images in" in said
+    assert "not translated: 1 .gif, 1 .txt" in said
+    assert files(tmp_path / "out") == ["a.png", "deep.tif", "deep/b.jpg", "deep/c.png", "more.jfif", "more.ppm"]
+    (tmp_path / "out" / "a.png").unlink()
+    said = diptych("translate", run, pictures, "-o", tmp_path / "out", "--skip-existing").stdout
+    assert "1 images in" in said
+    assert "5 images already there, skipped" in said
+
+
 def test_controls_reach_the_method(run, pictures, tmp_path):
     for seed in (0, 0, 1):
         diptych(

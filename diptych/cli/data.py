@@ -52,12 +52,12 @@ def check(
     with counting(console, "looking at images") as progress:
         found = survey(folder, verify, progress)
         troubles = faults.find(found)
-    wrong = [fault for fault in troubles if fault.wrong]
+    wrong, doubtful = ([fault for fault in troubles if fault.wrong == known] for known in (True, False))
     _show_contents(console, found)
     _show_troubles(console, "wrong", "bold red", wrong)
-    _show_troubles(console, "worth a look", "bold yellow", [fault for fault in troubles if not fault.wrong])
+    _show_troubles(console, "worth a look", "bold yellow", doubtful)
     if not wrong:
-        _say(console, "\nnothing is wrong", "bold green")
+        _say(console, "\nnothing is wrong" + (f", {len(doubtful)} worth a look" if doubtful else ""), "bold green")
     show_fits(console, found, bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 
@@ -84,6 +84,7 @@ def _say(console: "Console", text: str, style: str = "") -> None:
 def _show_contents(console: "Console", found: "Survey") -> None:
     from rich.table import Table
 
+    from diptych.data.unread_files import in_words
     from diptych.errors import printable
 
     _say(console, f"{printable(str(found.root))}: {found.layout}", "bold")
@@ -103,17 +104,13 @@ def _show_contents(console: "Console", found: "Survey") -> None:
         for t in found.tables
     ]
     if found.unused:
-        lines.append("not used: " + ", ".join(printable(_counted(*item)) for item in found.unused.items()))
+        lines.append(in_words(found.unused))
     if lines:
         _say(console, "\n" + "\n".join(f"  {line}" for line in lines), "dim")
 
 
 def _columns(count: int) -> str:
     return "1 value each" if count == 1 else f"{count} values each"
-
-
-def _counted(name: str, count: int) -> str:
-    return f"{name} ({count:,})" if name.endswith("/") or "*" in name else name
 
 
 def _rows(found: "Survey") -> Iterator[tuple[str, str, str, str, str]]:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ class Fit:
     notes: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     fits: bool = True
+    root: str = ""  # the folder to give, where it is not the one that was looked at
 
 
 def show_fits(console: "Console", found: "Survey", mend: bool) -> None:
@@ -43,14 +44,17 @@ def show_fits(console: "Console", found: "Survey", mend: bool) -> None:
         console.print(f"  {fit.method}: {printable(fit.summary)}", soft_wrap=True)
         for note in fit.notes:
             console.print(f"    {printable(note)}", style="dim", soft_wrap=True)
-        words = ["diptych", "train", fit.method, "--data", str(found.root), *fit.settings]
+        words = ["diptych", "train", fit.method, "--data", fit.root or str(found.root), *fit.settings]
         console.print(f"    {printable(shlex.join(words))}", style="cyan", soft_wrap=True)
 
 
 def why_not(found: "Survey") -> str:
     from diptych.data import survey
+    from diptych.data.unread_files import why_none
 
     wanted = "they want pairs side by side in each file, or two folders"
+    if found.layout == survey.HEAPS and (why := why_none(found.root)):
+        return f"{wanted}; {why}"
     return {
         survey.NOTHING: "there are no images; give the folder that holds train/, or two folders of images",
         survey.ARRAYS: f"they read images, not arrays, and {wanted}",
@@ -68,7 +72,19 @@ def fits(found: "Survey", any_images: bool = False) -> list[Fit]:
     meant = [
         name for name, kind in kinds.items() if kind != DataKind.TRANSFER and (kind == DataKind.IMAGES) == any_images
     ]
-    return [_fit(method, found, crop) for method in meant]
+    return [_fit(method, found, crop) for method in meant] + ([] if any_images else _enlarging(found))
+
+
+def _enlarging(found: "Survey") -> list[Fit]:
+    """Of a set of the same images at two sizes: methods that enlarge, which learn from the larger images alone."""
+    from diptych.data.survey import survey
+    from diptych.methods import METHODS, find
+
+    if not found.scale:
+        return []
+    large = survey(found.scale.large)
+    enlarge = [method for method in METHODS if "scale" in find(method).Config.model_fields]
+    return [replace(_fit(method, large, crop_for(large)), root=str(large.root)) for method in enlarge]
 
 
 def crop_for(found: "Survey") -> int:
@@ -91,7 +107,8 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
     lying = many_folders(found.root)
     reason = ""
     choose = len(lying) > 2 and not find(method).labels
-    for sides in ([], [sides_setting(lying)]) if choose else ([],):
+    looser = _looser_names(found)
+    for sides in ([], [sides_setting(lying)] if choose else looser) if choose or looser else ([],):
         try:
             chosen = named(method, [f"root={found.root}", *sides])
             data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
@@ -100,6 +117,10 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
         except (ConfigError, DataError) as error:
             reason = reason or _in_short(str(error), str(found.root))
             continue
+        if _shrinks(data.train):
+            sides = [*sides, "direction=b2a"]
+            reverse = named(method, [f"root={found.root}", *sides])
+            data = open_data(reverse.data, reverse.cls.data, tuple(reverse.cls.batch))
         summary = f"{_in_short(data.summary, str(found.root))}{_way(data.train)}"
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
         batch = [f"batch={max(8, domains)}"] if find(method).domains else []
@@ -119,6 +140,28 @@ def _way(split: "Split") -> str:
 
     folders = [column.files[0].parent.name for column in split.columns.values() if isinstance(column, Pictures)]
     return f", from {folders[0]} to {folders[1]}" if len(set(folders)) == 2 else ""
+
+
+def _looser_names(found: "Survey") -> list[str]:
+    """The setting by which the names of two folders agree, if they do not as they are."""
+    from diptych.data.names import looser_match
+    from diptych.data.survey import UNPAIRED
+
+    parts = [part.files for part in found.parts if part.files and part.split == found.parts[0].split]
+    match = looser_match(*parts) if found.layout == UNPAIRED and len(parts) == 2 else None
+    return [f"match_names={match[0]}"] if match else []
+
+
+def _shrinks(split: "Split") -> bool:
+    """Whether the targets of pairs are their sources at a smaller size: the direction that nobody wants."""
+    from diptych.data.columns import Pictures
+    from diptych.data.scales import scale_of
+
+    columns = [column for column in split.columns.values() if isinstance(column, Pictures) and column.half is None]
+    if not split.aligned or len(columns) != 2:
+        return False
+    scale = scale_of(columns[0].files, columns[1].files)
+    return scale is not None and scale.small == columns[1].files[0].parent
 
 
 def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:

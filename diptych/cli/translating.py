@@ -46,6 +46,7 @@ def translate(
     from rich.progress import track
 
     from diptych.data import image
+    from diptych.data.sources import sources
     from diptych.errors import ConfigError, ImageError
     from diptych.loading import load
     from diptych.methods import find
@@ -55,7 +56,8 @@ def translate(
     if seed is not None and reference is not None:
         raise ConfigError("--seed and --reference each choose the style: give one")
     sheets = all_domains or styles > 1
-    jobs = _jobs(images, out, suffix or (".png" if sheets else None), overwrite, skip_existing)
+    found = sources(images, out)
+    jobs = _jobs(found.images, out, suffix or (".png" if sheets else None), overwrite, skip_existing)
     translator = load(model, device=device, which=which, method=find(method) if method else None)
     named = {"domain": domain, "seed": seed, "reference": reference}
     given = controls_of(translator, control or []) | {name: value for name, value in named.items() if value is not None}
@@ -73,6 +75,10 @@ def translate(
         except ImageError as error:
             failed.append(str(error))
     typer.echo(f"{len(jobs) - len(failed)} images in {out}")
+    if len(jobs) < len(found.images):
+        typer.echo(f"{len(found.images) - len(jobs)} images already there, skipped")
+    if found.others:
+        typer.echo(f"not translated: {found}")
     if failed:
         more = f"\n  and {len(failed) - 20} more" if len(failed) > 20 else ""
         raise ImageError(f"{len(failed)} of {len(jobs)} could not be translated:\n  " + "\n  ".join(failed[:20]) + more)
@@ -88,13 +94,10 @@ def _tell_default_domain(translator: "Translator", given: "Mapping[str, Any]") -
             )
 
 
-def _jobs(given: list[str], out: Path, suffix: str | None, overwrite: bool, skip: bool) -> dict[Path, Path]:
+def _jobs(found: dict[Path, Path], out: Path, suffix: str | None, overwrite: bool, skip: bool) -> dict[Path, Path]:
     """Source and target of each image; every clash of names is found before the first is translated."""
     from diptych.errors import DataError
 
-    found = dict(pair for pattern in given for pair in _found(pattern, out))
-    if not found:
-        raise DataError(f"no images among {', '.join(given)}")
     jobs: dict[Path, Path] = {}
     sources: dict[Path, Path] = {}
     for source, name in found.items():
@@ -111,34 +114,6 @@ def _jobs(given: list[str], out: Path, suffix: str | None, overwrite: bool, skip
         elif not skip:
             raise DataError(f"{target} is there already; give --overwrite, --skip-existing, or another folder with -o")
     return jobs
-
-
-def _found(pattern: str, out: Path) -> list[tuple[Path, Path]]:
-    """Images and the names they keep: paths below a folder or a pattern's fixed part, else the file's own name.
-
-    What lies in `out`, the translations of an earlier call, is no source.
-    """
-    import glob
-    from itertools import takewhile
-
-    from diptych.data import image
-    from diptych.errors import DataError
-
-    path = Path(pattern).expanduser()
-    if path.is_dir():
-        root, found = path, sorted(path.rglob("*"))
-    elif path.exists():
-        if not image.is_image(path):
-            raise DataError(f"{path}: not an image by its name; Diptych reads {', '.join(image.SUFFIXES)}")
-        return [(path, Path(path.name))]
-    else:
-        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
-        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-        if not found:
-            raise DataError(f"{pattern}: no such image, folder or pattern with images")
-    inside = out.resolve() if out.resolve() != root.resolve() else None
-    images = [file for file in found if image.is_image(file) and not (inside and inside in file.resolve().parents)]
-    return [(file, file.relative_to(root)) for file in images]
 
 
 def _sheets(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-FOR_PAIRS = ("layout", "direction")  # settings that say nothing of classes, attributes and heaps
+FOR_PAIRS = ("layout", "direction", "match_names")  # settings that say nothing of classes, attributes and heaps
 FOR_CLASSES = ("sides", "twins")  # of attributes
 FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # and of classes
 DIGITS = "a file of digits has ten classes, and no names"

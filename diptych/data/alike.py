@@ -48,6 +48,11 @@ def look_alikes(root: Path, splits: Mapping[str, Sequence[Entry]]) -> list[tuple
     return sorted((a, b) for a, b in found if _alike(small(root / a), small(root / b)))
 
 
+def same_picture(a: Path, b: Path) -> bool:
+    """Return whether two files are one picture, at whatever size; False if one cannot be read."""
+    return _alike(_small(a), _small(b))
+
+
 def _small(file: Path) -> np.ndarray | None:
     """16 x 16 in colour within 0..1; None for what cannot be compared."""
     try:

@@ -19,6 +19,7 @@ from diptych.contract import Labels
 from diptych.data.columns import Data, Pictures, Split
 from diptych.data.config import DataConfig
 from diptych.data.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
+from diptych.data.names import composed, stem_of
 from diptych.data.tables import is_table, rows_of, splits_beside, table_of
 from diptych.errors import DataError, nearest, printable, shown
 
@@ -96,15 +97,16 @@ def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...])
             near = nearest(missing[0], there)
             raise DataError(f"{file}: no column is called {missing[0]}{near}; there are {_few(there)}")
         where = [head.index(name) + 1 for name in names]
-        by_name = {**{image.stem: image for image in images}, **{image.name: image for image in images}}
+        by_name = {stem_of(image): image for image in images} | {composed(image.name): image for image in images}
         files, values, strange = [], [], []
         for line, row in rows:
             if len(row) != len(head) + 1:
                 raise DataError(f"{file}: line {line} has {len(row) - 1} values for {len(head)} columns")
-            if row[0] not in by_name:
+            image = by_name.get(composed(row[0]))
+            if image is None:
                 strange.append(row[0])
                 continue
-            files.append(by_name[row[0]])
+            files.append(image)
             values.append([_value(row[at], file, line, head[at - 1]) for at in where])
     except (OSError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as a table ({error})") from error

@@ -10,6 +10,7 @@ import numpy as np
 
 from diptych.data import image
 from diptych.data.manifest import Entry, confirm
+from diptych.data.names import stem_of
 from diptych.errors import DataError
 
 if TYPE_CHECKING:  # processes that examine images bring no torch
@@ -216,7 +217,7 @@ def of_one_name(split: Split) -> Split:
         files = next((column.files for name in group if isinstance(column := split.columns[name], Pictures)), ())
         found: dict[str, int] = {}
         for place, file in enumerate(files):
-            if found.setdefault(file.stem, place) != place:
+            if found.setdefault(stem_of(file), place) != place:
                 raise DataError(f"{file}: one set has two images of this name; with twins=true it is a scene")
         places |= dict.fromkeys(group, found)
     first, *others = places.values()

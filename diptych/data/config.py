@@ -44,6 +44,10 @@ class DataConfig(BaseModel):
     patches: str | None = Field(
         None, min_length=1, max_length=4096, description="photographs that digits lie over, as in MNIST-M"
     )
+    match_names: Literal["exact", "casefold", "affix"] = Field(
+        "exact",
+        description="how names of pairs are compared: exact, without case, or without what all of a folder share too",
+    )
     direction: Literal["a2b", "b2a"] = Field(
         "a2b", description="a2b: left or first is the source; b2a: right or second"
     )

@@ -64,7 +64,7 @@ def opened(path: Path | str) -> Iterator[BinaryIO]:
             yield file
 
 
-def _check_size(count: int, limit: int) -> None:
+def check_size(count: int, limit: int) -> None:
     if count > limit:
         raise UnfitError(f"is too large ({count:,}, the limit is {limit:,}); scale it down or cut it into pieces")
 
@@ -81,7 +81,7 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
         raise UnfitError(f"holds {dtype.name}; save it as uint8, uint16, bool, or float within 0..1")
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise UnfitError(f"has the shape {shape}; save it as (H, W) or (H, W, C), none of them zero")
-    _check_size(math.prod(shape), 4 * MAX_PIXELS)
+    check_size(math.prod(shape), 4 * MAX_PIXELS)
     if os.fstat(file.fileno()).st_size < file.tell() + math.prod(shape) * dtype.itemsize:
         raise UnfitError("is cut short: it holds fewer values than its header says; copy or save it again")
     return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1), dtype, by_columns
@@ -109,10 +109,10 @@ def open_picture(file: BinaryIO) -> ImageFile:
     start = file.read(4)
     opener = next((opener for prefix, opener in _OPENERS.items() if start.startswith(prefix)), None)
     if opener is None:
-        raise UnfitError("is not a PNG, JPEG, WebP, BMP or TIFF image; convert it to PNG")
+        raise UnfitError("is not a PNG, JPEG, WebP, BMP, TIFF or binary PNM image; convert it to PNG")
     file.seek(0)
     image = opener(file)
-    _check_size(math.prod(image.size), MAX_PIXELS)
+    check_size(math.prod(image.size), MAX_PIXELS)
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise UnfitError(f"holds {frames} frames; split it into frames, one file each")

@@ -14,7 +14,7 @@ from diptych.contract import Labels
 from diptych.data import image
 from diptych.data.columns import Column, Data, Split, taken
 from diptych.data.config import DataConfig
-from diptych.data.folders import folders_of_images, images_in
+from diptych.data.folders import images_in_and_below
 from diptych.data.tables import arrays_in
 from diptych.errors import DataError
 from diptych.seeds import passing_state
@@ -132,7 +132,7 @@ def _photographs(config: DataConfig, least: tuple[int, ...]) -> tuple[np.ndarray
     if config.patches is None:
         return ()
     folder = Path(config.patches).expanduser()
-    files = [*images_in(folder), *(file for inside in folders_of_images(folder) for file in images_in(inside))]
+    files = images_in_and_below(folder)
     if not files:
         raise DataError(f"patches={folder}: no photographs in it")
     found = tuple(image.with_channels(image.read(file), 3, file) for file in files)

@@ -23,11 +23,13 @@ MAX_VALUES = 64  # distinct values of a grey image that are listed: a label map 
 READY = "ready"  # the first line of a worker
 _KINDS = {
     b"\x89PNG": (".png",),
-    b"\xff\xd8\xff": (".jpg", ".jpeg"),
+    b"\xff\xd8\xff": (".jfif", ".jpg", ".jpeg"),
     b"RIFF": (".webp",),
     b"BM": (".bmp",),
     b"II": (".tif", ".tiff"),
     b"MM": (".tif", ".tiff"),
+    b"P5": (".ppm", ".pnm", ".pgm"),  # libraries write grey into .ppm too
+    b"P6": (".pnm", ".ppm"),
 }
 
 

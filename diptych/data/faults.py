@@ -3,11 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from diptych.data import alike
 from diptych.data.layouts import WAYS
 from diptych.data.manifest import Entry, relative
+from diptych.data.names import composed, keys, stem_of
+from diptych.data.ranges import advice
 from diptych.data.survey import ALL, NOTHING, SIDE_BY_SIDE, Part, Survey
+from diptych.data.unread_files import why_none
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ def find(survey: Survey) -> list[Fault]:
         *_partners(survey),
         *_sizes(survey),
         *_modes(survey),
+        *_ranges(survey),
+        *_scales(survey),
         *_same(survey),
         *_labels(survey),
         *_misnamed(survey),
@@ -52,10 +58,12 @@ def _with_detail(entry: Entry) -> str:
 
 def _lacking(survey: Survey) -> Iterator[Fault]:
     """Sides and whole folders without any image."""
-    empty = tuple(f"{part.side} in {part.split}" if part.split != ALL else part.side for part in _empty(survey))
-    yield Fault("has no images", empty, "fill it, or remove the folder in all splits")
+    empty = [f"{part.side} in {part.split}" if part.split != ALL else part.side for part in _empty(survey)]
+    why = why_none(survey.root) if empty else ""
+    yield Fault("has no images", tuple(empty), why or "fill it, or remove the folder in all splits")
     if survey.layout == NOTHING:
-        yield Fault("no images", (survey.root.name,), f"a folder for Diptych holds one of: {WAYS}")
+        way_out = why_none(survey.root) or f"a folder for Diptych holds one of: {WAYS}"
+        yield Fault("no images", (survey.root.name,), way_out)
 
 
 def _empty(survey: Survey) -> list[Part]:
@@ -68,14 +76,14 @@ def _partners(survey: Survey) -> Iterator[Fault]:
     twice: list[str] = []
     for split in survey.splits:
         parts = [part for part in survey.parts if part.split == split and part.files]
-        stems = [Counter(file.stem for file in part.files) for part in parts]
+        stems = [Counter(keys(part.files)) for part in parts]
         for part, ours in zip(parts, stems, strict=True):
             for file in part.files:
-                lacking = [p.side for p, theirs in zip(parts, stems, strict=True) if file.stem not in theirs]
+                lacking = [p.side for p, theirs in zip(parts, stems, strict=True) if stem_of(file) not in theirs]
                 if lacking and survey.paired:
                     alone.append(f"{relative(file, survey.root)} (none in {', '.join(lacking)})")
             if survey.paired:
-                twice += [relative(file, survey.root) for file in part.files if ours[file.stem] > 1]
+                twice += [relative(file, survey.root) for file in part.files if ours[stem_of(file)] > 1]
     yield Fault("has no partner of the same name", tuple(alone), "add the partner, or remove the image")
     yield Fault("has the same name before the suffix as another", tuple(twice), "rename or remove one: it is a pair's")
 
@@ -107,6 +115,30 @@ def _modes(survey: Survey) -> Iterator[Fault]:
             yield Fault(f"other depth than most{where} ({most})", names, "each is scaled by its own range", wrong=False)
 
 
+def _ranges(survey: Survey) -> Iterator[Fault]:
+    """Domains of class ids, and of values that are a small part of what the files allow."""
+    sides = list(dict.fromkeys(part.side for part in survey.parts))
+    maps = dict(zip(sides, ("source", "target"), strict=False)) if len(sides) == 2 else {}
+    for side in sides:
+        parts = [part for part in survey.parts if part.side == side]
+        entries = [entry for part in parts for entry in survey.entries(part)]
+        note = advice(side or survey.root.name, entries, maps.get(side, ""))
+        kind, _, way_out = note.partition(": ")
+        folders = dict.fromkeys(entry.path.rpartition("/")[0] or "." for entry in entries) if note else ()
+        yield Fault(kind, tuple(folders), way_out, wrong=False)
+
+
+def _scales(survey: Survey) -> Iterator[Fault]:
+    """Two folders with the same images at two sizes."""
+    if found := survey.scale:
+        yield Fault(
+            f"the same images at two sizes, 1:{found.factor:g}",
+            (f"{found.small.name}/ = {found.large.name}/",),
+            f"learn to enlarge from {found.large.name}/ alone, or from pairs, {found.small.name} to {found.large.name}",
+            wrong=False,
+        )
+
+
 def _same(survey: Survey) -> Iterator[Fault]:
     copies = [group for entries in survey.splits.values() for group in alike.copies(entries)]
     leaks = alike.leaks(survey.splits)
@@ -118,15 +150,20 @@ def _same(survey: Survey) -> Iterator[Fault]:
 
 def _labels(survey: Survey) -> Iterator[Fault]:
     files = [file for part in survey.parts for file in part.files]
-    known = {name for file in files for name in (file.name, file.stem)}
+    known = {name for file in files for name in _called(file)}
     for table in survey.tables:
         rows, name = set(table.names), table.file.name
         absent = tuple(row for row in table.names if row not in known)
-        bare = tuple(relative(file, survey.root) for file in files if not {file.name, file.stem} & rows)
+        bare = tuple(relative(file, survey.root) for file in files if not _called(file) & rows)
         again = tuple(row for row, count in Counter(table.names).items() if count > 1)
         yield Fault(f"is in {name}, but there is no such image", absent, "remove the rows, or add the images")
         yield Fault(f"has no row in {name}", bare, "add the rows, or remove the images")
         yield Fault(f"has more than one row in {name}", again, "remove all but one")
+
+
+def _called(file: Path) -> set[str]:
+    """The names by which a table may mean it."""
+    return {composed(file.name), stem_of(file)}
 
 
 def _misnamed(survey: Survey) -> Iterator[Fault]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from diptych.data import pnm
 from diptych.data.decode import (
     MAX_PIXELS,
     UnfitError,
@@ -49,7 +50,6 @@ __all__ = [
     "as_pixels",
     "from_pil",
     "from_unit",
-    "is_image",
     "probe",
     "read",
     "resize",
@@ -59,7 +59,7 @@ __all__ = [
     "write",
 ]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".npy")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", *pnm.HOLD, ".npy")
 
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 
@@ -74,19 +74,15 @@ class Header:
     dtype: str
 
 
-def is_image(path: Path | str) -> bool:
-    """Whether `path` is a file, not hidden, whose name ends in one of `SUFFIXES` (in capitals or not)."""
-    path = Path(path)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
 def read(path: Path | str) -> np.ndarray:
     """The pixels of a file: (H, W, C), C is 1 or 3 (any in .npy); uint8, uint16 or float32 within 0..1.
 
     The content tells the format, not the name, except that .npy goes by its name. Raises `ImageError` only.
     """
     with opened(path) as file:
-        return read_npy(file) if is_npy(path) else read_picture(file)
+        if is_npy(path):
+            return read_npy(file)
+        return pnm.read_pnm(file) if pnm.is_pnm(file) else read_picture(file)
 
 
 def probe(path: Path | str) -> Header:
@@ -95,6 +91,9 @@ def probe(path: Path | str) -> Header:
         if is_npy(path):
             shape, dtype, _ = npy_header(file)
             return Header(*shape, dtype={"u": dtype.name, "b": "uint8", "f": "float32"}[dtype.kind])
+        if pnm.is_pnm(file):
+            shape, white = pnm.pnm_header(file)
+            return Header(*shape, dtype="uint8" if white < 256 else "uint16")
         image = open_picture(file)
         width, height = stored_size(image) if orientation_of(image, file) < 5 else stored_size(image)[::-1]
         return Header(height, width, *layout_of(image))
@@ -103,8 +102,9 @@ def probe(path: Path | str) -> Header:
 def write(path: Path | str, array: np.ndarray) -> None:
     """Write (H, W, C) or (H, W) in the format that `path` ends in: whole or not at all. Folders on the way are made.
 
-    uint8 with 1 or 3 channels goes into every format, uint16 into .png (1 or 3), .tif (1) and .npy, float32 within 0..1
-    into .tif (1) and .npy. JPEG has quality 95; WebP is lossless, and has no grey but RGB. Raises `ImageError` only.
+    uint8 with 1 or 3 channels goes into every format, uint16 into .png (1 or 3), .tif (1), PNM and .npy, float32 within
+    0..1 into .tif (1) and .npy. .pgm has 1 channel. JPEG has quality 95; WebP is lossless, and has
+    no grey but RGB. Raises `ImageError` only.
     """
     path = Path(path)
     with naming(path, "cannot be written", "check the folder and the free space"):
@@ -199,11 +199,13 @@ def _encode(suffix: str, array: np.ndarray) -> bytes:
         unit_floats(pixels)
     if pixels.dtype == np.uint16 and channels == 3 and suffix == ".png":
         return _deep_png(pixels)
+    if suffix in pnm.HOLD:
+        return pnm.pnm_bytes(pixels)
     buffer = BytesIO()
     if suffix == ".npy":
         np.save(buffer, pixels)
     else:
-        name = {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
+        name = {".jpg": "JPEG", ".jfif": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
         to_pil(pixels).save(buffer, name, **_OPTIONS.get(name, {}))
     return buffer.getvalue()
 
@@ -212,9 +214,14 @@ def holders(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
     """The endings whose files hold such pixels whole."""
     if dtype not in (np.uint8, np.uint16, np.float32):
         raise UnfitError(f"no file can hold {dtype}; give uint8, uint16, or float32 within 0..1")
+    no_pnm = {suffix for suffix, counts in pnm.HOLD.items() if channels not in counts}
     if dtype == np.uint8 and channels in (1, 3):
-        return SUFFIXES
-    deep = {("uint16", 1): (".png", ".tif", ".tiff"), ("uint16", 3): (".png",), ("float32", 1): (".tif", ".tiff")}
+        return tuple(suffix for suffix in SUFFIXES if suffix not in no_pnm)
+    deep = {
+        ("uint16", 1): (".png", ".tif", ".tiff", *pnm.HOLD),
+        ("uint16", 3): (".png", ".ppm", ".pnm"),
+        ("float32", 1): (".tif", ".tiff"),
+    }
     return (*deep.get((dtype.name, channels), ()), ".npy")
 
 

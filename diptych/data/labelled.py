@@ -10,7 +10,9 @@ from diptych.contract import Labels
 from diptych.data.columns import Data, Pictures, Split
 from diptych.data.config import DataConfig
 from diptych.data.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
+from diptych.data.names import stem_of
 from diptych.data.tables import splits_beside
+from diptych.data.unread_files import why_empty, why_none
 from diptych.errors import DataError
 
 LABELLED = ("image", "label")  # the columns
@@ -29,8 +31,9 @@ def open_classes(root: Path, config: DataConfig) -> Data:
     if not train and (others := [name for name in splits if name != "train"]):
         raise DataError(f"{root}: has {', '.join(others)}, and nothing to train on: put folders of images into train/")
     if not train or len(train) < 2:
+        why = f": {why}" if (why := why_none(root)) else ""
         raise DataError(
-            f"{root}: no two classes to tell apart. Give a folder for each: train/cat and train/dog, "
+            f"{root}: no two classes to tell apart{why}. Give a folder for each: train/cat and train/dog, "
             f"trainA and trainB, or just cat and dog; or a table of attributes beside the images"
         )
     classes = tuple(name for name in train if not chosen or name in chosen)
@@ -108,7 +111,9 @@ def _check(
     if missing := sorted({*classes, *(chosen or ())} - found.keys()):
         raise DataError(f"{root}: {split} has no folder {', '.join(missing[:5])}; there are {', '.join(found)}")
     if empty := [name for name in classes if not found[name]]:
-        raise DataError(f"{root}: {', '.join(empty[:5])} in {split} has no images: fill it, or remove the folder")
+        why = "; ".join(filter(None, (why_empty(root / split / name) for name in empty[:2])))
+        way_out = why or "fill it, or remove the folder"
+        raise DataError(f"{root}: {', '.join(empty[:5])} in {split} has no images: {way_out}")
     few = [name for name in classes if len(found[name]) < FEWEST]
     if few and split == "train":
         raise DataError(f"{root}: {', '.join(few[:5])} has a single image, which is no class: add more, or remove it")
@@ -117,9 +122,9 @@ def _check(
 def _split(classes: Mapping[str, Sequence[Path]], twins: bool) -> Split:
     files = tuple(file for found in classes.values() for file in found)
     numbers = [number for number, found in enumerate(classes.values()) for _ in found]
-    motifs = [file.stem for file in files] if twins else []
+    motifs = [stem_of(file) for file in files] if twins else []
     for name, found in classes.items() if twins else ():
-        stems = [file.stem for file in found]
-        if twice := [file for file in found if stems.count(file.stem) > 1]:
+        stems = [stem_of(file) for file in found]
+        if twice := [file for file in found if stems.count(stem_of(file)) > 1]:
             raise DataError(f"{twice[-1]}: {name} has two images of this name; with twins=true it is a scene")
     return Split({"image": Pictures(files), "label": numbers}, aligned=True, motifs=motifs)

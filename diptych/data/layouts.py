@@ -19,12 +19,23 @@ from pathlib import Path
 from diptych.data import image
 from diptych.data.columns import Data, Pictures, Split, files_of, only
 from diptych.data.config import DataConfig
-from diptych.data.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, root_of
+from diptych.data.folders import (
+    HELD_OUT,
+    NAMED_SIDES,
+    SPLITS,
+    folders_of_images,
+    images_in,
+    images_in_and_below,
+    name_is_held_out,
+    root_of,
+)
+from diptych.data.names import keys, looser_match
+from diptych.data.scales import check_one_size
 from diptych.data.tables import splits_beside
+from diptych.data.unread_files import why_empty, why_none
 from diptych.errors import DataError, ImageError, nearest
 from diptych.plain import plain_yaml
 
-NAMED_SIDES = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
 SUFFIXES = ", ".join(sorted(image.SUFFIXES))
 WAYS = (
     "train/ of files with two pictures side by side; trainA/ and trainB/; A/train and B/train; train/ with two folders "
@@ -40,7 +51,10 @@ def open_folder(config: DataConfig, paired: bool) -> Data:
     root, sides = root_of(config), config.sides
     if sides and len(sides) > 2:
         raise DataError(f"sides={list(sides)}: this method translates between two folders, name two")
-    splits = find_splits(root, config.layout, paired, (sides[0], sides[1]) if sides else None)
+    match = config.match_names if paired else None
+    if match is None and config.match_names != "exact":
+        raise DataError(f"match_names={config.match_names}: this method needs no pairs; leave it out")
+    splits = find_splits(root, config.layout, match, (sides[0], sides[1]) if sides else None)
     names = ("source", "target") if paired else ("a", "b")
     splits = {
         name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
@@ -77,11 +91,14 @@ def open_heap(config: DataConfig) -> Data:
     Splits may have two sides, such as trainA/ and trainB/.
     """
     root = root_of(config)
-    splits = {name: heap for name in SPLITS if (heap := _heap(root / name))}
+    splits = {name: heap for name in SPLITS if (heap := images_in_and_below(root / name))}
     sides = {name: heap for name in SPLITS if (heap := _named_sides(root, name))}
-    splits = splits or (sides if "train" in sides else {"train": _heap(root)})
+    splits = splits or (sides if "train" in sides else {"train": images_in_and_below(root)})
     if not splits.get("train"):
-        raise DataError(f"{root}: no images to train on, in it, in train/ or in folders there ({SUFFIXES})")
+        why = why_none(root) or f"in it, in train/ or in folders there ({SUFFIXES})"
+        raise DataError(f"{root}: no images to train on: {why}")
+    for files in splits.values():
+        check_one_size(files)
     made = {name: Split({"image": Pictures(files)}, aligned=True) for name, files in splits.items()}
     for name in HELD_OUT:
         if name in made:
@@ -95,17 +112,13 @@ def open_heap(config: DataConfig) -> Data:
     return Data(kept, unseen, f"{root}: {len(kept)} images", (note,), by_name=True)
 
 
-def _heap(folder: Path) -> tuple[Path, ...]:
-    return (*images_in(folder), *(file for inside in folders_of_images(folder) for file in images_in(inside)))
-
-
 def _named_sides(root: Path, split: str) -> tuple[Path, ...]:
     """What lies in trainA/ and trainB/, or in A/train and B/train."""
     return tuple(file for ways in NAMED_SIDES for way in ways for file in images_in(root / way.format(split)))
 
 
-def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | None = None) -> dict[str, Split]:
-    """Splits by name, `train` always among them."""
+def find_splits(root: Path, layout: str, match: str | None, sides: tuple[str, str] | None = None) -> dict[str, Split]:
+    """Splits by name, `train` always among them. `match` is how names of pairs are compared; None for no pairs."""
     lying = many_folders(root)
     for side in sides or ():
         if not any((root / place / side).is_dir() for place in ("train", "")):
@@ -113,13 +126,14 @@ def find_splits(root: Path, layout: str, paired: bool, sides: tuple[str, str] | 
             raise DataError(f"{root}: no folder is called {side}{nearest(side, lying)}; {here}")
     folders = two_folders(root, sides) if layout != "side_by_side" else {}
     if "train" in folders:
-        return {name: _sides(*both, paired=paired) for name, both in folders.items()}
+        return {name: _sides(*both, match) for name, both in folders.items()}
     flat = {name: files for name in SPLITS if (files := images_in(root / name))}
     if layout != "folders" and not sides and (files := flat.get("train") or images_in(root)):
         flat["train"] = files
         return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
+    why = f": {why}" if (why := why_none(root)) else ""
     raise DataError(
-        f"{root}: no images to train on. A folder for Diptych holds one of: {WAYS} "
+        f"{root}: no images to train on{why}. A folder for Diptych holds one of: {WAYS} "
         f"({SUFFIXES})"
         + (f". Here are {', '.join(lying)}: choose two by {sides_setting(lying)}" if len(lying) > 2 else "")
     )
@@ -183,28 +197,36 @@ def is_double(file: Path) -> bool | None:
     return header.width == 2 * header.height
 
 
-def _sides(a: Path, b: Path, paired: bool) -> Split:
+def _sides(a: Path, b: Path, match: str | None) -> Split:
     first, second = images_in(a), images_in(b)
     for folder, files in ((a, first), (b, second)):
         if not files:
-            raise DataError(f"{folder}: no images in it ({SUFFIXES})")
-    if not paired:
+            why = f": {why}" if (why := why_empty(folder)) else f" ({SUFFIXES})"
+            raise DataError(f"{folder}: no images in it{why}")
+    if match is None:
         return Split({"a": Pictures(first), "b": Pictures(second)}, aligned=False)
-    ours, theirs = ({file.stem: file for file in files} for files in (first, second))
-    for folder, files, stems in ((a, first, ours), (b, second, theirs)):
-        if len(stems) < len(files):
-            twice = next(file for file in files if stems[file.stem] != file)
+    ours, theirs = (dict(zip(keys(files, match), files, strict=True)) for files in (first, second))
+    for folder, files, found in ((a, first, ours), (b, second, theirs)):
+        if len(found) < len(files):
+            twice = next(file for file, key in zip(files, keys(files, match), strict=True) if found[key] != file)
             raise DataError(
                 f"{twice}: another file in {folder} has the same name before the suffix; pairs are found by it"
             )
     if alone := sorted(ours.keys() ^ theirs.keys()):
         raise DataError(
             f"{len(alone)} images have no partner of the same name in {a} and {b}: {', '.join(alone[:5])}"
-            f"{', ...' if len(alone) > 5 else ''}. A method that needs no pairs takes folders like these"
+            f"{', ...' if len(alone) > 5 else ''}. {_way_to_partners(first, second)}"
         )
     return Split(
         {"a": Pictures(tuple(ours.values())), "b": Pictures(tuple(theirs[stem] for stem in ours))}, aligned=True
     )
+
+
+def _way_to_partners(first: Sequence[Path], second: Sequence[Path]) -> str:
+    if found := looser_match(first, second):
+        match, how = found
+        return f"All have one {how}: give match_names={match}, or rename them"
+    return "A method that needs no pairs takes folders like these"
 
 
 def as_tables_say(root: Path, split: Split) -> dict[str, Split]:
@@ -216,6 +238,11 @@ def as_tables_say(root: Path, split: Split) -> dict[str, Split]:
 
 
 def without_every_twentieth(split: Split) -> tuple[Split, Split]:
-    """Training and held-out parts of a set without splits: by a hash of the name, the same on every machine."""
-    unseen = {file for file in files_of(split) if is_held_out(file)}
+    """Training and held-out parts of a set without splits: by a hash of the name, the same on every machine.
+
+    Partners whose names differ stay together, by the name that comes first.
+    """
+    columns = [column.files for column in split.columns.values() if isinstance(column, Pictures)]
+    scenes = zip(*columns, strict=True) if split.aligned else ((file,) for files in columns for file in files)
+    unseen = {file for scene in scenes if name_is_held_out(min(file.stem for file in scene)) for file in scene}
     return only(split, set(files_of(split)) - unseen), only(split, unseen)

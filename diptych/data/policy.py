@@ -1,6 +1,6 @@
 """What to do with images that cannot be read: `checked` looks at all of them before the first step."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from diptych.data import alike
 from diptych.data.columns import Column, Data, Pictures, Split, files_of, taken
 from diptych.data.config import MOST_BAD, DataConfig
 from diptych.data.manifest import Entry, Manifest, Progress, first, scan
+from diptych.data.ranges import notes_on_ranges
+from diptych.data.unread_files import in_words, unused_in
 from diptych.errors import DataError
 
 NAMED = 20  # images that a note names
@@ -34,9 +36,9 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
         raise DataError(_in_words(manifest, len(bad), config.bad))
     sets = tuple(_left(each, entries) for each in sets)
     data = replace(sets[0], others=sets[1:])
-    same = [note for each in sets for note in _same(each)]
+    more = [*_unused(config, files), *(note for each in sets for note in (*_same(each), *_ranges(each, config)))]
     left_out = f"{len(bad)} of {len(files)} images cannot be read and are left out: {first(bad, NAMED)}"
-    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *same)), manifest
+    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *more)), manifest
 
 
 def large_enough(data: Data, config: DataConfig) -> Data:
@@ -67,6 +69,21 @@ def large_enough(data: Data, config: DataConfig) -> Data:
         )
     sets = tuple(_left(each, found) for each in sets)
     return replace(sets[0], others=sets[1:], notes=(*data.notes, f"{said}: left out: {first(small.values(), NAMED)}"))
+
+
+def _unused(config: DataConfig, files: Collection[Path]) -> list[str]:
+    """Notes on files that lie in the folders of the set and are not read."""
+    roots = [Path(root).expanduser() for root in (config.root, *config.also)]
+    found = [unused_in(root, files) for root in roots if root.is_dir()]
+    return [in_words(counts) for counts in found if counts]
+
+
+def _ranges(data: Data, config: DataConfig) -> list[str]:
+    """Notes on class ids and narrow ranges, unless a setting about pixel values is given."""
+    given, usual = vars(config), type(config).model_fields
+    if any(name in usual and given[name] != usual[name].default for name in ("range", "label_map")):
+        return []
+    return list(notes_on_ranges(data))
 
 
 def _in_words(manifest: Manifest, count: int, bad: str) -> str:

@@ -5,17 +5,25 @@
 `survey` looks at names alone, then examines the files; `faults.find` says what is wrong with them.
 """
 
-import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from diptych.data.folders import SPLITS, folders_of_images, images_in, named_like_image, names_in
-from diptych.data.layouts import NAMED_SIDES, is_double
-from diptych.data.manifest import Entry, Manifest, Progress, relative, scan
-from diptych.data.tables import Array, Table, arrays_in, table_of
+from diptych.data.folders import (
+    NAMED_SIDES,
+    SPLITS,
+    distinct_folders_of_images,
+    folders_of_images,
+    images_in,
+    names_in,
+)
+from diptych.data.layouts import is_double
+from diptych.data.manifest import Entry, Manifest, Progress, scan
+from diptych.data.names import names_agree
+from diptych.data.scales import Scale, scale_among
+from diptych.data.tables import Array, Table, arrays_in, split_of, table_of
+from diptych.data.unread_files import unused
 from diptych.errors import DataError
 
 SIDE_BY_SIDE = "two pictures side by side in each file"
@@ -63,6 +71,12 @@ class Survey:
             found.setdefault(part.split, []).extend(self.entries(part))
         return {split: tuple(entries) for split, entries in found.items()}
 
+    @cached_property
+    def scale(self) -> Scale | None:
+        """Between two folders that hold the same images at two sizes."""
+        first = [part.files for part in self.parts if part.files and part.split == self.parts[0].split]
+        return scale_among(first)
+
 
 def survey(root: Path, verify: bool = False, progress: Progress | None = None) -> Survey:
     """Raises DataError if `root` is no folder; what is wrong inside is for `faults.find`."""
@@ -79,9 +93,10 @@ def survey(root: Path, verify: bool = False, progress: Progress | None = None) -
         layout = ARRAYS
     if splits := {name: split for table in tables for name, split in table.splits.items()}:
         parts = sorted((each for part in parts for each in _divided(part, splits)), key=_place)
-    manifest = scan(root, [file for part in parts for file in part.files], verify=verify, progress=progress)
+    files = [file for part in parts for file in part.files]
+    manifest = scan(root, files, verify=verify, progress=progress)
     known = {table.file.name for table in tables} | ({n for n in names if n.endswith(".npz")} if arrays else set())
-    return Survey(root, layout, tuple(parts), tables, arrays, _unused(root, parts, known), manifest)
+    return Survey(root, layout, tuple(parts), tables, arrays, unused(root, files, known), manifest)
 
 
 def recognise(root: Path) -> tuple[str, list[Part]]:
@@ -100,10 +115,15 @@ def recognise(root: Path) -> tuple[str, list[Part]]:
     if _are_sides(root):
         parts = [Part(ALL, side, images_in(root / side)) for side in _sides(root)]
         return _many(parts), parts
-    lying = [folder for folder in folders_of_images(root) if folder.name not in SPLITS]
-    files = images_in(root)
-    parts = [Part(ALL, "", files)] if files else [Part(ALL, folder.name, images_in(folder)) for folder in lying]
-    return (_doubles(parts) if files else HEAPS) if parts else NOTHING, parts
+    if files := images_in(root):
+        parts = [Part(ALL, "", files)]
+        return _doubles(parts), parts
+    lying = [folder for folder in distinct_folders_of_images(root) if folder.name not in SPLITS]
+    parts = [Part(ALL, folder.name, images_in(folder)) for folder in lying]
+    if not parts:  # one class, say, in train/
+        inside = {split: distinct_folders_of_images(root / split) for split in SPLITS}
+        parts = [Part(split, each.name, images_in(each)) for split in SPLITS for each in inside[split]]
+    return HEAPS if parts else NOTHING, parts
 
 
 def _by_split(root: Path) -> tuple[str, list[Part]]:
@@ -141,13 +161,9 @@ def _two(parts: list[Part]) -> str:
 
 
 def _names_agree(parts: list[Part]) -> bool:
-    """Whether the sides of the first split are meant as pairs: nearly all names are in every side."""
+    """Whether the sides of the first split are meant as pairs."""
     full = [part for part in parts if part.files]
-    stems = [{file.stem for file in part.files} for part in full if part.split == full[0].split]
-    if len(stems) < 2:
-        return False
-    shared, largest = len(set.intersection(*stems)), max(map(len, stems))
-    return 2 * shared >= largest and largest - shared <= max(3, largest // 10)
+    return names_agree([part.files for part in full if part.split == full[0].split])
 
 
 def _doubles(parts: list[Part]) -> str:
@@ -161,34 +177,10 @@ def _divided(part: Part, splits: Mapping[str, str]) -> Iterator[Part]:
     if part.split != ALL:
         yield part
         return
-    where = {file: splits.get(file.name, splits.get(file.stem, "")) for file in part.files}
+    where = {file: split_of(file, splits) for file in part.files}
     for split in set(where.values()):
         yield Part(split or ALL, part.side, tuple(file for file in part.files if where[file] == split))
 
 
 def _place(part: Part) -> tuple[int, str, str]:
     return SPLITS.index(part.split) if part.split in SPLITS else len(SPLITS), part.split, part.side
-
-
-def _unused(root: Path, parts: list[Part], known: set[str]) -> dict[str, int]:
-    """Folders with files that nothing reads, and files beside images that are none: how many files in each.
-
-    Of files next to images only the kinds are told, such as `train/*.gif`.
-    """
-    used = {relative(file.parent, root) for part in parts for file in part.files}
-    found: Counter[str] = Counter()
-    for place, folders, files in os.walk(root):
-        here = names_in(Path(place))
-        folders[:] = [name for name in sorted(folders) if here.get(name)]
-        inside = relative(Path(place), root) if Path(place) != root else "."
-        for name in sorted(here.keys() & set(files)):
-            if inside == ".":
-                if "." in used and named_like_image(name):
-                    continue
-                if name not in known:
-                    found[name] += 1
-            elif inside not in used:
-                found[f"{inside}/"] += 1
-            elif not named_like_image(name):
-                found[f"{inside}/*{Path(name).suffix}"] += 1
-    return dict(found)

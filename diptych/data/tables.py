@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.folders import SPLITS, names_in
+from diptych.data.names import composed, stem_of
 from diptych.errors import DataError, shown
 
 MAX_TABLE = 256 * 2**20  # bytes; CelebA's, the largest in use, has 26 MB
@@ -75,10 +76,13 @@ def table_of(file: Path, names: Sequence[str]) -> Table | None:
     try:
         head, numbered = rows_of(file)
         where = head.index("split") + 1 if "split" in head else 1
-        rows = [(row[0], row[where] if len(row) > where else "", len(row)) for _, row in numbered]  # of 40 columns two
+        rows = [
+            (composed(row[0]), row[where] if len(row) > where else "", len(row)) for _, row in numbered
+        ]  # of 40 columns two
     except (OSError, csv.Error):
         return None
-    known = {*names, *(name.rpartition(".")[0] for name in names)}
+    named = list(map(composed, names))
+    known = {*named, *(name.rpartition(".")[0] for name in named)}
     listed = [name for name, _, _ in rows]
     if 2 * sum(name in known for name in listed) <= len(listed):
         return None
@@ -94,7 +98,7 @@ def splits_beside(root: Path, files: Sequence[Path]) -> dict[Path, str]:
     """The split of each file, where a table in the folder says it. DataError if one says it of some files alone."""
     names = [file.name for file in files]
     for table in (found for name in sorted(names_in(root)) if (found := table_of(root / name, names)) and found.splits):
-        splits = {file: table.splits.get(file.name, table.splits.get(file.stem, "")) for file in files}
+        splits = {file: split_of(file, table.splits) for file in files}
         if bare := [file for file, split in splits.items() if not split]:
             raise DataError(
                 f"{table.file}: does not say of {len(bare)} images which split they are in, such as {bare[0]}"
@@ -103,6 +107,11 @@ def splits_beside(root: Path, files: Sequence[Path]) -> dict[Path, str]:
             raise DataError(f"{table.file}: {shown(wrong[0])} is no split; they are {', '.join(SPLITS)}")
         return splits
     return {}
+
+
+def split_of(file: Path, splits: Mapping[str, str]) -> str:
+    """Return the split that a table has for a file, by its name or its name before the suffix; else nothing."""
+    return splits.get(composed(file.name), splits.get(stem_of(file), ""))
 
 
 def arrays_in(file: Path) -> list[Array]:

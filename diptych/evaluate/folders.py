@@ -4,6 +4,7 @@ from pathlib import Path
 
 from diptych.data import image
 from diptych.data.folders import images_in
+from diptych.data.names import stem_of
 from diptych.errors import EvaluationError, printable
 from diptych.evaluate.samples import Row, Samples
 
@@ -14,11 +15,11 @@ def two_folders(real: Path, fake: Path) -> Samples:
     for folder, files in ((real, reals), (fake, fakes)):
         if not files:
             raise EvaluationError(f"{folder}: no images in it ({', '.join(sorted(image.SUFFIXES))})")
-    truths, names = {file.stem: _absolute(file) for file in reals}, {file.stem for file in fakes}
+    truths, names = {stem_of(file): _absolute(file) for file in reals}, {stem_of(file) for file in fakes}
     paired = names == truths.keys() and len(names) == len(reals) == len(fakes)
     known = truths if paired else {}
     rows = [
-        Row(route="fake-real", fake=_absolute(file), truth=known.get(file.stem), of=printable(file.name))
+        Row(route="fake-real", fake=_absolute(file), truth=known.get(stem_of(file)), of=printable(file.name))
         for file in fakes
     ]
     about = {"real": str(real), "fake": str(fake)}

@@ -131,7 +131,7 @@ def damage(root):
     return {
         "is empty": "train/1.jpg (0 bytes)",
         "is damaged, cut short": "train/2.jpg (",
-        "is not a PNG, JPEG, WebP, BMP or TIFF image": "train/3.jpg",
+        "is not a PNG, JPEG, WebP, BMP, TIFF or binary PNM image": "train/3.jpg",
         "is a link to a file that does not exist": "train/4.jpg",
         "is a folder, not an image": "train/5.jpg",
         "is there more than once in a split": "train/7.jpg = train/again.jpg",

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from pictures import DEEP, GREY, RGB, RNG, png, saved, tiff
+from pictures import DEEP, GREY, RGB, RNG, png, pnm, saved, tiff
 from PIL import Image
 
 from diptych.data.image import Header, probe, read
@@ -49,6 +49,7 @@ def examples() -> dict[str, bytes]:
     }
     made |= {"palette.bmp": saved(picture.quantize(4), "BMP"), "jpeg.tif": saved(picture, "TIFF", compression="jpeg")}
     made |= {"alpha.webp": saved(Image.fromarray(rgba), "WEBP"), "rgba.tif": saved(Image.fromarray(rgba), "TIFF")}
+    made |= {"a.pgm": pnm(GREY), "deep.ppm": pnm(DEEP), "twelve.pgm": pnm(DEEP[..., :1] & 4095, 4095)}
     return made | {
         "swapped.tif": tiff(DEEP.astype(">u2"), 2, deflate=True),
         "group4.tif": saved(grey.convert("1"), "TIFF", compression="group4"),

@@ -64,6 +64,15 @@ def tiff(pixels, photometric, kind=1, deflate=False, extra=None, rows=None, plan
     return start + struct.pack(order + "I", at) + data + body + b"\0\0\0\0" + more
 
 
+def pnm(pixels, white=None, header="{kind}\n{width} {height}\n{white}\n") -> bytes:
+    """A binary PNM by hand, of samples (H, W, 1) or (H, W, 3), of 16 bits where white is above 255."""
+    height, width, channels = pixels.shape
+    white = white or np.iinfo(pixels.dtype).max
+    kind = "P5" if channels == 1 else "P6"
+    samples = pixels.astype(">u2" if white > 255 else "u1").tobytes()
+    return header.format(kind=kind, width=width, height=height, white=white).encode() + samples
+
+
 def saved(picture: Image.Image, format: str, **options) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format, **options)

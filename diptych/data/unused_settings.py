@@ -13,7 +13,9 @@ def unused(config: DataConfig, kind: DataKind) -> dict[str, str]:
     elif config.loaded == config.crop:
         found["load_until"] = "load above crop"
     if is_glyphs(config.root):
-        found |= dict.fromkeys(("layout", "sides", "table", "partition"), "a folder of images as root")
+        found |= dict.fromkeys(("layout", "sides", "match_names", "table", "partition"), "a folder of images as root")
+    elif config.layout == "side_by_side":
+        found["match_names"] = "two folders of images as root"
     if kind == DataKind.UNPAIRED and (config.attributes or config.table):
         found["layout"] = "two folders of images instead of a table of attributes"
     return found
