@@ -52,7 +52,8 @@ def _training(images: TrainingImages) -> str:
         f"| {code(name)} | {code(each.domain)} | {each.width} x {each.height} | {each.dtype} |"
         for name, each in images.entries.items()
     ]
-    resized = f"Resized with `fit={images.fit}` to `load={images.load}`, then cut to `crop={images.crop}`."
+    size = "" if images.fit == "none" else f"to `load={images.load}` "
+    resized = f"Resized {size}with `fit={images.fit}`, then cut to `crop={images.crop}`."
     head = "| training images | domain | median width x height | values |\n|---|---|---|---|"
     return "\n".join(["", resized, "", head, *rows, ""]) if rows else ""
 

@@ -14,7 +14,7 @@ from diptych.beginning import begin, rehearse
 from diptych.contract import Method, Sight
 from diptych.data import open_data
 from diptych.data.columns import Data
-from diptych.data.formats import describe
+from diptych.data.formats import describe, direction_of, notes_on
 from diptych.data.loader import Batches, held_out
 from diptych.data.manifest import Manifest, changes
 from diptych.data.policy import checked, large_enough
@@ -122,7 +122,8 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
     data = large_enough(data, recipe.data)
     if ranks.first:
         ranks.after_first()
-    said = "\n".join((data.summary, *data.notes)).splitlines()
+    notes = (*notes_on(data, recipe.data), *data.notes)
+    said = "\n".join((data.summary + direction_of(data, recipe.data), *notes)).splitlines()
     console.print(*map(printable, said), sep="\n", highlight=False, soft_wrap=True)
     return data, manifest
 
