@@ -120,7 +120,7 @@ def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
         batch = [f"batch={max(8, domains)}"] if find(method).domains else []
         cls = find(method)
-        in_crops = cls.routes and not cls.fixed and not cls.domains  # others take whole images
+        in_crops = not cls.fixed and not cls.domains and cls.routes  # others need whole images
         fit, why = fit_for(sizes, crop) if in_crops else ((), "")
         settings = (*sides, *_size_settings(method, str(found.root), crop), *fit, *batch)
         return Fit(method, summary, (*data.notes, *([why] if why else [])), settings)

@@ -200,3 +200,36 @@ def test_resume_writes_the_description_again_and_old_runs_do_without(two_folders
     diptych("resume", run)
     assert (run / "data.json").read_text() == text
     assert Run.open(run).training_images() == TrainingImages.model_validate_json(text)
+
+
+def commands(root):
+    """The output of `data check`, and the command that it shows for each method."""
+    lines = [line.strip() for line in diptych("data", "check", root).stdout.splitlines()]
+    return lines, {line.split()[2]: line for line in lines if line.startswith("diptych train")}
+
+
+@pytest.mark.parametrize("smallest", [64, 48])
+def test_data_check_fits_the_command_to_images_much_larger_than_the_crop(tmp_path, smallest):
+    for number, side in enumerate("AB"):
+        fill(tmp_path / f"train{side}", width=120, height=120, start=10 * number)
+        fill(tmp_path / f"val{side}", 2, width=120, height=120, start=10 * number + 50)
+        image.write(tmp_path / f"train{side}" / "small.png", noise(90 + number, smallest, smallest))
+    lines, shown = commands(tmp_path)
+    fit = "fit=none" if smallest == 64 else "fit=short load=120"
+    assert shown["pix2pix"].endswith(f"crop=64 generator=unet_64 {fit}")
+    assert any(line.startswith("images are 1.9 times as large as crop=64") for line in lines)
+    assert "fit=" not in shown["starganv2"]
+    words = [*shown["pix2pix"].split()[1:], "steps=1", "width=4", "d_width=4", "field=16", "workers=0", "device=cpu"]
+    assert diptych(*words, "-o", tmp_path / "run").exit_code == 0
+
+
+def test_data_check_warns_about_strips_and_names_the_setting_that_keeps_them(tmp_path):
+    fill(tmp_path / "trainA", width=96)
+    fill(tmp_path / "trainB", start=10)
+    lines, _ = commands(tmp_path)
+    at = next(number for number, line in enumerate(lines) if "longer side is more than 1.5 times" in line)
+    assert lines[at + 1] == "A (3.0)"
+    assert "fit=short" in lines[at + 2]
+    for file in (tmp_path / "trainB").iterdir():
+        image.write(file, noise(50 + int(file.stem), 96, 32))
+    assert commands(tmp_path)[1]["cyclegan"].endswith("crop=32 generator=resnet_6 fit=short")
