@@ -149,15 +149,18 @@ class Data:
     labels: "tuple[Labels, ...]" = ()  # what they say, of this set and the others
     others: tuple["Data", ...] = ()  # further sets, each with labels of its own, taken in turns
     by_name: bool = False  # whether nothing divides the set, so names chose what is held out
+    domains: Mapping[str, str] = field(default_factory=dict)  # by column, where the folder of its files does not say it
 
     def named(self, names: Sequence[str]) -> "Data":
         """The same data with its columns under these names, in order."""
+        other = dict(zip(self.train.columns, names, strict=True))
         return replace(
             self,
             train=self.train.named(names),
             held_out=self.held_out.named(names),
             test=self.test and self.test.named(names),
             others=tuple(each.named(names) for each in self.others),
+            domains={other[name]: domain for name, domain in self.domains.items()},
         )
 
     @property

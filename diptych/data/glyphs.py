@@ -109,13 +109,14 @@ def open_two(config: DataConfig, pairs: bool) -> Data:
     faces = _faces(config.root, ("sans", "serif-bolditalic"))
     if len(faces) != 2:
         raise DataError(f"{config.root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
-    first, second = faces if config.direction == "a2b" else reversed(faces)
+    first, second = faces if config.direction == "a2b" else faces[::-1]
     splits = (paired if pairs else unpaired)(first, second, config.crop)
     kind = "paired" if splits["train"].aligned else "unpaired"
     summary = (
         f"letters of DejaVu {faces[0]} and {faces[1]}, {kind}: {len(splits['train'])}, {len(splits['val'])} in val"
     )
-    return Data(splits["train"], splits["val"], summary, test=splits["test"])
+    domains = dict(zip(splits["train"].columns, (first, second), strict=True))
+    return Data(splits["train"], splits["val"], summary, test=splits["test"], domains=domains)
 
 
 def open_labelled(config: DataConfig) -> Data:
@@ -174,8 +175,8 @@ def open_transfer(config: DataConfig) -> Data:
     summary = (
         f"A to Z of DejaVu {first}, and {second} to draw like: {len(splits['train'])}, {len(splits['val'])} in val"
     )
-    labels = (Labels(names=tuple(LATIN)),)
-    return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=labels)
+    labels, domains = (Labels(names=tuple(LATIN)),), {"source": first, "target": second}
+    return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=labels, domains=domains)
 
 
 def reading() -> dict[str, np.ndarray]:
