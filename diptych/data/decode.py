@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
@@ -24,6 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from diptych.errors import ImageError
 
 MAX_PIXELS = 100_000_000
+Kind = Literal["colour", "rgba", "ids"]  # what to read: colours over white, with alpha as the fourth channel, class ids
 
 # Called directly, not through Image.open: that has a lower limit on pixels, and only warns when it is passed.
 _OPENERS: dict[bytes, type[ImageFile]] = {
@@ -87,7 +88,12 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
     return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1), dtype, by_columns
 
 
-def read_npy(file: BinaryIO) -> np.ndarray:
+def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
+    values = _npy_values(file)
+    return with_alpha(values) if kind == "rgba" and values.shape[2] != 4 else values
+
+
+def _npy_values(file: BinaryIO) -> np.ndarray:
     shape, dtype, by_columns = npy_header(file)
     stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
     values = np.fromfile(file, stored, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
@@ -145,6 +151,11 @@ def layout_of(image: ImageFile) -> tuple[int, str]:
     return 1 if grey else 3, "float32" if image.mode == "F" else "uint16" if deep else "uint8"
 
 
+def has_alpha(image: ImageFile) -> bool:
+    """Whether some of its pixels may be transparent."""
+    return "A" in image.mode or image.mode in ("La", "RGBa") or "transparency" in image.info
+
+
 def stored_size(image: ImageFile) -> tuple[int, int]:
     # A TIFF's `size` may be turned already: it depends on where the orientation is written.
     return (image.tag_v2[256], image.tag_v2[257]) if isinstance(image, TiffImageFile) else image.size
@@ -178,16 +189,29 @@ def _png_chunks(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
             yield data
 
 
-def read_picture(file: BinaryIO) -> np.ndarray:
+def read_picture(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
+    """Class ids are the indices of a palette, or the samples without alpha; see `image.read` for the other kinds."""
     image = open_picture(file)
     orientation = orientation_of(image, file)
-    deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
-    samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file))
-    if image.mode != "P" and "transparency" in image.info:
-        samples = _key_to_white(samples, image.info["transparency"], file)
-    if samples.shape[2] in (2, 4):
-        samples = over_white(samples)
+    if kind == "ids" and image.mode == "P":
+        samples = array_of(_decoded(image, file))
+    else:
+        deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
+        samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file))
+    if image.mode != "P" and "transparency" in image.info and kind != "ids":
+        clear = _is_key(samples, image.info["transparency"], file)
+        samples = _key_to_alpha(samples, clear) if kind == "rgba" else _key_to_white(samples, clear)
+    samples = of_kind(samples, kind)
     return samples if image.format == "TIFF" else turned(samples, orientation)  # Pillow turns a TIFF as it decodes
+
+
+def of_kind(samples: np.ndarray, kind: Kind) -> np.ndarray:
+    """Samples (H, W, 1 to 4), of which the last is alpha where they are 2 or 4, as `kind` says."""
+    if kind == "rgba":
+        return with_alpha(samples)
+    if samples.shape[2] in (1, 3):
+        return samples
+    return over_white(samples) if kind == "colour" else samples[..., :-1]
 
 
 def _decoded(image: ImageFile, file: BinaryIO, raw: str = "") -> ImageFile:
@@ -257,13 +281,32 @@ def _deep_colour(image: ImageFile, file: BinaryIO) -> np.ndarray:
     return np.asarray(high << 8 | low)
 
 
-def _key_to_white(samples: np.ndarray, key: int | tuple[int, ...], file: BinaryIO) -> np.ndarray:
-    """White wherever a grey or RGB PNG has the colour that it names as transparent."""
+def _is_key(samples: np.ndarray, key: int | tuple[int, ...], file: BinaryIO) -> np.ndarray:
+    """Where (H, W, 1) a grey or RGB PNG has the colour that it names as transparent."""
     file.seek(24)
     most, white = 2 ** file.read(1)[0] - 1, white_of(samples.dtype)
     # Pillow scales samples of 1, 2 and 4 bits to 0..255, but not the key.
     clear = samples == (np.atleast_1d(key) & most) * (white // most)
-    return np.where(clear.all(axis=2, keepdims=True), samples.dtype.type(white), samples)
+    return np.asarray(clear.all(axis=2, keepdims=True))
+
+
+def _key_to_white(samples: np.ndarray, clear: np.ndarray) -> np.ndarray:
+    return np.where(clear, samples.dtype.type(white_of(samples.dtype)), samples)
+
+
+def _key_to_alpha(samples: np.ndarray, clear: np.ndarray) -> np.ndarray:
+    alpha = np.where(clear, samples.dtype.type(0), samples.dtype.type(white_of(samples.dtype)))
+    return np.concatenate([samples, alpha], axis=2)
+
+
+def with_alpha(samples: np.ndarray) -> np.ndarray:
+    """Grey or RGB (H, W, 1 to 4), of which the last is alpha where they are 2 or 4, as RGBA; opaque without alpha."""
+    has_alpha, colours = samples.shape[2] in (2, 4), samples.shape[2] - (samples.shape[2] in (2, 4))
+    if colours not in (1, 3):
+        raise UnfitError(f"has {samples.shape[2]} channels; with alpha, images have 1 to 4")
+    opaque = np.full_like(samples[..., :1], white_of(samples.dtype))
+    alpha = samples[..., -1:] if has_alpha else opaque
+    return np.concatenate([np.repeat(samples[..., :colours], 3 // colours, axis=2), alpha], axis=2)
 
 
 def over_white(samples: np.ndarray) -> np.ndarray:
