@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 from diptych.contract import Method
+from diptych.data.formats import TrainingImages
 from diptych.errors import printable
 
 TEMPLATE = """---
@@ -23,14 +24,14 @@ translator("input.png").save("output.png")
 
 Images of any size are padded by reflection to a multiple of {multiple} pixels and cropped back.
 Input and output channels: {channels}. Controls: {controls}.
-
+{images}
 | setting | value |
 |---|---|
 {settings}
 """
 
 
-def write(method: Method, name: str, notes: dict[str, Any]) -> str:
+def write(method: Method, name: str, notes: dict[str, Any], images: TrainingImages | None = None) -> str:
     title = (inspect.getdoc(inspect.getmodule(type(method))) or name).splitlines()[0]
     name = code(name).strip("`")
     settings = {**method.config.model_dump(), **notes}
@@ -39,9 +40,22 @@ def write(method: Method, name: str, notes: dict[str, Any]) -> str:
         title=title,
         multiple=method.multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
+        images=_training(images) if images else "",
         controls="; ".join(f"`{c.name}`: {code(c.help)}" for c in method.controls) or "none",
         settings="\n".join(f"| {code(key)} | {code(value)} |" for key, value in settings.items()),
     )
+
+
+def _training(images: TrainingImages) -> str:
+    """Return a table of the training images, a row for each batch entry."""
+    rows = [
+        f"| {code(name)} | {code(each.domain)} | {each.width} x {each.height} | {each.dtype} |"
+        for name, each in images.entries.items()
+    ]
+    size = "" if images.fit == "none" else f"to `load={images.load}` "
+    resized = f"Resized {size}with `fit={images.fit}`, then cut to `crop={images.crop}`."
+    head = "| training images | domain | median width x height | values |\n|---|---|---|---|"
+    return "\n".join(["", resized, "", head, *rows, ""]) if rows else ""
 
 
 def code(value: object) -> str:

@@ -14,6 +14,7 @@ from diptych.beginning import begin, rehearse
 from diptych.contract import Method, Sight
 from diptych.data import open_data
 from diptych.data.columns import Data
+from diptych.data.formats import describe, direction_of, notes_on
 from diptych.data.loader import Batches, held_out
 from diptych.data.manifest import Manifest, changes
 from diptych.data.policy import checked, large_enough
@@ -57,6 +58,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     with _held(run, ranks):
         trainer.save()  # so that a run can be resumed from its first step on
         if ranks.first:
+            run.keep_formats(describe(data, recipe.data))
             run.keep(recipe.settings(), manifest)  # only now is it a run
         return _go(trainer, recipe)
 
@@ -87,6 +89,8 @@ def resume(
         trainer.restore(path, state)
         if different.keys() & MEASURED or different.get("every", (1, 1))[0] is None:
             trainer.keeper.best = None  # it was the best by another measure
+        if ranks.first:
+            run.keep_formats(describe(data, recipe.data))
         if ranks.first and (different or settings):
             run.keep(recipe.settings(), manifest)
         if ranks.first and different:
@@ -118,7 +122,8 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
     data = large_enough(data, recipe.data)
     if ranks.first:
         ranks.after_first()
-    said = "\n".join((data.summary, *data.notes)).splitlines()
+    notes = (*notes_on(data, recipe.data), *data.notes)
+    said = "\n".join((data.summary + direction_of(data, recipe.data), *notes)).splitlines()
     console.print(*map(printable, said), sep="\n", highlight=False, soft_wrap=True)
     return data, manifest
 

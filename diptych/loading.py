@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych.contract import Method, MethodConfig
+from diptych.data.formats import TrainingImages
 from diptych.engine import checkpoint
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, nearest, printable, shown
@@ -85,7 +86,9 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
     notes = {"steps": meta["total"], "crop": recipe.data.crop}
     if not recipe.train.begin and (untaught := _untaught(cls, recipe.model, meta["place"], meta["step"])):
         notes["untaught"] = untaught  # what `begin` brought has learned elsewhere
-    return assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
+    translator = assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
+    translator.images = run.training_images()
+    return translator
 
 
 def _untaught(cls: type[Method], config: MethodConfig, place: int, step: int) -> list[str]:
@@ -121,10 +124,14 @@ def from_model(folder: Path, method: type[Method] | None = None) -> "Translator"
             )
         check_weights(folder / "model.safetensors", LARGEST_NETWORKS + LARGEST_HEADER)
         weights = load_file(folder / "model.safetensors")
+        stored = found.notes.pop("images", None)
+        images = None if stored is None else checked(TrainingImages, stored, "images")
     except (OSError, ValueError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
     cls = _class_of(found.method, method, str(folder))
-    return assembled(cls, found.method, found.config, weights, found.networks, found.notes, str(folder))
+    translator = assembled(cls, found.method, found.config, weights, found.networks, found.notes, str(folder))
+    translator.images = images
+    return translator
 
 
 def _class_of(name: str, given: type[Method] | None, where: str) -> type[Method]:

@@ -24,6 +24,7 @@ from torch import Tensor
 from diptych import card
 from diptych.contract import Control, Method, Route
 from diptych.data import image
+from diptych.data.formats import TrainingImages
 from diptych.data.transforms import Augment
 from diptych.engine.machine import is_out_of_memory
 from diptych.engine.ranks import choose_device
@@ -49,6 +50,7 @@ class Translator:
     networks: tuple[str, ...]
     notes: dict[str, Any]
     device: torch.device = torch.device("cpu")
+    images: TrainingImages | None = None  # how the training images were stored, where that is known
 
     @property
     def controls(self) -> tuple[Control, ...]:
@@ -208,10 +210,10 @@ class Translator:
             "method": self.name,
             "networks": list(self.networks),
             "config": self.method.config.model_dump(),
-            "notes": self.notes,
+            "notes": self.notes | ({"images": self.images.model_dump(mode="json")} if self.images else {}),
         }
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-        write_text(folder / "README.md", card.write(self.method, self.name, self.notes))
+        write_text(folder / "README.md", card.write(self.method, self.name, self.notes, self.images))
         return folder
 
     def _each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from diptych.data.columns import Split
     from diptych.data.survey import Survey
 
 CROPS = (256, 128, 64, 32)
@@ -82,6 +81,7 @@ def crop_for(found: "Survey") -> int:
 
 def _fit(method: str, found: "Survey", crop: int) -> Fit:
     from diptych.data import open_data
+    from diptych.data.formats import direction_of
     from diptych.data.layouts import many_folders, sides_setting
     from diptych.errors import ConfigError, DataError
     from diptych.methods import find
@@ -99,7 +99,7 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
         except (ConfigError, DataError) as error:
             reason = reason or _in_short(str(error), str(found.root))
             continue
-        summary = f"{_in_short(data.summary, str(found.root))}{_way(data.train)}"
+        summary = f"{_in_short(data.summary, str(found.root))}{direction_of(data, chosen.data)}"
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
         batch = [f"batch={max(8, domains)}"] if find(method).domains else []
         return Fit(method, summary, data.notes, (*sides, *_size_settings(method, str(found.root), crop), *batch))
@@ -110,14 +110,6 @@ def _in_short(message: str, root: str) -> str:
     """The first sentence, without the folder that all is about and the names of files at its end."""
     text = message.removeprefix(f"{root}: ").replace(f"{root}/", "").partition(". ")[0]
     return re.sub(r": [^:]*$", "", text) if text.endswith(", ...") else text
-
-
-def _way(split: "Split") -> str:
-    """` from cat to dog`, where the sides are folders."""
-    from diptych.data.columns import Pictures
-
-    folders = [column.files[0].parent.name for column in split.columns.values() if isinstance(column, Pictures)]
-    return f", from {folders[0]} to {folders[1]}" if len(set(folders)) == 2 else ""
 
 
 def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:

@@ -142,6 +142,7 @@ class Data:
     labels: "tuple[Labels, ...]" = ()  # what they say, of this set and the others
     others: tuple["Data", ...] = ()  # further sets, each with labels of its own, taken in turns
     by_name: bool = False  # whether nothing divides the set, so names chose what is held out
+    domains: Mapping[str, str] = field(default_factory=dict)  # by column, where the folder of its files does not say it
 
     @property
     def everything(self) -> Split:

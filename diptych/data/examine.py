@@ -61,9 +61,12 @@ def examine(path: Path | str) -> Finding:
             array, transparent = _colours_of(path, header)
             indices = values_of(image.read(path, "ids")) if header.palette else None
             profile = metadata.profile_name(metadata.of_file(path).profile)
+        height, width, channels = array.shape
         return Finding(
             sha256,
-            *array.shape,
+            height,
+            width,
+            channels,
             array.dtype.name,
             look_of(array),
             note=_misnamed(path),
@@ -124,7 +127,7 @@ def values_of(array: np.ndarray) -> list[int] | None:
     if array.shape[2] != 1 or array.dtype.kind != "u":
         return None
     values = np.flatnonzero(np.bincount(array.reshape(-1)))
-    return values.tolist() if len(values) <= MAX_VALUES else None
+    return [int(value) for value in values] if len(values) <= MAX_VALUES else None
 
 
 def _misnamed(path: Path) -> str | None:

@@ -110,14 +110,15 @@ def open_pairs(config: DataConfig, names: Sequence[str]) -> Data:
     faces = _faces(config.root, ("sans", "serif-bolditalic"))
     if len(faces) != 2:
         raise DataError(f"{config.root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
-    first, second = faces if config.direction == "a2b" else reversed(faces)
+    first, second = faces if config.direction == "a2b" else faces[::-1]
     splits = (paired if tuple(names) == PAIRED else unpaired)(first, second, config.crop)
     splits = {name: split.named(names) for name, split in splits.items()}
     kind = "paired" if splits["train"].aligned else "unpaired"
     summary = (
         f"letters of DejaVu {faces[0]} and {faces[1]}, {kind}: {len(splits['train'])}, {len(splits['val'])} in val"
     )
-    return Data(splits["train"], splits["val"], summary, test=splits["test"])
+    domains = dict(zip(names, (first, second), strict=True))
+    return Data(splits["train"], splits["val"], summary, test=splits["test"], domains=domains)
 
 
 def open_labelled(config: DataConfig) -> Data:
@@ -176,8 +177,8 @@ def open_transfer(config: DataConfig) -> Data:
     summary = (
         f"A to Z of DejaVu {first}, and {second} to draw like: {len(splits['train'])}, {len(splits['val'])} in val"
     )
-    labels = (Labels(names=tuple(LATIN)),)
-    return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=labels)
+    labels, domains = (Labels(names=tuple(LATIN)),), {"source": first, "target": second}
+    return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=labels, domains=domains)
 
 
 def reading() -> dict[str, np.ndarray]:

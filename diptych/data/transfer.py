@@ -46,7 +46,10 @@ def with_and_without(data: Data, config: DataConfig, names: Sequence[str]) -> Da
         heaps = heaps if config.direction == "a2b" else heaps[::-1]
         return Split(dict(zip(names, heaps, strict=True)), aligned=False)
 
+    domains = [f"{how} {config.attributes[0]}" for how in ("without", "with")]
+    domains = domains if config.direction == "a2b" else domains[::-1]
     found = replace(data, train=parted(data.train), held_out=parted(data.held_out), labels=())
+    found = replace(found, domains=dict(zip(names, domains, strict=True)))
     return replace(found, test=data.test and parted(data.test))
 
 

@@ -3,6 +3,7 @@
 config.yaml        every setting, so that no flag is needed again
 environment.json   machine, versions and command
 images.jsonl       the images it learns from, each with its hash
+data.json          how those images were stored and resized: see `data.formats`
 events.jsonl       the log          tensorboard/    the same for TensorBoard
 checkpoints/       the two newest and the best
 previews/          grids of held-out images
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 import yaml
 
+from diptych.data.formats import TrainingImages
 from diptych.data.manifest import Manifest
 from diptych.errors import RunError
 from diptych.files import make_folder, sweep, write_probe, write_text
@@ -38,6 +40,7 @@ class Run:
         self.previews = self.folder / "previews"
         self.model = self.folder / "model"
         self.manifest = self.folder / "images.jsonl"
+        self.formats = self.folder / "data.json"
 
     def check_new(self) -> None:
         """RunError if there is a run here already."""
@@ -74,6 +77,25 @@ class Run:
             write_text(self.config, yaml.safe_dump(settings, sort_keys=False))
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error}); make room, then try again") from error
+
+    def keep_formats(self, images: TrainingImages) -> None:
+        """Write down how the training images were stored. RunError."""
+        try:
+            write_text(self.formats, images.model_dump_json(indent=2) + "\n")
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be written ({error}); make room, then try again") from error
+
+    def training_images(self) -> TrainingImages | None:
+        """How the training images were stored; None for a run from before this was kept. RunError if damaged."""
+        try:
+            return TrainingImages.model_validate(plain_json(read_text(self.formats)))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.formats}: not the description of the training images ({error}); `diptych resume {self.folder}` "
+                f"writes it again"
+            ) from error
 
     @classmethod
     def open(cls, folder: Path | str) -> "Run":
