@@ -17,9 +17,10 @@ from diptych.engine import checkpoint
 from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, nearest, printable, shown
 from diptych.methods import JUDGES, METHODS, find
+from diptych.model_folder import FORMAT, digest_of
 from diptych.plain import LARGEST_HEADER, check_weights, plain_json, read_text
 from diptych.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
-from diptych.translator import FORMAT, Translator, digest_of
+from diptych.translator import Translator
 
 
 class ModelFile(BaseModel):

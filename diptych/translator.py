@@ -5,10 +5,9 @@ translator = diptych.load("runs/facades")
 translator("label.png").save("photo.png")
 """
 
-import hashlib
-import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -17,22 +16,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from diptych import card
+from diptych import model_folder
 from diptych.contract import Control, Method, Route
 from diptych.data import image
+from diptych.data.adapt import DEFAULT, Adapter, Options, resize_unit
 from diptych.data.formats import TrainingImages
 from diptych.data.transforms import Augment
 from diptych.engine.machine import is_out_of_memory
 from diptych.engine.ranks import choose_device
 from diptych.errors import ConfigError, ImageError, nearest
-from diptych.files import whole, write_text
 from diptych.nn.blocks import pad
+from diptych.recipe import checked
 
-FORMAT = 1
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # what may stand for them in a control
 
@@ -42,7 +39,8 @@ class Translator:
     """Translates images of any size: they are padded by reflection to what the network needs, and cropped back.
 
     A method that enlarges gives them back `method.scale` times as high and wide; one that takes a single size gives
-    that, and images of others are resized to it first.
+    that, and images of others are resized to it first. `with_options` resizes images to the scale of training, chooses
+    a half of side-by-side images, and sets the depth of translations.
     """
 
     method: Method
@@ -51,6 +49,8 @@ class Translator:
     notes: dict[str, Any]
     device: torch.device = torch.device("cpu")
     images: TrainingImages | None = None  # how the training images were stored, where that is known
+    options: Options = DEFAULT
+    _warned: set[str] = field(default_factory=set, init=False, repr=False)
 
     @property
     def controls(self) -> tuple[Control, ...]:
@@ -62,11 +62,21 @@ class Translator:
         self.method.to(self.device)
         return self
 
+    def with_options(self, **options: Any) -> "Translator":
+        """Return a translator of the same networks with other `options`: `scale`, `half`, `depth`. ConfigError.
+
+        `scale="training"` resizes images as training did, and translations back. `half` is "left", "right", "none", or
+        "auto": the source half of images that are side by side as the training images were. `depth` is 8, 16 or "float"
+        (within 0..1). They apply to files, PIL images and arrays; tensors are translated as they are.
+        """
+        return replace(self, options=checked(Options, {**self.options.model_dump(), **options}, "options"))
+
     def __call__(self, images: Picture | Iterable[Picture], **controls: Any) -> Any:
         """One image or many, in the same kind and size.
 
-        A path or PIL image gives a PIL image (an array where PIL has no such image: 16 bit, or other than 1 or 3
-        channels); an array (H, W, C) gives an array of its dtype; a tensor (C, H, W) or (N, C, H, W) in [-1, 1] gives
+        A path or PIL image gives a PIL image, in the depth of the training images of the target domain where that is
+        known (an array where PIL has no such image: 16 bit, or other than 1 or 3 channels); an array (H, W, C) gives an
+        array of its dtype, unless `options` has a depth; a tensor (C, H, W) or (N, C, H, W) in [-1, 1] gives
         a tensor in [-1, 1]. A control that is an image takes the same kinds; a file is brought to the size that the
         network needs, a tensor must have it. Raises ImageError, or ConfigError for a control that does not exist.
         """
@@ -142,18 +152,64 @@ class Translator:
         pixels = Augment(size, size, "centre").still(image.with_channels(pixels, channels, label))
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
 
-    def array(self, pixels: np.ndarray, label: str = "array", **controls: Any) -> np.ndarray:
-        """(H, W, C) to (H, W, C'), of the same dtype; `label` names the image in errors."""
-        return self._arrays(pixels, [controls], label)[0]
+    def array(
+        self, pixels: np.ndarray, label: str = "array", dtype: np.dtype[Any] | None = None, **controls: Any
+    ) -> np.ndarray:
+        """(H, W, C) to (H, W, C'), of this dtype or else the same; `label` names the image in errors."""
+        return self._arrays(pixels, [controls], label, dtype or self.adapter(controls).dtype_of_arrays(pixels.dtype))[0]
+
+    def translated(
+        self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str = "array"
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the part of an image (H, W, C) that `options` chooses, and its translation under each of the controls.
+
+        All are (C, H, W) in [-1, 1]. At the scale of training, translations are resized back. ImageError, ConfigError.
+        """
+        adapter = self.adapter(choices[0])
+        self._warn("half", adapter.half_warning(*pixels.shape[:2]))
+        self.check_scale([pixels.shape[:2]], choices[0])
+        pixels = adapter.cut(pixels)
+        x = self.unit(pixels, label, choices[0])
+        if self.options.scale == "image":
+            return x, self.tensors(x, choices, label)
+        height, width = (self.method.scale * side for side in pixels.shape[:2])
+        made = self.tensors(self.unit(adapter.resized(pixels, label), label, choices[0]), choices, label)
+        return x, [resize_unit(each, height, width) for each in made]
+
+    def adapter(self, controls: Mapping[str, Any]) -> Adapter:
+        """What fits files to the source of the route of these controls, and translations to its target. ConfigError."""
+        self._check(controls)
+        route = self._route(controls)
+        return Adapter(self.images, self.options, route.source, route.target)
+
+    def check_scale(
+        self, sizes: Sequence[tuple[int, int]], controls: Mapping[str, Any], *, are_all: bool = False
+    ) -> None:
+        """Warn once if files of these heights and widths are not at the scale of training, by their median.
+
+        `are_all` says that there will be no others, so that none of them is warned about by itself.
+        """
+        if not self.method.fixed:  # which resizes them all
+            self._warn("scale", self.adapter(controls).scale_warning(sizes))
+        if are_all:
+            self._warned.add("scale")
+
+    def _warn(self, kind: str, warning: str) -> None:
+        """Give a warning, of each kind once."""
+        if warning and kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(warning, stacklevel=4)
 
     def unit(self, pixels: np.ndarray, label: str, controls: Mapping[str, Any]) -> Tensor:
         """(H, W, C) as the networks take it under these controls: (C', H, W) in [-1, 1]."""
         unit = image.to_unit(image.with_channels(pixels, self.channels_in(controls), label))
         return torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
 
-    def _arrays(self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str) -> list[np.ndarray]:
-        made = self.tensors(self.unit(pixels, label, choices[0]), choices, label)
-        return [image.from_unit(each.numpy().transpose(1, 2, 0), pixels.dtype) for each in made]
+    def _arrays(
+        self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str, dtype: np.dtype[Any]
+    ) -> list[np.ndarray]:
+        _, made = self.translated(pixels, choices, label)
+        return [image.from_unit(each.numpy().transpose(1, 2, 0), dtype) for each in made]
 
     def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
         """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in errors."""
@@ -197,34 +253,19 @@ class Translator:
 
     def save(self, folder: Path | str) -> Path:
         """A model folder: `model.safetensors`, `config.json` and a card, for `load` and for hubs. OSError."""
-        folder = Path(folder)
-        weights = {name: value.contiguous() for name, value in self.method.state_dict().items()}
-        try:
-            with whole(folder / "model.safetensors") as part:
-                save_file(weights, part)
-        except SafetensorError as error:  # how the library says that the disk is full
-            raise OSError(str(error)) from error
-        config = {
-            "format": FORMAT,
-            "sha256": digest_of(folder / "model.safetensors"),
-            "method": self.name,
-            "networks": list(self.networks),
-            "config": self.method.config.model_dump(),
-            "notes": self.notes | ({"images": self.images.model_dump(mode="json")} if self.images else {}),
-        }
-        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-        write_text(folder / "README.md", card.write(self.method, self.name, self.notes, self.images))
-        return folder
+        model_folder.write(Path(folder), self.method, self.name, self.networks, self.notes, self.images)
+        return Path(folder)
 
     def _each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:
         """One image under each of several controls, which are `ready`, in its own kind."""
         if isinstance(picture, Tensor):
             return self.tensors(picture, choices)
         if isinstance(picture, np.ndarray):
-            return self._arrays(image.as_pixels(picture), choices, "array")
+            pixels = image.as_pixels(picture)
+            return self._arrays(pixels, choices, "array", self.adapter(choices[0]).dtype_of_arrays(pixels.dtype))
         label = "image" if isinstance(picture, Image.Image) else str(picture)
         pixels = image.from_pil(picture, label) if isinstance(picture, Image.Image) else image.read(picture)
-        made = self._arrays(pixels, choices, label)
+        made = self._arrays(pixels, choices, label, self.adapter(choices[0]).dtype_of_files(pixels.dtype))
         fits = made[0].dtype == np.uint8 and made[0].shape[-1] in (1, 3)
         return [image.to_pil(each) for each in made] if fits else made
 
@@ -259,8 +300,3 @@ class Translator:
                 f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
             )
         return known[name]
-
-
-def digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ FLOORS = [
     {"data"},
     {"engine"},
     {"recipe", "card"},
+    {"model_folder"},
     {"translator"},
     {"loading"},
     {"importers", "report", "provenance"},

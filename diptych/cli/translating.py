@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
 
+    from diptych.data.image import Header
     from diptych.translator import Translator
 
 
@@ -33,12 +34,21 @@ def translate(
     suffix: Annotated[
         str | None, typer.Option(help="write all in this format, such as .png or .npy", show_default="as the source")
     ] = None,
+    scale: Annotated[
+        str, typer.Option(help="image: as large as it is; training: resized to the scale of training, and back")
+    ] = "image",
+    half: Annotated[
+        str, typer.Option(help="half of each file to translate: auto (the source, if side by side), left, right, none")
+    ] = "auto",
+    depth: Annotated[
+        str | None, typer.Option(help="bits of translations: 8, 16 or float", show_default="as the target in training")
+    ] = None,
     which: Annotated[str, typer.Option(help="of a run folder: the last or the best checkpoint")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     overwrite: Annotated[bool, typer.Option(help="replace files that are there already")] = False,
     skip_existing: Annotated[bool, typer.Option(help="leave files that are there already, and go on")] = False,
 ) -> None:
-    """Translate images of any size, keeping names, sizes and bit depth."""
+    """Translate images of any size, keeping names and sizes, in the bit depth of the target domain in training."""
     import numpy as np
     from rich.progress import track
 
@@ -51,18 +61,30 @@ def translate(
     if seed is not None and reference is not None:
         raise ConfigError("--seed and --reference each choose the style: give one")
     sheets = all_domains or styles > 1
-    jobs = _jobs(images, out, suffix or (".png" if sheets else None), overwrite, skip_existing)
-    translator = load(model, device=device, which=which)
+    if sheets and depth:
+        raise ConfigError(f"--depth {depth}: sheets have 8 bits; leave it out")
+    sources = _sources(images, out)
+    translator = load(model, device=device, which=which).with_options(
+        scale=scale, half=half, depth=int(depth) if depth and depth.isdecimal() else depth
+    )
     named = {"domain": domain, "seed": seed, "reference": reference}
     given = controls_of(translator, control or []) | {name: value for name, value in named.items() if value is not None}
     controls = translator.ready(given)
     draw = _sheets(translator, all_domains, styles, controls) if sheets else None
-    _check_endings(jobs, 3 if draw else translator.channels_out(controls), np.uint8 if draw else None)
+    headers, adapter = _headers(sources), translator.adapter(controls)
+    dtypes = {source: adapter.dtype_of_files(np.dtype(each.dtype)) for source, each in headers.items()}
+    if draw:
+        dtypes = dict.fromkeys(headers, np.dtype(np.uint8))
+    channels = 3 if draw else translator.channels_out(controls)
+    names = _names(sources, dtypes, channels, suffix or (".png" if sheets else ""))
+    jobs = _jobs(names, out, overwrite, skip_existing)
+    sizes = [(headers[source].height, headers[source].width) for source in jobs if source in headers]
+    translator.check_scale(sizes, controls, are_all=True)
     failed = []
     for source, target in track(jobs.items(), "translating"):
         try:
-            pixels = image.read(source)
-            made = draw(pixels, str(source)) if draw else translator.array(pixels, str(source), **controls)
+            pixels, label = image.read(source), str(source)
+            made = draw(pixels, label) if draw else translator.array(pixels, label, dtypes.get(source), **controls)
             image.write(target, made)
         except ImageError as error:
             failed.append(str(error))
@@ -72,17 +94,24 @@ def translate(
         raise ImageError(f"{len(failed)} of {len(jobs)} could not be translated:\n  " + "\n  ".join(failed[:20]) + more)
 
 
-def _jobs(given: list[str], out: Path, suffix: str | None, overwrite: bool, skip: bool) -> dict[Path, Path]:
-    """Source and target of each image; every clash of names is found before the first is translated."""
+def _sources(given: list[str], out: Path) -> dict[Path, Path]:
+    """Each image, and the name that it keeps."""
     from diptych.errors import DataError
 
     found = dict(pair for pattern in given for pair in _found(pattern, out))
     if not found:
         raise DataError(f"no images among {', '.join(given)}")
+    return found
+
+
+def _jobs(names: dict[Path, Path], out: Path, overwrite: bool, skip: bool) -> dict[Path, Path]:
+    """Source and target of each image; every clash of names is found before the first is translated."""
+    from diptych.errors import DataError
+
     jobs: dict[Path, Path] = {}
     sources: dict[Path, Path] = {}
-    for source, name in found.items():
-        target = out / (name.with_suffix(suffix) if suffix else name)
+    for source, name in names.items():
+        target = out / name
         if target in sources:
             raise DataError(
                 f"{source} and {sources[target]} would both become {target}: translate them into two folders"
@@ -143,35 +172,54 @@ def _sheets(
     seeds = [{"seed": first + number} for number in range(styles)] if styles > 1 else [{}]
 
     def drawn(pixels: np.ndarray, label: str) -> np.ndarray:
-        x = translator.unit(pixels, label, controls)
-        made = translator.tensors(x, [{**controls, **way, **seed} for way in ways for seed in seeds], label)
+        choices = [{**controls, **way, **seed} for way in ways for seed in seeds]
+        x, made = translator.translated(pixels, choices, label)
         rows = [[x, *made[at : at + len(seeds)]] for at in range(0, len(made), len(seeds))]
         return np.asarray(grid([torch.stack(column) for column in zip(*rows, strict=True)]))
 
     return drawn
 
 
-def _check_endings(jobs: dict[Path, Path], channels: int, made: "type[np.generic] | None" = None) -> None:
-    """Refuse a format that cannot hold what the model makes of a source. What cannot be read is left for later.
-
-    `made` is the kind of pixel where it is not that of the source.
-    """
-    import numpy as np
+def _headers(sources: "Iterable[Path]") -> "dict[Path, Header]":
+    """The header of each image. What cannot be read is left for later."""
+    from contextlib import suppress
 
     from diptych.data import image
-    from diptych.errors import ConfigError, ImageError
+    from diptych.errors import ImageError
 
-    for source, target in jobs.items():
-        try:
-            dtype = np.dtype(made or image.probe(source).dtype)
-        except ImageError:
-            continue
-        endings = image.holders(dtype, channels)
-        if target.suffix.lower() not in endings:
-            raise ConfigError(
-                f"{target}: {target.suffix} cannot hold {dtype} with {channels} channels, which the model makes of "
-                f"{source}: give --suffix {' or '.join(endings)}"
-            )
+    found = {}
+    for source in sources:
+        with suppress(ImageError):
+            found[source] = image.probe(source)
+    return found
+
+
+def _names(
+    sources: dict[Path, Path], dtypes: "dict[Path, np.dtype[Any]]", channels: int, suffix: str
+) -> dict[Path, Path]:
+    """The name of each translation, with `suffix`, or else that of its source, or one that can hold its pixels.
+
+    ConfigError if `suffix` cannot hold them.
+    """
+    from diptych.data import image
+    from diptych.errors import ConfigError
+
+    names, changed = {}, {}
+    for source, name in sources.items():
+        ending = suffix or name.suffix
+        holders = image.holders(dtypes[source], channels) if source in dtypes else (ending.lower(),)
+        if ending.lower() not in holders:
+            what = f"{ending} cannot hold {dtypes[source]} with {channels} channels"
+            if suffix:
+                shallow = " or --depth 8" if dtypes[source] != "uint8" and channels in (1, 3) else ""
+                raise ConfigError(
+                    f"{source}: {what}, which the model makes of it: give --suffix {' or '.join(holders)}{shallow}"
+                )
+            changed[what] = ending = next(each for each in (".png", ".tif", ".npy") if each in holders)
+        names[source] = name.with_suffix(ending)
+    for what, ending in changed.items():
+        typer.echo(f"{what}: written as {ending}")
+    return names
 
 
 def controls_of(translator: "Translator", given: list[str]) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from diptych.evaluate.samples import Progress, Samples
 from diptych.evaluate.tools import Tools
 from diptych.files import write_text
 from diptych.loading import from_model, from_run, warn_of_untaught
+from diptych.model_folder import digest_of
 from diptych.protocols import Protocol, find_protocol
 from diptych.recipe import Recipe, from_settings
 from diptych.recipe import checked as checked_settings
-from diptych.translator import Translator, digest_of
+from diptych.translator import Translator
 
 Trained = Run | Path  # a run, or the folder of a model
 SPLITS = ("auto", "train", "val", "test", "all")
