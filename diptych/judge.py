@@ -12,6 +12,7 @@ from diptych import launch, recipe
 from diptych.contract import Labels
 from diptych.data import open_data
 from diptych.data.policy import checked
+from diptych.data.resolve import channels_of
 from diptych.data.transforms import Augment
 from diptych.engine.run import Run
 from diptych.engine.trainer import Trainer
@@ -60,7 +61,12 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
         return recipe.from_settings(values, settings, "judge")
     blank = recipe.from_settings(values, [*settings, "out_channels=1", "palette=[[0],[255]]"], "judge")
     data, _ = checked(open_data(blank.data, tuple(cls.batch)), blank.data)
-    palette = palette_of(data.train.columns[cls.routes[0].target]).colours
+    target = cls.routes[0].target
+    if blank.data.label_map in ("target", "both"):
+        classes = channels_of(target, blank.data, data, blank.images)
+        palette = tuple(tuple(255 * (one == other) for other in range(classes)) for one in range(classes))
+    else:
+        palette = palette_of(data.train.columns[target]).colours
     if "out_channels" not in given:
         settings = [*settings, f"out_channels={len(palette[0])}"]
     return recipe.from_settings(values, [*settings, f"palette={[list(colour) for colour in palette]}"], "judge")

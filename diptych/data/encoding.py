@@ -1,7 +1,7 @@
 """How the pixel values of one domain become network values in [-1, 1], and back."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +29,24 @@ class Encoding:
         return "ids" if self.num_classes else "rgba" if self.alpha else "colour"
 
     @property
-    def resample(self) -> Literal["nearest", "bicubic"]:
-        """How such images may be resized."""
-        return "nearest" if self.num_classes else "bicubic"
+    def channels(self) -> int | None:
+        """Channels of a network that it makes of any image; None where those of the files count."""
+        return self.num_classes or (4 if self.alpha else None)
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any] | None:
+        """The only dtype in which `encode` stores values; None if any will do."""
+        if self.num_classes:
+            return np.dtype(np.uint8)
+        return np.dtype(self.dtype) if self.value_range else None
+
+    def __str__(self) -> str:
+        """In words; nothing for images that are read as usual."""
+        if self.num_classes:
+            return f"class ids of {self.num_classes} classes, a channel for each"
+        if self.alpha:
+            return "four channels, the last is alpha"
+        return "values {:g} to {:g} are used as the whole range".format(*self.value_range) if self.value_range else ""
 
     def decode(self, array: np.ndarray, path: object) -> np.ndarray:
         """Turn what `image.read(path, self.kind)` gave into the array that is resized and cropped.

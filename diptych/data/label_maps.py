@@ -1,7 +1,7 @@
 """Label maps of class ids: images of one channel whose values name classes, and the channels that networks see.
 
-Class ids are int32 arrays (H, W, 1) wherever they are in memory: that dtype alone says that values must not be mixed, so
-`image.resize` takes the nearest pixel and `image.with_channels` makes one channel of each class.
+Class ids are int32 arrays (H, W, 1) wherever they are in memory: that dtype alone says that values must not be mixed,
+so `image.resize` takes the nearest pixel and `image.with_channels` makes one channel of each class.
 """
 
 from collections.abc import Collection
@@ -53,7 +53,7 @@ def count_classes(ids: Collection[int]) -> int:
         raise ImageError(f"class id {known[-1]}: at most {MAX_CLASSES} classes are supported, with ids from 0")
     if known[-1] == 0:
         others = f" beside {IGNORED}, which is no class" if IGNORED in ids else ""
-        raise ImageError(f"class id 0 alone{others}: nothing to learn from. Leave label_map out to learn from the values")
+        raise ImageError(f"class id 0 alone{others}: leave label_map out to learn from the values")
     return known[-1] + 1
 
 

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,6 +36,10 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     geotiff: Mapping[int, Any] = field(default_factory=lambda: MappingProxyType({}))
     size: tuple[int, int] = (0, 0)  # width, height
+
+    def for_pixels(self, are_ids: bool) -> "Metadata":
+        """What still holds of a translation: class ids have no colour profile."""
+        return replace(self, profile=None) if are_ids else self
 
     def pil_info(self, channels: int) -> dict[str, Any]:
         """What a PIL image of so many channels takes of it in `info`, from where Pillow saves the profile."""

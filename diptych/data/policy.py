@@ -36,7 +36,8 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
     data = replace(sets[0], others=sets[1:])
     same = [note for each in sets for note in _same(each)]
     left_out = f"{len(bad)} of {len(files)} images cannot be read and are left out: {first(bad, NAMED)}"
-    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *same)), manifest
+    stored = _on_alpha_and_profiles(manifest, config)
+    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *same, *stored)), manifest
 
 
 def large_enough(data: Data, config: DataConfig) -> Data:
@@ -67,6 +68,19 @@ def large_enough(data: Data, config: DataConfig) -> Data:
         )
     sets = tuple(_left(each, found) for each in sets)
     return replace(sets[0], others=sets[1:], notes=(*data.notes, f"{said}: left out: {first(small.values(), NAMED)}"))
+
+
+def _on_alpha_and_profiles(manifest: Manifest, config: DataConfig) -> list[str]:
+    """Notes on what files hold beside the colours that networks see."""
+    findings, notes = [entry.finding for entry in manifest.entries], []
+    transparent = sum(bool(finding.transparent) for finding in findings)
+    if transparent and config.alpha == "white":
+        notes.append(f"{transparent} images have transparency: composited over white; alpha=keep learns it too")
+    profiles = [finding.profile for finding in findings if finding.profile]
+    if profiles:
+        names = first(sorted(set(profiles)), 3)
+        notes.append(f"{len(profiles)} images have a colour profile ({names}): ignored in training, copied by translate")
+    return notes
 
 
 def _in_words(manifest: Manifest, count: int, bad: str) -> str:
