@@ -147,7 +147,7 @@ def _alpha_and_profiles(survey: Survey) -> Iterator[Fault]:
         wrong=False,
     )
     profiled = tuple(f"{entry.path} ({entry.finding.profile})" for entry in _good(survey) if entry.finding.profile)
-    yield Fault("has a colour profile", profiled, "ignored in training, copied by translate", wrong=False)
+    yield Fault("has a colour profile", profiled, "ignored in training, kept by translate", wrong=False)
 
 
 def _good(survey: Survey) -> list[Entry]:

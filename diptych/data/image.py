@@ -215,7 +215,7 @@ def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _nearest_places(size: int, new: int) -> np.ndarray:
-    """The pixel whose middle is nearest to that of each new one, as Pillow and OpenCV choose it."""
+    """The pixel whose middle is nearest to that of each new one."""
     return np.minimum(((np.arange(new) + 0.5) * (size / new)).astype(int), size - 1)
 
 

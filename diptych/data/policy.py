@@ -79,7 +79,7 @@ def _on_alpha_and_profiles(manifest: Manifest, config: DataConfig) -> list[str]:
     profiles = [finding.profile for finding in findings if finding.profile]
     if profiles:
         names = first(sorted(set(profiles)), 3)
-        notes.append(f"{len(profiles)} images have a colour profile ({names}): ignored in training, copied by translate")
+        notes.append(f"{len(profiles)} images have a colour profile ({names}): ignored in training, kept by translate")
     return notes
 
 

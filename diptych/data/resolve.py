@@ -49,7 +49,8 @@ def _resolved(value: Range, names: tuple[str, ...], data: Data) -> Range:
     white = image.white_of(np.dtype(dtype))
     if value != "auto":
         if value[1] > white:
-            raise DataError(f"range={list(value)}: the images of {names[0]} hold {dtype} values, 0 to {white}")
+            given = f"[{value[0]:g},{value[1]:g}]"
+            raise DataError(f"range={given}: the images of {names[0]} hold {dtype} values, 0 to {white}")
         return value
     limits = np.array([each for column in _pictures(names, data, ("train",)) for each in _limits(column)])
     low, high = float(limits[:, 0].min()), float(limits[:, 1].max())
