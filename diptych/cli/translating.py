@@ -241,14 +241,15 @@ def _keeps_alpha(
 
     if alpha not in ("white", "keep"):
         raise ConfigError(f"--alpha {alpha}: choose white or keep")
-    adapter, channels = translator.adapter(controls), translator.channels_out(controls)
-    reads_alpha = adapter.source_encoding.alpha or adapter.source_encoding.num_classes
-    count = sum(header.alpha for header in headers.values())
+    source, target = translator.adapter(controls).source_encoding, translator.adapter(controls).target_encoding
+    channels = translator.channels_out(controls)
     if alpha == "keep":
-        if sheets or adapter.target_encoding.num_classes or channels not in (1, 3):
-            what = "a sheet" if sheets else f"{channels} channels" if channels not in (1, 3) else "a label map"
+        if sheets or target.num_classes or channels not in (1, 3):
+            what = "a sheet" if sheets else "a label map" if target.num_classes else f"{channels} channels"
             raise ConfigError(f"--alpha keep: this makes {what}, which takes no alpha of the source: leave it out")
         return True
+    reads_alpha = source.alpha or source.num_classes
+    count = sum(header.alpha for header in headers.values())
     if count and not reads_alpha:
         hint = "" if sheets else "; --alpha keep puts it back on the translations"
         typer.echo(f"{count} of {len(headers)} images have transparency: composited over white{hint}")

@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -110,21 +111,30 @@ def unit_floats(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, np.float32)
 
 
-def open_picture(file: BinaryIO) -> ImageFile:
-    """The picture in `file`, not yet decoded; refused if its header shows that `read` cannot give it."""
+def open_picture(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
+    """The picture in `file`, not yet decoded, and where to read its bytes; refused if `read` cannot give it.
+
+    That is `file` itself, or for a PNG whose metadata is damaged a copy without it.
+    """
     start = file.read(4)
     opener = next((opener for prefix, opener in _OPENERS.items() if start.startswith(prefix)), None)
     if opener is None:
         raise UnfitError("is not a PNG, JPEG, WebP, BMP or TIFF image; convert it to PNG")
     file.seek(0)
-    image = opener(file)
+    try:
+        image = opener(file)
+    except Exception:
+        if opener is not PngImageFile:
+            raise
+        file = _without_metadata(file)
+        image = opener(file)
     _check_size(math.prod(image.size), MAX_PIXELS)
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise UnfitError(f"holds {frames} frames; split it into frames, one file each")
     if isinstance(image, TiffImageFile):
         _check_tiff(image)
-    return image
+    return image, file
 
 
 def _check_tiff(image: TiffImageFile) -> None:
@@ -173,6 +183,20 @@ def orientation_of(image: ImageFile, file: BinaryIO) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
+def _without_metadata(file: BinaryIO) -> BinaryIO:
+    """A PNG without the chunks that say nothing of its pixels: a damaged one keeps Pillow from opening the file."""
+    file.seek(0)
+    kept, kind = [file.read(8)], b""
+    while kind != b"IEND":
+        start = file.read(8)
+        length, kind = struct.unpack(">I4s", start)
+        if kind in (b"iCCP", b"pHYs", b"tEXt", b"zTXt", b"iTXt"):
+            file.seek(length + 4, os.SEEK_CUR)
+        else:
+            kept += [start, file.read(length + 4)]
+    return BytesIO(b"".join(kept))
+
+
 def _png_chunks(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
     """What the chunks named `wanted` hold; ValueError or struct.error if one is damaged or the file has no end."""
     file.seek(8)
@@ -191,7 +215,7 @@ def _png_chunks(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
 
 def read_picture(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
     """Class ids are the indices of a palette, or the samples without alpha; see `image.read` for the other kinds."""
-    image = open_picture(file)
+    image, file = open_picture(file)
     orientation = orientation_of(image, file)
     if kind == "ids" and image.mode == "P":
         samples = array_of(_decoded(image, file))

@@ -107,7 +107,7 @@ def probe(path: Path | str) -> Header:
         if is_npy(path):
             shape, dtype, _ = npy_header(file)
             return Header(*shape, dtype={"u": dtype.name, "b": "uint8", "f": "float32"}[dtype.kind])
-        image = open_picture(file)
+        image, file = open_picture(file)
         width, height = stored_size(image) if orientation_of(image, file) < 5 else stored_size(image)[::-1]
         return Header(height, width, *layout_of(image), has_alpha(image), image.mode == "P")
 

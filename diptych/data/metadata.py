@@ -5,6 +5,7 @@ Metadata is a stranger's and often damaged: nothing here raises for what a file 
 
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -52,9 +53,10 @@ NOTHING = Metadata()
 
 def of_file(path: Path | str) -> Metadata:
     """The metadata of an image file; none for what cannot be read."""
-    with suppress(ImageError), opened(path) as file:
+    with suppress(ImageError), warnings.catch_warnings(), opened(path) as file:
+        warnings.simplefilter("ignore")  # what Pillow thinks of damaged metadata
         if not is_npy(path):
-            picture = open_picture(file)
+            picture, file = open_picture(file)
             return of_picture(picture, orientation_of(picture, file))
     return NOTHING
 
@@ -74,7 +76,7 @@ def of_picture(picture: Image.Image, orientation: int = 1) -> Metadata:
 def _dpi(value: Any) -> tuple[float, float] | None:
     with suppress(Exception):
         across, down = (float(each) for each in value)
-        if all(math.isfinite(each) and 0 < each < MAX_DPI for each in (across, down)):
+        if not isinstance(value, str) and all(math.isfinite(each) and 0 < each < MAX_DPI for each in (across, down)):
             return across, down
     return None
 
@@ -83,7 +85,8 @@ def _geotiff(picture: Image.Image) -> dict[int, Any]:
     if not isinstance(picture, TiffImageFile):
         return {}
     found = {tag: picture.tag_v2.get(tag) for tag in GEOTIFF}
-    return {tag: value for tag, value in found.items() if isinstance(value, tuple | str) and len(value) <= MAX_TAG}
+    values = {tag: (value,) if isinstance(value, float | int) else value for tag, value in found.items()}
+    return {tag: value for tag, value in values.items() if isinstance(value, tuple | str) and len(value) <= MAX_TAG}
 
 
 def save_options(metadata: Metadata, format: str, channels: int, size: tuple[int, int]) -> dict[str, Any]:
