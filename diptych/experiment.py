@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 
 from diptych.compare import compare
+from diptych.contract import Method
 from diptych.data import FOR_PAIRS
 from diptych.data.labelled import LABELLED
 from diptych.data.pool import cores
@@ -174,18 +175,20 @@ def read(name: str) -> Experiment:
     return checked(Experiment, settings, str(path))
 
 
-def planned(experiment: Experiment, overrides: Sequence[str]) -> dict[str, Recipe]:
+def planned(experiment: Experiment, overrides: Sequence[str], method: str | None = None) -> dict[str, Recipe]:
     """The recipe of each run by its name, all of them checked before the first is made; the judge's first. ConfigError.
 
     `overrides` are for all runs; what one of several runs sets itself they do not change, and a row of the matrix they
-    replace by a list. For the judge only those of FOR_JUDGE count.
+    replace by a list. For the judge only those of FOR_JUDGE count. `method` is the package.module:Class of a method
+    that is not part of Diptych.
     """
     experiment, overrides = experiment.varied(overrides)
+    cls = find(method) if method else None
     found: dict[str, Recipe] = {}
     for name, values in experiment.variants().items():
         own = [f"{key}={_text(key, value)}" for key, value in values.items()]
         free = [each for each in overrides if each.partition("=")[0] not in values]
-        found[name] = from_settings(experiment.recipe, [*free, *own], f"run {name}")
+        found[name] = from_settings(experiment.recipe, [*free, *own], f"run {name}", cls)
     if experiment.judge is None:
         if find_protocol(experiment.protocol).needs_judge:
             raise ConfigError(f"protocol {experiment.protocol} needs a judge: say by judge: {{...}} which one to train")
@@ -207,7 +210,9 @@ def _text(key: str, value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n").removesuffix("...").strip()
 
 
-def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console: Console) -> None:
+def carry_out(
+    recipes: Mapping[str, Recipe], folder: Path, at_once: int, console: Console, method: str | None = None
+) -> None:
     """Train what is not trained yet, `at_once` runs at a time where memory allows. Raises RunError for what failed.
 
     A signal reaches the trainings too, which save and end, and is raised as Interrupted; the same command goes on.
@@ -215,7 +220,7 @@ def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console
     waiting = [Job(name, folder / name) for name in recipes]
     for job in waiting:
         _prepare(job, recipes[job.name])
-    waiting = [job for job in waiting if not finished(job.folder)]
+    waiting = [job for job in waiting if not finished(job.folder, recipes[job.name].allowed)]
     running: list[Job] = []
     failed: list[Job] = []
     with told_to_stop(_interrupt):
@@ -224,7 +229,7 @@ def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console
                 if waiting and len(running) < at_once and _fits(running):
                     job = waiting.pop(0)
                     running.append(job)
-                    _start(job, at_once)
+                    _start(job, at_once, method)
                     console.print(f"{job.name}: {'goes on' if job.events() else 'begins'}, {len(waiting)} more wait")
                 time.sleep(LOOK)
                 for job in [each for each in running if _ended(each)]:
@@ -255,7 +260,7 @@ def _prepare(job: Job, recipe: Recipe) -> None:
     """Write the recipe beside the run. ConfigError if one lies there that asks for something else."""
     path = job.recipe
     if path.is_file():
-        there, asked = _flat(from_file(path)), _flat(recipe)
+        there, asked = _flat(from_file(path, cls=recipe.allowed)), _flat(recipe)
         different = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
         if different:
             raise ConfigError(
@@ -271,12 +276,12 @@ def _flat(recipe: Recipe) -> Values:
     return {"method": recipe.method} | {key: value for part in SECTIONS for key, value in settings[part].items()}
 
 
-def finished(folder: Path) -> bool:
+def finished(folder: Path, cls: type[Method] | None = None) -> bool:
     """Whether a run has taken all its steps, or enough of them, and left its model."""
     config = folder / "model" / "config.json"
     if not config.is_file():
         return False
-    recipe = from_settings(Run.open(folder).settings(), where=str(folder / "config.yaml"))
+    recipe = from_settings(Run.open(folder).settings(), where=str(folder / "config.yaml"), cls=cls)
     with torch.device("meta"):
         steps = sum(stage.steps for stage in recipe.cls(recipe.model).stages())
     taken = plain_json(read_text(config))["notes"].get("steps")
@@ -288,9 +293,10 @@ def finished(folder: Path) -> bool:
     return bool(best and meta["total"] == taken and is_old(best["name"], meta["place"], meta["step"], age))
 
 
-def _start(job: Job, at_once: int) -> None:
+def _start(job: Job, at_once: int, method: str | None) -> None:
     there, folder = (job.folder / "config.yaml").is_file(), str(job.folder.absolute())
     words = ["resume", folder] if there else ["train", str(job.recipe.absolute()), "-o", folder]
+    words += ["--method", method] if method else []
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} if at_once > 1 else {}
     with job.log.open("ab") as log:
         job.process = subprocess.Popen(
@@ -320,20 +326,30 @@ def _stop(running: Sequence[Job]) -> None:
             job.process.wait()
 
 
-def conduct(what: str, settings: Sequence[str], folder: Path, at_once: int = 1, console: Console | None = None) -> Path:
-    """Make all runs, judge them alike, compare them; returns the page. What is wrong with a setting is raised first."""
+def conduct(
+    what: str,
+    settings: Sequence[str],
+    folder: Path,
+    at_once: int = 1,
+    console: Console | None = None,
+    method: str | None = None,
+) -> Path:
+    """Make all runs, judge them alike, compare them; returns the page. What is wrong with a setting is raised first.
+
+    `method` is the package.module:Class of a method that is not part of Diptych, which the file may then name.
+    """
     console = console or Console(highlight=False)
     experiment = read(what)
-    recipes = planned(experiment, settings)
+    recipes = planned(experiment, settings, method)
     folder.mkdir(parents=True, exist_ok=True)
     if JUDGE in recipes:
         carry_out({JUDGE: recipes[JUDGE]}, folder, 1, console)
         if not (folder / JUDGE / "results").exists():
             on_real_images(Run(folder / JUDGE))
     runs = {name: recipe for name, recipe in recipes.items() if name != JUDGE}
-    carry_out(runs, folder, at_once, console)
+    carry_out(runs, folder, at_once, console, method)
     protocol = find_protocol(experiment.protocol)
     judge = folder / JUDGE if JUDGE in recipes else None
     made = {name: Run(folder / name) for name in runs}
-    judge_all(made, protocol, experiment.evaluate, judge, lambda line: console.print(line, markup=False))
+    judge_all(made, protocol, experiment.evaluate, judge, lambda line: console.print(line, markup=False), method)
     return compare([folder / name for name in runs], folder / "compared", protocol.name)

@@ -1,7 +1,7 @@
 """From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from diptych.beginning import begin, rehearse
-from diptych.contract import Method, Sight
+from diptych.contract import Clock, Method, Sight
 from diptych.data import open_data
 from diptych.data.columns import Data
 from diptych.data.formats import describe, direction_of, notes_on
@@ -32,8 +32,9 @@ from diptych.engine.trainer import Trainer
 from diptych.errors import ConfigError, DataError, RunError, printable
 from diptych.loading import from_run
 from diptych.protocols.during import examiner
-from diptych.provenance import check_unchanged, defaults, made_by
+from diptych.provenance import Made, check_unchanged, defaults, made_by
 from diptych.recipe import Recipe, from_settings
+from diptych.recipe import checked as checked_settings
 from diptych.report import write_report
 from diptych.sights import sights_of
 
@@ -50,7 +51,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     if ranks.first:
         run.check_new()
     data, manifest = look_at(recipe, ranks, console)
-    recipe, data = _encoded(recipe, data, ranks, console)
+    recipe, data = _encoded(recipe.located(), data, ranks, console)
     sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
     trainer = prepare(recipe, data, run, ranks, console, sights, fresh=True)
     trainer.made = made_by(recipe, manifest, ranks.world) | digests
@@ -65,15 +66,21 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
 
 
 def resume(
-    folder: Path | str, settings: Sequence[str] = (), allow: Collection[str] = (), console: Console | None = None
+    folder: Path | str,
+    settings: Sequence[str] = (),
+    allow: Collection[str] = (),
+    console: Console | None = None,
+    method: type[Method] | None = None,
 ) -> Trainer:
     """Go on from the newest whole checkpoint, bit for bit as if the training had never stopped.
 
     `settings` are as on the command line, `key=value`. What results follow from may differ from what the checkpoint
-    was made with only where it is named in `allow`; ConfigError lists what else differs.
+    was made with only where it is named in `allow`; ConfigError lists what else differs. `method` is the class of one
+    that is not part of Diptych.
     """
     run = Run.open(folder)
-    recipe = from_settings(run.settings(), settings, where=str(run.config))
+    recipe = from_settings(run.settings(), settings, str(run.config), method)
+    recipe = recipe.located([each.partition("=")[0] for each in settings])
     ranks = join(recipe.train.device, recipe.train.patience)
     console = console or _console(ranks)
     with _held(run, ranks):
@@ -88,6 +95,8 @@ def resume(
         trainer = prepare(recipe, data, run, ranks, console, sights)
         trainer.made = now
         trainer.restore(path, state)
+        for line in _jumps(recipe, trainer.engine, before, different):
+            console.print(line, highlight=False, soft_wrap=True)
         if different.keys() & MEASURED or different.get("every", (1, 1))[0] is None:
             trainer.keeper.best = None  # it was the best by another measure
         if ranks.first:
@@ -111,6 +120,28 @@ def _hint(run: Run, manifest: Manifest, field: str) -> str:
         with suppress(DataError):
             return str(changes(Manifest.load(run.manifest), manifest))
     return ""
+
+
+def _jumps(recipe: Recipe, engine: Engine, before: Made, different: Collection[str]) -> Iterator[str]:
+    """Which learning rates the changed settings make other than they were at the last step, as lines for a person."""
+    old = {
+        key: before[key] for key in different if key in type(recipe.model).model_fields and before.get(key) is not None
+    }
+    with torch.device("meta"):
+        stages = recipe.cls(
+            checked_settings(type(recipe.model), {**recipe.model.model_dump(), **old}, "model")
+        ).stages()
+    was = stages[min(engine.place, len(stages) - 1)]
+    step = max(0, min(engine.step, was.steps) - 1)  # the last one taken
+    for name, player in engine.stage.players.items():
+        if name in was.players and old:
+            last = was.players[name]
+            rates = [
+                last.lr * last.schedule(Clock(was.name, step, was.steps)),
+                player.lr * player.schedule(Clock(engine.stage.name, engine.step, engine.stage.steps)),
+            ]
+            if abs(rates[1] - rates[0]) > 0.01 * max(rates):
+                yield f"the learning rate of {name} goes from {rates[0]:.3g} to {rates[1]:.3g} at step {engine.step}"
 
 
 def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:

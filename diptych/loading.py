@@ -15,8 +15,8 @@ from diptych.contract import Method, MethodConfig
 from diptych.data.formats import TrainingImages
 from diptych.engine import checkpoint
 from diptych.engine.run import Run
-from diptych.errors import CheckpointError, ConfigError, nearest, printable, shown
-from diptych.methods import JUDGES, METHODS, find
+from diptych.errors import CheckpointError, ConfigError, printable, shown
+from diptych.methods import method_of
 from diptych.model_folder import FORMAT, digest_of
 from diptych.plain import LARGEST_HEADER, check_weights, plain_json, read_text
 from diptych.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
@@ -73,7 +73,7 @@ def named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
-    cls = _class_of(str(run.settings().get("method")), method, str(run.config))
+    cls = method_of(str(run.settings().get("method")), method, str(run.config))
     recipe = from_settings(run.settings(), where=str(run.config), cls=cls)
     tensors, meta = checkpoint.newest(run.checkpoints)
     if which == "best":
@@ -129,20 +129,10 @@ def from_model(folder: Path, method: type[Method] | None = None) -> "Translator"
         images = None if stored is None else checked(TrainingImages, stored, "images")
     except (OSError, ValueError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
-    cls = _class_of(found.method, method, str(folder))
+    cls = method_of(found.method, method, str(folder))
     translator = assembled(cls, found.method, found.config, weights, found.networks, found.notes, str(folder))
     translator.images = images
     return translator
-
-
-def _class_of(name: str, given: type[Method] | None, where: str) -> type[Method]:
-    """The class that a file asks for by name. A file never decides which module is imported."""
-    if given is None and name not in {**METHODS, **JUDGES}:
-        raise CheckpointError(
-            f"{where}: made by {shown(name)}, which is no method of Diptych{nearest(name, METHODS)}; "
-            f"if you trust and have it, give the class: load(..., method=...)"
-        )
-    return given or find(name)
 
 
 def assembled(

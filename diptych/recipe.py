@@ -10,7 +10,7 @@ On the command line the sections fall away: `l1=50 batch=4`. No two sections sha
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,16 +20,18 @@ from pydantic import BaseModel, ValidationError
 from diptych.contract import Judge, Method, MethodConfig
 from diptych.data.columns import Data
 from diptych.data.config import DataConfig
+from diptych.data.glyphs import is_glyphs
 from diptych.data.resolve import channels_of, encoded, resolved_ranges
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.machine import precision_for
 from diptych.engine.ranks import Ranks
 from diptych.errors import ConfigError, nearest, printable, shown
-from diptych.methods import JUDGES, METHODS, find
+from diptych.methods import JUDGES, METHODS, find, method_of
 from diptych.plain import plain_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
 TEXTS = ("preset", "root", "device", "judge", "features", "target", "patches")  # never read as numbers or anything else
+PATHS = ("root", "also", "target", "patches", "begin", "features", "judge", "extractor")  # may name files or folders
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
 SHIPPED = Path(__file__).parent / "recipes"
@@ -43,10 +45,11 @@ class Recipe:
     data: DataConfig
     train: TrainConfig
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    allowed: type[Method] | None = None  # the class of a method that is not part of Diptych
 
     @property
     def cls(self) -> type[Method]:
-        return find(self.method)
+        return self.allowed or find(self.method)
 
     def settings(self) -> dict[str, Any]:
         """As plain data that `from_settings` reads back to an equal recipe."""
@@ -54,6 +57,16 @@ class Recipe:
         parts = {"data": self.data, "train": self.train, "evaluate": self.evaluate}
         rest = {name: part.model_dump(exclude_none=True) for name, part in parts.items()}
         return {"method": self.method, "model": model, **rest}
+
+    def located(self, keys: Collection[str] = PATHS) -> "Recipe":
+        """With the paths of these settings absolute, so that a resume from another folder finds them."""
+        parts = {"model": self.model, "data": self.data, "train": self.train, "evaluate": self.evaluate}
+        changed = {}
+        for section, part in parts.items():
+            values = {key: value for key, value in part if key in PATHS and key in keys and value}
+            found = {key: _absolute(value) for key, value in values.items()}
+            changed[section] = part.model_copy(update={k: v for k, v in found.items() if v != values[k]})
+        return replace(self, **changed)  # type: ignore[arg-type]
 
     def fitted(self, data: Data) -> "Recipe":
         """With what only the data can tell: channel counts, unless they were set, ranges, labels, and epochs as steps.
@@ -98,6 +111,16 @@ class Recipe:
         return replace(self, train=train)
 
 
+def _absolute(value: Any) -> Any:
+    """A path that exists here, also behind a name as in `vgg19:FILE`, from the root of the file system on."""
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    name, colon, file = value.rpartition(":")
+    if is_glyphs(value) or not Path(file).expanduser().exists():
+        return value
+    return f"{name}{colon}{Path(file).expanduser().absolute()}"
+
+
 def from_settings(
     settings: Mapping[str, Any],
     overrides: Iterable[str] = (),
@@ -106,7 +129,7 @@ def from_settings(
 ) -> Recipe:
     """Check and complete plain settings. ConfigError names every key that is wrong, and the nearest right one.
 
-    `cls` is the class of the method, where the caller does not leave it to the settings to name it.
+    `cls` is the class of a method that is not part of Diptych: settings alone may not name one.
     """
     known = ("method", "preset", "title", *SECTIONS)
     unknown = sorted(map(shown, settings.keys() - known))
@@ -115,10 +138,7 @@ def from_settings(
             f"{where}: a recipe has method, preset, model, data, train, evaluate and title; "
             + (f"it does not know {_few(unknown)}{nearest(unknown[0], known)}" if unknown else "method is missing")
         )
-    try:
-        cls = cls or find(settings["method"])
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    allowed, cls = cls, method_of(settings["method"], cls, where)
     for section in SECTIONS:
         if not isinstance(settings.get(section) or {}, Mapping):
             raise ConfigError(f"{where}: {section} holds settings by name, such as `{section}: {{key: value}}`")
@@ -145,7 +165,7 @@ def from_settings(
             problems.append(str(error))
     if problems:
         raise ConfigError(f"{where}: " + "; ".join(problems))
-    return Recipe(settings["method"], **parts)  # type: ignore[arg-type]
+    return Recipe(settings["method"], **parts, allowed=allowed)  # type: ignore[arg-type]
 
 
 def _split(override: str) -> tuple[str, Any]:
@@ -177,7 +197,9 @@ def _settle_length(changes: Mapping[str, Any], values: dict[str, dict[str, Any]]
         del values[section][key]
 
 
-def from_file(path: Path, overrides: Iterable[str] = (), where: str | None = None) -> Recipe:
+def from_file(
+    path: Path, overrides: Iterable[str] = (), where: str | None = None, cls: type[Method] | None = None
+) -> Recipe:
     """`where` is what errors call it, if not by its path. ConfigError."""
     try:
         settings = plain_yaml(read_text(path))
@@ -185,18 +207,21 @@ def from_file(path: Path, overrides: Iterable[str] = (), where: str | None = Non
         raise ConfigError(f"{path}: not a recipe that can be read ({error})") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a recipe is a YAML mapping with at least `method: NAME`")
-    return from_settings(settings, overrides, where or str(path))
+    return from_settings(settings, overrides, where or str(path), cls)
 
 
-def named(name: str, overrides: Iterable[str] = ()) -> Recipe:
-    """By the name of a method or shipped recipe, or the path of a YAML file. ConfigError has the nearest name."""
+def named(name: str, overrides: Iterable[str] = (), cls: type[Method] | None = None) -> Recipe:
+    """By the name of a method or shipped recipe, `package.module:Class`, or the path of a YAML file.
+
+    `cls` is the class of a method that is not part of Diptych, which a YAML file may name. ConfigError.
+    """
     if name.endswith((".yaml", ".yml")):
-        return from_file(Path(name), overrides)
+        return from_file(Path(name), overrides, cls=cls)
     if name in shipped():
         return from_file(shipped()[name], overrides, name)
     if name not in {**METHODS, **JUDGES} and ":" not in name:
         raise ConfigError(f"{name!r} is no method, shipped recipe or .yaml file{nearest(name, [*METHODS, *shipped()])}")
-    return from_settings({"method": name}, overrides, name)
+    return from_settings({"method": name}, overrides, name, cls or (find(name) if ":" in name else None))
 
 
 def shipped() -> dict[str, Path]:

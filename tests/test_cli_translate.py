@@ -5,27 +5,30 @@ import pytest
 import torch
 from commands import TINY, diptych, files
 from test_importers import resnet
+from test_translator import made
 
 from diptych.data import image
+from diptych.data.formats import ImageFormat, TrainingImages
 from diptych.errors import CheckpointError, ConfigError, DataError, DiptychError
 
 
 @pytest.fixture
 def pictures(tmp_path):
     """A folder with a folder in it, files of several kinds, and one that is no image."""
-    for name, shape in (("a.png", (40, 30, 3)), ("deep/b.jpg", (33, 64, 3)), ("deep/c.png", (20, 20, 1))):
+    for name, shape in (("a.png", (40, 30, 3)), ("deep/b.jpg", (33, 64, 3)), ("deep/c.png", (24, 24, 1))):
         image.write(tmp_path / "in" / name, np.random.default_rng(1).integers(0, 256, shape, np.uint8))
     image.write(tmp_path / "in" / "deep.tif", np.full((9, 70, 1), 40_000, np.uint16))
     (tmp_path / "in" / "notes.txt").write_text("no image")
     return tmp_path / "in"
 
 
-def test_a_folder_keeps_names_sizes_and_depth(run, pictures, tmp_path):
+def test_a_folder_keeps_names_and_sizes(run, pictures, tmp_path):
+    """In 8 bits, as the images that the run was trained on."""
     assert "4 images" in diptych("translate", run, pictures, "-o", tmp_path / "out").stdout
     assert files(tmp_path / "out") == ["a.png", "deep.tif", "deep/b.jpg", "deep/c.png"]
     for name in files(tmp_path / "out"):
         before, after = image.read(pictures / name), image.read(tmp_path / "out" / name)
-        assert (before.shape[:2], before.dtype) == (after.shape[:2], after.dtype)
+        assert (before.shape[:2], np.uint8) == (after.shape[:2], after.dtype)
 
 
 def test_a_pattern_and_a_model_folder(run, pictures, tmp_path):
@@ -97,7 +100,7 @@ def test_a_broken_image_does_not_stop_the_others(run, pictures, tmp_path):
     with pytest.raises(DataError, match=r"(?s)1 of 4 could not be translated.*a\.png"):
         diptych("translate", run, pictures, "-o", tmp_path / "out")
     assert files(tmp_path / "out") == ["deep.tif", "deep/b.jpg", "deep/c.png"]
-    image.write(pictures / "a.png", np.zeros((8, 8, 3), np.uint8))
+    image.write(pictures / "a.png", np.zeros((32, 32, 3), np.uint8))
     assert "1 images" in diptych("translate", run, pictures, "-o", tmp_path / "out", "--skip-existing").stdout
 
 
@@ -115,9 +118,9 @@ def test_a_format_that_cannot_hold_the_output_is_found_first(tmp_path, pictures)
         image.write(data / "trainB" / f"{number}.npy", np.zeros((32, 32, 5), np.uint8))
     diptych("train", "pix2pix", *words[1:], "-d", data, "-o", tmp_path / "run")
     with pytest.raises(ConfigError, match=r"\.png cannot hold uint8 with 5 channels.*--suffix \.npy"):
-        diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out")
+        diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out", "--suffix", ".png")
     assert not (tmp_path / "out").exists()
-    diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out", "--suffix", ".npy")
+    diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out")
     assert image.read(tmp_path / "out" / "deep" / "b.npy").shape == (33, 64, 5)
 
 
@@ -125,3 +128,96 @@ def test_a_path_is_not_taken_for_a_hub_id(run, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: 1 / 0)
     with pytest.raises(CheckpointError, match="neither a run folder"):
         diptych("translate", run.parent / "lettres", run / "previews", "-o", run.parent / "never")
+
+
+def noise(seed, width, height):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def model(folder, **formats):
+    """A model folder of an untrained pix2pix, whose training images were 32 x 32 pixels, or as `formats` says."""
+    size = {"height": 32, "width": 32}
+    entries = {
+        name: ImageFormat.model_validate({"domain": name, **size, **formats.get(name, {})})
+        for name in ("source", "target")
+    }
+    translator = made()
+    translator.images = TrainingImages(crop=32, load=36, fit="squash", entries=entries)
+    return translator.save(folder)
+
+
+def test_images_larger_than_in_training_are_named_once_and_can_be_translated_at_its_scale(tmp_path):
+    for number in range(3):
+        image.write(tmp_path / "in" / f"{number}.png", noise(number, 128, 128))
+    image.write(tmp_path / "in" / "small.png", noise(9, 32, 32))
+    words = ["translate", model(tmp_path / "model", source={"height": 128, "width": 128}), tmp_path / "in"]
+    with pytest.warns(UserWarning, match="images are 4.0 times the scale of training.*--scale training") as found:
+        diptych(*words, "-o", tmp_path / "plain")
+    assert len(found) == 1
+    diptych(*words, "-o", tmp_path / "scaled", "--scale", "training")
+    for name in files(tmp_path / "in"):
+        plain, scaled = (image.read(tmp_path / folder / name) for folder in ("plain", "scaled"))
+        assert plain.shape == scaled.shape == image.read(tmp_path / "in" / name).shape
+        assert (name == "small.png") == np.array_equal(plain, scaled)
+    with pytest.raises(ConfigError, match="scale='trainig'"):
+        diptych(*words, "-o", tmp_path / "never", "--scale", "trainig")
+
+
+def test_one_image_of_another_scale_among_many_is_not_warned_about(tmp_path):
+    for number, size in enumerate((128, 32, 32)):
+        image.write(tmp_path / "in" / f"{number}.png", noise(number, size, size))
+    diptych("translate", model(tmp_path / "model"), tmp_path / "in", "-o", tmp_path / "out")
+
+
+def test_the_source_half_of_side_by_side_files_is_translated(tmp_path):
+    pair = noise(1, 64, 32)
+    image.write(tmp_path / "in" / "pair.png", pair)
+    image.write(tmp_path / "in" / "single.png", pair[:, 32:])
+    words = ["translate", model(tmp_path / "model", source={"half": 1}), tmp_path / "in"]
+    with pytest.warns(UserWarning, match="the right half is translated.*--half none") as found:
+        diptych(*words, "-o", tmp_path / "auto")
+    assert len(found) == 1
+    auto = {name: image.read(tmp_path / "auto" / name) for name in files(tmp_path / "auto")}
+    assert auto["pair.png"].shape == (32, 32, 3)
+    assert np.array_equal(auto["pair.png"], auto["single.png"])
+    for half, width in (("left", 32), ("none", 64)):
+        diptych(*words[:2], tmp_path / "in" / "pair.png", "-o", tmp_path / half, "--half", half)
+        assert image.read(tmp_path / half / "pair.png").shape == (32, width, 3)
+    assert not np.array_equal(image.read(tmp_path / "left" / "pair.png"), auto["pair.png"])
+
+
+def test_translations_have_the_depth_of_the_target_domain_and_a_format_that_holds_it(tmp_path):
+    for name in ("a.png", "b.jpg"):
+        image.write(tmp_path / "in" / name, noise(1, 32, 32))
+    words = ["translate", model(tmp_path / "model", target={"dtype": "uint16"}), tmp_path / "in"]
+    said = diptych(*words, "-o", tmp_path / "deep").stdout
+    assert said.count(".jpg cannot hold uint16 with 3 channels: written as .png") == 1
+    assert files(tmp_path / "deep") == ["a.png", "b.png"]
+    assert all(image.read(tmp_path / "deep" / name).dtype == np.uint16 for name in ("a.png", "b.png"))
+    for depth, dtype, names in (("8", np.uint8, ["a.png", "b.jpg"]), ("float", np.float32, ["a.npy", "b.npy"])):
+        diptych(*words, "-o", tmp_path / depth, "--depth", depth)
+        assert files(tmp_path / depth) == names
+        assert image.read(tmp_path / depth / names[0]).dtype == dtype
+    with pytest.raises(ConfigError, match=r"\.jpg cannot hold uint16.*--suffix \.png or \.npy or --depth 8"):
+        diptych(*words, "-o", tmp_path / "never", "--suffix", ".jpg")
+    with pytest.raises(ConfigError, match="sheets have 8 bits"):
+        diptych(*words, "-o", tmp_path / "never", "--styles", "2", "--depth", "16")
+    with pytest.raises(ConfigError, match="depth=12"):
+        diptych(*words, "-o", tmp_path / "never", "--depth", "12")
+
+
+def test_deep_sources_of_a_domain_of_eight_bits_become_eight_bits(tmp_path):
+    image.write(tmp_path / "in" / "x.tif", np.full((32, 32, 1), 40_000, np.uint16))
+    words = ["translate", model(tmp_path / "model"), tmp_path / "in", "-o", tmp_path / "out"]
+    diptych(*words, "--suffix", ".jpg")
+    diptych(*words)
+    assert [image.read(tmp_path / "out" / name).dtype for name in ("x.jpg", "x.tif")] == [np.uint8] * 2
+
+
+def test_names_that_clash_by_a_new_ending_are_found_first(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        image.write(tmp_path / "in" / name, noise(1, 32, 32))
+    words = ["translate", model(tmp_path / "model", target={"dtype": "uint16"}), tmp_path / "in"]
+    with pytest.raises(DataError, match="would both become"):
+        diptych(*words, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

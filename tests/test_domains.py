@@ -253,3 +253,12 @@ def test_one_style_or_all_of_them(v2, letter, monkeypatch):
     together = [np.asarray(each).tobytes() for each in translator.styles(letter, 3)]
     assert len(encoded) == 1
     assert together == [np.asarray(translator(letter, seed=seed)).tobytes() for seed in range(3)]
+
+
+def test_the_domain_that_nobody_chose_is_told(v2, flips, letter, tmp_path):
+    """The first domain is the default of `--domain`; a model of attributes has none."""
+    said = diptych("translate", v2, letter, "-o", tmp_path / "default").stderr
+    assert "translating to sans, the first domain; --domain chooses another: serif, mono" in said
+    for words in (["--domain", "mono"], ["--all-domains"]):
+        assert "first domain" not in diptych("translate", v2, letter, "-o", tmp_path / words[0], *words).stderr
+    assert "first domain" not in diptych("translate", flips, letter, "-o", tmp_path / "flips").stderr

@@ -200,6 +200,8 @@ def _edit(**changes):
         (_edit(config=[1]), CheckpointError, "config"),
         (_edit(method=5), CheckpointError, "method"),
         (_edit(method="this:x"), CheckpointError, "give the class"),
+        (_edit(notes={"images": [1]}), CheckpointError, "images"),
+        (_edit(notes={"images": {"crop": 0, "load": 9, "fit": "short", "entries": {}}}), CheckpointError, "crop=0"),
     ],
 )
 def test_a_damaged_model_folder_is_refused(change, error, message, tmp_path):

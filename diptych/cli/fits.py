@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
@@ -63,23 +64,39 @@ def fits(found: "Survey", any_images: bool = False) -> list[Fit]:
     from diptych.data.transfer import TRANSFER
     from diptych.methods import METHODS, find
 
-    crop = crop_for(found)
+    sizes = found.sizes()
     batches = {method: tuple(find(method).batch) for method in METHODS}
     meant = [name for name, batch in batches.items() if batch != TRANSFER and (batch == HEAP) == any_images]
-    return [_fit(method, found, crop) for method in meant]
+    return [_fit(method, found, sizes) for method in meant]
 
 
-def crop_for(found: "Survey") -> int:
-    """The largest crop that half of the images cover: 256, 128, 64 or 32 pixels."""
-    from diptych.data.survey import SIDE_BY_SIDE
-
-    halves = 2 if found.layout == SIDE_BY_SIDE else 1
-    good = [entry.finding for entry in found.manifest.entries if not entry.finding.problem]
-    side = median(min(each.width // halves, each.height) for each in good) if good else CROPS[0]
+def crop_for(sizes: Sequence[tuple[int, int]]) -> int:
+    """The largest crop that half of the images (height, width) cover: 256, 128, 64 or 32 pixels."""
+    side = median(map(min, sizes)) if sizes else CROPS[0]
     return next((crop for crop in CROPS if crop <= side), CROPS[-1])
 
 
-def _fit(method: str, found: "Survey", crop: int) -> Fit:
+def fit_for(sizes: Sequence[tuple[int, int]], crop: int) -> tuple[tuple[str, ...], str]:
+    """The settings that keep images at their own scale and aspect ratio, and why; none where the default does.
+
+    Images much larger than the crop are cut as they are, so that training sees them as `translate` will.
+    """
+    from diptych.data.formats import MAX_RATIO, aspect_of
+
+    side, aspect = median(map(min, sizes)) if sizes else crop, aspect_of(sizes)
+    if side > MAX_RATIO * crop:
+        why = f"images are {side / crop:.1f} times as large as crop={crop}"
+        if min(map(min, sizes)) >= crop:
+            return ("fit=none",), f"{why}: fit=none trains on crops at their own scale, as translate takes them"
+        load = min(round(side), 16384)
+        return ("fit=short", f"load={load}"), f"{why}: load={load} trains on crops near their own scale"
+    if aspect > MAX_RATIO:
+        why = f"the longer side of images is {aspect:.1f} times the shorter one"
+        return ("fit=short",), f"{why}: fit=short keeps it so, where the default makes them square"
+    return (), ""
+
+
+def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
     from diptych.data import open_data
     from diptych.data.formats import direction_of
     from diptych.data.layouts import many_folders, sides_setting
@@ -87,7 +104,7 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
     from diptych.methods import find
     from diptych.recipe import checked, named
 
-    lying = many_folders(found.root)
+    lying, crop = many_folders(found.root), crop_for(sizes)
     reason = ""
     choose = len(lying) > 2 and not find(method).labels
     for sides in ([], [sides_setting(lying)]) if choose else ([],):
@@ -102,7 +119,11 @@ def _fit(method: str, found: "Survey", crop: int) -> Fit:
         summary = f"{_in_short(data.summary, str(found.root))}{direction_of(data, chosen.data)}"
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
         batch = [f"batch={max(8, domains)}"] if find(method).domains else []
-        return Fit(method, summary, data.notes, (*sides, *_size_settings(method, str(found.root), crop), *batch))
+        cls = find(method)
+        in_crops = not cls.fixed and not cls.domains and cls.routes  # others need whole images
+        fit, why = fit_for(sizes, crop) if in_crops else ((), "")
+        settings = (*sides, *_size_settings(method, str(found.root), crop), *fit, *batch)
+        return Fit(method, summary, (*data.notes, *([why] if why else [])), settings)
     return Fit(method, reason, fits=False)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli.training import Method
+
 if TYPE_CHECKING:
     from diptych.evaluate.results import Result
     from diptych.evaluate.samples import Samples
@@ -45,12 +47,13 @@ def samples(
     count: Count = None,
     which: Which = "last",
     device: Device = "auto",
+    method: Method = None,
 ) -> None:
     """Translate held-out images as a protocol asks for it, into a folder that measures and studies read."""
     from diptych.protocols.apply import Asked, sample_run, trained
 
     with _bar("translating") as progress:
-        made = sample_run(trained(run), out, Asked(protocol, data, split, count, which, device), progress)
+        made = sample_run(trained(run), out, Asked(protocol, data, split, count, which, device, method), progress)
     typer.echo(f"{len(made.rows)} translations in {out}")
 
 
@@ -78,6 +81,7 @@ def evaluate(
     count: Count = None,
     which: Which = "last",
     device: Device = "auto",
+    method: Method = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="file of results", show_default="results/PROTOCOL.json in what is judged"),
@@ -104,7 +108,7 @@ def evaluate(
     tools = gather(extractor, judge, weights, border, device, given_palette(palette), tell=typer.echo)
     if not isinstance(there, Samples):
         with _bar("translating") as progress:
-            there = samples_of(there, Asked(protocol, data, split, count, which, device), progress)
+            there = samples_of(there, Asked(protocol, data, split, count, which, device, method), progress)
     usual = "paired-default" if there.paired else "unpaired-default"
     chosen = find_protocol(protocol or str(there.about.get("protocol", usual)).partition("/")[0])
     result = judge_samples(there, chosen, tools, str(there.about.get("run", folder.absolute().name)))
@@ -206,13 +210,15 @@ def experiment(
         Path | None, typer.Option("--out", "-o", help="folder of all runs", show_default="experiments/WHAT")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="runs at once, where memory allows", min=1)] = 1,
+    method: Method = None,
 ) -> None:
     """Make all runs of an experiment, judge them alike, and compare them. The same command goes on after a stop."""
     from diptych.experiment import Interrupted, conduct
 
     chosen = [*(settings or []), *([f"root={data}"] if data else [])]
     try:
-        typer.echo(f"{conduct(what, chosen, out or Path('experiments') / Path(what).stem, jobs)}")
+        folder = out or Path("experiments") / Path(what).stem
+        typer.echo(f"{conduct(what, chosen, folder, jobs, method=method)}")
     except Interrupted as stop:
         typer.echo("stopped, and all that was trained is saved; the same command goes on")
         raise typer.Exit(128 + stop.number) from stop

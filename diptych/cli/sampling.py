@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.training import Method
+
 BATCH = 64  # images made at once
 
 
@@ -19,6 +21,7 @@ def sample(
     ] = None,
     which: Annotated[str, typer.Option(help="of a run folder: the last or the best checkpoint")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
+    method: Method = None,
 ) -> None:
     """Make images out of noise, with a model that does."""
     import numpy as np
@@ -28,12 +31,13 @@ def sample(
     from diptych.data import image
     from diptych.errors import ConfigError, DataError
     from diptych.loading import load
+    from diptych.methods import find
 
     if which not in ("last", "best"):
         raise ConfigError(f"--which {which}: choose last or best")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is there already: choose another folder with -o")
-    translator = load(model, device=device, which=which)
+    translator = load(model, device=device, which=which, method=find(method) if method else None)
     controls = controls_of(translator, control or [])
     for first in track(range(0, count, BATCH), "sampling"):
         made = translator.sample(min(BATCH, count - first), seed, first, **controls)

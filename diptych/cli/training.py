@@ -10,6 +10,13 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Argument(help="a run folder", show_default=False)]
 
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="package.module:Class of a method outside of Diptych that the file may name; its code is imported",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(help="key=value, over the recipe", metavar="[KEY=VALUE]...", show_default=False),
@@ -30,11 +37,15 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="run folder to make", show_default="runs/WHAT-DATA")
     ] = None,
+    method: Method = None,
 ) -> None:
     """Train a method on a folder of images. Ctrl-C finishes the step and saves; `diptych resume` goes on."""
     from diptych import launch, recipe
+    from diptych.methods import find
 
-    chosen = recipe.named(what, [*(settings or []), *([f"root={data}"] if data else [])])
+    chosen = recipe.named(
+        what, [*(settings or []), *([f"root={data}"] if data else [])], find(method) if method else None
+    )
     folder = (
         out
         or Path("runs")
@@ -50,14 +61,20 @@ def resume(
         list[str] | None,
         typer.Option(help="a field that may differ from what the run was made with", show_default=False),
     ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help="where the images are now", show_default="where they were")
+    ] = None,
+    method: Method = None,
 ) -> None:
     """Go on with a run that was stopped, bit for bit as if it had not been; or with a change that is allowed by name.
 
     `diptych resume runs/pairs steps=200000 --allow steps` trains it for longer.
     """
     from diptych import launch
+    from diptych.methods import find
 
-    end(launch.resume(run, settings or (), allow or ()))
+    changes = [*(settings or []), *([f"root={data}"] if data else [])]
+    end(launch.resume(run, changes, allow or (), method=find(method) if method else None))
 
 
 def demo(

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from diptych.cli.training import Method
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy as np
 
@@ -53,6 +55,7 @@ def translate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     overwrite: Annotated[bool, typer.Option(help="replace files that are there already")] = False,
     skip_existing: Annotated[bool, typer.Option(help="leave files that are there already, and go on")] = False,
+    method: Method = None,
 ) -> None:
     """Translate images of any size, keeping names and sizes, in the bit depth of the target domain in training.
 
@@ -64,6 +67,7 @@ def translate(
     from diptych.data.adapt import with_alpha_of
     from diptych.errors import ConfigError, ImageError
     from diptych.loading import load
+    from diptych.methods import find
 
     if which not in ("last", "best"):
         raise ConfigError(f"--which {which}: choose last or best")
@@ -73,11 +77,13 @@ def translate(
     if sheets and depth:
         raise ConfigError(f"--depth {depth}: sheets have 8 bits; leave it out")
     sources = _sources(images, out)
-    translator = load(model, device=device, which=which).with_options(
+    translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
         scale=scale, half=half, depth=int(depth) if depth and depth.isdecimal() else depth
     )
     named = {"domain": domain, "seed": seed, "reference": reference}
     given = controls_of(translator, control or []) | {name: value for name, value in named.items() if value is not None}
+    if not all_domains:
+        _tell_default_domain(translator, given)
     controls = translator.ready(given)
     draw = _sheets(translator, all_domains, styles, controls) if sheets else None
     headers, adapter = _headers(sources), translator.adapter(controls)
@@ -105,6 +111,16 @@ def translate(
     if failed:
         more = f"\n  and {len(failed) - 20} more" if len(failed) > 20 else ""
         raise ImageError(f"{len(failed)} of {len(jobs)} could not be translated:\n  " + "\n  ".join(failed[:20]) + more)
+
+
+def _tell_default_domain(translator: "Translator", given: "Mapping[str, Any]") -> None:
+    """Print which domain images are translated to where the user did not choose one."""
+    for control in translator.controls:
+        if control.name == "domain" and control.default and "domain" not in given:
+            others = ", ".join(name for name in control.choices if name != control.default)
+            typer.echo(
+                f"translating to {control.default}, the first domain; --domain chooses another: {others}", err=True
+            )
 
 
 def _sources(given: list[str], out: Path) -> dict[Path, Path]:

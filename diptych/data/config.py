@@ -51,8 +51,11 @@ class DataConfig(BaseModel):
         None, min_length=2, description="names of the folders to take where there are more, such as [google,twitter]"
     )
     also: tuple[str, ...] = Field((), max_length=100, description="folders of further labelled sets, taken in turns")
-    table: Side | None = Field(
-        None, description="file of attributes beside the images; found by itself if there is one"
+    table: str | None = Field(
+        None,
+        min_length=1,
+        pattern=r"^[^/\\]+$",
+        description="file of attributes beside the images; found by itself if there is one",
     )
     attributes: tuple[str, ...] = Field((), description="columns of the table to learn; default: all")
     exclusive: tuple[tuple[str, ...], ...] = Field((), description="groups of attributes of which one holds at most")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from diptych.data import alike
+from diptych.data.formats import MAX_RATIO, aspect_of
 from diptych.data.layouts import WAYS
 from diptych.data.manifest import Entry, relative
 from diptych.data.survey import ALL, NOTHING, SIDE_BY_SIDE, Part, Survey
@@ -27,6 +28,7 @@ def find(survey: Survey) -> list[Fault]:
         *_lacking(survey),
         *_partners(survey),
         *_sizes(survey),
+        *_aspects(survey),
         *_modes(survey),
         *_same(survey),
         *_labels(survey),
@@ -86,6 +88,17 @@ def _sizes(survey: Survey) -> Iterator[Fault]:
         odd = [entry for entry in _good(survey) if entry.finding.width != 2 * entry.finding.height]
         names = tuple(f"{entry.path} ({entry.finding.width}x{entry.finding.height})" for entry in odd)
         yield Fault("is not twice as wide as high, as the others are", names, "cut or replace it: its halves are wrong")
+
+
+def _aspects(survey: Survey) -> Iterator[Fault]:
+    """Sides whose images the default resizing presses into another shape."""
+    changed = []
+    for side in dict.fromkeys(part.side for part in survey.parts):
+        aspect = aspect_of(survey.sizes(side))
+        if aspect > MAX_RATIO:
+            changed.append(f"{side or 'all images'} ({aspect:.1f})")
+    kind = f"longer side is more than {MAX_RATIO} times the shorter one"
+    yield Fault(kind, tuple(changed), "the default makes them square; fit=short keeps the aspect ratio", wrong=False)
 
 
 def _modes(survey: Survey) -> Iterator[Fault]:

@@ -17,7 +17,10 @@ def root_of(config: DataConfig) -> Path:
     """The folder of a data set. DataError if it is none."""
     root = Path(config.root).expanduser()
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give one by --data FOLDER, or --data glyphs for the embedded letters")
+        raise DataError(
+            f"{root.absolute()} is not a folder; give the folder of the images by --data FOLDER (in settings "
+            f"root=FOLDER), or --data glyphs for the embedded letters"
+        )
     return root
 
 

@@ -56,6 +56,13 @@ class Survey:
     def entries(self, part: Part) -> list[Entry]:
         return [self.manifest.of(file) for file in part.files]
 
+    def sizes(self, side: str | None = None) -> list[tuple[int, int]]:
+        """Height and width of each image that can be read, of all sides or one; of the halves of side-by-side files."""
+        halves = 2 if self.layout == SIDE_BY_SIDE else 1
+        entries = [entry for part in self.parts if side in (None, part.side) for entry in self.entries(part)]
+        good = [entry.finding for entry in entries if not entry.finding.problem]
+        return [(each.height, max(1, each.width // halves)) for each in good]
+
     @cached_property
     def splits(self) -> Mapping[str, tuple[Entry, ...]]:
         found: dict[str, list[Entry]] = {}

@@ -55,3 +55,24 @@ def find(name: str) -> "type[Method]":
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"method {shown(name)}: that is no diptych.contract.Method")
     return found
+
+
+def method_of(name: str, allowed: "type[Method] | None", where: str) -> "type[Method]":
+    """Return the class of the method that the file `where` names: one of Diptych's, or else `allowed`.
+
+    A file never decides which module is imported: only the user's own `--method` or `method=` does. Raises ConfigError.
+    """
+    known = name in METHODS or name in JUDGES
+    if allowed is None and not known and ":" in name:
+        raise ConfigError(
+            f"{where}: the method {shown(name)} is not part of Diptych; if you trust its code, allow it by "
+            f"--method {printable(name[:200])} (in Python: method=Class)"
+        )
+    if allowed is None:
+        try:
+            return find(name)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+    if known and find(name) is not allowed:
+        raise ConfigError(f"{where}: made by {name}, not by {allowed.__qualname__}: leave --method out")
+    return allowed

@@ -34,14 +34,19 @@ class Judging(BaseModel):
 
 
 def judge_all(
-    runs: Mapping[str, Run], protocol: Protocol, settings: Judging, judge: Path | None, tell: Callable[[str], None]
+    runs: Mapping[str, Run],
+    protocol: Protocol,
+    settings: Judging,
+    judge: Path | None,
+    tell: Callable[[str], None],
+    method: str | None = None,
 ) -> None:
     """Leave the result of each run in its folder, under its name here. Raises EvaluationError, CheckpointError."""
     palette = Palette(settings.palette) if settings.palette else None
     tools = gather(settings.extractor, judge, border=settings.border, palette=palette, tell=tell)
     weights = hash_of(judge / "model" / "model.safetensors") if judge else ""
     for name, run in runs.items():
-        asked = Asked(protocol.name, split=settings.split, count=settings.count, which=settings.which)
+        asked = Asked(protocol.name, split=settings.split, count=settings.count, which=settings.which, method=method)
         samples = samples_of(run, asked)
         question = [str(protocol), settings.model_dump(mode="json"), weights, hash_of(samples.folder / MANIFEST)]
         digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()

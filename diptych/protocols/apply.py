@@ -28,6 +28,7 @@ from diptych.evaluate.samples import Progress, Samples
 from diptych.evaluate.tools import Tools
 from diptych.files import write_text
 from diptych.loading import from_model, from_run, warn_of_untaught
+from diptych.methods import find as find_method
 from diptych.model_folder import digest_of
 from diptych.protocols import Protocol, find_protocol
 from diptych.recipe import Recipe, from_settings
@@ -49,6 +50,11 @@ class Asked:
     count: int | None = None
     which: str = "last"
     device: str = "auto"
+    method: str | None = None  # package.module:Class of a method that is not part of Diptych
+
+    @property
+    def cls(self) -> type[Method] | None:
+        return find_method(self.method) if self.method else None
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,15 @@ def trained(folder: Path) -> Trained:
 def _recipe_of(there: Trained, asked: Asked) -> Recipe:
     """As it was trained; of a model, whose images are not known, that needs `asked.data`. EvaluationError."""
     if isinstance(there, Run):
-        return from_settings(there.settings(), where=str(there.config))
+        return from_settings(there.settings(), where=str(there.config), cls=asked.cls)
     if asked.data is None:
         raise EvaluationError(f"{there}: a model names no images: say which by --data FOLDER")
-    model = from_model(there)
+    model = from_model(there, asked.cls)
     config = model.method.config
     crop = vars(config).get(model.method.square) or model.notes.get("crop", DataConfig.model_fields["crop"].default)
     settings = {"root": asked.data, "crop": crop, **(model.images.value_settings() if model.images else {})}
-    return Recipe(model.name, config, checked_settings(DataConfig, settings, str(there)), TrainConfig())
+    data = checked_settings(DataConfig, settings, str(there))
+    return Recipe(model.name, config, data, TrainConfig(), allowed=asked.cls)
 
 
 def find(there: Trained, asked: Asked) -> Found:
@@ -120,7 +127,7 @@ def _made(there: Trained, folder: Path, asked: Asked, found: Found, progress: Pr
     if isinstance(there, Run):
         translator = from_run(there, asked.which, found.recipe.cls).to(asked.device)
     else:
-        translator = from_model(there).to(asked.device)
+        translator = from_model(there, asked.cls).to(asked.device)
     warn_of_untaught(translator, _folder_of(there))
     about = {**_about(there, found.recipe, translator), "which": asked.which, "split": found.name, "count": asked.count}
     return sample(translator, found.recipe, found.split, found.train, found.protocol, folder, about, progress)

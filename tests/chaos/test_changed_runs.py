@@ -16,6 +16,9 @@ from diptych.methods.pix2pix import Pix2Pix
 pytestmark = pytest.mark.xdist_group("training faults")
 
 
+RENAMED = "test_changed_runs:Renamed"
+
+
 class Renamed(Pix2Pix):
     """The same under another name."""
 
@@ -49,7 +52,7 @@ CHANGES = {
     "steps": (lambda run, patch: edit(run, "model", steps=4), "steps: 2 -> 4"),
     "batch": (lambda run, patch: edit(run, "train", batch=1), "batch: 2 -> 1"),
     "method": (
-        lambda run, patch: edit(run, "", method="test_changed_runs:Renamed"),
+        lambda run, patch: edit(run, "", method=RENAMED),
         "method: 'pix2pix' -> 'test_changed_runs:Renamed'",
     ),
     "code": (
@@ -71,14 +74,15 @@ def test_a_change_is_refused_until_it_is_allowed(field, run, monkeypatch):
     before = end(run)
     change(run, monkeypatch)
     fields = [field, "code"] if field == "method" else [field]
+    method = ["--method", RENAMED] if field == "method" else []
     with pytest.raises(ConfigError, match=rf"not what the last checkpoint was made with:\n(.*\n)*  {said}\n") as caught:
-        diptych("resume", run)
+        diptych("resume", run, *method)
     allowed = [word for each in fields for word in ("--allow", each)]
     assert str(caught.value).endswith(f"diptych resume {run} {' '.join(allowed)}")
     assert (end(run), told(run)) == (before, [])
-    assert diptych("resume", run, *allowed).exit_code == 0
+    assert diptych("resume", run, *allowed, *method).exit_code == 0
     assert [list(each) for each in told(run)] == [fields]
-    assert diptych("resume", run).exit_code == 0
+    assert diptych("resume", run, *method).exit_code == 0
     assert len(told(run)) == 1, "what was allowed once was a change again"
     assert newest_step(run) == (4 if field == "steps" else 2)
 

@@ -54,6 +54,7 @@ DECODED = ("brooklyn1887", "emoji", "horse2zebra", "sr")  # the others take long
 SETTINGS = {
     "afhq cyclegan": ("crop=128", "generator=resnet_6"),
     **{f"afhq {method}": ("crop=128",) for method in APART[1:]},
+    **{f"retina_vessels {method}": ("fit=none",) for method in BOTH},
     **{f"emoji {method}": ("sides=[fluent3d,google]", "crop=64") for method in ("msgan", *APART[1:])},
     "emoji pix2pix": ("sides=[fluent3d,google]", "crop=64", "generator=unet_64"),
     "emoji cyclegan": ("sides=[fluent3d,google]", "crop=64", "generator=resnet_6"),

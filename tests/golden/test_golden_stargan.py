@@ -1,8 +1,11 @@
 """StarGAN against the public code: networks, whole training steps by engine and `StarGAN.updates`, files."""
 
+import functools
+
 import goldens
 import pytest
 import torch
+from goldens import Golden, Trained
 
 from diptych.contract import Labels
 from diptych.engine.step import Engine
@@ -43,7 +46,7 @@ def test_output_equals_reference(path):
             assert (value - golden.tensors[name]).abs().max() < 1e-4, name
 
 
-def method_of(golden, found):
+def method_of(golden, found, **change):
     settings, count = golden.notes["config"], golden.tensors["c_org"].shape[1]
     kind = "attributes" if "binary" in settings["labels"] else "class"
     labels = (Labels(names=tuple(f"label {n}" for n in range(count)), kind=kind),)
@@ -56,38 +59,51 @@ def method_of(golden, found):
         "n_critic": settings["n_critic"],
         "decay_from": 1.0,
     }
-    method = StarGAN(StarGAN.Config(**config, **{**found["G"].config(labels), **found["D"].config(labels)}))
+    method = StarGAN(StarGAN.Config(**config | found["G"].config(labels) | found["D"].config(labels) | change))
     for name, net in found.items():
         method.get_submodule(name).load_state_dict(net.state)
     return method
 
 
-@pytest.mark.parametrize("path", STEPS, ids=lambda path: path.stem)
-def test_training_steps_equal_reference(path, monkeypatch):
-    """Losses to 1e-4, and what G makes after the last step to 2e-3. Targets and lines of the penalty are given."""
-    golden = goldens.load(path)
-    settings, x = golden.notes["config"], golden.tensors["x"]
-    assert settings["betas"] == [0.5, 0.999]
+def train(golden: Golden, dtype: torch.dtype, **change: float) -> Trained:
+    """Targets, and where on its lines the penalty is taken, are given."""
+    settings, x = golden.notes["config"], golden.tensors["x"].to(dtype)
+    method = method_of(golden, recognised(golden), **change).to(dtype)
+    assert all(list(player.betas) == settings["betas"] for player in method.stages()[0].players.values())
     assert settings["order"] == "D then G"
-    method = method_of(golden, recognised(golden))
     binary = method.config.labels[0].kind == "attributes"
     label, aim = (
         golden.tensors[name].long() if binary else golden.tensors[name].argmax(1) for name in ("c_org", "c_trg")
     )
-    monkeypatch.setattr(method, "aims", lambda label, at: aim)
-    engine, expected, drawn = Engine(method), golden.tensors["losses"], iter(golden.tensors["alphas"])
-    monkeypatch.setattr(torch, "rand", lambda *shape, **_: 1 - next(drawn).view(shape))  # theirs is the share of real
-    for row in expected:
-        engine.take({"image": x, "label": label})
-        made = engine.ledger.close().means()
-        ours = []
+    method.aims = lambda label, at: aim
+    engine, rows = Engine(method), []
+    for _, alphas in zip(golden.tensors["losses"], golden.tensors["alphas"], strict=True):
+        share = 1 - alphas.to(dtype)  # theirs is the share of real
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "rand", lambda *shape, share=share, **_: share.view(shape))
+            engine.take({"image": x, "label": label})
+        made, row = engine.ledger.close().means(), []
         for column in golden.notes["loss_columns"]:
             name, weight = TERMS[column]
-            ours.append(made.get(name, 0.0) / (getattr(method.config, weight) if weight else 1))
-        assert ours == pytest.approx(row.tolist(), rel=1e-4)
+            row.append(made.get(name, 0.0) / (getattr(method.config, weight) if weight else 1))
+        rows.append(row)
     with torch.no_grad():
         after = method.G(x, method.code(method.marks(aim, 0, x), 0))
-    assert (after - golden.tensors["y_after"]).abs().max() < 2e-3
+    return Trained(torch.tensor(rows).double(), {"y_after": after})
+
+
+BEFORE = ("D real", "D fake", "D cls", "D gp", "G rec")  # G moves once D has
+
+
+@pytest.mark.parametrize("path", STEPS, ids=lambda path: path.stem)
+def test_training_steps_equal_reference(path):
+    goldens.assert_steps_equal(goldens.load(path), train, BEFORE)
+
+
+@pytest.mark.parametrize("change", [{"lr": 1.1e-4}, {"classify": 1.1}, {"reconstruct": 11.0}, {"penalty": 11.0}])
+def test_another_setting_fails_the_bar(change):
+    with pytest.raises(AssertionError, match="steps differ"):
+        goldens.assert_steps_equal(goldens.load(STEPS[0]), functools.partial(train, **change), BEFORE)
 
 
 @pytest.fixture
