@@ -97,7 +97,7 @@ def _known(labels: Labels, label: Any) -> dict[str, str]:
 
 def labelled(made_by: Recipe, channels: int, folder: Path) -> Samples:
     """The held-out images of classes, cut as a judge sees them, in `folder`; each its own truth, its class `label`."""
-    data, _ = checked(open_data(made_by.data, tuple(made_by.cls.batch)), made_by.data)
+    data = made_by.encoded(checked(open_data(made_by.data, tuple(made_by.cls.batch)), made_by.data)[0])
     name, split = chosen(data, "auto")
     images, labels = (split.columns[entry] for entry in made_by.cls.batch)
     cut = Augment(made_by.data.crop, made_by.data.crop, made_by.data.fit)

@@ -8,7 +8,7 @@ import torch
 from commands import diptych
 from PIL import Image, ImageCms
 
-from diptych import load
+from diptych import judge, load
 from diptych.data import image, metadata
 from diptych.data.label_maps import colours_of
 from diptych.errors import CheckpointError, ConfigError, DataError, ImageError
@@ -209,3 +209,12 @@ def test_a_model_folder_with_a_range_that_is_none_is_refused(narrow, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises((CheckpointError, DataError), match="is no range of uint16"):
         load(tmp_path, device="cpu")
+
+
+def test_a_segmenter_of_class_ids_paints_a_channel_for_each_class(tmp_path):
+    for split, count in (("train", 2), ("val", 1)):
+        fill(tmp_path / f"{split}A", colours(count))
+        fill(tmp_path / f"{split}B", [np.array([0, 2], np.uint8).repeat(512).reshape(32, 32, 1)] * count)
+    planned = judge.planned("segmenter", [f"root={tmp_path}", "crop=32", "label_map=target"])
+    assert planned.model.palette == ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    assert planned.model.out_channels == 3

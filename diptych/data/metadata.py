@@ -61,9 +61,10 @@ def of_file(path: Path | str) -> Metadata:
     return NOTHING
 
 
-def of_picture(picture: Image.Image, orientation: int = 1) -> Metadata:
-    """The metadata of a PIL image whose pixels are turned by an EXIF orientation."""
+def of_picture(picture: Image.Image, orientation: int | None = None) -> Metadata:
+    """The metadata of a PIL image whose pixels are turned by an EXIF orientation, that of the image if none is given."""
     with suppress(Exception):  # of a stranger's bytes Pillow makes objects of any kind
+        orientation = picture.getexif().get(274, 1) if orientation is None else orientation
         profile, dpi = picture.info.get("icc_profile"), _dpi(picture.info.get("dpi"))
         keeps = isinstance(profile, bytes) and 128 <= len(profile) <= MAX_PROFILE
         geotiff = _geotiff(picture) if orientation == 1 else {}
