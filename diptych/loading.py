@@ -126,6 +126,8 @@ def from_model(folder: Path, method: type[Method] | None = None) -> "Translator"
         check_weights(folder / "model.safetensors", LARGEST_NETWORKS + LARGEST_HEADER)
         weights = load_file(folder / "model.safetensors")
         stored = found.notes.pop("images", None)
+        if not isinstance(stored, dict | None):
+            raise ValueError("images in the notes of config.json are no settings by name")
         images = None if stored is None else checked(TrainingImages, stored, "images")
     except (OSError, ValueError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error

@@ -44,6 +44,7 @@ def test_a_method_is_explained(name):
 def test_a_run_leaves_what_it_promises(run):
     assert {p.name for p in run.iterdir()} == {
         "config.yaml",
+        "data.json",
         "environment.json",
         "events.jsonl",
         "checkpoints",

@@ -4,6 +4,7 @@ It is kept in the run folder (`data.json`) and in the model folder, so that a tr
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from math import sqrt
 from os.path import commonpath
 from pathlib import Path
@@ -176,7 +177,7 @@ def sizes_of(column: Pictures) -> list[tuple[int, int]]:
     return [(entry.finding.height, max(1, entry.finding.width // halves)) for entry in column.entries]
 
 
-def aspect_of(sizes: list[tuple[int, int]]) -> float:
+def aspect_of(sizes: Sequence[tuple[int, int]]) -> float:
     """Return the median ratio of the longer side to the shorter one; 1 without images."""
     return median(max(size) / min(size) for size in sizes) if sizes else 1.0
 

@@ -26,7 +26,7 @@ import yaml
 
 from diptych.data.formats import TrainingImages
 from diptych.data.manifest import Manifest
-from diptych.errors import RunError
+from diptych.errors import RunError, shown
 from diptych.files import make_folder, sweep, write_probe, write_text
 from diptych.plain import plain_json, plain_yaml, read_text
 
@@ -93,8 +93,8 @@ class Run:
             return None
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{self.formats}: not the description of the training images ({error}); `diptych resume {self.folder}` "
-                f"writes it again"
+                f"{self.formats}: not the description of the training images ({shown(str(error))}); "
+                f"`diptych resume {self.folder}` writes it again"
             ) from error
 
     @classmethod
