@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -22,10 +22,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from diptych.data.alpha import Kind, is_key, key_to_alpha, key_to_white, of_kind, with_alpha
 from diptych.errors import ImageError
 
 MAX_PIXELS = 100_000_000
-Kind = Literal["colour", "rgba", "ids"]  # what to read: colours over white, with alpha as the fourth channel, class ids
 
 # Called directly, not through Image.open: that has a lower limit on pixels, and only warns when it is passed.
 _OPENERS: dict[bytes, type[ImageFile]] = {
@@ -91,7 +91,11 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
 
 def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
     values = _npy_values(file)
-    return with_alpha(values) if kind == "rgba" and values.shape[2] != 4 else values
+    if kind != "rgba":
+        return values
+    if values.shape[2] not in (1, 3, 4):
+        raise UnfitError(f"has {values.shape[2]} channels; with alpha=keep, arrays have 1, 3 or 4")
+    return with_alpha(values)
 
 
 def _npy_values(file: BinaryIO) -> np.ndarray:
@@ -223,19 +227,10 @@ def read_picture(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
         deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
         samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file))
     if image.mode != "P" and "transparency" in image.info and kind != "ids":
-        clear = _is_key(samples, image.info["transparency"], file)
-        samples = _key_to_alpha(samples, clear) if kind == "rgba" else _key_to_white(samples, clear)
+        clear = is_key(samples, image.info["transparency"], file)
+        samples = key_to_alpha(samples, clear) if kind == "rgba" else key_to_white(samples, clear)
     samples = of_kind(samples, kind)
     return samples if image.format == "TIFF" else turned(samples, orientation)  # Pillow turns a TIFF as it decodes
-
-
-def of_kind(samples: np.ndarray, kind: Kind) -> np.ndarray:
-    """Samples (H, W, 1 to 4), of which the last is alpha where they are 2 or 4, as `kind` says."""
-    if kind == "rgba":
-        return with_alpha(samples)
-    if samples.shape[2] in (1, 3):
-        return samples
-    return over_white(samples) if kind == "colour" else samples[..., :-1]
 
 
 def _decoded(image: ImageFile, file: BinaryIO, raw: str = "") -> ImageFile:
@@ -305,42 +300,6 @@ def _deep_colour(image: ImageFile, file: BinaryIO) -> np.ndarray:
     return np.asarray(high << 8 | low)
 
 
-def _is_key(samples: np.ndarray, key: int | tuple[int, ...], file: BinaryIO) -> np.ndarray:
-    """Where (H, W, 1) a grey or RGB PNG has the colour that it names as transparent."""
-    file.seek(24)
-    most, white = 2 ** file.read(1)[0] - 1, white_of(samples.dtype)
-    # Pillow scales samples of 1, 2 and 4 bits to 0..255, but not the key.
-    clear = samples == (np.atleast_1d(key) & most) * (white // most)
-    return np.asarray(clear.all(axis=2, keepdims=True))
-
-
-def _key_to_white(samples: np.ndarray, clear: np.ndarray) -> np.ndarray:
-    return np.where(clear, samples.dtype.type(white_of(samples.dtype)), samples)
-
-
-def _key_to_alpha(samples: np.ndarray, clear: np.ndarray) -> np.ndarray:
-    alpha = np.where(clear, samples.dtype.type(0), samples.dtype.type(white_of(samples.dtype)))
-    return np.concatenate([samples, alpha], axis=2)
-
-
-def with_alpha(samples: np.ndarray) -> np.ndarray:
-    """Grey or RGB (H, W, 1 to 4), of which the last is alpha where they are 2 or 4, as RGBA; opaque without alpha."""
-    has_alpha, colours = samples.shape[2] in (2, 4), samples.shape[2] - (samples.shape[2] in (2, 4))
-    if colours not in (1, 3):
-        raise UnfitError(f"has {samples.shape[2]} channels; with alpha, images have 1 to 4")
-    opaque = np.full_like(samples[..., :1], white_of(samples.dtype))
-    alpha = samples[..., -1:] if has_alpha else opaque
-    return np.concatenate([np.repeat(samples[..., :colours], 3 // colours, axis=2), alpha], axis=2)
-
-
-def over_white(samples: np.ndarray) -> np.ndarray:
-    """(H, W, C + 1), the last is alpha -> (H, W, C) over white, rounded to nearest."""
-    white = np.uint32(white_of(samples.dtype))
-    colour, alpha = samples[..., :-1].astype(np.uint32), samples[..., -1:].astype(np.uint32)
-    mixed: np.ndarray = (colour * alpha + white * (white - alpha) + white // 2) // white
-    return mixed.astype(samples.dtype)
-
-
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 6, 7):
         array = array[::-1]
@@ -352,9 +311,3 @@ def turned(array: np.ndarray, orientation: int) -> np.ndarray:
 def array_of(image: Image.Image) -> np.ndarray:
     array = np.array(image)  # not asarray: torch warns about arrays that cannot be written to
     return array[..., None] if array.ndim == 2 else array
-
-
-def white_of(dtype: np.dtype[Any]) -> int:
-    if dtype not in (np.uint8, np.uint16, np.float32):
-        raise ValueError(f"pixels are uint8, uint16 or float32, not {dtype}")
-    return 1 if dtype == np.float32 else int(np.iinfo(dtype).max)

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from diptych.data.alpha import Kind, of_kind, over_white, white_of
 from diptych.data.decode import (
     MAX_PIXELS,
-    Kind,
     UnfitError,
     array_of,
     has_alpha,
@@ -29,18 +29,15 @@ from diptych.data.decode import (
     layout_of,
     naming,
     npy_header,
-    of_kind,
     open_picture,
     opened,
     orientation_of,
-    over_white,
     read_npy,
     read_picture,
     samples_of,
     stored_size,
     turned,
     unit_floats,
-    white_of,
 )
 from diptych.data.label_maps import IDS, one_hot
 from diptych.data.metadata import Metadata, png_chunks, save_options

@@ -62,7 +62,7 @@ def of_file(path: Path | str) -> Metadata:
 
 
 def of_picture(picture: Image.Image, orientation: int | None = None) -> Metadata:
-    """The metadata of a PIL image whose pixels are turned by an EXIF orientation, that of the image if none is given."""
+    """The metadata of a PIL image whose pixels are turned by an EXIF orientation; by default its own."""
     with suppress(Exception):  # of a stranger's bytes Pillow makes objects of any kind
         orientation = picture.getexif().get(274, 1) if orientation is None else orientation
         profile, dpi = picture.info.get("icc_profile"), _dpi(picture.info.get("dpi"))
