@@ -12,6 +12,7 @@ from diptych import launch, recipe
 from diptych.contract import Labels
 from diptych.data import open_data
 from diptych.data.policy import checked
+from diptych.data.resolve import channels_of
 from diptych.data.transforms import Augment
 from diptych.engine.run import Run
 from diptych.engine.trainer import Trainer
@@ -60,7 +61,12 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
         return recipe.from_settings(values, settings, "judge")
     blank = recipe.from_settings(values, [*settings, "out_channels=1", "palette=[[0],[255]]"], "judge")
     data, _ = checked(open_data(blank.data, cls.data, tuple(cls.batch)), blank.data)
-    palette = palette_of(data.train.columns[cls.routes[0].target]).colours
+    target = cls.routes[0].target
+    if blank.data.label_map in ("target", "both"):
+        classes = channels_of(target, blank.data, data, blank.images)
+        palette = tuple(tuple(255 * (one == other) for other in range(classes)) for one in range(classes))
+    else:
+        palette = palette_of(data.train.columns[target]).colours
     if "out_channels" not in given:
         settings = [*settings, f"out_channels={len(palette[0])}"]
     return recipe.from_settings(values, [*settings, f"palette={[list(colour) for colour in palette]}"], "judge")
@@ -92,6 +98,7 @@ def _known(labels: Labels, label: Any) -> dict[str, str]:
 def labelled(made_by: Recipe, channels: int, folder: Path) -> Samples:
     """The held-out images of classes, cut as a judge sees them, in `folder`; each its own truth, its class `label`."""
     data, _ = checked(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
+    data = made_by.encoded(data)
     name, split = chosen(data, "auto")
     images, labels = (split.columns[entry] for entry in made_by.cls.batch)
     cut = Augment(made_by.data.crop, made_by.data.crop, made_by.data.fit)

@@ -18,6 +18,7 @@ from diptych.data.formats import describe, direction_of, notes_on
 from diptych.data.loader import Batches, held_out
 from diptych.data.manifest import Manifest, changes
 from diptych.data.policy import checked, large_enough
+from diptych.data.resolve import encodings_of, notes_on_encodings
 from diptych.data.transforms import Augment
 from diptych.engine import checkpoint
 from diptych.engine.machine import is_out_of_memory, tune
@@ -50,7 +51,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     if ranks.first:
         run.check_new()
     data, manifest = look_at(recipe, ranks, console)
-    recipe = recipe.located().fitted(data).settled(ranks)
+    recipe, data = _encoded(recipe.located(), data, ranks, console)
     sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
     trainer = prepare(recipe, data, run, ranks, console, sights, fresh=True)
     trainer.made = made_by(recipe, manifest, ranks.world) | digests
@@ -84,7 +85,7 @@ def resume(
     console = console or _console(ranks)
     with _held(run, ranks):
         data, manifest = look_at(recipe, ranks, console)
-        recipe = recipe.fitted(data).settled(ranks)
+        recipe, data = _encoded(recipe, data, ranks, console)
         path, state = checkpoint.find_newest(run.checkpoints)
         sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
         now = made_by(recipe, manifest, ranks.world) | digests
@@ -159,6 +160,15 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
     return data, manifest
 
 
+def _encoded(recipe: Recipe, data: Data, ranks: Ranks, console: Console) -> tuple[Recipe, Data]:
+    """The recipe with what data and machine tell, and the data as it says. Raises ConfigError, DataError."""
+    recipe = recipe.fitted(data).settled(ranks)
+    data = recipe.encoded(data)
+    for note in notes_on_encodings(data.train):
+        console.print(printable(note), highlight=False, soft_wrap=True)
+    return recipe, data
+
+
 def prepare(
     recipe: Recipe,
     data: Data,
@@ -197,7 +207,7 @@ def prepare(
     )
     names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
     shown = method.completed(held_out(data.held_out, channels, augment, settings.previews, names))
-    preview = Preview(shown, data.held_out.aligned)
+    preview = Preview(shown, data.held_out.aligned, encodings_of(data.held_out))
     tune(ranks.device)
     examine = examiner(recipe, method, data, ranks.device)
     capture = CudaCapture() if settings.records(ranks) else None

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from diptych.contract import Judge, Method, MethodConfig
-from diptych.data.columns import Column, Data, Pictures
+from diptych.data.columns import Data
 from diptych.data.config import DataConfig
 from diptych.data.glyphs import is_glyphs
+from diptych.data.resolve import channels_of, encoded, resolved_ranges
 from diptych.data.unused_settings import unused
 from diptych.engine.config import EvaluateConfig, TrainConfig
 from diptych.engine.machine import precision_for
@@ -81,7 +81,7 @@ class Recipe:
         }
 
     def fitted(self, data: Data) -> "Recipe":
-        """With what only the data can tell: channel counts, unless they were set, labels, and epochs as steps.
+        """With what only the data can tell: channel counts, unless they were set, ranges, labels, and epochs as steps.
 
         ConfigError if a method that translates between domains would see too few of them in a step.
         """
@@ -93,18 +93,28 @@ class Recipe:
                 f"batch={self.train.batch} is smaller than the {domains} domains, which a step is to compare: "
                 f"set batch={max(8, domains)}, or choose fewer by sides="
             )
-        found: dict[str, Any] = {}
-        for name, key in self.cls.batch.items():
-            if name in self.cls.labels:
-                found[key] = data.labels
-                continue
-            if key not in self.model.model_fields_set:  # of several sets the most: grey images become colour
-                found[key] = max(_channels(each.train.columns[name]) for each in (data, *data.others))
+        fields = self.images
+        settings = resolved_ranges(self.data, data, fields)
+        found: dict[str, Any] = {key: data.labels for name, key in self.cls.batch.items() if name in self.cls.labels}
+        for name, key in fields.items():
+            given = int(vars(self.model)[key]) if key in self.model.model_fields_set else None
+            found[key] = channels_of(name, settings, data, fields, given)
         if self.train.epochs is not None:  # of the first set, whose turn comes as often as that of each other
             turns = self.train.epochs * (1 + len(data.others))
             found["steps"] = math.ceil(turns * len(data.train) / self.train.batch)
         train = self.train.model_copy(update={"epochs": None})
-        return replace(self, model=checked(self.cls.Config, {**self.model.model_dump(), **found}, "model"), train=train)
+        model = checked(self.cls.Config, {**self.model.model_dump(), **found}, "model")
+        return replace(self, model=model, data=settings, train=train)
+
+    @property
+    def images(self) -> dict[str, str]:
+        """The batch entries that are images, with the setting that counts their channels."""
+        return {name: key for name, key in self.cls.batch.items() if name not in self.cls.labels}
+
+    def encoded(self, data: Data) -> Data:
+        """`data` with the values of images meaning what this recipe, once `fitted`, says. DataError."""
+        channels = {name: int(vars(self.model)[key]) for name, key in self.images.items()}
+        return encoded(self.data, data, self.images, channels)
 
     def settled(self, ranks: Ranks) -> "Recipe":
         """With what only the machine can tell, so that a resume elsewhere does the same: precision and compiling."""
@@ -121,10 +131,6 @@ def _absolute(value: Any) -> Any:
     if is_glyphs(value) or not Path(file).expanduser().exists():
         return value
     return f"{name}{colon}{Path(file).expanduser().absolute()}"
-
-
-def _channels(column: Column) -> int:
-    return column.channels() if isinstance(column, Pictures) else int(np.shape(column)[-1])
 
 
 def from_settings(

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from diptych import model_folder
 from diptych.contract import Control, Method, Route
-from diptych.data import image
+from diptych.data import image, metadata
 from diptych.data.adapt import DEFAULT, Adapter, Options, resize_unit
+from diptych.data.encoding import PLAIN, Encoding
 from diptych.data.formats import TrainingImages
+from diptych.data.metadata import NOTHING, Metadata
 from diptych.data.transforms import Augment
 from diptych.engine.machine import is_out_of_memory
 from diptych.engine.ranks import choose_device
@@ -91,8 +93,9 @@ class Translator:
         One of a seed is always the same. ConfigError if the method makes nothing out of noise alone.
         """
         made = self.drawn(range(first, first + count), seed, **controls)
-        pixels = [image.from_unit(each.permute(1, 2, 0).numpy(), np.uint8) for each in made]
-        return [image.to_pil(each) if each.shape[-1] in (1, 3) else each for each in pixels]
+        encoding = self._encoding(next(iter(self.method.channels())))
+        pixels = [encoding.encode(each.permute(1, 2, 0).numpy(), np.uint8) for each in made]
+        return [_as_pil(each, encoding) for each in pixels]
 
     def drawn(self, numbers: range, seed: int = 0, **controls: Any) -> Tensor:
         """As `sample`, those of these numbers: (N, C, H, W) in [-1, 1] on the CPU."""
@@ -132,8 +135,9 @@ class Translator:
             value = controls.get(control.name)
             if not control.image or value is None:
                 continue
-            channels = self.method.channels()[control.entry(self._route(controls))]
-            tensor = value if isinstance(value, Tensor) else self._fitted(value, control.name, channels)
+            entry = control.entry(self._route(controls))
+            channels = self.method.channels()[entry]
+            tensor = value if isinstance(value, Tensor) else self._fitted(value, control.name, entry)
             found[control.name] = tensor if tensor.dim() == 4 else tensor[None]
             if tensor.shape[-3] != channels:
                 raise ConfigError(
@@ -141,16 +145,22 @@ class Translator:
                 )
         return found
 
-    def _fitted(self, picture: str | Path | Image.Image | np.ndarray, name: str, channels: int) -> Tensor:
-        """A picture for a control of that name: its middle square, in the size of training images."""
-        label = str(picture) if isinstance(picture, str | Path) else name
-        if isinstance(picture, Image.Image):
-            pixels = image.from_pil(picture, label)
-        else:
-            pixels = image.as_pixels(picture) if isinstance(picture, np.ndarray) else image.read(picture)
+    def _fitted(self, picture: str | Path | Image.Image | np.ndarray, name: str, entry: str) -> Tensor:
+        """A picture for a control of that name, like those of a batch entry: its middle square, in their size."""
+        label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
+        pixels = encoding.decode(_read(picture, label, encoding), label)
         size = int(self.method.config.model_dump()[self.method.square])
-        pixels = Augment(size, size, "centre").still(image.with_channels(pixels, channels, label))
+        pixels = Augment(size, size, "centre").still(image.with_channels(pixels, self.method.channels()[entry], label))
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+
+    def _encoding(self, entry: str) -> Encoding:
+        """What the values in files of a batch entry mean."""
+        stored = self.images.entries.get(entry) if self.images else None
+        return stored.encoding if stored else PLAIN
+
+    def read(self, path: str | Path, **controls: Any) -> np.ndarray:
+        """The pixels (H, W, C) of a source file as this model takes them: with alpha, or as class ids. ImageError."""
+        return image.read(path, self.adapter(controls).source_encoding.kind)
 
     def array(
         self, pixels: np.ndarray, label: str = "array", dtype: np.dtype[Any] | None = None, **controls: Any
@@ -168,7 +178,7 @@ class Translator:
         adapter = self.adapter(choices[0])
         self._warn("half", adapter.half_warning(*pixels.shape[:2]))
         self.check_scale([pixels.shape[:2]], choices[0])
-        pixels = adapter.cut(pixels)
+        pixels = adapter.source_encoding.decode(adapter.cut(pixels), label)
         x = self.unit(pixels, label, choices[0])
         if self.options.scale == "image":
             return x, self.tensors(x, choices, label)
@@ -201,7 +211,7 @@ class Translator:
             warnings.warn(warning, stacklevel=4)
 
     def unit(self, pixels: np.ndarray, label: str, controls: Mapping[str, Any]) -> Tensor:
-        """(H, W, C) as the networks take it under these controls: (C', H, W) in [-1, 1]."""
+        """Decoded pixels (H, W, C) as the networks take them under these controls: (C', H, W) in [-1, 1]."""
         unit = image.to_unit(image.with_channels(pixels, self.channels_in(controls), label))
         return torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
 
@@ -209,7 +219,8 @@ class Translator:
         self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str, dtype: np.dtype[Any]
     ) -> list[np.ndarray]:
         _, made = self.translated(pixels, choices, label)
-        return [image.from_unit(each.numpy().transpose(1, 2, 0), dtype) for each in made]
+        encoding = self.adapter(choices[0]).target_encoding
+        return [encoding.encode(each.numpy().transpose(1, 2, 0), dtype) for each in made]
 
     def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
         """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in errors."""
@@ -220,7 +231,8 @@ class Translator:
         for controls in choices:
             self._check(controls)
             self._route(controls)
-        batch = self._in_its_size(x if x.dim() == 4 else x[None])
+        is_map = self.adapter(choices[0]).source_encoding.num_classes is not None
+        batch = self._in_its_size(x if x.dim() == 4 else x[None], is_map)
         height, width = batch.shape[-2:]
         padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
         try:
@@ -241,13 +253,15 @@ class Translator:
         made = [each[..., top : top + height, left : left + width] for each in made]
         return made if x.dim() == 4 else [each[0] for each in made]
 
-    def _in_its_size(self, x: Tensor) -> Tensor:
+    def _in_its_size(self, x: Tensor, is_map: bool) -> Tensor:
         """Images as they are, or squashed to the one size that the method takes, as training images are."""
         if not self.method.fixed:
             return x
         side = int(self.method.config.model_dump()[self.method.square])
         if x.shape[-2:] == (side, side):
             return x
+        if is_map:
+            return F.interpolate(x.float(), (side, side), mode="nearest-exact")
         resized = F.interpolate(x.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
         return resized.clamp(-1, 1)
 
@@ -263,11 +277,11 @@ class Translator:
         if isinstance(picture, np.ndarray):
             pixels = image.as_pixels(picture)
             return self._arrays(pixels, choices, "array", self.adapter(choices[0]).dtype_of_arrays(pixels.dtype))
-        label = "image" if isinstance(picture, Image.Image) else str(picture)
-        pixels = image.from_pil(picture, label) if isinstance(picture, Image.Image) else image.read(picture)
-        made = self._arrays(pixels, choices, label, self.adapter(choices[0]).dtype_of_files(pixels.dtype))
-        fits = made[0].dtype == np.uint8 and made[0].shape[-1] in (1, 3)
-        return [image.to_pil(each) for each in made] if fits else made
+        label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
+        pixels, encoding = _read(picture, label, adapter.source_encoding), adapter.target_encoding
+        made = self._arrays(pixels, choices, label, adapter.dtype_of_files(pixels.dtype))
+        kept = metadata.of_picture(picture) if isinstance(picture, Image.Image) else metadata.of_file(picture)
+        return [_as_pil(each, encoding, kept) for each in made]
 
     def channels_in(self, controls: Mapping[str, Any]) -> int:
         """Channels of the input under these controls."""
@@ -300,3 +314,22 @@ class Translator:
                 f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
             )
         return known[name]
+
+
+def _read(picture: str | Path | Image.Image | np.ndarray, label: str, encoding: Encoding) -> np.ndarray:
+    """The pixels (H, W, C) of a picture of a person's, as its encoding takes them. ImageError."""
+    if isinstance(picture, np.ndarray):
+        return image.as_pixels(picture, label)
+    if isinstance(picture, Image.Image):
+        return image.from_pil(picture, label, encoding.kind)
+    return image.read(picture, encoding.kind)
+
+
+def _as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NOTHING) -> Image.Image | np.ndarray:
+    """As a PIL image with this metadata, or as it is where PIL has no such image."""
+    channels = pixels.shape[-1]
+    if pixels.dtype != np.uint8 or channels not in ((1, 3, 4) if encoding.alpha else (1, 3)):
+        return pixels
+    picture = image.to_pil(pixels)
+    picture.info.update(kept.for_pixels(encoding.num_classes is not None).pil_info(channels))
+    return picture

@@ -1,7 +1,7 @@
 """`diptych translate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from diptych.data.image import Header
     from diptych.translator import Translator
+
+LOSSY = (".jpg", ".jpeg", ".webp")  # formats that change values, or the number of channels
 
 
 def translate(
@@ -45,17 +47,24 @@ def translate(
     depth: Annotated[
         str | None, typer.Option(help="bits of translations: 8, 16 or float", show_default="as the target in training")
     ] = None,
+    alpha: Annotated[
+        str,
+        typer.Option(help="transparency of sources: white (composited over it), or keep (as it is in translations)"),
+    ] = "white",
     which: Annotated[str, typer.Option(help="of a run folder: the last or the best checkpoint")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     overwrite: Annotated[bool, typer.Option(help="replace files that are there already")] = False,
     skip_existing: Annotated[bool, typer.Option(help="leave files that are there already, and go on")] = False,
     method: Method = None,
 ) -> None:
-    """Translate images of any size, keeping names and sizes, in the bit depth of the target domain in training."""
-    import numpy as np
+    """Translate images of any size, keeping names and sizes, in the bit depth of the target domain in training.
+
+    Colour profile, resolution and georeference of an image are copied to its translation.
+    """
     from rich.progress import track
 
-    from diptych.data import image
+    from diptych.data import image, metadata
+    from diptych.data.adapt import with_alpha_of
     from diptych.data.sources import sources
     from diptych.errors import ConfigError, ImageError
     from diptych.loading import load
@@ -79,20 +88,24 @@ def translate(
     controls = translator.ready(given)
     draw = _sheets(translator, all_domains, styles, controls) if sheets else None
     headers, adapter = _headers(found.images), translator.adapter(controls)
-    dtypes = {source: adapter.dtype_of_files(np.dtype(each.dtype)) for source, each in headers.items()}
-    if draw:
-        dtypes = dict.fromkeys(headers, np.dtype(np.uint8))
-    channels = 3 if draw else translator.channels_out(controls)
-    names = _names(found.images, dtypes, channels, suffix or (".png" if sheets else ""))
+    keeps_alpha = _keeps_alpha(alpha, translator, controls, headers, bool(draw))
+    stored = _stored(translator, controls, headers, keeps_alpha, bool(draw))
+    exact = not draw and adapter.target_encoding.num_classes is not None
+    names = _names(found.images, stored, suffix or (".png" if sheets else ""), exact)
     jobs = _jobs(names, out, overwrite, skip_existing)
     sizes = [(headers[source].height, headers[source].width) for source in jobs if source in headers]
     translator.check_scale(sizes, controls, are_all=True)
     failed = []
     for source, target in track(jobs.items(), "translating"):
         try:
-            pixels, label = image.read(source), str(source)
-            made = draw(pixels, label) if draw else translator.array(pixels, label, dtypes.get(source), **controls)
-            image.write(target, made)
+            pixels, label = translator.read(source, **controls), str(source)
+            if draw:
+                image.write(target, draw(pixels, label))
+                continue
+            made = translator.array(pixels, label, stored[source].dtype if source in stored else None, **controls)
+            if keeps_alpha and headers[source].alpha:
+                made = with_alpha_of(made, adapter.cut(image.read(source, "rgba")), label)
+            image.write(target, made, metadata.of_file(source).for_pixels(exact))
         except ImageError as error:
             failed.append(str(error))
     typer.echo(f"{len(jobs) - len(failed)} images in {out}")
@@ -144,7 +157,7 @@ def _sheets(
     import numpy as np
     import torch
 
-    from diptych.engine.preview import grid
+    from diptych.engine.preview import grid, viewable
     from diptych.errors import ConfigError
 
     for asked, name in ((all_domains, "domain"), (styles > 1, "reference")):
@@ -157,6 +170,9 @@ def _sheets(
     def drawn(pixels: np.ndarray, label: str) -> np.ndarray:
         choices = [{**controls, **way, **seed} for way in ways for seed in seeds]
         x, made = translator.translated(pixels, choices, label)
+        adapter = translator.adapter(controls)
+        x = viewable(x[None], adapter.source_encoding)[0]
+        made = [viewable(each[None], adapter.target_encoding)[0] for each in made]
         rows = [[x, *made[at : at + len(seeds)]] for at in range(0, len(made), len(seeds))]
         return np.asarray(grid([torch.stack(column) for column in zip(*rows, strict=True)]))
 
@@ -177,12 +193,58 @@ def _headers(sources: "Iterable[Path]") -> "dict[Path, Header]":
     return found
 
 
+class _Stored(NamedTuple):
+    """How a translation is written."""
+
+    dtype: "np.dtype[Any]"
+    channels: int
+
+
+def _stored(
+    translator: "Translator", controls: dict[str, Any], headers: "dict[Path, Header]", keeps_alpha: bool, sheets: bool
+) -> dict[Path, _Stored]:
+    """How the translation of each source is written."""
+    import numpy as np
+
+    if sheets:
+        return dict.fromkeys(headers, _Stored(np.dtype(np.uint8), 3))
+    adapter = translator.adapter(controls)
+    channels = 1 if adapter.target_encoding.num_classes else translator.channels_out(controls)
+    return {
+        source: _Stored(adapter.dtype_of_files(np.dtype(header.dtype)), 4 if keeps_alpha and header.alpha else channels)
+        for source, header in headers.items()
+    }
+
+
+def _keeps_alpha(
+    alpha: str, translator: "Translator", controls: dict[str, Any], headers: "dict[Path, Header]", sheets: bool
+) -> bool:
+    """Whether the alpha of sources is put back on their translations; says so once if it is not. ConfigError."""
+    from diptych.errors import ConfigError
+
+    if alpha not in ("white", "keep"):
+        raise ConfigError(f"--alpha {alpha}: choose white or keep")
+    source, target = translator.adapter(controls).source_encoding, translator.adapter(controls).target_encoding
+    channels = translator.channels_out(controls)
+    if alpha == "keep":
+        if sheets or target.num_classes or channels not in (1, 3):
+            what = "a sheet" if sheets else "a label map" if target.num_classes else f"{channels} channels"
+            raise ConfigError(f"--alpha keep: this makes {what}, which takes no alpha of the source: leave it out")
+        return True
+    reads_alpha = source.alpha or source.num_classes
+    count = sum(header.alpha for header in headers.values())
+    if count and not reads_alpha:
+        hint = "" if sheets else "; --alpha keep puts it back on the translations"
+        typer.echo(f"{count} of {len(headers)} images have transparency: composited over white{hint}")
+    return False
+
+
 def _names(
-    sources: dict[Path, Path], dtypes: "dict[Path, np.dtype[Any]]", channels: int, suffix: str
+    sources: dict[Path, Path], stored: dict[Path, _Stored], suffix: str, exact: bool = False
 ) -> dict[Path, Path]:
     """The name of each translation, with `suffix`, or else that of its source, or one that can hold its pixels.
 
-    ConfigError if `suffix` cannot hold them.
+    An `exact` one must come back as it was written. ConfigError if `suffix` cannot hold them.
     """
     from diptych.data import image
     from diptych.errors import ConfigError
@@ -190,11 +252,15 @@ def _names(
     names, changed = {}, {}
     for source, name in sources.items():
         ending = suffix or name.suffix
-        holders = image.holders(dtypes[source], channels) if source in dtypes else (ending.lower(),)
+        holders: tuple[str, ...] = (ending.lower(),)
+        if source in stored:
+            dtype, channels = stored[source]
+            holders = image.holders(dtype, channels)
+            holders = tuple(each for each in holders if each not in LOSSY) if exact else holders
         if ending.lower() not in holders:
-            what = f"{ending} cannot hold {dtypes[source]} with {channels} channels"
+            what = f"{ending} cannot hold " + ("class ids" if exact else f"{dtype} with {channels} channels")
             if suffix:
-                shallow = " or --depth 8" if dtypes[source] != "uint8" and channels in (1, 3) else ""
+                shallow = " or --depth 8" if dtype != "uint8" and channels in (1, 3) else ""
                 raise ConfigError(
                     f"{source}: {what}, which the model makes of it: give --suffix {' or '.join(holders)}{shallow}"
                 )

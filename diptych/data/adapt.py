@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from diptych.data import image
+from diptych.data.encoding import PLAIN, Encoding
 from diptych.data.formats import HALVES, MAX_RATIO, TrainingImages
 from diptych.errors import ConfigError, ImageError
 
@@ -94,13 +95,33 @@ class Adapter:
             raise ImageError(f"{label}: has {width}x{height} pixels at the scale of training: cut it into pieces")
         return image.resize(array, height, width)
 
+    @property
+    def source_encoding(self) -> Encoding:
+        """What the values of source files mean; those of a source that a method makes of the target are its values."""
+        stored = self.source or self.target
+        return stored.encoding if stored else PLAIN
+
+    @property
+    def target_encoding(self) -> Encoding:
+        """What the values of translations mean in files."""
+        return self.target.encoding if self.target else PLAIN
+
     def dtype_of_files(self, source: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of a translation for a file, made from a file of dtype `source`."""
         return self.dtype_of_arrays(np.dtype(self.target.dtype) if self.target else source)
 
     def dtype_of_arrays(self, source: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype of the translation of an array."""
-        return np.dtype(DTYPES[self.options.depth]) if self.options.depth else source
+        """Return the dtype of the translation of an array. ConfigError if a `value_range` has another."""
+        fixed, wanted = self.target_encoding.stored_dtype, DTYPES.get(self.options.depth)
+        if fixed and wanted and fixed != wanted:
+            raise ConfigError(f"depth={self.options.depth}: the target domain of this model is stored as {fixed}")
+        return fixed or np.dtype(wanted or source)
+
+
+def with_alpha_of(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:
+    """Return an image (H, W, 1 or 3) as RGBA, in its dtype, with the alpha of another one (H', W', 4) at its size."""
+    alpha = image.from_unit(image.to_unit(image.resize(rgba[..., 3:], *made.shape[:2])), made.dtype)
+    return np.concatenate([image.with_channels(made, 3, label), alpha], axis=2)
 
 
 def resize_unit(x: Tensor, height: int, width: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diptych.data import image
+from diptych.data.encoding import PLAIN, Encoding
 from diptych.data.manifest import Entry, confirm
 from diptych.data.names import stem_of
 from diptych.errors import DataError
@@ -23,29 +24,38 @@ Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), 
 class Pictures(Sequence[np.ndarray]):
     """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file.
 
-    With `entries`, one for each file, a file that changed since it was examined is a DataError.
+    With `entries`, one for each file, a file that changed since it was examined is a DataError. `encoding` says what
+    the values in the files mean.
     """
 
     files: tuple[Path, ...]
     half: int | None = None
     entries: tuple[Entry, ...] = field(default=(), compare=False, repr=False)
+    encoding: Encoding = PLAIN
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
-        entry = self.entries[index] if self.entries else None
-        if self.half is None:
-            return _read(self.files[index], entry)
-        array = _last_read(self.files[index], entry)
-        middle = array.shape[1] // 2
-        return array[:, :middle] if self.half == 0 else array[:, -middle:]
+        file, kind = self.files[index], self.encoding.kind
+        if self.entries:
+            confirm(file, self.entries[index])
+        array = image.read(file, kind) if self.half is None else _last_read(file, kind)
+        if self.half is not None:
+            middle = array.shape[1] // 2
+            array = array[:, :middle] if self.half == 0 else array[:, -middle:]
+        return self.encoding.decode(array, file)
 
     def name(self, index: int) -> str:
         return str(self.files[index])
 
     def channels(self) -> int:
-        """Of the first thousand files, by their headers: 3 if grey and colour mix. DataError for other mixes."""
+        """Of the first thousand files, by their headers: 3 if grey and colour mix. DataError for other mixes.
+
+        Of an encoding with classes or alpha, those that it makes.
+        """
+        if self.encoding.channels:
+            return self.encoding.channels
         first = {image.probe(file).channels: file for file in reversed(self.files[:1000])}
         if len(first) > 1 and set(first) != {1, 3}:
             found = ", ".join(f"{count} in {file}" for count, file in sorted(first.items()))
@@ -53,13 +63,7 @@ class Pictures(Sequence[np.ndarray]):
         return max(first)
 
 
-def _read(file: Path, entry: Entry | None) -> np.ndarray:
-    if entry:
-        confirm(file, entry)
-    return image.read(file)
-
-
-_last_read = lru_cache(maxsize=1)(_read)  # the two halves of a file are asked for one after the other: decoded once
+_last_read = lru_cache(maxsize=1)(image.read)  # the two halves of a file are asked for one after the other
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,41 @@
 """The settings of the data floor, as a recipe's `data:` section or `key=value` on the command line."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Side = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
 MOST_BAD = 0.01  # of the files may be unreadable under `bad=skip`
+MOST_VALUE = 65535  # of a pixel
+
+
+def _is_range(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in ("full", "auto")
+    numbers = isinstance(value, list | tuple) and [type(each) in (int, float) for each in value] == [True, True]
+    return numbers and 0 <= value[0] < value[1] <= MOST_VALUE
+
+
+def _check_range(value: Any) -> Any:
+    two = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_range, value))
+    if not (two or _is_range(value)):
+        raise ValueError(
+            f"full, auto, [LOW,HIGH] with 0 <= LOW < HIGH <= {MOST_VALUE}, or two of these for source and target, "
+            f"such as [[0,4095],full]"
+        )
+    return value
+
+
+Range = Literal["full", "auto"] | tuple[float, float]
+
+
+def ranges_of(value: Range | tuple[Range, Range]) -> tuple[Range, Range]:
+    """Return the range of the source and of the target."""
+    if isinstance(value, str) or isinstance(value[0], int | float):
+        return value, value
+    return value
 
 
 class DataConfig(BaseModel):
@@ -66,6 +94,17 @@ class DataConfig(BaseModel):
         description="a crop of what was resized to load, or half of the time 0.8 to 1 of the image (Choi et al. 2020)",
     )
     flip: bool = Field(True, description="mirror half of the images")
+    range: Annotated[Range | tuple[Range, Range], BeforeValidator(_check_range)] = Field(
+        "full",
+        description="pixel values that become -1 and 1: full (all that the depth holds), auto (lowest and highest of "
+        "the training images of each domain), or [LOW,HIGH]; [SOURCE,TARGET] sets them apart, as [[0,4095],full]",
+    )
+    label_map: Literal["none", "source", "target", "both"] = Field(
+        "none", description="domains whose pixel values are class ids: one channel for each class"
+    )
+    alpha: Literal["white", "keep"] = Field(
+        "white", description="transparency: composited over white, or kept as a fourth channel"
+    )
     bad: Literal["error", "skip"] = Field(
         "error", description="what to do with images that cannot be read: error, or skip up to 1 % of them"
     )

@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from diptych.data.alpha import Kind, is_key, key_to_alpha, key_to_white, of_kind, with_alpha
 from diptych.errors import ImageError
 
 MAX_PIXELS = 100_000_000
@@ -87,7 +89,16 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
     return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1), dtype, by_columns
 
 
-def read_npy(file: BinaryIO) -> np.ndarray:
+def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
+    values = _npy_values(file)
+    if kind != "rgba":
+        return values
+    if values.shape[2] not in (1, 3, 4):
+        raise UnfitError(f"has {values.shape[2]} channels; with alpha=keep, arrays have 1, 3 or 4")
+    return with_alpha(values)
+
+
+def _npy_values(file: BinaryIO) -> np.ndarray:
     shape, dtype, by_columns = npy_header(file)
     stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
     values = np.fromfile(file, stored, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
@@ -104,21 +115,30 @@ def unit_floats(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, np.float32)
 
 
-def open_picture(file: BinaryIO) -> ImageFile:
-    """The picture in `file`, not yet decoded; refused if its header shows that `read` cannot give it."""
+def open_picture(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
+    """The picture in `file`, not yet decoded, and where to read its bytes; refused if `read` cannot give it.
+
+    That is `file` itself, or for a PNG whose metadata is damaged a copy without it.
+    """
     start = file.read(4)
     opener = next((opener for prefix, opener in _OPENERS.items() if start.startswith(prefix)), None)
     if opener is None:
         raise UnfitError("is not a PNG, JPEG, WebP, BMP, TIFF or binary PNM image; convert it to PNG")
     file.seek(0)
-    image = opener(file)
+    try:
+        image = opener(file)
+    except Exception:
+        if opener is not PngImageFile:
+            raise
+        file = _without_metadata(file)
+        image = opener(file)
     check_size(math.prod(image.size), MAX_PIXELS)
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise UnfitError(f"holds {frames} frames; split it into frames, one file each")
     if isinstance(image, TiffImageFile):
         _check_tiff(image)
-    return image
+    return image, file
 
 
 def _check_tiff(image: TiffImageFile) -> None:
@@ -145,6 +165,11 @@ def layout_of(image: ImageFile) -> tuple[int, str]:
     return 1 if grey else 3, "float32" if image.mode == "F" else "uint16" if deep else "uint8"
 
 
+def has_alpha(image: ImageFile) -> bool:
+    """Whether some of its pixels may be transparent."""
+    return "A" in image.mode or image.mode in ("La", "RGBa") or "transparency" in image.info
+
+
 def stored_size(image: ImageFile) -> tuple[int, int]:
     # A TIFF's `size` may be turned already: it depends on where the orientation is written.
     return (image.tag_v2[256], image.tag_v2[257]) if isinstance(image, TiffImageFile) else image.size
@@ -160,6 +185,20 @@ def orientation_of(image: ImageFile, file: BinaryIO) -> int:
     except Exception:
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _without_metadata(file: BinaryIO) -> BinaryIO:
+    """A PNG without the chunks that say nothing of its pixels: a damaged one keeps Pillow from opening the file."""
+    file.seek(0)
+    kept, kind = [file.read(8)], b""
+    while kind != b"IEND":
+        start = file.read(8)
+        length, kind = struct.unpack(">I4s", start)
+        if kind in (b"iCCP", b"pHYs", b"tEXt", b"zTXt", b"iTXt"):
+            file.seek(length + 4, os.SEEK_CUR)
+        else:
+            kept += [start, file.read(length + 4)]
+    return BytesIO(b"".join(kept))
 
 
 def _png_chunks(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
@@ -178,15 +217,19 @@ def _png_chunks(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
             yield data
 
 
-def read_picture(file: BinaryIO) -> np.ndarray:
-    image = open_picture(file)
+def read_picture(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
+    """Class ids are the indices of a palette, or the samples without alpha; see `image.read` for the other kinds."""
+    image, file = open_picture(file)
     orientation = orientation_of(image, file)
-    deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
-    samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file))
-    if image.mode != "P" and "transparency" in image.info:
-        samples = _key_to_white(samples, image.info["transparency"], file)
-    if samples.shape[2] in (2, 4):
-        samples = over_white(samples)
+    if kind == "ids" and image.mode == "P":
+        samples = array_of(_decoded(image, file))
+    else:
+        deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
+        samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file))
+    if image.mode != "P" and "transparency" in image.info and kind != "ids":
+        clear = is_key(samples, image.info["transparency"], file)
+        samples = key_to_alpha(samples, clear) if kind == "rgba" else key_to_white(samples, clear)
+    samples = of_kind(samples, kind)
     return samples if image.format == "TIFF" else turned(samples, orientation)  # Pillow turns a TIFF as it decodes
 
 
@@ -257,23 +300,6 @@ def _deep_colour(image: ImageFile, file: BinaryIO) -> np.ndarray:
     return np.asarray(high << 8 | low)
 
 
-def _key_to_white(samples: np.ndarray, key: int | tuple[int, ...], file: BinaryIO) -> np.ndarray:
-    """White wherever a grey or RGB PNG has the colour that it names as transparent."""
-    file.seek(24)
-    most, white = 2 ** file.read(1)[0] - 1, white_of(samples.dtype)
-    # Pillow scales samples of 1, 2 and 4 bits to 0..255, but not the key.
-    clear = samples == (np.atleast_1d(key) & most) * (white // most)
-    return np.where(clear.all(axis=2, keepdims=True), samples.dtype.type(white), samples)
-
-
-def over_white(samples: np.ndarray) -> np.ndarray:
-    """(H, W, C + 1), the last is alpha -> (H, W, C) over white, rounded to nearest."""
-    white = np.uint32(white_of(samples.dtype))
-    colour, alpha = samples[..., :-1].astype(np.uint32), samples[..., -1:].astype(np.uint32)
-    mixed: np.ndarray = (colour * alpha + white * (white - alpha) + white // 2) // white
-    return mixed.astype(samples.dtype)
-
-
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 6, 7):
         array = array[::-1]
@@ -285,9 +311,3 @@ def turned(array: np.ndarray, orientation: int) -> np.ndarray:
 def array_of(image: Image.Image) -> np.ndarray:
     array = np.array(image)  # not asarray: torch warns about arrays that cannot be written to
     return array[..., None] if array.ndim == 2 else array
-
-
-def white_of(dtype: np.dtype[Any]) -> int:
-    if dtype not in (np.uint8, np.uint16, np.float32):
-        raise ValueError(f"pixels are uint8, uint16 or float32, not {dtype}")
-    return 1 if dtype == np.float32 else int(np.iinfo(dtype).max)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diptych.data import image
+from diptych.data import image, metadata
 from diptych.errors import ImageError
 
 MAX_BYTES = 4 * 2**30  # of a file; the largest array that `image` reads has 3.2 GB
@@ -47,6 +47,9 @@ class Finding(NamedTuple):  # not a dataclass: a hundred thousand are made at a 
     low: float | None = None  # smallest pixel value, in the units of `dtype`
     high: float | None = None  # largest pixel value
     values: list[int] | None = None  # distinct pixel values of an integer image of one channel, if at most 64
+    indices: list[int] | None = None  # distinct palette indices of an image with a palette, if at most 64
+    transparent: bool | None = None  # whether a pixel is not opaque
+    profile: str | None = None  # name of a colour profile other than sRGB
 
 
 def examine(path: Path | str) -> Finding:
@@ -56,7 +59,10 @@ def examine(path: Path | str) -> Finding:
         sha256 = hash_of(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow thinks of the metadata; the pixels are checked
-            array = image.read(path)
+            header = image.probe(path)
+            array, transparent = _colours_of(path, header)
+            indices = values_of(image.read(path, "ids")) if header.palette else None
+            profile = metadata.profile_name(metadata.of_file(path).profile)
         height, width, channels = array.shape
         return Finding(
             sha256,
@@ -69,6 +75,9 @@ def examine(path: Path | str) -> Finding:
             low=float(array.min()),
             high=float(array.max()),
             values=values_of(array),
+            indices=indices,
+            transparent=transparent,
+            profile=profile,
         )
     except ImageError as error:
         return Finding(sha256, problem=str(error).removeprefix(f"{path}: "))
@@ -76,6 +85,15 @@ def examine(path: Path | str) -> Finding:
         return Finding(sha256, problem=f"cannot be read ({error.strerror}); check its permissions and the disk")
     except MemoryError:
         return Finding(sha256, problem="does not fit into memory; scale it down or cut it into pieces")
+
+
+def _colours_of(path: Path, header: image.Header) -> tuple[np.ndarray, bool]:
+    """What `image.read` gives, and whether a pixel of the file is not opaque; decoded once."""
+    if not header.alpha:
+        return image.read(path), False
+    rgba = image.read(path, "rgba")
+    array = image.over_white(rgba)[..., : header.channels]
+    return array, bool((rgba[..., 3] < rgba[..., 3].dtype.type(image.white_of(rgba.dtype))).any())
 
 
 def hash_of(path: Path) -> str:

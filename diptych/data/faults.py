@@ -39,6 +39,7 @@ def find(survey: Survey) -> list[Fault]:
         *_same(survey),
         *_labels(survey),
         *_misnamed(survey),
+        *_alpha_and_profiles(survey),
     ]
     return sorted((fault for fault in found if fault.names), key=lambda fault: not fault.wrong)
 
@@ -184,6 +185,19 @@ def _misnamed(survey: Survey) -> Iterator[Fault]:
     for note in sorted(map(str, notes)):
         names = _paths(entry for entry in survey.manifest.entries if entry.finding.note == note)
         yield Fault(note, names, "it is read as what it is; rename it to say so", wrong=False)
+
+
+def _alpha_and_profiles(survey: Survey) -> Iterator[Fault]:
+    """What files hold beside the colours that networks see."""
+    transparent = _paths(entry for entry in _good(survey) if entry.finding.transparent)
+    yield Fault(
+        "has transparency",
+        transparent,
+        "composited over white; alpha=keep learns it as a fourth channel",
+        wrong=False,
+    )
+    profiled = tuple(f"{entry.path} ({entry.finding.profile})" for entry in _good(survey) if entry.finding.profile)
+    yield Fault("has a colour profile", profiled, "ignored in training, kept by translate", wrong=False)
 
 
 def _good(survey: Survey) -> list[Entry]:

@@ -9,14 +9,17 @@ from math import sqrt
 from os.path import commonpath
 from pathlib import Path
 from statistics import median, median_low
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diptych.data.columns import Column, Data, Pictures
 from diptych.data.config import DataConfig
+from diptych.data.encoding import PLAIN, Encoding
 from diptych.data.folders import SPLITS
+from diptych.data.image import white_of
+from diptych.data.label_maps import MAX_CLASSES
 
 MAX_RATIO = 1.5  # of scales or aspect ratios, between training and use, that passes without a warning
 HALVES = ("left", "right")
@@ -37,8 +40,23 @@ class ImageFormat(BaseModel):
     value_range: tuple[float, float] | None = Field(
         None, description="pixel values mapped to -1 and 1; None: the whole range of the dtype"
     )
-    num_classes: int | None = Field(None, ge=2, le=2**16, description="classes of a label map, one-hot; None: no map")
+    num_classes: int | None = Field(
+        None, ge=2, le=MAX_CLASSES, description="classes of a label map, one-hot; None: no map"
+    )
     alpha: bool = Field(False, description="whether the last channel is alpha")
+
+    @model_validator(mode="after")
+    def _range_fits_depth(self) -> "ImageFormat":
+        if self.value_range:
+            low, high = self.value_range
+            if not 0 <= low < high <= white_of(np.dtype(self.dtype)):
+                raise ValueError(f"value_range={list(self.value_range)} is no range of {self.dtype} values")
+        return self
+
+    @property
+    def encoding(self) -> Encoding:
+        """What the values in such files mean to the networks."""
+        return Encoding(self.value_range, self.dtype, self.num_classes, self.alpha)
 
     def is_double(self, height: int, width: int) -> bool:
         """Whether a file of this size holds two images side by side, as the training files of this entry did."""
@@ -54,6 +72,20 @@ class TrainingImages(BaseModel):
     load: int = Field(ge=1, le=2**14, description="pixels that images were resized to before the crop")
     fit: Literal["squash", "short", "centre", "none"]
     entries: dict[str, ImageFormat] = Field(max_length=100)
+
+    def value_settings(self) -> dict[str, Any]:
+        """Return the settings `range`, `label_map` and `alpha` of data like that in training."""
+        formats = list(self.entries.values())
+        source, target = (formats[0], formats[-1]) if formats else (None, None)
+        if source is None or target is None:
+            return {}
+        maps = (source.num_classes is not None, target.num_classes is not None)
+        ranges = tuple(each.value_range or "full" for each in (source, target))
+        return {
+            "range": ranges if ranges[0] != ranges[1] else ranges[0],
+            "label_map": {(True, True): "both", (True, False): "source", (False, True): "target"}.get(maps, "none"),
+            "alpha": "keep" if any(each.alpha for each in formats) else "white",
+        }
 
     @property
     def size(self) -> int:
@@ -152,6 +184,7 @@ def aspect_of(sizes: Sequence[tuple[int, int]]) -> float:
 
 def _format_of(column: Column, domain: str) -> ImageFormat | None:
     """The format of a column of images; None for labels."""
+    half, encoding = (column.half, column.encoding) if isinstance(column, Pictures) else (None, PLAIN)
     if isinstance(column, Pictures) and column.entries:
         sizes = sizes_of(column)
         height, width = median_low(high for high, _ in sizes), median_low(wide for _, wide in sizes)
@@ -161,7 +194,13 @@ def _format_of(column: Column, domain: str) -> ImageFormat | None:
         if first.ndim != 3:
             return None
         height, width, dtype = first.shape[0], first.shape[1], first.dtype.name
-    half = column.half if isinstance(column, Pictures) else None
+    stored = {"domain": domain, "half": half, "dtype": dtype, "height": height, "width": width}
     return ImageFormat.model_validate(
-        {"domain": domain, "half": half, "dtype": dtype, "height": height, "width": width}
+        stored
+        | {
+            "dtype": encoding.dtype or dtype,
+            "value_range": encoding.value_range,
+            "num_classes": encoding.num_classes,
+            "alpha": encoding.alpha,
+        }
     )

@@ -131,7 +131,7 @@ def scan(root: Path, files: Iterable[Path], *, verify: bool = False, progress: P
     for file in files:
         path = relative(file, root)
         found, stamp = known.get(path), _stamp(file)
-        if found and not verify and found.finding.high is not None and stamp == (found.size, found.mtime_ns):
+        if found and not verify and found.finding.transparent is not None and stamp == (found.size, found.mtime_ns):
             entries[path] = found
         else:
             stamps[path], waiting[path] = stamp, str(file)

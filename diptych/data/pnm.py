@@ -45,8 +45,11 @@ def pnm_header(file: BinaryIO) -> tuple[tuple[int, int, int], int]:
     return (height, width, channels), white
 
 
-def read_pnm(file: BinaryIO) -> np.ndarray:
-    """Return the pixels: (H, W, C) of uint8, or of uint16 where white is above 255. Raises UnfitError."""
+def read_pnm(file: BinaryIO, scaled: bool = True) -> np.ndarray:
+    """Return the pixels: (H, W, C) of uint8, or of uint16 where white is above 255. Raises UnfitError.
+
+    They are scaled to the range of that type, unless they are class ids.
+    """
     shape, white = pnm_header(file)
     stored = np.fromfile(file, "u1" if white < 256 else ">u2", math.prod(shape)).reshape(shape)
     if file.read(64).strip():
@@ -57,6 +60,8 @@ def read_pnm(file: BinaryIO) -> np.ndarray:
         return stored.astype(dtype, copy=False)
     if stored.max() > white:
         raise UnfitError(f"has values above the maxval of its header ({white}); export it again as PNG")
+    if not scaled:
+        return stored.astype(dtype, copy=False)
     scaled = (np.arange(white + 1, dtype=np.uint32) * most + white // 2) // white
     return scaled.astype(dtype)[stored]
 

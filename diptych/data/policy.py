@@ -38,7 +38,8 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
     data = replace(sets[0], others=sets[1:])
     more = [*_unused(config, files), *(note for each in sets for note in (*_same(each), *_ranges(each, config)))]
     left_out = f"{len(bad)} of {len(files)} images cannot be read and are left out: {first(bad, NAMED)}"
-    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *more)), manifest
+    stored = _on_alpha_and_profiles(manifest, config)
+    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *more, *stored)), manifest
 
 
 def large_enough(data: Data, config: DataConfig) -> Data:
@@ -80,10 +81,22 @@ def _unused(config: DataConfig, files: Collection[Path]) -> list[str]:
 
 def _ranges(data: Data, config: DataConfig) -> list[str]:
     """Notes on class ids and narrow ranges, unless a setting about pixel values is given."""
-    given, usual = vars(config), type(config).model_fields
-    if any(name in usual and given[name] != usual[name].default for name in ("range", "label_map")):
+    if config.range != "full" or config.label_map != "none":
         return []
     return list(notes_on_ranges(data))
+
+
+def _on_alpha_and_profiles(manifest: Manifest, config: DataConfig) -> list[str]:
+    """Notes on what files hold beside the colours that networks see."""
+    findings, notes = [entry.finding for entry in manifest.entries], []
+    transparent = sum(bool(finding.transparent) for finding in findings)
+    if transparent and config.alpha == "white":
+        notes.append(f"{transparent} images have transparency: composited over white; alpha=keep learns it too")
+    profiles = [finding.profile for finding in findings if finding.profile]
+    if profiles:
+        names = first(sorted(set(profiles)), 3)
+        notes.append(f"{len(profiles)} images have a colour profile ({names}): ignored in training, kept by translate")
+    return notes
 
 
 def _in_words(manifest: Manifest, count: int, bad: str) -> str:

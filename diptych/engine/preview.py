@@ -1,7 +1,7 @@
 """Previews: held-out images through `translate`, as a grid to look at and as an error where the truth is known."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from diptych.contract import Batch, Method, Route
 from diptych.data import image
+from diptych.data.encoding import PLAIN, Encoding
+from diptych.data.label_maps import colours_of
 
 SHOWN = 8  # rows of a grid
 GAP = 4  # white pixels between pictures
@@ -18,26 +20,39 @@ GAP = 4  # white pixels between pictures
 
 @dataclass(frozen=True)
 class Preview:
-    """Held-out images (N, C, H, W) by name; `aligned` if the same row of each is the same scene."""
+    """Held-out images (N, C, H, W) by name; `aligned` if the same row of each is the same scene.
+
+    `encodings` say what the channels of an entry are, where they are not grey or RGB.
+    """
 
     batch: Batch
     aligned: bool
+    encodings: Mapping[str, Encoding] = field(default_factory=dict)
 
     def look(self, method: Method, device: torch.device) -> tuple[Image.Image, dict[str, float]]:
         """The grid, and mistakes: by route the mean absolute error (range -1..1) where the truth is known."""
         columns: list[Tensor] = []
+        known: list[Tensor] = []  # of the batch, those that have a column
         errors = {}
         for route in method.routes:
             made = translated(method, self.batch, route, device)
             source, truth = self.batch[route.source], route.known(self.batch, self.aligned)
-            columns += [made] if any(source is column for column in columns) else [source, made]
+            if not any(source is each for each in known):
+                columns.append(self.viewable(source, route.source))
+            columns.append(self.viewable(made, route.target))
+            known.append(source)
             if truth is not None:
-                columns.append(truth)
+                columns.append(self.viewable(truth, route.target))
+                known.append(truth)
                 errors[called(route)] = float((made - truth).abs().mean())
         columns += drawn(method) if method.noise else []
-        columns = columns or [each for each in self.batch.values() if each.dim() == 4]
+        columns = columns or [self.viewable(each, name) for name, each in self.batch.items() if each.dim() == 4]
         sheet = grid([column[:SHOWN] for column in columns])
         return self.with_references(sheet, method, device), {**errors, **method.mistakes(self.batch)}
+
+    def viewable(self, x: Tensor, entry: str) -> Tensor:
+        """Images of a batch entry (N, C, H, W) as `viewable` does."""
+        return viewable(x[:SHOWN], self.encodings.get(entry, PLAIN))
 
     def with_references(self, sheet: Image.Image, method: Method, device: torch.device) -> Image.Image:
         """Below the sheet a matrix: references above, sources to the left, where the method takes a reference."""
@@ -47,7 +62,8 @@ class Preview:
         route = method.routes[0]
         references = self.batch[control.entry(route)]
         sources, chosen = self.batch[route.source][:SHOWN], list(range(min(SHOWN, len(references))))
-        columns = [torch.cat([torch.ones_like(sources[:1]), sources])]
+        viewable = self.viewable(sources, route.source)
+        columns = [torch.cat([torch.ones_like(viewable[:1]), viewable])]
         for at in chosen:
             controls = {
                 **route.controls,
@@ -55,10 +71,25 @@ class Preview:
                 control.name: references[at : at + 1].to(device),
             }
             shown = Route(route.source, route.target, controls)
-            columns.append(
-                torch.cat([references[at : at + 1], translated(method, {route.source: sources}, shown, device)])
-            )
+            made = translated(method, {route.source: sources}, shown, device)
+            tiles = (references[at : at + 1], control.entry(route)), (made, route.target)
+            columns.append(torch.cat([self.viewable(*tile) for tile in tiles]))
         return stacked(sheet, grid(columns))
+
+
+def viewable(x: Tensor, encoding: Encoding) -> Tensor:
+    """(N, C, H, W) in [-1, 1] as grey or RGB: a colour for each class of a label map, alpha over white.
+
+    The class of a pixel is the largest channel; black where no channel is above -1. Others are as they are.
+    """
+    if encoding.num_classes:
+        colours = torch.from_numpy(colours_of(encoding.num_classes)).to(x) / 127.5 - 1
+        most, classes = x.max(1)
+        return torch.where((most > -1)[..., None], colours[classes], -1.0).permute(0, 3, 1, 2)
+    if encoding.alpha:
+        opaque = (x[:, 3:] + 1) / 2
+        return x[:, :3] * opaque + 1 - opaque
+    return x
 
 
 def drawn(method: Method) -> list[Tensor]:

@@ -15,6 +15,7 @@ from diptych.data import open_data
 from diptych.data.columns import Column, Data, Split, taken
 from diptych.data.config import DataConfig
 from diptych.data.policy import checked
+from diptych.data.resolve import notes_on_encodings
 from diptych.data.transforms import Augment, Whole
 from diptych.engine import checkpoint
 from diptych.engine.config import TrainConfig
@@ -83,7 +84,8 @@ def _recipe_of(there: Trained, asked: Asked) -> Recipe:
     model = from_model(there, asked.cls)
     config = model.method.config
     crop = vars(config).get(model.method.square) or model.notes.get("crop", DataConfig.model_fields["crop"].default)
-    data = checked_settings(DataConfig, {"root": asked.data, "crop": crop}, str(there))
+    settings = {"root": asked.data, "crop": crop, **(model.images.value_settings() if model.images else {})}
+    data = checked_settings(DataConfig, settings, str(there))
     return Recipe(model.name, config, data, TrainConfig(), allowed=asked.cls)
 
 
@@ -95,6 +97,7 @@ def find(there: Trained, asked: Asked) -> Found:
     own = Path(recipe.data.root).expanduser().absolute()
     recipe = replace(recipe, data=recipe.data.of(asked.data or recipe.data.root))
     data, manifest = checked(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
+    data = recipe.encoded(data)
     elsewhere = not isinstance(there, Run) or Path(recipe.data.root).expanduser().absolute() != own
     name, split = chosen(data, "all" if elsewhere and asked.split == "auto" and data.by_name else asked.split)
     protocol = find_protocol(asked.protocol or usual(recipe.cls, split))
@@ -182,12 +185,15 @@ def sample(
     crop, fit = recipe.data.crop, recipe.data.fit
     cut = Whole(translator.method.scale) if protocol.whole else Augment(crop, crop, fit)
     about = {**about, "protocol": str(protocol), **({} if protocol.whole else {"pixels": crop})}
+    about |= {"values": notes} if (notes := "; ".join(notes_on_encodings(split))) else {}
     return sampling.write(translator, ways, folder, cut, about, progress)
 
 
 def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str) -> Result:
     """Every score of the protocol, route by route. Raises EvaluationError where it cannot be applied."""
     tools.begin()
+    if values := samples.about.get("values"):
+        tools.say(f"pixels are measured as the network sees them ({values})")
     scores = []
     routes = samples.by_route()
     for route, part in routes.items():

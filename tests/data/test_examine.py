@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 from sets import cut_short, fill, noise
 
-from diptych.data import image, pool
+from diptych.data import faults, image, pool
 from diptych.data.examine import Finding, examine, look_of
+from diptych.data.survey import survey
 from diptych.errors import DataError
 
 
@@ -146,3 +148,18 @@ def test_no_process_is_left_when_a_scan_is_given_up(tmp_path, monkeypatch):
     scan.close()
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
+
+
+def test_data_check_says_what_lies_beside_the_colours(tmp_path):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 4), np.uint8))
+    for number, options in enumerate(({}, {"icc_profile": srgb})):
+        picture.save(tmp_path / f"{number}.png", **options)
+    picture.convert("RGB").save(tmp_path / "2.png", icc_profile=lab)
+    found = {fault.kind: fault for fault in faults.find(survey(tmp_path)) if not fault.wrong}
+    assert found["has transparency"].names == ("0.png", "1.png")
+    assert "alpha=keep" in found["has transparency"].way_out
+    (profiled,) = found["has a colour profile"].names
+    assert profiled.startswith("2.png (")
+    assert "kept by translate" in found["has a colour profile"].way_out

@@ -32,7 +32,7 @@ def pairs(root, first, second, count=6):
 
 
 def opened(root, method="pix2pix", **settings):
-    return open_data(DataConfig(root=str(root), **settings), tuple(find(method).batch))
+    return open_data(DataConfig(root=str(root), **settings), find(method).data)
 
 
 def test_accents_are_compared_in_one_form(tmp_path):

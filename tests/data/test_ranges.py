@@ -70,7 +70,7 @@ def domains(root, made, domain="A"):
 
 def notes(root, method="pix2pix", **settings):
     config = DataConfig(root=str(root), **settings)
-    return checked(open_data(config, tuple(find(method).batch)), config)[0].notes
+    return checked(open_data(config, find(method).data), config)[0].notes
 
 
 def warnings_of(root):

@@ -11,7 +11,7 @@ from diptych.methods import find
 
 
 def opened(root, method):
-    return open_data(DataConfig(root=str(root)), tuple(find(method).batch))
+    return open_data(DataConfig(root=str(root)), find(method).data)
 
 
 def scaled(root, small, large, factor, count=4):

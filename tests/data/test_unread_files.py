@@ -13,7 +13,7 @@ from diptych.methods import find
 
 def notes(root, method="cyclegan", **settings):
     config = DataConfig(root=str(root), **settings)
-    return checked(open_data(config, tuple(find(method).batch)), config)[0].notes
+    return checked(open_data(config, find(method).data), config)[0].notes
 
 
 def touch(folder, *names):
@@ -86,7 +86,7 @@ def empty(request, tmp_path):
 def test_training_says_why_there_are_no_images(empty, method):
     root, words = empty
     with pytest.raises(DataError) as caught:
-        open_data(DataConfig(root=str(root)), tuple(find(method).batch))
+        open_data(DataConfig(root=str(root)), find(method).data)
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
@@ -104,7 +104,7 @@ def test_one_folder_of_other_kinds_beside_one_of_images(tmp_path):
     touch(tmp_path / "trainB", "1.nii.gz")
     words = r"trainB/ holds 1 file of a kind that is not read \(\.nii\.gz\); Diptych reads"
     with pytest.raises(DataError, match=words):
-        open_data(DataConfig(root=str(tmp_path)), tuple(find("pix2pix").batch))
+        open_data(DataConfig(root=str(tmp_path)), find("pix2pix").data)
     assert any("trainB/ holds 1 file" in fault.way_out for fault in faults.find(survey.survey(tmp_path)))
 
 
