@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from diptych.data.decode import MAX_PIXELS, UnfitError, check_size, white_of
+from diptych.data.alpha import white_of
+from diptych.data.decode import MAX_PIXELS, UnfitError, check_size
 
 CHANNELS = {b"P5": 1, b"P6": 3}
 HOLD = {".pgm": (1,), ".ppm": (1, 3), ".pnm": (1, 3)}  # channels that a file of this name holds, as in other programs

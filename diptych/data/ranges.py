@@ -5,8 +5,8 @@ from statistics import median
 
 import numpy as np
 
+from diptych.data.alpha import white_of
 from diptych.data.columns import Data, Pictures
-from diptych.data.decode import white_of
 from diptych.data.manifest import Entry
 
 SMALL = 64  # class ids are below it; white may stand for "ignore"

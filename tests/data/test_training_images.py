@@ -7,6 +7,7 @@ import pytest
 from commands import TINY, diptych
 from sets import cache, noise  # noqa: F401
 
+from diptych.contract import DataKind
 from diptych.data import image, open_data
 from diptych.data.config import DataConfig
 from diptych.data.formats import ImageFormat, TrainingImages, describe, direction_of, notes_on
@@ -15,7 +16,7 @@ from diptych.engine.run import Run
 from diptych.errors import RunError
 from diptych.loading import load
 
-PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
+PAIRED, UNPAIRED = DataKind.PAIRED, DataKind.UNPAIRED
 
 
 def fill(folder, count=4, width=32, height=32, channels=3, dtype=np.uint8, start=0):
@@ -24,13 +25,13 @@ def fill(folder, count=4, width=32, height=32, channels=3, dtype=np.uint8, start
         image.write(folder / f"{number}.png", pixels * (257 if dtype == np.uint16 else 1))
 
 
-def scanned(root, names=PAIRED, **settings):
+def scanned(root, kind=PAIRED, **settings):
     config = DataConfig(root=str(root), **settings)
-    return checked(open_data(config, names), config)[0], config
+    return checked(open_data(config, kind), config)[0], config
 
 
-def formats(root, names=PAIRED, **settings):
-    return describe(*scanned(root, names, **settings))
+def formats(root, kind=PAIRED, **settings):
+    return describe(*scanned(root, kind, **settings))
 
 
 def test_each_batch_entry_is_described(tmp_path):
