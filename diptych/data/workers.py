@@ -30,6 +30,7 @@ AHEAD = 4  # batches that each worker loads ahead
 ALIGNMENT = 64  # bytes, as torch aligns its own tensors
 POLL = 0.1  # seconds between looks whether to stop, while a batch is awaited
 END = 5.0  # seconds for a process to end
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # often sent to the whole group; for the trainer alone
 FEWER = "fewer workers= need less memory, and workers=0 loads in the training process itself"
 
 
@@ -53,8 +54,11 @@ def load_ahead(
             team[(step - start) % len(team)].request(step)
         for step in range(start, stop):
             worker = team[(step - start) % len(team)]
-            if not worker.ready(interrupted):
-                return
+            while not worker.answers():
+                for each in team:
+                    each.check_alive()
+                if interrupted():
+                    return
             batch = worker.receive()
             if step + AHEAD * len(team) < stop:
                 worker.request(step + AHEAD * len(team))
@@ -71,62 +75,71 @@ class _Worker:
         """`others` are the connections to the workers before. LoadingError if no process can be started."""
         self.connection, theirs = Pipe()
         self.process = Process(target=_work, args=(load, theirs, [*others, self.connection]), daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # until the worker ignores them
         try:
             self.process.start()
         except OSError as error:
             self.connection.close()
             raise LoadingError(f"no data worker can be started ({error}): {FEWER}") from error
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
 
     def request(self, step: int) -> None:
         with suppress(OSError):  # it is dead, which `receive` tells
             self.connection.send(step)
 
-    def ready(self, interrupted: Callable[[], bool]) -> bool:
-        """Wait until it has an answer or is dead; False if interrupted meanwhile."""
-        with suppress(OSError):  # it is dead
-            while not self.connection.poll(POLL):
-                if interrupted():
-                    return False
-        return True
+    def answers(self) -> bool:
+        """Whether an answer comes within a moment, or never will."""
+        try:
+            return self.connection.poll(POLL)
+        except OSError:  # it is dead
+            return True
 
     def receive(self) -> tuple[Tensors, Any]:
         try:
             answer = self.connection.recv()
             handle = None if isinstance(answer, DiptychError) else recv_handle(self.connection)
         except (EOFError, OSError, RuntimeError) as error:
-            raise LoadingError(f"a data worker (process {self.process.pid}) {self._fate(error)}") from error
+            self.process.join(END)
+            self.check_alive()
+            raise LoadingError(
+                f"a data worker cannot be heard ({error}); if too many files are open, raise the limit by `ulimit -n`"
+            ) from error
         if handle is None:
             raise answer
         layout, note = answer
         return _mapped(handle, layout), note
 
-    def _fate(self, error: Exception) -> str:
-        """What became of it."""
-        self.process.join(END)
+    def check_alive(self) -> None:
+        """LoadingError if it is dead, with what became of it."""
         code = self.process.exitcode
         if code is None:
-            return f"does not answer ({error}); if too many files are open, raise the limit by `ulimit -n`"
+            return
         if code >= 0:
-            return f"ended with exit code {code}; what it printed says why"
-        why = ", as the system does when memory is short" if code == -signal.SIGKILL else ""
-        return f"was killed by {signal.Signals(-code).name}{why}: {FEWER}"
+            fate = f"ended with exit code {code}; what it printed says why"
+        else:
+            why = ", as the system does when memory is short" if code == -signal.SIGKILL else ""
+            fate = f"was killed by {signal.Signals(-code).name}{why}: {FEWER}"
+        raise LoadingError(f"a data worker (process {self.process.pid}) {fate}")
 
     def end(self) -> None:
         """Kill it: it ignores other signals, and has nothing to lose."""
         self.process.kill()
         self.process.join(END)
+        if self.process.exitcode is not None:
+            self.process.close()
         self.connection.close()
 
 
 def _work(load: Load, connection: Connection, inherited: Sequence[Connection]) -> None:
     """Answer requests until the training process closes its end of the connection, or dies.
 
-    Signals to the whole process group are for the training process alone: it still needs batches to finish its step.
+    It ignores the signals that stop a training, which still needs batches until then.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     for each in inherited:  # held open here, they would hide from the other workers that the training process died
         each.close()
     torch.set_num_threads(1)
