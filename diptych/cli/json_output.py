@@ -6,7 +6,8 @@ The keys of each document are listed in docs/json.md. Numbers that are not finit
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -173,9 +174,15 @@ def method_json(name: str, cls: "type[Method]", about: str) -> dict[str, Any]:
 
 
 def _type_name(annotation: Any) -> str:
-    """A type as Python writes it, without the modules that it is from and without its limits."""
-    import inspect
-    import re
-
-    text = inspect.formatannotation(annotation)
-    return re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", re.sub(r"\b(?:[a-z_]\w*\.)+", "", text))
+    """A type as Python writes it, without its module and its limits."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(inner[0])
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, inner))}]"
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type_name, inner))
+    if annotation in (None, NoneType, Ellipsis):
+        return "..." if annotation is Ellipsis else "None"
+    name = (origin or annotation).__name__
+    return f"{name}[{', '.join(map(_type_name, inner))}]" if inner else str(name)

@@ -1,4 +1,4 @@
-"""T9: a training whose data workers are killed, fail or find no shared memory, in real processes."""
+"""T12: a training whose data workers are killed, fail or find no shared memory, in real processes."""
 
 import ctypes
 import os
