@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from commands import TINY
+from commands import TINY, diptych
 from forks import Child
 
 from diptych import cli
 from diptych.cli import judging
 from diptych.data import image
+from diptych.errors import RunError
 
 pytestmark = pytest.mark.xdist_group("training faults")  # the processes are forked from one that is started once
 ENCODINGS = ["latin-1", "ascii"]
@@ -83,6 +84,12 @@ def test_every_command_ends_well(said, data, tmp_path):
     said("doctor", tmp_path, "--device", "cuda:99", code=1)
 
 
+def test_a_run_folder_that_libraries_cannot_name_is_refused_before_the_first_step():
+    """As one of another encoding, or of any but ASCII where the locale is C and PYTHONUTF8=0."""
+    with pytest.raises(RunError, match=r"runs/.udce9: the path of a run must be UTF-8.*PYTHONUTF8=1"):
+        diptych("train", "pix2pix", *TINY, "-o", os.fsdecode(b"runs/\xe9"))
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_help_ends_well_in_a_real_process(encoding):
     """Of the whole and of each command, as a person starts it."""
@@ -115,8 +122,6 @@ def folders(tmp_path):
 
 
 def test_results_are_kept_before_they_are_shown(tmp_path, monkeypatch):
-    from commands import diptych
-
     def broken(result):
         raise BrokenPipeError
 
