@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import diptych
 from diptych.cli import bring, data, doctor, judging, sampling, show, training, translating
 from diptych.errors import DiptychError
 
@@ -22,9 +23,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        from diptych import __version__
-
-        typer.echo(f"diptych {__version__}")
+        typer.echo(f"diptych {diptych.__version__}")
         raise typer.Exit
 
 

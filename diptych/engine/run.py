@@ -45,7 +45,7 @@ class Run:
             os.path.abspath(self.folder).encode()
         except UnicodeEncodeError as error:
             raise RunError(
-                f"{printable(str(self.folder))}: the path of a run must be UTF-8; choose another folder with -o, or set "
+                f"{printable(str(self.folder))}: the path of a run must be UTF-8; choose another with -o, or set "
                 f"PYTHONUTF8=1 where only the locale is another"
             ) from error
         if self._has_settings():
