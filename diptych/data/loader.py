@@ -1,6 +1,6 @@
 """Batches: `batch(step)` is a pure function of (seed, stage, step), made ahead of the step by worker processes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -154,7 +154,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         pin: bool = False,
         skipped: Callable[[str], None] | None = None,
         interrupted: Callable[[], bool] = lambda: False,
-    ) -> Iterator[dict[str, Tensor]]:
+    ) -> Generator[dict[str, Tensor], None, None]:
         """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number.
 
         `skipped` is told once of each image that could no longer be read. Ends early where `interrupted` turns true

@@ -5,7 +5,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,28 +106,29 @@ class Trainer:
         pin = engine.device.type == "cuda"
         if self.examine and not engine.total:
             self._judge(self.examine)  # where to start from; and what is wrong with its settings is known now
-        batches = self._coded().stream(
+        stream = self._coded().stream(
             engine.step, engine.stage.steps, settings.loaders, pin, self._skipped, self._interrupted
         )
-        for batch in batches:
-            self._take(batch)
-            self.show({}, 0.0)
-            last = engine.step == engine.stage.steps
-            if engine.step % settings.log_every == 0 or last:
-                rate = (engine.step - at) / (time.monotonic() - began)
-                self._close_line(rate)
-                began, at = time.monotonic(), engine.step
-            if engine.step % settings.preview_every == 0 or last:
-                self._look()
-                began, at = time.monotonic(), engine.step
-            if self.examine and (engine.step % self.every == 0 or last):
-                self._judge(self.examine)
-                began, at = time.monotonic(), engine.step
-            if self.first and self.keeper.due():
-                self.save(must=False)
-            told = self._told(engine.step)
-            if told:
-                break
+        with closing(stream) as batches:  # whatever ends this, the workers end with it
+            for batch in batches:
+                self._take(batch)
+                self.show({}, 0.0)
+                last = engine.step == engine.stage.steps
+                if engine.step % settings.log_every == 0 or last:
+                    rate = (engine.step - at) / (time.monotonic() - began)
+                    self._close_line(rate)
+                    began, at = time.monotonic(), engine.step
+                if engine.step % settings.preview_every == 0 or last:
+                    self._look()
+                    began, at = time.monotonic(), engine.step
+                if self.examine and (engine.step % self.every == 0 or last):
+                    self._judge(self.examine)
+                    began, at = time.monotonic(), engine.step
+                if self.first and self.keeper.due():
+                    self.save(must=False)
+                told = self._told(engine.step)
+                if told:
+                    break
         self._write_line()
         return told or self._interrupted()
 
