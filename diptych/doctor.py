@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from diptych.methods import find
 PROBED: dict[str, Any] = {}  # settings of pix2pix over those of its paper, which have 256 pixels and batch 1
 STEPS = 80_000  # of the paper's run on facades
 LEAST = 2 * 2**30  # bytes that a run of such networks needs for its checkpoints
+SHARED = Path("/dev/shm")
+FOR_NCCL = 2**30  # bytes of it that nccl is said to need: `--shm-size=1g` in NVIDIA's manual
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def examine(folder: Path, device: str = "auto", seconds: float = 10.0) -> Iterat
     precision, why = precision_for(chosen)
     yield Finding("precision=auto", f"{precision}: {why}")
     yield _writable(folder)
+    if sys.platform == "linux":
+        yield _shared_memory(torch.cuda.device_count() if chosen.type == "cuda" else 0)
     try:
         yield from _speed(chosen, precision, seconds)
     except Exception as error:
@@ -90,6 +95,18 @@ def _writable(folder: Path) -> Finding:
     if free < LEAST:
         return Finding("run folder", f"{room}, and a run takes some {LEAST >> 30}: make room", wrong=True)
     return Finding("run folder", room)
+
+
+def _shared_memory(gpus: int) -> Finding:
+    """The size of /dev/shm, which containers make small. Processes on several GPUs need it, data workers do not."""
+    try:
+        usage = shutil.disk_usage(SHARED)
+    except OSError as error:
+        return Finding("shared memory", f"{SHARED}: not there ({error}); data workers do not need it", wrong=gpus > 1)
+    found = f"{SHARED}: {usage.total / 2**20:,.0f} MiB, {usage.free / 2**20:,.0f} MiB free; data workers do not need it"
+    if gpus > 1 and usage.free < FOR_NCCL:
+        found += f", but nccl between {gpus} GPUs does: give a container more by `docker run --shm-size=1g`"
+    return Finding("shared memory", found)
 
 
 def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Finding]:

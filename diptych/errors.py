@@ -9,6 +9,7 @@ DiptychError
 ├── RunError          the run folder is taken, missing or not writable    (exit code 2)
 ├── EvaluationError   a measure that cannot be taken, or must not be held against another (exit code 2)
 └── TrainingError     a step that cannot be taken: not finite, no memory  (exit code 3)
+    └── LoadingError  a batch that cannot be loaded: a data worker died or failed
 """
 
 import difflib
@@ -58,6 +59,10 @@ class TrainingError(DiptychError):
     def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
         self.step = step
+
+
+class LoadingError(TrainingError):
+    pass
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

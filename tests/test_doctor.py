@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ def test_it_says_what_there_is_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "width": 1, "d_width": 1})
     out = diptych("doctor", tmp_path / "runs" / "deep", "--device", "cpu", "--seconds", "0")
     assert out.exit_code == 0
-    lines = ("machine", "python, torch", "device", "precision=auto", "run folder", "speed", "precision")
+    shared = ["shared memory"] * (sys.platform == "linux")
+    lines = ("machine", "python, torch", "device", "precision=auto", "run folder", *shared, "speed", "precision")
     assert [line.split("  ")[0] for line in out.stdout.splitlines()] == list(lines)
     assert precision_for(torch.device("cpu"))[1] in out.stdout
     assert torch.__version__ in out.stdout
@@ -32,6 +34,23 @@ def test_what_stands_in_the_way_of_training_is_exit_code_1(tmp_path, monkeypatch
     out = diptych("doctor", tmp_path / "file", "--device", "cpu", "--seconds", "0")
     assert out.exit_code == 1
     assert "cannot be written" in out.stdout
+
+
+@pytest.mark.parametrize(
+    ("gpus", "free", "warned"), [(0, 2**20, False), (1, 2**20, False), (2, 2**20, True), (2, 2**30, False)]
+)
+def test_the_size_of_shared_memory_is_shown_and_matters_to_several_gpus(gpus, free, warned, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(total=2**26, free=free))
+    finding = doctor._shared_memory(gpus)
+    assert finding.found.startswith(f"/dev/shm: 64 MiB, {free >> 20:,} MiB free")
+    assert ("--shm-size" in finding.found) == warned
+    assert not finding.wrong
+
+
+def test_a_machine_without_shared_memory_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "SHARED", tmp_path / "none")
+    assert not doctor._shared_memory(1).wrong
+    assert doctor._shared_memory(2).wrong
 
 
 @pytest.mark.parametrize(("has", "chosen"), [(True, "bf16"), (False, "fp32")])

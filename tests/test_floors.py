@@ -29,6 +29,7 @@ FLOORS = [
     {"check", "compare", "demo", "doctor", "judge"},
     {"experiment"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 ALONE = {

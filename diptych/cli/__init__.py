@@ -1,11 +1,14 @@
 """The command line. Each command imports what it needs when it runs: `diptych --help` brings no torch."""
 
+import io
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
+import diptych
 from diptych.cli import bring, data, doctor, judging, sampling, show, training, translating
 from diptych.errors import DiptychError
 
@@ -16,6 +19,23 @@ app = typer.Typer(
     add_completion=True,
     help="Translate images between domains with GANs: train, resume, translate, each method as its paper says.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"diptych {diptych.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Options of `diptych` itself."""
+
+
 app.command()(training.train)
 app.command()(training.resume)
 app.command()(translating.translate)
@@ -34,6 +54,7 @@ app.command(name="import")(bring.import_)
 
 def main() -> None:
     """Errors that a person can mend are one line on stderr; a signal ends with 128 + its number."""
+    print_what_can_be()
     warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
     try:
         app()
@@ -42,6 +63,13 @@ def main() -> None:
         _exit(error.exit_code)
     except SystemExit as end:
         _exit(end.code)
+
+
+def print_what_can_be() -> None:
+    """From here on, what the encoding of a terminal, pipe or log lacks is replaced: it must not end a command."""
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _exit(code: str | int | None) -> None:

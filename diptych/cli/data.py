@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli.json_output import Json, folder_json, print_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -34,6 +36,7 @@ def check(
     verify: Annotated[
         bool, typer.Option("--verify", help="read every file again: finds content that changed behind its date")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what lies in a folder, all that is wrong with it, which methods fit, and how to start. Changes nothing.
 
@@ -49,10 +52,13 @@ def check(
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH
-    with counting(console, "looking at images") as progress:
+    with counting(Console(stderr=True) if as_json else console, "looking at images") as progress:
         found = survey(folder, verify, progress)
         troubles = faults.find(found)
     wrong, doubtful = ([fault for fault in troubles if fault.wrong == known] for known in (True, False))
+    if as_json:
+        print_json(folder_json(found, troubles))
+        raise typer.Exit(1 if wrong else 0)
     _show_contents(console, found)
     _show_troubles(console, "wrong", "bold red", wrong)
     _show_troubles(console, "worth a look", "bold yellow", doubtful)

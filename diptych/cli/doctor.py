@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.json_output import Json, print_json
+
 
 def doctor(
     folder: Annotated[Path, typer.Argument(help="where runs would be kept")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     seconds: Annotated[float, typer.Option(help="how long to measure the speed of a step", min=0.0)] = 10.0,
+    as_json: Json = False,
 ) -> None:
     """Say what this machine has, what `auto` would choose here and why, whether runs can be kept, how fast a step is.
 
@@ -19,9 +22,13 @@ def doctor(
 
     from diptych.doctor import examine
 
-    console = Console(highlight=False, markup=False)
-    wrong = False
+    console = Console(highlight=False, markup=False, quiet=as_json)
+    found = []
     for finding in examine(folder, device, seconds):
-        wrong |= finding.wrong
+        found.append(finding)
         console.print(f"{finding.what:<16}{finding.found}", style="bold red" if finding.wrong else "", soft_wrap=True)
+    wrong = any(finding.wrong for finding in found)
+    if as_json:
+        findings = [{"name": each.what, "value": each.found, "error": each.wrong} for each in found]
+        print_json({"ok": not wrong, "findings": findings})
     raise typer.Exit(1 if wrong else 0)

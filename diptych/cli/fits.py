@@ -45,8 +45,12 @@ def show_fits(console: "Console", found: "Survey", mend: bool) -> None:
         console.print(f"  {fit.method}: {printable(fit.summary)}", soft_wrap=True)
         for note in fit.notes:
             console.print(f"    {printable(note)}", style="dim", soft_wrap=True)
-        words = ["diptych", "train", fit.method, "--data", fit.root or str(found.root), *fit.settings]
-        console.print(f"    {printable(shlex.join(words))}", style="cyan", soft_wrap=True)
+        console.print(f"    {printable(command_of(fit, found))}", style="cyan", soft_wrap=True)
+
+
+def command_of(fit: Fit, found: "Survey") -> str:
+    """The command that starts such a training."""
+    return shlex.join(["diptych", "train", fit.method, "--data", fit.root or str(found.root), *fit.settings])
 
 
 def why_not(found: "Survey") -> str:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli.json_output import Json, comparison_json, print_json, result_json
 from diptych.cli.training import Method
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ def evaluate(
         Path | None,
         typer.Option("--out", "-o", help="file of results", show_default="results/PROTOCOL.json in what is judged"),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Judge a run, a model, a folder of samples, or two folders of images; each number with its 95 % interval."""
     from diptych.errors import EvaluationError
@@ -105,19 +108,31 @@ def evaluate(
     if protocol and find_protocol(protocol).needs_judge and not judge:
         Tools().the_judge()  # raises, and says how to come by one
     folder, there = _opened(what, real, fake)
-    tools = gather(extractor, judge, weights, border, device, given_palette(palette), tell=typer.echo)
+    tools = gather(
+        extractor, judge, weights, border, device, given_palette(palette), tell=partial(typer.echo, err=as_json)
+    )
     if not isinstance(there, Samples):
-        with _bar("translating") as progress:
+        with _bar("translating", as_json) as progress:
             there = samples_of(there, Asked(protocol, data, split, count, which, device, method), progress)
     usual = "paired-default" if there.paired else "unpaired-default"
     chosen = find_protocol(protocol or str(there.about.get("protocol", usual)).partition("/")[0])
     result = judge_samples(there, chosen, tools, str(there.about.get("run", folder.absolute().name)))
-    show(result)
     elsewhere = f"-{plain(Path(data).resolve().name if Path(data).exists() else data)}" if data else ""
     path = out or folder / "results" / f"{chosen.name}{elsewhere}.json"
-    if not out:
-        check_replaces(path, result)
-    typer.echo(f"\n{result.save(path)}")
+    saved: Path | None = None
+    try:  # kept before it is shown, and shown even if it cannot be kept
+        if not out:
+            check_replaces(path, result)
+        saved = result.save(path)
+    except OSError as error:
+        raise EvaluationError(f"{path}: cannot be written ({error}); choose another file with -o") from error
+    finally:
+        if as_json:
+            print_json({"file": saved, **result_json(result)})
+        else:
+            show(result)
+    if not as_json:
+        typer.echo(f"\n{saved}")
 
 
 def _opened(what: Path | None, real: Path | None, fake: Path | None) -> tuple[Path, "Trained | Samples"]:
@@ -153,12 +168,12 @@ def show(result: "Result") -> None:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator["Callable[[int, int], None] | None"]:
+def _bar(what: str, to_stderr: bool = False) -> Iterator["Callable[[int, int], None] | None"]:
     from rich.console import Console
 
     from diptych.engine.progress import counting
 
-    with counting(Console(), what) as progress:
+    with counting(Console(stderr=to_stderr), what) as progress:
         yield progress
 
 
@@ -193,11 +208,17 @@ def compare(
     protocol: Annotated[
         str | None, typer.Option("--protocol", "-p", help="which results", show_default="the one that all have")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Hold runs against each other: a page with pictures and curves, a CSV and a LaTeX table."""
     from diptych.compare import compare as compared
+    from diptych.compare.read import read_runs
 
-    typer.echo(f"{compared(runs, out, protocol)}")
+    page = compared(runs, out, protocol)
+    if as_json:
+        print_json({"page": page, **comparison_json(read_runs(runs, protocol))})
+    else:
+        typer.echo(f"{page}")
 
 
 def experiment(

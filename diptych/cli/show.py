@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli.json_output import Json, method_json, print_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -12,8 +14,12 @@ def methods(
     name: Annotated[
         str | None, typer.Argument(help="a method, to see its settings and controls", show_default=False)
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """List the methods and shipped recipes, or everything that can be set in one."""
+    if as_json:
+        _print_json(name)
+        return
     from rich.console import Console
 
     console = Console()
@@ -35,6 +41,21 @@ def _list(console: "Console") -> None:
         console.print(table, "")
     console.print("shipped recipes: " + ", ".join(_recipes()), highlight=False)
     console.print("shipped experiments: " + ", ".join(_recipes("experiments")), highlight=False)
+
+
+def _print_json(name: str | None) -> None:
+    """One method, or all there is, each with its settings."""
+    from diptych.methods import JUDGES, METHODS, find
+
+    known = {**METHODS, **JUDGES}
+    if name is not None:
+        print_json(method_json(name, find(name), _first_line(known.get(name, name))))
+        return
+    listed = {
+        kind: [method_json(each, find(each), _first_line(where)) for each, where in names.items()]
+        for kind, names in (("methods", METHODS), ("judges", JUDGES))
+    }
+    print_json({**listed, "recipes": _recipes(), "experiments": _recipes("experiments")})
 
 
 def _first_line(where: str) -> str:

@@ -1,7 +1,7 @@
 """Batches: `batch(step)` is a pure function of (seed, stage, step), made ahead of the step by worker processes."""
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from math import ceil
@@ -10,13 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from diptych.contract import Batch
 from diptych.data import image
 from diptych.data.columns import Split, files_of
 from diptych.data.config import MOST_BAD
 from diptych.data.transforms import Augment
+from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
 from diptych.seeds import passing_state, random_state
 
@@ -152,50 +153,35 @@ class Batches(Dataset[dict[str, Tensor]]):
         workers: int = 0,
         pin: bool = False,
         skipped: Callable[[str], None] | None = None,
-    ) -> Iterator[dict[str, Tensor]]:
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Generator[dict[str, Tensor], None, None]:
         """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number.
 
-        `skipped` is told once of each image that could no longer be read. Raises DataError when there are too many.
+        `skipped` is told once of each image that could no longer be read. Ends early where `interrupted` turns true
+        while a batch is awaited. Raises DataError when too many images cannot be read, LoadingError when a worker dies
+        or fails.
         """
-        loader = DataLoader(
-            _Posted(self),
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=workers,
-            pin_memory=pin,
-            generator=torch.Generator(),
-            worker_init_fn=_prepare_worker,
-            prefetch_factor=4 if workers else None,
-        )
         count = sum(len(files_of(split)) for split in (self.split, *self.also))
-        for post in loader:
-            if isinstance(post, DataError):
-                raise post
-            batch, lost = post
-            for path, why in lost.items():
-                if skipped and path not in self.lost:
-                    skipped(why)
-                self.lost[path] = why
-            if len(self.lost) > MOST_BAD * count:
-                raise DataError(
-                    f"{len(self.lost)} of {count} images can no longer be read, and bad=skip leaves out 1 % at most; "
-                    f"the last: {next(reversed(self.lost.values()))}"
-                )
-            yield batch
+        with closing(load_ahead(self._noted, start, stop, workers, interrupted)) as loaded:
+            for batch, lost in loaded:
+                self._count(lost, count, skipped)
+                yield {name: tensor.pin_memory() for name, tensor in batch.items()} if pin else batch
 
-
-@dataclass(frozen=True)
-class _Posted(Dataset[Any]):
-    """What workers post: a batch and what was lost for it, or the error as it is, without the worker's traceback."""
-
-    batches: Batches
-
-    def __getitem__(self, step: int) -> tuple[dict[str, Tensor], dict[str, str]] | DataError:
+    def _noted(self, step: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """A batch, and the images that others took the place of in it, with the reasons."""
         lost: dict[str, str] = {}
-        try:
-            return self.batches.made(step, lost), lost
-        except DataError as error:
-            return error
+        return self.made(step, lost), lost
+
+    def _count(self, lost: dict[str, str], count: int, skipped: Callable[[str], None] | None) -> None:
+        for path, why in lost.items():
+            if skipped and path not in self.lost:
+                skipped(why)
+            self.lost[path] = why
+        if len(self.lost) > MOST_BAD * count:
+            raise DataError(
+                f"{len(self.lost)} of {count} images can no longer be read, and bad=skip leaves out 1 % at most; "
+                f"the last: {next(reversed(self.lost.values()))}"
+            )
 
 
 @lru_cache(maxsize=8)
@@ -260,10 +246,3 @@ def label(column: object, index: int) -> str:
     """What to call one image in an error."""
     name = getattr(column, "name", None)
     return name(index) if callable(name) else f"image {index}"
-
-
-def _prepare_worker(worker: int) -> None:
-    """One thread each. Ctrl-C reaches the whole group, but only the trainer answers it: it still needs batches."""
-    torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)

@@ -63,8 +63,8 @@ def read_pnm(file: BinaryIO, scaled: bool = True) -> np.ndarray:
         raise UnfitError(f"has values above the maxval of its header ({white}); export it again as PNG")
     if not scaled:
         return stored.astype(dtype, copy=False)
-    scaled = (np.arange(white + 1, dtype=np.uint32) * most + white // 2) // white
-    return scaled.astype(dtype)[stored]
+    table = (np.arange(white + 1, dtype=np.uint32) * most + white // 2) // white
+    return table.astype(dtype)[stored]
 
 
 def pnm_bytes(pixels: np.ndarray) -> bytes:

@@ -26,7 +26,7 @@ import yaml
 
 from diptych.data.formats import TrainingImages
 from diptych.data.manifest import Manifest
-from diptych.errors import RunError, shown
+from diptych.errors import RunError, printable, shown
 from diptych.files import make_folder, sweep, write_probe, write_text
 from diptych.plain import plain_json, plain_yaml, read_text
 
@@ -43,7 +43,14 @@ class Run:
         self.formats = self.folder / "data.json"
 
     def check_new(self) -> None:
-        """RunError if there is a run here already."""
+        """RunError if there is a run here already, or the path is not UTF-8: other libraries could not write there."""
+        try:
+            os.path.abspath(self.folder).encode()
+        except UnicodeEncodeError as error:
+            raise RunError(
+                f"{printable(str(self.folder))}: the path of a run must be UTF-8; choose another with -o, or set "
+                f"PYTHONUTF8=1 where only the locale is another"
+            ) from error
         if self._has_settings():
             raise RunError(
                 f"{self.folder} holds a run already: go on with `diptych resume {self.folder}`, or choose another "

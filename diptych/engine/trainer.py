@@ -5,7 +5,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from diptych.engine.preview import Preview
 from diptych.engine.progress import Show, progress, told_to_stop
 from diptych.engine.run import Run
 from diptych.engine.step import Engine, State
-from diptych.errors import ConfigError, DataError, EvaluationError, TrainingError
+from diptych.errors import ConfigError, DataError, EvaluationError, LoadingError, TrainingError
 from diptych.files import whole
 
 # Held-out images judged: value by measure, the one that chooses, and its value as an error, of which less is better.
@@ -83,19 +83,14 @@ class Trainer:
             try:
                 while not self._stage() and engine.place + 1 < len(engine.stages):
                     engine.enter(engine.place + 1)
+            except LoadingError as error:
+                self.save()
+                raise self._with_way_on(error) from error
             except TrainingError as error:
                 raise self._with_images(error) from error
             except (ConfigError, DataError, EvaluationError):
                 self.save()
                 raise
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise TrainingError(
-                    f"step {engine.total}: a process that loads images died, as when memory is short. Nothing of this "
-                    f"step is kept; go on with fewer of them: "
-                    + shlex.join(["diptych", "resume", str(self.run.folder), f"workers={self.settings.loaders // 2}"])
-                ) from error
             self.save()
             self.log.close()
         if self.enough or (engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps):
@@ -111,27 +106,31 @@ class Trainer:
         pin = engine.device.type == "cuda"
         if self.examine and not engine.total:
             self._judge(self.examine)  # where to start from; and what is wrong with its settings is known now
-        for batch in self._coded().stream(engine.step, engine.stage.steps, settings.loaders, pin, self._skipped):
-            self._take(batch)
-            self.show({}, 0.0)
-            last = engine.step == engine.stage.steps
-            if engine.step % settings.log_every == 0 or last:
-                rate = (engine.step - at) / (time.monotonic() - began)
-                self._close_line(rate)
-                began, at = time.monotonic(), engine.step
-            if engine.step % settings.preview_every == 0 or last:
-                self._look()
-                began, at = time.monotonic(), engine.step
-            if self.examine and (engine.step % self.every == 0 or last):
-                self._judge(self.examine)
-                began, at = time.monotonic(), engine.step
-            if self.first and self.keeper.due():
-                self.save(must=False)
-            told = self._told(engine.step)
-            if told:
-                break
+        stream = self._coded().stream(
+            engine.step, engine.stage.steps, settings.loaders, pin, self._skipped, self._interrupted
+        )
+        with closing(stream) as batches:  # whatever ends this, the workers end with it
+            for batch in batches:
+                self._take(batch)
+                self.show({}, 0.0)
+                last = engine.step == engine.stage.steps
+                if engine.step % settings.log_every == 0 or last:
+                    rate = (engine.step - at) / (time.monotonic() - began)
+                    self._close_line(rate)
+                    began, at = time.monotonic(), engine.step
+                if engine.step % settings.preview_every == 0 or last:
+                    self._look()
+                    began, at = time.monotonic(), engine.step
+                if self.examine and (engine.step % self.every == 0 or last):
+                    self._judge(self.examine)
+                    began, at = time.monotonic(), engine.step
+                if self.first and self.keeper.due():
+                    self.save(must=False)
+                told = self._told(engine.step)
+                if told:
+                    break
         self._write_line()
-        return told
+        return told or self._interrupted()
 
     def _coded(self) -> Batches:
         """The batches with what the stage computes once of each image."""
@@ -169,6 +168,13 @@ class Trainer:
             return error
         names = ", ".join(self.batches.names(error.step))
         return TrainingError(f"{error}\nImages of that step: {names}", error.step)
+
+    def _with_way_on(self, error: LoadingError) -> LoadingError:
+        """With the images of the batch, where those may matter, and the command that goes on with fewer workers."""
+        workers = [f"workers={self.settings.loaders // 2}"] if self.settings.loaders else []
+        command = shlex.join(["diptych", "resume", str(self.run.folder), *workers])
+        named = self._with_images(error)
+        return LoadingError(f"step {self.engine.total}: {named}\nGo on, once that is mended, with: {command}")
 
     def _way_out(self, batch: Batch) -> str:
         """Which `micro` fits, found by trying it."""
@@ -275,6 +281,10 @@ class Trainer:
         self.stopped = number
         with suppress(RuntimeError):  # if it came in the middle of another print, Python allows none
             self.console.print("finishing this step, then saving; once more to stop at once")
+
+    def _interrupted(self) -> bool:
+        """Whether to stop without asking other ranks, as is possible where there are none."""
+        return self.stopped is not None and self.engine.ranks.world == 1
 
     def _told(self, step: int) -> bool:
         """Whether to stop, the same answer on all ranks."""
