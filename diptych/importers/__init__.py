@@ -6,6 +6,7 @@ A file of another project is opened by a child process (`unpack.py`), never by t
 than tensors is refused; there is no way round that.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -15,12 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable
-from diptych.importers import archive, cut, drit, junyanz, msgan, munit, srgan, stargan, starganv2, unpack
+from diptych.importers import archive, cut, drit, junyanz, msgan, munit, srgan, stargan, starganv2, unpack, wrappers
 from diptych.loading import assembled
 from diptych.methods import find
 from diptych.plain import check_weights
@@ -71,48 +73,49 @@ def _assembled(
         raise ImportRefused(f"{path}: a generator of {name} that Diptych does not build ({error})") from error
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file, prefixes of wrappers stripped, as a child process hands it over. Raises ImportRefused.
+def read(path: Path, which: str | None = None) -> dict[str, Tensor]:
+    """Return the state dict of a file, prefixes of wrappers stripped, as a child process hands it over.
 
-    What comes back is safetensors, which is data alone, no larger than the file. It is mapped, not copied.
+    `which` names one of several networks in it. What comes back is safetensors, which is data alone, no larger than the
+    file. It is mapped, not copied. Raises ImportRefused.
     """
     unpack.require_torch()
-    with unpack.open_regular(path) as file:
-        seconds = 5 * unpack.patience(os.fstat(file.fileno()).st_size)
+    unpack.open_regular(path).close()
     with tempfile.TemporaryDirectory(prefix="diptych-import-") as folder:
         out = Path(folder)
-        code = _run([str(path), folder], out / "said", seconds)
+        code = _run([str(path), folder, *([] if which is None else [which])], out / "said")
         if code != 0:
-            raise ImportRefused(_reason(path, code, out, seconds))
+            raise ImportRefused(_reason(path, code, out))
         try:
             check_weights(out / unpack.WEIGHTS, archive.LARGEST)
-            return load_file(out / unpack.WEIGHTS)
+            with safe_open(out / unpack.WEIGHTS, "pt") as file:
+                others = json.loads((file.metadata() or {}).get(wrappers.OTHER_NAMES, "{}"))
+            state = load_file(out / unpack.WEIGHTS)
+            return state | {str(name): state[same] for name, same in others.items()}
         except Exception as error:
             raise ImportRefused(f"{path}: what came of it cannot be read ({unpack.first_line(error)})") from error
 
 
-def _run(arguments: list[str], said: Path, seconds: int) -> int | None:
-    """The exit code of the child, or None where it took too long. It sees a few harmless variables of this one's."""
+def _run(arguments: list[str], said: Path) -> int:
+    """The exit code of the child, which sees a few harmless variables of this process.
+
+    The child limits its own processor time. There is no limit of wall time: a machine may be busy, or asleep.
+    """
     here = str(Path(__file__).parents[2])  # the same diptych, however this process found it
     alone = {"PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     kept = {name: value for name, value in os.environ.items() if name in KEPT}
     command = [sys.executable, "-P", "-m", "diptych.importers.unpack", *arguments]
     with said.open("wb") as output:
-        try:
-            return subprocess.run(
-                command, env=kept | alone, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=seconds
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return None
+        return subprocess.run(
+            command, env=kept | alone, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ).returncode
 
 
-def _reason(path: Path, code: int | None, out: Path, seconds: int) -> str:
+def _reason(path: Path, code: int, out: Path) -> str:
     """Why the child did not deliver, in one line: what it said itself, or how it ended."""
     refused = out / unpack.REFUSED
     if code == 1 and refused.is_file():
         return printable(refused.read_text(encoding="utf-8", errors="backslashreplace")[:4000])
-    if code is None:
-        return f"{path}: was not read within {seconds} seconds; a sound file is"
     if code == -signal.SIGXCPU:
         return f"{path}: took more processor time to read than a file of its size should"
     end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
