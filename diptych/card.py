@@ -6,6 +6,7 @@ from typing import Any
 from diptych.contract import Method
 from diptych.errors import printable
 
+CAUTION = "caution"  # the note that the card shows first, and that is a warning whenever the model is loaded
 TEMPLATE = """---
 library_name: diptych
 pipeline_tag: image-to-image
@@ -14,7 +15,7 @@ tags: [image-to-image, gan, {name}]
 # {name}
 
 {title}
-
+{caution}
 ```python
 import diptych
 translator = diptych.load("this folder, or its hub id")
@@ -37,6 +38,7 @@ def write(method: Method, name: str, notes: dict[str, Any]) -> str:
     return TEMPLATE.format(
         name=name,
         title=title,
+        caution=f"\n**Caution:** {code(notes[CAUTION])}\n" if CAUTION in notes else "",
         multiple=method.multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
         controls="; ".join(f"`{c.name}`: {code(c.help)}" for c in method.controls) or "none",

@@ -12,43 +12,57 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych.contract import Labels
-from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable
+from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable, shown
 from diptych.importers import archive, cut, drit, junyanz, msgan, munit, srgan, stargan, starganv2, unpack, wrappers
-from diptych.loading import assembled
+from diptych.loading import assembled, warn_of_caution
 from diptych.methods import find
 from diptych.plain import check_weights
 from diptych.translator import Translator
 
+FAMILIES = (stargan, starganv2, srgan, munit, drit, msgan, cut)  # the pix2pix family takes what is left
+Result = TypeVar("Result")
 KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # no token goes to the child
 
 
 def import_model(
-    path: Path, back: Path | None = None, method: str | None = None, labels: Sequence[Labels] = ()
+    path: Path,
+    back: Path | None = None,
+    method: str | None = None,
+    labels: Sequence[Labels] = (),
+    which: Sequence[str] = (),
 ) -> Translator:
-    """A published generator as a translator; `back` is the generator of the other direction, for a method that has two.
+    """Return a published generator as a translator.
 
-    `method` overrules the guess (a U-Net is taken for pix2pix, a ResNet for CycleGAN). `labels` say what domains or
-    attributes are called, which no file does. Raises ImportRefused.
+    `back` is the generator of the other direction, for a method that has two. `method` overrules the guess (a U-Net is
+    taken for pix2pix, a ResNet for CycleGAN). `labels` say what domains or attributes are called, which no file does.
+    `which` names the network to take from a file of several; a second name is that of the other direction, in `back` or
+    in the same file. Warns of what an imported network lacks. Raises ImportRefused.
     """
-    state = read(path)
-    for family in (stargan, starganv2, srgan, munit, drit, msgan, cut):
+    if len(which) > 2:
+        raise ImportRefused(f"{path}: --which names one network, or two for both directions, not {len(which)}")
+    state = read(path, which[0] if which else None)
+    back = back or (path if len(which) == 2 else None)
+    for family in FAMILIES:
         if family.fits(state):
             if back or method not in (None, family.NAME):
                 raise ImportRefused(f"{path}: this is a generator of {family.NAME}, which has no other way back")
-            config, weights, networks = family.model(state, labels, str(path))
-            return _assembled(family.NAME, config, weights, networks, path)
+            reader = partial(family.model, state, labels, str(path))
+            config, weights, networks = _understood(reader, family.NAME, path)
+            notes = starganv2.notes(config) if family is starganv2 else {}
+            return _assembled(family.NAME, config, weights, networks, path, notes)
     if labels:
         raise ImportRefused(f"{path}: labels are for methods of many domains, and this is of none")
-    net = junyanz.recognise(state, str(path))
+    net = _recognised(state, path)
     name = method or ("pix2pix" if net.kind == "unet" else "cyclegan")
     if net.kind == "patchgan":
         raise ImportRefused(f"{path}: a discriminator, which translates nothing; import the generator (..._net_G.pth)")
@@ -56,21 +70,44 @@ def import_model(
         raise ImportRefused(f"{path}: this is a generator for pix2pix, or for cyclegan, which alone has a way back")
     nets = {"G": net} if name == "pix2pix" else {"to_b": net}
     if back:
-        nets["to_a"] = junyanz.recognise(read(back), str(back))
+        nets["to_a"] = _recognised(read(back, which[1] if len(which) == 2 else None), back)
         if nets["to_a"].identity != net.identity:
             raise ImportRefused(f"{path} and {back} are different networks: {net.identity}, {nets['to_a'].identity}")
     weights = {f"{part}.{key}": value for part, found in nets.items() for key, value in found.state.items()}
     config = net.config() | ({"d_norm": net.norm} if name == "pix2pix" else {})
-    return _assembled(name, config, weights, tuple(nets), path)
+    return _assembled(name, config, weights, tuple(nets), path, {})
+
+
+def _recognised(state: dict[str, Tensor], path: Path) -> junyanz.Found:
+    return _understood(lambda: junyanz.recognise(state, str(path)), "the pix2pix family", path)
+
+
+def _understood(read_as: Callable[[], Result], name: str, path: Path) -> Result:
+    """The result of a reader of one family; ImportRefused for whatever shapes and names it stumbles over."""
+    try:
+        return read_as()
+    except ImportRefused:
+        raise
+    except Exception as error:  # its tensors may have any names, shapes and numbers, so nearly anything is raised
+        raise ImportRefused(
+            f"{path}: looks like a network of {name}, but {shown(str(error))} is missing or odd"
+        ) from error
 
 
 def _assembled(
-    name: str, config: dict[str, Any], weights: dict[str, Tensor], networks: tuple[str, ...], path: Path
+    name: str,
+    config: dict[str, Any],
+    weights: dict[str, Tensor],
+    networks: tuple[str, ...],
+    path: Path,
+    notes: dict[str, str],
 ) -> Translator:
     try:
-        return assembled(find(name), name, config, weights, networks, {"imported from": path.name}, str(path))
+        made = assembled(find(name), name, config, weights, networks, {"imported from": path.name, **notes}, str(path))
     except (ConfigError, CheckpointError) as error:  # wider than Diptych builds it, for one
         raise ImportRefused(f"{path}: a generator of {name} that Diptych does not build ({error})") from error
+    warn_of_caution(made, path)
+    return made
 
 
 def read(path: Path, which: str | None = None) -> dict[str, Tensor]:
