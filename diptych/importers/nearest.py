@@ -35,5 +35,7 @@ def nearest_family(state: Mapping[str, Tensor]) -> str:
     other = next((key for key in state if not re.fullmatch(FAMILIES[name], key)), None)
     if other is None:
         first = next(iter(state))
-        return f"{share}, but their shapes differ, from {shown(first)} {tuple(state[first].shape)} on"
+        return (
+            f"{share}, but this is no whole generator of it; it begins with {shown(first)} {tuple(state[first].shape)}"
+        )
     return f"{share}, but {shown(other)} {tuple(state[other].shape)} is not of it"
