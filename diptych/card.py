@@ -7,6 +7,7 @@ from diptych.contract import Method
 from diptych.data.formats import TrainingImages
 from diptych.errors import printable
 
+CAUTION = "caution"  # the note that the card shows first, and that is a warning whenever the model is loaded
 TEMPLATE = """---
 library_name: diptych
 pipeline_tag: image-to-image
@@ -15,7 +16,7 @@ tags: [image-to-image, gan, {name}]
 # {name}
 
 {title}
-
+{caution}
 ```python
 import diptych
 translator = diptych.load("this folder, or its hub id")
@@ -38,6 +39,7 @@ def write(method: Method, name: str, notes: dict[str, Any], images: TrainingImag
     return TEMPLATE.format(
         name=name,
         title=title,
+        caution=f"\n**Caution:** {code(notes[CAUTION])}\n" if CAUTION in notes else "",
         multiple=method.multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
         images=_training(images) if images else "",

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from diptych.card import CAUTION
 from diptych.contract import Method, MethodConfig
 from diptych.data.formats import TrainingImages
 from diptych.engine import checkpoint
@@ -52,6 +53,7 @@ def load(
             folder = _downloaded(str(source))
         translator = from_model(folder, method)
     warn_of_untaught(translator, folder)
+    warn_of_caution(translator, folder)
     return translator.to(device)
 
 
@@ -109,6 +111,12 @@ def warn_of_untaught(translator: Translator, where: str | Path) -> None:
             f"`diptych resume RUN` goes on",
             stacklevel=3,
         )
+
+
+def warn_of_caution(translator: Translator, where: str | Path) -> None:
+    """What an imported network lacks is said whenever it is used; the model card has it too."""
+    if caution := translator.notes.get(CAUTION):
+        warnings.warn(f"{where}: {printable(str(caution)[:500])}", stacklevel=3)
 
 
 def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":

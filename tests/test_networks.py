@@ -8,7 +8,7 @@ from torch import nn
 
 from diptych.losses.adversarial import critic_loss, gradient_penalty, maker_loss
 from diptych.nn.blocks import as_in_training, evaluating, initialise
-from diptych.nn.generators import generator, multiple_of
+from diptych.nn.generators import check_use_bias, generator, known, multiple_of
 from diptych.nn.patchgan import PatchGAN
 from diptych.nn.pool import Pool
 from diptych.nn.resnet import ResNet
@@ -86,7 +86,7 @@ def test_dropout_stands_where_paper_and_repo_put_it(depth, dropout, levels):
     assert [n for n, up in enumerate(net.up, 1) if any(isinstance(layer, nn.Dropout) for layer in up)] == levels
 
 
-@pytest.mark.parametrize("name", ["unet_32", "unet_64", "encoder_decoder_32", "resnet_6", "resnet_9"])
+@pytest.mark.parametrize("name", ["unet_32", "unet_64", "encoder_decoder_32", "resnet_1", "resnet_6", "resnet_9"])
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
 def test_generators_keep_the_size(name, norm):
     net = generator(name, 2, 5, 2, norm, "none")
@@ -212,3 +212,26 @@ def test_a_penalty_that_would_do_nothing_is_refused():
     critic = nn.Linear(4, 1).requires_grad_(False)
     with pytest.raises(RuntimeError, match="carries no gradient"):
         gradient_penalty(lambda x: critic(x.flatten(1)), torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["unet_512", "unet_1024", "encoder_decoder_512", "resnet_1", "resnet_7", "resnet_100"])
+def test_unets_of_large_images_and_resnets_of_any_number_of_blocks_have_names(name):
+    assert known(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["unet_25", "unet_16", "resnet_0", "resnet_101", "resnet_-1", "resnet_06", "unet", "x", ""]
+)
+def test_a_generator_that_does_not_exist_is_refused_with_what_there_is(name):
+    with pytest.raises(
+        ValueError, match=r"expected unet_N .*512, 1024\), or resnet_N with N residual blocks \(1 to 100\)"
+    ):
+        known(name)
+
+
+def test_a_bias_setting_without_effect_is_refused():
+    check_use_bias("unet_256", "batch", True)
+    check_use_bias("resnet_9", "instance", False)
+    for name, norm in (("unet_256", "instance"), ("resnet_9", "batch")):
+        with pytest.raises(ValueError, match="use_bias=True changes U-Nets"):
+            check_use_bias(name, norm, True)

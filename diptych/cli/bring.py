@@ -15,6 +15,10 @@ def import_(
     method: Annotated[
         str | None, typer.Option(help="pix2pix or cyclegan, where the guess is wrong", show_default=False)
     ] = None,
+    which: Annotated[
+        str | None,
+        typer.Option(help="of a file with several networks: the one to take; two, as G_A,G_B, for both directions"),
+    ] = None,
     domains: Annotated[
         str | None, typer.Option(help="StarGAN: what its domains are called, as cat,dog,wild", show_default=False)
     ] = None,
@@ -48,7 +52,7 @@ def import_(
     if domains:
         given.append({"names": _parted(domains)})
     labels = tuple(checked(Labels, each, "--attributes" if "kind" in each else "--domains") for each in given)
-    translator = import_model(file, back, method, labels)
+    translator = import_model(file, back, method, labels, _parted(which) if which else ())
     try:
         translator.save(out)
     except OSError as error:
@@ -59,6 +63,8 @@ def import_(
         "width",
         "blocks",
         "norm",
+        "n_downsample",
+        "upsample",
         "in_channels",
         "out_channels",
         "channels",

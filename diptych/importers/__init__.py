@@ -6,47 +6,63 @@ A file of another project is opened by a child process (`unpack.py`), never by t
 than tensors is refused; there is no way round that.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from diptych.contract import Labels
-from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable
-from diptych.importers import archive, cut, drit, junyanz, msgan, munit, srgan, stargan, starganv2, unpack
-from diptych.loading import assembled
+from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable, shown
+from diptych.importers import archive, cut, drit, junyanz, msgan, munit, srgan, stargan, starganv2, unpack, wrappers
+from diptych.loading import assembled, warn_of_caution
 from diptych.methods import find
 from diptych.plain import check_weights
 from diptych.translator import Translator
 
+FAMILIES = (stargan, starganv2, srgan, munit, drit, msgan, cut)  # the pix2pix family takes what is left
+Result = TypeVar("Result")
 KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # no token goes to the child
 
 
 def import_model(
-    path: Path, back: Path | None = None, method: str | None = None, labels: Sequence[Labels] = ()
+    path: Path,
+    back: Path | None = None,
+    method: str | None = None,
+    labels: Sequence[Labels] = (),
+    which: Sequence[str] = (),
 ) -> Translator:
-    """A published generator as a translator; `back` is the generator of the other direction, for a method that has two.
+    """Return a published generator as a translator.
 
-    `method` overrules the guess (a U-Net is taken for pix2pix, a ResNet for CycleGAN). `labels` say what domains or
-    attributes are called, which no file does. Raises ImportRefused.
+    `back` is the generator of the other direction, for a method that has two. `method` overrules the guess (a U-Net is
+    taken for pix2pix, a ResNet for CycleGAN). `labels` say what domains or attributes are called, which no file does.
+    `which` names the network to take from a file of several; a second name is that of the other direction, in `back` or
+    in the same file. Warns of what an imported network lacks. Raises ImportRefused.
     """
-    state = read(path)
-    for family in (stargan, starganv2, srgan, munit, drit, msgan, cut):
+    if len(which) > 2:
+        raise ImportRefused(f"{path}: --which names one network, or two for both directions, not {len(which)}")
+    state = read(path, which[0] if which else None)
+    back = back or (path if len(which) == 2 else None)
+    for family in FAMILIES:
         if family.fits(state):
             if back or method not in (None, family.NAME):
                 raise ImportRefused(f"{path}: this is a generator of {family.NAME}, which has no other way back")
-            config, weights, networks = family.model(state, labels, str(path))
-            return _assembled(family.NAME, config, weights, networks, path)
+            reader = partial(family.model, state, labels, str(path))
+            config, weights, networks = _understood(reader, family.NAME, path)
+            notes = starganv2.notes(config) if family is starganv2 else {}
+            return _assembled(family.NAME, config, weights, networks, path, notes)
     if labels:
         raise ImportRefused(f"{path}: labels are for methods of many domains, and this is of none")
-    net = junyanz.recognise(state, str(path))
+    net = _recognised(state, path)
     name = method or ("pix2pix" if net.kind == "unet" else "cyclegan")
     if net.kind == "patchgan":
         raise ImportRefused(f"{path}: a discriminator, which translates nothing; import the generator (..._net_G.pth)")
@@ -54,65 +70,89 @@ def import_model(
         raise ImportRefused(f"{path}: this is a generator for pix2pix, or for cyclegan, which alone has a way back")
     nets = {"G": net} if name == "pix2pix" else {"to_b": net}
     if back:
-        nets["to_a"] = junyanz.recognise(read(back), str(back))
+        nets["to_a"] = _recognised(read(back, which[1] if len(which) == 2 else None), back)
         if nets["to_a"].identity != net.identity:
             raise ImportRefused(f"{path} and {back} are different networks: {net.identity}, {nets['to_a'].identity}")
     weights = {f"{part}.{key}": value for part, found in nets.items() for key, value in found.state.items()}
     config = net.config() | ({"d_norm": net.norm} if name == "pix2pix" else {})
-    return _assembled(name, config, weights, tuple(nets), path)
+    return _assembled(name, config, weights, tuple(nets), path, {})
+
+
+def _recognised(state: dict[str, Tensor], path: Path) -> junyanz.Found:
+    return _understood(lambda: junyanz.recognise(state, str(path)), "the pix2pix family", path)
+
+
+def _understood(read_as: Callable[[], Result], name: str, path: Path) -> Result:
+    """The result of a reader of one family; ImportRefused for whatever shapes and names it stumbles over."""
+    try:
+        return read_as()
+    except ImportRefused:
+        raise
+    except Exception as error:  # its tensors may have any names, shapes and numbers, so nearly anything is raised
+        raise ImportRefused(
+            f"{path}: looks like a network of {name}, but {shown(str(error))} is missing or odd"
+        ) from error
 
 
 def _assembled(
-    name: str, config: dict[str, Any], weights: dict[str, Tensor], networks: tuple[str, ...], path: Path
+    name: str,
+    config: dict[str, Any],
+    weights: dict[str, Tensor],
+    networks: tuple[str, ...],
+    path: Path,
+    notes: dict[str, str],
 ) -> Translator:
     try:
-        return assembled(find(name), name, config, weights, networks, {"imported from": path.name}, str(path))
+        made = assembled(find(name), name, config, weights, networks, {"imported from": path.name, **notes}, str(path))
     except (ConfigError, CheckpointError) as error:  # wider than Diptych builds it, for one
         raise ImportRefused(f"{path}: a generator of {name} that Diptych does not build ({error})") from error
+    warn_of_caution(made, path)
+    return made
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file, prefixes of wrappers stripped, as a child process hands it over. Raises ImportRefused.
+def read(path: Path, which: str | None = None) -> dict[str, Tensor]:
+    """Return the state dict of a file, prefixes of wrappers stripped, as a child process hands it over.
 
-    What comes back is safetensors, which is data alone, no larger than the file. It is mapped, not copied.
+    `which` names one of several networks in it. What comes back is safetensors, which is data alone, no larger than the
+    file. It is mapped, not copied. Raises ImportRefused.
     """
     unpack.require_torch()
-    with unpack.open_regular(path) as file:
-        seconds = 5 * unpack.patience(os.fstat(file.fileno()).st_size)
+    unpack.open_regular(path).close()
     with tempfile.TemporaryDirectory(prefix="diptych-import-") as folder:
         out = Path(folder)
-        code = _run([str(path), folder], out / "said", seconds)
+        code = _run([str(path), folder, *([] if which is None else [which])], out / "said")
         if code != 0:
-            raise ImportRefused(_reason(path, code, out, seconds))
+            raise ImportRefused(_reason(path, code, out))
         try:
             check_weights(out / unpack.WEIGHTS, archive.LARGEST)
-            return load_file(out / unpack.WEIGHTS)
+            with safe_open(out / unpack.WEIGHTS, "pt") as file:
+                others = json.loads((file.metadata() or {}).get(wrappers.OTHER_NAMES, "{}"))
+            state = load_file(out / unpack.WEIGHTS)
+            return state | {str(name): state[same] for name, same in others.items()}
         except Exception as error:
             raise ImportRefused(f"{path}: what came of it cannot be read ({unpack.first_line(error)})") from error
 
 
-def _run(arguments: list[str], said: Path, seconds: int) -> int | None:
-    """The exit code of the child, or None where it took too long. It sees a few harmless variables of this one's."""
+def _run(arguments: list[str], said: Path) -> int:
+    """The exit code of the child, which sees a few harmless variables of this process.
+
+    The child limits its own processor time. There is no limit of wall time: a machine may be busy, or asleep.
+    """
     here = str(Path(__file__).parents[2])  # the same diptych, however this process found it
     alone = {"PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     kept = {name: value for name, value in os.environ.items() if name in KEPT}
     command = [sys.executable, "-P", "-m", "diptych.importers.unpack", *arguments]
     with said.open("wb") as output:
-        try:
-            return subprocess.run(
-                command, env=kept | alone, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=seconds
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return None
+        return subprocess.run(
+            command, env=kept | alone, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ).returncode
 
 
-def _reason(path: Path, code: int | None, out: Path, seconds: int) -> str:
+def _reason(path: Path, code: int, out: Path) -> str:
     """Why the child did not deliver, in one line: what it said itself, or how it ended."""
     refused = out / unpack.REFUSED
     if code == 1 and refused.is_file():
         return printable(refused.read_text(encoding="utf-8", errors="backslashreplace")[:4000])
-    if code is None:
-        return f"{path}: was not read within {seconds} seconds; a sound file is"
     if code == -signal.SIGXCPU:
         return f"{path}: took more processor time to read than a file of its size should"
     end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -1,15 +1,20 @@
-"""What a file of weights says about itself, checked before torch opens it: by its first bytes, its size, its directory.
+"""What a file of weights says about itself, checked before torch opens it: by its first bytes, size and directory.
 
 A torch archive is a zip whose members are stored, not compressed, so none can be larger than the file. A zip that says
 otherwise would be inflated by the reader to whatever it claims: 40 GB from 40 MB.
 """
 
+import json
 import re
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from pathlib import PurePath
+from typing import BinaryIO, Literal
 
 from diptych.errors import ImportRefused, shown
+from diptych.importers import legacy
+from diptych.importers.signatures import AGAIN, CONVERT, Head, foreign
+from diptych.plain import LARGEST_HEADER
 
 LARGEST = 2**32 - 1  # bytes of a file: no published generator is near it, and all sizes of a plain zip fit
 MEMBERS = 100_000  # of an archive: one for each tensor and a handful more
@@ -19,6 +24,9 @@ END_64 = struct.Struct("<4sQ2H2I4Q")
 LOCATOR = struct.Struct("<4sIQI")
 ENTRY = struct.Struct("<4s6H3I5H2I")
 LOCAL = struct.Struct("<4s5H3I2H")
+CLIMBS = re.compile(r"(^|/)\.\.?(/|$)")  # elsewhere `..` and `:` are of the name that a person saved the file under
+Form = Literal["zip", "stream", "tar", "safetensors"]
+INSIDE = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".bin", ".tar", ".h5", ".onnx")  # what a bundle may hold
 
 
 @dataclass(frozen=True)
@@ -31,31 +39,78 @@ class Member:
     offset: int  # of its local header
 
 
-def check(file: BinaryIO, size: int, where: str) -> None:
-    """Leave `file` at its start if it is of a form that torch.save writes; else ImportRefused that says what it is."""
+def check(file: BinaryIO, size: int, where: str) -> Form:
+    """Return the form of a file of weights, and leave `file` at its start; else ImportRefused says what it is."""
     if size > LARGEST:
         raise ImportRefused(f"{where}: larger than 4 GiB; no published generator is")
+    start, end = _ends(file, size)
+    form = _form(start, size, where)
+    if form == "zip":
+        check_zip(file, size, where)
+    elif form == "safetensors":
+        _check_safetensors(file, size, where)
+    elif form == "tar":
+        legacy.check_tar(file, where)
+    elif not form:
+        if says := foreign(Head(start, end, PurePath(where).name.lower())):
+            raise ImportRefused(f"{where}: {says}")
+        pickled = start[:1] == b"\x80" and start[1:2] <= b"\5"
+        what = "a plain pickle, which is not read: torch.save did not write it" if pickled else "not a file of weights"
+        raise ImportRefused(f"{where}: {what}; save the network's state_dict() with torch.save, or as .safetensors")
+    file.seek(0)
+    return form
+
+
+def _ends(file: BinaryIO, size: int) -> tuple[bytes, bytes]:
+    """The first 512 bytes and the last 8."""
     file.seek(0)
     start = file.read(512)
+    file.seek(max(0, size - 8))
+    return start, file.read(8)
+
+
+def _form(start: bytes, size: int, where: str) -> Form | None:
+    """By the first bytes; the name decides only where they are of no known kind."""
     if start.startswith(b"PK"):
-        check_zip(file, size, where)
-    elif start[257:262] == b"ustar":
-        raise ImportRefused(f"{where}: a tar, as torch wrote before 0.2; save it anew with a later torch")
-    elif start[:1] != b"\x80" or MAGIC not in start[:32]:
-        raise ImportRefused(f"{where}: not a file of weights: torch.save did not write it, nor is it .safetensors")
+        return "zip"
+    if start[257:262] == b"ustar":
+        return "tar"
+    if start[:1] == b"\x80" and MAGIC in start[:32]:
+        return "stream"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= min(LARGEST_HEADER, size - 8):
+        return "safetensors"
+    known = foreign(Head(start, b"", ""))
+    return "safetensors" if where.lower().endswith(".safetensors") and not known else None
+
+
+def _check_safetensors(file: BinaryIO, size: int, where: str) -> None:
+    """ImportRefused if the header describes more bytes than there are. What else is wrong, its reader says."""
     file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(LARGEST_HEADER, size - 8):
+        return
+    try:
+        header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        missing = 8 + length + max(ends, default=0) - size
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return
+    if missing > 0:
+        raise ImportRefused(f"{where}: cut short: {missing} bytes missing; {AGAIN}")
 
 
 def check_zip(file: BinaryIO, size: int, where: str) -> None:
     """Every member is stored, within the file, beside the others, and named as torch names them."""
     start, members = _directory(file, size, where)
     names = [member.name for member in members]
+    if says := _other_zip(names):
+        raise ImportRefused(f"{where}: {says}")
     if len(set(names)) < len(names):
         raise ImportRefused(f"{where}: two members of the archive have the same name")
     spans = []
     for member in members:
         label = f"{where}: member {shown(member.name)}"
-        if not re.fullmatch(r"[^/\\:\x00-\x1f\x7f]+(/[^/\\:\x00-\x1f\x7f]+)*", member.name) or ".." in member.name:
+        if not re.fullmatch(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*", member.name) or CLIMBS.search(member.name):
             raise ImportRefused(f"{label} has a path for a name, which torch never writes")
         if "/code/" in member.name or member.name.endswith("/constants.pkl"):
             raise ImportRefused(f"{label}: TorchScript is a program, not weights; save the state_dict() of it")
@@ -70,14 +125,28 @@ def check_zip(file: BinaryIO, size: int, where: str) -> None:
         raise ImportRefused(f"{where}: members of the archive lie over each other")
 
 
+def _other_zip(names: list[str]) -> str | None:
+    """What a zip is whose members are not those of torch.save."""
+    if any(re.search(r"(^|[/\\])data\.pkl(\0|$)", name) for name in names):
+        return None
+    if all(name.endswith(".npy") for name in names):
+        return f"NumPy arrays (.npz); {CONVERT}"
+    if "model.weights.h5" in names:
+        return f"a Keras model (.keras); {CONVERT}"
+    if within := [name for name in names if name.lower().endswith(INSIDE)]:
+        return f"a zip with {shown(within[0])} inside; unpack it first, and import that file"
+    return None
+
+
 def _directory(file: BinaryIO, size: int, where: str) -> tuple[int, list[Member]]:
     """Where the central directory begins, and what it lists. It must end the file: only one reading is possible."""
-    if size < END.size:
-        raise ImportRefused(f"{where}: a zip that is cut off")
-    file.seek(size - END.size)
-    signature, _, _, _, count, length, start, comment = END.unpack(file.read(END.size))
+    file.seek(max(0, size - 2**16))
+    if b"PK\x05\x06" not in file.read():
+        raise ImportRefused(f"{where}: {legacy.cut_zip(file, size)}; {AGAIN}")
+    file.seek(max(0, size - END.size))
+    signature, _, _, _, count, length, start, comment = END.unpack(file.read(END.size).rjust(END.size))
     if signature != b"PK\x05\x06" or comment:
-        raise ImportRefused(f"{where}: a zip that is cut off, or has something behind its directory")
+        raise ImportRefused(f"{where}: a zip with something behind its directory, or with a damaged end; {AGAIN}")
     behind = size - END.size - _end_64(file, size - END.size, (count, length, start), where)
     if not 0 < count <= MEMBERS or length > 2**26 or start + length != behind:
         raise ImportRefused(f"{where}: a zip whose directory claims {count} members in {length} bytes at byte {start}")

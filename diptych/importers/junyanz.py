@@ -1,21 +1,34 @@
 """Networks of pytorch-CycleGAN-and-pix2pix and its descendants: architecture from keys and shapes, no flags."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diptych.errors import ImportRefused, printable, shown
+from diptych.importers.keys import folded
+from diptych.importers.nearest import nearest_family
 from diptych.loading import misfits
 from diptych.nn.blocks import Norm
-from diptych.nn.generators import Generator, generator
+from diptych.nn.generators import generator, known
 from diptych.nn.patchgan import HALVINGS, PatchGAN
 from diptych.nn.unet import Dropout
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 Pairs = list[tuple[str, str]]  # (prefix of theirs, prefix of ours), one a layer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, their prefix and ours, and that of the norm behind it, if there is one."""
+
+    theirs: str
+    ours: str
+    their_norm: str = ""
+    our_norm: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,7 @@ class Found:
     width: int
     norm: Norm
     dropout: bool = False
+    use_bias: bool = False  # of a BatchNorm U-Net, where no norm follows
     state: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -44,6 +58,7 @@ class Found:
             "width": self.width,
             "norm": self.norm,
             "dropout": "repo" if self.dropout else "none",
+            "use_bias": self.use_bias,
         }
 
     def blank(self) -> nn.Module:
@@ -51,7 +66,8 @@ class Found:
         if self.kind == "patchgan":
             return PatchGAN(self.in_channels, self.name, self.width, self.norm)
         dropout: Dropout = "repo" if self.dropout else "none"
-        return generator(self.name, self.in_channels, self.out_channels, self.width, self.norm, dropout)
+        sizes = (self.in_channels, self.out_channels, self.width)
+        return generator(self.name, *sizes, self.norm, dropout, self.use_bias)
 
     def build(self) -> nn.Module:
         net = self.blank()
@@ -70,16 +86,18 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
             return _unet(state, where)
         if any(".conv_block." in key for key in state):
             return _resnet(state, where)
-        if "net.0.weight" in state or "model.0.weight" in state:
-            return _patchgan(state, where)
     except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # absurd shapes among them
         raise ImportRefused(
             f"{where}: looks like a network of the pix2pix family, but {shown(str(error))} is missing or odd"
         ) from error
+    try:  # any Sequential has these names, so what does not fit throughout is none
+        if "net.0.weight" in state or "model.0.weight" in state:
+            return _patchgan(state, where)
+    except (ImportRefused, KeyError, IndexError, ValueError, RuntimeError, OverflowError):
+        pass
     raise ImportRefused(
         f"{where}: no network of the pix2pix family (U-Net, ResNet, PatchGAN), nor of another method that can be "
-        f"imported (a model folder of Diptych is used as it is); its first keys are "
-        + ", ".join(map(shown, list(state)[:3]))
+        f"imported (a model folder of Diptych is used as it is); {nearest_family(state)}"
     )
 
 
@@ -89,54 +107,47 @@ def _unet(state: dict[str, Tensor], where: str) -> Found:
     while f"{prefixes[-1]}.3.model.1.weight" in state:
         prefixes.append(f"{prefixes[-1]}.3.model")
     depth = len(prefixes)
-    inner = range(1, depth - 1)
-    pairs: Pairs = [("model.model.0", "down.0.0")]
-    for level in inner:
-        pairs += [(f"{prefixes[level]}.1", f"down.{level}.1"), (f"{prefixes[level]}.2", f"down.{level}.2")]
-    pairs.append((f"{prefixes[-1]}.1", f"down.{depth - 1}.1"))
-    pairs += [(f"{prefixes[-1]}.3", "up.0.1"), (f"{prefixes[-1]}.4", "up.0.2")]
-    for level in inner:
-        up = depth - 1 - level
-        pairs += [(f"{prefixes[level]}.5", f"up.{up}.1"), (f"{prefixes[level]}.6", f"up.{up}.2")]
-    pairs.append(("model.model.3", f"up.{depth - 1}.1"))
+    layers = [Layer("model.model.0", "down.0.0"), Layer(f"{prefixes[-1]}.1", f"down.{depth - 1}.1")]
+    layers.append(Layer(f"{prefixes[-1]}.3", "up.0.1", f"{prefixes[-1]}.4", "up.0.2"))
+    for level in range(1, depth - 1):
+        at, up = prefixes[level], f"up.{depth - 1 - level}"
+        layers.append(Layer(f"{at}.1", f"down.{level}.1", f"{at}.2", f"down.{level}.2"))
+        layers.append(Layer(f"{at}.5", f"{up}.1", f"{at}.6", f"{up}.2"))
+    layers.append(Layer("model.model.3", f"up.{depth - 1}.1"))
     first, last = state["model.model.0.weight"], state["model.model.3.weight"]
-    norm = _norm(state, f"{prefixes[-1]}.4", f"{prefixes[-1]}.3", where)
+    norm = _norm(state, layers, where)
     # dropout has no weights and leaves no trace in the keys: the published U-Nets all have it
-    return _renamed(
-        Found("unet", f"unet_{2**depth}", first.shape[1], last.shape[1], first.shape[0], norm, True),
-        state,
-        pairs,
-        where,
-    )
+    sizes = (first.shape[1], last.shape[1], first.shape[0])
+    use_bias = norm == "batch" and "model.model.0.bias" in state
+    return _renamed(Found("unet", f"unet_{2**depth}", *sizes, norm, True, use_bias), state, layers, where)
 
 
 def _resnet(state: dict[str, Tensor], where: str) -> Found:
     """One Sequential: stem 1, down 4 and 7, blocks from 10, up, head; the norm follows each convolution."""
-    blocks = sorted({int(match[1]) for key in state if (match := re.match(r"model\.(\d+)\.conv_block\.", key))})
+    blocks = sorted({int(match[1]) for key in state if (match := re.match(r"model\.(\d{1,5})\.conv_block\.", key))})
     after = blocks[-1] + 1
     dropout = (
         f"model.{blocks[0]}.conv_block.6.weight" in state and state[f"model.{blocks[0]}.conv_block.6.weight"].dim() == 4
     )
     second = 6 if dropout else 5
-    pairs: Pairs = [("model.1", "stem.1"), ("model.2", "stem.2")]
-    for n, at in enumerate((4, 7)):
-        pairs += [(f"model.{at}", f"down.{n}.0"), (f"model.{at + 1}", f"down.{n}.1")]
-    norm = _norm(state, "model.2", "model.1", where)
-    our_second = second - (norm == "none")
+    layers = [_then("model", 1, "stem", 1), *(_then("model", at, f"down.{n}", 0) for n, at in enumerate((4, 7)))]
+    layers += [_then("model", at, f"up.{n}", 0) for n, at in enumerate((after, after + 3))]
     for n, at in enumerate(blocks):
-        their, our = f"model.{at}.conv_block", f"blocks.{n}.body"
-        pairs += [
-            (f"{their}.1", f"{our}.1"),
-            (f"{their}.2", f"{our}.2"),
-            (f"{their}.{second}", f"{our}.{our_second}"),
-            (f"{their}.{second + 1}", f"{our}.{our_second + 1}"),
-        ]
-    for n, at in enumerate((after, after + 3)):
-        pairs += [(f"model.{at}", f"up.{n}.0"), (f"model.{at + 1}", f"up.{n}.1")]
-    pairs.append((f"model.{after + 7}", "head.1"))
+        layers.append(_then(f"model.{at}.conv_block", 1, f"blocks.{n}.body", 1))
+        layers.append(_then(f"model.{at}.conv_block", second, f"blocks.{n}.body", second))
+    layers.append(Layer(f"model.{after + 7}", "head.1"))
+    norm = _norm(state, layers, where)
+    if norm == "none":  # ours has no place for a norm then
+        ours = {f"blocks.{n}.body.{second}": f"blocks.{n}.body.{second - 1}" for n in range(len(blocks))}
+        layers = [replace(layer, ours=ours.get(layer.ours, layer.ours)) for layer in layers]
     first, last = state["model.1.weight"], state[f"model.{after + 7}.weight"]
-    found = Found("resnet", f"resnet_{len(blocks)}", first.shape[1], last.shape[0], first.shape[0], norm, dropout)
-    return _renamed(found, state, pairs, where)
+    sizes = (first.shape[1], last.shape[0], first.shape[0])
+    return _renamed(Found("resnet", f"resnet_{len(blocks)}", *sizes, norm, dropout), state, layers, where)
+
+
+def _then(theirs: str, at: int, ours: str, our: int) -> Layer:
+    """A convolution at these places, each with its norm right behind it."""
+    return Layer(f"{theirs}.{at}", f"{ours}.{our}", f"{theirs}.{at + 1}", f"{ours}.{our + 1}")
 
 
 def _patchgan(state: dict[str, Tensor], where: str) -> Found:
@@ -147,54 +158,68 @@ def _patchgan(state: dict[str, Tensor], where: str) -> Found:
     first = state[f"{root}.0.weight"]
     fields = {halvings: size for size, halvings in HALVINGS.items()}
     receptive = 1 if first.shape[-1] == 1 else fields[len(convs) - 2]
-    norm = _norm(state, f"{root}.{convs[1] + 1}", f"{root}.{convs[1]}", where)
+    norm = _norm(state, [_then(root, at, "", 0) for at in convs[1:-1]], where)
     gap = 3 if norm != "none" else 2  # from one hidden convolution of ours to the next
-    pairs: Pairs = [(f"{root}.0", "layers.0")]
-    for n, at in enumerate(convs[1:-1]):
-        pairs += [(f"{root}.{at}", f"layers.{2 + gap * n}"), (f"{root}.{at + 1}", f"layers.{3 + gap * n}")]
-    pairs.append((f"{root}.{convs[-1]}", f"layers.{2 + gap * (len(convs) - 2)}"))
-    return _renamed(Found("patchgan", receptive, first.shape[1], 1, first.shape[0], norm), state, pairs, where)
+    layers = [Layer(f"{root}.0", "layers.0")]
+    layers += [_then(root, at, "layers", 2 + gap * n) for n, at in enumerate(convs[1:-1])]
+    layers.append(Layer(f"{root}.{convs[-1]}", f"layers.{2 + gap * (len(convs) - 2)}"))
+    return _renamed(Found("patchgan", receptive, first.shape[1], 1, first.shape[0], norm), state, layers, where)
 
 
-def _norm(state: dict[str, Tensor], norm: str, conv: str, where: str) -> Norm:
-    """BatchNorm has weights and no bias before it; InstanceNorm is given away by that bias."""
-    scaled = f"{norm}.weight" in state and state[f"{norm}.weight"].dim() == 1
-    if scaled and f"{conv}.bias" in state:
+def _norm(state: dict[str, Tensor], layers: Sequence[Layer], where: str) -> Norm:
+    """BatchNorm has weights and statistics; InstanceNorm is given away by biases before it, all of them without effect.
+
+    One such bias alone may be missing: it has none. Without norm the public code leaves all of them out.
+    """
+    normed = [layer for layer in layers if layer.their_norm]
+    biased = any(f"{layer.theirs}.bias" in state for layer in normed)
+    scaled = [layer for layer in normed if _is_vector(state.get(f"{layer.their_norm}.weight"))]
+    if not scaled:
+        return "instance" if biased else "none"
+    counted = any(f"{layer.their_norm}.num_batches_tracked" in state for layer in scaled)
+    tracked = any(f"{layer.their_norm}.running_mean" in state for layer in scaled)
+    if not tracked or (biased and not counted):
         raise ImportRefused(
             f"{where}: InstanceNorm with weights (a file of mid-2017), which no later code reads either"
+            + (", or BatchNorm with biases from torch before 0.4.1: the file does not say which" if tracked else "")
         )
-    if scaled:
-        return "batch"
-    return "instance" if f"{conv}.bias" in state else "none"
+    return "batch"
 
 
-def _renamed(found: Found, state: dict[str, Tensor], pairs: Pairs, where: str) -> Found:
+def _is_vector(value: Tensor | None) -> bool:
+    return value is not None and value.dim() == 1
+
+
+def _renamed(found: Found, state: dict[str, Tensor], layers: Sequence[Layer], where: str) -> Found:
     """With our keys, which must then be exactly those of the network, save for what versions added or left out."""
-    if found.kind != "patchgan" and found.name not in get_args(Generator):
-        raise ImportRefused(f"{where}: a {found.name}; Diptych has {', '.join(get_args(Generator))}")
+    if found.kind != "patchgan":
+        try:
+            known(found.name)
+        except ValueError as error:
+            raise ImportRefused(f"{where}: a {found.name}; {error}") from error
     with torch.device("meta"):
         wanted = found.blank().state_dict()
-    left, ours = dict(state), dict(pairs)
-    renamed = {}
-    for key in state:
+    ours = {layer.theirs: layer.ours for layer in layers}
+    ours |= {layer.their_norm: layer.our_norm for layer in layers if layer.their_norm}
+    before = {layer.theirs: layer for layer in layers if layer.their_norm}  # a norm, which removes their biases
+    renamed, left = {}, []
+    for key, value in state.items():
         layer, _, leaf = key.rpartition(".")
-        if layer in ours and (f"{ours[layer]}.{leaf}" in wanted or _dead(found, leaf)):
-            renamed[f"{ours[layer]}.{leaf}"] = left.pop(key)
+        name = f"{ours.get(layer)}.{leaf}"
+        if layer in ours and name in wanted:
+            renamed[name] = value
+        elif not (layer in before and leaf == "bias") and not (found.norm == "instance" and leaf in STATISTICS):
+            left.append(f"{printable(key[:120])} is unknown")
+    if found.norm == "batch":
+        folded(state, {layer.theirs: layer.our_norm for layer in before.values()}, renamed)
+    head = layers[-1].ours  # the one bias that there always is
     for key, value in wanted.items():
-        if key not in renamed and (
-            key.endswith("num_batches_tracked") or (found.norm == "none" and key.endswith("bias"))
-        ):
+        unbiased = found.norm == "none" and key.endswith("bias") and not key.startswith(f"{head}.")
+        if key not in renamed and (key.endswith("num_batches_tracked") or unbiased):
             renamed[key] = torch.zeros(value.shape, dtype=value.dtype)  # older torch, or no bias beside no norm
-    renamed = {key: value for key, value in renamed.items() if key in wanted}
-    wrong = misfits(wanted, renamed) + [f"{printable(key[:120])} is unknown" for key in left]
-    if wrong:
+    if wrong := misfits(wanted, renamed) + left:
         raise ImportRefused(
             f"{where}: taken for {found.kind} {found.name} of width {found.width}, but {'; '.join(wrong[:5])}"
             + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         )
     return replace(found, state=renamed)
-
-
-def _dead(found: Found, leaf: str) -> bool:
-    """What InstanceNorm networks carry without effect: biases before the norm, and statistics until mid-2018."""
-    return found.norm == "instance" and (leaf == "bias" or leaf in STATISTICS)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from diptych.contract import Labels, Method
-from diptych.errors import ImportRefused, printable
+from diptych.errors import ConfigError, ImportRefused, printable
 from diptych.loading import misfits
+from diptych.recipe import checked
 
 Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks
 Patterns = Sequence[tuple[str, str]]  # (regular expression of their key, ours)
@@ -33,8 +34,12 @@ def fitted(
 
     Only networks that are there at all must be whole. ImportRefused says what is missing or odd.
     """
+    try:
+        settings = checked(cls.Config, config, where)
+    except ConfigError as error:
+        raise ImportRefused(f"{where}: a generator of {name} that Diptych does not build ({error})") from error
     with torch.device("meta"):
-        blank = cls(cls.Config(**config)).state_dict()
+        blank = cls(settings).state_dict()
     there = tuple({f"{key.partition('.')[0]}." for key in found})
     wanted = {key: value for key, value in blank.items() if key.startswith(there)}
     shaped = {
@@ -47,6 +52,16 @@ def fitted(
             + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         )
     return shaped
+
+
+def folded(state: Mapping[str, Tensor], norms: Mapping[str, str], found: dict[str, Tensor]) -> None:
+    """Take the biases of convolutions before BatchNorm into its running means in `found`, which gives the same numbers.
+
+    `norms` has their prefix of each convolution and ours of its norm. Our convolutions have no bias there.
+    """
+    for conv, norm in norms.items():
+        if f"{conv}.bias" in state and f"{norm}.running_mean" in found:
+            found[f"{norm}.running_mean"] = found[f"{norm}.running_mean"] - state[f"{conv}.bias"]
 
 
 def squeezed(value: Tensor) -> list[int]:

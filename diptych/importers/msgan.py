@@ -16,47 +16,61 @@ from diptych.methods.msgan import MSGAN
 
 NAME = "msgan"
 FIRST, STATISTICS = "model.down.0.weight", r".*\.(running_mean|running_var|num_batches_tracked)"
+UPS = {"basic": 1, "bilinear": 3}  # the place of the convolution: behind ReLU; behind ReLU, Upsample and padding
 
 
 def fits(state: Mapping[str, Tensor]) -> bool:
     """Whether these are its keys."""
-    return FIRST in state and "model.submodule.down.1.weight" in state
+    return any(key.startswith("model.submodule.") for key in state)
 
 
 def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
     """What `translate` needs of a file. Raises ImportRefused, for one with another norm than InstanceNorm too."""
     without_labels(labels, where)
+    upsample = "bilinear" if "model.up.3.weight" in state else "basic"
+    up = UPS[upsample]
+    _check_form(state, where)
     levels = ["model"]
     while f"{levels[-1]}.submodule.down.1.weight" in state:
         levels.append(f"{levels[-1]}.submodule")
-    if "model.submodule.down.2.weight" in state:
-        raise ImportRefused(
-            f"{where}: a U-Net with noise and BatchNorm; MSGAN's has InstanceNorm, and only that is read"
-        )
-    depth, width, last = len(levels), state[FIRST].shape[0], state["model.up.1.weight"]
+    first, last = state[FIRST], state[f"model.up.{up}.weight"]
+    depth, width = len(levels), first.shape[0]
     noise = state["model.submodule.down.1.weight"].shape[1] - width
+    if noise < 1:
+        raise ImportRefused(f"{where}: a U-Net without noise in its inner levels; only noise at all levels is read")
     config = {
-        "in_channels": state[FIRST].shape[1] - noise,
-        "out_channels": last.shape[1],
+        "in_channels": first.shape[1] - noise,
+        "out_channels": last.shape[1 if upsample == "basic" else 0],
         "noise": noise,
         "width": width,
         "size": 2**depth,
+        "upsample": upsample,
     }
-    if noise < 1:
-        raise ImportRefused(f"{where}: a U-Net without noise in its inner levels; only noise at all levels is read")
-    turned = {key: _turned(key, value, levels) for key, value in state.items()}
+    turned = {key: _turned(key, value, levels, up) for key, value in state.items()}
     named = [re.escape(level) for level in levels]
     patterns = [(rf"{at}\.down\.[01]\.(\w+)", rf"G.down.{n}.{min(n, 1)}.\1") for n, at in enumerate(named)]
-    patterns += [(rf"{at}\.up\.1\.(\w+)", rf"G.up.{depth - 1 - n}.1.\1") for n, at in enumerate(named)]
-    before_norms = [rf"{at}\.down\.1\.bias" for at in named[1:-1]] + [rf"{at}\.up\.1\.bias" for at in named[1:]]
+    patterns += [(rf"{at}\.up\.{up}\.(\w+)", rf"G.up.{depth - 1 - n}.{up}.\1") for n, at in enumerate(named)]
+    before_norms = [rf"{at}\.down\.1\.bias" for at in named[1:-1]] + [rf"{at}\.up\.{up}\.bias" for at in named[1:]]
     found = renamed(turned, patterns, "|".join([STATISTICS, *before_norms]))
     return config, fitted(MSGAN, config, found, NAME, where), ("G",)
 
 
-def _turned(key: str, value: Tensor, levels: Sequence[str]) -> Tensor:
+def _check_form(state: Mapping[str, Tensor], where: str) -> None:
+    """ImportRefused for what BicycleGAN's code can make and Diptych cannot."""
+    second = state.get("model.submodule.down.2.weight")
+    if "model.down.1.weight" in state or (second is not None and second.dim() == 4):
+        raise ImportRefused(f"{where}: a U-Net with noise and padding_type reflect or replicate; only zero is read")
+    if second is not None:
+        raise ImportRefused(
+            f"{where}: a U-Net with noise and BatchNorm; MSGAN's has InstanceNorm, and only that is read"
+        )
+
+
+def _turned(key: str, value: Tensor, levels: Sequence[str], up: int) -> Tensor:
     """On the way up theirs has what comes from below before what skipped past it, ours behind it."""
-    level = key.removesuffix(".up.1.weight")
+    level = key.removesuffix(f".up.{up}.weight")
     if level == key or level == levels[-1] or level not in levels:
         return value
-    below, skipped = value.chunk(2)
-    return torch.cat([skipped, below])
+    inputs = 0 if up == UPS["basic"] else 1  # transposed convolutions have them first
+    below, skipped = value.chunk(2, inputs)
+    return torch.cat([skipped, below], inputs)

@@ -14,11 +14,6 @@ from diptych.importers.keys import Model, count, fitted, renamed, without_labels
 from diptych.methods.munit import MUNIT
 
 NAME = "munit"
-# Biases before InstanceNorm and AdaIN have no effect, statistics were never used.
-IDLE = (
-    r"[ab]\.(enc_content\.model\.[012]\.conv\.bias|(enc_content\.model\.3|dec\.model\.0)\.model\..*\.conv\.bias"
-    r"|.*\.running_(mean|var)|.*\.num_batches_tracked)"
-)
 
 
 def fits(state: Mapping[str, Tensor]) -> bool:
@@ -36,12 +31,14 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
 def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Settings and weights under our names, of coders and, if they are there, discriminators. Raises ImportRefused."""
     try:
+        halvings = _halvings(state)
         first, second = state["a.enc_content.model.0.conv.weight"], state["b.enc_content.model.0.conv.weight"]
         config = {
             "in_channels": first.shape[1],
             "out_channels": second.shape[1],
             "width": first.shape[0],
-            "blocks": count(state, r"a\.enc_content\.model\.3\.model\.(\d+)\."),
+            "blocks": count(state, rf"a\.enc_content\.model\.{halvings + 1}\.model\.(\d+)\."),
+            "n_downsample": halvings,
             "style_dim": state["a.mlp.model.0.fc.weight"].shape[1],
             "hidden": state["a.mlp.model.0.fc.weight"].shape[0],
         }
@@ -53,20 +50,37 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
             }
     except (KeyError, IndexError) as error:
         raise ImportRefused(f"{where}: looks like MUNIT, but {error} is missing or odd") from error
-    return config, fitted(MUNIT, config, renamed(state, _patterns(state), IDLE), NAME, where)
+    found = renamed(state, _patterns(state, halvings), _idle(halvings))
+    return config, fitted(MUNIT, config, found, NAME, where)
 
 
-def _patterns(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+def _halvings(state: Mapping[str, Tensor]) -> int:
+    """`n_downsample`: how many convolutions stand between the first one of the content encoder and its blocks."""
+    return count(state, r"a\.enc_content\.model\.(\d)\.conv\.") - 1
+
+
+def _idle(halvings: int) -> str:
+    """Biases before InstanceNorm and AdaIN, which have no effect, and statistics, which were never used."""
+    plain = "|".join(map(str, range(halvings + 1)))
+    return (
+        rf"[ab]\.(enc_content\.model\.({plain})\.conv\.bias"
+        rf"|(enc_content\.model\.{halvings + 1}|dec\.model\.0)\.model\..*\.conv\.bias"
+        r"|.*\.running_(mean|var)|.*\.num_batches_tracked)"
+    )
+
+
+def _patterns(state: Mapping[str, Tensor], halvings: int) -> list[tuple[str, str]]:
+    blocks, ups = halvings + 1, range(halvings)
     return [
         *((rf"([ab])\.enc_style\.model\.{n}\.conv\.(\w+)", rf"G_\1.style.body.{2 * n}.\2") for n in range(5)),
         (r"([ab])\.enc_style\.model\.6\.(\w+)", r"G_\1.style.head.\2"),
-        (r"([ab])\.enc_content\.model\.([012])\.conv\.(\w+)", r"G_\1.content.\2.0.\3"),
+        *((rf"([ab])\.enc_content\.model\.{n}\.conv\.(\w+)", rf"G_\1.content.{n}.0.\2") for n in range(blocks)),
         *(
             (
-                rf"([ab])\.enc_content\.model\.3\.model\.{n}\.model\.{at}\.conv\.(\w+)",
-                rf"G_\1.content.{n + 3}.body.{our}.\2",
+                rf"([ab])\.enc_content\.model\.{blocks}\.model\.{n}\.model\.{at}\.conv\.(\w+)",
+                rf"G_\1.content.{n + blocks}.body.{our}.\2",
             )
-            for n in range(count(state, r"a\.enc_content\.model\.3\.model\.(\d+)\."))
+            for n in range(count(state, rf"a\.enc_content\.model\.{blocks}\.model\.(\d+)\."))
             for at, our in ((0, 1), (1, 5))
         ),
         *(
@@ -78,10 +92,10 @@ def _patterns(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
         ),
         *(
             (rf"([ab])\.dec\.model\.{2 * n + 2}\.{theirs}", rf"G_\1.decoder.up.{n}.{ours}")
-            for n in (0, 1)
+            for n in ups
             for theirs, ours in ((r"conv\.(\w+)", r"1.\2"), (r"norm\.gamma", "2.scale"), (r"norm\.beta", "2.shift"))
         ),
-        (r"([ab])\.dec\.model\.5\.conv\.(\w+)", r"G_\1.decoder.head.\2"),
+        (rf"([ab])\.dec\.model\.{2 * halvings + 1}\.conv\.(\w+)", r"G_\1.decoder.head.\2"),
         *((rf"([ab])\.mlp\.model\.{n}\.fc\.(\w+)", rf"G_\1.mapping.{2 * n}.\2") for n in range(3)),
         *(
             (rf"([ab])\.cnns\.(\d+)\.{n}\.(?:conv\.)?(\w+)", rf"D_\1.nets.\2.{2 * n}.\3")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diptych.card import CAUTION
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
 from diptych.importers.stargan import Model
@@ -35,6 +36,10 @@ UNUSED = r"|up\.\d+\.shortcut\.weight"  # with the high-pass skips: those blocks
 
 
 NAME = "starganv2"
+HIGHPASS_OFF = (
+    "high-pass skips are off (details of the source are lost) until landmarks are given: "
+    "translator.method.use_landmarks(...); the file's `fan` is not imported"
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     config = found.config | ({"labels": [each.model_dump() for each in labels]} if labels else {})
     networks = tuple(name for name in StarGANv2.ships if any(key.startswith(f"{name}.") for key in found.state))
     return config, {key: value for key, value in found.state.items() if key.partition(".")[0] in networks}, networks
+
+
+def notes(config: dict[str, Any]) -> dict[str, str]:
+    """What the model folder says of such a generator. Its landmark network is of another project and not imported."""
+    return {CAUTION: HIGHPASS_OFF} if config["highpass"] else {}
 
 
 def recognise(state: dict[str, Tensor], where: str) -> Found:

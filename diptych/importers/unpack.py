@@ -1,6 +1,6 @@
 """The child that reads a foreign file: pickle in, plain tensors out, behind walls.
 
-    python -m diptych.importers.unpack FILE FOLDER     leaves FOLDER/weights.safetensors, or FOLDER/refused
+    python -m diptych.importers.unpack FILE FOLDER [NETWORK]     leaves FOLDER/weights.safetensors, or FOLDER/refused
 
 torch reads pickles by rules of its own (`weights_only`), and nothing but tensors comes through. The walls are for the
 day when those rules have a hole, and for files that only want to exhaust the machine.
@@ -13,7 +13,6 @@ import re
 import resource
 import sys
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,13 +22,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.torch_version import TorchVersion
 
-from diptych.errors import ImportRefused, printable, shown
-from diptych.importers import archive
+from diptych.errors import ImportRefused, printable
+from diptych.importers import archive, legacy
+from diptych.importers.signatures import AGAIN
+from diptych.importers.wrappers import once, state_of
 from diptych.plain import check_weights
 
 FLOOR = "2.11"  # of torch, as in pyproject.toml: `weights_only` of older ones has known holes
 SLACK = 2**28  # bytes that reading may take beside twice the file
-ENTRIES = 20_000  # of a state dict
 WEIGHTS, REFUSED = "weights.safetensors", "refused"
 NEWUSER, NEWNET = 0x10000000, 0x40000000  # of Linux' unshare
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -47,7 +47,8 @@ def main() -> None:
     try:
         with open_regular(path) as file:  # before the walls, behind which a file of another owner may be out of reach
             confine(out, os.fstat(file.fileno()).st_size)
-            save_file(tensors_in(file, path), out / WEIGHTS)
+            found, names = once(tensors_in(file, path, sys.argv[3] if len(sys.argv) > 3 else None))
+            save_file(found, out / WEIGHTS, names)
     except ImportRefused as error:
         message = str(error)
     except Exception as error:
@@ -106,10 +107,10 @@ def held() -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData")), 0)
 
 
-def unpacked(path: Path) -> dict[str, Tensor]:
+def unpacked(path: Path, which: str | None = None) -> dict[str, Tensor]:
     """The state dict of a file, read in this process. Raises ImportRefused and never unpickles objects."""
     with open_regular(path) as file:
-        return tensors_in(file, path)
+        return tensors_in(file, path, which)
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -121,77 +122,41 @@ def open_regular(path: Path) -> BinaryIO:
         raise ImportRefused(f"{path}: cannot be opened ({error})") from error
 
 
-def tensors_in(file: BinaryIO, path: Path) -> dict[str, Tensor]:
-    """Checked from the outside, then read, then checked from the inside."""
+def tensors_in(file: BinaryIO, path: Path, which: str | None = None) -> dict[str, Tensor]:
+    """Checked from the outside, then read, then checked from the inside; of several networks the one called `which`."""
     require_torch()
     where, size = str(path), os.fstat(file.fileno()).st_size
+    form = None
     try:
-        if path.suffix == ".safetensors":
-            check_weights(path, archive.LARGEST)
-            found = load_file(path)
-        else:
-            archive.check(file, size, where)
-            found = torch.load(file, map_location="cpu", weights_only=True)
-        return stripped(found, size, where)
-    except pickle.UnpicklingError as error:
-        raise ImportRefused(
-            f"{where}: asks for more than tensors when it is read, so it was not run ({_asked_for(error)}). "
-            f"Save its state_dict() alone, or as safetensors, where you trust it"
-        ) from error
+        form = archive.check(file, size, where)
+        return state_of(_read(file, path, form, size), which, size, where)
     except ImportRefused:
         raise
     except Exception as error:  # a damaged file makes torch raise nearly anything: AssertionError, struct.error, ...
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
-            raise ImportRefused(f"{where}: asks for far more memory than a file of {size} bytes should") from error
-        raise ImportRefused(
-            f"{where}: cannot be read as weights ({type(error).__name__}: {first_line(error)})"
-        ) from error
+        raise ImportRefused(f"{where}: {_why(error, file, form, size)}") from error
 
 
-def stripped(found: Any, size: int, where: str) -> dict[str, Tensor]:
-    """Keys without `module.` (DataParallel) and `_orig_mod.` (torch.compile); dense tensors of `size` bytes at most.
-
-    Of a file with several networks each key begins with the name of its network; what training kept beside them, counts
-    of steps and states of optimisers, is left out.
-    """
-    if not isinstance(found, Mapping) or not found:
-        raise ImportRefused(f"{where}: holds {type(found).__name__}, not a state dict of tensors by name")
-    if any(isinstance(inside, Mapping) for inside in found.values()):
-        found = {net: inside for net, inside in found.items() if not _of_training(inside)}
-        found = found["state_dict"] if set(found) == {"state_dict"} else found
-    if all(isinstance(net, str) and isinstance(inside, Mapping) for net, inside in found.items()):
-        nets = {net: stripped(inside, size, where) for net, inside in found.items() if inside}
-        found = {f"{net}.{key}": value for net, inside in nets.items() for key, value in inside.items()}
-    if len(found) > ENTRIES:
-        raise ImportRefused(f"{where}: holds {len(found)} entries; no published generator has more than {ENTRIES}")
-    state: dict[str, Tensor] = {}
-    total = 0
-    for key, value in found.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ImportRefused(
-                f"{where}: entry {shown(key)} is {type(value).__name__}, not a tensor; save the state_dict() alone"
-            )
-        if value.device.type != "cpu" or value.layout != torch.strided or value.is_quantized or not value.numel():
-            raise ImportRefused(f"{where}: entry {shown(key)} is no plain tensor: {value.layout} on {value.device}")
-        total += value.numel() * value.element_size()
-        if total > size:  # by strides of 0, or by entries that share one stretch of memory
-            raise ImportRefused(f"{where}: entry {shown(key)} claims to be larger than what the file holds of it")
-        name = key.replace("_orig_mod.", "").removeprefix("module.")
-        if name in state:
-            raise ImportRefused(f"{where}: {shown(name)} is there twice, with the prefix of a wrapper and without")
-        state[name] = value
-    return {name: _alone(value.detach()) for name, value in state.items()}
+def _read(file: BinaryIO, path: Path, form: archive.Form, size: int) -> Any:
+    if form == "safetensors":
+        check_weights(path, archive.LARGEST)
+        return load_file(path)
+    if form == "tar":
+        return legacy.tensors_of_tar(file, size, str(path))
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _of_training(value: Any) -> bool:
-    """A number, or the state dict of an optimiser."""
-    return isinstance(value, int | float) or (isinstance(value, Mapping) and set(value) == {"state", "param_groups"})
-
-
-def _alone(value: Tensor) -> Tensor:
-    """Contiguous, in memory that no other tensor has a part of; a copy only where it must be."""
-    whole = value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.element_size()
-    return value if whole else value.clone(memory_format=torch.contiguous_format)
+def _why(error: Exception, file: BinaryIO, form: archive.Form | None, size: int) -> str:
+    """What is wrong with a file that its reader failed on."""
+    if form == "stream" and (cut := legacy.cut_stream(file, size)):
+        return f"{cut}; {AGAIN}"
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            f"asks for more than tensors when it is read, so it was not run ({_asked_for(error)}). "
+            f"Save its state_dict() alone, or as safetensors, where you trust it"
+        )
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return f"asks for far more memory than a file of {size} bytes should"
+    return f"cannot be read as weights ({type(error).__name__}: {first_line(error)}); {AGAIN}"
 
 
 def require_torch() -> None:

@@ -19,7 +19,7 @@ from diptych.losses.patchnce import TEMPERATURE, patchnce
 from diptych.nn.blocks import evaluating, initialise, without_graph
 from diptych.nn.patchgan import Field as ReceptiveField
 from diptych.nn.patchgan import PatchGAN
-from diptych.nn.resnet import ResNet
+from diptych.nn.resnet import ResNet, tapped
 
 EPS = 1e-7  # of lengths
 
@@ -37,7 +37,8 @@ class CUT(Method):
         temperature: float = Field(TEMPERATURE, gt=0, description="of PatchNCE")
         places: int = Field(256, ge=2, le=65_536, description="patches of each layer, the same in all images")
         code: int = Field(256, ge=1, le=4096, description="numbers that a patch is told by")
-        blocks: int = Field(9, ge=5, le=100, description="residual blocks of the generator, of which 5 are looked at")
+        blocks: int = Field(9, ge=1, le=100, description="residual blocks of the generator")
+        norm: Literal["instance", "none"] = Field("instance", description="norm of the generator")
         width: int = Field(64, ge=1, le=1024, description="channels of its first layer")
         field: ReceptiveField = Field(70, description="size of the discriminator, as in pix2pix")
         d_width: int = Field(64, ge=1, le=1024, description="channels of its first layer")
@@ -69,11 +70,11 @@ class CUT(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.G = ResNet(c.channels, c.channels, c.width, c.blocks, blur=True)
+        self.G = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm, blur=True)
         self.D = PatchGAN(c.channels, c.field, c.d_width, "instance", blur=True)
         self.F = nn.ModuleList(
             nn.Sequential(nn.Linear(seen, c.code), nn.ReLU(), nn.Linear(c.code, c.code))
-            for seen in (c.channels, *(c.width * 2 ** min(level, 2) for level in range(1, 5)))
+            for seen in (c.channels, 2 * c.width, *[4 * c.width] * (1 + tapped(c.blocks)))
         )
         initialise(self, "xavier")
         self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay

@@ -17,7 +17,7 @@ from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConf
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
 from diptych.nn.blocks import Init, Norm, evaluating, initialise
-from diptych.nn.generators import Generator, generator, multiple_of
+from diptych.nn.generators import Generator, check_use_bias, generator, multiple_of
 from diptych.nn.patchgan import Field as ReceptiveField
 from diptych.nn.patchgan import PatchGAN
 from diptych.nn.pool import Pool
@@ -40,6 +40,9 @@ class CycleGAN(Method):
         width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generators")
         norm: Norm = Field("instance", description="norm of generators and discriminators")
         dropout: Dropout = Field("none", description="dropout in the generators (paper: none)")
+        use_bias: bool = Field(
+            False, description="biases in a U-Net with norm=batch where no norm follows; without BatchNorm always"
+        )
         field: ReceptiveField = Field(70, description="pixels that one output of a discriminator judges")
         d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
         init: Init = Field("normal", description="initialiser")
@@ -49,6 +52,11 @@ class CycleGAN(Method):
             0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
         )
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+
+        @model_validator(mode="after")
+        def _use_bias_is_used(self) -> "CycleGAN.Config":
+            check_use_bias(self.generator, self.norm, self.use_bias)
+            return self
 
         @model_validator(mode="after")
         def _identity_needs_equal_channels(self) -> "CycleGAN.Config":
@@ -94,8 +102,8 @@ class CycleGAN(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.to_b = generator(c.generator, c.in_channels, c.out_channels, c.width, c.norm, c.dropout)
-        self.to_a = generator(c.generator, c.out_channels, c.in_channels, c.width, c.norm, c.dropout)
+        self.to_b = generator(c.generator, c.in_channels, c.out_channels, c.width, c.norm, c.dropout, c.use_bias)
+        self.to_a = generator(c.generator, c.out_channels, c.in_channels, c.width, c.norm, c.dropout, c.use_bias)
         self.D_a = PatchGAN(c.in_channels, c.field, c.d_width, c.norm)
         self.D_b = PatchGAN(c.out_channels, c.field, c.d_width, c.norm)
         self.pool_a, self.pool_b = Pool(c.pool), Pool(c.pool)

@@ -21,7 +21,7 @@ from diptych.nn.multiscale import MultiScale
 from diptych.nn.noise import Prior, codes, draw
 from diptych.nn.patchgan import Field as ReceptiveField
 from diptych.nn.patchgan import PatchGAN
-from diptych.nn.unet import UNet
+from diptych.nn.unet import UNet, Upsample
 
 
 class MSGAN(Method):
@@ -40,6 +40,9 @@ class MSGAN(Method):
         prior: Prior = Field("normal", description="how they are drawn")
         width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
         norm: Norm = Field("instance", description="norm of both networks")
+        upsample: Upsample = Field(
+            "basic", description="how the generator doubles sizes: basic (transposed convolutions) or bilinear"
+        )
         field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
         d_width: int = Field(64, ge=1, le=1024, description="channels of its first layer; of each smaller scale half")
         scales: int = Field(2, ge=1, le=8, description="sizes at which the discriminator looks")
@@ -81,7 +84,7 @@ class MSGAN(Method):
         super().__init__(config)
         c = config
         depth, seen = c.size.bit_length() - 1, c.in_channels + c.out_channels
-        self.G = UNet(c.in_channels, c.out_channels, c.width, depth, c.norm, "none", code=c.noise)
+        self.G = UNet(c.in_channels, c.out_channels, c.width, depth, c.norm, "none", code=c.noise, upsample=c.upsample)
         self.D = MultiScale(PatchGAN(seen, c.field, c.d_width >> scale, c.norm) for scale in range(c.scales))
         initialise(self, "xavier")
         self.multiple = c.size

@@ -51,6 +51,9 @@ class MUNIT(Method):
         width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the encoders")
         hidden: int = Field(256, ge=1, le=4096, description="width of the network from a style to the norms")
         blocks: int = Field(4, ge=1, le=100, description="residual blocks of the content encoder, and of the decoder")
+        n_downsample: int = Field(
+            2, ge=1, le=5, description="convolutions of the content encoder that halve the image, doubling channels"
+        )
         d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
         depth: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
         scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
@@ -68,6 +71,8 @@ class MUNIT(Method):
                 raise ValueError("perceptual looks through features: name a network, such as vgg16")
             if self.perceptual and self.in_channels != self.out_channels:
                 raise ValueError("perceptual holds images of two domains against each other: their channels differ")
+            if self.size >> self.n_downsample < 2:
+                raise ValueError(f"crop={self.size}: n_downsample={self.n_downsample} leaves no 2 pixels; set it lower")
             if self.size >> (self.depth + self.scales - 1) < 1:
                 raise ValueError(
                     f"crop={self.size}: {self.scales} discriminators that halve {self.depth} times need "
@@ -84,7 +89,6 @@ class MUNIT(Method):
     square = "size"
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     ships = ("G_a", "G_b")
-    multiple = 4
     sights = {"features": "features"}
     controls = (
         Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
@@ -107,7 +111,8 @@ class MUNIT(Method):
         super().__init__(config)
         c = config
         self.G_a, self.G_b = (
-            Coder(channels, c.width, c.blocks, c.style_dim, c.hidden) for channels in (c.in_channels, c.out_channels)
+            Coder(channels, c.width, c.blocks, c.style_dim, c.hidden, c.n_downsample)
+            for channels in (c.in_channels, c.out_channels)
         )
         self.D_a, self.D_b = (
             MultiScale(halving(channels, c.d_width, c.depth, 0.2) for _ in range(c.scales))
@@ -117,6 +122,7 @@ class MUNIT(Method):
             initialise(coder, "kaiming")
         for critic in (self.D_a, self.D_b):
             initialise(critic)
+        self.multiple = 2 ** (c.n_downsample + (c.n_downsample > 3))  # reflection needs 2 pixels, of 16 at least
         self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:

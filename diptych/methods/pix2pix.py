@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss
 from diptych.nn.blocks import Init, Norm, as_in_training, evaluating, initialise
-from diptych.nn.generators import Generator, generator, multiple_of
+from diptych.nn.generators import Generator, check_use_bias, generator, multiple_of
 from diptych.nn.patchgan import Field as ReceptiveField
 from diptych.nn.patchgan import PatchGAN
 from diptych.nn.unet import Dropout
@@ -39,6 +39,9 @@ class Pix2Pix(Method):
         width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
         norm: Norm = Field("batch", description="norm of the generator")
         dropout: Dropout = Field("paper", description="where the generator drops: paper (first three), repo, none")
+        use_bias: bool = Field(
+            False, description="biases in a U-Net with norm=batch where no norm follows; without BatchNorm always"
+        )
         field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
         d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
         d_norm: Norm = Field("batch", description="norm of the discriminator; not batch with wgan-gp")
@@ -49,6 +52,11 @@ class Pix2Pix(Method):
             1.0, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
         )
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+
+        @model_validator(mode="after")
+        def _use_bias_is_used(self) -> "Pix2Pix.Config":
+            check_use_bias(self.generator, self.norm, self.use_bias)
+            return self
 
         @model_validator(mode="after")
         def _penalty_needs_samples_apart(self) -> "Pix2Pix.Config":
@@ -96,7 +104,7 @@ class Pix2Pix(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.G = generator(c.generator, c.in_channels, c.out_channels, c.width, c.norm, c.dropout)
+        self.G = generator(c.generator, c.in_channels, c.out_channels, c.width, c.norm, c.dropout, c.use_bias)
         seen = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
         self.D = PatchGAN(seen, c.field, c.d_width, c.d_norm) if "gan" in c.loss else None
         initialise(self, c.init, c.gain)

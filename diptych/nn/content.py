@@ -10,39 +10,43 @@ from torch import Tensor, nn
 from diptych.nn.resnet import Block
 
 EPS = 1e-5
-HALVINGS = 2  # of the content
+STYLE_DOUBLINGS = 2  # of the channels of the style encoder, whatever the content encoder does
 STYLE_HALVINGS = 4
 
 
 class Coder(nn.Module):
-    """One domain's encoders and decoder. H and W are multiples of 4, 32 at least.
+    """One domain's encoders and decoder. H and W are multiples of 2^n_downsample, 32 at least.
 
-    `content` (N, C, H, W) to (N, 4 width, H / 4, W / 4); `style` to (N, style_dim); `decode` goes back, to [-1, 1].
+    `content` (N, C, H, W) to (N, 2^n width, H / 2^n, W / 2^n), with n = `n_downsample`; `style` to (N, style_dim);
+    `decode` goes back, to [-1, 1].
     """
 
-    def __init__(self, channels: int, width: int, blocks: int, style_dim: int, hidden: int) -> None:
+    def __init__(
+        self, channels: int, width: int, blocks: int, style_dim: int, hidden: int, n_downsample: int = 2
+    ) -> None:
         super().__init__()
-        wide = width * 2**HALVINGS
-        self.content = ContentEncoder(channels, width, blocks)
+        wide = width * 2**n_downsample
+        self.content = ContentEncoder(channels, width, blocks, n_downsample)
         self.style = StyleEncoder(channels, width, style_dim)
         self.mapping = nn.Sequential(
             nn.Linear(style_dim, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(),
             nn.Linear(hidden, blocks * 4 * wide),
         )  # fmt: skip
-        self.decoder = Decoder(channels, width, blocks)
+        self.decoder = Decoder(channels, width, blocks, n_downsample)
 
     def decode(self, content: Tensor, style: Tensor) -> Tensor:
         return self.decoder(content, self.mapping(style))
 
 
 class ContentEncoder(nn.Sequential):
-    """c7s1-64, d128, d256, R256 x blocks, each with InstanceNorm."""
+    """c7s1-64, d128, d256, R256 x blocks, each with InstanceNorm; with as many d as `n_downsample`."""
 
-    def __init__(self, channels: int, width: int, blocks: int) -> None:
+    def __init__(self, channels: int, width: int, blocks: int, n_downsample: int = 2) -> None:
         layers = [nn.Sequential(conv(channels, width, 7, bias=False), nn.InstanceNorm2d(width), nn.ReLU())]
-        for wide in (width * 2**level for level in range(1, HALVINGS + 1)):
+        for wide in (width * 2**level for level in range(1, n_downsample + 1)):
             down = conv(wide // 2, wide, 4, 2, bias=False)
             layers.append(nn.Sequential(down, nn.InstanceNorm2d(wide), nn.ReLU()))
+        wide = width * 2**n_downsample
         super().__init__(*layers, *(Block(wide, "instance", dropout=False) for _ in range(blocks)))
 
 
@@ -67,7 +71,7 @@ class StyleEncoder(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [conv(channels, width, 7), nn.ReLU()]
         for level in range(STYLE_HALVINGS):
-            narrow, wide = (width * 2 ** min(each, HALVINGS) for each in (level, level + 1))
+            narrow, wide = (width * 2 ** min(each, STYLE_DOUBLINGS) for each in (level, level + 1))
             layers += [conv(narrow, wide, 4, 2), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(wide, style_dim)
@@ -77,17 +81,17 @@ class StyleEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """R256 x blocks by the style, then u128, u64 with LayerNorm, c7s1-3 and tanh.
+    """R256 x blocks by the style, then u128, u64 with LayerNorm (as many u as `n_downsample`), c7s1-3 and tanh.
 
     What the style gives is an argument, not a state: samples of a batch, and callers, do not meet.
     """
 
-    def __init__(self, channels: int, width: int, blocks: int) -> None:
+    def __init__(self, channels: int, width: int, blocks: int, n_downsample: int = 2) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(AdaptiveBlock(width * 2**HALVINGS) for _ in range(blocks))
+        self.blocks = nn.ModuleList(AdaptiveBlock(width * 2**n_downsample) for _ in range(blocks))
         self.up = nn.ModuleList(
             nn.Sequential(nn.Upsample(scale_factor=2.0), conv(2 * wide, wide, 5), LayerNorm(wide), nn.ReLU())
-            for wide in (width * 2**level for level in range(HALVINGS - 1, -1, -1))
+            for wide in (width * 2**level for level in range(n_downsample - 1, -1, -1))
         )
         self.head = conv(width, channels, 7)
 

@@ -8,6 +8,11 @@ from diptych.nn.blur import Halve, Twice
 TAPPED = (0, 4)  # blocks whose output CUT looks at
 
 
+def tapped(blocks: int) -> int:
+    """Return from how many of so many residual blocks CUT takes features."""
+    return sum(place < blocks for place in TAPPED)
+
+
 class ResNet(nn.Module):
     """(N, in, H, W) to (N, out, H, W) in [-1, 1]; H and W are multiples of 4. Fully convolutional.
 

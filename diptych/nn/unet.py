@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from diptych.nn.blocks import Norm, beside, bias_alone, bias_before, norm_layers
 
 Dropout = Literal["paper", "repo", "none"]
+Upsample = Literal["basic", "bilinear"]  # BicycleGAN's names
 
 
 class UNet(nn.Module):
@@ -18,6 +19,10 @@ class UNet(nn.Module):
     the authors' Torch code), or behind all inner ones at full width but the first (`repo`, as their PyTorch code).
     With `code` > 0, so many numbers (N, code) go beside the picture into each level on the way down, as planes
     (BicycleGAN, Zhu et al. 2017, figure 3b).
+
+    `upsample` is how a level doubles the size: `basic`, a transposed 4x4 convolution, or `bilinear`, interpolation and
+    a 3x3 convolution with reflection padding. A BatchNorm network has no bias where no norm follows a convolution
+    either, save for the last, as in the public code; with `use_bias` it has.
     """
 
     def __init__(
@@ -31,20 +36,29 @@ class UNet(nn.Module):
         skip: bool = True,
         bounded: bool = True,
         code: int = 0,
+        upsample: Upsample = "basic",
+        use_bias: bool = False,
     ) -> None:
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(depth)]
         self.skip = skip
-        first = nn.Conv2d(in_channels + code, widths[0], 4, 2, 1, bias=bias_alone(norm))
+        alone = use_bias or bias_alone(norm)
+        first = nn.Conv2d(in_channels + code, widths[0], 4, 2, 1, bias=alone)
         self.down = nn.ModuleList([nn.Sequential(first)])
         for level in range(1, depth):
-            self.down.append(_down(widths[level - 1] + code, widths[level], norm, innermost=level == depth - 1))
+            if level == depth - 1:  # at 1x1 a norm would leave nothing: there is none
+                innermost = nn.Conv2d(widths[level - 1] + code, widths[level], 4, 2, 1, bias=alone)
+                self.down.append(nn.Sequential(nn.LeakyReLU(0.2), innermost))
+            else:
+                self.down.append(_down(widths[level - 1] + code, widths[level], norm))
         self.up = nn.ModuleList()
         for level in range(depth - 1, 0, -1):  # from the innermost out
             wide = widths[level] * (2 if skip and level < depth - 1 else 1)
-            self.up.append(_up(wide, widths[level - 1], norm, _drops(dropout, level, depth)))
-        last = nn.ConvTranspose2d(widths[0] * (2 if skip else 1), out_channels, 4, 2, 1)
-        self.up.append(nn.Sequential(nn.ReLU(), last, *([nn.Tanh()] if bounded else [])))
+            drop = [nn.Dropout(0.5)] if _drops(dropout, level, depth) else []
+            doubled = _doubled(wide, widths[level - 1], upsample, bias_before(norm))
+            self.up.append(nn.Sequential(nn.ReLU(), *doubled, *norm_layers(norm, widths[level - 1]), *drop))
+        last = _doubled(widths[0] * (2 if skip else 1), out_channels, upsample, bias=True)
+        self.up.append(nn.Sequential(nn.ReLU(), *last, *([nn.Tanh()] if bounded else [])))
 
     def encode(self, x: Tensor, code: Tensor | None = None) -> list[Tensor]:
         """What each level holds on the way down, from the outermost in."""
@@ -64,16 +78,17 @@ class UNet(nn.Module):
         return x
 
 
-def _down(narrow: int, wide: int, norm: Norm, innermost: bool) -> nn.Sequential:
-    if innermost:  # at 1x1 a norm would leave nothing: there is none
-        return nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias_alone(norm)))
+def _down(narrow: int, wide: int, norm: Norm) -> nn.Sequential:
     conv = nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias_before(norm))
     return nn.Sequential(nn.LeakyReLU(0.2), conv, *norm_layers(norm, wide))
 
 
-def _up(wide: int, narrow: int, norm: Norm, drop: bool) -> nn.Sequential:
-    conv = nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=bias_before(norm))
-    return nn.Sequential(nn.ReLU(), conv, *norm_layers(norm, narrow), *([nn.Dropout(0.5)] if drop else []))
+def _doubled(wide: int, narrow: int, upsample: Upsample, bias: bool) -> list[nn.Module]:
+    """Layers from (N, wide, H, W) to (N, narrow, 2 H, 2 W)."""
+    if upsample == "basic":
+        return [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=bias)]
+    between = nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
+    return [between, nn.ReflectionPad2d(1), nn.Conv2d(wide, narrow, 3, bias=bias)]
 
 
 def _drops(dropout: Dropout, level: int, depth: int) -> bool:

@@ -33,16 +33,17 @@ SAYS = {  # what refuses it: each guard is seen at work, as the next one behind 
     "crowded": "other than the",
     "overlapping": "lie over each other", "climbing": "a path for a name", "absolute": "a path for a name",
     "backslashes": "a path for a name", "null_in_name": "a path for a name", "twice": "the same name",
-    "appended": "whose directory claims", "cut": "cut off", "one_huge_bytearray": "more memory",
+    "appended": "whose directory claims", "cut": "cut short", "one_huge_bytearray": "more memory",
     "shared": "larger than",
     "many_bytearrays": "more memory", "huge_storage": "asks for more than tensors",
     "stretched": "larger than what",
     "deep_lists": "holds list", "sparse": "no plain tensor", "without_storage": "no plain tensor",
-    "legacy_lie": "more memory", "wrong_pickle": "torch.save did not write it",
+    "legacy_lie": "cut short: .* bytes missing", "wrong_pickle": "torch.save did not write it",
     "long_header": "claims 1099511627776",
-    "wide_header": "at most 16777216", "deep_header": "recursion limit", "header_lie": "not fully covered",
+    "wide_header": "at most 16777216", "deep_header": "recursion limit", "header_lie": "cut short: .* bytes missing",
     "torch_save": r"\(posix.system\)", "nested": r"\(posix.system\)", "legacy_stream": r"\(posix.system\)",
-    "legacy_tar": "a tar", "script": "TorchScript is a program", "plain": "did not write it", "pickle": "header claims",
+    "legacy_tar": r"\(posix.system\)", "script": "TorchScript is a program", "plain": "did not write it",
+    "pickle": "header claims",
     "endless_sets": "more memory",
 }
 # fmt: on
@@ -189,11 +190,16 @@ def test_m2_the_childs_end_is_one_named_refusal(name, message, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
-def test_m2_a_child_that_does_not_end_is_ended(tmp_path, monkeypatch):
+def test_m2_the_limit_of_time_is_of_processor_time(tmp_path, monkeypatch):
+    """A child on a busy machine, or stopped with it, is waited for; one that computes for ever ends itself."""
+    given = {}
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **over: given.update(over) or subprocess.CompletedProcess(command, -24)
+    )
     torch.save({"a": torch.zeros(4)}, tmp_path / "x.pth")
-    monkeypatch.setattr(unpack, "patience", lambda size: 0)
-    with pytest.raises(ImportRefused, match=r"x\.pth: was not read within 0 seconds"):
+    with pytest.raises(ImportRefused, match="more processor time"):
         read(tmp_path / "x.pth")
+    assert given.get("timeout") is None
 
 
 @pytest.mark.parametrize(
@@ -208,7 +214,7 @@ def test_m2_a_child_that_does_not_end_is_ended(tmp_path, monkeypatch):
     ],
 )
 def test_m2_nothing_that_the_child_leaves_is_trusted(code, files, message, tmp_path, monkeypatch):
-    def leave(arguments, said, seconds):
+    def leave(arguments, said):
         said.touch()
         for name, data in files.items():
             (said.parent / name).write_bytes(data)

@@ -1,11 +1,16 @@
 """Published files of StarGAN v2, made up: what is recognised, and what is refused."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from small_starganv2 import batch, tiny
 
+from diptych import importers
 from diptych.errors import ImportRefused
 from diptych.importers import starganv2 as importer
+from diptych.importers.unpack import unpacked
+from diptych.loading import load
 from diptych.methods.starganv2 import StarGANv2
 
 
@@ -82,3 +87,23 @@ def test_odd_files_are_refused(harm, says):
     harm(state)
     with pytest.raises(ImportRefused, match=says):
         importer.recognise(state, "a.ckpt")
+
+
+@pytest.mark.parametrize("highpass", [0.0, 1.0])
+def test_high_pass_skips_that_are_off_are_told_at_import_at_use_and_in_the_card(highpass, tmp_path, monkeypatch):
+    """They follow a landmark network, `fan` in the file, which is not imported; only a warning tells of it."""
+    monkeypatch.setattr(importers, "read", unpacked)
+    nets = {"fan": {"conv.weight": torch.zeros(3)}}
+    for key, value in published(highpass=highpass)[1].items():
+        net, _, rest = key.partition(".")
+        nets.setdefault(net, {})[rest] = value
+    torch.save(nets, tmp_path / "nets_ema.ckpt")
+
+    def told(act, message):
+        with pytest.warns(UserWarning, match=message) if highpass else nullcontext():
+            return act()
+
+    translator = told(lambda: importers.import_model(tmp_path / "nets_ema.ckpt"), "skips are off .* until landmarks")
+    folder = translator.save(tmp_path / "model")
+    assert ("**Caution:** `high-pass skips are off" in (folder / "README.md").read_text()) == bool(highpass)
+    told(lambda: load(folder, device="cpu"), r"model: high-pass skips are off .*use_landmarks")

@@ -3,9 +3,13 @@
 import pytest
 
 from diptych.check import CHECKS, Subject
+from diptych.methods.cut import CUT
 from diptych.methods.diat import DIAT
 from diptych.methods.drit import DRIT
 from diptych.methods.dtn import DTN
+from diptych.methods.msgan import MSGAN
+from diptych.methods.munit import MUNIT
+from diptych.methods.pix2pix import Pix2Pix
 
 SLOW = {"resume_is_exact", "ranks_add_up", "a_short_run_learns"}  # fresh processes, and some seconds each
 
@@ -28,7 +32,31 @@ class Mixed(DRIT):
     tiny = {**DRIT.tiny, **DRIT.presets["shapes"], "width": 4, "d_width": 4}
 
 
+class WithoutNorm(CUT):
+    """A generator without norm, of too few blocks for the last layer that PatchNCE takes features from."""
+
+    tiny = {**CUT.tiny, "norm": "none", "blocks": 3}
+
+
+class Bilinear(MSGAN):
+    """Sizes doubled by interpolation."""
+
+    tiny = {**MSGAN.tiny, "upsample": "bilinear"}
+
+
+class Shallow(MUNIT):
+    """Contents at half the size of images."""
+
+    tiny = {**MUNIT.tiny, "n_downsample": 1}
+
+
+class Biased(Pix2Pix):
+    """A BatchNorm U-Net with biases where no norm follows."""
+
+    tiny = {**Pix2Pix.tiny, "use_bias": True}
+
+
 @pytest.mark.parametrize("check", [name for name in CHECKS if name not in SLOW])
-@pytest.mark.parametrize("cls", [Adaptive, Judged, Mixed])
+@pytest.mark.parametrize("cls", [Adaptive, Judged, Mixed, WithoutNorm, Bilinear, Shallow, Biased])
 def test_forms_of_a_method_hold_the_contract(cls, check):
     CHECKS[check](Subject(cls))

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from commands import diptych
+from published import Filtered
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
@@ -115,8 +116,15 @@ def anti_aliased(width=4, blocks=6, channels=1):
         for name, shape in shapes.items()
         for part in ("weight", "bias")
     }
-    filters = {"model.7.filt": torch.ones(8, 1, 3, 3), f"model.{up - 1}.filt": torch.ones(16, 1, 4, 4)}
-    return made_up(named) | filters
+    return made_up(named) | {
+        f"model.{at}.filt": Filtered(channels, row, doubles).filt
+        for at, channels, row, doubles in (
+            (7, 2 * width, [1.0, 2.0, 1.0], False),
+            (11, 4 * width, [1.0, 2.0, 1.0], False),
+            (up - 1, 4 * width, [1.0, 3.0, 3.0, 1.0], True),
+            (up + 3, 2 * width, [1.0, 3.0, 3.0, 1.0], True),
+        )
+    }
 
 
 def through_cut(state, x, blocks=6):
