@@ -292,7 +292,7 @@ class Method(nn.Module):
         return {}
 
     def mistakes(self, batch: Batch) -> dict[str, float]:
-        """What previews measure on held-out samples beside the routes, by name; lower is better."""
+        """What previews measure on held-out samples beside the routes, by name: errors, as `HELD_OUT_ERROR` has it."""
         return {}
 
     def unmoved(self, stages: Sequence[Stage]) -> list[str]:
@@ -313,6 +313,10 @@ class Judge(Method):
     def classes(self) -> tuple[str, ...]:
         """What it tells apart, in the order of its logits."""
         raise NotImplementedError
+
+    def ignored_classes(self) -> tuple[str, ...]:
+        """What it was not trained on and is not scored on: colours of label maps, named as `classes` are."""
+        return ()
 
     def kind(self) -> Literal["class", "attributes"]:
         """Whether one of them is there, or any number."""

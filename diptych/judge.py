@@ -3,21 +3,24 @@
 diptych judge train segmenter --data facades -o judges/facades
 """
 
+import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from diptych import launch, recipe
-from diptych.contract import Labels
+from diptych.contract import Judge, Labels
 from diptych.data import open_data
 from diptych.data.policy import checked
 from diptych.data.resolve import channels_of
 from diptych.data.transforms import Augment
 from diptych.engine.run import Run
 from diptych.engine.trainer import Trainer
-from diptych.errors import ConfigError, nearest
-from diptych.evaluate.palette import palette_of
+from diptych.errors import ConfigError, EvaluationError, nearest
+from diptych.evaluate.palette import Palette, given_ignored, palette_of, share_ignored
 from diptych.evaluate.results import Result
 from diptych.evaluate.samples import Pile, Row, Samples, keep, parts
 from diptych.evaluate.tools import Tools
@@ -27,10 +30,15 @@ from diptych.protocols import find_protocol
 from diptych.protocols.apply import Asked, chosen, judge_samples, samples_of
 from diptych.recipe import Recipe
 
+BLANK = ("out_channels=1", "palette=[[0],[255]]")  # of a recipe whose palette is still to be found
 
-def train(kind: str, settings: Sequence[str], folder: Path) -> tuple[Trainer, Result | None]:
+
+def train(
+    kind: str, settings: Sequence[str], folder: Path, tell: Callable[[str], None] = lambda line: None
+) -> tuple[Trainer, Result | None]:
     """Train a judge in a new run folder, or go on with one; its result on held-out real images once it is done.
 
+    How many pixels are ignored is told before.
     ConfigError if the one to go on with is of another kind, or was begun with other settings or images.
     """
     run = Run(folder)
@@ -40,7 +48,10 @@ def train(kind: str, settings: Sequence[str], folder: Path) -> tuple[Trainer, Re
             raise ConfigError(f"{folder} holds a {there}, and no {kind}: choose another folder with -o")
         trainer = launch.resume(folder, settings)
     else:
-        trainer = launch.train(planned(kind, settings), folder)
+        made_by = planned(kind, settings)
+        if line := ignored_pixels(made_by):
+            tell(line)
+        trainer = launch.train(made_by, folder)
     if trainer.stopped is not None or not trainer.first:
         return trainer, None
     return trainer, on_real_images(trainer.run)
@@ -59,17 +70,48 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
     cls = find(str(values.get("method")))
     if "palette" not in cls.Config.model_fields or "palette" in given:
         return recipe.from_settings(values, settings, "judge")
-    blank = recipe.from_settings(values, [*settings, "out_channels=1", "palette=[[0],[255]]"], "judge")
+    ignore, others = _ignored(values, settings)
+    blank = recipe.from_settings({**values, "model": others}, [*_but("ignore", settings), *BLANK], "judge")
     data, _ = checked(open_data(blank.data, cls.data, tuple(cls.batch)), blank.data)
     target = cls.routes[0].target
     if blank.data.label_map in ("target", "both"):
         classes = channels_of(target, blank.data, data, blank.images)
         palette = tuple(tuple(255 * (one == other) for other in range(classes)) for one in range(classes))
     else:
-        palette = palette_of(data.train.columns[target]).colours
+        palette = palette_of(data.train.columns[target], ignore).colours
     if "out_channels" not in given:
         settings = [*settings, f"out_channels={len(palette[0])}"]
     return recipe.from_settings(values, [*settings, f"palette={[list(colour) for colour in palette]}"], "judge")
+
+
+def _ignored(values: Mapping[str, Any], settings: Sequence[str]) -> tuple[tuple[tuple[int, ...], ...], dict[str, Any]]:
+    """The colours to ignore, of the settings or else of the recipe's model, and what else the model says. ConfigError.
+
+    They are taken out before the palette is known, which they must fit.
+    """
+    others = dict(values.get("model") or {})
+    given = others.pop("ignore", None)
+    texts = [each.partition("=")[2] for each in settings if each.partition("=")[0] == "ignore"]
+    try:
+        return given_ignored(texts[-1] if texts else json.dumps(given) if given else None), others
+    except (EvaluationError, TypeError) as error:
+        raise ConfigError(f"ignore: {error}") from error
+
+
+def _but(name: str, settings: Sequence[str]) -> list[str]:
+    return [each for each in settings if each.partition("=")[0] != name]
+
+
+def ignored_pixels(made_by: Recipe) -> str | None:
+    """For a person: how many pixels of the training label maps are ignored; None for a judge that ignores none."""
+    with torch.device("meta"):
+        method = made_by.cls(made_by.model)
+    if not isinstance(method, Judge) or not method.ignored_classes():
+        return None
+    data, _ = checked(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
+    palette = Palette.of(method)
+    share = share_ignored(data.train.columns[made_by.cls.routes[0].target], palette)
+    return f"{100 * share:.2g} % of the pixels of the label maps are ignored: {' '.join(method.ignored_classes())}"
 
 
 def on_real_images(run: Run) -> Result:

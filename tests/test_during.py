@@ -161,8 +161,8 @@ def test_with_another_measure_the_best_is_chosen_anew(tmp_path):
 
 def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
     run = tmp_path / "run"
-    with pytest.raises(ConfigError, match=r"measure=psnrr: not measured; did you mean 'psnr'.* l1, psnr, ssim"):
-        train(run, "steps=4", "every=2", "images=4", "measure=psnrr")
+    with pytest.raises(ConfigError, match=r"measure=fid: not measured; there are l1, psnr, ssim"):  # without extractor
+        train(run, "steps=4", "every=2", "images=4", "measure=fid")
     assert list(read_events(run / "events.jsonl")) == []
     assert newest(run)[1]["step"] == 0
     assert diptych("resume", run, "measure=psnr", "--allow", "measure").exit_code == 0
@@ -178,6 +178,9 @@ def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
         (["extractor=inceptoin", "every=2"], "no extractor is called 'inceptoin'"),
         (["measure=psnr"], "measure is for judging while training: say how often by every=STEPS"),
         (["stop_after=3"], "stop_after is for judging while training"),
+        (["every=2", "measure=psnrr"], "measure=psnrr: .*did you mean 'psnr'"),
+        (["every=2", "measure=dice"], "measure=dice: paired-default/1 does not give it; there are l1, psnr"),
+        (["every=2", "measure=ms-ssim"], "measure=ms-ssim: it needs images of 176 pixels on a side, and crop=32"),
         (["every=0"], "every=0"),
         (["every=2", "images=3"], "images=3"),
         (["every=2", "stop_afer=3"], "no setting is called 'stop_afer'; did you mean 'stop_after'"),

@@ -9,7 +9,7 @@ from diptych.methods import METHODS
 
 ROOT = Path(diptych.__file__).parent
 FLOORS = [
-    {"errors", "seeds", "files", "plain"},
+    {"errors", "seeds", "files", "plain", "metric", "colours"},
     {"nn"},
     {"losses"},
     {"contract"},

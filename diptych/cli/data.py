@@ -36,6 +36,13 @@ def check(
     verify: Annotated[
         bool, typer.Option("--verify", help="read every file again: finds content that changed behind its date")
     ] = False,
+    ignore: Annotated[
+        str | None,
+        typer.Option(
+            help="say how many pixels have these colours, as [[0,0,0]], or class numbers, as [255], of label maps",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what lies in a folder, all that is wrong with it, which methods fit, and how to start. Changes nothing.
@@ -60,6 +67,8 @@ def check(
         print_json(folder_json(found, troubles))
         raise typer.Exit(1 if wrong else 0)
     _show_contents(console, found)
+    if ignore:
+        _show_ignored(console, found, ignore)
     _show_troubles(console, "wrong", "bold red", wrong)
     _show_troubles(console, "worth a look", "bold yellow", doubtful)
     if not wrong:
@@ -113,6 +122,25 @@ def _show_contents(console: "Console", found: "Survey") -> None:
         lines.append(in_words(found.unused))
     if lines:
         _say(console, "\n" + "\n".join(f"  {line}" for line in lines), "dim")
+
+
+def _show_ignored(console: "Console", found: "Survey", text: str) -> None:
+    """How many pixels of each split and side, or of each half of its files, have a colour to ignore."""
+    from diptych.colours import name_of
+    from diptych.data.columns import Pictures
+    from diptych.data.survey import SIDE_BY_SIDE
+    from diptych.errors import printable
+    from diptych.evaluate.palette import given_ignored, share_near
+
+    colours = given_ignored(text)
+    _say(console, f"\npixels of the colours to ignore ({' '.join(map(name_of, colours))})", "bold")
+    for part in found.parts:
+        files = tuple(file for file in part.files if not found.manifest.of(file).finding.problem)
+        halves = {"left": 0, "right": 1} if found.layout == SIDE_BY_SIDE else {part.side: None}
+        for side, half in halves.items() if files else ():
+            share = share_near(Pictures(files, half), colours)
+            words = f"no images of {len(colours[0])} channels" if share is None else f"{100 * share:.2g} %"
+            _say(console, f"  {printable(part.split)} {printable(side)}".rstrip() + f": {words}")
 
 
 def _columns(count: int) -> str:

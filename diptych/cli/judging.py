@@ -79,6 +79,13 @@ def evaluate(
     palette: Annotated[
         str | None, typer.Option(help="colours of label-maps, as [[0,0,0],[255,0,0]]", show_default="found in them")
     ] = None,
+    ignore: Annotated[
+        str | None,
+        typer.Option(
+            help="colours of label maps that are not scored, as [[0,0,0]], or class numbers, as [255]",
+            show_default="those of the judge",
+        ),
+    ] = None,
     split: Split = "auto",
     count: Count = None,
     which: Which = "last",
@@ -92,7 +99,7 @@ def evaluate(
 ) -> None:
     """Judge a run, a model, a folder of samples, or two folders of images; each number with its 95 % interval."""
     from diptych.errors import EvaluationError
-    from diptych.evaluate.palette import given_palette
+    from diptych.evaluate.palette import given_ignored, given_palette
     from diptych.evaluate.results import check_replaces
     from diptych.evaluate.samples import MANIFEST, Samples, plain
     from diptych.evaluate.tools import Tools, gather
@@ -108,9 +115,9 @@ def evaluate(
     if protocol and find_protocol(protocol).needs_judge and not judge:
         Tools().the_judge()  # raises, and says how to come by one
     folder, there = _opened(what, real, fake)
-    tools = gather(
-        extractor, judge, weights, border, device, given_palette(palette), tell=partial(typer.echo, err=as_json)
-    )
+    labels = given_palette(palette), given_ignored(ignore)
+    tell = partial(typer.echo, err=as_json)
+    tools = gather(extractor, judge, weights, border, device, *labels, tell=tell)
     if not isinstance(there, Samples):
         with _bar("translating", as_json) as progress:
             there = samples_of(there, Asked(protocol, data, split, count, which, device, method), progress)
@@ -154,14 +161,16 @@ def show(result: "Result") -> None:
     from rich.table import Column, Table
 
     from diptych.errors import printable
+    from diptych.evaluate.metric_table import metric_of
 
     measure = Column("measure", overflow="fold")  # whole, where the name of a way is long
     table = Table(measure, "value", "95 % interval", "images", "ceiling", "chance", box=None, header_style="bold")
     for score in result.scores:
         ends = [f"{each:.4g}" if each is not None else "" for each in (score.ceiling, score.chance)]
-        arrow = {"lower": "↓", "higher": "↑"}[score.better]
+        metric = metric_of(score.name)
+        name = f"{printable(score.name)} {metric.arrow}" + (f" {metric.unit}" if metric.unit else "")
         interval = f"{score.low:.4g} to {score.high:.4g}"
-        table.add_row(f"{printable(score.name)} {arrow}", f"{score.value:.4g}", interval, str(score.count), *ends)
+        table.add_row(name, f"{score.value:.4g}", interval, str(score.count), *ends)
     console = Console(highlight=False, markup=False)
     console.print(f"\n{result.protocol} of {printable(result.name)}", style="bold")
     console.print(table)
@@ -193,7 +202,7 @@ def train_judge(
     """
     from diptych.judge import train
 
-    trainer, result = train(kind, [*(settings or []), f"root={data}"], out)
+    trainer, result = train(kind, [*(settings or []), f"root={data}"], out, tell=typer.echo)
     if result is not None:
         typer.echo("\n".join(result.said))
         show(result)

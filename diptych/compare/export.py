@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from diptych.compare.read import FACTS, Entry, split_route
 from diptych.compare.tables import best_of, bounds, by_route, column, number, places
+from diptych.evaluate.metric_table import metric_of
 from diptych.evaluate.scores import Score
 
 HEADER = ("run", "measure", "value", "low", "high", "better", "images", "ceiling", "chance")
@@ -33,7 +34,7 @@ def as_csv(entries: Sequence[Entry]) -> str:
     for each in entries:
         for score in each.result.scores:
             ends = (_plain(score.ceiling), _plain(score.chance))
-            numbers = (score.value, score.low, score.high, score.better, score.count, *ends)
+            numbers = (score.value, score.low, score.high, metric_of(score.name).better, score.count, *ends)
             writer.writerow((unworked(each.name), unworked(score.name), *numbers))
         for key in FACTS:
             value = each.result.about.get(key)
@@ -77,8 +78,7 @@ def latex(text: str) -> str:
 
 
 def _tabular(entries: Sequence[Entry], route: str, names: Sequence[str]) -> Iterator[str]:
-    arrows = {"lower": r"$\downarrow$", "higher": r"$\uparrow$"}
-    heads = [f"{latex(split_route(name)[1])} {arrows[column(entries, name)[0].better]}" for name in names]
+    heads = [_heading(name) for name in names]
     best = {name: best_of(entries, name) for name in names}
     digits = {name: places(column(entries, name)) for name in names}
     yield f"\\begin{{tabular}}{{l{'r' * len(names)}}}\n\\toprule"
@@ -95,6 +95,12 @@ def _tabular(entries: Sequence[Entry], route: str, names: Sequence[str]) -> Iter
         yield "\\midrule"
     yield from (f"{' & '.join([which, *texts])} \\\\" for which, texts in lines)
     yield "\\bottomrule\n\\end{tabular}"
+
+
+def _heading(name: str) -> str:
+    metric = metric_of(name)
+    arrow = {"↓": r"$\downarrow$", "↑": r"$\uparrow$"}[metric.arrow]
+    return f"{latex(split_route(name)[1])} {arrow}" + (f" ({latex(metric.unit)})" if metric.unit else "")
 
 
 def _first(text: str) -> str:

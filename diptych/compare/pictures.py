@@ -18,6 +18,7 @@ from diptych.compare.read import Entry, measures, short, split_route
 from diptych.compare.tables import boxed, number
 from diptych.data import image
 from diptych.errors import ImageError
+from diptych.evaluate.metric_table import metric_of
 from diptych.evaluate.samples import Row, Samples
 from diptych.evaluate.scores import Score
 
@@ -73,7 +74,7 @@ def extremes(entries: Sequence[Entry]) -> Iterator[str]:
                 parts.append(f"<h3>{html.escape(short(entry.name))}</h3>")
                 parts += _ends(*found, kept, limit, f"translation by {short(entry.name)}")
         score = next(score for entry in shown if (score := entry.score(name)))
-        summary = f"{html.escape(short(name))}, {score.better} is better"
+        summary = f"{html.escape(short(name))}, {metric_of(score.name).better} is better"
         yield f"<details{' open' * (at == 0)}><summary>{summary}</summary>{''.join(parts)}</details>"
 
 
@@ -207,7 +208,7 @@ def _each(entry: Entry, name: str) -> tuple[Score, Samples] | None:
 
 def _ends(score: Score, samples: Samples, kept: int, limit: int, by: str) -> Iterator[str]:
     order = np.argsort(score.each, kind="stable")
-    order = order if score.better == "lower" else order[::-1]
+    order = order if metric_of(score.name).better == "lower" else order[::-1]
     count = min(kept, (len(order) + 1) // 2)
     for words, chosen in (("Best", order[:count]), ("Worst", order[::-1][: min(count, len(order) - count)])):
         if len(chosen):

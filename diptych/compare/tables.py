@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 
 from diptych.compare.read import FACTS, Entry, measures, short, split_route
 from diptych.errors import EvaluationError
+from diptych.evaluate.metric_table import metric_of
 from diptych.evaluate.scores import Score, difference
 
 CELLS = 2400  # of all tables of values; as many again of differences
 COLUMNS = 120  # measures at most
-ARROWS = {"lower": "↓ lower is better", "higher": "↑ higher is better"}
 
 
 def fitting(entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -38,8 +38,7 @@ def best_of(entries: Sequence[Entry], name: str) -> set[str]:
     values = {score.value for score in found.values()}
     if len(values) < 2:
         return set()
-    lower = next(iter(found.values())).better == "lower"
-    best = min(values) if lower else max(values)
+    best = min(values, key=metric_of(name).error)
     return {run for run, score in found.items() if score.value == best}
 
 
@@ -117,8 +116,9 @@ def _of(route: str) -> str:
 
 
 def _heading(score: Score) -> str:
-    name = html.escape(short(split_route(score.name)[1]))
-    return f'<th scope="col">{name}<small>{ARROWS[score.better]}</small></th>'
+    name, metric = html.escape(short(split_route(score.name)[1])), metric_of(score.name)
+    words = f"{metric.arrow} {metric.better} is better" + (f", {metric.unit}" if metric.unit else "")
+    return f'<th scope="col">{name}<small>{words}</small></th>'
 
 
 def _row(name: str, cells: Sequence[str], kind: str = "") -> str:
@@ -146,6 +146,6 @@ def _difference(score: Score | None, first: Score | None) -> str:
     value, low, high = (number(each, decimals, "+") for each in (found.value, found.low, found.high))
     kind, words = "", "does not stand"
     if found.stands:
-        better = (found.value < 0) == (score.better == "lower")
+        better = metric_of(score.name).is_better(score.value, first.value)
         kind, words = (' class="good"', "stands: better") if better else (' class="bad"', "stands: worse")
     return f"<td>{value}<small>{low} to {high}</small><small{kind}>{words}</small></td>"

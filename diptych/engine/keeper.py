@@ -18,6 +18,7 @@ from diptych.engine.run import Run
 from diptych.engine.step import Engine, State
 from diptych.errors import CheckpointError, RunError
 from diptych.files import sweep, write_probe
+from diptych.metric import HELD_OUT_ERROR
 
 TRIES = 3  # failures in a row that end a run
 RETRY = 60.0  # seconds between tries while training goes on: time to make room
@@ -76,7 +77,7 @@ class Keeper:
 
     def is_better(self, error: float) -> bool:
         """Whether a checkpoint with this mean error to the truth would be the best so far."""
-        return math.isfinite(error) and (self.best is None or error < self.best[1])
+        return math.isfinite(error) and (self.best is None or HELD_OUT_ERROR.is_better(error, self.best[1]))
 
     def wants(self, place: int, step: int, must: bool) -> bool:
         """Whether to save this moment: not twice, and after a failure only when it is due or a must."""

@@ -28,8 +28,9 @@ from diptych.engine.run import Run
 from diptych.engine.step import Engine, State
 from diptych.errors import ConfigError, DataError, EvaluationError, LoadingError, TrainingError
 from diptych.files import whole
+from diptych.metric import HELD_OUT_ERROR
 
-# Held-out images judged: value by measure, the one that chooses, and its value as an error, of which less is better.
+# Held-out images judged: value by measure, the one that chooses, and its value as an error (`Metric.error`).
 Examine = Callable[[Method, torch.device], tuple[dict[str, float], str, float]]
 ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
 
@@ -231,7 +232,7 @@ class Trainer:
         with self.log.tried(self.run.previews), whole(self.run.previews / name) as part:
             sheet.save(part, "PNG")
         self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
-        mean = sum(errors.values()) / len(errors) if errors else None
+        mean = HELD_OUT_ERROR.function(list(errors.values())) if errors else None
         if mean is not None and not self.examine and self.keeper.is_better(mean):
             self.save(mean, must=False)
 

@@ -1,6 +1,6 @@
 """Measures of translations that were told what to become: a domain, an attribute changed, one of many styles."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from diptych.errors import EvaluationError, nearest
 from diptych.evaluate import pictures
-from diptych.evaluate.measures import logits_of
+from diptych.evaluate.measures import logits_of, taken_for_real
 from diptych.evaluate.samples import Row, Samples
 from diptych.evaluate.scores import Score, of_images
 from diptych.evaluate.sets import BATCH
@@ -16,7 +16,7 @@ from diptych.evaluate.sets import pictures as files_of
 from diptych.evaluate.tools import Tools
 
 
-def as_asked(samples: Samples, tools: Tools) -> Iterator[Score]:
+def as_asked(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """The share of translations in which a judge sees what was asked for: the domain, or the changed attribute.
 
     The ceiling is how often it names real pictures of that domain, or reads the attribute of the sources, rightly;
@@ -24,16 +24,16 @@ def as_asked(samples: Samples, tools: Tools) -> Iterator[Score]:
     other answers that are those for the source. EvaluationError if it does not know what was asked for.
     """
     judge = tools.the_judge()
-    names = judge.classes()
+    known = judge.classes()
     asks_domains = "domain" in samples.rows[0].controls
     if asks_domains != (judge.kind() == "class"):
         told, asked = ("attributes", "domains") if asks_domains else ("classes", "attributes")
         raise EvaluationError(f"the judge tells {told}, and {asked} were asked for: train a judge of those")
-    wanted = [_wanted(row, names) for row in samples.rows]
+    wanted = [_wanted(row, known) for row in samples.rows]
     fakes = np.concatenate([logits_of(tools, batch) for batch in files_of(samples.files("fake")).batches(BATCH)])
     at = np.array([place for place, _, _ in wanted])
     if asks_domains:
-        right, chance = fakes.argmax(1) == at, 1 / len(names)
+        right, chance = fakes.argmax(1) == at, 1 / len(known)
         seen = [logits_of(tools, batch).argmax(1) for batch in files_of(samples.real_files()).batches(BATCH)]
         ceiling = float((np.concatenate(seen) == at[0]).mean())
     else:
@@ -43,12 +43,12 @@ def as_asked(samples: Samples, tools: Tools) -> Iterator[Score]:
         sources = np.concatenate([logits_of(tools, batch) for batch in batches])
         before = np.array([before for _, before, _ in wanted])
         ceiling = float(((sources[rows, at] > 0) == before).mean())
-    yield of_images("as-asked", right.astype(float), "higher", chance=chance, ceiling=ceiling)
-    if not asks_domains and len(names) > 1:
+    yield of_images("as-asked", right.astype(float), chance=chance, ceiling=ceiling)
+    if not asks_domains and len(known) > 1 and "others-kept" in names:
         kept = (fakes > 0) == (sources > 0)
         kept[rows, at] = False
-        yield of_images("others-kept", kept.sum(1) / (len(names) - 1), "higher")
-    tools.say(f"a judge of {len(names)} {'domains' if asks_domains else 'attributes'} looked for what was asked")
+        yield of_images("others-kept", kept.sum(1) / (len(known) - 1))
+    tools.say(f"a judge of {len(known)} {'domains' if asks_domains else 'attributes'} looked for what was asked")
 
 
 def _wanted(row: Row, names: tuple[str, ...]) -> tuple[int, bool, bool]:
@@ -61,7 +61,13 @@ def _wanted(row: Row, names: tuple[str, ...]) -> tuple[int, bool, bool]:
     return names.index(name), before, not before
 
 
-def attribute_changed(samples: Samples, tools: Tools) -> Iterator[Score]:
+def taken_for_target(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """What a judge of domains, or of attributes, says of translations to another domain."""
+    of_classes = tools.the_judge().kind() == "class"
+    return taken_for_real(samples, tools, names) if of_classes else attribute_changed(samples, tools, names)
+
+
+def attribute_changed(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Of one heap of pictures made like another: what a judge of attributes sees, and what stayed as it was.
 
     `taken-for-target` is the share of translations that have, or lack, the attribute as the real pictures do. The judge
@@ -69,7 +75,7 @@ def attribute_changed(samples: Samples, tools: Tools) -> Iterator[Score]:
     the real ones it reads so, chance how many sources, which is what doing nothing would get. `others-kept` is the
     share of its other answers that are those for the source; `l1-to-source` (range -1 to 1) is how much changed at all.
     """
-    names = tools.the_judge().classes()
+    known = tools.the_judge().classes()
     sources, fakes = (files_of(samples.files(column)) for column in ("source", "fake"))
     seen = {
         side: np.concatenate([logits_of(tools, batch).numpy() > 0 for batch in files.batches(BATCH)])
@@ -79,20 +85,20 @@ def attribute_changed(samples: Samples, tools: Tools) -> Iterator[Score]:
     at = int(np.abs(apart).argmax())
     right = {side: each[:, at] == (apart[at] > 0) for side, each in seen.items()}
     chance, ceiling = (float(right[side].mean()) for side in ("source", "real"))
-    yield of_images("taken-for-target", right["fake"].astype(float), "higher", chance=chance, ceiling=ceiling)
-    if len(names) > 1:
+    yield of_images("taken-for-target", right["fake"].astype(float), chance=chance, ceiling=ceiling)
+    if len(known) > 1:
         kept = np.delete(seen["fake"] == seen["source"], at, 1)
-        yield of_images("others-kept", kept.mean(1), "higher")
+        yield of_images("others-kept", kept.mean(1))
     if sources.shape == fakes.shape:
         changes = [pictures.l1(*pair) for pair in zip(fakes.batches(), sources.batches(), strict=True)]
-        yield of_images("l1-to-source", np.concatenate(changes), "lower")
+        yield of_images("l1-to-source", np.concatenate(changes))
     how = "have" if apart[at] > 0 else "lack"
-    tools.say(f"a judge of {len(names)} attributes was asked which translations {how} {names[at]}")
+    tools.say(f"a judge of {len(known)} attributes was asked which translations {how} {known[at]}")
 
 
-def diversity(samples: Samples, tools: Tools) -> Iterator[Score]:
+def diversity(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """How far the answers to one source are apart, over all pairs: L1 (range -1 to 1), and LPIPS as in papers."""
-    perceptual = tools.the_perceptual()
+    perceptual = tools.the_perceptual() if "lpips-diversity" in names else None
     answers: dict[str, list[int]] = {}
     for number, row in enumerate(samples.rows):
         answers.setdefault(str(row.source), []).append(number)
@@ -107,5 +113,5 @@ def diversity(samples: Samples, tools: Tools) -> Iterator[Score]:
         tools.used["lpips"] = perceptual.digest[:16]
     for name, values in spread.items():
         if values:
-            yield of_images(name, np.array(values), "higher")
+            yield of_images(name, np.array(values))
     tools.say(f"{len(next(iter(answers.values())))} answers to each of {len(answers)} sources, all pairs compared")

@@ -1,6 +1,9 @@
-"""The measures that protocols are made of: each takes samples of one route and tools, and gives scores."""
+"""The passes that protocols are made of: each computes some metrics of the samples of one route.
 
-from collections.abc import Iterator, Sequence
+A pass takes the samples, the tools, and the names of the metrics that a protocol lists for it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +13,8 @@ from torch import Tensor
 
 from diptych.data import image
 from diptych.errors import EvaluationError, printable, shown
-from diptych.evaluate import distances, pictures, segmentation
-from diptych.evaluate.palette import Palette
+from diptych.evaluate import distances, pictures
+from diptych.evaluate.metric_table import metric_of
 from diptych.evaluate.samples import Samples
 from diptych.evaluate.scores import LEAST, Score, of_images
 from diptych.evaluate.sets import BATCH, Pictures, alike
@@ -19,64 +22,98 @@ from diptych.evaluate.sets import pictures as files_of
 from diptych.evaluate.tools import Tools
 from diptych.nn.blocks import pad
 
+Pass = Callable[[Samples, Tools, Sequence[str]], Iterator[Score]]
 SMALL_SET = 8  # pictures from which on sets are compared
 
 
-def to_truth(samples: Samples, tools: Tools) -> Iterator[Score]:
-    """L1, PSNR, SSIM, MS-SSIM where pictures are large enough, and LPIPS where it can be had: fake against truth."""
+def that_fit(names: Sequence[str], samples: Samples, tools: Tools) -> tuple[str, ...]:
+    """The metrics for which these images are large enough; of each other one it is said what it needs."""
+    header = image.probe(samples.files("fake")[0])
+    least = min(header.height, header.width)
+    for metric in map(metric_of, names):
+        if least < metric.min_side:
+            tools.say(
+                f"no {metric.name}: it needs {metric.min_side} pixels on a side, and the images have "
+                f"{header.width}x{header.height}"
+            )
+    return tuple(name for name in names if least >= metric_of(name).min_side)
+
+
+def where_paired(measure: Pass) -> Pass:
+    """Only where the target of each translation is known."""
+    return lambda samples, tools, names: measure(samples, tools, names) if samples.paired else iter(())
+
+
+def where_judged(measure: Pass) -> Pass:
+    """Only where a judge is given."""
+    return lambda samples, tools, names: measure(samples, tools, names) if tools.judge else iter(())
+
+
+def to_truth(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """Metrics of each translation and its target; LPIPS where its network can be had."""
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
     alike(truths, fakes)
     sides = fakes.shape[1:]
-    kinds = {"l1": pictures.l1, "psnr": pictures.psnr}
-    if min(sides) >= 2 * pictures.EDGE + 1:
-        kinds["ssim"] = pictures.ssim
-    if min(sides) >= pictures.LEAST_MS:
-        kinds["ms-ssim"] = pictures.ms_ssim
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in names if name != "lpips"}
     seen: list[np.ndarray] = []
-    perceptual = tools.the_perceptual()
+    perceptual = tools.the_perceptual() if "lpips" in names else None
     for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
-        for name, measure in kinds.items():
-            rows[name].append(measure(fake, truth))
+        for name, values in rows.items():
+            values.append(metric_of(name).function(fake, truth))
         if perceptual:
             try:
                 seen.append(perceptual.pair(_unit(fake), _unit(truth)).double().cpu().numpy())
-            except EvaluationError as error:  # other channels, or too small
+            except EvaluationError as error:  # other channels
                 perceptual = None
                 tools.say(f"no LPIPS: {error}")
     for name, values in rows.items():
-        yield of_images(name, np.concatenate(values), "lower" if name == "l1" else "higher")
+        yield of_images(name, np.concatenate(values))
     if perceptual:
         tools.used["lpips"] = perceptual.digest[:16]
-        yield of_images("lpips", np.concatenate(seen), "lower")
+        yield of_images("lpips", np.concatenate(seen))
     tools.say(f"{len(fakes)} translations of {sides[1]}x{sides[0]} pixels held against their truths, in 8 bits")
 
 
-def to_truth_on_y(samples: Samples, tools: Tools) -> Iterator[Score]:
+def to_truth_on_y(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """PSNR and SSIM on the luma of BT.601 without a border, as super-resolution papers do.
 
     Where sources are smaller than their truths, chance is what Pillow's bicubic enlargement of them gets.
+    EvaluationError, before anything is computed, if the border leaves too little of an image.
     """
     fakes, truths = samples.files("fake"), samples.files("truth")
     scale = _scale(samples)
     border = tools.border if tools.border is not None else scale if scale > 1 else 4
-    kinds = {"psnr-y": pictures.psnr_y, "ssim-y": pictures.ssim_y}
-    rows: dict[str, list[float]] = {name: [] for name in kinds}
-    plain: dict[str, list[float]] = {name: [] for name in kinds}
+    _check_inside(truths, border, names)
+    rows: dict[str, list[float]] = {name: [] for name in names}
+    plain: dict[str, list[float]] = {name: [] for name in names}
     for at, (fake, truth) in enumerate(zip(fakes, truths, strict=True)):  # their sizes differ in such sets
         one, other = files_of([fake]), files_of([truth])
         alike(other, one)
-        for name, measure in kinds.items():
+        for name in names:
+            measure = metric_of(name).function
             rows[name] += measure(one.all(), other.all(), border).tolist()
             if scale > 1:
                 enlarged = _enlarged(samples.files("source")[at], other)
                 plain[name] += measure(enlarged, other.all(), border).tolist()
     for name, values in rows.items():
         chance = float(np.mean(plain[name])) if plain[name] else None
-        yield of_images(name, np.array(values), "higher", chance=chance)
+        yield of_images(name, np.array(values), chance=chance)
     tools.used["border"] = f"{border} pixels"
     bicubic = f"; bicubic enlargement by {scale} as chance" if scale > 1 else ""
     tools.say(f"{len(fakes)} pictures on Y, {border} pixels at each edge left out{bicubic}")
+
+
+def _check_inside(files: Sequence[Path], border: int, names: Sequence[str]) -> None:
+    """EvaluationError if an image is too small for one of these metrics within its border."""
+    for file in files:
+        header = image.probe(file)
+        least = min(header.height, header.width) - 2 * border
+        for metric in map(metric_of, names):
+            if least < metric.min_side:
+                raise EvaluationError(
+                    f"{metric.name} needs {metric.min_side} pixels on a side without {border} pixels at each edge, and "
+                    f"{file} has {header.width}x{header.height}: give a smaller --border, or larger images"
+                )
 
 
 def _scale(samples: Samples) -> int:
@@ -95,8 +132,8 @@ def _enlarged(file: Path, like: Pictures) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
 
-def to_reals(samples: Samples, tools: Tools) -> Iterator[Score]:
-    """FID, KID, precision and recall of the translations against real pictures, by the extractor that can be had."""
+def to_reals(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """Metrics of the features of the translations and of real pictures, by the extractor that can be had."""
     if tools.extractor is None:
         return
     fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
@@ -111,14 +148,14 @@ def to_reals(samples: Samples, tools: Tools) -> Iterator[Score]:
     if extractor is None:
         return
     real, fake = tools.features(reals, remember=True), tools.features(fakes)
-    for measure in (distances.fid, distances.kid, distances.precision, distances.recall):
-        yield measure(real, fake)
+    for name in names:
+        yield distances.fid(real, fake) if name == "fid" else distances.scored(name, real, fake)
     tools.say(
         f"{len(fakes)} translations against {len(reals)} real pictures by {extractor.name}, {extractor.size} features"
     )
 
 
-def colours(samples: Samples, tools: Tools) -> Iterator[Score]:
+def colours(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Intersection of the histograms of L, a and b (Isola et al. 2017, section 4.2), each over the whole set."""
     fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
     alike(reals, fakes)
@@ -130,89 +167,60 @@ def colours(samples: Samples, tools: Tools) -> Iterator[Score]:
     fake, real = (
         np.concatenate([pictures.lab_histograms(batch) for batch in each.batches()]) for each in (fakes, reals)
     )
-    for name in ("L", "a", "b"):
-        yield distances.of_sets(f"colour/{name}", partial(_shared, name, real, fake), len(real), len(fake), "higher")
+    for name in names:
+        yield distances.of_sets(name, partial(_shared, name, real, fake), len(real), len(fake))
 
 
 def _shared(name: str, real: np.ndarray, fake: np.ndarray, n: np.ndarray, m: np.ndarray) -> float:
-    return pictures.intersection(fake[m], real[n])[name]
+    return float(metric_of(name).function(fake[m], real[n])[name.removeprefix("colour/")])
 
 
-def seen_by_judge(samples: Samples, tools: Tools) -> Iterator[Score]:
-    """The FCN score: what a judge of real pictures paints when it looks at translations, against the label maps.
-
-    The ceiling is what it gets on the real pictures, chance what always answering the most frequent class would.
-    EvaluationError if the judge paints no label maps, or those of other labels.
-    """
-    judge = tools.the_judge()
-    palette = Palette.of(judge)
-    maps = files_of(samples.files("source"))
-    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
-    alike(maps, fakes, channels=False)
-    alike(truths, fakes)
-    truth = _true_classes(palette, maps, tools)
-    tables = {}
-    for side, seen in (("fake", fakes), ("truth", truths)):
-        answers = [np.asarray(logits_of(tools, batch).argmax(1), np.uint8) for batch in seen.batches(BATCH)]
-        tables[side] = segmentation.confusion(np.concatenate(answers), truth, len(palette.colours))
-    for name, statistic in STATISTICS.items():
-        yield of_images(
-            name,
-            tables["fake"],
-            "higher",
-            statistic,
-            chance=statistic(segmentation.majority(tables["fake"])),
-            ceiling=statistic(tables["truth"]),
-        )
-    tools.say(f"a judge of {len(palette.colours)} classes looked at each pixel of {len(truth)} pictures")
-
-
-def taken_for_real(samples: Samples, tools: Tools) -> Iterator[Score]:
+def taken_for_real(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """The share of translations that a judge of domains takes for the domain that they should be of.
 
     Which one that is, the judge says itself: the one it takes most of the real pictures for. The ceiling is that share,
     chance one answer in as many as it has. EvaluationError if it judges pixels and not pictures.
     """
-    names = tools.the_judge().classes()
+    domains = tools.the_judge().classes()
     answers = {"fake": _named(tools, samples.files("fake")), "real": _named(tools, samples.real_files())}
-    target = int(np.bincount(answers["real"], minlength=len(names)).argmax())
+    target = int(np.bincount(answers["real"], minlength=len(domains)).argmax())
     right = {side: (each == target).astype(float) for side, each in answers.items()}
     ceiling = float(right["real"].mean())
-    yield of_images("taken-for-target", right["fake"], "higher", chance=1 / len(names), ceiling=ceiling)
-    tools.say(f"a judge of {len(names)} domains was asked which translations are {names[target]}")
+    yield of_images("taken-for-target", right["fake"], chance=1 / len(domains), ceiling=ceiling)
+    tools.say(f"a judge of {len(domains)} domains was asked which translations are {domains[target]}")
 
 
-def told_apart(samples: Samples, tools: Tools) -> Iterator[Score]:
+def told_apart(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """The share of pictures whose class the judge names as their row does, as `label`, and the mean of it by class.
 
     Of attributes, which a row lists in `has`: the share that it reads rightly, over all and of each.
     """
-    names = tools.the_judge().classes()
+    known = tools.the_judge().classes()
     if samples.rows and "has" in samples.rows[0].controls:
-        yield from _attributes_read(samples, tools, names)
+        yield from _attributes_read(samples, tools, known)
         return
-    numbers = {name: number for number, name in enumerate(names)}
+    numbers = {name: number for number, name in enumerate(known)}
     labels = [str(row.controls.get("label")) for row in samples.rows]
-    if strange := sorted(set(labels) - set(names)):
-        raise EvaluationError(f"{samples.folder}: the judge knows no class {shown(strange[0])}, only {_few(names)}")
+    if strange := sorted(set(labels) - set(known)):
+        raise EvaluationError(f"{samples.folder}: the judge knows no class {shown(strange[0])}, only {_few(known)}")
     truth = np.array([numbers[label] for label in labels])
     rows = np.stack([truth, _named(tools, samples.files("fake"))], 1)
     blind = np.stack([truth, np.full_like(truth, np.bincount(truth).argmax())], 1)
     for name, statistic in (("accuracy", _share_named), ("class-accuracy", _share_named_by_class)):
-        yield of_images(name, rows, "higher", statistic, chance=statistic(blind))
-    tools.say(f"{len(rows)} pictures of {_few(names)}")
+        yield of_images(name, rows, statistic, chance=statistic(blind))
+    tools.say(f"{len(rows)} pictures of {_few(known)}")
 
 
-def _attributes_read(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+def _attributes_read(samples: Samples, tools: Tools, known: Sequence[str]) -> Iterator[Score]:
     told = [str(row.controls["has"]).split(",") for row in samples.rows]
-    truth = np.array([[name in each for name in names] for each in told])
+    truth = np.array([[name in each for name in known] for each in told])
     read = [logits_of(tools, batch).numpy() > 0 for batch in files_of(samples.files("fake")).batches(BATCH)]
     right = (np.concatenate(read) == truth).astype(float)
     blind = np.maximum(truth.mean(0), 1 - truth.mean(0))  # always the more frequent answer
-    yield of_images("accuracy", right.mean(1), "higher", chance=float(blind.mean()))
-    for at, name in enumerate(names):
-        yield of_images(f"accuracy {name}", right[:, at], "higher", chance=float(blind[at]))
-    tools.say(f"{len(truth)} real pictures, of each {_few(names)}")
+    yield of_images("accuracy", right.mean(1), chance=float(blind.mean()))
+    for at, name in enumerate(known):
+        yield of_images(f"accuracy {name}", right[:, at], chance=float(blind[at]))
+    tools.say(f"{len(truth)} real pictures, of each {_few(known)}")
 
 
 def _share_named(rows: np.ndarray) -> float:
@@ -224,49 +232,6 @@ def _share_named_by_class(rows: np.ndarray) -> float:
     truth, right = rows[:, 0], rows[:, 0] == rows[:, 1]
     each = np.bincount(truth)
     return float(np.mean(np.bincount(truth, right)[each > 0] / each[each > 0]))
-
-
-def as_label_maps(samples: Samples, tools: Tools, palette: Palette) -> Iterator[Score]:
-    """Translations that are label maps themselves: each pixel is of the class whose colour is nearest."""
-    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
-    alike(truths, fakes)
-    truth, answer = _true_classes(palette, truths, tools), palette.read_all(fakes, strict=False)
-    table = segmentation.confusion(answer, truth, len(palette.colours))
-    for name, statistic in STATISTICS.items():
-        yield of_images(name, table, "higher", statistic, chance=statistic(segmentation.majority(table)))
-    tools.say(f"{len(truth)} label maps of {len(palette.colours)} classes, each pixel by its nearest colour")
-
-
-def as_thin_structures(samples: Samples, tools: Tools) -> Iterator[Score]:
-    """Dice and area under the ROC curve of what is bright in the truth; a translation's brightness is its score."""
-    fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
-    alike(truths, fakes)
-    overlaps, blind, histograms = [], [], []
-    for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
-        level = fake.float().mean(1).round().to(torch.uint8).numpy()
-        true = truth.float().mean(1).numpy() > 127.5
-        overlaps.append(segmentation.dice(level > 127, true))
-        blind.append([segmentation.dice(np.full_like(true, answer), true) for answer in (False, True)])
-        histograms.append(segmentation.score_histograms(level, true))
-    rows = np.concatenate(histograms)
-    share = float(rows[:, 1].sum() / rows.sum())
-    chance = float(np.concatenate(blind, 1).mean(1).max())  # of one answer everywhere, the better one
-    yield of_images("dice", np.concatenate(overlaps), "higher", chance=chance)
-    yield of_images("roc-area", rows, "higher", segmentation.roc_area, chance=0.5)
-    tools.say(f"{len(fakes)} pictures; true is what is brighter than half, {100 * share:.1f} % of the pixels")
-
-
-STATISTICS = {
-    "pixel-accuracy": segmentation.pixel_accuracy,
-    "class-accuracy": segmentation.class_accuracy,
-    "mean-iou": segmentation.mean_iou,
-}
-
-
-def _true_classes(palette: Palette, maps: Pictures, tools: Tools) -> np.ndarray:
-    classes = palette.read_all(maps)
-    tools.say(palette.told(maps))
-    return classes
 
 
 def _named(tools: Tools, files: Sequence[Path]) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Label maps: pictures in which the colour of each pixel says its class."""
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import torch
 from pydantic import AfterValidator, Field, TypeAdapter
 from torch import Tensor
 
+from diptych.colours import Colour, name_of, problem_of
 from diptych.contract import Judge
 from diptych.data import image
 from diptych.data.columns import Column
@@ -34,43 +36,64 @@ FAR = 32.0  # mean distance to the palette from which on pictures are no label m
 
 
 def _one_length(colours: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    if len(set(map(len, colours))) > 1:
-        raise ValueError("the colours of a palette are of one length: a level for each channel")
+    if problem := problem_of(colours, ()):
+        raise ValueError(problem)
     return colours
 
 
-Level = Annotated[int, Field(ge=0, le=255)]
-Colours = Annotated[tuple[tuple[Level, ...], ...], Field(min_length=2, max_length=256), AfterValidator(_one_length)]
+Colours = Annotated[tuple[Colour, ...], Field(min_length=2, max_length=256), AfterValidator(_one_length)]
+Ignored = Annotated[tuple[Colour, ...], Field(max_length=254), AfterValidator(_one_length)]
 
 
 @dataclass(frozen=True)
 class Palette:
-    """The colour of each class, 0 to 255 in each channel."""
+    """The colour of each class, 0 to 255 in each channel, and the colours that are ignored.
+
+    Pixels whose true colour is nearest to an ignored one are dropped from all scores; a prediction there is wrong.
+    EvaluationError if a colour is in both.
+    """
 
     colours: tuple[tuple[int, ...], ...]
+    ignore: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if problem := problem_of(self.colours, self.ignore):
+            raise EvaluationError(problem)
 
     def __str__(self) -> str:
-        return " ".join(map(_name, self.colours))
+        return " ".join(map(name_of, self.colours))
+
+    def ignoring(self, more: tuple[tuple[int, ...], ...]) -> "Palette":
+        """With these ignored too. EvaluationError if one of them is a class."""
+        return replace(self, ignore=tuple(dict.fromkeys((*self.ignore, *more))))
 
     @classmethod
     def of(cls, judge: Judge) -> "Palette":
         """What a judge paints with. EvaluationError if it paints no label maps."""
-        names = judge.classes()
+        names, ignored = judge.classes(), judge.ignored_classes()
         if not all(COLOUR.fullmatch(name) for name in names):
             raise EvaluationError(
                 f"this judge tells whole pictures apart ({', '.join(names[:3])}, ...), but one is needed that paints "
                 f"label maps: diptych judge train segmenter"
             )
-        return cls(tuple(tuple(bytes.fromhex(name[1:])) for name in names))
+        colours, ignore = (tuple(tuple(bytes.fromhex(name[1:])) for name in some) for some in (names, ignored))
+        return cls(colours, ignore)
 
     def read(self, maps: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (N, C, H, W) to classes (N, H, W) by the nearest colour, and the distance to it (N, H, W)."""
+        """uint8 (N, C, H, W) to classes (N, H, W) by the nearest colour, and the distance to it (N, H, W).
+
+        The ignored colours are numbered after the K classes: K, K + 1, ...
+        """
         if maps.shape[1] != len(self.colours[0]):
             raise EvaluationError(
                 f"label maps of {maps.shape[1]} channels do not go with colours of {len(self.colours[0])}"
             )
         apart = torch.stack(
-            [(maps.float() - torch.tensor(colour)[:, None, None]).square().sum(1) for colour in self.colours], 1
+            [
+                (maps.float() - torch.tensor(colour)[:, None, None]).square().sum(1)
+                for colour in (*self.colours, *self.ignore)
+            ],
+            1,
         )
         nearest, classes = apart.min(1)
         return classes.to(torch.uint8).numpy(), nearest.sqrt().numpy()
@@ -98,11 +121,13 @@ class Palette:
             between.append(some.permute(0, 2, 3, 1).numpy()[away > 2 * NEAR])
             count += away.size
         text = f"the colours of {len(self.colours)} classes: {self}"
+        if self.ignore:
+            text += f"; ignored are {' '.join(map(name_of, self.ignore))}"
         pixels = np.concatenate(between)
         if not len(pixels):
             return text
         common = ", ".join(
-            f"{_name(shade)} ({100 * taken / count:.2g} %)"
+            f"{name_of(shade)} ({100 * taken / count:.2g} %)"
             for shade, _, taken in islice(_peaks(*_shades(pixels, CELL), 4 * NEAR), SHOWN)
         )
         return f"{text}; {100 * len(pixels) / count:.2g} % of the pixels lie between them, most often about {common}"
@@ -116,22 +141,56 @@ def given_palette(text: str | None) -> Palette | None:
         raise EvaluationError(f"{shown(text)}: no palette; give colours of 0 to 255, as [[0,0,0],[255,0,0]]") from error
 
 
-def _name(colour: Iterable[int]) -> str:
-    return "#" + bytes(map(int, colour)).hex()
+def given_ignored(text: str | None) -> tuple[tuple[int, ...], ...]:
+    """Of a text such as [[0,0,0]], or [255] for maps of class numbers. EvaluationError for another."""
+    try:
+        return TypeAdapter(Ignored).validate_python(plain_yaml(text)) if text else ()
+    except ValueError as error:
+        raise EvaluationError(
+            f"{shown(text)}: expected colours to ignore, as [[0,0,0],[111,74,0]], or class numbers, as [255]"
+        ) from error
 
 
-def palette_of(maps: Column) -> Palette:
+def palette_of(maps: Column, ignore: tuple[tuple[int, ...], ...] = ()) -> Palette:
     """`find_palette` in LOOKED_AT label maps at most, spread over all of them, in whatever form they lie there."""
+    return find_palette(_some(maps), ignore)
+
+
+def share_ignored(maps: Column, palette: Palette) -> float:
+    """The share of the pixels of these label maps, LOOKED_AT of them at most, that the palette ignores."""
+    some = _some(maps, len(palette.colours[0]))
+    found = [palette.read(torch.from_numpy(each.transpose(2, 0, 1))[None])[0] for each in some]
+    ignored = sum(int((classes >= len(palette.colours)).sum()) for classes in found)
+    return ignored / sum(classes.size for classes in found)
+
+
+def share_near(maps: Column, colours: tuple[tuple[int, ...], ...]) -> float | None:
+    """The share of the pixels of these images, LOOKED_AT of them at most, that have one of the colours, but for noise.
+
+    None if the images have another number of channels.
+    """
+    near, count = 0, 0
+    for pixels in _some(maps):
+        if pixels.shape[2] != len(colours[0]):
+            return None
+        apart = [np.square(pixels.astype(np.int32) - np.array(colour)).sum(2) for colour in colours]
+        near, count = near + int((np.min(apart, 0) <= (2 * NEAR) ** 2).sum()), count + apart[0].size
+    return near / count
+
+
+def _some(maps: Column, channels: int | None = None) -> list[np.ndarray]:
+    """LOOKED_AT label maps at most, spread over all of them: uint8 (H, W, C), by default of the channels they have."""
     places = np.linspace(0, len(maps) - 1, min(LOOKED_AT, len(maps))).round().astype(int).tolist()
     found: list[Any] = [maps[place] for place in places]
-    channels = maps.channels() if isinstance(maps, Files) else found[0].shape[-1]
+    channels = channels or (maps.channels() if isinstance(maps, Files) else found[0].shape[-1])
     found = [image.with_channels(each, channels, label(maps, at)) for at, each in zip(places, found, strict=True)]
-    return find_palette([image.from_unit(image.to_unit(each), np.uint8) for each in found])
+    return [image.from_unit(image.to_unit(each), np.uint8) for each in found]
 
 
-def find_palette(maps: Sequence[np.ndarray]) -> Palette:
+def find_palette(maps: Sequence[np.ndarray], ignore: tuple[tuple[int, ...], ...] = ()) -> Palette:
     """The colours of label maps (H, W, C) uint8, most frequent first; noise and soft edges belong to the nearest one.
 
+    Those of `ignore` are no classes; where there is noise, neither is what lies nearer than APART / 2 to one of them.
     Where there are no more than MOST, there is no noise, and they are taken as they are. EvaluationError if there is
     one colour only, or so many that these are pictures and no label maps.
     """
@@ -155,7 +214,15 @@ def find_palette(maps: Sequence[np.ndarray]) -> Palette:
             f"{100 * (1 - share):.0f} % of the pixels lie between the colours: these are pictures and no label maps, "
             f"or label maps that were scaled down; where the pictures lie the other way round, change direction"
         )
-    return Palette(tuple(chosen))
+    if ignore and len(ignore[0]) != len(chosen[0]):
+        raise EvaluationError(f"ignored colours of {len(ignore[0])} levels: label maps of {len(chosen[0])} channels")
+    least = APART / 2 if noisy else 1.0
+    kept = tuple(each for each in chosen if all(math.dist(each, one) >= least for one in ignore))
+    if len(kept) < 2:
+        raise EvaluationError(
+            f"only {len(kept)} colours of the label maps are not ignored: 2 classes at least are required"
+        )
+    return Palette(kept, ignore)
 
 
 def _shades(pixels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -54,7 +54,7 @@ def read_result(path: Path) -> Result:
         if not isinstance(values, dict):
             raise ValueError("it holds no settings by name")
         found = checked(Result, values, path.name)
-    except (OSError, ValueError, ConfigError) as error:
+    except (OSError, ValueError, ConfigError, EvaluationError) as error:
         raise EvaluationError(f"{path}: no result that `diptych evaluate` wrote ({error})") from error
     if found.format != FORMAT:
         raise EvaluationError(f"{path}: format {found.format}; this Diptych reads {FORMAT}")

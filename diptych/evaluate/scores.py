@@ -6,7 +6,6 @@ images twice would change what it measures. Both choose by position alone, so tw
 resampled alike, and the interval of their difference is that of pairs.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,13 +13,15 @@ from typing import Literal
 
 import numpy as np
 
-from diptych.errors import EvaluationError
+from diptych.errors import EvaluationError, shown
+from diptych.evaluate import feature_distances
+from diptych.evaluate.metric_table import metric_of
+from diptych.metric import Better
 
 DRAWS = 1000
 GROUPS = 20
-LEAST = 4  # images to be sure of anything
-NORMAL_95 = 1.959964  # standard deviations to either side that hold 95 % of a normal distribution
-# the same of Student's t with 1, 2 .. 19 degrees of freedom
+LEAST = feature_distances.LEAST  # images to be sure of anything
+# standard deviations to either side that hold 95 % of Student's t with 1, 2 .. 19 degrees of freedom
 STUDENT_95 = [12.7062, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139]
 STUDENT_95 += [2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922, 2.093024]
 
@@ -33,19 +34,25 @@ class Score:
 
     `draws` are the values of the resampled sets, `by` says how those were made; `each` has one value for every image
     where there is such a thing. `chance` is what an answer without looking would score, `ceiling` what real images do.
+    `better` is the direction that the metric table gives for the name. EvaluationError for another one, or a name that
+    is not in the table.
     """
 
     name: str
     value: float
     low: float
     high: float
-    better: Literal["lower", "higher"]
+    better: Better
     count: int  # images it rests on
     by: Literal["bootstrap", "jackknife"]
     draws: tuple[float, ...]
     each: tuple[float, ...] = ()
     chance: float | None = None
     ceiling: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.better != (known := metric_of(self.name).better):
+            raise EvaluationError(f"{shown(self.name)}: {self.better} is not better; of this metric {known} is")
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,13 @@ def mean(rows: np.ndarray) -> float:
 def of_images(
     name: str,
     rows: np.ndarray,
-    better: Literal["lower", "higher"],
     statistic: Statistic = mean,
     chance: float | None = None,
     ceiling: float | None = None,
 ) -> Score:
     """The statistic of `rows` (N, ...), one row for each image, with a bootstrap over the images.
+
+    `name` is one of the metric table, which says whether lower or higher is better.
 
     Raises EvaluationError if there are none, one of them is not finite, or the statistic has no value of all of them.
     """
@@ -87,6 +95,7 @@ def of_images(
     draws = list(_drawn(rows, statistic))
     low, high = np.quantile(draws, (0.025, 0.975))
     each = tuple(map(float, rows)) if rows.ndim == 1 and statistic is mean else ()
+    better = metric_of(name).better
     return Score(
         name, value, float(low), float(high), better, len(rows), "bootstrap", tuple(draws), each, chance, ceiling
     )
@@ -99,34 +108,20 @@ def _drawn(rows: np.ndarray, statistic: Statistic) -> Iterator[float]:
             yield statistic(rows[chosen])
 
 
-def of_set(
-    name: str,
-    statistic: Callable[[np.ndarray], float],
-    count: int,
-    better: Literal["lower", "higher"],
-    within: tuple[float, float] = (-math.inf, math.inf),
-) -> Score:
+def of_set(name: str, statistic: Callable[[np.ndarray], float], count: int) -> Score:
     """`statistic(kept)` of the images 0 to count - 1, with a jackknife that leaves out one group after the other.
 
     `kept` is a boolean mask (count,): a measure of two sets leaves out the same share of both. The interval ends where
-    no value can be, at the edges of `within`. EvaluationError if there are too few images for two groups.
+    no value can be, at the limits of the metric. EvaluationError if there are too few images for two groups.
     """
     if count < LEAST:
         raise EvaluationError(f"{name}: {count} images are too few to say how sure the number is: at least {LEAST}")
     groups = min(GROUPS, count // 2)
     draws = np.array([statistic(np.arange(count) % groups != group) for group in range(groups)])
     value = statistic(np.ones(count, bool))
-    half = margin(draws)
-    return Score(
-        name,
-        value,
-        max(value - half, within[0]),
-        min(value + half, within[1]),
-        better,
-        count,
-        "jackknife",
-        tuple(map(float, draws)),
-    )
+    half, metric = margin(draws), metric_of(name)
+    low, high = max(value - half, metric.limits[0]), min(value + half, metric.limits[1])
+    return Score(name, value, low, high, metric.better, count, "jackknife", tuple(map(float, draws)))
 
 
 def margin(draws: np.ndarray) -> float:

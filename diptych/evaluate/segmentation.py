@@ -1,7 +1,8 @@
 """Maps of classes or of one thing, held against the true ones: accuracy, IoU, Dice and the area under the ROC curve.
 
 Each image gives counts, (N, ...) of int64; statistics are of their sum over the images, so `scores.of_images` can draw
-images again: `of_images("iou", confusion(predicted, truth, 19), "higher", mean_iou)`.
+images again: `of_images("mean-iou", confusion(predicted, truth, 19), mean_iou)`.
+Classes may be ignored: pixels whose true class is one of those are dropped, an answer that is one of those is wrong.
 """
 
 import numpy as np
@@ -11,19 +12,24 @@ from diptych.errors import EvaluationError
 LEVELS = 256  # of a score
 
 
-def confusion(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+def confusion(predicted: np.ndarray, truth: np.ndarray, classes: int, ignored: int = 0) -> np.ndarray:
     """Pixels of each image by true class (row) and predicted class (column): int64 (N, K, K) of integer maps (N, H, W).
 
-    EvaluationError if the shapes differ, or a map has a class outside 0..K-1.
+    With `ignored` classes, numbered K to K + ignored - 1, it is (N, K, K + 1): pixels that are truly of those have no
+    row, and the last column counts those that are predicted as one of them.
+    EvaluationError if the shapes differ, or a map has another class.
     """
     predicted, truth = _pairs(predicted, truth)
     for name, maps in (("prediction", predicted), ("truth", truth)):
         if not np.issubdtype(maps.dtype, np.integer):
             raise EvaluationError(f"the {name} is to be of class numbers, not of {maps.dtype}")
-        worst = next((int(edge) for edge in (maps.min(), maps.max()) if not 0 <= edge < classes), None)
+        worst = next((int(edge) for edge in (maps.min(), maps.max()) if not 0 <= edge < classes + ignored), None)
         if worst is not None:
-            raise EvaluationError(f"the {name} has class {worst}; with {classes} classes they are 0 to {classes - 1}")
-    return _tables(truth, predicted, classes, classes)
+            last = classes + ignored - 1
+            raise EvaluationError(f"the {name} has class {worst}; with {last + 1} classes they are 0 to {last}")
+    if not ignored:
+        return _tables(truth, predicted, classes, classes)
+    return _tables(truth, np.minimum(predicted, classes), classes + ignored, classes + 1)[:, :classes]
 
 
 def _tables(rows: np.ndarray, columns: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -54,14 +60,34 @@ def mean_iou(confusions: np.ndarray) -> float:
     A class that is only predicted counts as 0: to leave it out would reward inventing it. One that occurs in neither
     has no value; Long et al. (2015) do not meet that case, and their public code leaves it out of the mean as well.
     """
-    total = _total(confusions)
-    both = np.diag(total)
-    either = total.sum(0) + total.sum(1) - both
+    both, either = _overlaps(confusions)
     return float(np.mean(both[either > 0] / either[either > 0]))
 
 
+def class_accuracy_of_all(confusions: np.ndarray) -> float:
+    """As `class_accuracy` over all K classes, of which one that is not in the truth counts as 0.
+
+    So does the evaluation script of Isola et al. (2017), which adds 1e-12 to every denominator.
+    """
+    total = _total(confusions)
+    return float(np.mean(np.diag(total) / np.maximum(total.sum(1), 1)))
+
+
+def mean_iou_of_all(confusions: np.ndarray) -> float:
+    """As `mean_iou` over all K classes, of which one that occurs nowhere counts as 0; see `class_accuracy_of_all`."""
+    both, either = _overlaps(confusions)
+    return float(np.mean(both / np.maximum(either, 1)))
+
+
+def _overlaps(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels in the intersection and in the union of truth and prediction of each class, both (K,)."""
+    total = _total(confusions)
+    both = np.diag(total)
+    return both, total.sum(0)[: len(both)] + total.sum(1) - both
+
+
 def majority(confusions: np.ndarray) -> np.ndarray:
-    """The confusions (N, K, K) of always answering the most frequent true class, the lowest of equals.
+    """The confusions, shaped as these, of always answering the most frequent true class, the lowest of equals.
 
     `mean_iou(majority(confusions))` is what chance gives.
     """
@@ -72,10 +98,10 @@ def majority(confusions: np.ndarray) -> np.ndarray:
 
 
 def _total(confusions: np.ndarray) -> np.ndarray:
-    """(K, K), summed over images. EvaluationError if there is no pixel."""
+    """(K, K) or (K, K + 1), summed over images. EvaluationError if there is no pixel."""
     total = confusions.reshape(-1, *confusions.shape[-2:]).sum(0)
     if not total.any():
-        raise EvaluationError("there are no pixels to judge")
+        raise EvaluationError("there are no pixels to judge: none, or none of a class that is not ignored")
     return total
 
 

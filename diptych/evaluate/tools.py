@@ -43,6 +43,7 @@ class Tools:
     judge: Translator | None = None
     border: int | None = None  # pixels at each edge; None: the scale by which pictures were enlarged, or 4
     palette: Palette | None = None
+    ignore: tuple[tuple[int, ...], ...] = ()  # colours of label maps that are not scored, beside those of the palette
     device: torch.device = torch.device("cpu")
     said: list[str] = field(default_factory=list)
     tell: Callable[[str], None] = lambda line: None
@@ -156,13 +157,18 @@ def gather(
     border: int | None = None,
     device: str = "auto",
     palette: Palette | None = None,
+    ignore: tuple[tuple[int, ...], ...] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> Tools:
     """The tools that were asked for by name, loaded; those that are usual are looked for when they are needed.
 
     Raises EvaluationError or CheckpointError where what was asked for cannot be had.
     """
-    tools = Tools(perceptual="auto", border=border, palette=palette, device=choose_device(device), tell=tell)
+    if palette:
+        palette.ignoring(ignore)  # raises, if they do not go together
+    tools = Tools(
+        perceptual="auto", border=border, palette=palette, ignore=ignore, device=choose_device(device), tell=tell
+    )
     if judge is not None:
         tools.judge = load(judge, device=device)
         tools.the_judge()

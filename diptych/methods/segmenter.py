@@ -7,18 +7,18 @@ is an FCN-8s of Caffe for Cityscapes; this one is a U-Net for any palette, train
 """
 
 from collections.abc import Iterator
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from diptych.colours import Colour, name_of, problem_of
 from diptych.contract import Batch, Clock, DataKind, Judge, MethodConfig, Player, Route, Stage, Update
 from diptych.nn.blocks import Norm, evaluating, initialise
 from diptych.nn.unet import UNet
 
-Level = Annotated[int, Field(ge=0, le=255)]
+IGNORED = -1  # the class number of pixels that are not trained on
 
 
 class Segmenter(Judge):
@@ -26,8 +26,11 @@ class Segmenter(Judge):
         steps: int = Field(4000, ge=1, description="optimiser steps")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the photographs; read from the data")
         out_channels: int = Field(3, ge=1, le=16, description="channels of the label maps; read from the data")
-        palette: tuple[tuple[Level, ...], ...] = Field(
+        palette: tuple[Colour, ...] = Field(
             min_length=2, max_length=256, description="colour of each class, 0 to 255; `diptych judge train` finds it"
+        )
+        ignore: tuple[Colour, ...] = Field(
+            (), max_length=254, description="colours, or class numbers, of pixels that are not trained on or scored"
         )
         width: int = Field(32, ge=1, le=1024, description="channels of the first layer")
         depth: int = Field(5, ge=1, le=10, description="how often the image is halved")
@@ -38,6 +41,8 @@ class Segmenter(Judge):
         def _colours_fit(self) -> "Segmenter.Config":
             if any(len(colour) != self.out_channels for colour in self.palette):
                 raise ValueError(f"each colour of the palette needs {self.out_channels} levels, one for each channel")
+            if problem := problem_of(self.palette, self.ignore):
+                raise ValueError(f"ignore: {problem}")
             return self
 
     config: Config
@@ -67,20 +72,29 @@ class Segmenter(Judge):
         return [Stage("train", self.config.steps, self.updates, {"S": player})]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        yield "S", {"class": F.cross_entropy(self.S(batch["source"]), self.read(batch["target"]))}
+        logits, classes = self.S(batch["source"]), self.read(batch["target"])
+        if not self.config.ignore:
+            yield "S", {"class": F.cross_entropy(logits, classes)}
+            return
+        # A mean over all pixels, ignored ones as 0: of parts of a batch it is the same, and a map may be all ignored.
+        yield "S", {"class": F.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="none").mean()}
 
     def read(self, maps: Tensor) -> Tensor:
-        """Label maps (N, C, H, W) in [-1, 1] to class numbers (N, H, W): the nearest colour of the palette."""
-        colours = self.colours(maps)
+        """Label maps (N, C, H, W) in [-1, 1] to class numbers (N, H, W): the nearest colour; -1 if that is ignored."""
+        colours = _in_unit((*self.config.palette, *self.config.ignore), maps)
         apart = [(maps - colour[:, None, None]).square().sum(1) for colour in colours]
-        return torch.stack(apart, 1).argmin(1)
+        classes = torch.stack(apart, 1).argmin(1)
+        return classes.where(classes < len(self.config.palette), IGNORED) if self.config.ignore else classes
 
     def colours(self, like: Tensor) -> Tensor:
         """The palette, (K, C) in [-1, 1]."""
-        return torch.tensor(self.config.palette, dtype=like.dtype, device=like.device) / 127.5 - 1
+        return _in_unit(self.config.palette, like)
 
     def classes(self) -> tuple[str, ...]:
-        return tuple("#" + bytes(colour).hex() for colour in self.config.palette)
+        return tuple(map(name_of, self.config.palette))
+
+    def ignored_classes(self) -> tuple[str, ...]:
+        return tuple(map(name_of, self.config.ignore))
 
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
@@ -95,3 +109,8 @@ class Segmenter(Judge):
     def translate(self, x: Tensor) -> Tensor:
         chosen = self.logits(x).argmax(1)
         return self.colours(x)[chosen].movedim(-1, 1)
+
+
+def _in_unit(colours: tuple[tuple[int, ...], ...], like: Tensor) -> Tensor:
+    """Colours of 0 to 255 as (K, C) in [-1, 1]."""
+    return torch.tensor(colours, dtype=like.dtype, device=like.device) / 127.5 - 1

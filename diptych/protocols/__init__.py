@@ -7,6 +7,7 @@ version.
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from diptych.contract import Labels, Method
 from diptych.data.columns import Split, taken
 from diptych.errors import EvaluationError, nearest, shown
+from diptych.evaluate.measures import Pass, that_fit
 from diptych.evaluate.samples import Choices, Samples, Way, plain_name
 from diptych.evaluate.scores import Score
 from diptych.evaluate.tools import Tools
@@ -40,25 +42,39 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Protocol:
-    """`ways` says what to translate, of a method, a split and the images it trained on; `scores` measures one way.
+    """`ways` says what to translate, of a method, a split and the images it trained on; `metrics` what to measure of
+    each way: by the pass over the samples that computes them, the names of metrics of the table.
 
     Images are cut as in training, unless they are to be `whole`.
-    `overall` sums up the scores of all ways, where there are more than one. `chooses` are the measures that may choose
+    `overall` sums up the scores of all ways, where there are more than one; metrics that only it gives are
+    `overall_metrics`. `chooses` are the measures that may choose
     the best checkpoint unasked, by preference; without any, the first does.
     """
 
     name: str
     version: int
     about: str
-    scores: Callable[[Samples, Tools], Iterator[Score]]
     ways: Callable[[Method, Split, Split], Sequence[Way]]
+    metrics: Mapping[Pass, tuple[str, ...]]
     needs_judge: bool = False
     overall: Callable[[Sequence[Score]], Iterator[Score]] | None = None
+    overall_metrics: tuple[str, ...] = ()
     chooses: tuple[str, ...] = ()
     whole: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
+
+    def names(self) -> tuple[str, ...]:
+        """The metrics that it lists, in order."""
+        return tuple(dict.fromkeys([*chain.from_iterable(self.metrics.values()), *self.overall_metrics]))
+
+    def scores(self, samples: Samples, tools: Tools) -> Iterator[Score]:
+        """Measure one way. Of metrics that need larger images it is said, before anything is computed."""
+        fitting = {measure: that_fit(names, samples, tools) for measure, names in self.metrics.items()}
+        for measure, names in fitting.items():
+            if names:
+                yield from measure(samples, tools, names)
 
 
 def each_route(method: Method, split: Split, train: Split) -> list[Way]:

@@ -5,14 +5,15 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from diptych.colours import problem_of
 from diptych.data.examine import hash_of
 from diptych.engine.run import Run
 from diptych.errors import EvaluationError
-from diptych.evaluate.palette import Colours, Palette
+from diptych.evaluate.palette import Colours, Ignored, Palette
 from diptych.evaluate.results import read_result
 from diptych.evaluate.samples import MANIFEST
 from diptych.evaluate.tools import gather
@@ -31,6 +32,18 @@ class Judging(BaseModel):
     extractor: str = Field("auto", max_length=4096, description="network of FID and KID")
     border: int = Field(4, ge=0, description="pixels left out at each edge by srgan-y")
     palette: Colours | None = Field(None, description="colour of each class of label-maps, 0 to 255")
+    ignore: Ignored = Field((), description="colours, or class numbers, of pixels of label maps that are not scored")
+
+    @model_validator(mode="after")
+    def _palette_fits(self) -> "Judging":
+        if self.palette and (problem := problem_of(self.palette, self.ignore)):
+            raise ValueError(f"ignore: {problem}")
+        return self
+
+    def question(self) -> dict[str, Any]:
+        """The settings as plain data, without what was not there in earlier versions and is not given."""
+        settings = self.model_dump(mode="json")
+        return {key: value for key, value in settings.items() if key != "ignore" or value}
 
 
 def judge_all(
@@ -43,12 +56,14 @@ def judge_all(
 ) -> None:
     """Leave the result of each run in its folder, under its name here. Raises EvaluationError, CheckpointError."""
     palette = Palette(settings.palette) if settings.palette else None
-    tools = gather(settings.extractor, judge, border=settings.border, palette=palette, tell=tell)
+    tools = gather(
+        settings.extractor, judge, border=settings.border, palette=palette, ignore=settings.ignore, tell=tell
+    )
     weights = hash_of(judge / "model" / "model.safetensors") if judge else ""
     for name, run in runs.items():
         asked = Asked(protocol.name, split=settings.split, count=settings.count, which=settings.which, method=method)
         samples = samples_of(run, asked)
-        question = [str(protocol), settings.model_dump(mode="json"), weights, hash_of(samples.folder / MANIFEST)]
+        question = [str(protocol), settings.question(), weights, hash_of(samples.folder / MANIFEST)]
         digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()
         path = run.folder / "results" / f"{protocol.name}.json"
         with suppress(EvaluationError):  # there is none, or it cannot be read

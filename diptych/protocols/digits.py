@@ -4,7 +4,7 @@ Each translated image has the label of its source; the judge was trained on real
 under `source`, what the judge reads in the sources as they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from diptych.contract import Method
 from diptych.data.columns import Split
 from diptych.errors import EvaluationError
-from diptych.evaluate import measures
+from diptych.evaluate.measures import told_apart
 from diptych.evaluate.samples import Samples, Way
 from diptych.evaluate.scores import Score
 from diptych.evaluate.tools import Tools
@@ -28,11 +28,12 @@ def ways(method: Method, split: Split, train: Split) -> list[Way]:
     return [replace(way, labels=named) for way in each_route(method, split, train)]
 
 
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    yield from measures.told_apart(samples, tools)
+def sources_told_apart(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """`told_apart` of the sources as they are."""
     sources = replace(samples, rows=tuple(row.model_copy(update={"fake": row.source}) for row in samples.rows))
-    for score in measures.told_apart(sources, tools):
+    for score in told_apart(sources, tools, names):
         yield replace(score, name=f"source/{score.name}")
 
 
-PROTOCOL = Protocol("dtn-digits", 1, __doc__, scores, ways, needs_judge=True)
+NAMED = ("accuracy", "class-accuracy")
+PROTOCOL = Protocol("dtn-digits", 1, __doc__, ways, {told_apart: NAMED, sources_told_apart: NAMED}, needs_judge=True)

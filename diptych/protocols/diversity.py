@@ -6,14 +6,16 @@ target; where the truth is known L1 and what goes with it, a mean over the ten; 
 recall, and NDB and JSD, which are of its features here, of pixels in the paper.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from diptych.contract import Method
 from diptych.data.columns import Split
 from diptych.errors import EvaluationError
-from diptych.evaluate import distances, measures
+from diptych.evaluate import distances
 from diptych.evaluate.asked import diversity
+from diptych.evaluate.measures import taken_for_real, to_reals, to_truth, where_judged, where_paired
+from diptych.evaluate.metric_table import TO_REALS, TO_TARGET
 from diptych.evaluate.samples import Choices, Samples, Way
 from diptych.evaluate.scores import Score
 from diptych.evaluate.sets import pictures
@@ -39,17 +41,7 @@ def _seeds(plain: Choices) -> Choices:
     ]
 
 
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    yield from diversity(samples, tools)
-    if tools.judge is not None:
-        yield from measures.taken_for_real(samples, tools)
-    if samples.paired:
-        yield from measures.to_truth(samples, tools)
-    yield from measures.to_reals(samples, tools)
-    yield from in_bins(samples, tools)
-
-
-def in_bins(samples: Samples, tools: Tools) -> Iterator[Score]:
+def in_bins(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """NDB and JSD, where an extractor can be had and there are twice as many real pictures as bins."""
     reals = samples.real_files()
     if tools.extractor is None or tools.the_extractor() is None:
@@ -62,4 +54,16 @@ def in_bins(samples: Samples, tools: Tools) -> Iterator[Score]:
     yield distances.jsd(real, fake, BINS)
 
 
-PROTOCOL = Protocol("msgan-diversity", 1, __doc__, scores, ways)
+PROTOCOL = Protocol(
+    "msgan-diversity",
+    1,
+    __doc__,
+    ways,
+    {
+        diversity: ("l1-diversity", "lpips-diversity"),
+        where_judged(taken_for_real): ("taken-for-target",),
+        where_paired(to_truth): TO_TARGET,
+        to_reals: TO_REALS,
+        in_bins: ("ndb", "jsd"),
+    },
+)

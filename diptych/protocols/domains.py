@@ -6,20 +6,11 @@ in which it sees what was asked for, beside its own ceiling.
 
 from collections.abc import Iterator, Sequence
 
-from diptych.evaluate import measures
 from diptych.evaluate.asked import as_asked
-from diptych.evaluate.samples import Samples
+from diptych.evaluate.measures import to_reals, to_truth, where_judged, where_paired
+from diptych.evaluate.metric_table import TO_REALS, TO_TARGET
 from diptych.evaluate.scores import Score, averaged
-from diptych.evaluate.tools import Tools
 from diptych.protocols import Protocol, each_route
-
-
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    if samples.paired:
-        yield from measures.to_truth(samples, tools)
-    if tools.judge is not None:
-        yield from as_asked(samples, tools)
-    yield from measures.to_reals(samples, tools)
 
 
 def overall(found: Sequence[Score]) -> Iterator[Score]:
@@ -28,4 +19,11 @@ def overall(found: Sequence[Score]) -> Iterator[Score]:
         yield averaged(f"mean/{name}", [score for score in found if score.name.endswith(f"/{name}")])
 
 
-PROTOCOL = Protocol("domains", 1, __doc__, scores, each_route, overall=overall)
+PROTOCOL = Protocol(
+    "domains",
+    1,
+    __doc__,
+    each_route,
+    {where_paired(to_truth): TO_TARGET, where_judged(as_asked): ("as-asked", "others-kept"), to_reals: TO_REALS},
+    overall=overall,
+)

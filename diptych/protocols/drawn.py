@@ -3,15 +3,12 @@
 FID, KID, precision and recall; histograms of colour.
 """
 
-from collections.abc import Iterator
-
 from diptych.contract import Method
 from diptych.data.columns import Split
 from diptych.errors import EvaluationError
-from diptych.evaluate import measures
-from diptych.evaluate.samples import Samples, Way
-from diptych.evaluate.scores import Score
-from diptych.evaluate.tools import Tools
+from diptych.evaluate.measures import colours, to_reals
+from diptych.evaluate.metric_table import COLOURS, TO_REALS
+from diptych.evaluate.samples import Way
 from diptych.protocols import Protocol, always
 
 
@@ -23,9 +20,4 @@ def ways(method: Method, split: Split, train: Split) -> list[Way]:
     return [Way("drawn", (), split.columns[name], False, always({}), (name, name))]
 
 
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    yield from measures.colours(samples, tools)
-    yield from measures.to_reals(samples, tools)
-
-
-PROTOCOL = Protocol("drawn", 1, __doc__, scores, ways, chooses=("kid",))
+PROTOCOL = Protocol("drawn", 1, __doc__, ways, {colours: COLOURS, to_reals: TO_REALS}, chooses=("kid",))

@@ -1,5 +1,6 @@
 """Protocols applied while training: held-out images judged every so many steps, by the weights of that moment."""
 
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from diptych.contract import Method
 from diptych.data.columns import Data
 from diptych.engine.trainer import Examine
 from diptych.errors import ConfigError, EvaluationError, nearest
+from diptych.evaluate.metric_table import metric_of
 from diptych.evaluate.scores import Score
 from diptych.evaluate.tools import gather
 from diptych.protocols import Protocol, find_protocol
@@ -28,6 +30,8 @@ def examiner(recipe: Recipe, method: Method, data: Data, device: torch.device) -
         return None
     split = first(data.held_out, settings.images)
     protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
+    if settings.measure is not None:
+        _check_listed(settings.measure, protocol, math.inf if protocol.whole else recipe.data.crop * recipe.cls.scale)
     judge = Path(settings.judge).expanduser() if settings.judge else None
     tools = gather(settings.extractor, judge, device=str(device))
     if protocol.needs_judge:
@@ -49,6 +53,19 @@ def examiner(recipe: Recipe, method: Method, data: Data, device: torch.device) -
     return examine
 
 
+def _check_listed(name: str, protocol: Protocol, side: float) -> None:
+    """ConfigError for a measure that is not in the table, or not in this protocol, or needs larger images."""
+    try:
+        metric = metric_of(name)
+    except EvaluationError as error:
+        raise ConfigError(f"measure={name}: {error}") from error
+    if metric.name not in protocol.names():
+        known = ", ".join(protocol.names())
+        raise ConfigError(f"measure={name}: {protocol} does not give it; there are {known}")
+    if side < metric.min_side:
+        raise ConfigError(f"measure={name}: it needs images of {metric.min_side} pixels on a side, and crop={side:g}")
+
+
 def _chosen(scores: Sequence[Score], routes: int, name: str | None, protocol: Protocol) -> tuple[str, float]:
     """The measure that chooses, and its mean over the routes, or its value on one that is named, as an error.
 
@@ -67,5 +84,5 @@ def _chosen(scores: Sequence[Score], routes: int, name: str | None, protocol: Pr
     if name is not None and name not in found:
         raise ConfigError(f"measure={name}: not measured{nearest(name, found)}; there are {', '.join(found)}")
     chosen = name or str(usual)
-    errors = [score.value if score.better == "lower" else -score.value for score in found[chosen]]
+    errors = [metric_of(score.name).error(score.value) for score in found[chosen]]
     return chosen, sum(errors) / len(errors)

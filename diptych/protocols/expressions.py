@@ -11,9 +11,8 @@ import numpy as np
 from diptych.contract import Method
 from diptych.data.columns import Split
 from diptych.evaluate.asked import as_asked
-from diptych.evaluate.samples import Samples, Way
+from diptych.evaluate.samples import Way
 from diptych.evaluate.scores import Score, of_images
-from diptych.evaluate.tools import Tools
 from diptych.protocols import Protocol, each_pair
 
 
@@ -21,15 +20,20 @@ def ways(method: Method, split: Split, train: Split) -> list[Way]:
     return each_pair(method, split, own=True)
 
 
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    yield from as_asked(samples, tools)
-
-
 def overall(found: Sequence[Score]) -> Iterator[Score]:
     wrong = 1 - np.concatenate([score.each for score in found])
     ceiling = 1 - float(np.mean([score.ceiling for score in found if score.ceiling is not None]))
     chance = 1 - (found[0].chance or 0)
-    yield of_images("expression-error", wrong, "lower", chance=chance, ceiling=ceiling)
+    yield of_images("expression-error", wrong, chance=chance, ceiling=ceiling)
 
 
-PROTOCOL = Protocol("stargan-expressions", 1, __doc__, scores, ways, needs_judge=True, overall=overall)
+PROTOCOL = Protocol(
+    "stargan-expressions",
+    1,
+    __doc__,
+    ways,
+    {as_asked: ("as-asked",)},
+    needs_judge=True,
+    overall=overall,
+    overall_metrics=("expression-error",),
+)

@@ -6,20 +6,21 @@ is the one given, at the size of the pictures, so these numbers are not the pape
 Beside it L1 to the real photograph, and FID, KID, precision and recall.
 """
 
-from collections.abc import Iterator
-
-from diptych.evaluate import measures
-from diptych.evaluate.samples import Samples
-from diptych.evaluate.scores import Score
-from diptych.evaluate.tools import Tools
+from diptych.evaluate.label_maps import seen_by_judge
+from diptych.evaluate.measures import colours, to_reals, to_truth
+from diptych.evaluate.metric_table import COLOURS, LABEL_MAPS, TO_REALS, TO_TARGET
 from diptych.protocols import Protocol, each_route
 
-
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    yield from measures.seen_by_judge(samples, tools)
-    yield from measures.to_truth(samples, tools)
-    yield from measures.colours(samples, tools)
-    yield from measures.to_reals(samples, tools)
-
-
-PROTOCOL = Protocol("pix2pix-fcn", 1, __doc__, scores, each_route, needs_judge=True)
+PROTOCOL = Protocol(
+    "pix2pix-fcn",
+    2,
+    __doc__,
+    each_route,
+    {
+        seen_by_judge: LABEL_MAPS,
+        to_truth: TO_TARGET,
+        colours: COLOURS,
+        to_reals: TO_REALS,
+    },
+    needs_judge=True,
+)

@@ -4,17 +4,16 @@ Whole pictures, but for what is left by the scale; Y of BT.601 in 16 to 235; the
 unless told otherwise. Chance is what bicubic enlargement gets.
 """
 
-from collections.abc import Iterator
-
-from diptych.evaluate import measures
-from diptych.evaluate.samples import Samples
-from diptych.evaluate.scores import Score
-from diptych.evaluate.tools import Tools
+from diptych.evaluate.measures import to_truth_on_y
 from diptych.protocols import Protocol, each_route
 
-
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    yield from measures.to_truth_on_y(samples, tools)
-
-
-PROTOCOL = Protocol("srgan-y", 2, __doc__, scores, each_route, whole=True)
+PROTOCOL = Protocol(
+    "srgan-y",
+    2,
+    __doc__,
+    each_route,
+    {
+        to_truth_on_y: ("psnr-y", "ssim-y"),
+    },
+    whole=True,
+)

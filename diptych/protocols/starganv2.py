@@ -14,11 +14,10 @@ import numpy as np
 from diptych.contract import Method
 from diptych.data.columns import Split, taken
 from diptych.errors import EvaluationError
-from diptych.evaluate import measures
 from diptych.evaluate.asked import as_asked, diversity
-from diptych.evaluate.samples import Choices, Samples, Way
+from diptych.evaluate.measures import to_reals, where_judged
+from diptych.evaluate.samples import Choices, Way
 from diptych.evaluate.scores import Score, averaged
-from diptych.evaluate.tools import Tools
 from diptych.protocols import Protocol, each_pair, known_labels
 
 STYLES = 10
@@ -52,15 +51,6 @@ def _shown(domain: str, count: int) -> Choices:
     return lambda number: [{"domain": domain, "reference": order[number % count]} for order in orders]
 
 
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    for score in measures.to_reals(samples, tools):
-        if score.name == "fid":
-            yield score
-    yield from diversity(samples, tools)
-    if tools.judge is not None:
-        yield from as_asked(samples, tools)
-
-
 def overall(found: Sequence[Score]) -> Iterator[Score]:
     for mode in MODES:
         for name in ("fid", "lpips-diversity", "l1-diversity", "as-asked"):
@@ -68,4 +58,11 @@ def overall(found: Sequence[Score]) -> Iterator[Score]:
                 yield averaged(f"{mode}/{name}", each)
 
 
-PROTOCOL = Protocol("starganv2", 1, __doc__, scores, ways, overall=overall)
+PROTOCOL = Protocol(
+    "starganv2",
+    1,
+    __doc__,
+    ways,
+    {to_reals: ("fid",), diversity: ("l1-diversity", "lpips-diversity"), where_judged(as_asked): ("as-asked",)},
+    overall=overall,
+)

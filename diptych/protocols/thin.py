@@ -4,18 +4,18 @@ Dice at half brightness and the area under the ROC curve over all pixels, beside
 where one pixel in ten is true.
 """
 
-from collections.abc import Iterator
-
-from diptych.evaluate import measures
-from diptych.evaluate.samples import Samples
-from diptych.evaluate.scores import Score
-from diptych.evaluate.tools import Tools
+from diptych.evaluate.label_maps import as_thin_structures
+from diptych.evaluate.measures import to_truth
+from diptych.evaluate.metric_table import TO_TARGET
 from diptych.protocols import Protocol, each_route
 
-
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    yield from measures.as_thin_structures(samples, tools)
-    yield from measures.to_truth(samples, tools)
-
-
-PROTOCOL = Protocol("thin-structures", 1, __doc__, scores, each_route)
+PROTOCOL = Protocol(
+    "thin-structures",
+    1,
+    __doc__,
+    each_route,
+    {
+        as_thin_structures: ("dice", "roc-area"),
+        to_truth: TO_TARGET,
+    },
+)

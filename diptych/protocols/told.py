@@ -4,17 +4,16 @@ Accuracy, and the mean of it by class, beside what naming the most frequent clas
 leaves it: the ceiling of what the judge can say of translations. A row of the samples names its class as `label`.
 """
 
-from collections.abc import Iterator
-
-from diptych.evaluate import measures
-from diptych.evaluate.samples import Samples
-from diptych.evaluate.scores import Score
-from diptych.evaluate.tools import Tools
+from diptych.evaluate.measures import told_apart
 from diptych.protocols import Protocol, each_route
 
-
-def scores(samples: Samples, tools: Tools) -> Iterator[Score]:
-    yield from measures.told_apart(samples, tools)
-
-
-PROTOCOL = Protocol("told-apart", 1, __doc__, scores, each_route, needs_judge=True)
+PROTOCOL = Protocol(
+    "told-apart",
+    1,
+    __doc__,
+    each_route,
+    {
+        told_apart: ("accuracy", "class-accuracy"),
+    },
+    needs_judge=True,
+)

@@ -69,13 +69,13 @@ class Page(HTMLParser):
 
 
 def run(folder, values=None, routes=("s-t",), count=6, shape=(16, 16, 3), **about):
-    """A judged run by hand: scores of `values`, by measure the direction and a number for each image."""
+    """A judged run by hand: scores of `values`, by metric a number for each image."""
     values = values or {
-        "l1": ("lower", np.linspace(0.1, 0.2, count) ** 2),
-        "psnr": ("higher", np.linspace(20, 30, count)),
+        "l1": np.linspace(0.1, 0.2, count) ** 2,
+        "psnr": np.linspace(20, 30, count),
     }
     before = {route: f"{route}/" if len(routes) > 1 else "" for route in routes}
-    scores = [of_images(f"{before[r]}{name}", np.array(v), b) for r in routes for name, (b, v) in values.items()]
+    scores = [of_images(f"{before[r]}{name}", np.array(v)) for r in routes for name, v in values.items()]
     result = Result(
         protocol=f"{NAME}/1",
         name="any",

@@ -82,7 +82,7 @@ def test_hostile_names_are_texts_everywhere(tmp_path):
     log = {"event": "step", "step": 1, "terms": {"<b>$\\x": 1.0, "bad": "text"}, "error": {"_$": 2.0}}
     runs = []
     for at, name in enumerate(HOSTILE):
-        values = {"l1": ("lower", np.arange(6.0)), "@<i>=%": ("higher", np.arange(6.0) + at)}
+        values = {"l1": np.arange(6.0), "@<i>=%-b/psnr": np.arange(6.0) + at}
         runs.append(run(tmp_path / name, values, method="<u>\\& method", data="<a href=x>"))
         change(runs[-1], said=("<em>said",), tools={"<s>": "{hash"})
         (runs[-1] / "events.jsonl").write_text(json.dumps(log) + "\n" + json.dumps({"step": 2, "terms": [1]}) + "\n")
@@ -111,8 +111,8 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
         folder.mkdir()
         (folder / "samples").symlink_to(first / "samples")
         scores = []
-        for name in (f"{route}/measure{each}" for route in routes for each in range(6)):
-            score = of_set(name, lambda kept, at=at: kept.sum() + at, 10, "lower")
+        for name in (f"{route}/{each}" for route in routes for each in ("fid", "kid", "psnr", "ssim", "lpips", "dice")):
+            score = of_set(name, lambda kept, at=at: kept.sum() + at, 10)
             scores.append(replace(score, each=tuple(map(float, range(10)))))
         result = Result(
             protocol=f"{NAME}/1",
@@ -166,7 +166,7 @@ PROBE = """<iframe id="frame" style="width:{width}px;height:9000px;border:0" src
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium to open the page in")
 @pytest.mark.parametrize("width", [400, 1200])
 def test_a_browser_shows_it_without_complaint_or_overflow(trained, tmp_path, width):
-    long = run(tmp_path / ("name" * 40), {"measure" * 9: ("lower", np.arange(6.0))}, sources="x")
+    long = run(tmp_path / ("name" * 40), {"accuracy " + "measure" * 8: np.arange(6.0)}, sources="x")
     for at, runs in enumerate((trained, [long])):
         page = compare(runs, tmp_path / f"out{at}").read_text(encoding="utf-8")
         probe = tmp_path / "probe.html"

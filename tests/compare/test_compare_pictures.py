@@ -16,7 +16,7 @@ from diptych.compare.tables import number, places
 
 
 def test_the_best_and_worst_images_are_those_with_such_values(tmp_path):
-    values = {"l1": ("lower", [0.5, 0.1, 0.9, 0.3, 0.2]), "psnr": ("higher", [5.0, 1.0, 9.0, 3.0, 2.0])}
+    values = {"l1": [0.5, 0.1, 0.9, 0.3, 0.2], "psnr": [5.0, 1.0, 9.0, 3.0, 2.0]}
     page = Page(compare([run(tmp_path / "a", values, count=5)], tmp_path / "out"))
     captions = re.findall("<figcaption>([^<]*), image &lt;(\\d)&gt;</figcaption>", page.raw)
     assert captions[:5] == [("0.1", "1"), ("0.2", "4"), ("0.3", "3"), ("0.9", "2"), ("0.5", "0")]

@@ -17,8 +17,8 @@ def test_latex_escapes_all_that_it_would_read():
 
 
 def test_latex_has_value_half_width_and_best(tmp_path):
-    near = {"l1": ("lower", [0.1, 0.2, 0.1, 0.2]), "psnr": ("higher", [20.0] * 4)}
-    far = {"l1": ("lower", [0.5, 0.7, 0.5, 0.7]), "psnr": ("higher", [25.0] * 4)}
+    near = {"l1": [0.1, 0.2, 0.1, 0.2], "psnr": [20.0] * 4}
+    far = {"l1": [0.5, 0.7, 0.5, 0.7], "psnr": [25.0] * 4}
     runs = [run(tmp_path / name, values, count=4) for name, values in (("near_1", near), ("far", far))]
     compare(runs, tmp_path / "out")
     text = (tmp_path / "out" / "compared.tex").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_latex_has_value_half_width_and_best(tmp_path):
 def test_best_is_lowest_or_highest_by_measure_and_nobody_where_all_are_equal(tmp_path):
     runs = []
     for name, l1, psnr in (("a", 0.3, 10.0), ("b", 0.1, 20.0), ("c", 0.2, 30.0), ("d", 0.1, 5.0)):
-        values = {"l1": ("lower", [l1] * 4), "psnr": ("higher", [psnr] * 4), "colour/L": ("higher", [1.0] * 4)}
+        values = {"l1": [l1] * 4, "psnr": [psnr] * 4, "colour/L": [1.0] * 4}
         runs.append(run(tmp_path / name, values, count=4))
     table = Page(compare(runs, tmp_path / "out")).table("Values")
     marked = {head.split()[0]: [r for r in "abcd" if "best" in table[r][head].split()] for head in table["a"] if head}
@@ -58,10 +58,7 @@ def test_differences_are_paired_and_say_whether_they_stand(tmp_path):
         "better": (base - 0.01, base * 10 - 0.1),
         "unclear": (base + np.tile([0.01, -0.01], 10), base * 10),
     }
-    runs = [
-        run(tmp_path / name, {"l1": ("lower", l1), "psnr": ("higher", psnr)}, count=20)
-        for name, (l1, psnr) in values.items()
-    ]
+    runs = [run(tmp_path / name, {"l1": l1, "psnr": psnr}, count=20) for name, (l1, psnr) in values.items()]
     table = Page(compare(runs, tmp_path / "out")).table("Each run minus first")
     l1, psnr = (next(head for head in table["better"] if head.startswith(name)) for name in ("l1", "psnr"))
     assert table["better"][l1].startswith("-0.01 ")
@@ -72,7 +69,7 @@ def test_differences_are_paired_and_say_whether_they_stand(tmp_path):
 
 
 def test_too_few_images_tell_no_difference(tmp_path):
-    runs = [run(tmp_path / name, {"l1": ("lower", [0.1, 0.2, 0.3])}, count=3) for name in "ab"]
+    runs = [run(tmp_path / name, {"l1": [0.1, 0.2, 0.3]}, count=3) for name in "ab"]
     assert "too few images" in str(Page(compare(runs, tmp_path / "out")).table("minus")["b"])
 
 

@@ -15,8 +15,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from diptych.errors import EvaluationError
-from diptych.evaluate import distances, scores
-from diptych.evaluate.distances import Bins, Kernels, Neighbours, bins
+from diptych.evaluate import distances, feature_distances, scores
+from diptych.evaluate.feature_distances import Bins, Kernels, Neighbours, bins
 
 SCORES = [distances.fid, distances.kid, distances.precision, distances.recall]
 SEEDS = st.integers(0, 10**6)
@@ -219,8 +219,8 @@ def test_ndb_is_the_two_proportions_z_test(pairs):
 
 def test_bins_are_about_as_tight_as_those_of_scikit_learn():
     points = np.random.RandomState(0).rand(400, 5)
-    centres = distances._centres(points, 10, np.random.RandomState(0))
-    labels = distances._nearest(points, centres)
+    centres = feature_distances._centres(points, 10, np.random.RandomState(0))
+    labels = feature_distances._nearest(points, centres)
     for label in range(10):
         np.testing.assert_allclose(points[labels == label].mean(0), centres[label])  # Lloyd's rounds are at their end
     ours = np.square(points - centres[labels]).sum()

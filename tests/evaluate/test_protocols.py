@@ -46,7 +46,7 @@ def test_small_grey_and_many_channels_are_measured_as_far_as_they_can_be(tmp_pat
     }  # fmt: skip
     grey = [noise(seed, (16, 16, 1)) for seed in range(4)]
     assert set(values("paired-default", two(tmp_path / "grey", grey, grey))[0]) == {"l1", "psnr", "ssim"}
-    many = [noise(seed, (16, 16, 5)) for seed in range(8)]
+    many = [noise(seed, (32, 32, 5)) for seed in range(8)]
     tools = Tools(extractor=stand_in(), perceptual=Unfit())
     found, result = values("paired-default", two(tmp_path / "many", many, many, ".npy"), tools)
     assert set(found) == {"l1", "psnr", "ssim"}
@@ -70,7 +70,7 @@ def test_lpips_is_of_pairs_in_the_range_of_networks(tmp_path):
             assert (a.min(), a.max()) == (-1, 1)
             return (a - b).abs().amax((1, 2, 3))
 
-    black, white = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 255, np.uint8)
+    black, white = np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)
     black[0, 0], white[0, 0] = 255, 0
     _, result = values("paired-default", two(tmp_path, [black] * 3 + [white], [black] * 4), Tools(perceptual=Apart()))
     assert result.score("lpips").each == (0, 0, 0, 2)

@@ -195,7 +195,7 @@ def test_a_judge_says_whether_translations_are_of_the_domain_asked_for(animals, 
     assert (error.value, error.ceiling, error.count) == (0.5, 0.25, 8)
     other = judge(Knows, labels=(Labels(names=("horse", "zebra")),), width=2, depth=1)
     with pytest.raises(EvaluationError, match="the judge knows horse, zebra, and not"):
-        list(as_asked(next(iter(samples.by_route().values())), Tools(judge=other)))
+        list(as_asked(next(iter(samples.by_route().values())), Tools(judge=other), ("as-asked",)))
 
 
 def data_of(level, count=2):

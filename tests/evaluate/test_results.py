@@ -19,8 +19,8 @@ from diptych.protocols.apply import sample_run
 
 ABOUT = {"pixels": 32, "split": "test", "run": "one", "steps": 7}
 IMAGES = {"real": "abc", "source": "def"}
-L1 = of_images("l1", np.linspace(0.1, 0.2, 5), "lower")
-FID = of_set("fid", lambda kept: float(kept.sum()), 8, "lower")
+L1 = of_images("l1", np.linspace(0.1, 0.2, 5))
+FID = of_set("fid", lambda kept: float(kept.sum()), 8)
 
 
 def result(**fields):
