@@ -8,7 +8,7 @@ GOLDEN ?= tests/golden
 
 .PHONY: demo test check bench chaos golden clean
 
-demo: $(VENV)/user            ## learn to translate letters in about two minutes, and leave a report
+demo: $(VENV)/user            ## learn to translate letters in at most about two minutes, and leave a report
 	$(BIN)/diptych demo -o demo
 
 test: $(VENV)/developer       ## everything that must hold

@@ -79,9 +79,17 @@ def resume(
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="folder to make")] = Path("demo"),
-    steps: Annotated[int | None, typer.Option(help="optimiser steps; else the recipe's", min=1)] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="optimiser steps; default: as many of the recipe's 1200 as two minutes allow, at least 400", min=1
+        ),
+    ] = None,
 ) -> None:
-    """Train a translator of letters for about two minutes on a CPU, and leave a report with pictures."""
+    """Train a translator of letters for at most about two minutes, and leave a report with pictures.
+
+    A few steps are timed first to choose how many fit, and the expected time is printed. `--steps 1200` trains all.
+    """
     from diptych.demo import run_demo
 
     run_demo(out, steps)

@@ -145,9 +145,9 @@ def train(golden: Golden, dtype: torch.dtype) -> Trained:
 
 @pytest.mark.parametrize("path", paths("*_steps*"), ids=lambda path: path.stem)
 def test_steps(path):
-    """Before any update are D's terms of drawn styles, and of G's those that D has no part in."""
-    before = ["D latent real", "D latent fake", "D latent r1", "G latent sty", "G latent ds", "G latent cyc"]
-    goldens.assert_steps_equal(goldens.load(path), train, before)
+    """Before any update are D's terms of drawn styles, and of G's those that D has no part in; R1 is of derivatives."""
+    before = ["D latent real", "D latent fake", "G latent sty", "G latent ds", "G latent cyc"]
+    goldens.assert_steps_equal(goldens.load(path), train, before, nudges=2)  # each meets many signs near 0, and is slow
 
 
 def column_of(column):
