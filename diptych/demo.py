@@ -90,7 +90,7 @@ def expected(each: float, steps: int, full: int) -> str:
 
 def seconds_per_step(chosen: recipe.Recipe) -> float:
     """The mean time of steps of this recipe, its batches included, after a few to warm up. Nothing of them is kept."""
-    data = open_data(chosen.data, tuple(chosen.cls.batch))
+    data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     ranks = Ranks(device=choose_device(chosen.train.device))
     chosen = chosen.fitted(data).settled(ranks)
     tune(ranks.device)
