@@ -77,6 +77,8 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
     if blank.data.label_map in ("target", "both"):
         classes = channels_of(target, blank.data, data, blank.images)
         palette = tuple(tuple(255 * (one == other) for other in range(classes)) for one in range(classes))
+        if not ignore:  # pixels without a class are 0 in every channel
+            settings = [*settings, f"ignore={[[0] * classes]}"]
     else:
         palette = palette_of(data.train.columns[target], ignore).colours
     if "out_channels" not in given:
@@ -109,7 +111,7 @@ def ignored_pixels(made_by: Recipe) -> str | None:
     if not isinstance(method, Judge) or not method.ignored_classes():
         return None
     data, _ = checked(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
-    palette = Palette.of(method)
+    data, palette = made_by.encoded(data), Palette.of(method)
     share = share_ignored(data.train.columns[made_by.cls.routes[0].target], palette)
     return f"{100 * share:.2g} % of the pixels of the label maps are ignored: {' '.join(method.ignored_classes())}"
 

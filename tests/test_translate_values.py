@@ -212,9 +212,13 @@ def test_a_model_folder_with_a_range_that_is_none_is_refused(narrow, tmp_path):
 
 
 def test_a_segmenter_of_class_ids_paints_a_channel_for_each_class(tmp_path):
+    """Pixels without a class, of value 255, are neither trained on nor scored."""
+    ids = np.array([0, 2, 255, 255], np.uint8).repeat(256).reshape(32, 32, 1)
     for split, count in (("train", 2), ("val", 1)):
         fill(tmp_path / f"{split}A", colours(count))
-        fill(tmp_path / f"{split}B", [np.array([0, 2], np.uint8).repeat(512).reshape(32, 32, 1)] * count)
+        fill(tmp_path / f"{split}B", [ids] * count)
     planned = judge.planned("segmenter", [f"root={tmp_path}", "crop=32", "label_map=target"])
     assert planned.model.palette == ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    assert planned.model.ignore == ((0, 0, 0),)
     assert planned.model.out_channels == 3
+    assert judge.ignored_pixels(planned).startswith("50 % of the pixels of the label maps are ignored")

@@ -25,7 +25,7 @@ class Segmenter(Judge):
     class Config(MethodConfig):
         steps: int = Field(4000, ge=1, description="optimiser steps")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the photographs; read from the data")
-        out_channels: int = Field(3, ge=1, le=16, description="channels of the label maps; read from the data")
+        out_channels: int = Field(3, ge=1, le=256, description="channels of the label maps; read from the data")
         palette: tuple[Colour, ...] = Field(
             min_length=2, max_length=256, description="colour of each class, 0 to 255; `diptych judge train` finds it"
         )
