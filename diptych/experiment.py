@@ -139,6 +139,7 @@ class Job:
 
     name: str
     folder: Path
+    method: str | None = None  # package.module:Class of a method that is not part of Diptych
     process: subprocess.Popen[bytes] | None = None
 
     def events(self) -> list[Values]:
@@ -160,10 +161,8 @@ def shipped() -> dict[str, Path]:
 def read(name: str) -> Experiment:
     """By the name of a shipped experiment, or a path. ConfigError names every wrong key."""
     if name not in shipped() and not name.endswith((".yaml", ".yml")):
-        there = ", ".join(shipped())
-        raise ConfigError(
-            f"{name!r} is no shipped experiment or .yaml file{nearest(name, shipped())}; there are {there}"
-        )
+        near, there = nearest(name, shipped()), ", ".join(shipped())
+        raise ConfigError(f"{name!r} is no shipped experiment or .yaml file{near}; there are {there}")
     path = shipped().get(name, Path(name))
     try:
         settings = plain_yaml(read_text(path))
@@ -178,8 +177,7 @@ def planned(experiment: Experiment, overrides: Sequence[str], method: str | None
     """The recipe of each run by its name, all of them checked before the first is made; the judge's first. ConfigError.
 
     `overrides` are for all runs; what one of several runs sets itself they do not change, and a row of the matrix they
-    replace by a list. For the judge only those of FOR_JUDGE count. `method` is the package.module:Class of a method
-    that is not part of Diptych.
+    replace by a list. For the judge only those of FOR_JUDGE count. `method` is as in `conduct`.
     """
     experiment, overrides = experiment.varied(overrides)
     cls = find(method) if method else None
@@ -210,14 +208,12 @@ def _text(key: str, value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n").removesuffix("...").strip()
 
 
-def carry_out(
-    recipes: Mapping[str, Recipe], folder: Path, at_once: int, console: Console, method: str | None = None
-) -> None:
+def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console: Console) -> None:
     """Train what is not trained yet, `at_once` runs at a time where memory allows. Raises RunError for what failed.
 
     A signal reaches the trainings too, which save and end, and is raised as Interrupted; the same command goes on.
     """
-    waiting = [Job(name, folder / name) for name in recipes]
+    waiting = [Job(name, folder / name, each.method if each.allowed else None) for name, each in recipes.items()]
     for job in waiting:
         _prepare(job, recipes[job.name])
     waiting = [job for job in waiting if not finished(job.folder, recipes[job.name].allowed)]
@@ -229,7 +225,7 @@ def carry_out(
                 if waiting and len(running) < at_once and _fits(running):
                     job = waiting.pop(0)
                     running.append(job)
-                    _start(job, at_once, method)
+                    _start(job, at_once)
                     console.print(f"{job.name}: {'goes on' if job.events() else 'begins'}, {len(waiting)} more wait")
                 time.sleep(LOOK)
                 for job in [each for each in running if _ended(each)]:
@@ -293,10 +289,10 @@ def finished(folder: Path, cls: type[Method] | None = None) -> bool:
     return bool(best and meta["total"] == taken and is_old(best["name"], meta["place"], meta["step"], age))
 
 
-def _start(job: Job, at_once: int, method: str | None) -> None:
+def _start(job: Job, at_once: int) -> None:
     there, folder = (job.folder / "config.yaml").is_file(), str(job.folder.absolute())
     words = ["resume", folder] if there else ["train", str(job.recipe.absolute()), "-o", folder]
-    words += ["--method", method] if method else []
+    words += ["--method", job.method] if job.method else []
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} if at_once > 1 else {}
     with job.log.open("ab") as log:
         job.process = subprocess.Popen(
@@ -336,7 +332,7 @@ def conduct(
 ) -> Path:
     """Make all runs, judge them alike, compare them; returns the page. What is wrong with a setting is raised first.
 
-    `method` is the package.module:Class of a method that is not part of Diptych, which the file may then name.
+    `method` is the package.module:Class of a method that is not part of Diptych, which the file may name.
     """
     console = console or Console(highlight=False)
     experiment = read(what)
@@ -347,7 +343,7 @@ def conduct(
         if not (folder / JUDGE / "results").exists():
             on_real_images(Run(folder / JUDGE))
     runs = {name: recipe for name, recipe in recipes.items() if name != JUDGE}
-    carry_out(runs, folder, at_once, console, method)
+    carry_out(runs, folder, at_once, console)
     protocol = find_protocol(experiment.protocol)
     judge = folder / JUDGE if JUDGE in recipes else None
     made = {name: Run(folder / name) for name in runs}
