@@ -228,7 +228,7 @@ def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console
                     _start(job, at_once)
                     console.print(f"{job.name}: {'goes on' if job.events() else 'begins'}, {len(waiting)} more wait")
                 time.sleep(LOOK)
-                for job in [each for each in running if _ended(each)]:
+                for job in [each for each in running if each.process and each.process.poll() is not None]:
                     running.remove(job)
                     code = job.process.returncode if job.process else 0
                     if code - 128 in STOPPING:
@@ -306,10 +306,6 @@ def _fits(running: Sequence[Job]) -> bool:
         return True
     peaks = [event["peak_gib"] for job in running for event in job.events()[-1:] if "peak_gib" in event]
     return len(peaks) == len(running) and free_gib() > SPARE * max(peaks)
-
-
-def _ended(job: Job) -> bool:
-    return job.process is not None and job.process.poll() is not None
 
 
 def _stop(running: Sequence[Job]) -> None:
