@@ -81,7 +81,7 @@ def test_names_that_differ_in_form_alone_are_refused_with_the_setting_that_pairs
 def test_data_check_offers_the_setting_that_training_asks_for(tmp_path, form):
     first, second, setting, _ = FORMS[form]
     pairs(tmp_path, first, second)
-    found = fits._fit("pix2pix", survey.survey(tmp_path), 256)
+    found = fits._fit("pix2pix", survey.survey(tmp_path), [(256, 256)])
     assert found.fits
     assert found.settings == (f"match_names={setting}",)
 

@@ -59,7 +59,7 @@ def test_data_check_says_so_and_offers_both_ways(tmp_path):
     found = survey.survey(root)
     (fault,) = [fault for fault in faults.find(found) if "two sizes" in fault.kind]
     assert (fault.kind, fault.names, fault.wrong) == ("the same images at two sizes, 1:4", ("lr/ = hr/",), False)
-    pairs = fits._fit("pix2pix", found, 256)
+    pairs = fits._fit("pix2pix", found, [(256, 256)])
     assert pairs.settings == ("direction=b2a",)
     assert "from lr to hr" in pairs.summary
     enlarging = fits._enlarging(found)
@@ -68,4 +68,4 @@ def test_data_check_says_so_and_offers_both_ways(tmp_path):
 
 def test_the_direction_stays_where_the_first_folder_is_the_smaller(tmp_path):
     found = survey.survey(scaled(tmp_path, "a_small", "b_large", 4))
-    assert fits._fit("pix2pix", found, 256).settings == ()
+    assert fits._fit("pix2pix", found, [(256, 256)]).settings == ()

@@ -94,7 +94,7 @@ def test_labelled_images_have_no_direction(tmp_path):
     for number, name in enumerate(("cat", "dog", "owl")):
         for split in ("train", "val"):
             fill(tmp_path / split / name, start=10 * number + 100 * (split == "val"))
-    data, config = scanned(tmp_path, ("image", "label"))
+    data, config = scanned(tmp_path, DataKind.LABELLED)
     assert direction_of(data, config) == ""
     assert notes_on(data, config) == ()
     assert list(describe(data, config).entries) == ["image"]
