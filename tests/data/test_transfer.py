@@ -75,7 +75,7 @@ def test_source_and_target_share_no_digit(digits):
 def test_digits_that_are_none_are_told(digits, tmp_path):
     root, arrays = digits
     with pytest.raises(DataError, match="a file of labelled digits, and this method takes folders"):
-        opened(("source", "target"), root=root / "mnist.npz")
+        opened(DataKind.PAIRED, root=root / "mnist.npz")
     with pytest.raises(DataError, match="is no file that can be read"):
         opened(DataKind.LABELLED, root=tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
@@ -146,7 +146,7 @@ def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
     with pytest.raises(DataError, match=r"to draw like which images\? Name their folder by target=FOLDER"):
         opened(root=folders / "photos")
     with pytest.raises(DataError, match="this method takes one set; leave it out"):
-        opened(("source", "target"), root=folders / "photos", target=folders / "drawings")
+        opened(DataKind.PAIRED, root=folders / "photos", target=folders / "drawings")
     with pytest.raises(DataError, match="target=nowhere: there is no such folder"):
         opened(root=folders / "photos", target="nowhere")
     with pytest.raises(DataError, match="goes from root to target: leave direction= out"):
