@@ -21,7 +21,7 @@ from torch import Tensor
 from diptych import model_folder
 from diptych.contract import Control, Method, Route
 from diptych.data import image, metadata
-from diptych.data.adapt import DEFAULT, Adapter, Options, resize_unit
+from diptych.data.adapt import DEFAULT, Adapter, Options, checked_tensor, resize_unit, with_or_without_alpha
 from diptych.data.encoding import PLAIN, Encoding
 from diptych.data.formats import TrainingImages
 from diptych.data.metadata import NOTHING, Metadata
@@ -85,6 +85,10 @@ class Translator:
         controls = self.ready(controls)  # once: a reference is read and resized
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
             return self._each(images, [controls])[0]
+        if isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):
+            raise ImageError(
+                f"{type(images).__name__}: expected a path, PIL image, array or tensor, or several of them"
+            )
         return [self._each(each, [controls])[0] for each in images]
 
     def sample(self, count: int, seed: int = 0, first: int = 0, **controls: Any) -> list[Any]:
@@ -223,8 +227,8 @@ class Translator:
         return [encoding.encode(each.numpy().transpose(1, 2, 0), dtype) for each in made]
 
     def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
-        """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in errors."""
-        return self.tensors(x, [controls], label)[0]
+        """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in ImageErrors."""
+        return self.tensors(checked_tensor(x, label), [controls], label)[0]
 
     def tensors(self, x: Tensor, choices: Sequence[Mapping[str, Any]], label: str = "tensor") -> list[Tensor]:
         """As `tensor`, under each of several controls; what they have in common is done once."""
@@ -273,9 +277,10 @@ class Translator:
     def _each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:
         """One image under each of several controls, which are `ready`, in its own kind."""
         if isinstance(picture, Tensor):
-            return self.tensors(picture, choices)
+            return self.tensors(checked_tensor(picture, "tensor"), choices)
         if isinstance(picture, np.ndarray):
-            pixels = image.as_pixels(picture)
+            encoding, channels = self.adapter(choices[0]).source_encoding, self.channels_in(choices[0])
+            pixels = with_or_without_alpha(image.as_pixels(picture), encoding.alpha, channels)
             return self._arrays(pixels, choices, "array", self.adapter(choices[0]).dtype_of_arrays(pixels.dtype))
         label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
         pixels, encoding = _read(picture, label, adapter.source_encoding), adapter.target_encoding

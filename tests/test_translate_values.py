@@ -142,6 +142,9 @@ def test_a_label_map_comes_out_as_class_ids_of_one_channel(to_maps, tmp_path):
     assert made.dtype == np.uint8
     assert np.array_equal(made[..., 0], translator.tensor(x).argmax(0).numpy())
     assert translator(tmp_path / "a.jpg").mode == "L"
+    (tmp_path / "b.jfif").write_bytes((tmp_path / "a.jpg").read_bytes())
+    diptych("translate", to_maps / "run", tmp_path / "b.jfif", "-o", tmp_path / "out")
+    assert np.array_equal(image.read(tmp_path / "out/b.png"), made)
     with pytest.raises(ConfigError, match=r".jpg cannot hold class ids"):
         diptych("translate", to_maps / "run", tmp_path / "a.jpg", "-o", tmp_path / "o", "--suffix", ".jpg")
     with pytest.raises(ConfigError, match="makes a label map, which takes no alpha"):
@@ -156,6 +159,9 @@ def test_alpha_is_learned_and_written(sprites, tmp_path):
     assert made.mode == "RGBA"
     assert translator(sprites / "data/valA/0.png").mode == "RGBA"
     assert np.array_equal(np.asarray(made), np.asarray(translator(sprites / "data/valA/0.png")))
+    rgb = colours(1)[0]
+    opaque = np.concatenate([rgb, np.full_like(rgb[..., :1], 255)], 2)
+    assert np.array_equal(translator(rgb), translator(opaque)), "an array without alpha is opaque"
     with pytest.raises(ConfigError, match=r"cannot hold uint8 with 4 channels"):
         diptych("translate", sprites / "run", sprites / "data/valA", "-o", tmp_path / "o", "--suffix", ".bmp")
     assert diptych("evaluate", sprites / "run").exit_code == 0

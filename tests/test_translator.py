@@ -238,3 +238,30 @@ def test_averaged_weights_translate(tmp_path):
     assert not torch.equal(engine.method.translate(x), expected)
     with pytest.raises(CheckpointError, match="kept no best checkpoint"):
         diptych.load(run.folder, which="best")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), "holds torch.uint8; give floats in"),
+        (torch.full((3, 8, 8), 200.0), "holds values from 200 to 200; expected -1 to 1"),
+        (torch.full((3, 8, 8), torch.nan), "expected -1 to 1"),
+        (torch.zeros(8, 8), r"has the shape \(8, 8\)"),
+        (torch.zeros(3, 0, 8), "none of them zero"),
+        (b"a.png", "bytes: expected a path, PIL image, array or tensor"),
+        ({"a": 1}, "dict: expected a path"),
+        (None, "NoneType: expected a path"),
+    ],
+)
+def test_what_is_no_image_is_refused(run, wrong, message):
+    with pytest.raises(ImageError, match=message):
+        diptych.load(run, device="cpu")(wrong)
+
+
+def test_arrays_of_other_byte_order_and_with_alpha_are_taken(run):
+    translator = diptych.load(run, device="cpu")
+    deep = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32, 1) * 64
+    assert np.array_equal(translator(deep.astype(">u2")), translator(deep))
+    grey = np.full((32, 32, 3), 100, np.uint8)
+    rgba = np.concatenate([grey, np.full((32, 32, 1), 255, np.uint8)], 2)
+    assert np.array_equal(translator(rgba), translator(grey))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from diptych.data.image import Header
     from diptych.translator import Translator
 
-LOSSY = (".jpg", ".jpeg", ".webp")  # formats that change values, or the number of channels
+LOSSY = (".jpg", ".jpeg", ".jfif", ".webp")  # formats that change values, or the number of channels
 
 
 def translate(
@@ -91,7 +91,8 @@ def translate(
     keeps_alpha = _keeps_alpha(alpha, translator, controls, headers, bool(draw))
     stored = _stored(translator, controls, headers, keeps_alpha, bool(draw))
     exact = not draw and adapter.target_encoding.num_classes is not None
-    names = _names(found.images, stored, suffix or (".png" if sheets else ""), exact)
+    any_depth = adapter.target_encoding.stored_dtype is None
+    names = _names(found.images, stored, suffix or (".png" if sheets else ""), exact, any_depth)
     jobs = _jobs(names, out, overwrite, skip_existing)
     sizes = [(headers[source].height, headers[source].width) for source in jobs if source in headers]
     translator.check_scale(sizes, controls, are_all=True)
@@ -130,6 +131,8 @@ def _tell_default_domain(translator: "Translator", given: "Mapping[str, Any]") -
 
 def _jobs(names: dict[Path, Path], out: Path, overwrite: bool, skip: bool) -> dict[Path, Path]:
     """Source and target of each image; every clash of names is found before the first is translated."""
+    import os
+
     from diptych.errors import DataError
 
     jobs: dict[Path, Path] = {}
@@ -140,7 +143,7 @@ def _jobs(names: dict[Path, Path], out: Path, overwrite: bool, skip: bool) -> di
             raise DataError(
                 f"{source} and {sources[target]} would both become {target}: translate them into two folders"
             )
-        if target.resolve() == source.resolve():
+        if os.path.realpath(target) == os.path.realpath(source):  # which links that loop do not stop
             raise DataError(f"{source} would be replaced by its translation: choose another folder with -o")
         sources[target] = source
         if not target.exists() or overwrite:
@@ -240,11 +243,12 @@ def _keeps_alpha(
 
 
 def _names(
-    sources: dict[Path, Path], stored: dict[Path, _Stored], suffix: str, exact: bool = False
+    sources: dict[Path, Path], stored: dict[Path, _Stored], suffix: str, exact: bool, any_depth: bool
 ) -> dict[Path, Path]:
     """The name of each translation, with `suffix`, or else that of its source, or one that can hold its pixels.
 
-    An `exact` one must come back as it was written. ConfigError if `suffix` cannot hold them.
+    An `exact` one must come back as it was written; `any_depth` says that --depth may choose another one. ConfigError
+    if `suffix` cannot hold them.
     """
     from diptych.data import image
     from diptych.errors import ConfigError
@@ -260,7 +264,7 @@ def _names(
         if ending.lower() not in holders:
             what = f"{ending} cannot hold " + ("class ids" if exact else f"{dtype} with {channels} channels")
             if suffix:
-                shallow = " or --depth 8" if dtype != "uint8" and channels in (1, 3) else ""
+                shallow = " or --depth 8" if any_depth and dtype != "uint8" and channels in (1, 3) else ""
                 raise ConfigError(
                     f"{source}: {what}, which the model makes of it: give --suffix {' or '.join(holders)}{shallow}"
                 )

@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from diptych.data import image
+from diptych.data.alpha import with_alpha
 from diptych.data.encoding import PLAIN, Encoding
 from diptych.data.formats import HALVES, MAX_RATIO, TrainingImages
 from diptych.errors import ConfigError, ImageError
 
+OVERSHOOT = 1.5  # of tensors in [-1, 1] that were resized by a filter
 DTYPES: dict[Any, type] = {8: np.uint8, 16: np.uint16, "float": np.float32}
 
 
@@ -116,6 +118,26 @@ class Adapter:
         if fixed and wanted and fixed != wanted:
             raise ConfigError(f"depth={self.options.depth}: the target domain of this model is stored as {fixed}")
         return fixed or np.dtype(wanted or source)
+
+
+def with_or_without_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.ndarray:
+    """Return an array (H, W, C) as files are read: RGBA for a model with alpha, else over white if it has alpha."""
+    if alpha and pixels.shape[2] in (1, 3):
+        return with_alpha(pixels)
+    has_alpha = not alpha and channels in (1, 3) and pixels.shape[2] == 4 and pixels.dtype.kind == "u"
+    return image.over_white(pixels) if has_alpha else pixels
+
+
+def checked_tensor(x: Tensor, label: str) -> Tensor:
+    """Return it. ImageError unless it is (C, H, W) or (N, C, H, W) of finite floats that may be meant as [-1, 1]."""
+    if x.dim() not in (3, 4) or not x.numel():
+        raise ImageError(f"{label}: has the shape {tuple(x.shape)}; give (C, H, W) or (N, C, H, W), none of them zero")
+    if not x.is_floating_point():
+        raise ImageError(f"{label}: holds {x.dtype}; give floats in [-1, 1], which x / 127.5 - 1 makes of 0 to 255")
+    low, high = float(x.min()), float(x.max())
+    if not (low >= -OVERSHOOT and high <= OVERSHOOT):  # NaN fails this too
+        raise ImageError(f"{label}: holds values from {low:g} to {high:g}; expected -1 to 1")
+    return x
 
 
 def with_alpha_of(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from diptych.data import image
 from diptych.data.config import DataConfig
+from diptych.data.names import composed
 from diptych.errors import DataError
 
 HELD_OUT = ("val", "test")  # splits that training never sees, by preference
@@ -58,14 +59,16 @@ def images_in(folder: Path) -> tuple[Path, ...]:
 
 
 def folders_of_images(folder: Path) -> list[Path]:
+    """Return the folders in it that hold images, in the order of their names, without links back to where they are."""
     inside = [folder / name for name, is_folder in sorted(names_in(folder).items()) if is_folder]
-    return [each for each in inside if images_in(each)]
+    real = folder.resolve() if inside else folder
+    return [each for each in inside if images_in(each) and each.resolve() not in (real, *real.parents)]
 
 
 def distinct_folders_of_images(folder: Path) -> list[Path]:
-    """Return `folders_of_images` without links to another of them, to `folder` itself, or to a folder above it."""
-    real = folder.resolve()
-    seen, kept = {real, *real.parents}, []
+    """Return `folders_of_images` without links to another of them."""
+    seen: set[Path] = set()
+    kept = []
     for each in sorted(folders_of_images(folder), key=Path.is_symlink):
         if (there := each.resolve()) not in seen:
             seen.add(there)
@@ -86,11 +89,18 @@ def names_in(folder: Path, named: Collection[str] = ()) -> dict[str, bool]:
     try:
         with os.scandir(folder) as found:
             seen = [each for each in found if not is_left_out(each.name, named)]
-            return {each.name: not named_like_image(each.name) and each.is_dir() for each in seen}
+            return {each.name: not named_like_image(each.name) and _is_folder(each) for each in seen}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
+
+
+def _is_folder(found: os.DirEntry[str]) -> bool:
+    try:
+        return found.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False
 
 
 def files_below(
@@ -141,4 +151,4 @@ def is_held_out(file: Path) -> bool:
 
 
 def name_is_held_out(stem: str) -> bool:
-    return zlib.crc32(stem.encode(errors="surrogateescape")) % 20 == 0
+    return zlib.crc32(composed(stem).encode(errors="surrogateescape")) % 20 == 0

@@ -20,6 +20,7 @@ from diptych.data.encoding import PLAIN, Encoding
 from diptych.data.folders import SPLITS
 from diptych.data.image import white_of
 from diptych.data.label_maps import MAX_CLASSES
+from diptych.data.scales import scale_of
 
 MAX_RATIO = 1.5  # of scales or aspect ratios, between training and use, that passes without a warning
 HALVES = ("left", "right")
@@ -160,6 +161,11 @@ def notes_on(data: Data, config: DataConfig) -> tuple[str, ...]:
             f"{domains[0]} is the source by alphabetical order alone; direction=b2a goes from {domains[1]} to "
             f"{domains[0]}"
         )
+    if data.train.aligned and len(columns) == 2 and columns[0].half is None:
+        scale = scale_of(columns[0].files, columns[1].files)
+        if scale is not None and scale.large == columns[0].files[0].parent:
+            reverse = "b2a" if config.direction == "a2b" else "a2b"
+            notes.append(f"{scale}: this learns to make them smaller; direction={reverse} learns to enlarge them")
     squashed = config.fit == "squash" or (config.cut == "zoom" and config.fit != "centre")
     for column in columns if squashed else ():
         if (change := aspect_of(sizes_of(column))) > MAX_RATIO:

@@ -150,6 +150,7 @@ def as_pixels(array: np.ndarray, label: str = "array") -> np.ndarray:
             raise UnfitError(f"has the shape {array.shape}; give (H, W) or (H, W, C), none of them zero")
         if pixels.dtype.kind == "f":
             return unit_floats(pixels)
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         if pixels.dtype not in (np.uint8, np.uint16):
             raise UnfitError(f"holds {pixels.dtype}; give uint8, uint16, or float within 0..1")
         return pixels

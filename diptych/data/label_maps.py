@@ -22,7 +22,7 @@ def ids_of(array: np.ndarray, path: object) -> np.ndarray:
     if (array != array[..., :1]).any():
         raise ImageError(
             f"{path}: is a colour image, and a label map of class ids has one channel or a palette: "
-            f"leave label_map out to learn from its colours"
+            f"train without label_map to learn from its colours"
         )
     return array[..., :1].astype(IDS)
 
@@ -53,7 +53,7 @@ def count_classes(ids: Collection[int]) -> int:
         raise ImageError(f"class id {known[-1]}: at most {MAX_CLASSES} classes are supported, with ids from 0")
     if known[-1] == 0:
         others = f" beside {IGNORED}, which is no class" if IGNORED in ids else ""
-        raise ImageError(f"class id 0 alone{others}: leave label_map out to learn from the values")
+        raise ImageError(f"class id 0 alone{others}: train without label_map to learn from the values")
     return known[-1] + 1
 
 

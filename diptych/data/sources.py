@@ -1,6 +1,7 @@
 """The images that a person names to be translated: files, folders with all below them, and patterns."""
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,9 +46,9 @@ def sources(given: Sequence[str], out: Path) -> Sources:
 def _found(given: str, out: Path) -> Iterator[tuple[Path, Path]]:
     """Yield each file that `given` means, with its path below a folder or below the fixed part of a pattern."""
     path = Path(given).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # false where `path.is_dir()` raises, as for a name that is too long
         yield from _matching(path, ("**",), out)
-    elif path.exists():
+    elif os.path.exists(path):
         if not named_like_image(path.name):
             reads = ", ".join(sorted(image.SUFFIXES))
             raise DataError(f"{path}: not an image by its name; Diptych reads {reads}")

@@ -1,6 +1,7 @@
 """The one rule for what is an image: hidden and system files and folders never, linked folders once."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,17 @@ from sets import fill
 
 from diptych.data import image
 from diptych.data.config import DataConfig
-from diptych.data.folders import distinct_folders_of_images, images_in, is_held_out, kind_of, names_in
+from diptych.data.folders import (
+    distinct_folders_of_images,
+    folders_of_images,
+    images_in,
+    is_held_out,
+    kind_of,
+    names_in,
+)
 from diptych.data.layouts import open_heap
 from diptych.data.sources import sources
+from diptych.data.survey import HEAPS, survey
 from diptych.errors import DataError
 
 NEVER = (
@@ -134,3 +143,27 @@ def test_kinds_of_files():
 
 def test_names_that_are_not_utf8_are_held_out_or_not_like_others():
     assert is_held_out(Path(os.fsdecode(b"\xff.png"))) in (True, False)
+
+
+def test_links_that_lead_back_stop_nothing(tmp_path):
+    """To themselves, to their own folder, or to one above: the other images are used."""
+    fill(tmp_path / "a", 3, width=16, height=16)
+    (tmp_path / "a" / "loop").symlink_to("loop")
+    (tmp_path / "a" / "here").symlink_to(".")
+    (tmp_path / "a" / "above").symlink_to("..")
+    assert folders_of_images(tmp_path / "a") == []
+    assert len(images_in(tmp_path / "a")) == 3
+    assert len(sources([str(tmp_path / "a")], tmp_path / "out").images) == 3
+    assert survey(tmp_path / "a").layout == HEAPS
+
+
+def test_a_name_that_is_too_long_is_no_image(tmp_path):
+    with pytest.raises(DataError, match="File name too long"):
+        sources([str(tmp_path / ("x" * 300 + ".png"))], tmp_path / "out")
+
+
+def test_a_name_is_held_out_in_either_unicode_form():
+    names = [f"\u00e9{number}" for number in range(200)]
+    held_out = [is_held_out(Path(f"{name}.png")) for name in names]
+    assert 0 < sum(held_out) < 40
+    assert held_out == [is_held_out(Path(unicodedata.normalize("NFD", f"{name}.png"))) for name in names]

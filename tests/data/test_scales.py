@@ -6,12 +6,13 @@ from sets import cache, fill, noise  # noqa: F401
 from diptych.cli import fits
 from diptych.data import faults, image, open_data, survey
 from diptych.data.config import DataConfig
+from diptych.data.formats import notes_on
 from diptych.errors import DataError
 from diptych.methods import find
 
 
-def opened(root, method):
-    return open_data(DataConfig(root=str(root)), find(method).data)
+def opened(root, method, **settings):
+    return open_data(DataConfig(root=str(root), **settings), find(method).data)
 
 
 def scaled(root, small, large, factor, count=4):
@@ -69,3 +70,14 @@ def test_data_check_says_so_and_offers_both_ways(tmp_path):
 def test_the_direction_stays_where_the_first_folder_is_the_smaller(tmp_path):
     found = survey.survey(scaled(tmp_path, "a_small", "b_large", 4))
     assert fits._fit("pix2pix", found, [(256, 256)]).settings == ()
+
+
+def test_training_says_that_it_learns_to_make_images_smaller(tmp_path):
+    root = scaled(tmp_path, "lr", "hr", 4)
+    notes = [
+        notes_on(opened(root, "pix2pix", direction=way), DataConfig(root=str(root), direction=way))
+        for way in ("a2b", "b2a")
+    ]
+    wrong = "lr/ and hr/ hold the same images at two sizes, 1:4: this learns to make them smaller; direction=b2a learns"
+    assert any(note.startswith(wrong) for note in notes[0])
+    assert not any("smaller" in note for note in notes[1])
