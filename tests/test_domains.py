@@ -243,7 +243,7 @@ def test_one_style_or_all_of_them(v2, letter, monkeypatch):
     assert translator(letter, reference=torch.zeros(1, 32, 32)).size == (32, 32)
     read = []
     plain = image.read
-    monkeypatch.setattr(image, "read", lambda path: read.append(path) or plain(path))
+    monkeypatch.setattr(image, "read", lambda path, kind="colour": read.append(path) or plain(path))
     translator([letter, letter], reference=letter)
     translator.all_domains(letter, reference=letter)
     assert len(read) == 3 + 2, "a reference is read once for many images, and for many domains"
