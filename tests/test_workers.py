@@ -97,7 +97,7 @@ def consumed(found, seconds=10):
         assert time.monotonic() < end, "the death is not noticed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGUSR2])
 def test_a_worker_killed_while_its_first_batch_is_awaited(number):
     def kill():
         os.kill(workers_of_this_process()[0], number)
