@@ -252,6 +252,11 @@ class Translator:
             raise ImageError(
                 f"{label}: {width}x{height} pixels need more memory than there is: scale it down"
             ) from error
+        if not all(bool(each.isfinite().all()) for each in made):
+            raise ImageError(
+                f"{label}: the {self.name} model gives values that are not finite (NaN): its weights are damaged, or "
+                f"its training diverged"
+            )
         top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
         top, left, height, width = (self.method.scale * each for each in (top, left, height, width))
         made = [each[..., top : top + height, left : left + width] for each in made]

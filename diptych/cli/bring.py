@@ -43,6 +43,8 @@ def import_(
 
     if (out / "config.json").exists():
         raise ConfigError(f"{out} holds a model already; choose another folder")
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty, and its files might be replaced; choose a new folder with -o")
     if exclusive and not attributes:
         raise ConfigError("--exclusive: name the attributes too, by --attributes")
     given: list[dict[str, Any]] = []

@@ -7,6 +7,7 @@ otherwise would be inflated by the reader to whatever it claims: 40 GB from 40 M
 import json
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import BinaryIO, Literal
@@ -37,6 +38,7 @@ class Member:
     packed: int  # bytes in the file
     size: int  # bytes that it becomes
     offset: int  # of its local header
+    crc: int  # CRC-32 of its bytes, 0 if torch was told to write none
 
 
 def check(file: BinaryIO, size: int, where: str) -> Form:
@@ -123,6 +125,25 @@ def check_zip(file: BinaryIO, size: int, where: str) -> None:
     ends = [end for _, end in spans]
     if any(end > after for end, after in zip(ends, [*(begin for begin, _ in spans[1:]), start], strict=True)):
         raise ImportRefused(f"{where}: members of the archive lie over each other")
+    _check_sums(file, members, where)
+
+
+def _check_sums(file: BinaryIO, members: list[Member], where: str) -> None:
+    """ImportRefused if the bytes of a member differ from its checksum, which torch's reader does not compare.
+
+    With `torch.serialization.set_crc32_options(False)` no checksum is valid, so they count only if one of them matches.
+    """
+    differ = [member for member in members if member.size and _crc(file, member, where) != member.crc]
+    if differ and len(differ) < sum(member.size > 0 for member in members):
+        raise ImportRefused(f"{where}: damaged: the checksum of member {shown(differ[0].name)} differs; {AGAIN}")
+
+
+def _crc(file: BinaryIO, member: Member, where: str) -> int:
+    file.seek(_end_of(file, member, where) - member.size)
+    crc, left = 0, member.size
+    while left and (data := file.read(min(left, 2**20))):
+        crc, left = zlib.crc32(data, crc), left - len(data)
+    return crc
 
 
 def _other_zip(names: list[str]) -> str | None:
@@ -156,9 +177,10 @@ def _directory(file: BinaryIO, size: int, where: str) -> tuple[int, list[Member]
     while at < length and len(members) <= count:
         if len(data) - at < ENTRY.size or data[at : at + 4] != b"PK\x01\x02":
             raise ImportRefused(f"{where}: a zip with a damaged directory")
-        _, _, _, flags, method, _, _, _, packed, full, name, extra, note, _, _, _, offset = ENTRY.unpack_from(data, at)
+        fields = ENTRY.unpack_from(data, at)
+        (flags, method), crc, packed, full, name, extra, note = fields[3:5], *fields[7:13]
         text = data[at + ENTRY.size : at + ENTRY.size + name].decode("utf-8", "backslashreplace")
-        members.append(Member(text, method, flags, packed, full, offset))
+        members.append(Member(text, method, flags, packed, full, fields[-1], crc))
         at += ENTRY.size + name + extra + note
     if len(members) != count:
         raise ImportRefused(f"{where}: a zip whose directory lists other than the {count} members that it claims")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers.keys import Model, count, fitted, renamed, without_labels
+from diptych.importers.keys import Model, check_gaps, fitted, renamed, without_labels
 from diptych.methods.cut import CUT
 
 NAME = "cut"
@@ -29,7 +29,9 @@ def fits(state: Mapping[str, Tensor]) -> bool:
 def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
     """What `translate` needs of a file. Raises ImportRefused."""
     without_labels(labels, where)
-    blocks = count(state, BLOCK)
+    places = {int(match[1]) for key in state if (match := re.match(BLOCK, key))}
+    check_gaps(places, FIRST_BLOCK, "residual block model.*", where)
+    blocks = len(places)
     up = FIRST_BLOCK + blocks + 1
     _check_filters(state, up, where)
     try:
@@ -38,15 +40,15 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
         raise ImportRefused(f"{where}: looks like a generator of CUT, but {error} is missing") from error
     if first.shape[1] != last.shape[0]:
         raise ImportRefused(f"{where}: CUT's domains have as many channels; here {first.shape[1]} and {last.shape[0]}")
-    places = {1: "stem.1", 4: "down.0.0", 8: "down.1.0", up: "up.0.1", up + 4: "up.1.1"}
-    biases = rf"model\.({'|'.join(map(str, places))})\.bias|{BLOCK}[15]\.bias"
+    layers = {1: "stem.1", 4: "down.0.0", 8: "down.1.0", up: "up.0.1", up + 4: "up.1.1"}
+    biases = rf"model\.({'|'.join(map(str, layers))})\.bias|{BLOCK}[15]\.bias"
     norm = _norm(state, biases, where)
     config = {"channels": first.shape[1], "width": first.shape[0], "blocks": blocks, "norm": norm}
     second = 5 if norm == "instance" else 4  # of ours: no norm, no place for it
     found = renamed(
         state,
         [
-            *((rf"model\.{at}\.weight", f"G.{ours}.weight") for at, ours in places.items()),
+            *((rf"model\.{at}\.weight", f"G.{ours}.weight") for at, ours in layers.items()),
             (rf"model\.{up + 8}\.(\w+)", r"G.head.1.\1"),
             *(
                 (rf"model\.{FIRST_BLOCK + n}\.conv_block\.{at}\.weight", f"G.blocks.{n}.body.{our}.weight")

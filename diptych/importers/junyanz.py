@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ImportRefused, printable, shown
-from diptych.importers.keys import folded
+from diptych.importers.keys import check_gaps, folded
 from diptych.importers.nearest import nearest_family
 from diptych.loading import misfits
 from diptych.nn.blocks import Norm
@@ -125,6 +125,7 @@ def _unet(state: dict[str, Tensor], where: str) -> Found:
 def _resnet(state: dict[str, Tensor], where: str) -> Found:
     """One Sequential: stem 1, down 4 and 7, blocks from 10, up, head; the norm follows each convolution."""
     blocks = sorted({int(match[1]) for key in state if (match := re.match(r"model\.(\d{1,5})\.conv_block\.", key))})
+    check_gaps(blocks, 10, "residual block model.*", where)
     after = blocks[-1] + 1
     dropout = (
         f"model.{blocks[0]}.conv_block.6.weight" in state and state[f"model.{blocks[0]}.conv_block.6.weight"].dim() == 4
@@ -180,8 +181,14 @@ def _norm(state: dict[str, Tensor], layers: Sequence[Layer], where: str) -> Norm
     tracked = any(f"{layer.their_norm}.running_mean" in state for layer in scaled)
     if not tracked or (biased and not counted):
         raise ImportRefused(
-            f"{where}: InstanceNorm with weights (a file of mid-2017), which no later code reads either"
-            + (", or BatchNorm with biases from torch before 0.4.1: the file does not say which" if tracked else "")
+            f"{where}: norm layers with weights "
+            + (
+                "that are InstanceNorm's, or BatchNorm with biases from torch before 0.4.1: the file does not say which"
+                if tracked
+                else "and without running statistics, which is not supported: InstanceNorm with weights "
+                "(affine=True), BatchNorm with track_running_stats=False, or an average of the parameters alone. "
+                "If the file has the network itself too, choose it by --which"
+            )
         )
     return "batch"
 

@@ -1,7 +1,7 @@
 """State dicts of others under our names: what the importers of whole families have in common."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,6 +62,16 @@ def folded(state: Mapping[str, Tensor], norms: Mapping[str, str], found: dict[st
     for conv, norm in norms.items():
         if f"{conv}.bias" in state and f"{norm}.running_mean" in found:
             found[f"{norm}.running_mean"] = found[f"{norm}.running_mean"] - state[f"{conv}.bias"]
+
+
+def check_gaps(numbers: Iterable[int], first: int, name: str, where: str) -> None:
+    """ImportRefused if numbered layers do not follow each other from `first` on; in `name`, * is the number."""
+    there = sorted(set(numbers))
+    if missing := sorted(set(range(first, max(there, default=first))) - set(there)):
+        raise ImportRefused(
+            f"{where}: {name.replace('*', str(missing[0]))} is missing, though {name.replace('*', str(there[-1]))} "
+            f"is there: the file is incomplete"
+        )
 
 
 def squeezed(value: Tensor) -> list[int]:

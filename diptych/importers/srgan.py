@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from diptych.contract import Labels
-from diptych.errors import ImportRefused
-from diptych.importers.keys import without_labels
+from diptych.errors import ImportRefused, shown
+from diptych.importers.keys import check_gaps, without_labels
 
 NAME = "srgan"
-FIRST, LAST = "block1.0.weight", re.compile(r"block(\d+)\.(\d+)\.weight")
+FIRST = "block1.0.weight"
+LEAF = "(weight|bias|running_mean|running_var|num_batches_tracked)"
 
 
 def fits(state: Mapping[str, Tensor]) -> bool:
@@ -30,9 +31,15 @@ def model(
 ) -> tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]:
     """Its config, its weights under our names, and the networks they are of. ImportRefused for what is not whole."""
     without_labels(labels, where)
-    numbers = sorted({int(key.split(".")[0].removeprefix("block")) for key in state if key.startswith("block")})
+    numbers = sorted({int(match[1]) for key in state if (match := re.match(r"block(\d{1,4})\.", key))})
+    check_gaps(numbers, 1, "block*", where)
+    if len(numbers) < 3:
+        raise ImportRefused(f"{where}: looks like a generator of SRGAN, but has only {len(numbers)} of its blocks")
     up, joint = numbers[-1], numbers[-2]
-    shuffles = sorted({int(key.split(".")[1]) for key in state if re.match(rf"block{up}\.\d+\.conv\.", key)})
+    shuffles = sorted({int(match[1]) for key in state if (match := re.match(rf"block{up}\.(\d{{1,4}})\.conv\.", key))})
+    if not shuffles:
+        raise ImportRefused(f"{where}: looks like a generator of SRGAN, but block{up}.0.conv.weight is missing")
+    check_gaps(shuffles, 0, f"block{up}.*.conv", where)
     normed = f"block{joint}.1.running_mean" in state
     names = {"stem": "block1", "joint": f"block{joint}", "head": f"block{up}.{shuffles[-1] + 1}"}
     found: dict[str, Tensor] = {}
@@ -57,6 +64,11 @@ def model(
             found[f"G.head.{part}"] = state[f"{names['head']}.{part}"]
     except KeyError as error:
         raise ImportRefused(f"{where}: looks like a generator of SRGAN, but {error} is missing") from error
+    layers = rf"block1\.[01]|block{joint}\.[01]|block{up}\.\d+\.(conv|prelu)|{re.escape(names['head'])}"
+    layers += rf"|block({'|'.join(map(str, numbers[1:-2]))})\.(conv[12]|bn[12]|prelu)"
+    if unknown := [key for key in state if not re.fullmatch(rf"({layers})\.{LEAF}", key)]:
+        more = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise ImportRefused(f"{where}: looks like a generator of SRGAN, but {shown(unknown[0])} is unknown{more}")
     width, channels = state[FIRST].shape[:2]
     config = {
         "channels": channels,

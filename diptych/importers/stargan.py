@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
 from diptych.importers.junyanz import STATISTICS, Pairs
+from diptych.importers.keys import check_gaps
 from diptych.loading import misfits
 from diptych.methods.stargan import Discriminator, Generator
 
@@ -93,6 +94,7 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
 def _generator(state: dict[str, Tensor], where: str) -> Found:
     """One Sequential: stem 0, down 3 and 6, blocks from 9, up, head; a norm follows each convolution but the last."""
     blocks = sorted({at for key in state if (at := _block(key))})
+    check_gaps(blocks, 9, "residual block main.*", where)
     after = blocks[-1] + 1
     pairs: Pairs = [("main.0", "stem.0"), ("main.1", "stem.1")]
     for n, at in enumerate((3, 6)):

@@ -4,31 +4,18 @@
 """
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diptych.errors import ImportRefused, nearest, shown
-
-Tree = dict[str, Any]  # of str: Tensor | Tree; no tree is empty
+from diptych.errors import ImportRefused, shown
+from diptych.importers.choice import Tree, bare, chosen
 
 ENTRIES = 20_000  # of a state dict
-DEPTH = 4  # of mappings in mappings: a trainer's, its networks, and their state
+DEPTH = 8  # of mappings in mappings: a trainer's, its networks, and their state
 OTHER_NAMES = "names"  # in the metadata of what the child leaves: JSON of {name: name of the same tensor}
-# Files of which several networks belong together: StarGAN v2, MUNIT, DRIT. Their keys keep the network's name.
-TOGETHER = (
-    {"generator", "mapping_network"}, {"generator", "style_encoder"}, {"a"}, {"b"}, {"enc_c"}, {"enc_a"},
-)  # fmt: skip
-AVERAGED = ("params_ema", "ema", "model_ema", "state_dict_ema", "G_ema", "g_ema", "netG_ema", "generator_ema", "ema_G")
-WHOLE = ("state_dict", "model_state_dict", "model", "params", "net", "network", "weights", "module")
-GENERATORS = (
-    "generator", "netG", "G", "g", "gen", "generator_state_dict", "netG_state_dict", "G_state_dict", "model_G",
-)  # fmt: skip
-CHOICE = (*AVERAGED, *GENERATORS, *WHOLE)  # the first of them that a file has
-GENERATOR = re.compile(r"(net_?|model_)?(G|generator)(_?[A-Z0-9][A-Za-z0-9]*)*")  # also netG_A, G_AB, netG_A2B
 
 
 def state_of(found: Any, which: str | None, size: int, where: str) -> dict[str, Tensor]:
@@ -45,7 +32,7 @@ def state_of(found: Any, which: str | None, size: int, where: str) -> dict[str, 
     if not tree:
         listed = ", ".join(_kind(key, value) for key, value in list(found.items())[:5])
         raise ImportRefused(f"{where}: holds no network, only {listed}; import the file of the generator")
-    state = _chosen(tree, which, where)
+    state = chosen(tree, which, where)
     _check(state, size, where)
     return {name: _alone(value.detach()) for name, value in state.items()}
 
@@ -59,16 +46,13 @@ def _tree(found: Mapping[Any, Any], where: str, depth: int = 0) -> Tree:
             kept = {} if depth == DEPTH or _is_optimiser(value) else _tree(value, where, depth + 1)
         if not isinstance(key, str) or (not isinstance(kept, Tensor) and not (isinstance(kept, dict) and kept)):
             continue
-        name = _bare(key)
+        name = bare(key)
+        if isinstance(kept, Tensor) and not kept.dim() and "." not in name:  # a counter, as `n_averaged`
+            continue
         if name in tree:
             raise ImportRefused(f"{where}: {shown(name)} is there twice, with the prefix of a wrapper and without")
         tree[name] = kept
     return tree
-
-
-def _bare(name: str) -> str:
-    """Without the prefixes of DataParallel, and of torch.compile, which puts its own anywhere."""
-    return re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", ""))
 
 
 def _is_optimiser(value: Any) -> bool:
@@ -79,65 +63,54 @@ def _kind(key: Any, value: Any) -> str:
     return f"{shown(key)} ({'the state of an optimiser' if _is_optimiser(value) else type(value).__name__})"
 
 
-def _chosen(tree: Tree, which: str | None, where: str) -> dict[str, Tensor]:
-    """The tensors of the network to import, at whatever depth it is."""
-    nets = {name: inside for name, inside in tree.items() if isinstance(inside, dict)}
-    if not nets and not (nets := _by_prefix(tree)):
-        if which is not None:
-            raise ImportRefused(f"{where}: holds one network, and none called {shown(which)}: leave out --which")
-        return tree
-    if which is not None and which in nets:
-        return _chosen(nets[which], None, where)
-    if which is None and any(names <= nets.keys() for names in TOGETHER):
-        return {f"{net}.{key}": value for net, inside in nets.items() for key, value in _tensors(inside).items()}
-    generators = [name for name in nets if GENERATOR.fullmatch(name)]
-    alone = [next(iter(names)) for names in (generators, nets) if len(names) == 1]
-    picked = next((name for name in (*CHOICE, *alone) if name in nets), None)
-    if picked is None and not generators and (tensors := _tensors(tree)):
-        return tensors
-    if picked is None or (which is not None and len(nets) > 1 and picked not in WHOLE):
-        listed, example = ", ".join(map(shown, list(nets)[:9])), shown((generators or list(nets))[0])
-        missing = "" if which is None else f", and none called {shown(which)}{nearest(which, nets)}"
-        raise ImportRefused(f"{where}: holds several networks ({listed}){missing}: choose one, as by --which {example}")
-    return _chosen(nets[picked], which, where)
-
-
-def _by_prefix(tree: Tree) -> dict[str, Tree]:
-    """Networks told apart by the first part of each name, if one of those is a generator's; else none."""
-    nets: dict[str, Tree] = {}
-    for key, value in tree.items():
-        net, _, rest = key.partition(".")
-        if rest:
-            nets.setdefault(net, {})[_bare(rest)] = value
-    return nets if any(net in GENERATORS or GENERATOR.fullmatch(net) for net in nets) else {}
-
-
-def _tensors(tree: Tree) -> dict[str, Tensor]:
-    return {key: value for key, value in tree.items() if isinstance(value, Tensor)}
-
-
 def _check(state: Mapping[str, Tensor], size: int, where: str) -> None:
-    """ImportRefused for tensors that are no plain numbers in memory, are not finite, or are larger than the file."""
+    """ImportRefused for tensors that are no plain numbers in memory, are not valid, or are larger than the file."""
     if len(state) > ENTRIES:
         raise ImportRefused(f"{where}: holds {len(state)} entries; no published generator has more than {ENTRIES}")
-    total, claimed, seen, wild = 0, 0, set[Any](), dict[str, int]()
+    total, claimed, seen = 0, 0, set[Any]()
     for key, value in state.items():
-        if value.device.type != "cpu" or value.layout != torch.strided or value.is_quantized or not value.numel():
-            raise ImportRefused(f"{where}: entry {shown(key)} is no plain tensor: {value.layout} on {value.device}")
+        if says := _unusual(key, value):
+            raise ImportRefused(f"{where}: entry {shown(key)} {says}")
         claimed += value.numel() * value.element_size()
         total += 0 if _place(value) in seen else value.numel() * value.element_size()
         seen.add(_place(value))
         if total > size or claimed > 2 * size:  # by strides of 0, or by entries that share memory
             raise ImportRefused(f"{where}: entry {shown(key)} claims to be larger than what the file holds of it")
+    _check_values(state, where)
+
+
+def _unusual(key: str, value: Tensor) -> str | None:
+    """What is wrong with an entry that is not a named array of real numbers in memory."""
+    if key == "__metadata__" or any("\ud800" <= each <= "\udfff" for each in key):
+        return "has a name that the tensors of no network have"
+    if value.is_quantized:
+        return f"is quantised ({str(value.dtype).removeprefix('torch.')}): dequantise the network, and save it again"
+    if value.layout != torch.strided or value.device.type != "cpu":
+        return f"is no plain tensor: {value.layout} on {value.device}; save it as a dense tensor on the CPU"
+    if not value.numel():
+        return f"is empty: its shape is {tuple(value.shape)}"
+    return "holds complex numbers, which no generator here has" if value.is_complex() else None
+
+
+def _check_values(state: Mapping[str, Tensor], where: str) -> None:
+    """ImportRefused for values that are not finite in float32, which Diptych computes in, and negative variances."""
+    wild = dict[str, int]()
     for key, value in state.items():
-        if value.is_floating_point() and (count := int((~value.isfinite()).sum())):
+        if not value.is_floating_point():
+            continue
+        exact = value if value.dtype in (torch.float32, torch.float16, torch.bfloat16) else value.float()
+        if count := int((~exact.isfinite()).sum()):
             wild[key] = count
+        elif key.endswith("running_var") and (count := int((exact < 0).sum())):
+            raise ImportRefused(
+                f"{where}: {shown(key)} has {count} of {value.numel()} variances below 0: the file is damaged"
+            )
     if wild:
         key, count = next(iter(wild.items()))
         more = f"; and {sum(wild.values()) - count} in {len(wild) - 1} more tensors" if len(wild) > 1 else ""
         raise ImportRefused(
-            f"{where}: {shown(key)} has {count} of {state[key].numel()} values that are not finite (NaN or infinite)"
-            f"{more}; the training that made it had failed: take an earlier checkpoint"
+            f"{where}: {shown(key)} has {count} of {state[key].numel()} values that are not finite (NaN or infinite) "
+            f"in float32{more}; the training that made it had failed: take an earlier checkpoint"
         )
 
 
