@@ -1,5 +1,7 @@
 """Damaged and incomplete files: `diptych import` refuses each with its cause, and replaces no file of a user."""
 
+import io
+import os
 import zipfile
 
 import numpy as np
@@ -12,6 +14,7 @@ from diptych import importers
 from diptych.errors import ConfigError, ImageError, ImportRefused
 from diptych.importers import import_model, junyanz, srgan, stargan
 from diptych.importers.unpack import unpacked
+from diptych.importers.wrappers import state_of
 
 
 @pytest.fixture
@@ -156,3 +159,112 @@ def test_a_translation_that_is_not_finite_is_an_error_that_names_image_and_model
     translator = import_model(saved(state, tmp_path))
     with pytest.raises(ImageError, match=r"photo\.png: the cyclegan model gives values that are not finite"):
         translator.array(np.full((16, 16, 3), 99, np.uint8), "photo.png")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_another_pickle_protocol_is_named_with_the_way_out(protocol, zipped, tmp_path):
+    path = saved(resnet(), tmp_path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(
+        ImportRefused, match=f"saved with pickle protocol {protocol}, and only protocol 2.*save it again"
+    ):
+        unpacked(path)
+
+
+def test_a_damaged_list_of_tensors_is_not_called_a_program(tmp_path):
+    path = saved(resnet(), tmp_path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    at = data.index(b"model.1.weight") - 5
+    path.write_bytes(data[:at] + b"\xff" + data[at + 1 :])
+    with pytest.raises(ImportRefused, match=r"damaged: its list of tensors .*; download it again") as refused:
+        unpacked(path)
+    assert "asks for more than tensors" not in str(refused.value)
+
+
+def test_what_is_no_regular_file_is_named_as_what_it_is(tmp_path, here):
+    (tmp_path / "model").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, message in (("model", "a folder; give"), ("pipe", "a device, pipe or socket"), ("loop", "link")):
+        with pytest.raises(ImportRefused, match=f"{name}: .*{message}"):
+            unpacked(tmp_path / name)
+    path = saved(resnet(), tmp_path)
+    import_model(path).save(tmp_path / "model")
+    with pytest.raises(ImportRefused, match=r"a model folder of Diptych already .*use it as it is"):
+        unpacked(tmp_path / "model")
+
+
+def test_a_checkpoint_that_was_zipped_again_or_exported_is_named(tmp_path):
+    path = saved(resnet(), tmp_path)
+    again = tmp_path / "again.pth"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(again, "w", zipfile.ZIP_DEFLATED) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info))
+    with pytest.raises(ImportRefused, match=r"torch only stores \(if another program zipped it again"):
+        unpacked(again)
+    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as new:
+        new.writestr("net/archive_format", "pt2")
+        new.writestr("net/data/weights/weight_0", "x")
+    with pytest.raises(ImportRefused, match=r"a program of torch\.export \(\.pt2\), not weights"):
+        unpacked(tmp_path / "net.pt2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [({}, "holds no tensors"), ([{"a": torch.ones(1)}] * 2, "holds a list of 2.*save the gen")]
+)
+def test_what_holds_no_state_dict_is_refused_with_the_way_out(content, message):
+    out = io.BytesIO()
+    torch.save(content, out)
+    with pytest.raises(ImportRefused, match=message):
+        state_of(torch.load(io.BytesIO(out.getvalue())), None, 10**6, "x")
+
+
+def critic(layers=3, suffix="weight"):
+    wide = [3, *(4 * 2 ** min(n, 3) for n in range(layers + 1)), 1]
+    places = [0, *range(2, 3 * layers + 3, 3)]
+    pairs = zip(places, wide, wide[1:], strict=False)
+    return {f"model.{at}.{suffix}": torch.ones(out, read, 4, 4) for at, read, out in pairs}
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (critic(), "discriminator"),
+        (critic(7), "discriminator"),
+        (critic(3, "weight_orig"), "a PatchGAN discriminator"),
+        ({"a.cnns.0.0.conv.weight": torch.ones(4, 3, 4, 4), "b.cnns.0.0.conv.bias": torch.ones(4)}, "of MUNIT"),
+    ],
+    ids=["3", "7", "spectral", "munit"],
+)
+def test_a_discriminator_is_called_that(state, message, tmp_path, here):
+    with pytest.raises(ImportRefused, match=f"{message}.*translates? nothing"):
+        import_model(saved(state, tmp_path))
+
+
+def test_options_that_do_not_fit_the_file_are_told_to_be_left_out(tmp_path, here):
+    path = saved(resnet(), tmp_path)
+    torch.save(enlarger(), tmp_path / "sr.pth")
+    with pytest.raises(ImportRefused, match="no method is called 'cyclgan'; did you mean 'cyclegan'"):
+        import_model(path, method="cyclgan")
+    with pytest.raises(ImportRefused, match="generator of srgan, not of cyclegan; leave out --method"):
+        import_model(tmp_path / "sr.pth", method="cyclegan")
+    with pytest.raises(
+        ImportRefused, match=r"sr\.pth: a generator of srgan, but .* is one of cyclegan: leave out --back"
+    ):
+        import_model(path, tmp_path / "sr.pth")
+    with pytest.raises(ImportRefused, match="holds one network, and none called 'netG': leave out --which"):
+        import_model(path, which=["netG"])
+
+
+@pytest.mark.parametrize("key", ["model.1.weight", "model.23.weight", "model.4.weight", "model.12.conv_block.5.weight"])
+@pytest.mark.parametrize("change", ["drop", "flatten"])
+def test_a_message_has_no_words_of_python(key, change):
+    state = resnet()
+    value = state.pop(key)
+    if change == "flatten":
+        state[key] = value.flatten()
+    with pytest.raises(ImportRefused) as refused:
+        junyanz.recognise(state, "x")
+    for words in ("index out of range", "\"'", "Error", "not enough values"):
+        assert words not in str(refused.value)

@@ -39,6 +39,12 @@ FOREIGN = {
         "a web page .'Google Drive'.*download it again",
     ),
     "page.safetensors": (b"<html>", "a web page"),
+    "comment.pth": (b"<!-- saved --> <!-- twice --><html><title>Sign in</title>", "a web page .'Sign in'"),
+    "only_comment.pth": (b"<!-- " + b"x" * 600, "a web page"),
+    "utf16.pth": ("<html><title>Sign in</title>".encode("utf-16"), "a web page .'Sign in'"),
+    "zeros.pth": (bytes(4096), "nothing but zeros; download it again"),
+    "empty.zip": (b"PK\5\6" + bytes(18), "an empty zip; download it again"),
+    "none.safetensors": (b"\2\0\0\0\0\0\0\0{}", "holds no tensors"),
     "lfs.pth": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 455\n",
         "a Git LFS pointer to 455 bytes, not the file itself; run `git lfs pull`",

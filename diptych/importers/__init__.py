@@ -8,6 +8,7 @@ than tensors is refused; there is no way round that.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,13 +24,16 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import CheckpointError, ConfigError, ImportRefused, printable, shown
+from diptych.errors import nearest as nearest_name
 from diptych.importers import archive, cut, drit, junyanz, msgan, munit, srgan, stargan, starganv2, unpack, wrappers
+from diptych.importers.keys import unfit
 from diptych.loading import assembled, warn_of_caution
-from diptych.methods import find
+from diptych.methods import METHODS, find
 from diptych.plain import check_weights
 from diptych.translator import Translator
 
 FAMILIES = (stargan, starganv2, srgan, munit, drit, msgan, cut)  # the pix2pix family takes what is left
+DISCRIMINATORS = {"MUNIT": r"[ab]\.cnns\..*", "DRIT": r"dis(A|B|Content).*"}
 Result = TypeVar("Result")
 KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # no token goes to the child
 
@@ -50,18 +54,32 @@ def import_model(
     """
     if len(which) > 2:
         raise ImportRefused(f"{path}: --which names one network, or two for both directions, not {len(which)}")
+    if method is not None and method not in METHODS:
+        raise ImportRefused(
+            f"no method is called {shown(method)}{nearest_name(method, METHODS)}; leave out --method to guess"
+        )
     state = read(path, which[0] if which else None)
     back = back or (path if len(which) == 2 else None)
     for family in FAMILIES:
         if family.fits(state):
-            if back or method not in (None, family.NAME):
-                raise ImportRefused(f"{path}: this is a generator of {family.NAME}, which has no other way back")
+            if method not in (None, family.NAME):
+                raise ImportRefused(
+                    f"{path}: this is a generator of {family.NAME}, not of {method}; leave out --method"
+                )
+            if back:
+                raise ImportRefused(
+                    f"{path}: this is a generator of {family.NAME}, which has no other way back: leave out --back, "
+                    f"and the second name of --which"
+                )
             reader = partial(family.model, state, labels, str(path))
             config, weights, networks = _understood(reader, family.NAME, path)
             notes = starganv2.notes(config) if family is starganv2 else {}
             return _assembled(family.NAME, config, weights, networks, path, notes)
     if labels:
         raise ImportRefused(f"{path}: labels are for methods of many domains, and this is of none")
+    for name_of, keys in DISCRIMINATORS.items():
+        if all(re.fullmatch(keys, key) for key in state):
+            raise ImportRefused(f"{path}: discriminators of {name_of}, which translate nothing; import the generators")
     net = _recognised(state, path)
     name = method or ("pix2pix" if net.kind == "unet" else "cyclegan")
     if net.kind == "patchgan":
@@ -70,7 +88,10 @@ def import_model(
         raise ImportRefused(f"{path}: this is a generator for pix2pix, or for cyclegan, which alone has a way back")
     nets = {"G": net} if name == "pix2pix" else {"to_b": net}
     if back:
-        nets["to_a"] = _recognised(read(back, which[1] if len(which) == 2 else None), back)
+        other = read(back, which[1] if len(which) == 2 else None)
+        if name_of := next((family.NAME for family in FAMILIES if family.fits(other)), None):
+            raise ImportRefused(f"{back}: a generator of {name_of}, but {path} is one of {name}: leave out --back")
+        nets["to_a"] = _recognised(other, back)
         if nets["to_a"].identity != net.identity:
             raise ImportRefused(f"{path} and {back} are different networks: {net.identity}, {nets['to_a'].identity}")
     weights = {f"{part}.{key}": value for part, found in nets.items() for key, value in found.state.items()}
@@ -89,9 +110,7 @@ def _understood(read_as: Callable[[], Result], name: str, path: Path) -> Result:
     except ImportRefused:
         raise
     except Exception as error:  # its tensors may have any names, shapes and numbers, so nearly anything is raised
-        raise ImportRefused(
-            f"{path}: looks like a network of {name}, but {shown(str(error))} is missing or odd"
-        ) from error
+        raise unfit(error, f"a network of {name}", str(path)) from error
 
 
 def _assembled(

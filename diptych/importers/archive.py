@@ -27,6 +27,7 @@ ENTRY = struct.Struct("<4s6H3I5H2I")
 LOCAL = struct.Struct("<4s5H3I2H")
 CLIMBS = re.compile(r"(^|/)\.\.?(/|$)")  # elsewhere `..` and `:` are of the name that a person saved the file under
 Form = Literal["zip", "stream", "tar", "safetensors"]
+REZIPPED = " (if another program zipped it again, import the file that torch.save wrote)"
 INSIDE = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".bin", ".tar", ".h5", ".onnx")  # what a bundle may hold
 
 
@@ -61,6 +62,17 @@ def check(file: BinaryIO, size: int, where: str) -> Form:
         raise ImportRefused(f"{where}: {what}; save the network's state_dict() with torch.save, or as .safetensors")
     file.seek(0)
     return form
+
+
+def protocol_of(file: BinaryIO) -> int:
+    """The pickle protocol that the list of tensors of a zip, or a stream, says it was written with; 0 if unknown."""
+    file.seek(0)
+    start = file.read(LOCAL.size)
+    if start[:4] == b"PK\x03\x04" and len(start) == LOCAL.size:  # data.pkl is the first member that torch writes
+        *_, name, extra = LOCAL.unpack(start)
+        file.seek(LOCAL.size + name + extra)
+        start = file.read(2)
+    return start[1] if start[:1] == b"\x80" and len(start) > 1 else 0
 
 
 def _ends(file: BinaryIO, size: int) -> tuple[bytes, bytes]:
@@ -113,11 +125,13 @@ def check_zip(file: BinaryIO, size: int, where: str) -> None:
     for member in members:
         label = f"{where}: member {shown(member.name)}"
         if not re.fullmatch(r"[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+)*", member.name) or CLIMBS.search(member.name):
-            raise ImportRefused(f"{label} has a path for a name, which torch never writes")
+            raise ImportRefused(f"{label} has a path for a name, which torch never writes{REZIPPED}")
         if "/code/" in member.name or member.name.endswith("/constants.pkl"):
             raise ImportRefused(f"{label}: TorchScript is a program, not weights; save the state_dict() of it")
         if member.method or member.flags & 1 or member.packed != member.size:
-            raise ImportRefused(f"{label} is compressed to {member.packed} of {member.size} bytes; torch only stores")
+            raise ImportRefused(
+                f"{label} is compressed to {member.packed} of {member.size} bytes; torch only stores{REZIPPED}"
+            )
         spans.append((member.offset, _end_of(file, member, label)))
     if sum(member.size for member in members) > size:
         raise ImportRefused(f"{where}: its members claim more bytes than the file has ({size})")
@@ -150,6 +164,10 @@ def _other_zip(names: list[str]) -> str | None:
     """What a zip is whose members are not those of torch.save."""
     if any(re.search(r"(^|[/\\])data\.pkl(\0|$)", name) for name in names):
         return None
+    if any(
+        name.endswith(("/archive_format", "/serialized_exported_program.json")) for name in ["/" + n for n in names]
+    ):
+        return "a program of torch.export (.pt2), not weights; save the network's state_dict() with torch.save"
     if all(name.endswith(".npy") for name in names):
         return f"NumPy arrays (.npz); {CONVERT}"
     if "model.weights.h5" in names:
@@ -166,6 +184,8 @@ def _directory(file: BinaryIO, size: int, where: str) -> tuple[int, list[Member]
         raise ImportRefused(f"{where}: {legacy.cut_zip(file, size)}; {AGAIN}")
     file.seek(max(0, size - END.size))
     signature, _, _, _, count, length, start, comment = END.unpack(file.read(END.size).rjust(END.size))
+    if signature == b"PK\x05\x06" and size == END.size:
+        raise ImportRefused(f"{where}: an empty zip; {AGAIN}")
     if signature != b"PK\x05\x06" or comment:
         raise ImportRefused(f"{where}: a zip with something behind its directory, or with a damaged end; {AGAIN}")
     behind = size - END.size - _end_64(file, size - END.size, (count, length, start), where)

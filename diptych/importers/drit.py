@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers.keys import Model, count, fitted, renamed, without_labels
+from diptych.importers.keys import Model, count, fitted, renamed, unfit, without_labels
 from diptych.methods.drit import DRIT
 
 NAME = "drit"
@@ -62,7 +62,7 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
             first, layers = state["disA.model.0.model.1.weight"], count(state, r"disA\.model\.(\d+)\.model\.")
             config |= {"scales": 1, "depth": layers, "d_width": first.shape[0], "d_kernel": first.shape[2]}
     except (KeyError, IndexError) as error:
-        raise ImportRefused(f"{where}: looks like DRIT, but {error} is missing or odd") from error
+        raise unfit(error, "DRIT", where) from error
     turned = {key: value.transpose(0, 1) if LAST.fullmatch(key) else value for key, value in state.items()}
     found = renamed(turned, [*_content(), *_attributes(), *_decoders(), *_critics(config.get("depth", 0))], IDLE)
     return config, fitted(DRIT, config, found, NAME, where)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import ImportRefused, printable, shown
-from diptych.importers.keys import check_gaps, folded
+from diptych.errors import ImportRefused, printable
+from diptych.importers.keys import check_gaps, folded, unfit
 from diptych.importers.nearest import nearest_family
 from diptych.loading import misfits
 from diptych.nn.blocks import Norm
@@ -87,18 +87,28 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
         if any(".conv_block." in key for key in state):
             return _resnet(state, where)
     except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # absurd shapes among them
-        raise ImportRefused(
-            f"{where}: looks like a network of the pix2pix family, but {shown(str(error))} is missing or odd"
-        ) from error
+        raise unfit(error, "a network of the pix2pix family", where) from error
     try:  # any Sequential has these names, so what does not fit throughout is none
         if "net.0.weight" in state or "model.0.weight" in state:
             return _patchgan(state, where)
     except (ImportRefused, KeyError, IndexError, ValueError, RuntimeError, OverflowError):
         pass
+    if _is_critic(state):
+        raise ImportRefused(
+            f"{where}: a PatchGAN discriminator, which translates nothing; import the generator (..._net_G.pth)"
+        )
     raise ImportRefused(
         f"{where}: no network of the pix2pix family (U-Net, ResNet, PatchGAN), nor of another method that can be "
         f"imported (a model folder of Diptych is used as it is); {nearest_family(state)}"
     )
+
+
+def _is_critic(state: dict[str, Tensor]) -> bool:
+    """Whether this is one Sequential of convolutions that ends in one channel."""
+    weights = r"weight|bias|weight_(orig|u|v|g)|running_mean|running_var|num_batches_tracked"
+    kernels = [value for value in state.values() if value.dim() == 4]
+    layers = all(re.fullmatch(rf"(model|net|main)\.\d+\.({weights})", key) for key in state)
+    return layers and len(kernels) > 1 and kernels[-1].shape[0] == 1
 
 
 def _unet(state: dict[str, Tensor], where: str) -> Found:

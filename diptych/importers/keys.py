@@ -8,12 +8,19 @@ import torch
 from torch import Tensor
 
 from diptych.contract import Labels, Method
-from diptych.errors import ConfigError, ImportRefused, printable
+from diptych.errors import ConfigError, ImportRefused, printable, shown
 from diptych.loading import misfits
 from diptych.recipe import checked
 
 Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks
 Patterns = Sequence[tuple[str, str]]  # (regular expression of their key, ours)
+
+
+def unfit(error: Exception, what: str, where: str) -> ImportRefused:
+    """The refusal of a file whose names are those of `what`, but whose reader failed with this error."""
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        return ImportRefused(f"{where}: looks like {what}, but {shown(error.args[0])} is missing")
+    return ImportRefused(f"{where}: looks like {what}, but tensors are missing, or have shapes that it cannot have")
 
 
 def renamed(state: Mapping[str, Tensor], patterns: Patterns, dropped: str) -> dict[str, Tensor]:

@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diptych.contract import Labels
-from diptych.errors import ImportRefused
-from diptych.importers.keys import Model, count, fitted, renamed, without_labels
+from diptych.importers.keys import Model, count, fitted, renamed, unfit, without_labels
 from diptych.methods.munit import MUNIT
 
 NAME = "munit"
@@ -49,7 +48,7 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
                 "depth": count(state, r"a\.cnns\.0\.(\d+)\.conv\."),
             }
     except (KeyError, IndexError) as error:
-        raise ImportRefused(f"{where}: looks like MUNIT, but {error} is missing or odd") from error
+        raise unfit(error, "MUNIT", where) from error
     found = renamed(state, _patterns(state, halvings), _idle(halvings))
     return config, fitted(MUNIT, config, found, NAME, where)
 

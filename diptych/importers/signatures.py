@@ -21,6 +21,9 @@ class Head(NamedTuple):
     @property
     def text(self) -> str:
         """The beginning without white space and byte order mark; empty if it is no text."""
+        if self.start.startswith((b"\xff\xfe", b"\xfe\xff")):
+            text = self.start[: len(self.start) // 2 * 2].decode("utf-16", "ignore")
+            return "" if re.search(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]", text) else text.strip()
         try:
             text = self.start.decode("utf-8-sig", "strict" if len(self.start) < 512 else "ignore")
         except UnicodeDecodeError:
@@ -63,6 +66,7 @@ KINDS: tuple[tuple[Callable[[Head], bool], str], ...] = (
     (_is_saved_model, f"a TensorFlow SavedModel; {CONVERT}"),
     (_is_graph, f"an ONNX model; {CONVERT}"),
     (_is_table, f"the index of a TensorFlow checkpoint; {CONVERT}"),
+    (lambda head: len(head.start) > 8 and not any(head.start) and not any(head.end), f"nothing but zeros; {AGAIN}"),
     (_starts(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!"),
      "a compressed file; unpack it first, and import what is inside"),
     (_starts(b"\x89PNG", b"\xff\xd8\xff", b"GIF8"), "an image; give the file of weights"),
@@ -76,7 +80,9 @@ NAMED = (
 
 def _message(text: str) -> str | None:
     """What a server, or git, left in place of a file."""
-    if re.match(r"<!doctype html|<html|<head|<body", text, re.IGNORECASE):
+    content = re.sub(r"<!--.*?(-->|$)", "", text, flags=re.DOTALL).strip()
+    is_comment = text.startswith("<!--") and not content
+    if is_comment or re.match(r"<!doctype html|<html|<head|<body", content, re.IGNORECASE):
         title = re.search(r"<title[^>]*>([^<]{1,80})", text, re.IGNORECASE)
         return f"a web page{f' ({shown(title[1].strip())})' if title else ''}, not the file behind it; {AGAIN}"
     if text.startswith("version https://git-lfs"):

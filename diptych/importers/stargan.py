@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
 from diptych.importers.junyanz import STATISTICS, Pairs
-from diptych.importers.keys import check_gaps
+from diptych.importers.keys import check_gaps, unfit
 from diptych.loading import misfits
 from diptych.methods.stargan import Discriminator, Generator
 
@@ -86,9 +86,7 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
     try:
         return _discriminator(state, where) if "conv1.weight" in state else _generator(state, where)
     except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # absurd shapes among them
-        raise ImportRefused(
-            f"{where}: looks like a network of StarGAN, but {shown(str(error))} is missing or odd"
-        ) from error
+        raise unfit(error, "a network of StarGAN", where) from error
 
 
 def _generator(state: dict[str, Tensor], where: str) -> Found:

@@ -15,7 +15,7 @@ from torch import Tensor
 from diptych.card import CAUTION
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
-from diptych.importers.stargan import Model
+from diptych.importers.keys import Model, unfit
 from diptych.loading import misfits
 from diptych.methods.starganv2 import StarGANv2
 from diptych.nn.style import laplacian
@@ -93,7 +93,7 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
             wanted = StarGANv2(StarGANv2.Config(**config)).state_dict()
         return Found(config, _renamed(nets, wanted, config, where))
     except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # absurd shapes among them
-        raise ImportRefused(f"{where}: looks like StarGAN v2, but {shown(str(error))} is missing or odd") from error
+        raise unfit(error, "StarGAN v2", where) from error
 
 
 def _config(nets: dict[str, dict[str, Tensor]], where: str) -> dict[str, Any]:
@@ -135,7 +135,9 @@ def _size_and_highpass(nets: dict[str, dict[str, Tensor]], where: str) -> tuple[
     extra = int("hpf.filter" in generator) if not depths else halvings - (next(iter(depths.values())) - 2)
     if len(set(depths.values())) > 1 or extra not in (0, 1) or not 0 <= halvings <= 20:
         found = ", ".join(f"{net} {depth}" for net, depth in depths.items())
-        raise ImportRefused(f"{where}: networks for different sizes of images: G halves {halvings} times, {found}")
+        raise ImportRefused(
+            f"{where}: networks for different sizes of images: generator {halvings + 2} blocks, {found}"
+        )
     if not extra:
         if "hpf.filter" in generator:
             raise ImportRefused(f"{where}: has the high-pass filter, but a generator for images without")

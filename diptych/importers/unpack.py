@@ -32,6 +32,7 @@ FLOOR = "2.11"  # of torch, as in pyproject.toml: `weights_only` of older ones h
 SLACK = 2**28  # bytes that reading may take beside twice the file
 WEIGHTS, REFUSED = "weights.safetensors", "refused"
 NEWUSER, NEWNET = 0x10000000, 0x40000000  # of Linux' unshare
+CALLING = (105, 111, 130, 131, 132, 146, 147)  # INST, OBJ, EXT1 to EXT4, NEWOBJ_EX, STACK_GLOBAL: of no damage alone
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # fmt: off
 FORBIDDEN = (
@@ -115,11 +116,24 @@ def unpacked(path: Path, which: str | None = None) -> dict[str, Tensor]:
 
 def open_regular(path: Path) -> BinaryIO:
     try:
-        if not path.is_file():
-            raise ImportRefused(f"{path}: no such file")
+        if says := _no_file(path):
+            raise ImportRefused(f"{path}: {says}")
         return path.open("rb")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ImportRefused(f"{path}: cannot be opened ({error})") from error
+
+
+def _no_file(path: Path) -> str | None:
+    """What a path is that is no regular file."""
+    if path.is_file():
+        return None
+    if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
+        return "a model folder of Diptych already (config.json, model.safetensors): use it as it is"
+    if path.is_dir():
+        return "a folder; give the file of weights in it, such as latest_net_G.pth"
+    if path.is_symlink() and not path.exists():
+        return "a symbolic link whose target does not exist"
+    return "a device, pipe or socket; give a regular file" if path.exists() else "no such file"
 
 
 def tensors_in(file: BinaryIO, path: Path, which: str | None = None) -> dict[str, Tensor]:
@@ -150,6 +164,14 @@ def _why(error: Exception, file: BinaryIO, form: archive.Form | None, size: int)
     if form == "stream" and (cut := legacy.cut_stream(file, size)):
         return f"{cut}; {AGAIN}"
     if isinstance(error, pickle.UnpicklingError):
+        if (protocol := archive.protocol_of(file)) > 2:
+            return (
+                f"saved with pickle protocol {protocol}, and only protocol 2, the default of torch.save, is read: save "
+                f"it again without pickle_protocol"
+            )
+        unknown = re.search(r"Unsupported operand (\d+)", str(error))
+        if unknown and int(unknown[1]) not in CALLING:
+            return f"damaged: its list of tensors has a byte that torch never writes; {AGAIN}"
         return (
             f"asks for more than tensors when it is read, so it was not run ({_asked_for(error)}). "
             f"Save its state_dict() alone, or as safetensors, where you trust it"

@@ -26,7 +26,11 @@ def state_of(found: Any, which: str | None, size: int, where: str) -> dict[str, 
     """
     if _is_optimiser(found):
         raise ImportRefused(f"{where}: the state of an optimiser, not of a network; import the file of the generator")
-    if not isinstance(found, Mapping) or not found:
+    if isinstance(found, list | tuple) and any(isinstance(each, Mapping) for each in found):
+        raise ImportRefused(f"{where}: holds a list of {len(found)}, not a state dict; save the generator's alone")
+    if isinstance(found, Mapping) and not found:
+        raise ImportRefused(f"{where}: holds no tensors; save the state_dict() of the generator")
+    if not isinstance(found, Mapping):
         raise ImportRefused(f"{where}: holds {type(found).__name__}, not a state dict of tensors by name")
     tree = _tree(found, where)
     if not tree:
