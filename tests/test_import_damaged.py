@@ -268,3 +268,13 @@ def test_a_message_has_no_words_of_python(key, change):
         junyanz.recognise(state, "x")
     for words in ("index out of range", "\"'", "Error", "not enough values"):
         assert words not in str(refused.value)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_more_downsampling_layers_are_named_as_the_cause(count):
+    state = {f"model.{at}.weight": torch.ones(4, 4, 3, 3) for at in range(1, 4 + 3 * count, 3)}
+    state |= {
+        f"model.{4 + 3 * count + n}.conv_block.{at}.weight": torch.ones(4, 4, 3, 3) for n in (0, 1) for at in (1, 5)
+    }
+    with pytest.raises(ImportRefused, match=f"with {count} downsampling layers, as of pix2pixHD; only 2"):
+        junyanz.recognise(state, "x")

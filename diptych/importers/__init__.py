@@ -89,8 +89,8 @@ def import_model(
     nets = {"G": net} if name == "pix2pix" else {"to_b": net}
     if back:
         other = read(back, which[1] if len(which) == 2 else None)
-        if name_of := next((family.NAME for family in FAMILIES if family.fits(other)), None):
-            raise ImportRefused(f"{back}: a generator of {name_of}, but {path} is one of {name}: leave out --back")
+        if family_of := next((family.NAME for family in FAMILIES if family.fits(other)), None):
+            raise ImportRefused(f"{back}: a generator of {family_of}, but {path} is one of {name}: leave out --back")
         nets["to_a"] = _recognised(other, back)
         if nets["to_a"].identity != net.identity:
             raise ImportRefused(f"{path} and {back} are different networks: {net.identity}, {nets['to_a'].identity}")

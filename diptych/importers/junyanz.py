@@ -135,11 +135,15 @@ def _unet(state: dict[str, Tensor], where: str) -> Found:
 def _resnet(state: dict[str, Tensor], where: str) -> Found:
     """One Sequential: stem 1, down 4 and 7, blocks from 10, up, head; the norm follows each convolution."""
     blocks = sorted({int(match[1]) for key in state if (match := re.match(r"model\.(\d{1,5})\.conv_block\.", key))})
+    downsamplings = (blocks[0] - 4) // 3
+    if blocks[0] != 10 and _is_kernel(state.get(f"model.{blocks[0] - 3}.weight")):
+        raise ImportRefused(
+            f"{where}: a ResNet generator with {downsamplings} downsampling layers, as of pix2pixHD; only 2, as of "
+            f"CycleGAN, are supported"
+        )
     check_gaps(blocks, 10, "residual block model.*", where)
     after = blocks[-1] + 1
-    dropout = (
-        f"model.{blocks[0]}.conv_block.6.weight" in state and state[f"model.{blocks[0]}.conv_block.6.weight"].dim() == 4
-    )
+    dropout = _is_kernel(state.get(f"model.{blocks[0]}.conv_block.6.weight"))
     second = 6 if dropout else 5
     layers = [_then("model", 1, "stem", 1), *(_then("model", at, f"down.{n}", 0) for n, at in enumerate((4, 7)))]
     layers += [_then("model", at, f"up.{n}", 0) for n, at in enumerate((after, after + 3))]
@@ -201,6 +205,10 @@ def _norm(state: dict[str, Tensor], layers: Sequence[Layer], where: str) -> Norm
             )
         )
     return "batch"
+
+
+def _is_kernel(value: Tensor | None) -> bool:
+    return value is not None and value.dim() == 4
 
 
 def _is_vector(value: Tensor | None) -> bool:
