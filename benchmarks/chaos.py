@@ -19,13 +19,13 @@ from pathlib import Path
 
 import table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "chaos"))
 from checkpoints import small
 from commands import TINY
 from faults import end
 
-from diptych.engine import checkpoint
+from diptych.runs import checkpoint
 
 COLUMNS = "bar | what was done | times | wrong | seconds"
 TESTS = Path(__file__).parents[1] / "tests"

@@ -21,11 +21,11 @@ import table
 import torch
 from PIL import Image
 
-from diptych.data import image
-from diptych.data.columns import Pictures, Split
-from diptych.data.folders import images_in
-from diptych.data.loader import Batches
-from diptych.data.transforms import Augment
+from diptych.data.batches import Batches
+from diptych.data.dataset import Pictures, Split
+from diptych.data.images import image_io
+from diptych.data.images.transforms import Augment
+from diptych.data.sources.folders import images_in
 
 try:
     import torchvision
@@ -91,7 +91,7 @@ def check_pixels(files, load, crop, pair):
             side = whole.crop((half * middle, 0, half * middle + middle, whole.height)) if pair else whole
             side = side.resize((load, load), Image.Resampling.BICUBIC).crop((left, top, left + crop, top + crop))
             side = side.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror < 0.5 else side
-            np.testing.assert_array_equal(image.with_channels(pixels, 3, file), np.asarray(side), str(file))
+            np.testing.assert_array_equal(image_io.with_channels(pixels, 3, file), np.asarray(side), str(file))
 
 
 def made_pictures(folder):
@@ -103,9 +103,9 @@ def made_pictures(folder):
         ("emoji/google", (64, 64), "png"),
     ):
         for number in range(32):
-            coarse = image.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), height, width)
+            coarse = image_io.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), height, width)
             noise = rng.integers(-9, 10, coarse.shape)
-            image.write(folder / name / f"{number}.{suffix}", np.clip(coarse + noise, 0, 255).astype(np.uint8))
+            image_io.write(folder / name / f"{number}.{suffix}", np.clip(coarse + noise, 0, 255).astype(np.uint8))
 
 
 def seconds(sample, count):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import table
 
-from diptych.engine.log import read_events
+from diptych.runs.events import read_events
 
 COLUMNS = "method | one process, samples/s | two processes, samples/s | two / one"
 LEAD = """The same command, alone and under `torchrun --nproc-per-node=2`: letters at 64 pixels, batch 4, half width,

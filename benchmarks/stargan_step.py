@@ -14,18 +14,18 @@ import torch
 import turns
 
 from diptych.contract import Labels
-from diptych.engine.machine import tune
-from diptych.engine.ranks import Ranks, choose_device
-from diptych.engine.record import CudaCapture
-from diptych.engine.step import Engine
 from diptych.methods.stargan import StarGAN
+from diptych.system.distributed import Ranks, choose_device
+from diptych.system.hardware import tune
+from diptych.training.cuda_graphs import CudaCapture
+from diptych.training.engine import Engine
 
 COLUMNS = "pixels | batch | width | published order, s | saving, s | published / saving | published, GiB | saving, GiB"
 LEAD = """{n_critic} steps of the discriminator and one of the generator make a round. Both sides run the same
 networks in {precision} by the same engine, each in a process of its own, one round in turns ({rounds} rounds). Seconds
 are medians of a round; the ratio is the median over the rounds (above 1: saving is faster). The published order keeps
 a graph of the generator in every step, and translates anew where the generator moves. `saving` does neither, and gives
-equal losses and weights (`tests/contract/test_stargan.py`). Memory is the peak of the whole process on a CPU, and of
+equal losses and weights (`tests/methods/test_stargan.py`). Memory is the peak of the whole process on a CPU, and of
 tensors on a GPU."""
 LABELS = Labels(names=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"), kind="attributes")
 

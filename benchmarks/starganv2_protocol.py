@@ -16,7 +16,7 @@ import table
 import torch
 
 from diptych.contract import Labels
-from diptych.evaluate.lpips import BACKBONES, Lpips, heads
+from diptych.evaluation.metrics.lpips import BACKBONES, Lpips, heads
 from diptych.methods.starganv2 import StarGANv2
 
 STYLES = 10

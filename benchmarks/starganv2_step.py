@@ -12,11 +12,11 @@ import torch
 import turns
 
 from diptych.contract import Clock, Labels
-from diptych.engine.ema import Averages
-from diptych.engine.machine import tune
-from diptych.engine.ranks import Ranks, choose_device
-from diptych.engine.step import Engine
 from diptych.methods.starganv2 import StarGANv2
+from diptych.system.distributed import Ranks, choose_device
+from diptych.system.hardware import tune
+from diptych.training.ema import Averages
+from diptych.training.engine import Engine
 
 SIDES = ("published", "plain", "passes", "most")
 STEPS = "pixels | batch | published, s | plain, s | passes, s | most, s | plain / passes | published / passes"
@@ -26,7 +26,7 @@ process of its own. **published** is the order of the public code in a textbook 
 each of the four updates. **plain** is the same order under our engine, which makes the gradients of those networks
 alone that move. **passes**, the default, shares the encoder's pass among all that the same weights of the generator
 make, and makes no graph that nobody uses. **most** uses the discriminator's latent image in the generator's update too.
-All give the same losses and weights (`tests/contract/test_starganv2.py`). Absolute times depend on the machine; the
+All give the same losses and weights (`tests/methods/test_starganv2.py`). Absolute times depend on the machine; the
 ratios, medians over the rounds, are what to read (above 1: the second is faster). Memory is the peak of the whole
 process on a CPU, of tensors on a GPU."""
 

@@ -20,11 +20,11 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import ToTensor
 
-from diptych.data import image
-from diptych.data.folders import images_in
-from diptych.evaluate.extractors import INCEPTIONS, build
-from diptych.evaluate.sets import pictures
-from diptych.nn.reader import Reader
+from diptych.data.images import image_io
+from diptych.data.sources.folders import images_in
+from diptych.evaluation.metrics.extractors import INCEPTIONS, build
+from diptych.evaluation.metrics.image_sets import pictures
+from diptych.networks.classifier import Reader
 
 COLUMNS = "network | pictures | plain loop, pictures/s | ours, pictures/s | ours / plain | decoding alone, pictures/s"
 LEAD = """Pictures of 256x256 pixels (PNG), from file to mean and covariance of the features; both sides by turns over
@@ -57,11 +57,11 @@ def files_of(folder, count):
     found = [file for source in SOURCES for file in images_in(table.DATA / source)]
     for number in range(count):
         if found:
-            array = image.read(found[number % len(found)])[:256, :256]
+            array = image_io.read(found[number % len(found)])[:256, :256]
             array = array[:, ::-1] if number >= len(found) else array
         else:
             array = random.randint(0, 256, (256, 256, 3), np.uint8)
-        image.write(folder / f"{number:05d}.png", np.ascontiguousarray(image.resize(array, 256, 256)))
+        image_io.write(folder / f"{number:05d}.png", np.ascontiguousarray(image_io.resize(array, 256, 256)))
     return images_in(folder)
 
 

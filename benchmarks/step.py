@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from diptych.contract import Method, MethodConfig, Player, Stage
-from diptych.engine.machine import peak_gib, precision_for, tune
-from diptych.engine.ranks import Ranks, choose_device
-from diptych.engine.record import CudaCapture
-from diptych.engine.step import Engine
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
+from diptych.system.distributed import Ranks, choose_device
+from diptych.system.hardware import peak_gib, precision_for, tune
+from diptych.training.cuda_graphs import CudaCapture
+from diptych.training.engine import Engine
 
 STEPS = "method | pixels | textbook, s | fp32, s | textbook / fp32 | auto, s | textbook / auto"
 MEMORY = "method | pixels | textbook, GiB | fp32, GiB | auto, GiB"

@@ -11,12 +11,12 @@ import table
 import torch
 import turns
 
-from diptych.engine.machine import tune
-from diptych.engine.ranks import Ranks, choose_device
-from diptych.engine.step import Engine
 from diptych.methods.cut import CUT
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.munit import MUNIT
+from diptych.system.distributed import Ranks, choose_device
+from diptych.system.hardware import tune
+from diptych.training.engine import Engine
 
 SIDES = {
     "munit": ("plain", "public", "passes", "most"),
@@ -28,7 +28,7 @@ LEAD = """One step of each in turns ({rounds} rounds), {precision}, {width} chan
 its own. **plain** codes anew in each update; **public** (MUNIT) also computes the styles that nothing uses, with a
 graph. **passes**, the default, codes contents once for both updates and makes no graph for D's images (MUNIT), or takes
 what sources show from their translation (CUT). **most** (MUNIT) draws styles once for both. Losses of plain and passes
-are equal in float64 (`tests/contract/test_munit.py`, `test_cut.py`). **horses** sets three methods side by side,
+are equal in float64 (`tests/methods/test_munit.py`, `test_cut.py`). **horses** sets three methods side by side,
 with generators of six blocks. Ratios are medians over the rounds; above 1, this is faster than the first. Weights are
 of all networks that are trained. Memory is the peak of the whole process on a CPU, of tensors on a GPU."""
 

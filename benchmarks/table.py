@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.files import write_text
+from diptych.system.atomic_files import write_text
 
 DATA = Path(os.environ.get("DIPTYCH_DATA", Path(__file__).parents[2] / "shared" / "data"))  # real images, if there
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from diptych.nn.blocks import initialise
-from diptych.nn.patchgan import PatchGAN
-from diptych.nn.resnet import ResNet
-from diptych.nn.unet import UNet
+from diptych.networks.layers import initialise
+from diptych.networks.patchgan import PatchGAN
+from diptych.networks.resnet import ResNet
+from diptych.networks.unet import UNet
 
 
 def toggle(nets, on):

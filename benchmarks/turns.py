@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from diptych.engine.machine import peak_gib
+from diptych.system.hardware import peak_gib
 
 
 def answer(step, device, warm=1):

@@ -15,11 +15,11 @@ __all__ = ["METHODS", "check_method", "load", "translate"]
 def __getattr__(name: str) -> Any:
     """`load` and `check_method` bring torch with them, so they are imported when first asked for."""
     if name == "load":
-        from diptych.loading import load
+        from diptych.inference.load import load
 
         return load
     if name == "check_method":
-        from diptych.check import check_method
+        from diptych.testing import check_method
 
         return check_method
     raise AttributeError(f"module 'diptych' has no attribute {name!r}")
@@ -27,6 +27,6 @@ def __getattr__(name: str) -> Any:
 
 def translate(source: Any, images: Any, **controls: Any) -> Any:
     """`load(source)(images, **controls)`: for one call; keep the translator for many."""
-    from diptych.loading import load
+    from diptych.inference.load import load
 
     return load(source)(images, **controls)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import diptych
-from diptych.cli import bring, data, doctor, judging, sampling, show, training, translating
+from diptych.cli import data, doctor, evaluate, generate, import_, methods, train, translate
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -36,20 +36,20 @@ def options(
     """Options of `diptych` itself."""
 
 
-app.command()(training.train)
-app.command()(training.resume)
-app.command()(translating.translate)
-app.command()(sampling.sample)
-app.command()(training.demo)
+app.command()(train.train)
+app.command()(train.resume)
+app.command()(translate.translate)
+app.command()(generate.sample)
+app.command()(train.demo)
 app.add_typer(data.app, name="data")
-app.command()(judging.samples)
-app.command()(judging.evaluate)
-app.add_typer(judging.judge_app, name="judge")
-app.command()(judging.compare)
-app.command()(judging.experiment)
-app.command()(show.methods)
+app.command()(evaluate.samples)
+app.command()(evaluate.evaluate)
+app.add_typer(evaluate.judge_app, name="judge")
+app.command()(evaluate.compare)
+app.command()(evaluate.experiment)
+app.command()(methods.methods)
 app.command()(doctor.doctor)
-app.command(name="import")(bring.import_)
+app.command(name="import")(import_.import_)
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from diptych.cli.json_output import Json, folder_json, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from diptych.data.faults import Fault
-    from diptych.data.manifest import Entry
-    from diptych.data.survey import Survey
+    from diptych.data.checks.manifest import Entry
+    from diptych.data.checks.problems import Fault
+    from diptych.data.checks.survey import Survey
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it, or fetch a published one.")
 NAMED = 5  # files of each kind of trouble
@@ -51,17 +51,17 @@ def check(
     """
     from rich.console import Console
 
-    from diptych.cli.fits import show_fits
-    from diptych.data import faults
-    from diptych.data.survey import survey
-    from diptych.engine.progress import counting
+    from diptych.data.checks import problems
+    from diptych.data.checks.survey import survey
+    from diptych.system.terminal import counting
+    from diptych.workflows.dataset_fit import show_fits
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH
     with counting(Console(stderr=True) if as_json else console, "looking at images") as progress:
         found = survey(folder, verify, progress)
-        troubles = faults.find(found)
+        troubles = problems.find(found)
     wrong, doubtful = ([fault for fault in troubles if fault.wrong == known] for known in (True, False))
     if as_json:
         print_json(folder_json(found, troubles))
@@ -86,7 +86,7 @@ def get(
 
     Where the network is closed, it says which files to put where; Cityscapes, behind a registration, needs that anyhow.
     """
-    from diptych.data import known
+    from diptych.data.sources import download as known
 
     data = known.get(name, out)
     typer.echo(f"{data}: {known.KNOWN[name].title}\n{STARTS[name].format(data=data)}")
@@ -99,7 +99,7 @@ def _say(console: "Console", text: str, style: str = "") -> None:
 def _show_contents(console: "Console", found: "Survey") -> None:
     from rich.table import Table
 
-    from diptych.data.unread_files import in_words
+    from diptych.data.checks.unread_files import in_words
     from diptych.errors import printable
 
     _say(console, f"{printable(str(found.root))}: {found.layout}", "bold")
@@ -126,11 +126,11 @@ def _show_contents(console: "Console", found: "Survey") -> None:
 
 def _show_ignored(console: "Console", found: "Survey", text: str) -> None:
     """How many pixels of each split and side, or of each half of its files, have a colour to ignore."""
-    from diptych.colours import name_of
-    from diptych.data.columns import Pictures
-    from diptych.data.survey import SIDE_BY_SIDE
+    from diptych.data.checks.survey import SIDE_BY_SIDE
+    from diptych.data.dataset import Pictures
     from diptych.errors import printable
-    from diptych.evaluate.palette import given_ignored, share_near
+    from diptych.evaluation.metrics.palette import given_ignored, share_near
+    from diptych.system.colours import name_of
 
     colours = given_ignored(text)
     _say(console, f"\npixels of the colours to ignore ({' '.join(map(name_of, colours))})", "bold")

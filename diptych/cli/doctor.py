@@ -20,7 +20,7 @@ def doctor(
     """
     from rich.console import Console
 
-    from diptych.doctor import examine
+    from diptych.workflows.doctor import examine
 
     console = Console(highlight=False, markup=False, quiet=as_json)
     found = []

@@ -14,13 +14,13 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from diptych.compare.read import Entry
     from diptych.contract import Method
-    from diptych.data.faults import Fault
-    from diptych.data.manifest import Entry as ImageEntry
-    from diptych.data.survey import Survey
-    from diptych.evaluate.results import Result
-    from diptych.evaluate.scores import Score
+    from diptych.data.checks.manifest import Entry as ImageEntry
+    from diptych.data.checks.problems import Fault
+    from diptych.data.checks.survey import Survey
+    from diptych.evaluation.compare.read import Entry
+    from diptych.evaluation.metrics.intervals import Score
+    from diptych.evaluation.results import Result
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document, and nothing else, on stdout")]
 
@@ -70,7 +70,7 @@ def score_json(score: "Score") -> dict[str, Any]:
 
 def comparison_json(entries: "Sequence[Entry]") -> dict[str, Any]:
     """The scores of each run, with their differences to the first one."""
-    from diptych.compare.read import FACTS
+    from diptych.evaluation.compare.read import FACTS
 
     runs = [
         {
@@ -90,7 +90,7 @@ def comparison_json(entries: "Sequence[Entry]") -> dict[str, Any]:
 def _difference(score: "Score", first: "Score | None") -> dict[str, Any] | None:
     """To the score of the first run; None where there is none to tell."""
     from diptych.errors import EvaluationError
-    from diptych.evaluate.scores import difference
+    from diptych.evaluation.metrics.intervals import difference
 
     if first is None or first is score:
         return None
@@ -103,7 +103,7 @@ def _difference(score: "Score", first: "Score | None") -> dict[str, Any] | None:
 
 def folder_json(found: "Survey", faults: "Sequence[Fault]") -> dict[str, Any]:
     """What lies in a folder, all that is wrong with it, and how each method would train on it."""
-    from diptych.cli.fits import command_of, fits
+    from diptych.workflows.dataset_fit import command_of, fits
 
     all_fits = fits(found)
     if not any(fit.fits for fit in all_fits):
@@ -148,7 +148,7 @@ def _values(entries: "Iterable[ImageEntry]") -> dict[str, Any]:
 
 def method_json(name: str, cls: "type[Method]", about: str) -> dict[str, Any]:
     """Everything that can be set in a method."""
-    from diptych.recipe import SETTINGS
+    from diptych.settings.recipe import SETTINGS
 
     return {
         "name": name,

@@ -2,7 +2,7 @@
 
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
-from diptych.data.glyphs import is_glyphs
+from diptych.data.sources.glyphs import is_glyphs
 
 
 def unused(config: DataConfig, kind: DataKind) -> dict[str, str]:

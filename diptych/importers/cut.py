@@ -11,14 +11,14 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers.keys import Model, check_gaps, fitted, renamed, without_labels
+from diptych.importers.rename_keys import Model, check_gaps, fitted, renamed, without_labels
 from diptych.methods.cut import CUT
 
 NAME = "cut"
 FIRST_BLOCK = 12
 BLOCK = r"model\.(\d+)\.conv_block\."
 STATISTICS = r".*\.(running_mean|running_var|num_batches_tracked)"
-HALVE, DOUBLE = (1.0, 2.0, 1.0), (1.0, 3.0, 3.0, 1.0)  # rows of the filters that `diptych.nn.blur` applies
+HALVE, DOUBLE = (1.0, 2.0, 1.0), (1.0, 3.0, 3.0, 1.0)  # rows of the filters that `diptych.networks.blur` applies
 
 
 def fits(state: Mapping[str, Tensor]) -> bool:

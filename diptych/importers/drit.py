@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers.keys import Model, count, fitted, renamed, unfit, without_labels
+from diptych.importers.rename_keys import Model, count, fitted, renamed, unfit, without_labels
 from diptych.methods.drit import DRIT
 
 NAME = "drit"

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diptych.contract import Labels
-from diptych.importers.keys import Model, count, fitted, renamed, unfit, without_labels
+from diptych.importers.rename_keys import Model, count, fitted, renamed, unfit, without_labels
 from diptych.methods.munit import MUNIT
 
 NAME = "munit"

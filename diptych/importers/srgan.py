@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, shown
-from diptych.importers.keys import check_gaps, without_labels
+from diptych.importers.rename_keys import check_gaps, without_labels
 
 NAME = "srgan"
 FIRST = "block1.0.weight"

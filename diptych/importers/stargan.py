@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
-from diptych.importers.junyanz import STATISTICS, Pairs
-from diptych.importers.keys import check_gaps, unfit
-from diptych.loading import misfits
+from diptych.importers.pix2pix_family import STATISTICS, Pairs
+from diptych.importers.rename_keys import check_gaps, unfit
+from diptych.inference.load import misfits
 from diptych.methods.stargan import Discriminator, Generator
 
 NAME = "stargan"

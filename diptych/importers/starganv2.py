@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diptych.card import CAUTION
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
-from diptych.importers.keys import Model, unfit
-from diptych.loading import misfits
+from diptych.importers.rename_keys import Model, unfit
+from diptych.inference.load import misfits
+from diptych.inference.model_card import CAUTION
 from diptych.methods.starganv2 import StarGANv2
-from diptych.nn.style import laplacian
+from diptych.networks.starganv2 import laplacian
 
 NETWORKS = {"generator": "G", "mapping_network": "F", "style_encoder": "E", "discriminator": "D"}
 LANDMARKS = "fan"  # of a published project of its own

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diptych.errors import ImportRefused, shown
-from diptych.importers.choice import Tree, bare, chosen
+from diptych.importers.network_choice import Tree, bare, chosen
 
 ENTRIES = 20_000  # of a state dict
 DEPTH = 8  # of mappings in mappings: a trainer's, its networks, and their state

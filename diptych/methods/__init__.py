@@ -29,8 +29,8 @@ METHODS: Mapping[str, str] = MappingProxyType(
 )
 JUDGES: Mapping[str, str] = MappingProxyType(
     {
-        "classifier": "diptych.methods.classifier:Classifier",
-        "segmenter": "diptych.methods.segmenter:Segmenter",
+        "classifier": "diptych.evaluators.classifier:Classifier",
+        "segmenter": "diptych.evaluators.segmenter:Segmenter",
     }
 )  # methods that say what they see
 

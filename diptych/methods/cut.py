@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Update
 from diptych.losses.adversarial import lsgan
 from diptych.losses.patchnce import TEMPERATURE, patchnce
-from diptych.nn.blocks import evaluating, initialise, without_graph
-from diptych.nn.patchgan import Field as ReceptiveField
-from diptych.nn.patchgan import PatchGAN
-from diptych.nn.resnet import ResNet, tapped
+from diptych.networks.layers import evaluating, initialise, without_graph
+from diptych.networks.patchgan import Field as ReceptiveField
+from diptych.networks.patchgan import PatchGAN
+from diptych.networks.resnet import ResNet, tapped
 
 EPS = 1e-7  # of lengths
 

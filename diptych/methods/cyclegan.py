@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
-from diptych.nn.blocks import Init, Norm, evaluating, initialise
-from diptych.nn.generators import Generator, check_use_bias, generator, multiple_of
-from diptych.nn.patchgan import Field as ReceptiveField
-from diptych.nn.patchgan import PatchGAN
-from diptych.nn.pool import Pool
-from diptych.nn.unet import Dropout
+from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
+from diptych.networks.image_pool import Pool
+from diptych.networks.layers import Init, Norm, evaluating, initialise
+from diptych.networks.patchgan import Field as ReceptiveField
+from diptych.networks.patchgan import PatchGAN
+from diptych.networks.unet import Dropout
 
 
 class CycleGAN(Method):

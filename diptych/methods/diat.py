@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import bce, precise
-from diptych.losses.image import feature_distance
-from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
-from diptych.nn.resnet import ResNet
-from diptych.nn.upscale import shrunk
+from diptych.losses.perceptual import feature_distance
+from diptych.networks.layers import Norm, evaluating, initialise, without_graph
+from diptych.networks.resnet import ResNet
+from diptych.networks.srresnet import shrunk
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[int, Field(ge=1, le=100)]

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from diptych import contract
 from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import bce, precise, sum_of
-from diptych.losses.ahead import ahead
-from diptych.losses.image import mode_seeking
-from diptych.nn.blocks import evaluating, initialise, without_graph
-from diptych.nn.drit import (
+from diptych.losses.deferred import ahead
+from diptych.losses.perceptual import mode_seeking
+from diptych.networks.drit import (
     CONTENT,
     Attributes,
     ContentCritic,
@@ -32,8 +31,9 @@ from diptych.nn.drit import (
     critic_side,
     dense_layers,
 )
-from diptych.nn.multiscale import MultiScale, halving
-from diptych.nn.noise import Prior, chosen, draw
+from diptych.networks.latents import Prior, chosen, draw
+from diptych.networks.layers import evaluating, initialise, without_graph
+from diptych.networks.multiscale import MultiScale, halving
 
 Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import precise
-from diptych.losses.image import total_variation
-from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
-from diptych.nn.code import Critic, Drawer, Reader
-from diptych.nn.reader import Reader as Judged
-from diptych.nn.reader import channels_of
+from diptych.losses.perceptual import total_variation
+from diptych.networks.classifier import Reader as Judged
+from diptych.networks.classifier import channels_of
+from diptych.networks.dtn import Critic, Drawer, Reader
+from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 
 FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2  # what the paper's D tells apart
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Stage, Update
 from diptych.losses.adversarial import bce
-from diptych.nn.noise import Prior, codes, draw
+from diptych.networks.latents import Prior, codes, draw
 
 
 class GAN(Method):

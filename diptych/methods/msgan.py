@@ -15,13 +15,13 @@ from torch import Tensor
 
 from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_of
-from diptych.losses.image import mode_seeking
-from diptych.nn.blocks import Norm, evaluating, initialise
-from diptych.nn.multiscale import MultiScale
-from diptych.nn.noise import Prior, codes, draw
-from diptych.nn.patchgan import Field as ReceptiveField
-from diptych.nn.patchgan import PatchGAN
-from diptych.nn.unet import UNet, Upsample
+from diptych.losses.perceptual import mode_seeking
+from diptych.networks.latents import Prior, codes, draw
+from diptych.networks.layers import Norm, evaluating, initialise
+from diptych.networks.multiscale import MultiScale
+from diptych.networks.patchgan import Field as ReceptiveField
+from diptych.networks.patchgan import PatchGAN
+from diptych.networks.unet import UNet, Upsample
 
 
 class MSGAN(Method):

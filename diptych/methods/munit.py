@@ -18,11 +18,11 @@ from torch import Tensor
 from diptych import contract
 from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_of
-from diptych.losses.image import feature_distance
-from diptych.nn.blocks import evaluating, initialise, without_graph
-from diptych.nn.content import Coder
-from diptych.nn.multiscale import MultiScale, halving
-from diptych.nn.noise import Prior, chosen, draw
+from diptych.losses.perceptual import feature_distance
+from diptych.networks.latents import Prior, chosen, draw
+from diptych.networks.layers import evaluating, initialise, without_graph
+from diptych.networks.multiscale import MultiScale, halving
+from diptych.networks.munit import Coder
 
 Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss
-from diptych.nn.blocks import Init, Norm, as_in_training, evaluating, initialise
-from diptych.nn.generators import Generator, check_use_bias, generator, multiple_of
-from diptych.nn.patchgan import Field as ReceptiveField
-from diptych.nn.patchgan import PatchGAN
-from diptych.nn.unet import Dropout
+from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
+from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
+from diptych.networks.patchgan import Field as ReceptiveField
+from diptych.networks.patchgan import PatchGAN
+from diptych.networks.unet import Dropout
 
 
 class Pix2Pix(Method):

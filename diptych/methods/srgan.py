@@ -16,9 +16,9 @@ from torch import Tensor
 
 from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import bce, precise
-from diptych.losses.image import feature_distance, total_variation
-from diptych.nn.blocks import Norm, evaluating, without_graph
-from diptych.nn.upscale import Discriminator, End, Head, Joint, SRResNet, shrunk
+from diptych.losses.perceptual import feature_distance, total_variation
+from diptych.networks.layers import Norm, evaluating, without_graph
+from diptych.networks.srresnet import Discriminator, End, Head, Joint, SRResNet, shrunk
 
 
 class SRGAN(Method):

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError
-from diptych.labels import controls, wanted
 from diptych.losses.adversarial import gradient_penalty, precise, wasserstein
-from diptych.nn.blocks import without_graph
+from diptych.methods.label_controls import controls, wanted
+from diptych.networks.layers import without_graph
 
 DEEPEST = 6  # halvings of the published discriminator
 

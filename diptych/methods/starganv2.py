@@ -18,8 +18,17 @@ from diptych import contract
 from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError, nearest, shown
 from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss, precise, r1
-from diptych.nn.blocks import initialise, without_graph
-from diptych.nn.style import Content, Discriminator, Generator, Landmarks, MappingNetwork, Masks, StyleEncoder, chosen
+from diptych.networks.layers import initialise, without_graph
+from diptych.networks.starganv2 import (
+    Content,
+    Discriminator,
+    Generator,
+    Landmarks,
+    MappingNetwork,
+    Masks,
+    StyleEncoder,
+    chosen,
+)
 
 Way = Literal["latent", "reference"]  # where a style comes from: a drawn code, or an image
 Made = tuple[Tensor, Tensor]  # a style and the image made with it

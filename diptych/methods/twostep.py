@@ -16,11 +16,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.labels import controls, wanted
 from diptych.losses.adversarial import bce, precise
-from diptych.nn.blocks import Norm, evaluating, initialise, without_graph
-from diptych.nn.dcgan import Drawer, Trunk
-from diptych.nn.noise import Prior, codes, draw
+from diptych.methods.label_controls import controls, wanted
+from diptych.networks.dcgan import Drawer, Trunk
+from diptych.networks.latents import Prior, codes, draw
+from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 
 
 class TwoStep(Method):

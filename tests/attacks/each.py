@@ -13,17 +13,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from diptych.importers import unpack
+from diptych.importers import sandbox
 
 SECONDS, SLACK = 2, 2**26  # processor time and bytes for each, in place of half a minute and 256 MiB: a test is short
 
 
 def behind_walls(path: Path, out: Path) -> None:
-    """In the fork: what `python -m diptych.importers.unpack` does. Does not return."""
+    """In the fork: what `python -m diptych.importers.sandbox` does. Does not return."""
     sys.argv = ["unpack", str(path), str(out)]
     code = 0
     try:
-        unpack.main()
+        sandbox.main()
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -32,7 +32,7 @@ def behind_walls(path: Path, out: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    unpack.patience, unpack.SLACK = lambda size: SECONDS, SLACK
+    sandbox.patience, sandbox.SLACK = lambda size: SECONDS, SLACK
     for path in sorted(folder.iterdir()):
         with tempfile.TemporaryDirectory() as out:
             start = time.monotonic()
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
             if not child:
                 behind_walls(path, Path(out))
             _, status, usage = os.wait4(child, 0)
-            said = Path(out) / unpack.REFUSED
+            said = Path(out) / sandbox.REFUSED
             print(
                 json.dumps(
                     {

@@ -18,10 +18,11 @@ from attacks import bombs
 from attacks.bombs import BOMBS
 from attacks.each import SLACK
 from attacks.make import ATTACKS, Reduce
-from diptych import importers
 from diptych.errors import ImportRefused
-from diptych.importers import archive, import_model, read, unpack
-from diptych.importers.unpack import unpacked
+from diptych.importers import import_model as importers
+from diptych.importers import sandbox, zip_check
+from diptych.importers.import_model import import_model, read
+from diptych.importers.sandbox import unpacked
 
 pytestmark = pytest.mark.xdist_group("attacks")
 HERE = Path(__file__).parent
@@ -129,16 +130,16 @@ def test_the_bombs_themselves_work(tmp_path):
         tmp_path / "own.pth", [bombs.Part("a/data.pkl", pickle.dumps({}, 2)), bombs.Part("a/version", b"3\n")]
     )
     with (tmp_path / "own.pth").open("rb") as file:
-        archive.check(file, (tmp_path / "own.pth").stat().st_size, "own.pth")
+        zip_check.check(file, (tmp_path / "own.pth").stat().st_size, "own.pth")
 
 
 WALLS = """
 import json, os, pickle, socket, subprocess, sys, ctypes
 from pathlib import Path
 from attacks.make import Reduce
-from diptych.importers import unpack
+from diptych.importers import sandbox
 out, canary = Path(sys.argv[1]), Path(sys.argv[2])
-unpack.confine(out, 1000)
+sandbox.confine(out, 1000)
 def tried(act):
     try: act()
     except BaseException as error: return type(error).__name__
@@ -206,8 +207,8 @@ def test_m2_the_limit_of_time_is_of_processor_time(tmp_path, monkeypatch):
     ("code", "files", "message"),
     [
         (0, {}, "what came of it cannot be read"),
-        (0, {unpack.WEIGHTS: b"\xff" * 99}, "what came of it cannot be read"),
-        (1, {unpack.REFUSED: b"\x1b[31mbad\xff\n" + b"x" * 9999}, r"\\x1b\[31mbad\\xff\\nxxx"),
+        (0, {sandbox.WEIGHTS: b"\xff" * 99}, "what came of it cannot be read"),
+        (1, {sandbox.REFUSED: b"\x1b[31mbad\xff\n" + b"x" * 9999}, r"\\x1b\[31mbad\\xff\\nxxx"),
         (-24, {}, "more processor time"),
         (-9, {"said": b"one\nlast \x1b words"}, r"ended by signal 9.*last \\x1b words"),
         (1, {"said": b""}, r"ended with code 1.*nothing"),
@@ -249,7 +250,7 @@ def test_m1_an_older_torch_reads_nothing(way, tmp_path, monkeypatch):
         with pytest.raises(ImportRefused, match=rf"torch {version.replace('+', '.')} is installed; only from 2.11 on"):
             way(tmp_path / "x.pth")
     project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text())["project"]
-    assert f"torch>={unpack.FLOOR}" in project["dependencies"]
+    assert f"torch>={sandbox.FLOOR}" in project["dependencies"]
 
 
 def test_m1_what_is_no_file_is_refused_without_waiting(tmp_path):

@@ -14,20 +14,21 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from test_translator import _edit, broken, made
+from translators import broken, edited, made
 
 import diptych
-from diptych import card, recipe
-from diptych.check import Subject
 from diptych.contract import Method
 from diptych.data.config import DataConfig
-from diptych.engine.config import TrainConfig
-from diptych.engine.run import Run
 from diptych.errors import CheckpointError, ConfigError, DiptychError, shown
-from diptych.importers.unpack import held
+from diptych.importers.sandbox import held
+from diptych.inference import model_card
 from diptych.methods import METHODS, find
-from diptych.plain import LARGEST_TEXT, plain_json, plain_yaml
-from diptych.recipe import bounded, checked, from_file, named
+from diptych.runs.folder import Run
+from diptych.settings import recipe
+from diptych.settings.recipe import bounded, checked, from_file, named
+from diptych.settings.train_config import TrainConfig
+from diptych.system.safe_parse import LARGEST_TEXT, plain_json, plain_yaml
+from diptych.testing import Subject
 
 LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 PIX2PIX = "method: pix2pix\ndata: {root: glyphs}\n"
@@ -170,7 +171,7 @@ def test_m3_whatever_is_shown_is_short_and_printable(value):
     ],
 )
 def test_m3_absurd_networks_are_refused_before_they_are_built(settings):
-    from diptych.beginning import rehearse
+    from diptych.workflows.warm_start import rehearse
 
     chosen = named("pix2pix", ["root=glyphs", "crop=256", *settings])
     message = r"pix2pix: these networks would take \d+ GiB, more than 8: lower .*width=\d+"
@@ -199,7 +200,7 @@ def _tensors(change):
     def act(folder):
         path = folder / "model.safetensors"
         change(folder, path)
-        _edit(sha256=hashlib.sha256(path.read_bytes()).hexdigest())(folder)
+        edited(sha256=hashlib.sha256(path.read_bytes()).hexdigest())(folder)
 
     return act
 
@@ -222,22 +223,22 @@ FOLDERS = {
     "large": (_text(" " * 10**8), "larger than 256 KiB"),
     "deep": (_text("[" * 200_000), "nested too deeply"),
     "twice": (_text('{"method": "pix2pix", "method": "cyclegan"}'), "'method' is there twice"),
-    "nan": (_edit(config={"l1": float("nan")}), "l1=nan"),
+    "nan": (edited(config={"l1": float("nan")}), "l1=nan"),
     "infinite": (_text(json.dumps({"x": 1}).replace("1", "1e400")), "no setting is called 'x'"),
     "digits": (_text('{"format": ' + "9" * 10_000 + "}"), "not a whole model folder"),
-    "unknown": (_edit(_target_="os.system"), "no setting is called '_target_'"),
-    "nearest": (_edit(metod="pix2pix"), "no setting is called 'metod'; did you mean 'method'"),
-    "format": (_edit(format=True), "format=True: a number is wanted"),
-    "format text": (_edit(format="1"), "format='1': a number is wanted"),
-    "path": (_edit(method="../../etc/passwd"), "method='../../etc/passwd'"),
-    "markup": (_edit(method="pix2pix\n---\n<script>"), r"method='pix2pix\\n---"),
-    "module": (_edit(method="antigravity:x"), "the method 'antigravity:x' is not part of Diptych"),
-    "digest": (_edit(sha256="../../x"), "sha256='../../x'"),
-    "networks": (_edit(networks=["G\x1b[31m" * 50]), "translates with G"),
-    "many networks": (_edit(networks=["G"] * 1000), "networks="),
-    "width": (_edit(config={"width": 10**9}), "width=1000000000: .*1024"),
-    "product": (_edit(config={"width": 1024, "in_channels": 1024}), "would take .* GiB.*width=1024 where 64 is usual"),
-    "missing": (_edit(config={"generator": "unet_64"}), "do not fit the config: .* is missing; .*more"),
+    "unknown": (edited(_target_="os.system"), "no setting is called '_target_'"),
+    "nearest": (edited(metod="pix2pix"), "no setting is called 'metod'; did you mean 'method'"),
+    "format": (edited(format=True), "format=True: a number is wanted"),
+    "format text": (edited(format="1"), "format='1': a number is wanted"),
+    "path": (edited(method="../../etc/passwd"), "method='../../etc/passwd'"),
+    "markup": (edited(method="pix2pix\n---\n<script>"), r"method='pix2pix\\n---"),
+    "module": (edited(method="antigravity:x"), "the method 'antigravity:x' is not part of Diptych"),
+    "digest": (edited(sha256="../../x"), "sha256='../../x'"),
+    "networks": (edited(networks=["G\x1b[31m" * 50]), "translates with G"),
+    "many networks": (edited(networks=["G"] * 1000), "networks="),
+    "width": (edited(config={"width": 10**9}), "width=1000000000: .*1024"),
+    "product": (edited(config={"width": 1024, "in_channels": 1024}), "would take .* GiB.*width=1024 where 64 is usual"),
+    "missing": (edited(config={"generator": "unet_64"}), "do not fit the config: .* is missing; .*more"),
     "extra": (_one("G.\x1b[31mx", torch.zeros(1)), r"G.\\x1b\[31mx is unknown"),
     "shape": (_one(FIRST, torch.zeros(8, 3, 4, 5)), r"G.down.0.0.weight is \(8, 3, 4, 5\), not \(8, 3, 4, 4\)"),
     "kind": (_one(FIRST, torch.zeros(8, 3, 4, 4, dtype=torch.int64)), "torch.int64, not torch.float32"),
@@ -287,7 +288,7 @@ def test_m3_a_card_shows_texts_of_strangers_as_code():
     harm = "x` | <script>alert(1)</script> [a](javascript:b) \x1b[31m\n# title \ud800" + "y" * 999
     method = Subject(find("pix2pix")).engine().method
     assert isinstance(method, Method)
-    text = card.write(method, "evil\n---\n# name", {"imported from": harm, "a|`\n#": 1})
+    text = model_card.write(method, "evil\n---\n# name", {"imported from": harm, "a|`\n#": 1})
     lines = text.splitlines()
     row = next(line for line in lines if "imported from" in line)
     assert row.startswith(r"| `imported from` | `x' \| <script>")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from checkpoints import small
 
-from diptych.engine import checkpoint
 from diptych.errors import CheckpointError
+from diptych.runs import checkpoint
 
 
 def write(path):

@@ -16,7 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
-from diptych.files import sweep, whole
+from diptych.system.atomic_files import sweep, whole
 
 OLD, NEW = "0-00000007.safetensors", "0-00000008.safetensors"
 
@@ -56,7 +56,7 @@ def by_safetensors(folder):
     import torch
     from checkpoints import same, small
 
-    from diptych.engine import checkpoint
+    from diptych.runs import checkpoint
 
     torch.set_num_threads(1)
     return (lambda: checkpoint.save(folder / NEW, small(8))), lambda path: same(
@@ -87,5 +87,5 @@ def main(folder, how, writer, stride):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
     main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from commands import TINY, numbers
 
-from diptych.data import image
-from diptych.engine import checkpoint
-from diptych.engine.step import Engine
-from diptych.engine.trainer import Trainer
+from diptych.data.images import image_io
 from diptych.methods.pix2pix import Pix2Pix
+from diptych.runs import checkpoint
+from diptych.training.engine import Engine
+from diptych.training.trainer import Trainer
 
 IMAGES = [word for word in TINY if word != "root=glyphs"]  # TINY, for a folder of images
 SHORT = ["steps=6", "log_every=2", "preview_every=3"]
@@ -25,7 +25,7 @@ def make_images(folder):
         for side in "AB":
             for number in places:
                 pixels = dice.integers(0, 256, (32, 32, 1), np.uint8)
-                image.write(folder / f"{split}{side}" / f"{number}.png", pixels)
+                image_io.write(folder / f"{split}{side}" / f"{number}.png", pixels)
     return folder
 
 

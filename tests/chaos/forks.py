@@ -15,7 +15,13 @@ import time
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["diptych.cli", "diptych.launch", "matplotlib.backends.backend_agg", "torch._dynamo", "torch.utils.tensorboard"]
+    [
+        "diptych.cli",
+        "diptych.workflows.train",
+        "matplotlib.backends.backend_agg",
+        "torch._dynamo",
+        "torch.utils.tensorboard",
+    ]
 )
 
 

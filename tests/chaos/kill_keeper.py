@@ -20,13 +20,13 @@ from types import SimpleNamespace
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from checkpoints import small
 
-from diptych.engine import checkpoint
-from diptych.engine.keeper import Keeper
-from diptych.engine.run import Run
 from diptych.errors import CheckpointError
+from diptych.runs import checkpoint
+from diptych.runs.folder import Run
+from diptych.training.checkpoint_manager import Keeper
 
 
 def save_on_and_on(run, keep, until=math.inf):

@@ -4,7 +4,7 @@ import bit_rot
 import pytest
 from checkpoints import small
 
-from diptych.engine import checkpoint
+from diptych.runs import checkpoint
 
 
 def test_every_bit_of_a_header_and_hundreds_of_others_are_noticed(tmp_path):

@@ -8,10 +8,10 @@ import yaml
 from commands import diptych
 from faults import IMAGES, end, make_images, newest_step
 
-from diptych import provenance
-from diptych.engine.log import read_events
 from diptych.errors import ConfigError
 from diptych.methods.pix2pix import Pix2Pix
+from diptych.runs.events import read_events
+from diptych.training import reproducibility
 
 pytestmark = pytest.mark.xdist_group("training faults")
 
@@ -56,7 +56,7 @@ CHANGES = {
         "method: 'pix2pix' -> 'test_changed_runs:Renamed'",
     ),
     "code": (
-        lambda run, patch: patch.setattr(provenance, "code_of", lambda cls: "other code"),
+        lambda run, patch: patch.setattr(reproducibility, "code_of", lambda cls: "other code"),
         "code: '[0-9a-f]{16}' -> 'other code'",
     ),
     "torch": (

@@ -16,7 +16,7 @@ from faults import IMAGES, SHORT, end, newest_step, unhurried
 from forks import ranks
 from test_lost_ranks import APART, impatient
 
-from diptych.data.loader import Batches
+from diptych.data.batches import Batches
 
 pytestmark = [
     pytest.mark.xdist_group("training faults"),

@@ -12,8 +12,8 @@ from commands import TINY, diptych
 from forks import Child
 
 from diptych import cli
-from diptych.cli import judging
-from diptych.data import image
+from diptych.cli import evaluate
+from diptych.data.images import image_io
 from diptych.errors import RunError
 
 pytestmark = pytest.mark.xdist_group("training faults")  # the processes are forked from one that is started once
@@ -48,7 +48,7 @@ def data(tmp_path_factory):
         for side in "AB":
             for number, name in enumerate([*NAMES, "c.png", "d.png"]):
                 pixels = dice.integers(0, 256, (32, 32, 1), np.uint8)
-                image.write(folder / f"{split}{side}" / f"{split}{number} {name}", pixels)
+                image_io.write(folder / f"{split}{side}" / f"{split}{number} {name}", pixels)
     return folder
 
 
@@ -117,7 +117,7 @@ def folders(tmp_path):
     dice = np.random.default_rng(0)
     for name in ("real", "fake"):
         for number in range(4):
-            image.write(tmp_path / name / f"{number}.png", dice.integers(0, 256, (16, 16, 1), np.uint8))
+            image_io.write(tmp_path / name / f"{number}.png", dice.integers(0, 256, (16, 16, 1), np.uint8))
     return ["evaluate", "--real", tmp_path / "real", "--fake", tmp_path / "fake", "--extractor", "none"]
 
 
@@ -125,7 +125,7 @@ def test_results_are_kept_before_they_are_shown(tmp_path, monkeypatch):
     def broken(result):
         raise BrokenPipeError
 
-    monkeypatch.setattr(judging, "show", broken)
+    monkeypatch.setattr(evaluate, "show", broken)
     out = tmp_path / "result.json"
     with pytest.raises(BrokenPipeError):
         diptych(*folders(tmp_path), "-o", out)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from checkpoints import small
 
-from diptych.engine import checkpoint
+from diptych.runs import checkpoint
 
 HERE = Path(__file__).parent
 

@@ -11,11 +11,11 @@ from commands import diptych
 from faults import IMAGES, SHORT, end
 from rich.console import Console
 
-from diptych import launch
-from diptych.engine import checkpoint
-from diptych.engine.ranks import Ranks
-from diptych.engine.run import Run
-from diptych.recipe import named
+from diptych.runs import checkpoint
+from diptych.runs.folder import Run
+from diptych.settings.recipe import named
+from diptych.system.distributed import Ranks
+from diptych.workflows import train
 
 pytestmark = pytest.mark.xdist_group("training faults")
 
@@ -44,9 +44,9 @@ def test_what_cannot_be_logged_costs_the_log_alone(spoil, undisturbed, images, t
     """T11: one warning, then silence, and the same weights."""
     run, console = Run(tmp_path / "run"), Console(file=io.StringIO())
     recipe = named("pix2pix", [*IMAGES, f"root={images}", *SHORT])
-    data, _ = launch.look_at(recipe, Ranks(), console)
+    data, _ = train.look_at(recipe, Ranks(), console)
     recipe = recipe.fitted(data).settled(Ranks())
-    trainer = launch.prepare(recipe, data, run, Ranks(), console)
+    trainer = train.prepare(recipe, data, run, Ranks(), console)
     run.create()
     spoil(run.folder)
     with pytest.warns(UserWarning, match="cannot be written .*; training goes on without it") as caught:

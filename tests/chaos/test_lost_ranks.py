@@ -9,9 +9,9 @@ from commands import TINY, diptych, numbers
 from faults import before_step, newest_step
 from forks import ranks
 
-from diptych.engine import checkpoint
-from diptych.engine import ranks as engine_ranks
-from diptych.engine.log import read_events
+from diptych.runs import checkpoint
+from diptych.runs.events import read_events
+from diptych.system import distributed
 
 pytestmark = pytest.mark.xdist_group("training faults")
 APART = [word for word in TINY if word != "batch=2"]
@@ -20,7 +20,7 @@ APART += ["batch=4", "precision=fp32", "norm=instance", "d_norm=instance", "drop
 
 def impatient():
     """Who does not answer for half a second is lost."""
-    engine_ranks.GRACE = 0.5
+    distributed.GRACE = 0.5
 
 
 @pytest.mark.parametrize(("number", "lost"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 0)])
@@ -58,11 +58,11 @@ def test_a_rank_lost_before_the_first_step_is_named(child, tmp_path):
 
 def late():
     """The first rank never comes to where the second waits for it."""
-    from diptych import launch
+    from diptych.workflows import train
 
     impatient()
-    if engine_ranks.os.environ["RANK"] == "0":
-        launch.checked = lambda *words: sys.exit(9)
+    if distributed.os.environ["RANK"] == "0":
+        train.checked = lambda *words: sys.exit(9)
 
 
 def test_a_run_of_one_process_goes_on_with_two(child, tmp_path):

@@ -4,11 +4,11 @@ import pytest
 from checkpoints import small
 from disk import Disk, record
 
-from diptych import files
-from diptych.engine import checkpoint
-from diptych.engine.keeper import Keeper
-from diptych.engine.run import Run
 from diptych.errors import CheckpointError
+from diptych.runs import checkpoint
+from diptych.runs.folder import Run
+from diptych.system import atomic_files
+from diptych.training.checkpoint_manager import Keeper
 
 
 @pytest.fixture
@@ -75,11 +75,11 @@ def test_the_model_of_the_disk_notices_a_save_that_does_not_sync(run, tmp_path, 
     keeper = Keeper(run, every=0)
     keeper.restore(_Engine(), *checkpoint.find_newest(keeper.folder))
 
-    def first_file_unsynced(path, sync=files.sync):
+    def first_file_unsynced(path, sync=atomic_files.sync):
         if path.is_dir():
             sync(path)
 
-    monkeypatch.setattr(files, "sync", first_file_unsynced)
+    monkeypatch.setattr(atomic_files, "sync", first_file_unsynced)
     with pytest.raises(CheckpointError, match="damaged"):
         saves_survive(run, tmp_path / "scratch", monkeypatch, lambda: keeper.save(small(4)))
 

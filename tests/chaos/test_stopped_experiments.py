@@ -9,9 +9,10 @@ from commands import TINY, diptych
 from faults import newest_step
 from judged import offline  # noqa: F401
 
-from diptych import experiment, recipe
-from diptych.engine.log import read_events
-from diptych.experiment import finished
+from diptych.runs.events import read_events
+from diptych.settings import recipe
+from diptych.workflows import experiment
+from diptych.workflows.experiment import finished
 
 pytestmark = pytest.mark.xdist_group("training faults")
 STEPS = 300

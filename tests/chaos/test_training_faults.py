@@ -17,14 +17,14 @@ from commands import TINY, diptych
 from faults import IMAGES, SHORT, changed_terms, end, endless_step, newest_step, short_of_memory, unhurried
 from rich.console import Console
 
-from diptych import launch
-from diptych.data.columns import Pictures
-from diptych.data.loader import Batches
-from diptych.engine import checkpoint
-from diptych.engine.progress import told_to_stop
-from diptych.engine.trainer import Trainer
+from diptych.data.batches import Batches
+from diptych.data.dataset import Pictures
 from diptych.errors import RunError, TrainingError
 from diptych.methods.pix2pix import Pix2Pix
+from diptych.runs import checkpoint
+from diptych.system.signals import told_to_stop
+from diptych.training.trainer import Trainer
+from diptych.workflows import train
 
 pytestmark = pytest.mark.xdist_group("training faults")  # the processes are forked from one that is started once
 LONG = [*TINY, "steps=60", "log_every=7", "preview_every=20", "save_minutes=0.01", "workers=2"]
@@ -41,8 +41,8 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def trainers(monkeypatch):
     """The trainers that are built from here on: what they hold in memory when they stop."""
-    built, prepare = [], launch.prepare
-    monkeypatch.setattr(launch, "prepare", lambda *words, **more: built.append(prepare(*words, **more)) or built[-1])
+    built, prepare = [], train.prepare
+    monkeypatch.setattr(train, "prepare", lambda *words, **more: built.append(prepare(*words, **more)) or built[-1])
     return built
 
 

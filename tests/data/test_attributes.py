@@ -8,8 +8,8 @@ from material import folder_of
 from sets import fill
 
 from diptych.contract import DataKind
-from diptych.data import open_data
 from diptych.data.config import DataConfig
+from diptych.data.open import open_data
 from diptych.errors import DataError
 
 
@@ -60,7 +60,7 @@ def test_without_a_partition_some_are_held_out_by_name(tmp_path):
 
 
 def test_the_published_split_of_stargan_is_the_first_of_its_shuffle(monkeypatch, tmp_path):
-    monkeypatch.setattr("diptych.data.attributes.PUBLISHED_TEST", 3)
+    monkeypatch.setattr("diptych.data.sources.attributes.PUBLISHED_TEST", 3)
     files = celeba(tmp_path, [f"{1 if at % 2 else -1} {1 if at % 3 else -1}" for at in range(12)])
     expected = list(files)
     random.seed(1234)
@@ -68,7 +68,7 @@ def test_the_published_split_of_stargan_is_the_first_of_its_shuffle(monkeypatch,
     data = opened(tmp_path, partition="celeba-stargan")
     assert list(data.held_out.columns["image"].files) == expected[:3]
     assert list(data.train.columns["image"].files) == expected[3:]
-    monkeypatch.setattr("diptych.data.attributes.PUBLISHED_TEST", 12)
+    monkeypatch.setattr("diptych.data.sources.attributes.PUBLISHED_TEST", 12)
     with pytest.raises(DataError, match="tests on 12 images, here are 12"):
         opened(tmp_path, partition="celeba-stargan")
 

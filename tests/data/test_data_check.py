@@ -11,10 +11,11 @@ from material import folder_of
 from PIL import Image
 from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 
-from diptych.cli import fits
-from diptych.data import faults, image, survey
-from diptych.data.examine import Finding
-from diptych.data.manifest import Entry, Manifest, relative
+from diptych.data.checks import problems, survey
+from diptych.data.checks.inspect_file import Finding
+from diptych.data.checks.manifest import Entry, Manifest, relative
+from diptych.data.images import image_io
+from diptych.workflows import dataset_fit
 
 APART = ["cyclegan", "cut", "drit", "munit", "diat"]
 BOTH = ["pix2pix", "msgan", *APART]
@@ -67,7 +68,7 @@ SETTINGS = {
 
 def by_headers(root, files, **_):
     """Instead of a scan."""
-    headers = {relative(file, root): image.probe(file) for file in files}
+    headers = {relative(file, root): image_io.probe(file) for file in files}
     found = {path: Finding(path, h.height, h.width, h.channels, h.dtype) for path, h in headers.items()}
     return Manifest(root, tuple(Entry(path, 0, 0, finding) for path, finding in found.items()))
 
@@ -81,9 +82,9 @@ def test_real_sets_are_understood_counted_and_without_fault(name, monkeypatch):
     assert found.layout == layout
     assert {f"{part.split} {part.side}".strip(): len(part.files) for part in found.parts} == counts
     grey = [("Set14/bridge.png (1)",)] if name == "sr" else []
-    assert [fault.names for fault in faults.find(found)] == grey
-    assert not any(fault.wrong for fault in faults.find(found))
-    chosen = {fit.method: fit.settings for fit in fits.fits(found) if fit.fits}
+    assert [fault.names for fault in problems.find(found)] == grey
+    assert not any(fault.wrong for fault in problems.find(found))
+    chosen = {fit.method: fit.settings for fit in dataset_fit.fits(found) if fit.fits}
     assert chosen == {method: SETTINGS.get(f"{name} {method}", ()) for method in methods}
 
 
@@ -179,7 +180,7 @@ def test_d5_pairs_by_name(tmp_path):
     check(tmp_path, 0)
     for number in range(2):
         (tmp_path / "trainA" / f"{number:03}.png").unlink()
-    image.write(tmp_path / "trainB" / "005.bmp", noise(777))
+    image_io.write(tmp_path / "trainB" / "005.bmp", noise(777))
     output = check(tmp_path)
     assert "2 x has no partner of the same name" in output
     assert "trainB/000.png (none in A)" in output
@@ -239,7 +240,7 @@ def test_shapes_of_folders(tmp_path, name):
     found = survey.survey(tmp_path)
     assert found.layout == layout
     assert {part.side for part in found.parts} == sides
-    assert isinstance(faults.find(found), list)
+    assert isinstance(problems.find(found), list)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,7 @@ def test_odd_files_beside_images_do_no_harm(tmp_path, name, content):
 
 def test_channels_that_do_not_go_together_are_wrong(tmp_path):
     fill(tmp_path / "train", 3, suffix=".npy")
-    image.write(tmp_path / "train" / "five.npy", noise(9, channels=5))
+    image_io.write(tmp_path / "train" / "five.npy", noise(9, channels=5))
     assert "other channels than most (3)\n      train/five.npy (5)" in check(tmp_path)
 
 
@@ -284,7 +285,7 @@ def test_arrays_are_checked_and_never_unpickled(tmp_path):
 def test_flat_pictures_are_no_copies_and_odd_names_do_no_harm(tmp_path):
     for split, count in (("train", 5), ("val", 2)):
         fill(tmp_path / split, count, 100 * (split == "val"))
-        image.write(tmp_path / split / f"blank {split}.png", np.full((8, 16, 3), 255, np.uint8))
+        image_io.write(tmp_path / split / f"blank {split}.png", np.full((8, 16, 3), 255, np.uint8))
     check(tmp_path, 0)
     (tmp_path / "train" / "[bold]\x1b[31m\n\udcff.png").touch()
     output = check(tmp_path)

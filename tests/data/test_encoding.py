@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from diptych.data import image
-from diptych.data.encoding import PLAIN, Encoding
-from diptych.data.label_maps import IDS, colours_of, count_classes, ids_of, one_hot
-from diptych.data.transforms import Augment
+from diptych.data.images import image_io
+from diptych.data.images.class_maps import IDS, colours_of, count_classes, ids_of, one_hot
+from diptych.data.images.encoding import PLAIN, Encoding
+from diptych.data.images.transforms import Augment
 from diptych.errors import ImageError
 
 TOP = {"uint8": 255, "uint16": 65535}
@@ -19,7 +19,7 @@ TOP = {"uint8": 255, "uint16": 65535}
 def through_the_network(encoding, array, channels=None):
     """What comes back if a network gives its input."""
     decoded = encoding.decode(array, "a.png")
-    x = image.to_unit(image.with_channels(decoded, channels or array.shape[-1], "a.png"))
+    x = image_io.to_unit(image_io.with_channels(decoded, channels or array.shape[-1], "a.png"))
     assert x.min() >= -1
     assert x.max() <= 1
     return encoding.encode(x, array.dtype)
@@ -42,7 +42,7 @@ def test_floats_within_a_range_come_back_nearly(array):
 def test_the_ends_of_a_range_are_the_ends_of_the_network_and_values_outside_are_clipped():
     array = np.array([[[0], [100], [300], [500], [9999]]], np.uint16)
     decoded = Encoding((100, 500), "uint16").decode(array, "a.png")
-    assert image.to_unit(decoded).ravel().tolist() == [-1, -1, 0, 1, 1]
+    assert image_io.to_unit(decoded).ravel().tolist() == [-1, -1, 0, 1, 1]
     assert through_the_network(Encoding((100, 500), "uint16"), array).ravel().tolist() == [100, 100, 300, 500, 500]
 
 
@@ -50,8 +50,8 @@ def test_the_ends_of_a_range_are_the_ends_of_the_network_and_values_outside_are_
 def test_without_settings_nothing_is_touched(dtype):
     array = (np.random.default_rng(0).random((5, 4, 3)) * TOP.get(dtype, 1)).astype(dtype)
     assert PLAIN.decode(array, "a.png") is array
-    x = image.to_unit(array)
-    assert np.array_equal(PLAIN.encode(x, dtype), image.from_unit(x, dtype))
+    x = image_io.to_unit(array)
+    assert np.array_equal(PLAIN.encode(x, dtype), image_io.from_unit(x, dtype))
 
 
 def test_a_range_of_another_depth_is_refused():
@@ -105,7 +105,7 @@ def test_ids_that_make_no_label_map_are_refused(ids, why):
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 40), st.integers(1, 40))
 def test_class_ids_are_resized_to_the_nearest_pixel(high, wide, height, width):
     ids = np.arange(high * wide, dtype=IDS).reshape(high, wide, 1)
-    rows, columns = np.divmod(image.resize(ids, height, width)[..., 0], wide)
+    rows, columns = np.divmod(image_io.resize(ids, height, width)[..., 0], wide)
     for places, size, new in ((rows[:, 0], high, height), (columns[0], wide, width)):
         middles = (np.arange(new) + 0.5) * size / new
         assert np.abs(places + 0.5 - middles).max() <= 0.5 + 1e-9
@@ -115,7 +115,7 @@ def test_class_ids_are_resized_to_the_nearest_pixel(high, wide, height, width):
 
 def test_class_ids_are_resized_as_pillow_does():
     ids = np.random.default_rng(0).integers(0, 256, (37, 53), np.uint8)
-    made = image.resize(ids[..., None].astype(IDS), 29, 71)
+    made = image_io.resize(ids[..., None].astype(IDS), 29, 71)
     assert np.array_equal(made[..., 0], np.asarray(Image.fromarray(ids).resize((71, 29), Image.Resampling.NEAREST)))
 
 

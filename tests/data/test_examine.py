@@ -13,9 +13,10 @@ import pytest
 from PIL import Image, ImageCms
 from sets import cut_short, fill, noise
 
-from diptych.data import faults, image, pool
-from diptych.data.examine import Finding, examine, look_of
-from diptych.data.survey import survey
+from diptych.data.checks import problems, worker_pool
+from diptych.data.checks.inspect_file import Finding, examine, look_of
+from diptych.data.checks.survey import survey
+from diptych.data.images import image_io
 from diptych.errors import DataError
 
 
@@ -56,7 +57,7 @@ DAMAGE = {
 
 
 def write(path):
-    image.write(path, noise(1, 64, 64))
+    image_io.write(path, noise(1, 64, 64))
     return path
 
 
@@ -74,14 +75,14 @@ def test_d1_d3_each_kind_of_damage_is_told_without_the_path(tmp_path, name):
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".npy"])
 def test_a_good_file_is_told_as_read_gives_it(tmp_path, suffix, channels):
     file = tmp_path / f"a{suffix}"
-    image.write(file, noise(3, 20, 10, channels))
+    image_io.write(file, noise(3, 20, 10, channels))
     found = examine(file)
     assert (found.height, found.width, found.channels, found.dtype) == (10, 20, channels, "uint8")
     assert (found.problem, found.note, len(found.look), len(found.sha256)) == (None, None, 64, 64)
 
 
 def test_d1_a_wrong_ending_is_a_note(tmp_path):
-    image.write(tmp_path / "a.png", noise(1))
+    image_io.write(tmp_path / "a.png", noise(1))
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     found = examine(tmp_path / "a.jpg")
     assert (found.problem, found.note) == (None, "is a PNG file by its content")
@@ -92,7 +93,7 @@ def test_looks_stay_near_when_a_picture_is_stored_again_and_are_far_for_others(t
         return (int(look_of(a), 16) ^ int(look_of(b), 16)).bit_count()
 
     picture = noise(1, 64, 64)
-    assert apart(picture, image.resize(picture, 32, 32)) <= 6
+    assert apart(picture, image_io.resize(picture, 32, 32)) <= 6
     assert min(apart(picture, noise(seed, 64, 64)) for seed in range(2, 20)) > 40
     assert int(look_of(np.full((9, 9, 3), 200, np.uint8)), 16) == 0
 
@@ -117,15 +118,15 @@ def stand_in(tmp_path, monkeypatch, on_bad):
         f"    if 'bad' in line: {on_bad}\n"
         "    print(json.dumps({'sha256': json.loads(line)}), flush=True)\n"
     )
-    monkeypatch.setattr(pool, "COMMAND", (sys.executable, "-S", str(script)))
+    monkeypatch.setattr(worker_pool, "COMMAND", (sys.executable, "-S", str(script)))
 
 
 @pytest.mark.parametrize(("on_bad", "words"), [("os.abort()", "crashed"), ("time.sleep(60)", "took longer")])
 def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, monkeypatch, on_bad, words):
     stand_in(tmp_path, monkeypatch, on_bad)
-    monkeypatch.setattr(pool, "PATIENCE", 0.5)
+    monkeypatch.setattr(worker_pool, "PATIENCE", 0.5)
     paths = {name: name for name in ("a", "b", "bad1", "c", "d", "bad2", "e")}
-    found = dict(pool.findings(paths, 2))
+    found = dict(worker_pool.findings(paths, 2))
     assert found.keys() == paths.keys()
     for name, finding in found.items():
         assert (words in (finding.problem or "")) == name.startswith("bad")
@@ -133,17 +134,17 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, monkeypatch, o
 
 
 def test_workers_that_do_not_start_are_an_error_and_not_a_thousand_crashes(monkeypatch):
-    monkeypatch.setattr(pool, "COMMAND", (sys.executable, "-S", "-c", "raise SystemExit(7)"))
+    monkeypatch.setattr(worker_pool, "COMMAND", (sys.executable, "-S", "-c", "raise SystemExit(7)"))
     with pytest.raises(DataError, match="does not start"):
-        list(pool.findings({"a": "a"}, 2))
+        list(worker_pool.findings({"a": "a"}, 2))
 
 
 def test_no_process_is_left_when_a_scan_is_given_up(tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, "pass")
     started = []
-    start = pool.Worker._start
-    monkeypatch.setattr(pool.Worker, "_start", lambda self: (start(self), started.append(self.process))[0])
-    scan = pool.findings({str(number): str(number) for number in range(50)}, 2)
+    start = worker_pool.Worker._start
+    monkeypatch.setattr(worker_pool.Worker, "_start", lambda self: (start(self), started.append(self.process))[0])
+    scan = worker_pool.findings({str(number): str(number) for number in range(50)}, 2)
     next(scan)
     scan.close()
     assert len(started) == 2
@@ -157,7 +158,7 @@ def test_data_check_says_what_lies_beside_the_colours(tmp_path):
     for number, options in enumerate(({}, {"icc_profile": srgb})):
         picture.save(tmp_path / f"{number}.png", **options)
     picture.convert("RGB").save(tmp_path / "2.png", icc_profile=lab)
-    found = {fault.kind: fault for fault in faults.find(survey(tmp_path)) if not fault.wrong}
+    found = {fault.kind: fault for fault in problems.find(survey(tmp_path)) if not fault.wrong}
     assert found["has transparency"].names == ("0.png", "1.png")
     assert "alpha=keep" in found["has transparency"].way_out
     (profiled,) = found["has a colour profile"].names

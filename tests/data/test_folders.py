@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from sets import fill
 
-from diptych.data import image
+from diptych.data.checks.survey import HEAPS, survey
 from diptych.data.config import DataConfig
-from diptych.data.folders import (
+from diptych.data.images import image_io
+from diptych.data.sources.folders import (
     distinct_folders_of_images,
     folders_of_images,
     images_in,
@@ -17,10 +18,9 @@ from diptych.data.folders import (
     kind_of,
     names_in,
 )
-from diptych.data.layouts import open_heap
-from diptych.data.sources import sources
-from diptych.data.survey import HEAPS, survey
+from diptych.data.sources.pairs import open_heap
 from diptych.errors import DataError
+from diptych.inference.input_files import sources
 
 NEVER = (
     ".ipynb_checkpoints/a-checkpoint.png",
@@ -128,11 +128,13 @@ def test_nothing_to_translate_says_what_is_there(tmp_path):
 
 
 def test_names_of_images(tmp_path):
-    for suffix in image.SUFFIXES:
+    for suffix in image_io.SUFFIXES:
         (tmp_path / f"a{suffix.upper()}").touch()
     (tmp_path / "a.gif").touch()
     (tmp_path / "folder.png").mkdir()
-    assert len(images_in(tmp_path)) == len(image.SUFFIXES) + 1, "a folder named like an image is found as damage later"
+    assert len(images_in(tmp_path)) == len(image_io.SUFFIXES) + 1, (
+        "a folder named like an image is found as damage later"
+    )
     assert names_in(tmp_path)["folder.png"] is False
 
 

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from diptych import launch
-from diptych.check import CHECKS, Subject
 from diptych.contract import DataKind, Route
-from diptych.data import image, open_data
 from diptych.data.config import DataConfig
+from diptych.data.images import image_io
+from diptych.data.open import open_data
 from diptych.errors import ConfigError
 from diptych.methods import METHODS, find
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.methods.starganv2 import StarGANv2
-from diptych.recipe import from_settings
+from diptych.settings.recipe import from_settings
+from diptych.testing import CHECKS, Subject
+from diptych.workflows import train
 
 SIZES = {"crop": 32, "load": 32, "flip": False}
 
@@ -58,7 +59,7 @@ def pairs(folder, count=6):
             for side, value in (("A", 10 * number), ("B", 10 * number + 100)):
                 path = folder / f"{split}{side}"
                 path.mkdir(parents=True, exist_ok=True)
-                image.write(path / f"{number}.png", np.full((32, 32, 3), value, np.uint8))
+                image_io.write(path / f"{number}.png", np.full((32, 32, 3), value, np.uint8))
 
 
 def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_path):
@@ -71,7 +72,7 @@ def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_pat
         "train": {"workers": 0, "device": "cpu", "batch": 2},
     }
     Renamed.seen.clear()
-    launch.train(from_settings(settings, cls=Renamed), tmp_path / "run")
+    train.train(from_settings(settings, cls=Renamed), tmp_path / "run")
     assert len(Renamed.seen) == 6
     for x, y in Renamed.seen:
         assert torch.allclose(y - x, torch.full_like(x, 100 / 127.5), atol=1e-6)

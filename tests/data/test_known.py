@@ -11,8 +11,9 @@ from torchvision import datasets
 
 from diptych.cli.data import STARTS
 from diptych.contract import DataKind
-from diptych.data import known, open_data
 from diptych.data.config import DataConfig
+from diptych.data.open import open_data
+from diptych.data.sources import download as known
 from diptych.errors import DataError
 
 

@@ -8,9 +8,10 @@ import sys
 import pytest
 from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 
-from diptych.data import image, manifest, pool
-from diptych.data.examine import Finding
-from diptych.data.manifest import Manifest, cache_of, changes, confirm, scan
+from diptych.data.checks import manifest, worker_pool
+from diptych.data.checks.inspect_file import Finding
+from diptych.data.checks.manifest import Manifest, cache_of, changes, confirm, scan
+from diptych.data.images import image_io
 from diptych.errors import DataError
 
 
@@ -35,7 +36,7 @@ def test_a_second_scan_reads_nothing_and_says_the_same(tmp_path, reads):
 def test_only_what_changed_is_read_again(tmp_path, reads):
     files = fill(tmp_path, 5)
     scan(tmp_path, files)
-    image.write(files[3], noise(77))
+    image_io.write(files[3], noise(77))
     files += fill(tmp_path / "more", 1)
     scan(tmp_path, files)
     assert reads[5:] == ["003.png", "000.png"]
@@ -49,7 +50,7 @@ def test_a_file_that_could_not_be_read_is_looked_at_each_time(tmp_path, monkeypa
         broken.setattr(manifest, "examine", lambda path: Finding(problem="cannot be read; check its permissions"))
         assert len(scan(tmp_path, files).problems["cannot be read"]) == 2
     assert [entry.path for entries in scan(tmp_path, files).problems.values() for entry in entries] == ["link.png"]
-    image.write(tmp_path / "later.png", noise(1))
+    image_io.write(tmp_path / "later.png", noise(1))
     assert not scan(tmp_path, files).problems
 
 
@@ -57,7 +58,7 @@ def test_a_scan_of_a_part_forgets_nothing_of_the_rest_but_what_is_gone(tmp_path,
     files = fill(tmp_path, 6)
     scan(tmp_path, files)
     files[5].unlink()
-    image.write(files[0], noise(50))
+    image_io.write(files[0], noise(50))
     scan(tmp_path, files[:2])
     scan(tmp_path, files[:5])
     assert len(reads) == 7
@@ -160,7 +161,7 @@ def test_a_crashing_worker_costs_one_file_and_the_rest_is_remembered(tmp_path, m
         "import os, sys; from diptych.data import examine as e; real = e.examine; "
         "e.examine = lambda path: os.abort() if '003' in path else real(path); e.work()"
     )
-    monkeypatch.setattr(pool, "COMMAND", (sys.executable, "-c", program))
+    monkeypatch.setattr(worker_pool, "COMMAND", (sys.executable, "-c", program))
     monkeypatch.setattr(manifest, "FEW", 1)
     found = scan(tmp_path, files)
     assert {kind: [entry.path for entry in entries] for kind, entries in found.problems.items()} == {
@@ -206,7 +207,7 @@ def test_d2_confirm_names_the_file_with_both_hashes(tmp_path):
     confirm(file, entry)
     os.utime(file)
     confirm(file, entry)  # touched, the same bytes
-    image.write(file, noise(9))
+    image_io.write(file, noise(9))
     actual = scan(tmp_path, [file]).entries[0].finding.sha256
     with pytest.raises(DataError) as caught:
         confirm(file, entry)

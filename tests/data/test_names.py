@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 from sets import cache, fill, noise  # noqa: F401
 
-from diptych.cli import fits
-from diptych.data import faults, image, open_data, survey
-from diptych.data.attributes import open_attributes
+from diptych.data.checks import problems, survey
 from diptych.data.config import DataConfig
-from diptych.data.names import looser_match
+from diptych.data.images import image_io
+from diptych.data.open import open_data
+from diptych.data.sources.attributes import open_attributes
+from diptych.data.sources.file_names import looser_match
 from diptych.errors import DataError
-from diptych.evaluate.folders import two_folders
+from diptych.evaluation.two_folders import two_folders
 from diptych.methods import find
+from diptych.workflows import dataset_fit
 
 ACCENTS = ("café", "über", "niño", "été", "garçon", "jaune")
 FORMS = {  # names in trainA and trainB, and the setting by which they agree
@@ -28,7 +30,7 @@ def pairs(root, first, second, count=6):
     """Two folders of noise with such names; the second begins with other noise."""
     for folder, form, start in (("trainA", first, 0), ("trainB", second, 100)):
         for number in range(count):
-            image.write(root / folder / f"{form.format(number)}.png", noise(start + number))
+            image_io.write(root / folder / f"{form.format(number)}.png", noise(start + number))
 
 
 def opened(root, method="pix2pix", **settings):
@@ -38,21 +40,21 @@ def opened(root, method="pix2pix", **settings):
 def test_accents_are_compared_in_one_form(tmp_path):
     for number, name in enumerate(ACCENTS):
         for folder, form in (("trainA", "NFC"), ("trainB", "NFD")):
-            image.write(tmp_path / folder / f"{unicodedata.normalize(form, name)}.png", noise(number))
+            image_io.write(tmp_path / folder / f"{unicodedata.normalize(form, name)}.png", noise(number))
     first, second = opened(tmp_path).everything.columns.values()
     for a, b in zip(first.files, second.files, strict=True):
         assert a.stem != b.stem or a.stem == "jaune"
         assert unicodedata.normalize("NFC", b.stem) == a.stem
     found = survey.survey(tmp_path)
     assert found.layout == survey.BY_NAME
-    assert not [fault for fault in faults.find(found) if "partner" in fault.kind]
+    assert not [fault for fault in problems.find(found) if "partner" in fault.kind]
     assert sum(row.truth is not None for row in two_folders(tmp_path / "trainA", tmp_path / "trainB").rows) == 6
 
 
 def test_a_table_in_the_other_form_names_its_images(tmp_path):
     names = [f"é{number:02}" for number in range(40)]
     for number, name in enumerate(names):
-        image.write(tmp_path / f"{unicodedata.normalize('NFD', name)}.png", noise(number, 16, 16))
+        image_io.write(tmp_path / f"{unicodedata.normalize('NFD', name)}.png", noise(number, 16, 16))
     rows = "".join(
         f"{name}.png,{number % 2},{'train' if number < 30 else 'val'}\n" for number, name in enumerate(names)
     )
@@ -60,7 +62,7 @@ def test_a_table_in_the_other_form_names_its_images(tmp_path):
     found = survey.survey(tmp_path)
     assert found.layout == survey.TABLE
     assert {part.split: len(part.files) for part in found.parts} == {"train": 30, "val": 10}
-    assert not [fault for fault in faults.find(found) if "table.csv" in fault.kind]
+    assert not [fault for fault in problems.find(found) if "table.csv" in fault.kind]
     data = open_attributes(tmp_path, tmp_path / "table.csv", DataConfig(root=str(tmp_path), attributes=("old",)))
     assert (len(data.train), len(data.held_out)) == (30, 10)
 
@@ -81,26 +83,26 @@ def test_names_that_differ_in_form_alone_are_refused_with_the_setting_that_pairs
 def test_data_check_offers_the_setting_that_training_asks_for(tmp_path, form):
     first, second, setting, _ = FORMS[form]
     pairs(tmp_path, first, second)
-    found = fits._fit("pix2pix", survey.survey(tmp_path), [(256, 256)])
+    found = dataset_fit._fit("pix2pix", survey.survey(tmp_path), [(256, 256)])
     assert found.fits
     assert found.settings == (f"match_names={setting}",)
 
 
 def test_one_name_too_many_is_still_listed(tmp_path):
     pairs(tmp_path, "a{}_left", "a{}_right")
-    image.write(tmp_path / "trainA" / "more_left.png", noise(9))
+    image_io.write(tmp_path / "trainA" / "more_left.png", noise(9))
     with pytest.raises(DataError, match="A method that needs no pairs takes folders like these"):
         opened(tmp_path)
     with pytest.raises(DataError, match="13 images have no partner"):
         opened(tmp_path, match_names="affix")
-    assert fits._looser_names(survey.survey(tmp_path)) == []
+    assert dataset_fit._looser_names(survey.survey(tmp_path)) == []
 
 
 def test_names_of_unpaired_images_are_no_pairs(tmp_path):
     fill(tmp_path / "trainA", 6, suffix="_x.png")
     for number in (7, 9, 11):
-        image.write(tmp_path / "trainB" / f"n02391049_{number}.png", noise(number))
-    assert fits._looser_names(survey.survey(tmp_path)) == []
+        image_io.write(tmp_path / "trainB" / f"n02391049_{number}.png", noise(number))
+    assert dataset_fit._looser_names(survey.survey(tmp_path)) == []
 
 
 def test_a_single_file_in_each_folder_agrees_with_any_other():
@@ -110,7 +112,7 @@ def test_a_single_file_in_each_folder_agrees_with_any_other():
 
 def test_two_names_that_differ_by_case_alone_are_no_partner_of_one(tmp_path):
     pairs(tmp_path, "IMG_{}", "img_{}")
-    image.write(tmp_path / "trainA" / "img_0.png", noise(8))
+    image_io.write(tmp_path / "trainA" / "img_0.png", noise(8))
     with pytest.raises(DataError, match="has the same name before the suffix"):
         opened(tmp_path, match_names="casefold")
 

@@ -7,12 +7,13 @@ import torch
 from sets import cache, cut_short, fill, noise  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data import image, open_data
-from diptych.data.columns import Data, Split, _last_read
+from diptych.data.batches import Batches
+from diptych.data.checks.unreadable import checked
 from diptych.data.config import DataConfig
-from diptych.data.loader import Batches
-from diptych.data.policy import checked
-from diptych.data.transforms import Augment
+from diptych.data.dataset import Data, Split, _last_read
+from diptych.data.images import image_io
+from diptych.data.images.transforms import Augment
+from diptych.data.open import open_data
 from diptych.errors import DataError
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
@@ -128,7 +129,7 @@ def test_d5_what_is_held_out_of_nothing_is_no_leak(tmp_path):
 
 
 def alter(file):
-    image.write(file, noise(12345))
+    image_io.write(file, noise(12345))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from sets import cache, fill, noise  # noqa: F401
 
-from diptych.data import faults, image, open_data, survey
+from diptych.data.checks import problems, survey
+from diptych.data.checks.unreadable import checked
 from diptych.data.config import DataConfig
-from diptych.data.policy import checked
+from diptych.data.images import image_io
+from diptych.data.open import open_data
 from diptych.methods import find
 
 RNG = np.random.default_rng(3)
@@ -63,8 +65,8 @@ def domains(root, made, domain="A"):
     """Two folders of 12 images: one as `made`, the other of noise."""
     other = {"A": "B", "B": "A"}[domain]
     for number in range(12):
-        image.write(root / f"train{domain}" / f"{number}.npy", made())
-        image.write(root / f"train{other}" / f"{number}.png", noise(number, 16, 16))
+        image_io.write(root / f"train{domain}" / f"{number}.npy", made())
+        image_io.write(root / f"train{other}" / f"{number}.png", noise(number, 16, 16))
     return root
 
 
@@ -74,7 +76,7 @@ def notes(root, method="pix2pix", **settings):
 
 
 def warnings_of(root):
-    return [fault for fault in faults.find(survey.survey(root)) if "range=auto" in fault.way_out]
+    return [fault for fault in problems.find(survey.survey(root)) if "range=auto" in fault.way_out]
 
 
 @pytest.mark.parametrize("name", NOTED)
@@ -105,7 +107,7 @@ def test_the_setting_names_the_domain_by_the_direction(tmp_path, direction, doma
 
 def test_sets_of_one_domain_are_noted_without_the_setting_for_pairs(tmp_path):
     for number in range(40):
-        image.write(tmp_path / f"{number}.png", blocks(range(9)))
+        image_io.write(tmp_path / f"{number}.png", blocks(range(9)))
     (note,) = [note for note in notes(tmp_path, "gan") if "holds 9 values" in note]
     assert "label_map" not in note
     assert "range=auto" in note
@@ -113,7 +115,7 @@ def test_sets_of_one_domain_are_noted_without_the_setting_for_pairs(tmp_path):
 
 def test_two_pictures_in_each_file_are_noted_once(tmp_path):
     for number in range(12):
-        image.write(tmp_path / "train" / f"{number}.png", np.tile(smooth(0, 4095, np.uint16), (1, 2, 1)))
+        image_io.write(tmp_path / "train" / f"{number}.png", np.tile(smooth(0, 4095, np.uint16), (1, 2, 1)))
     assert len([note for note in notes(tmp_path) if "range=auto" in note]) == 1
 
 

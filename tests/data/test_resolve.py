@@ -5,20 +5,21 @@ import pytest
 from PIL import Image
 from sets import cache  # noqa: F401
 
-from diptych import recipe
-from diptych.data import image, open_data
-from diptych.data.encoding import PLAIN, Encoding
-from diptych.data.formats import TrainingImages, describe
-from diptych.data.policy import checked
-from diptych.data.resolve import notes_on_encodings
+from diptych.data.checks.unreadable import checked
+from diptych.data.image_format import TrainingImages, describe
+from diptych.data.images import image_io
+from diptych.data.images.encoding import PLAIN, Encoding
+from diptych.data.open import open_data
+from diptych.data.value_encoding import notes_on_encodings
 from diptych.errors import ConfigError, DataError, ImageError
+from diptych.settings import recipe
 
 RNG = np.random.default_rng(0)
 
 
 def fill(folder, arrays):
     for number, array in enumerate(arrays):
-        image.write(folder / f"{number}.png", array)
+        image_io.write(folder / f"{number}.png", array)
 
 
 def deep(most, count=3, least=0):
@@ -74,7 +75,7 @@ def test_the_range_is_found_for_each_domain_by_itself(tmp_path, method):
     )
     assert chosen.data.range == ((0, 4095), (200, 1400))
     assert encodings(data) == [Encoding((0, 4095), "uint16"), Encoding((200, 1400), "uint16")]
-    unit = image.to_unit(data.train.columns[next(iter(data.train.columns))][0])
+    unit = image_io.to_unit(data.train.columns[next(iter(data.train.columns))][0])
     assert (unit.min(), unit.max()) == (-1, 1)
     assert [column.encoding for column in data.held_out.columns.values()] == encodings(data)
 
@@ -83,7 +84,7 @@ def test_only_training_images_count_and_the_full_range_stays_full(tmp_path):
     arrays = [*deep(4095, 2), np.full((16, 16, 1), 9000, np.uint16)]
     root = folder_of(tmp_path, arrays, [*colours(2), np.zeros((16, 16, 3), np.uint8)])
     for array in (root / "trainB").iterdir():
-        image.write(array, np.arange(768).reshape(16, 16, 3).astype(np.uint8))
+        image_io.write(array, np.arange(768).reshape(16, 16, 3).astype(np.uint8))
     chosen, data = opened(root, "range=auto")
     assert chosen.data.range == ((0, 4095), "full")
     assert encodings(data) == [Encoding((0, 4095), "uint16"), PLAIN]
@@ -124,7 +125,7 @@ def test_ranges_that_the_images_cannot_have_are_refused(tmp_path):
     root = folder_of(tmp_path, deep(4095), colours())
     with pytest.raises(DataError, match=r"range=\[0,4095\]: the images of target hold uint8 values, 0 to 255"):
         opened(root, "range=[0,4095]")
-    image.write(root / "trainA" / "0.png", np.zeros((16, 16, 1), np.uint8))
+    image_io.write(root / "trainA" / "0.png", np.zeros((16, 16, 1), np.uint8))
     with pytest.raises(DataError, match=r"source have several depths: uint8 \(.*0.png\), uint16"):
         opened(root, "range=[auto,full]")
     with pytest.raises(DataError, match="settings of image files"):
@@ -144,8 +145,8 @@ def test_class_ids_become_a_channel_each(tmp_path):
     assert encodings(data) == [Encoding(num_classes=9), PLAIN]
     assert notes_on_encodings(data.train) == ["source: class ids of 9 classes, a channel for each"]
     array = data.train.columns["source"][0]
-    stored = image.read(tmp_path / "trainA" / "0.png")
-    planes = image.with_channels(array, 9, "a.png")
+    stored = image_io.read(tmp_path / "trainA" / "0.png")
+    planes = image_io.with_channels(array, 9, "a.png")
     assert np.array_equal(planes.argmax(-1)[stored[..., 0] < 255], stored[stored < 255])
     assert not planes[stored[..., 0] == 255].any()
 
@@ -208,7 +209,7 @@ def test_alpha_is_kept_as_a_fourth_channel_of_the_domains_that_have_it(tmp_path)
     chosen, data = opened(root, "alpha=keep")
     assert (chosen.model.in_channels, chosen.model.out_channels) == (3, 4)
     target = data.train.columns["target"]
-    assert np.array_equal(target[0], image.read(root / "trainB" / "0.png", "rgba"))
+    assert np.array_equal(target[0], image_io.read(root / "trainB" / "0.png", "rgba"))
     assert target[0][..., 3].max() == 7
     assert (target[1][..., 3] == 255).all()
     assert notes_on_encodings(data.train) == ["target: four channels, the last is alpha"]
@@ -222,7 +223,7 @@ def test_alpha_that_is_nowhere_is_refused_and_alpha_that_is_lost_is_said(tmp_pat
     _, data = opened(tmp_path / "b", "alpha=keep")
     assert not [note for note in data.notes if "composited" in note]
     with pytest.raises(ImageError, match="alpha=keep reads a fourth channel"):
-        image.with_channels(colours()[0], 4, "a.png")
+        image_io.with_channels(colours()[0], 4, "a.png")
 
 
 def test_what_was_resolved_is_kept_beside_the_run_and_becomes_settings_again(tmp_path):

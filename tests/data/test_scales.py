@@ -3,12 +3,14 @@
 import pytest
 from sets import cache, fill, noise  # noqa: F401
 
-from diptych.cli import fits
-from diptych.data import faults, image, open_data, survey
+from diptych.data.checks import problems, survey
 from diptych.data.config import DataConfig
-from diptych.data.formats import notes_on
+from diptych.data.image_format import notes_on
+from diptych.data.images import image_io
+from diptych.data.open import open_data
 from diptych.errors import DataError
 from diptych.methods import find
+from diptych.workflows import dataset_fit
 
 
 def opened(root, method, **settings):
@@ -18,9 +20,9 @@ def opened(root, method, **settings):
 def scaled(root, small, large, factor, count=4):
     """The same noise at 64 pixels and smaller by `factor`, under the same names."""
     for number in range(count):
-        whole = image.resize(noise(number, 16, 16), 64, 64)
-        image.write(root / large / f"{number}.png", whole)
-        image.write(root / small / f"{number}.png", image.resize(whole, round(64 / factor), round(64 / factor)))
+        whole = image_io.resize(noise(number, 16, 16), 64, 64)
+        image_io.write(root / large / f"{number}.png", whole)
+        image_io.write(root / small / f"{number}.png", image_io.resize(whole, round(64 / factor), round(64 / factor)))
     return root
 
 
@@ -58,18 +60,18 @@ def test_an_image_that_cannot_be_read_hides_nothing(tmp_path):
 def test_data_check_says_so_and_offers_both_ways(tmp_path):
     root = scaled(tmp_path, "lr", "hr", 4)
     found = survey.survey(root)
-    (fault,) = [fault for fault in faults.find(found) if "two sizes" in fault.kind]
+    (fault,) = [fault for fault in problems.find(found) if "two sizes" in fault.kind]
     assert (fault.kind, fault.names, fault.wrong) == ("the same images at two sizes, 1:4", ("lr/ = hr/",), False)
-    pairs = fits._fit("pix2pix", found, [(256, 256)])
+    pairs = dataset_fit._fit("pix2pix", found, [(256, 256)])
     assert pairs.settings == ("direction=b2a",)
     assert "from lr to hr" in pairs.summary
-    enlarging = fits._enlarging(found)
+    enlarging = dataset_fit._enlarging(found)
     assert [(fit.method, fit.root, fit.fits) for fit in enlarging] == [("srgan", str(root / "hr"), True)]
 
 
 def test_the_direction_stays_where_the_first_folder_is_the_smaller(tmp_path):
     found = survey.survey(scaled(tmp_path, "a_small", "b_large", 4))
-    assert fits._fit("pix2pix", found, [(256, 256)]).settings == ()
+    assert dataset_fit._fit("pix2pix", found, [(256, 256)]).settings == ()
 
 
 def test_training_says_that_it_learns_to_make_images_smaller(tmp_path):

@@ -7,12 +7,12 @@ from material import folder_of
 from sets import cache, fill  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data import open_data
 from diptych.data.config import DataConfig
-from diptych.data.layouts import sides_setting
+from diptych.data.open import open_data
+from diptych.data.sources.pairs import sides_setting
 from diptych.errors import ConfigError, DataError
-from diptych.plain import plain_yaml
-from diptych.recipe import from_settings, named
+from diptych.settings.recipe import from_settings, named
+from diptych.system.safe_parse import plain_yaml
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
 HEAP, LABELLED = ("image",), ("image", "label")

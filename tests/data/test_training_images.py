@@ -8,13 +8,14 @@ from commands import TINY, diptych
 from sets import cache, noise  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data import image, open_data
+from diptych.data.checks.unreadable import checked
 from diptych.data.config import DataConfig
-from diptych.data.formats import ImageFormat, TrainingImages, describe, direction_of, notes_on
-from diptych.data.policy import checked
-from diptych.engine.run import Run
+from diptych.data.image_format import ImageFormat, TrainingImages, describe, direction_of, notes_on
+from diptych.data.images import image_io
+from diptych.data.open import open_data
 from diptych.errors import RunError
-from diptych.loading import load
+from diptych.inference.load import load
+from diptych.runs.folder import Run
 
 PAIRED, UNPAIRED = DataKind.PAIRED, DataKind.UNPAIRED
 
@@ -22,7 +23,7 @@ PAIRED, UNPAIRED = DataKind.PAIRED, DataKind.UNPAIRED
 def fill(folder, count=4, width=32, height=32, channels=3, dtype=np.uint8, start=0):
     for number in range(count):
         pixels = noise(start + number, width, height, channels).astype(dtype)
-        image.write(folder / f"{number}.png", pixels * (257 if dtype == np.uint16 else 1))
+        image_io.write(folder / f"{number}.png", pixels * (257 if dtype == np.uint16 else 1))
 
 
 def scanned(root, kind=PAIRED, **settings):
@@ -37,7 +38,7 @@ def formats(root, kind=PAIRED, **settings):
 def test_each_batch_entry_is_described(tmp_path):
     fill(tmp_path / "trainA", width=40, height=30)
     fill(tmp_path / "trainB", channels=1, dtype=np.uint16, start=50)
-    image.write(tmp_path / "trainA" / "3.png", noise(9, 400, 300))
+    image_io.write(tmp_path / "trainA" / "3.png", noise(9, 400, 300))
     found = formats(tmp_path, crop=32, load=64, fit="short")
     assert (found.crop, found.load, found.fit) == (32, 64, "short")
     assert found.entries == {
@@ -214,7 +215,7 @@ def test_data_check_fits_the_command_to_images_much_larger_than_the_crop(tmp_pat
     for number, side in enumerate("AB"):
         fill(tmp_path / f"train{side}", width=120, height=120, start=10 * number)
         fill(tmp_path / f"val{side}", 2, width=120, height=120, start=10 * number + 50)
-        image.write(tmp_path / f"train{side}" / "small.png", noise(90 + number, smallest, smallest))
+        image_io.write(tmp_path / f"train{side}" / "small.png", noise(90 + number, smallest, smallest))
     lines, shown = commands(tmp_path)
     fit = "fit=none" if smallest == 64 else "fit=short load=120"
     assert shown["pix2pix"].endswith(f"crop=64 generator=unet_64 {fit}")
@@ -232,5 +233,5 @@ def test_data_check_warns_about_strips_and_names_the_setting_that_keeps_them(tmp
     assert lines[at + 1] == "A (3.0)"
     assert "fit=short" in lines[at + 2]
     for file in (tmp_path / "trainB").iterdir():
-        image.write(file, noise(50 + int(file.stem), 96, 32))
+        image_io.write(file, noise(50 + int(file.stem), 96, 32))
     assert commands(tmp_path)[1]["cyclegan"].endswith("crop=32 generator=resnet_6 fit=short")

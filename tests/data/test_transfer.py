@@ -6,13 +6,14 @@ from commands import diptych
 from judged import fill, noise, offline, trained  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data import image, open_data
+from diptych.data.batches import held_out
 from diptych.data.config import DataConfig
-from diptych.data.glyphs import LATIN, base_of, pictures, reading
-from diptych.data.loader import held_out
-from diptych.data.transforms import Augment
+from diptych.data.images import image_io
+from diptych.data.images.transforms import Augment
+from diptych.data.open import open_data
+from diptych.data.sources.glyphs import LATIN, base_of, pictures, reading
 from diptych.errors import DataError
-from diptych.evaluate.results import read_result
+from diptych.evaluation.results import read_result
 
 
 def opened(names=DataKind.TRANSFER, **settings):
@@ -48,7 +49,7 @@ def test_mnist_m_is_the_difference_of_digit_and_patch(digits):
     data = opened(DataKind.LABELLED, root=root / "mnist.npz", patches=root / "photographs")
     column = data.held_out.columns["image"]
     made, digit = column[1].astype(int), arrays["x_train"][20].astype(int)
-    photographs = [image.read(file).astype(int) for file in sorted((root / "photographs").iterdir())]
+    photographs = [image_io.read(file).astype(int) for file in sorted((root / "photographs").iterdir())]
     places = [photo[y : y + 8, x : x + 8] for photo in photographs for y in range(25) for x in range(25)]
     assert any(np.array_equal(made, np.abs(digit[..., None] - patch)) for patch in places)
     assert column.shape == (5, 8, 8, 3)
@@ -137,7 +138,7 @@ def test_twins_are_found_by_name(folders):
     assert names[0] == names[1] == ["000", "001", "002", "003"]
     (folders / "others").mkdir()
     for number in range(60):
-        image.write(folders / "others" / f"x{number}.png", noise(number))
+        image_io.write(folders / "others" / f"x{number}.png", noise(number))
     with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
         open_data(config.model_copy(update={"target": str(folders / "others")}), DataKind.TRANSFER)
 

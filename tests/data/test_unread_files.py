@@ -3,10 +3,12 @@
 import pytest
 from sets import cache, fill, noise  # noqa: F401
 
-from diptych.data import faults, image, open_data, survey
+from diptych.data.checks import problems, survey
+from diptych.data.checks.unread_files import LISTED, in_words
+from diptych.data.checks.unreadable import checked
 from diptych.data.config import DataConfig
-from diptych.data.policy import checked
-from diptych.data.unread_files import LISTED, in_words
+from diptych.data.images import image_io
+from diptych.data.open import open_data
 from diptych.errors import DataError
 from diptych.methods import find
 
@@ -91,11 +93,11 @@ def test_training_says_why_there_are_no_images(empty, method):
 
 
 def test_data_check_says_why_there_are_no_images(empty):
-    from diptych.cli.fits import why_not
+    from diptych.workflows.dataset_fit import why_not
 
     root, words = empty
     found = survey.survey(root)
-    said = " ".join(f"{fault.kind} {fault.names} {fault.way_out}" for fault in faults.find(found)) + why_not(found)
+    said = " ".join(f"{fault.kind} {fault.names} {fault.way_out}" for fault in problems.find(found)) + why_not(found)
     assert all(word in said for word in words), said
 
 
@@ -105,11 +107,11 @@ def test_one_folder_of_other_kinds_beside_one_of_images(tmp_path):
     words = r"trainB/ holds 1 file of a kind that is not read \(\.nii\.gz\); Diptych reads"
     with pytest.raises(DataError, match=words):
         open_data(DataConfig(root=str(tmp_path)), find("pix2pix").data)
-    assert any("trainB/ holds 1 file" in fault.way_out for fault in faults.find(survey.survey(tmp_path)))
+    assert any("trainB/ holds 1 file" in fault.way_out for fault in problems.find(survey.survey(tmp_path)))
 
 
 def test_kinds_that_are_new_are_used(tmp_path):
     for number in range(40):
         for side, suffix in (("A", ".jfif"), ("B", ".ppm")):
-            image.write(tmp_path / f"train{side}" / f"{number}{suffix}", noise(number))
+            image_io.write(tmp_path / f"train{side}" / f"{number}{suffix}", noise(number))
     assert not [note for note in notes(tmp_path) if "not used" in note]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from commands import diptych
 
-from diptych.data import image
-from diptych.engine import checkpoint
-from diptych.engine.log import read_events
-from diptych.launch import resume
+from diptych.data.images import image_io
+from diptych.runs import checkpoint
+from diptych.runs.events import read_events
+from diptych.workflows.train import resume
 
 VERSIONS = sorted(path for path in (Path(__file__).parent / "formats").iterdir() if path.is_dir())
 
@@ -27,9 +27,9 @@ def test_an_old_run_and_an_old_model_draw_the_same_picture(source, old, tmp_path
     """C7: within one level of 255, as kernels of other processors and of later torches round otherwise."""
     words = ["translate", old / source, old / "before.png", "-o", tmp_path / "made", "--device", "cpu"]
     assert diptych(*words).exit_code == 0
-    expected = image.read(old / "after.png").astype(int)
+    expected = image_io.read(old / "after.png").astype(int)
     assert np.ptp(expected) > 10, "a flat picture would prove little"
-    np.testing.assert_allclose(image.read(tmp_path / "made" / "before.png").astype(int), expected, atol=1)
+    np.testing.assert_allclose(image_io.read(tmp_path / "made" / "before.png").astype(int), expected, atol=1)
 
 
 def test_an_old_run_goes_on_where_it_was(old):

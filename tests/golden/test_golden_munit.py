@@ -7,9 +7,9 @@ import pytest
 import torch
 from goldens import Golden, Trained
 
-from diptych.engine.step import Engine
 from diptych.importers import munit
 from diptych.methods.munit import MUNIT
+from diptych.training.engine import Engine
 
 PIXELS = 1e-4
 TERMS = {

@@ -4,13 +4,13 @@ import goldens
 import pytest
 import torch
 
-from diptych.importers import junyanz
+from diptych.importers import pix2pix_family
 
 
 @pytest.mark.parametrize("path", goldens.files("resnet", "unet", "patchgan"), ids=lambda path: path.stem)
 def test_output_equals_reference(path):
     golden = goldens.load(path)
-    found, settings = junyanz.recognise(golden.state(), path.name), golden.notes["config"]
+    found, settings = pix2pix_family.recognise(golden.state(), path.name), golden.notes["config"]
     assert (found.norm, found.in_channels) == (settings["norm"], settings["in_channels"])
     assert found.width == settings.get("ngf", settings.get("ndf"))
     outputs = {name: value for name, value in golden.tensors.items() if name.startswith("y_")}

@@ -8,10 +8,10 @@ import torch
 from goldens import Golden, Trained
 
 from diptych.contract import Labels
-from diptych.engine.step import Engine
 from diptych.errors import ImportRefused
 from diptych.importers import stargan
 from diptych.methods.stargan import StarGAN
+from diptych.training.engine import Engine
 
 FILES = goldens.files("stargan_")
 STEPS = [path for path in FILES if "_steps" in path.stem]

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from goldens import Golden, Trained
 
-from diptych.engine.step import Engine
 from diptych.importers import starganv2
 from diptych.methods.starganv2 import StarGANv2
+from diptych.training.engine import Engine
 
 PARTS = ("generator", "mapping_network", "style_encoder", "discriminator")
 TERMS = {"real": "real", "fake": "fake", "r1": "r1", "adv": "gan", "sty": "style", "ds": "diversity", "cyc": "cycle"}

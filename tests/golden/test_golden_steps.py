@@ -13,11 +13,11 @@ import torch
 from goldens import Golden, Trained
 
 from diptych.contract import Method
-from diptych.engine.step import Engine
-from diptych.importers import junyanz
+from diptych.importers import pix2pix_family
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
-from diptych.nn.patchgan import HALVINGS
+from diptych.networks.patchgan import HALVINGS
+from diptych.training.engine import Engine
 
 PIX2PIX_BEFORE = ("D_real", "D_fake", "G_L1 (x100)")  # G moves once D has
 CYCLEGAN_NETS = {"G_A": "to_b", "G_B": "to_a", "D_A": "D_b", "D_B": "D_a"}  # their D_A judges images of B
@@ -45,7 +45,7 @@ def losses(method: Method, batch: dict, steps: int, betas: tuple[float, float] |
 
 def fill(method: Method, golden: Golden, nets: dict[str, str]) -> None:
     for theirs, ours in nets.items():
-        method.get_submodule(ours).load_state_dict(junyanz.recognise(golden.state(theirs), theirs).state)
+        method.get_submodule(ours).load_state_dict(pix2pix_family.recognise(golden.state(theirs), theirs).state)
     betas = {player.betas for player in method.stages()[0].players.values()}
     assert betas == {tuple(golden.notes["config"]["betas"])}, f"steps differ: betas {betas}"
 

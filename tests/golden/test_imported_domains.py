@@ -7,8 +7,8 @@ from commands import diptych
 
 from diptych.contract import Labels
 from diptych.errors import ConfigError, ImportRefused
-from diptych.importers import import_model
-from diptych.loading import load
+from diptych.importers.import_model import import_model
+from diptych.inference.load import load
 
 PARTS = ("generator", "mapping_network", "style_encoder")
 HAIR = "Black_Hair,Blond_Hair,Brown_Hair,Male,Young"

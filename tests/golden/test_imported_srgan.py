@@ -8,12 +8,13 @@ from material import folder_of
 from safetensors.torch import load_file
 
 from diptych.contract import Labels
-from diptych.data import image
+from diptych.data.images import image_io
 from diptych.errors import ImportRefused
-from diptych.evaluate.results import read_result
-from diptych.importers import import_model, srgan
-from diptych.loading import load
-from diptych.nn.upscale import SRResNet
+from diptych.evaluation.results import read_result
+from diptych.importers import srgan
+from diptych.importers.import_model import import_model
+from diptych.inference.load import load
+from diptych.networks.srresnet import SRResNet
 
 CHECKPOINTS = folder_of("DIPTYCH_CHECKPOINTS", "shared/checkpoints")
 SET5 = folder_of("DIPTYCH_DATA", "shared/data") / "sr" / "Set5"
@@ -26,7 +27,7 @@ def test_the_published_x4_gives_the_stored_butterfly(tmp_path):
     assert "scale 4" in done.stdout
     translator = load(tmp_path / "m", device="cpu")
     assert sum(p.numel() for p in translator.method.parameters()) == 734_092 - 10 * 64  # biases that a norm removes
-    pixels = image.to_unit(image.read(CHECKPOINTS / "set5_butterfly_x4_in.png"))
+    pixels = image_io.to_unit(image_io.read(CHECKPOINTS / "set5_butterfly_x4_in.png"))
     made = (translator.tensor(torch.from_numpy(pixels.transpose(2, 0, 1).copy())) + 1) / 2
     assert (made - wanted).abs().max() < 1e-4
 

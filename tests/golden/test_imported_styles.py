@@ -9,8 +9,8 @@ from published import Filtered
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers import import_model
-from diptych.loading import load
+from diptych.importers.import_model import import_model
+from diptych.inference.load import load
 
 OPTIMISER = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]}
 

@@ -11,13 +11,13 @@ import tempfile
 from pathlib import Path
 
 import torch
-
-import diptych
-from diptych.data import image
 from diptych.data.glyphs import pictures
 from diptych.engine.log import read_events
 from diptych.launch import train
 from diptych.recipe import named
+
+import diptych
+from diptych.data import image
 
 HERE = Path(__file__).parent
 SETTINGS = (

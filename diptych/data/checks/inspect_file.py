@@ -1,0 +1,154 @@
+"""Inspect one image file: its hash, shape and depth, a fingerprint of its look, and what is wrong with it.
+
+As a worker (`python -m diptych.data.checks.inspect_file`) it reads paths from stdin and writes one line of JSON each
+to stdout: a decoder that crashes or hangs ends this process alone. It does not import torch.
+"""
+
+import hashlib
+import json
+import signal
+import stat
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from diptych.data.images import image_io, metadata
+from diptych.errors import ImageError
+
+MAX_BYTES = 4 * 2**30  # of a file; the largest array that `image` reads has 3.2 GB
+MAX_VALUES = 64  # distinct values of a grey image that are listed: a label map has fewer, a photograph more
+READY = "ready"  # the first line of a worker
+_KINDS = {
+    b"\x89PNG": (".png",),
+    b"\xff\xd8\xff": (".jfif", ".jpg", ".jpeg"),
+    b"RIFF": (".webp",),
+    b"BM": (".bmp",),
+    b"II": (".tif", ".tiff"),
+    b"MM": (".tif", ".tiff"),
+    b"P5": (".ppm", ".pnm", ".pgm"),  # libraries write grey into .ppm too
+    b"P6": (".pnm", ".ppm"),
+}
+
+
+class Finding(NamedTuple):  # not a dataclass: a hundred thousand are made at a start, and a tuple is made twice as fast
+    """What one file holds. Without a problem all but `note` is known; with one, perhaps only the hash."""
+
+    sha256: str | None = None
+    height: int = 0
+    width: int = 0
+    channels: int = 0
+    dtype: str = ""
+    look: str | None = None  # 256 bits in hexadecimal, see `look_of`
+    problem: str | None = None
+    note: str | None = None
+    low: float | None = None  # smallest pixel value, in the units of `dtype`
+    high: float | None = None  # largest pixel value
+    values: list[int] | None = None  # distinct pixel values of an integer image of one channel, if at most 64
+    indices: list[int] | None = None  # distinct palette indices of an image with a palette, if at most 64
+    transparent: bool | None = None  # whether a pixel is not opaque
+    profile: str | None = None  # name of a colour profile other than sRGB
+
+
+def examine(path: Path | str) -> Finding:
+    """Read and decode the whole file. Whatever is wrong with it is told in `problem`; nothing is raised."""
+    path, sha256 = Path(path), None
+    try:
+        sha256 = hash_of(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow thinks of the metadata; the pixels are checked
+            header = image_io.probe(path)
+            array, transparent = _colours_of(path, header)
+            indices = values_of(image_io.read(path, "ids")) if header.palette else None
+            profile = metadata.profile_name(metadata.of_file(path).profile)
+        height, width, channels = array.shape
+        return Finding(
+            sha256,
+            height,
+            width,
+            channels,
+            array.dtype.name,
+            look_of(array),
+            note=_misnamed(path),
+            low=float(array.min()),
+            high=float(array.max()),
+            values=values_of(array),
+            indices=indices,
+            transparent=transparent,
+            profile=profile,
+        )
+    except ImageError as error:
+        return Finding(sha256, problem=str(error).removeprefix(f"{path}: "))
+    except OSError as error:
+        return Finding(sha256, problem=f"cannot be read ({error.strerror}); check its permissions and the disk")
+    except MemoryError:
+        return Finding(sha256, problem="does not fit into memory; scale it down or cut it into pieces")
+
+
+def _colours_of(path: Path, header: image_io.Header) -> tuple[np.ndarray, bool]:
+    """What `image.read` gives, and whether a pixel of the file is not opaque; decoded once."""
+    if not header.alpha:
+        return image_io.read(path), False
+    rgba = image_io.read(path, "rgba")
+    array = image_io.over_white(rgba)[..., : header.channels]
+    return array, bool((rgba[..., 3] < rgba[..., 3].dtype.type(image_io.white_of(rgba.dtype))).any())
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a regular file, read in blocks. Raises ImageError for what is none, OSError if it cannot be read."""
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        what = "is a link to a file that does not exist" if path.is_symlink() else "there is no such file"
+        raise ImageError(f"{path}: {what}; put the file back, or remove it from the set") from error
+    if not stat.S_ISREG(status.st_mode):
+        what = "is a folder, not an image" if stat.S_ISDIR(status.st_mode) else "is no file that can be read"
+        raise ImageError(f"{path}: {what}; rename or remove it")
+    if not status.st_size:
+        raise ImageError(f"{path}: is empty (0 bytes); copy it again, or remove it")
+    if status.st_size > MAX_BYTES:
+        raise ImageError(f"{path}: is too large (more than 4 GiB); scale it down or cut it into pieces")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def look_of(array: np.ndarray) -> str:
+    """A difference hash: for 16 x 16 places whether the picture gets brighter to the right. All 0 where it is flat.
+
+    Steps of less than 1 % of the range count as none, so that the noise of a JPEG in a flat sky sets no bits.
+    """
+    white = 1.0 if array.dtype == np.float32 else float(np.iinfo(array.dtype).max)
+    grey = image_io.resize(array, 16, 17).mean(axis=2, dtype=np.float64) / white
+    return np.packbits(np.diff(grey, axis=1) > 0.01).tobytes().hex()
+
+
+def values_of(array: np.ndarray) -> list[int] | None:
+    """Return the distinct values of a uint8 or uint16 image (H, W, 1) in order, or None if there are more than 64."""
+    if array.shape[2] != 1 or array.dtype.kind != "u":
+        return None
+    values = np.flatnonzero(np.bincount(array.reshape(-1)))
+    return [int(value) for value in values] if len(values) <= MAX_VALUES else None
+
+
+def _misnamed(path: Path) -> str | None:
+    """Whether the name promises another format than the content has; such files are read by their content."""
+    if path.suffix.lower() == ".npy":
+        return None
+    with path.open("rb") as file:
+        start = file.read(4)
+    endings = next((endings for magic, endings in _KINDS.items() if start.startswith(magic)), ())
+    return None if path.suffix.lower() in endings else f"is a {''.join(endings[-1:])[1:].upper()} file by its content"
+
+
+def work() -> None:
+    """Answer until stdin ends. Ctrl-C reaches the whole group, but only the one that asks answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print(READY, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(examine(json.loads(line))._asdict()), flush=True)
+
+
+if __name__ == "__main__":
+    work()

@@ -1,0 +1,212 @@
+"""How the training images were stored: domain, depth and size of each batch entry, and how they were resized.
+
+It is kept in the run folder (`data.json`) and in the model folder, so that a translation can do what training did.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import sqrt
+from os.path import commonpath
+from pathlib import Path
+from statistics import median, median_low
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from diptych.data.checks.scales import scale_of
+from diptych.data.config import DataConfig
+from diptych.data.dataset import Column, Data, Pictures
+from diptych.data.images.class_maps import MAX_CLASSES
+from diptych.data.images.encoding import PLAIN, Encoding
+from diptych.data.images.image_io import white_of
+from diptych.data.sources.folders import SPLITS
+
+MAX_RATIO = 1.5  # of scales or aspect ratios, between training and use, that passes without a warning
+HALVES = ("left", "right")
+
+Depth = Literal["uint8", "uint16", "float32"]
+
+
+class ImageFormat(BaseModel):
+    """How the training images of one batch entry were stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    domain: str = Field(max_length=300, description="name of their folder, or which half of the files in it")
+    half: Literal[0, 1] | None = Field(None, description="0: left half of each file; 1: right half; None: whole file")
+    dtype: Depth = Field("uint8", description="the most common one")
+    height: int = Field(ge=1, le=2**20, description="median, in pixels")
+    width: int = Field(ge=1, le=2**20, description="median, in pixels; of the half where there are two")
+    value_range: tuple[float, float] | None = Field(
+        None, description="pixel values mapped to -1 and 1; None: the whole range of the dtype"
+    )
+    num_classes: int | None = Field(
+        None, ge=2, le=MAX_CLASSES, description="classes of a label map, one-hot; None: no map"
+    )
+    alpha: bool = Field(False, description="whether the last channel is alpha")
+
+    @model_validator(mode="after")
+    def _range_fits_depth(self) -> "ImageFormat":
+        if self.value_range:
+            low, high = self.value_range
+            if not 0 <= low < high <= white_of(np.dtype(self.dtype)):
+                raise ValueError(f"value_range={list(self.value_range)} is no range of {self.dtype} values")
+        return self
+
+    @property
+    def encoding(self) -> Encoding:
+        """What the values in such files mean to the networks."""
+        return Encoding(self.value_range, self.dtype, self.num_classes, self.alpha)
+
+    def is_double(self, height: int, width: int) -> bool:
+        """Whether a file of this size holds two images side by side, as the training files of this entry did."""
+        return self.half is not None and width >= 2 and width == round(2 * height * self.width / self.height)
+
+
+class TrainingImages(BaseModel):
+    """The training images of each batch entry, and the settings by which they were resized."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    crop: int = Field(ge=1, le=2**14, description="pixels of the square that the networks were trained on")
+    load: int = Field(ge=1, le=2**14, description="pixels that images were resized to before the crop")
+    fit: Literal["squash", "short", "centre", "none"]
+    entries: dict[str, ImageFormat] = Field(max_length=100)
+
+    def value_settings(self) -> dict[str, Any]:
+        """Return the settings `range`, `label_map` and `alpha` of data like that in training."""
+        formats = list(self.entries.values())
+        source, target = (formats[0], formats[-1]) if formats else (None, None)
+        if source is None or target is None:
+            return {}
+        maps = (source.num_classes is not None, target.num_classes is not None)
+        ranges = tuple(each.value_range or "full" for each in (source, target))
+        return {
+            "range": ranges if ranges[0] != ranges[1] else ranges[0],
+            "label_map": {(True, True): "both", (True, False): "source", (False, True): "target"}.get(maps, "none"),
+            "alpha": "keep" if any(each.alpha for each in formats) else "white",
+        }
+
+    @property
+    def size(self) -> int:
+        """Pixels that images are resized to: `crop`, as held-out images are, unless crops are of much larger images."""
+        return self.crop if self.load <= MAX_RATIO * self.crop else self.load
+
+    def resized(self, entry: str, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of an image of this batch entry at the scale of training.
+
+        Nothing is cut off: the side that is shorter (`fit=squash`: shorter relative to the training images) becomes
+        `size`. An image in the aspect ratio of the training images thus becomes what `fit` made of them.
+        """
+        stored = self.entries.get(entry)
+        if stored is None or self.fit == "none":
+            return height, width
+        high, wide = (height / stored.height, width / stored.width) if self.fit == "squash" else (height, width)
+        factor = self.size / min(high, wide)
+        return max(1, round(high * factor)), max(1, round(wide * factor))
+
+    def scale_of(self, entry: str, height: int, width: int) -> float:
+        """Return how many times as large an image of this batch entry is as the same image was in training."""
+        high, wide = self.resized(entry, height, width)
+        return sqrt(height * width / (high * wide))
+
+
+def describe(data: Data, config: DataConfig) -> TrainingImages:
+    """Return the formats of the training images of `data`, which was opened with `config` and scanned."""
+    domains, root = domains_of(data, config), Path(config.root).expanduser()
+    found = {name: _format_of(column, domains.get(name, root.name)) for name, column in data.train.columns.items()}
+    resized = config.cut == "crop" and config.load_until > 0
+    return TrainingImages(
+        crop=config.crop,
+        load=config.loaded if resized else config.crop,
+        fit=config.fit,
+        entries={name: each for name, each in found.items() if each is not None},
+    )
+
+
+def domains_of(data: Data, config: DataConfig) -> dict[str, str]:
+    """Return the domain of each column of images whose domain has a name."""
+    root = Path(config.root).expanduser()
+    columns = {name: column for name, column in data.train.columns.items() if isinstance(column, Pictures)}
+    return {name: domain_of(column, root) for name, column in columns.items()} | dict(data.domains)
+
+
+def domain_of(column: Pictures, root: Path) -> str:
+    """Return the name of the folder that its files are in, without that of the split, or which half of the files."""
+    folder = Path(commonpath([file.parent for file in column.files]))
+    inside = folder.relative_to(root).parts if folder.is_relative_to(root) else folder.parts[-1:]
+    named = "/".join(part for part in inside if part not in SPLITS)
+    name = named or f"{'/'.join(inside) or root.name}/"
+    return (name if column.half is None else f"{HALVES[column.half]} half of {name}")[-300:]
+
+
+def direction_of(data: Data, config: DataConfig) -> str:
+    """Return `, from X to Y` for data of two domains, with how to reverse it; else nothing."""
+    domains = list(dict.fromkeys(domains_of(data, config).values()))
+    if len(domains) != 2 or config.target:
+        return ""
+    reverse = "b2a" if config.direction == "a2b" else "a2b"
+    return f", from {domains[0]} to {domains[1]} (direction={reverse} reverses it)"
+
+
+def notes_on(data: Data, config: DataConfig) -> tuple[str, ...]:
+    """Return what a person should know about direction and aspect ratios before training on `data`, once scanned."""
+    columns = [column for column in data.train.columns.values() if isinstance(column, Pictures)]
+    domains, notes = list(dict.fromkeys(domains_of(data, config).values())), []
+    conventional = all(name.endswith(letter) for name, letter in zip(domains, "AB", strict=False))
+    chosen = config.sides or config.direction != "a2b" or config.target or data.domains
+    if len(domains) == 2 and not (conventional or chosen or columns[0].half is not None):
+        notes.append(
+            f"{domains[0]} is the source by alphabetical order alone; direction=b2a goes from {domains[1]} to "
+            f"{domains[0]}"
+        )
+    if data.train.aligned and len(columns) == 2 and columns[0].half is None:
+        scale = scale_of(columns[0].files, columns[1].files)
+        if scale is not None and scale.large == columns[0].files[0].parent:
+            reverse = "b2a" if config.direction == "a2b" else "a2b"
+            notes.append(f"{scale}: this learns to make them smaller; direction={reverse} learns to enlarge them")
+    squashed = config.fit == "squash" or (config.cut == "zoom" and config.fit != "centre")
+    for column in columns if squashed else ():
+        if (change := aspect_of(sizes_of(column))) > MAX_RATIO:
+            notes.append(
+                f"{domain_of(column, Path(config.root).expanduser())}: images are resized to a square, which changes "
+                f"their aspect ratio by {change:.1f} (median); fit={'short' if config.cut == 'crop' else 'centre'} "
+                f"keeps it"
+            )
+    return tuple(dict.fromkeys(notes))
+
+
+def sizes_of(column: Pictures) -> list[tuple[int, int]]:
+    """Return the height and width of each image of a scanned column; of the half where there are two."""
+    halves = 1 if column.half is None else 2
+    return [(entry.finding.height, max(1, entry.finding.width // halves)) for entry in column.entries]
+
+
+def aspect_of(sizes: Sequence[tuple[int, int]]) -> float:
+    """Return the median ratio of the longer side to the shorter one; 1 without images."""
+    return median(max(size) / min(size) for size in sizes) if sizes else 1.0
+
+
+def _format_of(column: Column, domain: str) -> ImageFormat | None:
+    """The format of a column of images; None for labels."""
+    half, encoding = (column.half, column.encoding) if isinstance(column, Pictures) else (None, PLAIN)
+    if isinstance(column, Pictures) and column.entries:
+        sizes = sizes_of(column)
+        height, width = median_low(high for high, _ in sizes), median_low(wide for _, wide in sizes)
+        dtype = Counter(entry.finding.dtype for entry in column.entries).most_common(1)[0][0]
+    else:
+        first = np.asarray(column[0])
+        if first.ndim != 3:
+            return None
+        height, width, dtype = first.shape[0], first.shape[1], first.dtype.name
+    stored = {"domain": domain, "half": half, "dtype": dtype, "height": height, "width": width}
+    return ImageFormat.model_validate(
+        stored
+        | {
+            "dtype": encoding.dtype or dtype,
+            "value_range": encoding.value_range,
+            "num_classes": encoding.num_classes,
+            "alpha": encoding.alpha,
+        }
+    )

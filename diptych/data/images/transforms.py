@@ -1,0 +1,104 @@
+"""From a decoded image to the crop that training sees: resize, random crop, flip; all drawn from a given generator."""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import numpy as np
+
+from diptych.data.images.resample import window
+from diptych.errors import DataError
+
+Fit = Literal["squash", "short", "centre", "none"]
+Cut = Literal["crop", "zoom"]
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Resize to `load`, cut a random `crop` x `crop` square, mirror half of the time (Isola et al. 2017, 6.2)."""
+
+    load: int
+    crop: int
+    fit: Fit = "squash"
+    flip: bool = True
+    cut: Cut = "crop"
+
+    def __call__(self, array: Array, random: np.random.RandomState) -> Array:
+        """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
+        if self.fit == "centre":
+            array = centre(array)
+        down, across, mirror = random.random_sample(3)
+        if self.cut == "zoom":
+            array = window(part(array, down, across, random), self.crop, self.crop, 0, 0, self.crop)
+        else:
+            height, width = fitted(array, self.load, self.crop, self.fit)
+            top, left = (int(share * (size - self.crop + 1)) for share, size in ((down, height), (across, width)))
+            array = window(array, height, width, top, left, self.crop)
+        return array[:, ::-1] if self.flip and mirror < 0.5 else array
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing is left to chance, so that each call is as `still`."""
+        return self.load == self.crop and self.fit in ("squash", "centre") and not self.flip and self.cut == "crop"
+
+    def still(self, array: Array) -> Array:
+        """The same picture each time, (crop, crop, C): what held-out images go through."""
+        if self.fit == "centre":
+            array = centre(array)
+        height, width = fitted(array, self.crop, self.crop, self.fit)
+        return window(array, height, width, (height - self.crop) // 2, (width - self.crop) // 2, self.crop)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All of a picture, but for what is left of its sides by a multiple: as much as that, on the right and below."""
+
+    multiple: int = 1
+
+    def still(self, array: Array) -> Array:
+        """(H, W, C) to (H', W', C). DataError if that leaves nothing."""
+        height, width = (side // self.multiple * self.multiple for side in array.shape[:2])
+        if not height or not width:
+            raise DataError(f"an image of {array.shape[1]}x{array.shape[0]} pixels is smaller than {self.multiple}")
+        return array[:height, :width]
+
+
+def centre(array: Array) -> Array:
+    """The largest square in the middle."""
+    height, width = array.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return array[top : top + side, left : left + side]
+
+
+def part(array: Array, down: float, across: float, random: np.random.RandomState) -> Array:
+    """Half of the time all of it, else 0.8 to 1 of its area at a ratio of 0.9 to 1.1 (the code of Choi et al. 2020)."""
+    zoom, area, ratio = random.random_sample(3)
+    if zoom < 0.5:
+        return array
+    height, width = array.shape[:2]
+    size, shape = 0.8 + 0.2 * area, 0.9 * (1.1 / 0.9) ** ratio
+    high = min(height, round(sqrt(size * height * width / shape)))
+    wide = min(width, round(sqrt(size * height * width * shape)))
+    top, left = int(down * (height - high + 1)), int(across * (width - wide + 1))
+    return array[top : top + high, left : left + wide]
+
+
+def fitted(array: Array, size: int, crop: int, fit: Fit) -> tuple[int, int]:
+    """The height and width to which an image (H, W, C) is resized, both at least `crop`.
+
+    `squash` makes it `size` x `size` as the papers do, and so does `centre`, of a square; `short` makes the shorter
+    side `size` and keeps the shape; `none` leaves it as it is. DataError if what is left is smaller than the crop.
+    """
+    height, width = array.shape[:2]
+    if fit in ("squash", "centre"):
+        return size, size
+    if fit == "short":
+        scale = size / min(height, width)
+        return max(size, round(height * scale)), max(size, round(width * scale))
+    if min(height, width) < crop:
+        raise DataError(
+            f"an image of {width}x{height} pixels is smaller than crop={crop}: use a smaller crop, or fit=short"
+        )
+    return height, width

@@ -1,0 +1,19 @@
+"""told-apart: real pictures that a judge of classes never saw, and whether it names the class of each.
+
+Accuracy, and the mean of it by class, beside what naming the most frequent class would give. `diptych judge train`
+leaves it: the ceiling of what the judge can say of translations. A row of the samples names its class as `label`.
+"""
+
+from diptych.evaluation.metrics.on_samples import told_apart
+from diptych.evaluation.protocols import Protocol, each_route
+
+PROTOCOL = Protocol(
+    "told-apart",
+    1,
+    __doc__,
+    each_route,
+    {
+        told_apart: ("accuracy", "class-accuracy"),
+    },
+    needs_judge=True,
+)

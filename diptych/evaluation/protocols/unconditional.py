@@ -1,0 +1,23 @@
+"""drawn: images out of noise, as many as there are held-out real ones, held against those as sets.
+
+FID, KID, precision and recall; histograms of colour.
+"""
+
+from diptych.contract import Method
+from diptych.data.dataset import Split
+from diptych.errors import EvaluationError
+from diptych.evaluation.metrics.on_samples import colours, to_reals
+from diptych.evaluation.metrics.table import COLOURS, TO_REALS
+from diptych.evaluation.protocols import Protocol, always
+from diptych.evaluation.samples import Way
+
+
+def ways(method: Method, split: Split, train: Split) -> list[Way]:
+    """EvaluationError for a method that makes nothing out of noise alone."""
+    if not method.noise:
+        raise EvaluationError("this protocol is for methods that make images out of noise alone")
+    name = next(iter(method.channels()))
+    return [Way("drawn", (), split.columns[name], False, always({}), (name, name))]
+
+
+PROTOCOL = Protocol("drawn", 1, __doc__, ways, {colours: COLOURS, to_reals: TO_REALS}, chooses=("kid",))

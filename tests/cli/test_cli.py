@@ -1,0 +1,246 @@
+"""The command line, as a person types it: in this process where that is enough, in real ones for signals and kills."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from commands import NO_DISCRIMINATOR, TINY, diptych, files, numbers, process
+
+from diptych.data.images import image_io
+from diptych.errors import ConfigError, DataError, RunError, TrainingError
+from diptych.methods import METHODS
+from diptych.runs import checkpoint
+from diptych.runs.events import read_events
+
+
+def test_help_brings_no_torch():
+    heavy = ("torch", "numpy", "PIL", "pydantic")
+    code = f"import sys; from diptych.cli import app; import diptych; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_methods_are_listed_without_torch():
+    code = (
+        "import sys; from diptych.cli import show; show.methods(); print([m for m in ('torch',) if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in (*METHODS, "facades", "glyphs"))
+    assert done.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_explained(name):
+    out = diptych("methods", name, env={"COLUMNS": "160"}).stdout
+    assert all(word in out for word in ("arXiv", "presets", "lr", "crop", "batch", "control"))
+
+
+def test_a_run_leaves_what_it_promises(run):
+    assert {p.name for p in run.iterdir()} == {
+        "config.yaml",
+        "data.json",
+        "environment.json",
+        "events.jsonl",
+        "checkpoints",
+        "previews",
+        "model",
+        "tensorboard",
+        "lock",
+        "report.html",
+    }
+    assert {p.name for p in (run / "model").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert sorted(p.name for p in (run / "previews").iterdir()) == ["0-00000003.png", "0-00000006.png"]
+    events = list(read_events(run / "events.jsonl"))
+    assert [(e["event"], e["step"]) for e in events] == [
+        ("step", 2),
+        ("preview", 3),
+        ("step", 4),
+        ("step", 6),
+        ("preview", 6),
+    ]
+    assert set(events[0]["terms"]) == {"D/real", "D/fake", "D/gradient", "G/gan", "G/l1", "G/gradient"}
+    assert list(events[1]["error"]) == ["source->target"]
+    assert list((run / "tensorboard").iterdir())
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page.replace("https://", "http").split("<table>")[0].replace("data:image", "")
+
+
+def test_the_best_checkpoint_is_kept(run):
+    names = sorted(p.name for p in (run / "checkpoints").iterdir())
+    best = checkpoint.newest(run / "checkpoints")[1]["best"]
+    assert best["name"] in names
+    errors = {
+        e["step"]: e["error"]["source->target"] for e in read_events(run / "events.jsonl") if e["event"] == "preview"
+    }
+    assert best["error"] == min(errors.values())
+
+
+def test_two_ranks_train_one_run(tmp_path):
+    """The same command under torchrun: one folder, one log, the numbers of one process."""
+    settings = [
+        *TINY,
+        "steps=4",
+        "log_every=2",
+        "preview_every=2",
+        "norm=instance",
+        "d_norm=instance",
+        "dropout=none",
+        "batch=4",
+        "precision=fp32",
+    ]
+    assert diptych("train", "pix2pix", *settings, "-o", tmp_path / "one").exit_code == 0
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "diptych.cli"]
+    done = subprocess.run(
+        [sys.executable, *words, "train", "pix2pix", *settings, "-o", str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
+    assert [line[:2] for line in one] == [line[:2] for line in two]
+    for ours, theirs in zip(one, two, strict=True):
+        for values, others in zip(ours[2:], theirs[2:], strict=True):
+            assert (values or {}) == pytest.approx(others or {}, rel=2e-3)
+
+
+def test_a_run_is_not_overwritten(run):
+    with pytest.raises(RunError, match="diptych resume"):
+        diptych("train", "pix2pix", *TINY, "-o", run)
+
+
+def test_a_finished_run_may_be_resumed(run):
+    before = (run / "events.jsonl").read_text()
+    assert diptych("resume", run).exit_code == 0
+    assert (run / "events.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["train", "pix2pixx"], ConfigError, "did you mean 'pix2pix'"),
+        (["train", "pix2pix", "bacth=3"], ConfigError, "did you mean 'batch'"),
+        (["train", "pix2pix", *TINY, "crop=48"], ConfigError, "not a multiple of 32"),
+        (["train", "pix2pix", *TINY, "micro=4"], ConfigError, "not a multiple of micro=4"),
+        (["train", "pix2pix", *TINY, "field=142"], ConfigError, "with crop=32 the networks do not fit"),
+        (["train", "pix2pix", *TINY, "steps=5", "epochs=2"], ConfigError, "give one"),
+        (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "none is number 77"),
+        (["train", "pix2pix", "-d", "/no/such/folder"], DataError, "/no/such/folder is not a folder"),
+        (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop=32"], DataError, "two or more of sans"),
+        (["resume", "/no/such/run"], RunError, "not a run folder"),
+        (["translate", "/no/such", "x.png", "-o", "/tmp/never"], DataError, "x.png: no such image"),
+    ],
+)
+def test_mistakes_are_one_clear_error(words, error, message, tmp_path):
+    out = ["-o", str(tmp_path / "run")] if words[0] == "train" else []
+    with pytest.raises(error, match=message):
+        diptych(*words, *out)
+    assert not (tmp_path / "run").exists(), "a run that could not begin leaves a folder behind"
+
+
+def test_an_error_is_a_line_and_a_code():
+    child = process("train", "pix2pixx")
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (2, "")
+    assert err.strip() == "error: 'pix2pixx' is no method, shipped recipe or .yaml file; did you mean 'pix2pix'?"
+
+
+def test_the_demo_reports_what_it_did(tmp_path):
+    out = diptych("demo", "-o", tmp_path / "demo", "--steps", "3", env={"COLUMNS": "200"}).stdout
+    said = re.search(
+        r"After 3 steps in .* the error on (\d+) letters it never saw is (0\.\d+) .*; doing nothing scores (0\.\d+)",
+        out,
+    )
+    assert 120 < int(said[1]) < 180
+    assert 0.10 < float(said[3]) < 0.15
+    assert float(said[2]) > float(said[3]), "three steps teach nothing"
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "Letters of the test split" in page
+    assert json.loads((tmp_path / "demo" / "environment.json").read_text())["cores"] == os.cpu_count()
+
+
+def test_a_run_can_be_resumed_from_its_first_moment(tmp_path):
+    """Even if it dies before its first checkpoint would be due."""
+    with pytest.raises(TrainingError, match="is not finite"):
+        diptych("train", "pix2pix", *TINY, "lr=1e30", "steps=9", "-o", tmp_path / "run")
+    assert files(tmp_path / "run" / "checkpoints") == ["0-00000000.safetensors"]
+    with pytest.raises(TrainingError, match="is not finite"):
+        diptych("resume", tmp_path / "run")
+
+
+def test_a_run_in_whose_last_steps_nothing_is_cut(tmp_path):
+    """`load_until`: the first half is that of a run that cuts, and with 0 all of it is as of one that does not."""
+    seen = []
+    for settings in (["load=36"], ["load=36", "load_until=0.5"], ["load=36", "load_until=0"], ["load=32"]):
+        run = tmp_path / str(len(seen))
+        assert diptych("train", "pix2pix", *TINY, *settings, "steps=4", "log_every=1", "-o", run).exit_code == 0
+        seen.append([event["terms"] for event in read_events(run / "events.jsonl") if event["event"] == "step"])
+    cut, settling, still, whole = seen
+    assert settling[:2] == cut[:2] != whole[:2]
+    assert settling[2] != cut[2]
+    assert still == whole
+
+
+def test_an_image_that_breaks_during_training_costs_no_step(tmp_path):
+    """D2: it is named with the hash it had and has, what was learnt is saved, and the run goes on once it is mended."""
+    for number in range(6):
+        for folder in ("trainA", "trainB", "valA", "valB"):
+            image_io.write(tmp_path / "data" / folder / f"{number}.png", np.full((32, 32, 1), 40 * number, np.uint8))
+    broken = tmp_path / "data" / "trainA" / "3.png"
+    good = broken.read_bytes()
+    words = [word for word in TINY if word not in ("root=glyphs", "batch=2")]
+    run = tmp_path / "run"
+    child = process("train", "pix2pix", "-d", tmp_path / "data", *words, "steps=100000", "log_every=1", "-o", run)
+    while not (run / "events.jsonl").exists():
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.05)
+    broken.write_bytes(good[:-30])
+    _, said = child.communicate(timeout=120)
+    assert child.returncode == 2
+    assert all(word in said for word in ("trainA/3.png", hashlib.sha256(good).hexdigest()[:8])), said
+    learnt = checkpoint.newest(run / "checkpoints")[1]["step"]
+    assert learnt > 0
+    broken.write_bytes(good)
+    assert diptych("resume", run, f"steps={learnt + 2}", "--allow", "steps").exit_code == 0
+    assert checkpoint.newest(run / "checkpoints")[1]["step"] == learnt + 2
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(RunError, match=r"No space left on device.*diptych resume"):
+        diptych("train", "pix2pix", *TINY, "steps=2", "-o", tmp_path / "run")
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):
+    assert "a[/b]" in diptych("train", "pix2pix", *TINY, "steps=1", "-o", tmp_path / "a[" / "b]").stdout
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "form",
+    [["adversarial=wgan-gp", "d_norm=instance"], ["adversarial=hinge"], ["loss=l1"], ["loss=gan", "preset=repo"]],
+)
+def test_every_form_of_pix2pix_trains_from_the_command_line(form, precision, tmp_path):
+    """The rehearsal, the engine and the report all take it, in both precisions."""
+    words = [*(NO_DISCRIMINATOR if "loss=l1" in form else TINY), "steps=2", f"precision={precision}", *form]
+    assert diptych("train", "pix2pix", *words, "-o", tmp_path / "run").exit_code == 0
+    terms = next(read_events(tmp_path / "run" / "events.jsonl"))["terms"]
+    assert ("D/penalty" in terms) == ("adversarial=wgan-gp" in form)
+
+
+@pytest.mark.parametrize("form", [["identity=0.5"], ["norm=batch", "identity=0.5"], ["gan=0"], ["cycle_b=0"]])
+def test_every_form_of_cyclegan_trains_from_the_command_line(form, tmp_path):
+    words = [word for word in (NO_DISCRIMINATOR if "gan=0" in form else TINY) if "generator" not in word]
+    words += ["generator=resnet_6", "steps=2", *form]
+    assert diptych("train", "cyclegan", *words, "-o", tmp_path / "run").exit_code == 0

@@ -1,0 +1,179 @@
+"""Labelled sets as training draws from them: classes equally often, references anew, several sets in turns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from judged import fill, noise  # noqa: F401
+
+from diptych.contract import DataKind
+from diptych.data.batches import Batches, held_out, order
+from diptych.data.config import DataConfig
+from diptych.data.dataset import Split
+from diptych.data.images.transforms import Augment
+from diptych.data.open import open_data
+from diptych.data.sources.classes import LABELLED, REFERENCED
+from diptych.errors import DataError
+
+CUT = Augment(16, 16, flip=False)
+
+
+def numbered(counts):
+    """A set whose images are flat, each of a level of its own; class k has counts[k] of them."""
+    total = sum(counts)
+    images = np.stack([np.full((16, 16, 1), level, np.uint8) for level in range(total)])
+    labels = [number for number, count in enumerate(counts) for _ in range(count)]
+    return Split({"image": images, "label": labels}, aligned=True)
+
+
+def levels(batch):
+    return [round((float(value) + 1) * 127.5) for value in batch[:, 0, 0, 0]]
+
+
+def batches(split, **settings):
+    return Batches(split, {"image": 1, "reference": 1, "other": 1}, CUT, 4, **settings)
+
+
+def referenced(split):
+    image, label = split.columns.values()
+    columns = dict(zip(REFERENCED, (image, label, image, image, label), strict=True))
+    return Split(columns, aligned=False, groups=(LABELLED, REFERENCED[2:]), mates=("other",))
+
+
+def test_balanced_epochs_have_each_class_equally_often_and_each_image_once_at_least():
+    drawn = batches(numbered([3, 10, 5]), balanced=True)
+    seen = [drawn.sample(number, {}) for number in range(30)]
+    assert np.bincount([int(each["label"]) for each in seen]).tolist() == [10, 10, 10]
+    assert {round((float(each["image"][0, 0, 0]) + 1) * 127.5) for each in seen} == set(range(18))
+    assert [int(each["label"]) for each in seen] != sorted(int(each["label"]) for each in seen)
+    plain = batches(numbered([3, 10, 5]))
+    assert np.bincount([int(plain.sample(number, {})["label"]) for number in range(18)]).tolist() == [3, 10, 5]
+
+
+def test_images_with_and_without_the_one_attribute_come_equally_often():
+    """Of several attributes that cannot be, and they come as they are."""
+    one = numbered([12])
+    rows = [[int(number < 3)] for number in range(12)]
+    drawn = batches(replace(one, columns={**one.columns, "label": rows}), balanced=True)
+    seen = [drawn.sample(number, {}) for number in range(18)]
+    assert sum(int(each["label"][0]) for each in seen) == 9
+    assert {round((float(each["image"][0, 0, 0]) + 1) * 127.5) for each in seen} == set(range(12))
+    two = batches(replace(one, columns={**one.columns, "label": [[*row, 1] for row in rows]}), balanced=True)
+    assert sum(int(two.sample(number, {})["label"][0]) for number in range(12)) == 3
+    none = batches(replace(one, columns={**one.columns, "label": [[0]] * 12}), balanced=True)
+    assert {int(none.sample(number, {})["label"][0]) for number in range(12)} == {0}
+
+
+def test_the_order_of_balanced_epochs_differs_and_is_a_function_of_its_place():
+    first, second = (order(0, "train", 0, epoch, 30, (3, 10, 5)) for epoch in (0, 1))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, order.__wrapped__(0, "train", 0, 0, 30, (3, 10, 5)))
+
+
+def test_references_are_two_images_of_the_target_drawn_anew():
+    drawn = batches(referenced(numbered([6, 6])), balanced=True)
+    pairs = []
+    for step in range(30):
+        batch = drawn[step]
+        reference, other = levels(batch["reference"]), levels(batch["other"])
+        assert [level // 6 for level in reference] == [level // 6 for level in other] == batch["target"].tolist()
+        assert [level // 6 for level in levels(batch["image"])] == batch["label"].tolist()
+        assert all(one != two for one, two in zip(reference, other, strict=True))
+        pairs += zip(reference, other, strict=True)
+    assert len(set(pairs)) > 30  # 60 are possible; pairs drawn once and for all would be 12
+    assert torch.equal(drawn[3]["other"], drawn[3]["other"])
+
+
+def test_sets_come_in_turns_with_an_order_of_their_own():
+    one, two = numbered([8, 8]), numbered([4, 4, 4])
+    both = batches(one, also=(two,))
+    assert {len(np.unique(levels(both[step]["image"]))) for step in range(6)} == {4}
+    first, second = (
+        [level for step in steps for level in levels(both[step]["image"])] for steps in ((0, 2, 4, 6), (1, 3, 5))
+    )
+    assert sorted(first) == list(range(16))
+    assert sorted(second) == list(range(12))
+    stream = list(replace(both, stage="train").stream(0, 5))
+    assert all(torch.equal(batch["image"], both[step]["image"]) for step, batch in enumerate(stream))
+    assert len(both.names(1)) == 4
+
+
+def test_an_image_of_each_class_where_every_scene_is_known():
+    data = open_data(DataConfig(root="glyphs:sans/serif/mono", crop=16), DataKind.LABELLED)
+    batch = held_out(data.held_out, {"image": 1}, CUT, 6, data.labels[0].names)
+    for row, label in enumerate(batch["label"].tolist()):
+        own = data.labels[0].names[label]
+        assert torch.equal(batch["image"][row], batch[f"image of {own}"][row])
+    assert not torch.equal(batch["image of sans"], batch["image of serif"])
+    assert set(held_out(numbered([3, 3]), {"image": 1}, CUT, 4, ("a", "b"))) == {"image", "label"}
+
+
+def test_files_of_one_name_are_one_scene_only_if_that_is_said(tmp_path):
+    for name in ("a", "b"):
+        for split in ("train", "val"):
+            fill(tmp_path / split / name, 3)
+    apart, twins = (
+        open_data(DataConfig(root=str(tmp_path), twins=said), DataKind.LABELLED).held_out for said in (False, True)
+    )
+    assert not apart.twins
+    assert twins.twins == {(f"{at:03}", number): 3 * number + at for number in (0, 1) for at in range(3)}
+
+
+def test_references_held_out_are_of_other_samples():
+    split = replace(referenced(numbered([4, 4])), motifs=())
+    batch = held_out(split, {"image": 1, "reference": 1, "other": 1}, CUT, 4)
+    assert all(one != two for one, two in zip(levels(batch["image"]), levels(batch["reference"]), strict=True))
+    assert batch["label"].tolist() != batch["target"].tolist()
+    assert [level // 4 for level in levels(batch["reference"])] == batch["target"].tolist()
+
+
+@pytest.mark.parametrize("fit", ["centre", "squash"])
+def test_the_centre_is_the_middle_square(fit):
+    image = np.zeros((8, 20, 1), np.uint8)
+    image[:, 6:14] = 255
+    found = Augment(8, 8, fit, flip=False).still(image)
+    assert (found == 255).all() == (fit == "centre")
+
+
+def test_zoom_keeps_most_of_the_image_and_half_of_the_time_all():
+    image = np.arange(64 * 64, dtype=np.float32).reshape(64, 64, 1) / 4096
+    cut = Augment(64, 64, flip=False, cut="zoom")
+    found = [cut(image, np.random.RandomState(seed)) for seed in range(60)]
+    whole = sum(np.array_equal(each, image) for each in found)
+    assert 15 < whole < 45
+    assert all(each.max() - each.min() > 0.8 for each in found)
+    assert all(each.shape == (64, 64, 1) for each in found)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda root: fill(root / "train" / "dog", 1), "dog has a single image, which is no class"),
+        (lambda root: (root / "train" / "stray").mkdir(), "stray in train has no images: fill it"),
+        (lambda root: fill(root / "val" / "wild", 2), "val has wild, which train has not"),
+    ],
+)
+def test_traps_in_labelled_folders_are_told_before_the_first_step(tmp_path, make, match):
+    fill(tmp_path / "train" / "cat", 3)
+    if "single" not in match:
+        fill(tmp_path / "train" / "dog", 3)
+    for name in ("cat", "dog"):
+        fill(tmp_path / "val" / name, 2)
+    make(tmp_path)
+    with pytest.raises(DataError, match=match):
+        open_data(DataConfig(root=str(tmp_path)), DataKind.LABELLED)
+
+
+def test_a_table_beside_the_folders_divides_them(tmp_path):
+    for name in ("one", "two", "three"):
+        fill(tmp_path / name, 6)
+    rows = "".join(f"{at:03},{'train' if at < 4 else 'val' if at < 5 else 'test'}\n" for at in range(6))
+    (tmp_path / "list.csv").write_text("codepoints,split\n" + rows)
+    data = open_data(DataConfig(root=str(tmp_path)), DataKind.LABELLED)
+    assert [len(split) for split in (data.train, data.held_out, data.test)] == [12, 3, 3]
+    pairs = open_data(DataConfig(root=str(tmp_path), sides=("one", "two")), DataKind.PAIRED)
+    assert [len(split) for split in (pairs.train, pairs.held_out, pairs.test)] == [4, 1, 1]
+    (tmp_path / "list.csv").write_text("codepoints,split\n" + rows[:-10])
+    with pytest.raises(DataError, match=r"list\.csv: does not say of 3 images"):
+        open_data(DataConfig(root=str(tmp_path)), DataKind.LABELLED)

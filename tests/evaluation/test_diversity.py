@@ -1,0 +1,75 @@
+"""msgan-diversity: ten answers to each source, how far they are apart, and what else is said of them."""
+
+import numpy as np
+import pytest
+from judged import offline, stand_in, trained  # noqa: F401
+
+from diptych.data.images import image_io
+from diptych.errors import EvaluationError
+from diptych.evaluation.metrics import distribution
+from diptych.evaluation.metrics.image_sets import pictures
+from diptych.evaluation.protocols import find_protocol
+from diptych.evaluation.protocols.msgan_diversity import STYLES
+from diptych.evaluation.runner import Asked, judge_samples, samples_of
+from diptych.evaluation.samples import open_samples
+from diptych.evaluation.tools import Tools
+
+SMALL = ["root=glyphs", "crop=32", "width=4", "d_width=4", "batch=2", "steps=1"]
+ASKED = Asked("msgan-diversity", count=4)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    run = trained(tmp_path_factory.mktemp("run") / "letters", "msgan", *SMALL, "field=16", "noise=3")
+    samples = samples_of(run, ASKED)
+    return samples, judge_samples(samples, find_protocol("msgan-diversity"), Tools(), "letters")
+
+
+def test_each_source_has_ten_answers_of_seeds_of_its_own(judged):
+    samples, _ = judged
+    assert len(samples.rows) == 4 * STYLES
+    assert [row.controls["seed"] for row in samples.rows] == list(range(4 * STYLES))
+    assert len({row.source for row in samples.rows}) == len({row.truth for row in samples.rows}) == 4
+    assert len(samples.real_files()) == 4, "a truth counts once"
+    assert open_samples(samples.folder) == samples
+
+
+def test_the_spread_is_the_mean_over_all_pairs(judged):
+    samples, result = judged
+    pictures = np.stack([image_io.read(file) for file in samples.files("fake")]).astype(float) / 127.5
+    answers = pictures.reshape(4, STYLES, -1)
+    apart = [
+        np.mean([np.abs(one - other).mean() for at, one in enumerate(each) for other in each[at + 1 :]])
+        for each in answers
+    ]
+    score = result.score("l1-diversity")
+    assert score.value == pytest.approx(np.mean(apart), rel=1e-5)
+    assert score.each == pytest.approx(apart, rel=1e-5)
+    assert result.score("l1").count == 4 * STYLES
+    assert "10 answers to each of 4 sources, all pairs compared" in result.said
+
+
+def test_bins_are_of_the_extractor_s_features_and_few_pictures_are_told(judged, monkeypatch):
+    samples, _ = judged
+    found = judge_samples(samples, find_protocol("msgan-diversity"), Tools(extractor=stand_in()), "letters")
+    assert "no NDB and JSD: 4 real pictures are too few for 20 bins" in found.said
+    monkeypatch.setattr("diptych.evaluation.protocols.msgan_diversity.BINS", 2)
+    tools = Tools(extractor=stand_in())
+    found = {score.name: score for score in judge_samples(samples, find_protocol("msgan-diversity"), tools, "l").scores}
+    real, fake = (tools.features(pictures(files)) for files in (samples.real_files(), samples.files("fake")))
+    assert found["ndb"].value == distribution.ndb(real, fake, 2).value
+    assert found["jsd"].value == distribution.jsd(real, fake, 2).value
+
+
+def test_both_ways_of_a_method_that_has_two(tmp_path):
+    settings = ["hidden=8", "blocks=1", "depth=2", "scales=2"]
+    run = trained(tmp_path / "letters", "munit", *SMALL, *settings)
+    samples = samples_of(run, ASKED)
+    assert {(row.route, row.controls["direction"]) for row in samples.rows} == {("a-b", "a2b"), ("b-a", "b2a")}
+    assert len(samples.rows) == 2 * 4 * STYLES
+
+
+def test_a_method_of_one_answer_is_refused(tmp_path):
+    run = trained(tmp_path / "letters", "cut", *SMALL, "blocks=5", "field=16", "places=16", "code=8")
+    with pytest.raises(EvaluationError, match="methods that have many answers: its controls lack a seed"):
+        samples_of(run, ASKED)

@@ -1,0 +1,52 @@
+"""What the tests of the command line share: commands as a person types them, run here or in a process."""
+
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from diptych.cli import app
+from diptych.runs.events import read_events
+
+TINY = [
+    "root=glyphs",
+    "crop=32",
+    "generator=unet_32",
+    "width=4",
+    "d_width=4",
+    "field=16",
+    "workers=0",
+    "batch=2",
+    "device=cpu",
+]
+
+
+NO_DISCRIMINATOR = [word for word in TINY if not word.startswith(("d_width", "field"))]
+
+
+def diptych(*words, **options):
+    """In this process; errors are raised as they are."""
+    return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False, **options)
+
+
+def process(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "diptych.cli", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def numbers(folder):
+    """The lines and previews of a run's log, without what differs from run to run."""
+    return [
+        (e["event"], e["step"], e.get("terms"), e.get("error"), e.get("lr"))
+        for e in read_events(folder / "events.jsonl")
+        if e["event"] != "resume"
+    ]
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())

@@ -1,0 +1,145 @@
+"""Each check of `check_method` can fail: methods that break one promise each are caught by the check that guards it."""
+
+import pytest
+import torch
+
+from diptych.contract import Player, Stage
+from diptych.methods.pix2pix import Pix2Pix
+from diptych.testing import CHECKS, Subject
+
+
+class Waits(Pix2Pix):
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            if players == "G" and terms["l1"].item() < 0:
+                return
+            yield players, terms
+
+
+class Branches(Pix2Pix):
+    """Moves the discriminator only where the source is mostly white."""
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            if players == "G" or batch["source"].mean() > 0:
+                yield players, terms
+
+
+class Remembers(Pix2Pix):
+    """Keeps a number outside its state."""
+
+    count = 0
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            self.count += 1
+            yield players, {name: term * (1 + self.count / 10) for name, term in terms.items()}
+
+
+class Sums(Pix2Pix):
+    """A sum over the batch where a mean belongs."""
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            yield players, {name: term * len(batch["source"]) for name, term in terms.items()}
+
+
+class Mixes(Pix2Pix):
+    @torch.no_grad()
+    def translate(self, x, inference="deterministic", seed=0):
+        return super().translate(x - x.mean(0) / 9)
+
+
+class Grows(Pix2Pix):
+    def translate(self, x, inference="deterministic", seed=0):
+        return self.G.eval()(x)
+
+
+class Hides(Pix2Pix):
+    """Translates with a number that no file holds."""
+
+    shift = 0.0
+
+    def updates(self, batch, clock):
+        self.shift += 0.01
+        yield from super().updates(batch, clock)
+
+    def translate(self, x, inference="deterministic", seed=0):
+        return super().translate(x, inference, seed) * (1 - self.shift)
+
+
+class StandsStill(Pix2Pix):
+    """Names a player with a network that the terms do not reach."""
+
+    def stages(self):
+        (stage,) = super().stages()
+        players = {**stage.players, "D": Player((self.D, self.G))}
+        return [Stage(stage.name, stage.steps, stage.updates, players)]
+
+
+class Moves(Pix2Pix):
+    """Moves a network that was not named."""
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            yield players, terms
+            if players == "D":
+                next(self.D.parameters()).data.add_(1e-3)
+
+
+class Forgets(Pix2Pix):
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            yield players, {name: term * 0 for name, term in terms.items()}
+
+
+class Draws(Pix2Pix):
+    """Draws from a generator that the engine does not seed."""
+
+    def updates(self, batch, clock):
+        import random
+
+        for players, terms in super().updates(batch, clock):
+            yield players, {name: term * random.random() for name, term in terms.items()}
+
+
+class Counts(Pix2Pix):
+    """Multiplies by the number of the step itself, which a recording holds for good."""
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            yield players, {name: term * (1 + clock.step) for name, term in terms.items()}
+
+
+class Pauses(Pix2Pix):
+    """Moves the discriminator in every second step, without a word of it in `Stage.turn`."""
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            if players == "G" or clock.step % 2:
+                yield players, terms
+
+
+@pytest.mark.parametrize(
+    ("cls", "check", "message"),
+    [
+        (Waits, "rule_never_waits", "waits for the device"),
+        (Branches, "clock_orders_players", "depends on the data"),
+        (Remembers, "resume_is_exact", "other bytes"),
+        (Sums, "micro_batches_add_up", "differs from the whole batch"),
+        (Sums, "ranks_add_up", "two ranks differ"),
+        (Mixes, "translate_is_pure", "in a batch"),
+        (Hides, "files_round_trip", "translates differently"),
+        (Grows, "translate_is_pure", "carries a gradient"),
+        (StandsStill, "players_move_alone", "stood still"),
+        (Moves, "players_move_alone", "moved while"),
+        (Forgets, "a_short_run_learns", "always giving the same picture"),
+        (Counts, "recorded_steps_are_the_steps", "end in other bytes"),
+        (Pauses, "clock_orders_players", "in the turn of"),
+        (Draws, "same_seed_same_bytes", "differ"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_broken_promise_is_caught(cls, check, message):
+    with pytest.raises(AssertionError, match=message):
+        CHECKS[check](Subject(cls))

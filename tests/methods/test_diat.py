@@ -1,0 +1,171 @@
+"""DIAT and DIAT-A by their paper: every term by hand, the stages, the frozen networks, and both enhancements."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from diptych.contract import Clock
+from diptych.methods.diat import DIAT, blurred
+from diptych.testing.harness import Glance, Subject
+
+SMALL = {"channels": 1, "size": 32, "width": 4, "blocks": 1, "d_width": 4, "layers": (1, 2), "norm": "none"}
+EXACT = {"rel": 1e-9}
+
+
+def tiny(**over):
+    torch.manual_seed(0)
+    method = DIAT(DIAT.Config(**{**SMALL, **over})).double()
+    for name, p in method.named_parameters():  # biases are 0 at first, and all weights small: that hides mistakes
+        if p.dim() > 1 or name.endswith("bias"):
+            nn.init.normal_(p, 0, 0.15)
+    if method.config.features != "none":
+        method.lent["features"] = Glance()
+    return method
+
+
+def batch_of(count=2):
+    torch.manual_seed(1)
+    return {name: torch.rand(count, 1, 32, 32, dtype=torch.float64) * 2 - 1 for name in "ab"}
+
+
+def terms_of(rule, batch):
+    return dict(rule(batch, Clock("transfer", 0, 10)))
+
+
+def identity(ours, theirs):
+    """1 / (2 C H W) of the squared norm of the difference, for each image, added up over layers."""
+    total = 0.0
+    for one, other in zip(ours, theirs, strict=True):
+        size = one[0].numel()
+        total += sum((a - b).square().sum().item() / (2 * size) for a, b in zip(one, other, strict=True)) / len(one)
+    return total
+
+
+def test_constants():
+    """Layers 4 and 5 are the paper's; the other numbers are ours, and what the page says."""
+    c = DIAT.Config()
+    assert (c.identity, c.layers, c.keep, c.smooth) == ("network", (4, 5), 1.0, 0.1)
+    assert (c.size, c.width, c.blocks, c.d_width, c.d_most, c.depth, c.norm) == (128, 32, 5, 64, 512, 5, "instance")
+    assert DIAT.Config(**DIAT.presets["paper"]) == c
+    adaptive = DIAT.Config(**DIAT.presets["adaptive"])
+    assert (adaptive.identity, adaptive.features, adaptive.layers, adaptive.smooths) == (
+        "adaptive",
+        "none",
+        (4, 5),
+        False,
+    )
+    with torch.device("meta"):
+        stages = DIAT(c).stages()
+    assert [(stage.name, stage.steps) for stage in stages] == [("denoise", 5000), ("warm", 1000), ("transfer", 50_000)]
+    for player in (player for stage in stages for player in stage.players.values()):
+        assert (player.lr, player.betas, player.weight_decay, player.clip) == (2e-4, (0.5, 0.999), 0.0, None)
+
+
+def test_sizes_that_the_authors_of_stargan_used():
+    method = DIAT(DIAT.Config(**DIAT.presets["stargan-baseline"]))
+    weights = [sum(p.numel() for p in net.parameters()) for net in (method.T, method.D)]
+    assert weights[0] / 1e6 == pytest.approx(7.84, abs=0.01), "without biases that a norm removes"
+    assert weights[1] / 1e6 == pytest.approx(44.7, abs=0.05)
+
+
+def test_the_transfer_by_hand():
+    method, batch = tiny(keep=3.0, smooth=2.0), batch_of()
+    made = terms_of(method.updates, batch)
+    x, fake, see = batch["a"], method.T(batch["a"]), Glance()
+    real, judged = method.D(batch["b"])[0].sigmoid(), method.D(fake)[0].sigmoid()
+    assert list(made) == ["D", "T"]
+    assert made["D"]["real"].item() == pytest.approx(-real.log().mean().item(), **EXACT)
+    assert made["D"]["fake"].item() == pytest.approx(-(1 - judged).log().mean().item(), **EXACT)
+    assert made["T"]["gan"].item() == pytest.approx(-judged.log().mean().item(), **EXACT)
+    assert made["T"]["identity"].item() == pytest.approx(3 * identity(see(fake), see(x)), **EXACT)
+    assert made["T"]["smooth"].item() == pytest.approx(2 * (method.N(fake) - fake).square().mean().item(), **EXACT)
+
+
+def test_diat_a_looks_through_d_itself_and_passes_once():
+    method, batch = tiny(**DIAT.presets["adaptive"], keep=3.0), batch_of()
+    passes = []
+    method.D.register_forward_hook(lambda *each: passes.append(1))
+    made = terms_of(method.updates, batch)
+    assert len(passes) == 4, "real, made for D, made for T, and the source"
+    x, fake = batch["a"], method.T(batch["a"])
+    wanted = 3 * identity(method.D(fake)[1][:2], method.D(x)[1][:2])
+    assert set(made["T"]) == {"gan", "identity"}
+    assert made["T"]["identity"].item() == pytest.approx(wanted, **EXACT)
+    assert [stage.name for stage in method.stages()] == ["warm", "transfer"]
+    ((player, terms),) = method.learn_to_copy(batch, Clock("warm", 0, 10))
+    assert player == "T"
+    assert terms["same"].item() == pytest.approx((method.T(x) - x).square().mean().item(), **EXACT)
+
+
+def test_the_denoiser_by_hand():
+    method, batch = tiny(), batch_of()
+    made = terms_of(method.learn_to_smooth, batch)
+    x, see = batch["a"], Glance()
+    again = method.R(x)
+    assert made["R"]["content"].item() == pytest.approx(identity(see(again), see(x)), **EXACT)
+    assert made["N"]["again"].item() == pytest.approx((method.N(again) - x).square().mean().item(), **EXACT)
+    assert made["N"]["same"].item() == pytest.approx((method.N(x) - x).square().mean().item(), **EXACT)
+
+
+def test_local_enhancement_by_hand():
+    """Outside the region the source, inside what T made, in pixels and in the first two maps."""
+    method, batch = tiny(enhancement="local", region=(0.5, 0.25, 1, 0.75), inside=(2.0, 3.0, 4.0)), batch_of()
+    made = terms_of(method.learn_to_enhance, batch)["E"]
+    x, fake, see = batch["a"], method.T(batch["a"]), Glance()
+    better = method.E(fake)
+    mask = torch.zeros(32, 32)
+    mask[16:, 8:24] = 1
+    assert torch.equal(method.mask(x), mask)
+    assert made["outside"].item() == pytest.approx(((1 - mask) * (better - x)).square().mean().item(), **EXACT)
+    ours, theirs = mask * better, mask * fake
+    assert made["inside_0"].item() == pytest.approx(2 * identity([ours], [theirs]), **EXACT)
+    for at, weight in ((0, 3), (1, 4)):
+        wanted = weight * identity([see(ours)[at]], [see(theirs)[at]])
+        assert made[f"inside_{at + 1}"].item() == pytest.approx(wanted, **EXACT)
+    assert torch.allclose(method.translate(x), better.clamp(-1, 1), atol=1e-6)
+    assert (better - fake).abs().mean() > 0.01
+
+
+def test_enhancement_adds_nothing_before_it_has_learned():
+    method, x = DIAT(DIAT.Config(**SMALL, enhancement="local")).double(), batch_of()["a"]
+    for p in method.T.parameters():
+        nn.init.normal_(p, 0, 0.1)
+    assert torch.equal(method.translate(x), method.T(x))
+
+
+def test_global_enhancement_restores_what_was_blurred():
+    method, batch = tiny(enhancement="global"), batch_of()
+    made = terms_of(method.learn_to_enhance, batch)["E"]
+    x = batch["a"]
+    assert made["restored"].item() == pytest.approx((method.E(blurred(x)) - x).square().mean().item(), **EXACT)
+    assert blurred(x).shape == x.shape
+    assert 0.01 < (blurred(x) - x).abs().mean() < 1
+    flat = torch.full_like(x, 1 / 3)
+    assert torch.allclose(blurred(flat), flat, atol=0.01)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_what_is_frozen_stays_bit_for_bit(norm):
+    """The denoiser and its image network in the transfer, T and D in the enhancement; running statistics too."""
+    subject = Subject(DIAT)
+    engine = subject.engine(norm=norm)
+    for place, moving in enumerate(("RN", "T", "DT", "E")):
+        if place:
+            engine.enter(place)
+        before = {key: value.clone() for key, value in engine.method.state_dict().items()}
+        for batch in subject.batches().stream(0, 2):
+            engine.take(batch)
+        moved = {key[0] for key, value in engine.method.state_dict().items() if not torch.equal(value, before[key])}
+        assert moved == set(moving)
+
+
+def test_settings_that_do_not_fit_are_refused():
+    for over, message in [
+        ({"features": "none"}, "name one, or set identity=adaptive"),
+        ({"identity": "adaptive", "layers": (4, 6)}, "D has 5 layers to look at"),
+        ({"size": 48}, "not a multiple of 32"),
+        ({"region": (0.5, 0.5, 0.4, 1)}, "top, left, bottom and right, from 0 to 1"),
+    ]:
+        with pytest.raises(ValidationError, match=message):
+            DIAT.Config(**over)

@@ -1,0 +1,42 @@
+"""Labels that cannot be meant, and names that would be read as others."""
+
+import pytest
+from pydantic import ValidationError
+
+from diptych.contract import Labels
+from diptych.evaluation.protocols import plain_names
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"names": ("cat", "cat")}, "two labels have one name"),
+        ({"names": ("", "a")}, "without a name"),
+        ({"names": ("cat",)}, "one class alone"),
+        ({"names": ("Age, over 30",), "kind": "attributes"}, "'Age, over 30': several are written with commas"),
+        ({"names": (" a",), "kind": "attributes"}, "rename it"),
+        ({"names": ("a", "b"), "exclusive": (("a", "b"),)}, "exclusive names a, which is no attribute"),
+        ({"names": ("a", "b", "c"), "kind": "attributes", "exclusive": (("a", "b"), ("b", "c"))}, "twice"),
+    ],
+)
+def test_labels_that_cannot_be_meant(given, says):
+    with pytest.raises(ValidationError, match=says):
+        Labels(**given)
+
+
+def test_a_class_may_be_called_anything():
+    assert len(Labels(names=("a, b", " c"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "plain"),
+    [
+        (("cat", "dog"), ["cat", "dog"]),
+        (("hair.black", "hair.blond"), ["0_hair", "1_hair"]),
+        (("a", "a-b", "b-c", "c"), ["0_a", "1_a-b", "2_b-c", "3_c"]),
+        (("x y", "x_y"), ["0_x_y", "1_x_y"]),
+    ],
+)
+def test_no_two_ways_have_one_folder(names, plain):
+    assert plain_names(names) == plain
+    assert len({f"{a}-{b}" for a in plain for b in plain}) == len(plain) ** 2

@@ -1,0 +1,13 @@
+"""Every promise of the contract, for every method."""
+
+import pytest
+
+from diptych.methods import JUDGES, METHODS, find
+from diptych.testing import CHECKS, Subject
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("name", [*METHODS, *JUDGES])
+def test_contract(name, check):
+    """T1 is `resume_is_exact`, T2 `same_seed_same_bytes`, T10 `micro_batches_add_up` and `ranks_add_up`."""
+    check(Subject(find(name)))

@@ -1,0 +1,74 @@
+"""The promises of the contract for forms that the `tiny` of their methods leaves out, as far as one process shows."""
+
+import pytest
+
+from diptych.methods.cut import CUT
+from diptych.methods.diat import DIAT
+from diptych.methods.drit import DRIT
+from diptych.methods.dtn import DTN
+from diptych.methods.msgan import MSGAN
+from diptych.methods.munit import MUNIT
+from diptych.methods.pix2pix import Pix2Pix
+from diptych.testing import CHECKS, Subject
+
+SLOW = {"resume_is_exact", "ranks_add_up", "a_short_run_learns"}  # fresh processes, and some seconds each
+
+
+class Adaptive(DIAT):
+    """DIAT-A: it looks through its own D, is lent nothing, and has no denoiser."""
+
+    tiny = {**DIAT.tiny, **DIAT.presets["adaptive"]}
+
+
+class Judged(DTN):
+    """DTN that reads as a judge does."""
+
+    tiny = {**DTN.tiny, "reader": "judge", "judge_width": 4, "judge_depth": 3, "code": 16}
+
+
+class Mixed(DRIT):
+    """Attributes without a variance, mixed into the features."""
+
+    tiny = {**DRIT.tiny, **DRIT.presets["shapes"], "width": 4, "d_width": 4}
+
+
+class WithoutNorm(CUT):
+    """A generator without norm, of too few blocks for the last layer that PatchNCE takes features from."""
+
+    tiny = {**CUT.tiny, "norm": "none", "blocks": 3}
+
+
+class Bilinear(MSGAN):
+    """Sizes doubled by interpolation."""
+
+    tiny = {**MSGAN.tiny, "upsample": "bilinear"}
+
+
+class Shallow(MUNIT):
+    """Contents at half the size of images."""
+
+    tiny = {**MUNIT.tiny, "n_downsample": 1}
+
+
+class Biased(Pix2Pix):
+    """A BatchNorm U-Net with biases where no norm follows."""
+
+    tiny = {**Pix2Pix.tiny, "use_bias": True}
+
+
+INEXACT = {  # forms whose micro-batches cannot equal the whole batch to 1e-6
+    WithoutNorm,  # its features start below CUT's epsilon, so that Adam enlarges rounding errors to whole steps
+    Biased,  # BatchNorm mixes the samples of a batch
+}
+FORMS = [Adaptive, Judged, Mixed, WithoutNorm, Bilinear, Shallow, Biased]
+PROMISES = [
+    (cls, check)
+    for cls in FORMS
+    for check in CHECKS
+    if check not in SLOW and not (check == "micro_batches_add_up" and cls in INEXACT)
+]
+
+
+@pytest.mark.parametrize(("cls", "check"), PROMISES)
+def test_forms_of_a_method_hold_the_contract(cls, check):
+    CHECKS[check](Subject(cls))

@@ -1,0 +1,168 @@
+"""Settings: every wrong key is named with the nearest right one, and a recipe survives its own file."""
+
+import numpy as np
+import pytest
+import yaml
+
+from diptych.data.config import DataConfig
+from diptych.data.images.image_io import write
+from diptych.data.open import open_data
+from diptych.errors import ConfigError, DataError
+from diptych.methods import JUDGES, METHODS, find
+from diptych.settings.recipe import from_file, from_settings, named, shipped
+from diptych.settings.train_config import TrainConfig
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_two_sections_share_a_name(name):
+    sections = [set(model.model_fields) for model in (find(name).Config, DataConfig, TrainConfig)]
+    assert sum(map(len, sections)) == len(set.union(*sections))
+    assert not {"method", "preset", "model", "data", "train", "title"} & set.union(*sections)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_setting_is_described(name):
+    for model in (find(name).Config, DataConfig, TrainConfig):
+        for key, field in model.model_fields.items():
+            assert field.description, key
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipes_hold(name):
+    recipe = named(name)
+    assert from_settings(recipe.settings()) == recipe
+    assert yaml.safe_load(shipped()[name].read_text())["title"]
+
+
+def test_the_facades_recipe_is_the_papers():
+    recipe = named("facades")
+    assert (recipe.train.batch, recipe.train.epochs, recipe.data.loaded, recipe.data.crop, recipe.data.direction) == (
+        1,
+        200,
+        286,
+        256,
+        "b2a",
+    )
+    assert recipe.model.model_dump() == find("pix2pix").Config().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["bacth=4"], "no setting is called 'bacth'; did you mean 'batch'"),
+        (["l1=fifty", "batch=0"], "l1='fifty'.*valid number"),
+        (["batch=0"], "batch=0: .*greater than or equal to 1"),
+        (["batch"], "key=value"),
+        (["l1=[1"], "not a value that can be read"),
+        (["loss=l2"], "loss='l2': .*'l1'"),
+        (["load=100", "crop=128"], "load=100 is smaller than crop=128"),
+        (["preset=fast"], "no preset 'fast'; it has paper, repo"),
+        (["adversarial=wgan-gp"], "d_norm=instance or d_norm=none"),
+    ],
+)
+def test_wrong_settings_are_named(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        named("pix2pix", ["root=glyphs", *overrides])
+
+
+def test_all_wrong_keys_are_named_at_once():
+    with pytest.raises(
+        ConfigError, match=r"'widht'; did you mean 'width'.*'nrom'; did you mean 'norm'.*'corp'; did you mean 'crop'"
+    ):
+        from_settings({"method": "pix2pix", "model": {"widht": 3, "nrom": "batch"}, "data": {"root": "x", "corp": 3}})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pix2pxi", "did you mean 'pix2pix'"),
+        ("facade", "did you mean 'facades'"),
+        ("/no/such.yaml", "not a recipe that can be read"),
+        ("nowhere:Class", "there is no Class"),
+    ],
+)
+def test_unknown_names(name, message):
+    with pytest.raises(ConfigError, match=message):
+        named(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- a list",
+        "method: [",
+        "method: 3",
+        "method: pix2pix\n_target_: os.system",
+        "{}",
+        "modle: {}",
+        "method: pix2pix\nmodel: [1]",
+        "method: pix2pix\ndata: glyphs",
+    ],
+)
+def test_a_recipe_is_data_of_known_keys(text, tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"r\.yaml"):
+        from_file(path)
+
+
+def test_nothing_in_a_recipe_is_run(tmp_path):
+    (tmp_path / "r.yaml").write_text(f"method: !!python/object/apply:os.system ['touch {tmp_path}/canary']")
+    with pytest.raises(ConfigError):
+        from_file(tmp_path / "r.yaml")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_presets_lie_under_what_is_set():
+    recipe = named("pix2pix", ["root=glyphs", "preset=repo", "decay_from=0.25"])
+    assert (recipe.model.dropout, recipe.model.decay_from) == ("repo", 0.25)
+
+
+def test_the_data_settle_channels_and_epochs():
+    recipe = named("pix2pix", ["root=glyphs", "crop=32", "generator=unet_32", "epochs=2", "batch=100"])
+    fitted = recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
+    assert (fitted.model.in_channels, fitted.model.out_channels, fitted.model.steps) == (1, 1, 25)
+    chosen = named("pix2pix", ["root=glyphs", "crop=32", "in_channels=3"])
+    assert chosen.fitted(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))).model.in_channels == 3
+
+
+def test_steps_overrule_a_recipes_epochs():
+    recipe = named("facades", ["steps=10", "root=glyphs", "crop=32"])
+    assert recipe.train.epochs is None
+    assert recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))).model.steps == 10
+
+
+def test_a_recipes_epochs_overrule_a_presets_steps():
+    recipe = named("fastcut-horse2zebra", [])
+    assert recipe.train.epochs == 200
+    assert named("cut", ["root=x", "preset=fast"]).model.steps == 240_000
+
+
+def test_no_recipe_is_called_like_a_method():
+    """It would take the place of the method, with other defaults than its page says."""
+    assert not shipped().keys() & {*METHODS, *JUDGES}
+
+
+def test_images_must_be_named():
+    with pytest.raises(ConfigError, match="give --data FOLDER, or --data glyphs"):
+        named("pix2pix")
+
+
+@pytest.mark.parametrize("folder", ["2024", "my data #2", "no", "[brackets]", "null"])
+def test_a_folder_is_never_read_as_anything_else(folder):
+    assert named("pix2pix", [f"root={folder}"]).data.root == folder
+
+
+def test_colour_among_grey_makes_three_channels(tmp_path):
+    for number, channels in enumerate((1, 3, 1)):
+        for side in "AB":
+            write(
+                tmp_path / f"train{side}" / f"{number}.png", np.zeros((8, 8, channels if side == "A" else 1), np.uint8)
+            )
+    recipe = named("pix2pix", [f"root={tmp_path}"])
+    fitted = recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
+    assert (fitted.model.in_channels, fitted.model.out_channels) == (3, 1)
+    write(tmp_path / "trainA" / "1.npy", np.zeros((8, 8, 5), np.uint8))
+    (tmp_path / "trainA" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"1 in .*0\.png, 5 in .*1\.npy"):
+        recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))

@@ -1,0 +1,148 @@
+"""Every setting is read by what it is a setting of, or refused where it has no effect: none is accepted and ignored."""
+
+from typing import Literal, get_args, get_origin
+
+import numpy as np
+import pytest
+import torch
+from pydantic import Field, ValidationError
+from rich.console import Console
+
+from diptych.contract import Clock, DataKind
+from diptych.data.config import DataConfig
+from diptych.data.images.image_io import write
+from diptych.data.open import open_data
+from diptych.methods import JUDGES, METHODS, find
+from diptych.methods.pix2pix import Pix2Pix
+from diptych.networks.factory import Generator
+from diptych.networks.latents import Prior
+from diptych.networks.layers import Init, Norm
+from diptych.networks.patchgan import Field as ReceptiveField
+from diptych.networks.unet import Dropout
+from diptych.settings import recipe as recipes
+from diptych.settings.recipe import Recipe
+from diptych.settings.train_config import EvaluateConfig, TrainConfig
+from diptych.testing import Subject
+from diptych.testing.harness import PIXELS, Glance
+from diptych.workflows import train as launch
+
+QUIET = Console(quiet=True)
+SHAPES = (Norm, Init, Dropout, Prior, Generator, ReceptiveField)  # choices that switch nothing else on or off
+
+
+def recorded(config, read):
+    """The same settings; the name of each that is read from now on is added to `read`, `model_dump` aside."""
+    known = type(config).model_fields
+
+    class Recorded(type(config)):
+        def __getattribute__(self, name):
+            if name in known:
+                read.add(name)
+            return super().__getattribute__(name)
+
+    made = Recorded.model_construct(set(config.model_fields_set), **dict(config))
+    read.clear()
+    return made
+
+
+def unread(cls, config):
+    """The settings of a method that neither its networks nor a step of any of its stages reads."""
+    read = set()
+    method = cls(recorded(config, read))
+    method.lent.update({name: Glance() for name, field in cls.sights.items() if dict(config)[field] != "none"})
+    batch = {name: torch.rand(4, channels, PIXELS, PIXELS) * 2 - 1 for name, channels in method.channels().items()}
+    batch |= {name: torch.arange(4) % 2 for name in cls.labels}
+    for stage in method.stages():
+        clocks = [Clock(stage.name, step, stage.steps) for step in range(stage.steps)]
+        for clock in {stage.turn(clock): clock for clock in clocks}.values():
+            for players, _ in stage.updates(batch, clock):
+                for name in [players] if isinstance(players, str) else players:
+                    stage.players[name].schedule(clock)
+    by_name = {*cls.sights.values(), *cls.batch.values()}  # as the contract has it: by `sights_of` and `channels`
+    return type(config).model_fields.keys() - read - by_name - {cls.square}  # which nobody can give
+
+
+def switched(cls):
+    """The tiny config; then each preset, and each choice, switch and weight of 0 by itself, where that is valid."""
+    yield {}
+    yield from ({**cls.apart, **preset} for preset in cls.presets.values())
+    for key, field in cls.Config.model_fields.items():
+        if get_origin(field.annotation) is Literal and field.annotation not in SHAPES:
+            yield from ({key: choice} for choice in get_args(field.annotation))
+        elif field.annotation is bool:
+            yield from ({key: choice} for choice in (False, True))
+        elif field.annotation is float:
+            yield {key: 0.0}
+
+
+def configs(cls):
+    for over in switched(cls):
+        sizes = {key: value for key, value in cls.tiny.items() if key not in over and key != "steps"}
+        try:
+            yield over, Subject(cls).config(**{**sizes, **over, "steps": 5})
+        except ValidationError:
+            continue
+
+
+@pytest.mark.parametrize("name", [*METHODS, *JUDGES])
+def test_a_method_reads_each_of_its_settings_or_says_that_it_has_no_effect(name):
+    for over, config in configs(find(name)):
+        assert unread(find(name), config) <= config.unused().keys(), f"{name} with {over}"
+        assert config.unused().keys() <= type(config).model_fields.keys(), f"{name} with {over}"
+
+
+class Deaf(Pix2Pix):
+    class Config(Pix2Pix.Config):
+        max_norm: float = Field(1.0, description="read by nothing")
+
+
+def test_a_setting_of_a_method_that_nothing_reads_is_found():
+    config = Subject(Deaf).config()
+    config.model_dump()
+    assert unread(Deaf, config) - config.unused().keys() == {"max_norm"}
+
+
+class MoreTrain(TrainConfig):
+    max_grad_norm: float = 1.0
+
+
+class MoreData(DataConfig):
+    shear: float = 0.0
+
+
+class MoreEvaluate(EvaluateConfig):
+    crops: int = 1
+
+
+def fill(folder, count=4):
+    for number in range(count):
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / f"{number}.png", np.full((PIXELS, PIXELS, 3), 6 * number, np.uint8))
+
+
+def test_data_training_and_evaluation_read_each_of_their_settings_but_one_that_nothing_reads(tmp_path, monkeypatch):
+    more = {"data": MoreData, "train": MoreTrain, "evaluate": MoreEvaluate}
+    monkeypatch.setattr(recipes, "SETTINGS", more)
+    for folder in ("trainA", "trainB", "valA", "valB"):
+        fill(tmp_path / "pairs" / folder)
+    fill(tmp_path / "faces" / "images", 40)
+    table = [f"{number}.png,{number % 2},{1 - number % 2}" for number in range(40)]
+    (tmp_path / "faces" / "attributes.csv").write_text("\n".join(["image,Young,Old", *table]))
+    data, train, evaluate = set(), set(), set()
+    recipe = Recipe(
+        "pix2pix",
+        Subject(Pix2Pix).config(steps=2, in_channels=3, out_channels=3),
+        recorded(MoreData(root=str(tmp_path / "pairs"), crop=PIXELS), data),
+        recorded(MoreTrain(device="cpu", workers=0, precision="fp32", log_every=1), train),
+        recorded(MoreEvaluate(every=1, images=4), evaluate),
+    )
+    launch.train(recipe, tmp_path / "run", QUIET)
+    faces = set()
+    table = MoreData(root=str(tmp_path / "faces"), exclusive=(("Young", "Old"),), crop=PIXELS)
+    open_data(recorded(table, faces), DataKind.LABELLED)
+    digits, x, y = set(), np.zeros((40, 28, 28), np.uint8), np.arange(40, dtype=np.uint8) % 10
+    np.savez(tmp_path / "digits.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    open_data(recorded(MoreData(root=str(tmp_path / "digits.npz"), crop=PIXELS), digits), DataKind.LABELLED)
+    assert MoreTrain.model_fields.keys() - train == {"max_grad_norm"}
+    assert MoreData.model_fields.keys() - data - faces - digits == {"shear"}
+    assert MoreEvaluate.model_fields.keys() - evaluate == {"crops"}

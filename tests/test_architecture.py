@@ -1,0 +1,98 @@
+"""The layout of docs/architecture.md: a package imports only from lower levels, and what serves all names no method."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import diptych
+from diptych.methods import METHODS
+
+ROOT = Path(diptych.__file__).parent
+LEVELS = [
+    {"errors", "seeds", "metric"},
+    {"contract", "system", "networks", "losses"},
+    {"methods", "evaluators", "data"},
+    {"settings"},
+    {"runs"},
+    {"inference"},
+    {"importers"},
+    {"evaluation", "training"},
+    {"workflows", "testing"},
+    {"cli"},
+]
+LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
+MODULES = {"contract", "errors", "metric", "seeds"}  # the modules beside `__init__` and `__main__` at the root
+SERVES_ALL = {"data", "settings", "runs", "training", "inference"}  # these know methods by their interface alone
+
+
+def modules():
+    """(package or module under `diptych`, path) of each file but the two that open the package."""
+    for path in sorted(ROOT.rglob("*.py")):
+        first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        if first not in ("__init__", "__main__"):
+            yield first, path
+
+
+def imported(path):
+    """The packages under `diptych` that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "diptych":
+            names = [f"diptych.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("diptych."))
+
+
+def test_every_package_has_a_level():
+    assert {package for package, _ in modules()} == set(LEVEL)
+    assert len(LEVELS) <= 10
+    assert {path.stem for path in ROOT.glob("*.py")} == MODULES | {"__init__", "__main__"}
+
+
+def test_a_package_imports_only_from_lower_levels():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {other}"
+        for package, path in modules()
+        for other in imported(path)
+        if other != package and LEVEL[other] >= LEVEL[package]
+    ]
+    assert not wrong
+
+
+def test_two_files_of_one_name_are_about_one_method():
+    """Such as `methods/cut.py` and `importers/cut.py`. What a package offers to others may have the same name."""
+    places = defaultdict(set)
+    for package, path in modules():
+        if path.stem not in ("__init__", "__main__") and package != "cli":
+            places[path.stem].add(str(path.relative_to(ROOT).parent))
+    methods = {*METHODS, "classifier", "segmenter"}
+    assert not {name: folders for name, folders in places.items() if len(folders) > 1 and name not in methods}
+
+
+def test_no_method_is_named_where_all_are_served():
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
+        for package, path in modules()
+        if package in SERVES_ALL
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in METHODS
+    ]
+    assert not wrong
+
+
+def test_no_string_is_resolved_to_an_attribute():
+    """No `getattr(thing, name)` with a name computed at run time."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for _, path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "getattr"
+        and not isinstance(node.args[1], ast.Constant)
+    ]
+    assert not wrong

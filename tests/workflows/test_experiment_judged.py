@@ -1,0 +1,82 @@
+"""Runs of an experiment judged alike: by its judge, its palette, the checkpoint it names; and not again for nothing."""
+
+import pytest
+from commands import diptych
+from experiments import LOSSES, QUIET, RECIPE, SEGMENTER, written
+from judged import COLOURS, offline, pairs  # noqa: F401
+
+from diptych.evaluation.results import read_result
+from diptych.evaluation.runner import judge_samples
+from diptych.runs import checkpoint
+from diptych.workflows import judge_runs
+from diptych.workflows.experiment import conduct
+
+
+def test_what_was_judged_is_not_judged_again_unless_something_else_is_asked(made, here, monkeypatch):
+    folder, _, _ = made
+    judged = []
+    monkeypatch.setattr(judge_runs, "judge_samples", lambda *given: judged.append(given[-1]) or judge_samples(*given))
+
+    def again(**changes):
+        judged.clear()
+        conduct(written(folder, LOSSES, **changes), [], folder / "out", console=QUIET)
+        return [read_result(folder / "out" / name / "results" / "paired-default.json") for name in ("l1", "l1+cgan")]
+
+    again()
+    assert judged == []
+    few = again(evaluate={"count": 4, "split": "val", "extractor": "none"})
+    assert judged == ["l1", "l1+cgan"]
+    assert [(each.scores[0].count, each.about["split"]) for each in few] == [(4, "val")] * 2
+    few[0].model_copy(update={"asked": ""}).save(folder / "out" / "l1" / "results" / "paired-default.json")
+    again(evaluate={"count": 4, "split": "val", "extractor": "none"})
+    assert judged == ["l1"], "somebody else's result, as that of `diptych evaluate`"
+    (folder / "out" / "l1+cgan" / "results" / "paired-default.json").write_text("{")
+    again(evaluate={"count": 4, "split": "val", "extractor": "none"})
+    assert judged == ["l1+cgan"]
+    assert here == []
+
+
+def test_the_best_checkpoint_is_judged_where_that_is_asked_for(tmp_path, here):
+    recipe = {**RECIPE, "evaluate": {"every": 1, "images": 4, "measure": "psnr"}}
+    values = {**LOSSES, "recipe": recipe, "matrix": {"loss": ["l1"]}, "evaluate": {"which": "best"}}
+    conduct(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
+    run = tmp_path / "out" / "l1"
+    best = checkpoint.newest(run / "checkpoints")[1]["best"]["name"]
+    found = read_result(run / "results" / "paired-default.json").about
+    assert (found["which"], found["steps"]) == ("best", checkpoint.place_of(best)[1])
+
+
+def test_a_palette_that_the_experiment_gives(tmp_path, here):
+    root = pairs(tmp_path / "data", 8, 8)
+    palette = [*map(list, COLOURS.tolist()), [0, 255, 0]]
+    recipe = {**RECIPE, "data": {"root": str(root), "crop": 32}}
+    values = {"matrix": {"loss": ["l1"]}, "protocol": "label-maps", "evaluate": {"palette": palette}}
+    conduct(written(tmp_path, {**LOSSES, **values}, recipe=recipe), [], tmp_path / "out", console=QUIET)
+    run = tmp_path / "out" / "l1"
+    found = read_result(run / "results" / "label-maps.json")
+    assert found.tools["palette"] == "#000000 #ff0000 #0080ff #ffffff #00ff00"
+    again = tmp_path / "again.json"
+    words = ["-p", "label-maps", "--extractor", "none", "--palette", str(palette[:4]), "--out", str(again)]
+    assert (
+        "the colours of 4 classes: #000000 #ff0000 #0080ff #ffffff\n"
+        in diptych("evaluate", run, *words, env={"COLUMNS": "160"}).stdout
+    )
+    assert read_result(again).tools["palette"] == "#000000 #ff0000 #0080ff #ffffff"
+
+
+def test_with_a_judge_that_is_trained_first_and_once(tmp_path, here):
+    root = pairs(tmp_path / "data", 8, 8)
+    recipe = {**RECIPE, "data": {"root": str(root), "direction": "b2a", "crop": 32}}
+    values = {**LOSSES, "recipe": recipe, "judge": SEGMENTER, "protocol": "pix2pix-fcn"}
+    out = tmp_path / "out"
+    conduct(written(tmp_path, values), [], out, console=QUIET)
+    assert [words[-1].rpartition("/")[2] for words in here] == ["judge", "l1", "l1+cgan"]
+    ceiling = read_result(out / "judge" / "results" / "label-maps.json").score("mean-iou").value
+    for name in ("l1", "l1+cgan"):
+        found = read_result(out / name / "results" / "pix2pix-fcn.json")
+        assert found.score("mean-iou").ceiling == pytest.approx(ceiling, abs=0.02)
+        assert {"fid", "kid"} < {score.name for score in found.scores}, "by the features of the judge"
+        assert found.tools["judge"].startswith("segmenter ")
+    here.clear()
+    conduct(written(tmp_path, values), [], out, console=QUIET)
+    assert here == []

@@ -1,0 +1,23 @@
+"""What an experiment refuses of the settings that it is given, before the first run is made."""
+
+import pytest
+from experiments import LOSSES, NAMED, plan
+
+from diptych.errors import ConfigError
+from diptych.workflows.experiment import planned, read, shipped
+
+
+def test_an_experiment_refuses_what_has_no_effect_in_any_of_its_runs(tmp_path):
+    losses = {"matrix": {"loss": ["l1", "l1+cgan"]}}
+    assert len(plan(tmp_path, LOSSES, "d_norm=instance", **losses)) == 2  # of use in one of them
+    assert len(plan(tmp_path, LOSSES, "loss=[l1]")) == 1  # the recipe has a d_width
+    with pytest.raises(ConfigError, match="run l1: d_norm has no effect without gan or cgan in loss"):
+        plan(tmp_path, LOSSES, "d_norm=instance", "loss=[l1]")
+    with pytest.raises(ConfigError, match="run weak: penalty has no effect without adversarial=wgan-gp"):
+        plan(tmp_path, NAMED, runs={"plain": {}, "weak": {"penalty": 1}})
+
+
+@pytest.mark.parametrize("name", ["cyclegan-losses", "dtn-ablation", "mode-seeking", "retina", "starganv2-ablation"])
+def test_shipped_experiments_hold(name):
+    assert name in shipped()
+    assert planned(read(name), [])
