@@ -80,7 +80,7 @@ class Clock:
     def decay(self, start: float = 0.0, end: float = 1.0) -> float:
         """1 until the fraction `start` of the stage, then a line that reaches 0 at the fraction `end`.
 
-        The last step of a stage is at (steps - 1) / steps, so with `end=1` its factor is small but above 0.
+        The last step of a stage is at (steps - 1) / steps, so with `output_activation=1` its factor is small but above 0.
         """
         if end <= start:
             return 1.0 if self.step < start * self.steps else 0.0

@@ -14,7 +14,7 @@ DiptychError
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class DiptychError(Exception):
@@ -86,3 +86,8 @@ def shown(value: object) -> str:
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 2, 80, 80, 80
+
+
+def listed(texts: Sequence[str], most: int = 10, comma: str = ", ") -> str:
+    """Return the first `most` of the texts and how many more there are: `a, b, and 3 more`."""
+    return comma.join(texts[:most]) + (f"{comma}and {len(texts) - most} more" if len(texts) > most else "")

@@ -22,8 +22,8 @@ WIDTH = 120  # of a pipe
 SIDES = 8  # folders of a split that have a line of their own
 CHANNELS = {1: "grey", 3: "colour"}
 STARTS = {
-    "mnist": "diptych judge train classifier --data {data} crop=32 load=34 flip=false batch=128 -o judges/digits",
-    "svhn": "diptych train dtn-svhn --data {data} target=mnist.npz -o runs/numbers",
+    "mnist": "diptych judge train classifier --data {data} crop_size=32 load_size=34 flip=false batch_size=128 -o judges/digits",
+    "svhn": "diptych train dtn-svhn --data {data} target_root=mnist.npz -o runs/numbers",
     "celeba": "diptych train stargan-celeba --data {data} table=list_attr_celeba.txt -o runs/faces",
     "cityscapes": "diptych train pix2pix --data {data} direction=b2a epochs=200 -o runs/streets",
 }  # the command after `data get`

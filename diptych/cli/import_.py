@@ -39,7 +39,7 @@ def import_(
     from diptych.contract import Labels
     from diptych.errors import ConfigError
     from diptych.importers.import_model import import_model
-    from diptych.settings.recipe import checked
+    from diptych.settings.validate import checked
 
     if (out / "config.json").exists():
         raise ConfigError(f"{out} holds a model already; choose another folder")
@@ -62,17 +62,17 @@ def import_(
     config = translator.method.config.model_dump()
     told = (
         "generator",
-        "width",
-        "blocks",
+        "ngf",
+        "n_blocks",
         "norm",
         "n_downsample",
         "upsample",
         "in_channels",
         "out_channels",
         "channels",
-        "size",
+        "image_size",
         "scale",
-        "highpass",
+        "w_hpf",
     )
     facts = ", ".join(f"{name} {config[name]}" for name in told if name in config)
     typer.echo(f"{out}: {translator.name}, {facts}")

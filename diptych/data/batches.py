@@ -49,7 +49,9 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def __post_init__(self) -> None:
         if self.size % (self.micro * self.world):
-            raise ConfigError(f"batch={self.size} is not a multiple of micro={self.micro} x {self.world} ranks")
+            raise ConfigError(
+                f"batch_size={self.size} is not a multiple of grad_accum_steps={self.micro} x {self.world} ranks"
+            )
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         return self.made(step, {})
@@ -60,7 +62,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         return replace(self, stage=stage, settled=settled)
 
     def made(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
-        """Batch number `step`; under `bad="skip"`, `lost` gets the images that others took the place of, and why."""
+        """Batch number `step`; under `on_bad_image="skip"`, `lost` gets the images that others took the place of, and why."""
         if self.settled is not None and step >= self.settled:
             augment = replace(self.augment, load=self.augment.crop)
             return replace(self, augment=augment, settled=None).made(step, lost)
@@ -111,7 +113,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         return drawn
 
     def _values(self, names: Sequence[str], own: int, number: int, lost: dict[str, str]) -> dict[str, tuple[int, Any]]:
-        """What these columns hold, and where: at one place of the epoch; with `bad="skip"` at the next one read."""
+        """What these columns hold, and where: at one place of the epoch; with `on_bad_image="skip"` at the next one read."""
         places, place = self._places(names, own, number)
         tries = int(MOST_BAD * len(places)) if self.bad == "skip" else 0
         while True:
@@ -179,7 +181,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             self.lost[path] = why
         if len(self.lost) > MOST_BAD * count:
             raise DataError(
-                f"{len(self.lost)} of {count} images can no longer be read, and bad=skip leaves out 1 % at most; "
+                f"{len(self.lost)} of {count} images can no longer be read, and on_bad_image=skip leaves out 1 % at most; "
                 f"the last: {next(reversed(self.lost.values()))}"
             )
 

@@ -47,10 +47,12 @@ class DataConfig(BaseModel):
     layout: Literal["auto", "side_by_side", "folders"] = Field(
         "auto", description="two pictures in each file, or a folder for each side"
     )
-    sides: tuple[Side, ...] | None = Field(
+    folders: tuple[Side, ...] | None = Field(
         None, min_length=2, description="names of the folders to take where there are more, such as [google,twitter]"
     )
-    also: tuple[str, ...] = Field((), max_length=100, description="folders of further labelled sets, taken in turns")
+    extra_roots: tuple[str, ...] = Field(
+        (), max_length=100, description="folders of further labelled sets, taken in turns"
+    )
     table: str | None = Field(
         None,
         min_length=1,
@@ -63,34 +65,34 @@ class DataConfig(BaseModel):
         "auto",
         description="test images of a table: as it says itself, or as Choi et al. 2018 or Dong et al. 2017 chose them",
     )
-    twins: bool = Field(
+    matched_names: bool = Field(
         False, description="whether files of one name are the same scene in each class, so truth is known"
     )
-    target: str | None = Field(
+    target_root: str | None = Field(
         None, min_length=1, max_length=4096, description="the set to draw like, where that of root has labels to read"
     )
-    patches: str | None = Field(
+    background_root: str | None = Field(
         None, min_length=1, max_length=4096, description="photographs that digits lie over, as in MNIST-M"
     )
-    match_names: Literal["exact", "casefold", "affix"] = Field(
+    pair_names: Literal["exact", "casefold", "affix"] = Field(
         "exact",
         description="how names of pairs are compared: exact, without case, or without what all of a folder share too",
     )
     direction: Literal["a2b", "b2a"] = Field(
         "a2b", description="a2b: left or first is the source; b2a: right or second"
     )
-    crop: int = Field(256, ge=8, le=8192, description="pixels of the square that training sees")
-    load: int | None = Field(
+    crop_size: int = Field(256, ge=8, le=8192, description="pixels of the square that training sees")
+    load_size: int | None = Field(
         None, ge=8, le=16384, description="pixels to resize to before the crop; default crop * 286/256"
     )
-    load_until: float = Field(
+    random_crop_until: float = Field(
         1.0, ge=0, le=1, description="share of the steps after which load is crop, so that nothing is cut any more"
     )
-    fit: Literal["squash", "short", "centre", "none"] = Field(
+    resize_mode: Literal["squash", "short_side", "center_square", "none"] = Field(
         "squash", description="squash to a square (papers), short side to load, the centre's square, or none"
     )
-    cut: Literal["crop", "zoom"] = Field(
-        "crop",
+    crop_mode: Literal["random", "random_resized"] = Field(
+        "random",
         description="a crop of what was resized to load, or half of the time 0.8 to 1 of the image (Choi et al. 2020)",
     )
     flip: bool = Field(True, description="mirror half of the images")
@@ -105,32 +107,32 @@ class DataConfig(BaseModel):
     alpha: Literal["white", "keep"] = Field(
         "white", description="transparency: composited over white, or kept as a fourth channel"
     )
-    bad: Literal["error", "skip"] = Field(
+    on_bad_image: Literal["error", "skip"] = Field(
         "error", description="what to do with images that cannot be read: error, or skip up to 1 % of them"
     )
 
     @model_validator(mode="after")
     def _sides_are_two_folders(self) -> "DataConfig":
-        if self.sides and self.layout == "side_by_side":
+        if self.folders and self.layout == "side_by_side":
             raise ValueError("sides names two folders, but layout=side_by_side has two pictures in each file: give one")
-        if self.sides and (len(set(self.sides)) < len(self.sides) or {".", ".."} & set(self.sides)):
-            raise ValueError(f"sides={list(self.sides)}: name different folders")
+        if self.folders and (len(set(self.folders)) < len(self.folders) or {".", ".."} & set(self.folders)):
+            raise ValueError(f"folders={list(self.folders)}: name different folders")
         return self
 
     @model_validator(mode="after")
     def _load_covers_crop(self) -> "DataConfig":
-        if self.load is not None and self.load < self.crop:
-            raise ValueError(f"load={self.load} is smaller than crop={self.crop}")
+        if self.load_size is not None and self.load_size < self.crop_size:
+            raise ValueError(f"load_size={self.load_size} is smaller than crop_size={self.crop_size}")
         return self
 
     def of(self, root: str) -> "DataConfig":
         """For another set alone. What is said of the table or the folders of the first set holds for none of `also`."""
-        others = [Path(each).expanduser().absolute() for each in self.also]
+        others = [Path(each).expanduser().absolute() for each in self.extra_roots]
         further = Path(root).expanduser().absolute() in others
-        about = {"sides", "table", "attributes", "exclusive", "partition", "patches"} if further else set()
-        usual = {name: type(self).model_fields[name].default for name in ("also", *about)}
+        about = {"folders", "table", "attributes", "exclusive", "partition", "background_root"} if further else set()
+        usual = {name: type(self).model_fields[name].default for name in ("extra_roots", *about)}
         return self.model_copy(update={**usual, "root": root})
 
     @property
     def loaded(self) -> int:
-        return self.load or round(self.crop * 286 / 256)
+        return self.load_size or round(self.crop_size * 286 / 256)

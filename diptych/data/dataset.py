@@ -225,12 +225,12 @@ def of_one_name(split: Split) -> Split:
         found: dict[str, int] = {}
         for place, file in enumerate(files):
             if found.setdefault(stem_of(file), place) != place:
-                raise DataError(f"{file}: one set has two images of this name; with twins=true it is a scene")
+                raise DataError(f"{file}: one set has two images of this name; with matched_names=true it is a scene")
         places |= dict.fromkeys(group, found)
     first, *others = places.values()
     both = [stem for stem in first if all(stem in each for each in others)]
     if not both:
-        raise DataError("twins=true: no held-out file of one set has the name of one of the other")
+        raise DataError("matched_names=true: no held-out file of one set has the name of one of the other")
     columns = {name: taken(column, [places[name][stem] for stem in both]) for name, column in split.columns.items()}
     return replace(split, columns=columns, aligned=True, groups=())
 

@@ -71,7 +71,7 @@ class TrainingImages(BaseModel):
 
     crop: int = Field(ge=1, le=2**14, description="pixels of the square that the networks were trained on")
     load: int = Field(ge=1, le=2**14, description="pixels that images were resized to before the crop")
-    fit: Literal["squash", "short", "centre", "none"]
+    fit: Literal["squash", "short_side", "center_square", "none"]
     entries: dict[str, ImageFormat] = Field(max_length=100)
 
     def value_settings(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class TrainingImages(BaseModel):
     def resized(self, entry: str, height: int, width: int) -> tuple[int, int]:
         """Return the height and width of an image of this batch entry at the scale of training.
 
-        Nothing is cut off: the side that is shorter (`fit=squash`: shorter relative to the training images) becomes
+        Nothing is cut off: the side that is shorter (`resize_mode=squash`: shorter relative to the training images) becomes
         `size`. An image in the aspect ratio of the training images thus becomes what `fit` made of them.
         """
         stored = self.entries.get(entry)
@@ -116,11 +116,11 @@ def describe(data: Data, config: DataConfig) -> TrainingImages:
     """Return the formats of the training images of `data`, which was opened with `config` and scanned."""
     domains, root = domains_of(data, config), Path(config.root).expanduser()
     found = {name: _format_of(column, domains.get(name, root.name)) for name, column in data.train.columns.items()}
-    resized = config.cut == "crop" and config.load_until > 0
+    resized = config.crop_mode == "random" and config.random_crop_until > 0
     return TrainingImages(
-        crop=config.crop,
-        load=config.loaded if resized else config.crop,
-        fit=config.fit,
+        crop=config.crop_size,
+        load=config.loaded if resized else config.crop_size,
+        fit=config.resize_mode,
         entries={name: each for name, each in found.items() if each is not None},
     )
 
@@ -144,7 +144,7 @@ def domain_of(column: Pictures, root: Path) -> str:
 def direction_of(data: Data, config: DataConfig) -> str:
     """Return `, from X to Y` for data of two domains, with how to reverse it; else nothing."""
     domains = list(dict.fromkeys(domains_of(data, config).values()))
-    if len(domains) != 2 or config.target:
+    if len(domains) != 2 or config.target_root:
         return ""
     reverse = "b2a" if config.direction == "a2b" else "a2b"
     return f", from {domains[0]} to {domains[1]} (direction={reverse} reverses it)"
@@ -155,7 +155,7 @@ def notes_on(data: Data, config: DataConfig) -> tuple[str, ...]:
     columns = [column for column in data.train.columns.values() if isinstance(column, Pictures)]
     domains, notes = list(dict.fromkeys(domains_of(data, config).values())), []
     conventional = all(name.endswith(letter) for name, letter in zip(domains, "AB", strict=False))
-    chosen = config.sides or config.direction != "a2b" or config.target or data.domains
+    chosen = config.folders or config.direction != "a2b" or config.target_root or data.domains
     if len(domains) == 2 and not (conventional or chosen or columns[0].half is not None):
         notes.append(
             f"{domains[0]} is the source by alphabetical order alone; direction=b2a goes from {domains[1]} to "
@@ -166,12 +166,14 @@ def notes_on(data: Data, config: DataConfig) -> tuple[str, ...]:
         if scale is not None and scale.large == columns[0].files[0].parent:
             reverse = "b2a" if config.direction == "a2b" else "a2b"
             notes.append(f"{scale}: this learns to make them smaller; direction={reverse} learns to enlarge them")
-    squashed = config.fit == "squash" or (config.cut == "zoom" and config.fit != "centre")
+    squashed = config.resize_mode == "squash" or (
+        config.crop_mode == "random_resized" and config.resize_mode != "center_square"
+    )
     for column in columns if squashed else ():
         if (change := aspect_of(sizes_of(column))) > MAX_RATIO:
             notes.append(
                 f"{domain_of(column, Path(config.root).expanduser())}: images are resized to a square, which changes "
-                f"their aspect ratio by {change:.1f} (median); fit={'short' if config.cut == 'crop' else 'centre'} "
+                f"their aspect ratio by {change:.1f} (median); resize_mode={'short_side' if config.crop_mode == 'random' else 'center_square'} "
                 f"keeps it"
             )
     return tuple(dict.fromkeys(notes))

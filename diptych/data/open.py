@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-FOR_PAIRS = ("layout", "direction", "match_names")  # settings that say nothing of classes, attributes and heaps
-FOR_CLASSES = ("sides", "twins")  # of attributes
+FOR_PAIRS = ("layout", "direction", "pair_names")  # settings that say nothing of classes, attributes and heaps
+FOR_CLASSES = ("folders", "matched_names")  # of attributes
 FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # and of classes
 DIGITS = "a file of digits has ten classes, and no names"
 
@@ -32,12 +32,14 @@ def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ())
         DataKind.REFERENCED: _open_referenced,
         DataKind.TRANSFER: _open_transfer,
     }
-    if config.target and kind != DataKind.TRANSFER:
-        raise DataError(f"target={config.target}: this method takes one set; leave it out")
-    if config.also and kind not in (DataKind.LABELLED, DataKind.REFERENCED):
-        raise DataError(f"also={list(config.also)}: this method learns from one data set, and needs no labels")
+    if config.target_root and kind != DataKind.TRANSFER:
+        raise DataError(f"target_root={config.target_root}: this method takes one set; leave it out")
+    if config.extra_roots and kind not in (DataKind.LABELLED, DataKind.REFERENCED):
+        raise DataError(
+            f"extra_roots={list(config.extra_roots)}: this method learns from one data set, and needs no labels"
+        )
     if not digits.is_digits(config.root):
-        _refuse(("patches",), config, "only a file of digits is laid over photographs")
+        _refuse(("background_root",), config, "only a file of digits is laid over photographs")
     data = openers[kind](config)
     return data.named(names) if names else data
 
@@ -52,7 +54,7 @@ def _open_pairs(config: "DataConfig") -> "Data":
     if glyphs.is_glyphs(config.root):
         return glyphs.open_two(config, pairs=True)
     data = open_folder(config, paired=True)
-    return data.with_twins() if config.twins else data
+    return data.with_twins() if config.matched_names else data
 
 
 def _open_unpaired(config: "DataConfig") -> "Data":
@@ -74,7 +76,7 @@ def _open_unpaired(config: "DataConfig") -> "Data":
         if not _is_table_alone(config):
             raise
         raise DataError(f"{error}. Or choose one attribute of the table there: attributes=[NAME]") from error
-    return data.with_twins() if config.twins else data
+    return data.with_twins() if config.matched_names else data
 
 
 def _refuse_digits(config: "DataConfig") -> None:
@@ -131,25 +133,25 @@ def _open_transfer(config: "DataConfig") -> "Data":
     from diptych.data.sources.transfer import transfer
     from diptych.errors import DataError
 
-    if not config.target:
-        raise DataError(f"{config.root}: to draw like which images? Name their folder by target=FOLDER")
+    if not config.target_root:
+        raise DataError(f"{config.root}: to draw like which images? Name their folder by target_root=FOLDER")
     _refuse(FOR_PAIRS, config, "this method goes from root to target")
-    there = config.model_copy(update={"target": None})
-    if glyphs.is_glyphs(config.root) != glyphs.is_glyphs(config.target):
+    there = config.model_copy(update={"target_root": None})
+    if glyphs.is_glyphs(config.root) != glyphs.is_glyphs(config.target_root):
         raise DataError("letters are drawn like letters: let both root and target begin with glyphs:")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_transfer(config)
-    other = there.of(config.target).model_copy(update={"patches": None})
-    if not Path(config.target).expanduser().exists():
-        raise DataError(f"target={config.target}: there is no such folder")
+    other = there.of(config.target_root).model_copy(update={"background_root": None})
+    if not Path(config.target_root).expanduser().exists():
+        raise DataError(f"target_root={config.target_root}: there is no such folder")
     if digits.is_digits(config.root):
         _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
-        half = (0, 1) if config.target == config.root else (None, None)
+        half = (0, 1) if config.target_root == config.root else (None, None)
         return transfer(digits.open_digits(there, half[0]), _open_heap(other, half[1]), twins=False)
     source = _open_one(there)
     if source.labels[0].kind != "class":
         raise DataError(f"{config.root}: a table of attributes, and this method reads classes: put each into a folder")
-    return transfer(source, _open_heap(other), config.twins)
+    return transfer(source, _open_heap(other), config.matched_names)
 
 
 def _open_referenced(config: "DataConfig") -> "Data":
@@ -172,7 +174,7 @@ def _open_labelled(config: "DataConfig") -> "Data":
 
     _refuse(FOR_PAIRS, config, "this method goes from any class or attribute to any other")
     data = _open_one(config)
-    others = tuple(_open_one(config.of(root)) for root in config.also)
+    others = tuple(_open_one(config.of(root)) for root in config.extra_roots)
     summary = "\n".join(each.summary for each in (data, *others))
     notes = tuple(note for each in (data, *others) for note in each.notes)
     labels = tuple(label for each in (data, *others) for label in each.labels)

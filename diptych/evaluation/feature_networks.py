@@ -18,7 +18,7 @@ from diptych.errors import ConfigError, EvaluationError, nearest, shown
 from diptych.evaluation.metrics.extractors import DEVIATION, MEAN, digest_of
 from diptych.importers import pretrained
 from diptych.inference.load import load
-from diptych.settings.recipe import checked
+from diptych.settings.validate import checked
 
 NONE = "none"
 MOST = 100  # maps that a method may look at

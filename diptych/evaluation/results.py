@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.metrics.intervals import Score
-from diptych.settings.recipe import checked
+from diptych.settings.validate import checked
 from diptych.system.atomic_files import write_text
 from diptych.system.safe_parse import plain_json, read_text
 

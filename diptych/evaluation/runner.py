@@ -31,8 +31,8 @@ from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
 from diptych.settings.recipe import Recipe, from_settings
-from diptych.settings.recipe import checked as checked_settings
 from diptych.settings.train_config import TrainConfig
+from diptych.settings.validate import checked as checked_settings
 from diptych.system.atomic_files import write_text
 
 Trained = Run | Path  # a run, or the folder of a model
@@ -83,8 +83,10 @@ def _recipe_of(there: Trained, asked: Asked) -> Recipe:
         raise EvaluationError(f"{there}: a model names no images: say which by --data FOLDER")
     model = from_model(there, asked.cls)
     config = model.method.config
-    crop = vars(config).get(model.method.square) or model.notes.get("crop", DataConfig.model_fields["crop"].default)
-    settings = {"root": asked.data, "crop": crop, **(model.images.value_settings() if model.images else {})}
+    crop = vars(config).get(model.method.square) or model.notes.get(
+        "crop_size", DataConfig.model_fields["crop_size"].default
+    )
+    settings = {"root": asked.data, "crop_size": crop, **(model.images.value_settings() if model.images else {})}
     data = checked_settings(DataConfig, settings, str(there))
     return Recipe(model.name, config, data, TrainConfig(), allowed=asked.cls)
 
@@ -182,7 +184,7 @@ def sample(
     ways = protocol.ways(translator.method, split, train)
     if not ways:
         raise EvaluationError(f"{translator.name} does not translate pictures, so there is nothing to sample")
-    crop, fit = recipe.data.crop, recipe.data.fit
+    crop, fit = recipe.data.crop_size, recipe.data.resize_mode
     cut = Whole(translator.method.scale) if protocol.whole else Augment(crop, crop, fit)
     about = {**about, "protocol": str(protocol), **({} if protocol.whole else {"pixels": crop})}
     about |= {"values": notes} if (notes := "; ".join(notes_on_encodings(split))) else {}

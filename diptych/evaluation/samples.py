@@ -27,7 +27,7 @@ from diptych.data.images.transforms import Augment, Whole
 from diptych.errors import ConfigError, EvaluationError, printable, shown
 from diptych.evaluation.metrics.image_sets import digest_of_pixels
 from diptych.inference.translator import Translator
-from diptych.settings.recipe import checked
+from diptych.settings.validate import checked
 from diptych.system.atomic_files import make_folder, write_text
 from diptych.system.safe_parse import plain_json, read_text
 

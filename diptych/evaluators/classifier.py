@@ -29,8 +29,8 @@ class Classifier(Judge):
             max_length=1,
             description="what it tells apart; read from the data",
         )
-        width: int = Field(32, ge=1, le=1024, description="channels after the first convolution")
-        depth: int = Field(4, ge=1, le=8, description="how often the image is halved")
+        base_channels: int = Field(32, ge=1, le=1024, description="channels after the first convolution")
+        n_downsample: int = Field(4, ge=1, le=8, description="how often the image is halved")
         norm: Norm = Field("batch", description="norm of the network")
         lr: float = Field(1e-3, gt=0, description="Adam's step size at the start; it falls to 0 in a line")
 
@@ -40,12 +40,14 @@ class Classifier(Judge):
     labels = {"label": "labels"}
     routes = ()
     ships = ("C",)
-    tiny = {"width": 8, "depth": 3, "lr": 1e-2}
+    tiny = {"base_channels": 8, "n_downsample": 3, "lr": 1e-2}
     apart = {"norm": "instance"}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.C = Reader(config.in_channels, len(config.labels[0]), config.width, config.depth, config.norm)
+        self.C = Reader(
+            config.in_channels, len(config.labels[0]), config.base_channels, config.n_downsample, config.norm
+        )
         initialise(self, "kaiming")
 
     def stages(self) -> list[Stage]:

@@ -32,8 +32,8 @@ class Segmenter(Judge):
         ignore: tuple[Colour, ...] = Field(
             (), max_length=254, description="colours, or class numbers, of pixels that are not trained on or scored"
         )
-        width: int = Field(32, ge=1, le=1024, description="channels of the first layer")
-        depth: int = Field(5, ge=1, le=10, description="how often the image is halved")
+        base_channels: int = Field(32, ge=1, le=1024, description="channels of the first layer")
+        n_downsample: int = Field(5, ge=1, le=10, description="how often the image is halved")
         norm: Norm = Field("batch", description="norm of the network")
         lr: float = Field(1e-3, gt=0, description="Adam's step size at the start; it falls to 0 in a line")
 
@@ -50,7 +50,7 @@ class Segmenter(Judge):
     batch = {"source": "in_channels", "target": "out_channels"}
     routes = (Route("source", "target"),)
     ships = ("S",)
-    tiny = {"palette": ((0,), (255,)), "width": 8, "lr": 1e-2}
+    tiny = {"palette": ((0,), (255,)), "base_channels": 8, "lr": 1e-2}
     apart = {"norm": "instance"}
 
     def __init__(self, config: Config) -> None:
@@ -58,14 +58,14 @@ class Segmenter(Judge):
         self.S = UNet(
             config.in_channels,
             len(config.palette),
-            config.width,
-            config.depth,
+            config.base_channels,
+            config.n_downsample,
             config.norm,
             dropout="none",
             bounded=False,
         )
         initialise(self, "kaiming")
-        self.multiple = 2**config.depth
+        self.multiple = 2**config.n_downsample
 
     def stages(self) -> list[Stage]:
         player = Player((self.S,), self.config.lr, (0.9, 0.999), schedule=Clock.decay)

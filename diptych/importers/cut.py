@@ -43,7 +43,7 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     layers = {1: "stem.1", 4: "down.0.0", 8: "down.1.0", up: "up.0.1", up + 4: "up.1.1"}
     biases = rf"model\.({'|'.join(map(str, layers))})\.bias|{BLOCK}[15]\.bias"
     norm = _norm(state, biases, where)
-    config = {"channels": first.shape[1], "width": first.shape[0], "blocks": blocks, "norm": norm}
+    config = {"channels": first.shape[1], "ngf": first.shape[0], "n_blocks": blocks, "norm": norm}
     second = 5 if norm == "instance" else 4  # of ours: no norm, no place for it
     found = renamed(
         state,

@@ -50,21 +50,21 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
         config: dict[str, Any] = {
             "in_channels": state["enc_c.convA.0.model.1.weight"].shape[1],
             "out_channels": state["enc_c.convB.0.model.1.weight"].shape[1],
-            "width": state["enc_c.convA.0.model.1.weight"].shape[0],
-            "variant": "concat" if concat else "mixed",
+            "ngf": state["enc_c.convA.0.model.1.weight"].shape[0],
+            "attribute_injection": "concat" if concat else "feature_wise",
             "style_dim": attributes,
         }
         if "disA.Diss.0.0.model.1.weight" in state:
             first, layers = state["disA.Diss.0.0.model.1.weight"], count(state, r"disA\.Diss\.0\.(\d+)\.model\.")
-            config |= {"scales": count(state, r"disA\.Diss\.(\d+)\."), "depth": layers}
-            config |= {"d_width": first.shape[0], "d_kernel": first.shape[2]}
+            config |= {"num_scales": count(state, r"disA\.Diss\.(\d+)\."), "d_layers": layers}
+            config |= {"ndf": first.shape[0], "d_kernel": first.shape[2]}
         elif "disA.model.0.model.1.weight" in state:
             first, layers = state["disA.model.0.model.1.weight"], count(state, r"disA\.model\.(\d+)\.model\.")
-            config |= {"scales": 1, "depth": layers, "d_width": first.shape[0], "d_kernel": first.shape[2]}
+            config |= {"num_scales": 1, "d_layers": layers, "ndf": first.shape[0], "d_kernel": first.shape[2]}
     except (KeyError, IndexError) as error:
         raise unfit(error, "DRIT", where) from error
     turned = {key: value.transpose(0, 1) if LAST.fullmatch(key) else value for key, value in state.items()}
-    found = renamed(turned, [*_content(), *_attributes(), *_decoders(), *_critics(config.get("depth", 0))], IDLE)
+    found = renamed(turned, [*_content(), *_attributes(), *_decoders(), *_critics(config.get("d_layers", 0))], IDLE)
     return config, fitted(DRIT, config, found, NAME, where)
 
 

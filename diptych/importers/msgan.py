@@ -41,9 +41,9 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     config = {
         "in_channels": first.shape[1] - noise,
         "out_channels": last.shape[1 if upsample == "basic" else 0],
-        "noise": noise,
-        "width": width,
-        "size": 2**depth,
+        "latent_dim": noise,
+        "ngf": width,
+        "image_size": 2**depth,
         "upsample": upsample,
     }
     turned = {key: _turned(key, value, levels, up) for key, value in state.items()}

@@ -35,17 +35,17 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
         config = {
             "in_channels": first.shape[1],
             "out_channels": second.shape[1],
-            "width": first.shape[0],
-            "blocks": count(state, rf"a\.enc_content\.model\.{halvings + 1}\.model\.(\d+)\."),
+            "ngf": first.shape[0],
+            "n_blocks": count(state, rf"a\.enc_content\.model\.{halvings + 1}\.model\.(\d+)\."),
             "n_downsample": halvings,
             "style_dim": state["a.mlp.model.0.fc.weight"].shape[1],
-            "hidden": state["a.mlp.model.0.fc.weight"].shape[0],
+            "mlp_dim": state["a.mlp.model.0.fc.weight"].shape[0],
         }
         if "a.cnns.0.0.conv.weight" in state:
             config |= {
-                "d_width": state["a.cnns.0.0.conv.weight"].shape[0],
-                "scales": count(state, r"a\.cnns\.(\d+)\."),
-                "depth": count(state, r"a\.cnns\.0\.(\d+)\.conv\."),
+                "ndf": state["a.cnns.0.0.conv.weight"].shape[0],
+                "num_scales": count(state, r"a\.cnns\.(\d+)\."),
+                "d_layers": count(state, r"a\.cnns\.0\.(\d+)\.conv\."),
             }
     except (KeyError, IndexError) as error:
         raise unfit(error, "MUNIT", where) from error

@@ -55,7 +55,7 @@ class Found:
             "generator": self.name,
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,
-            "width": self.width,
+            "ngf": self.width,
             "norm": self.norm,
             "dropout": "repo" if self.dropout else "none",
             "use_bias": self.use_bias,

@@ -10,7 +10,7 @@ from torch import Tensor
 from diptych.contract import Labels, Method
 from diptych.errors import ConfigError, ImportRefused, printable, shown
 from diptych.inference.load import misfits
-from diptych.settings.recipe import checked
+from diptych.settings.validate import checked
 
 Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks
 Patterns = Sequence[tuple[str, str]]  # (regular expression of their key, ours)

@@ -72,11 +72,11 @@ def model(
     width, channels = state[FIRST].shape[:2]
     config = {
         "channels": channels,
-        "width": width,
-        "blocks": len(numbers) - 3,
+        "ngf": width,
+        "n_blocks": len(numbers) - 3,
         "scale": 2 ** len(shuffles),
-        "joint": "norm" if normed else "prelu",
-        "end": "tanh",
+        "pre_upsample": "norm" if normed else "prelu",
+        "output_activation": "tanh",
     }
     return config, found, ("G",)
 

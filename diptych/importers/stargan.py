@@ -48,8 +48,8 @@ class Found:
             raise ImportRefused(f"the network has {self.labels} labels, not {slots}{also}: name each of them, in order")
         found: dict[str, Any] = {"channels": self.channels, "labels": [each.model_dump() for each in sets]}
         if self.kind == "G":
-            return found | {"width": self.width, "blocks": self.deep}
-        return found | {"d_width": self.width, "depth": self.deep, "size": self.kernel << self.deep}
+            return found | {"ngf": self.width, "n_blocks": self.deep}
+        return found | {"ndf": self.width, "d_layers": self.deep, "image_size": self.kernel << self.deep}
 
     def blank(self) -> nn.Module:
         """The network, not yet with these weights."""

@@ -68,7 +68,7 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
 
 def notes(config: dict[str, Any]) -> dict[str, str]:
     """What the model folder says of such a generator. Its landmark network is of another project and not imported."""
-    return {CAUTION: HIGHPASS_OFF} if config["highpass"] else {}
+    return {CAUTION: HIGHPASS_OFF} if config["w_hpf"] else {}
 
 
 def recognise(state: dict[str, Tensor], where: str) -> Found:
@@ -112,13 +112,13 @@ def _config(nets: dict[str, dict[str, Tensor]], where: str) -> dict[str, Any]:
         raise ImportRefused(f"{where}: {len(names)} domains; StarGAN v2 translates between two at least")
     return {
         "channels": channels,
-        "size": size,
-        "width": width,
-        "max_width": max(wide),
+        "image_size": size,
+        "ngf": width,
+        "max_channels": max(wide),
         "latent_dim": latent.shape[1],
-        "hidden": latent.shape[0],
+        "mapping_dim": latent.shape[0],
         "style_dim": style.shape[0],
-        "highpass": highpass,
+        "w_hpf": highpass,
         "labels": (Labels(names=names).model_dump(),),
     }
 
@@ -160,7 +160,7 @@ def _renamed(
     nets: dict[str, dict[str, Tensor]], wanted: dict[str, Tensor], config: dict[str, Any], where: str
 ) -> dict[str, Tensor]:
     """With our keys, which must be exactly those of the networks at hand, save for what has no effect."""
-    idle = re.compile(REMOVED + (UNUSED if config["highpass"] else ""))
+    idle = re.compile(REMOVED + (UNUSED if config["w_hpf"] else ""))
     renamed = {}
     for net, state in nets.items():
         patterns = list(RENAMED[net])
@@ -178,7 +178,7 @@ def _renamed(
     there = tuple(f"{NETWORKS[net]}." for net in nets)
     if wrong := misfits({key: value for key, value in wanted.items() if key.startswith(there)}, renamed):
         raise ImportRefused(
-            f"{where}: taken for StarGAN v2 at {config['size']} pixels with {len(config['labels'][0]['names'])} "
+            f"{where}: taken for StarGAN v2 at {config['image_size']} pixels with {len(config['labels'][0]['names'])} "
             f"domains, but {'; '.join(map(printable, wrong[:5]))}"
             + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         )

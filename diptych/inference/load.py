@@ -20,7 +20,9 @@ from diptych.inference.translator import Translator
 from diptych.methods import method_of
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
-from diptych.settings.recipe import LARGEST_NETWORKS, bounded, checked, from_settings
+from diptych.settings import renamed
+from diptych.settings.recipe import LARGEST_NETWORKS, bounded, from_settings
+from diptych.settings.validate import checked
 from diptych.system.safe_parse import LARGEST_HEADER, check_weights, plain_json, read_text
 
 
@@ -86,8 +88,8 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
         tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # in that folder alone
     networks, there = cls.ships, named(tensors, "method.") | named(tensors, "ema.")
     weights = {name: value for name, value in there.items() if name.partition(".")[0] in networks}
-    notes = {"steps": meta["total"], "crop": recipe.data.crop}
-    if not recipe.train.begin and (untaught := _untaught(cls, recipe.model, meta["place"], meta["step"])):
+    notes = {"steps": meta["total"], "crop": recipe.data.crop_size}
+    if not recipe.train.init_from and (untaught := _untaught(cls, recipe.model, meta["place"], meta["step"])):
         notes["untaught"] = untaught  # what `begin` brought has learned elsewhere
     translator = assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
     translator.images = run.training_images()
@@ -140,7 +142,8 @@ def from_model(folder: Path, method: type[Method] | None = None) -> "Translator"
     except (OSError, ValueError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
     cls = method_of(found.method, method, str(folder))
-    translator = assembled(cls, found.method, found.config, weights, found.networks, found.notes, str(folder))
+    config = renamed.config(found.method, found.config)
+    translator = assembled(cls, found.method, config, weights, found.networks, found.notes, str(folder))
     translator.images = images
     return translator
 

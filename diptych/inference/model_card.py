@@ -54,8 +54,8 @@ def _training(images: TrainingImages) -> str:
         f"| {code(name)} | {code(each.domain)} | {each.width} x {each.height} | {each.dtype} |"
         for name, each in images.entries.items()
     ]
-    size = "" if images.fit == "none" else f"to `load={images.load}` "
-    resized = f"Resized {size}with `fit={images.fit}`, then cut to `crop={images.crop}`."
+    size = "" if images.fit == "none" else f"to `load_size={images.load}` "
+    resized = f"Resized {size}with `resize_mode={images.fit}`, then cut to `crop_size={images.crop}`."
     head = "| training images | domain | median width x height | values |\n|---|---|---|---|"
     return "\n".join(["", resized, "", head, *rows, ""]) if rows else ""
 

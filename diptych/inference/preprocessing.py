@@ -80,7 +80,7 @@ class Adapter:
         if 1 / MAX_RATIO <= ratio <= MAX_RATIO:
             return ""
         return (
-            f"images are {ratio:.{1 if ratio > 1 else 2}f} times the scale of training, where fit={self.images.fit} "
+            f"images are {ratio:.{1 if ratio > 1 else 2}f} times the scale of training, where resize_mode={self.images.fit} "
             f"resized them to {self.images.size} pixels; --scale training (in Python: "
             f"translator.with_options(scale='training')) does the same"
         )

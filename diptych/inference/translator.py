@@ -36,7 +36,7 @@ from diptych.inference.preprocessing import (
     with_or_without_alpha,
 )
 from diptych.networks.layers import pad
-from diptych.settings.recipe import checked
+from diptych.settings.validate import checked
 from diptych.system.distributed import choose_device
 from diptych.system.hardware import is_out_of_memory
 
@@ -162,7 +162,9 @@ class Translator:
         label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
         pixels = encoding.decode(_read(picture, label, encoding), label)
         size = int(self.method.config.model_dump()[self.method.square])
-        pixels = Augment(size, size, "centre").still(image.with_channels(pixels, self.method.channels()[entry], label))
+        pixels = Augment(size, size, "center_square").still(
+            image.with_channels(pixels, self.method.channels()[entry], label)
+        )
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
 
     def _encoding(self, entry: str) -> Encoding:

@@ -31,24 +31,26 @@ class CycleGAN(Method):
         steps: int = Field(266_800, ge=1, description="optimiser steps: 200 epochs of 1,334 zebras at batch 1")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
         out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
-        gan: float = Field(1.0, ge=0, description="weight of both adversarial terms")
-        cycle_a: float = Field(10.0, ge=0, description="weight of a -> b -> a (paper: 10)")
-        cycle_b: float = Field(10.0, ge=0, description="weight of b -> a -> b (paper: 10)")
-        identity: float = Field(0.0, ge=0, description="weight of the identity terms, as a fraction of the cycle's")
-        pool: int = Field(50, ge=0, le=10_000, description="generated images that each discriminator remembers")
+        lambda_gan: float = Field(1.0, ge=0, description="weight of both adversarial terms")
+        lambda_cycle_a: float = Field(10.0, ge=0, description="weight of a -> b -> a (paper: 10)")
+        lambda_cycle_b: float = Field(10.0, ge=0, description="weight of b -> a -> b (paper: 10)")
+        lambda_identity: float = Field(
+            0.0, ge=0, description="weight of the identity terms, as a fraction of the cycle's"
+        )
+        pool_size: int = Field(50, ge=0, le=10_000, description="generated images that each discriminator remembers")
         generator: Generator = Field("resnet_9", description="resnet_9 from 256 pixels, resnet_6 at 128 (paper)")
-        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generators")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generators")
         norm: Norm = Field("instance", description="norm of generators and discriminators")
         dropout: Dropout = Field("none", description="dropout in the generators (paper: none)")
         use_bias: bool = Field(
             False, description="biases in a U-Net with norm=batch where no norm follows; without BatchNorm always"
         )
-        field: ReceptiveField = Field(70, description="pixels that one output of a discriminator judges")
-        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
+        receptive_field: ReceptiveField = Field(70, description="pixels that one output of a discriminator judges")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
         init: Init = Field("normal", description="initialiser")
-        gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
+        init_gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
         lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
-        decay_from: float = Field(
+        lr_decay_start: float = Field(
             0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
         )
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
@@ -60,21 +62,21 @@ class CycleGAN(Method):
 
         @model_validator(mode="after")
         def _identity_needs_equal_channels(self) -> "CycleGAN.Config":
-            if self.identity and self.in_channels != self.out_channels:
+            if self.lambda_identity and self.in_channels != self.out_channels:
                 raise ValueError(
-                    f"identity={self.identity} compares an image with its own translation, but domain a "
-                    f"has {self.in_channels} channels and b has {self.out_channels}: set identity=0"
+                    f"lambda_identity={self.lambda_identity} compares an image with its own translation, but domain a "
+                    f"has {self.in_channels} channels and b has {self.out_channels}: set lambda_identity=0"
                 )
             return self
 
         def unused(self) -> dict[str, str]:
             found: dict[str, str] = {}
-            if not self.gan:
-                found |= dict.fromkeys(("pool", "field", "d_width"), "gan above 0")
-            if not (self.cycle_a or self.cycle_b):
-                found["identity"] = "cycle_a or cycle_b above 0"
+            if not self.lambda_gan:
+                found |= dict.fromkeys(("pool_size", "receptive_field", "ndf"), "gan above 0")
+            if not (self.lambda_cycle_a or self.lambda_cycle_b):
+                found["lambda_identity"] = "cycle_a or cycle_b above 0"
             if self.init == "kaiming" and self.norm != "batch":
-                found["gain"] = "init=normal, xavier or orthogonal"
+                found["init_gain"] = "init=normal, xavier or orthogonal"
             return found
 
     config: Config
@@ -85,15 +87,15 @@ class CycleGAN(Method):
     controls = (Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),)
     presets = {
         "paper": {},  # identity only where it turned paintings into photographs
-        "repo": {"identity": 0.5},  # the authors' code, for every task
+        "repo": {"lambda_identity": 0.5},  # the authors' code, for every task
     }
     tiny = {
         "generator": "resnet_6",
-        "width": 8,
-        "d_width": 8,
-        "field": 16,
-        "pool": 3,
-        "identity": 0.5,
+        "ngf": 8,
+        "ndf": 8,
+        "receptive_field": 16,
+        "pool_size": 3,
+        "lambda_identity": 0.5,
         "ema_decay": 0.9,
         "lr": 2e-3,
     }
@@ -102,21 +104,21 @@ class CycleGAN(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.to_b = generator(c.generator, c.in_channels, c.out_channels, c.width, c.norm, c.dropout, c.use_bias)
-        self.to_a = generator(c.generator, c.out_channels, c.in_channels, c.width, c.norm, c.dropout, c.use_bias)
-        self.D_a = PatchGAN(c.in_channels, c.field, c.d_width, c.norm)
-        self.D_b = PatchGAN(c.out_channels, c.field, c.d_width, c.norm)
-        self.pool_a, self.pool_b = Pool(c.pool), Pool(c.pool)
-        initialise(self, c.init, c.gain)
+        self.to_b = generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
+        self.to_a = generator(c.generator, c.out_channels, c.in_channels, c.ngf, c.norm, c.dropout, c.use_bias)
+        self.D_a = PatchGAN(c.in_channels, c.receptive_field, c.ndf, c.norm)
+        self.D_b = PatchGAN(c.out_channels, c.receptive_field, c.ndf, c.norm)
+        self.pool_a, self.pool_b = Pool(c.pool_size), Pool(c.pool_size)
+        initialise(self, c.init, c.init_gain)
         self.multiple = multiple_of(c.generator)
         self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
         def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.decay_from)
+            return clock.decay(start=self.config.lr_decay_start)
 
         players = {"G": Player((self.to_b, self.to_a), self.config.lr, schedule=schedule)}
-        if self.config.gan:
+        if self.config.lambda_gan:
             players["D"] = Player((self.D_b, self.D_a), self.config.lr, schedule=schedule)
         return [Stage("train", self.config.steps, self.updates, players)]
 
@@ -129,7 +131,7 @@ class CycleGAN(Method):
             "G",
             {**self.fool(fake_a, fake_b), **self.come_back(a, b, fake_a, fake_b), **self.stay(a, b, same_a, same_b)},
         )
-        if self.config.gan:
+        if self.config.lambda_gan:
             yield (
                 "D",
                 {
@@ -140,7 +142,7 @@ class CycleGAN(Method):
 
     def translated(self, net: nn.Module, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
         """`net` on an image to translate, and on one of its own domain if the identity term asks for it."""
-        if not self.config.identity:
+        if not self.config.lambda_identity:
             return net(image), None
         if self.config.norm == "batch" or self.config.dropout != "none":  # batching would change the statistics
             return net(image), net(own)
@@ -149,19 +151,19 @@ class CycleGAN(Method):
         return fake, same
 
     def fool(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
-        if not self.config.gan:
+        if not self.config.lambda_gan:
             return {}
         return {
-            "gan_b": self.config.gan * lsgan(self.D_b(fake_b), True),
-            "gan_a": self.config.gan * lsgan(self.D_a(fake_a), True),
+            "gan_b": self.config.lambda_gan * lsgan(self.D_b(fake_b), True),
+            "gan_a": self.config.lambda_gan * lsgan(self.D_a(fake_a), True),
         }
 
     def come_back(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
         terms = {}
-        if self.config.cycle_a:
-            terms["cycle_a"] = self.config.cycle_a * F.l1_loss(self.to_a(fake_b), a)
-        if self.config.cycle_b:
-            terms["cycle_b"] = self.config.cycle_b * F.l1_loss(self.to_b(fake_a), b)
+        if self.config.lambda_cycle_a:
+            terms["cycle_a"] = self.config.lambda_cycle_a * F.l1_loss(self.to_a(fake_b), a)
+        if self.config.lambda_cycle_b:
+            terms["cycle_b"] = self.config.lambda_cycle_b * F.l1_loss(self.to_b(fake_a), b)
         return terms
 
     def stay(self, a: Tensor, b: Tensor, same_a: Tensor | None, same_b: Tensor | None) -> Terms:
@@ -169,8 +171,8 @@ class CycleGAN(Method):
         if same_a is None or same_b is None:
             return {}
         return {
-            "identity_b": self.config.identity * self.config.cycle_b * F.l1_loss(same_b, b),
-            "identity_a": self.config.identity * self.config.cycle_a * F.l1_loss(same_a, a),
+            "identity_b": self.config.lambda_identity * self.config.lambda_cycle_b * F.l1_loss(same_b, b),
+            "identity_a": self.config.lambda_identity * self.config.lambda_cycle_a * F.l1_loss(same_a, a),
         }
 
     def contest(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:

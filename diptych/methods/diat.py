@@ -3,7 +3,7 @@
 A network gives images an attribute: a discriminator sees to that, and what a face network sees in both (DIAT), or the
 discriminator itself (DIAT-A), shall stay. A second network may then enhance what the first one made.
 
-    diptych train diat --data celeba "attributes=[Eyeglasses]" direction=b2a preset=adaptive crop=128 -o runs/bare
+    diptych train diat --data celeba "attributes=[Eyeglasses]" direction=b2a preset=adaptive crop_size=128 -o runs/bare
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,23 +31,31 @@ class DIAT(Method):
         """Sections 3.1 to 3.3. Widths, weights and step sizes of the paper are unknown to us: these are our choice."""
 
         steps: int = Field(50_000, ge=0, description="steps of the transfer; each moves D and T once")
-        denoise: int = Field(5000, ge=0, description="steps before it, in which the denoiser of L_smooth learns")
-        warm: int = Field(1000, ge=0, description="steps before it, in which T learns to give its source back (ours)")
-        enhance: int = Field(20_000, ge=0, description="steps behind it, in which the enhancement network learns")
+        denoiser_steps: int = Field(5000, ge=0, description="steps before it, in which the denoiser of L_smooth learns")
+        warmup_steps: int = Field(
+            1000, ge=0, description="steps before it, in which T learns to give its source back (ours)"
+        )
+        enhancement_steps: int = Field(
+            20_000, ge=0, description="steps behind it, in which the enhancement network learns"
+        )
         channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
-        size: int = Field(128, ge=32, le=4096, description="side of the training images; read from crop")
-        identity: Literal["network", "adaptive"] = Field(
+        image_size: int = Field(128, ge=32, le=4096, description="side of the training images; read from crop")
+        identity_features: Literal["network", "adaptive"] = Field(
             "network", description="what shall stay: what `features` sees (DIAT), or what D sees (DIAT-A)"
         )
-        features: str = Field(
+        feature_network: str = Field(
             "vgg16",
             min_length=1,
             max_length=4096,
             description="the network that sees: vgg16, vgg19, NAME:FILE, a judge's folder; none if adaptive",
         )
-        layers: tuple[Place, ...] = Field((4, 5), min_length=1, description="which maps of it, or of D, shall stay")
-        keep: float = Field(1.0, ge=0, description="weight lambda of the identity term")
-        smooth: float = Field(0.1, ge=0, description="weight gamma of L_smooth; 0, or identity=adaptive: without")
+        feature_layers: tuple[Place, ...] = Field(
+            (4, 5), min_length=1, description="which maps of it, or of D, shall stay"
+        )
+        lambda_id: float = Field(1.0, ge=0, description="weight lambda of the identity term")
+        lambda_smooth: float = Field(
+            0.1, ge=0, description="weight gamma of L_smooth; 0, or identity_features=adaptive: without"
+        )
         enhancement: Literal["none", "local", "global"] = Field(
             "none", description="second network: for an attribute of a region, or of the whole face"
         )
@@ -55,27 +63,33 @@ class DIAT(Method):
             (0.55, 0.2, 0.95, 0.8),
             description="of enhancement=local: top, left, bottom and right, as shares of the side",
         )
-        inside: tuple[float, float, float] = Field(
+        lambda_inside: tuple[float, float, float] = Field(
             (1.0, 1.0, 1.0), description="weights beta of what stays in the region: pixels, first and second map"
         )
-        width: int = Field(32, ge=1, le=1024, description="channels of the first layer of T")
-        blocks: int = Field(5, ge=1, le=100, description="residual blocks of T")
-        d_width: int = Field(64, ge=1, le=1024, description="channels of the first layer of D")
-        d_most: int = Field(512, ge=1, le=65_536, description="most channels of D")
-        depth: int = Field(5, ge=1, le=10, description="convolutions of D, each of which halves")
-        head: Literal["dense", "patches"] = Field("dense", description="D says one thing of an image, or of each patch")
+        ngf: int = Field(32, ge=1, le=1024, description="channels of the first layer of T")
+        n_blocks: int = Field(5, ge=1, le=100, description="residual blocks of T")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of the first layer of D")
+        d_max_channels: int = Field(512, ge=1, le=65_536, description="most channels of D")
+        d_layers: int = Field(5, ge=1, le=10, description="convolutions of D, each of which halves")
+        d_head: Literal["dense", "patches"] = Field(
+            "dense", description="D says one thing of an image, or of each patch"
+        )
         norm: Norm = Field("instance", description="norm of T and of the enhancement network; D has none")
         lr: float = Field(2e-4, gt=0, description="Adam's step size, all players")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "DIAT.Config":
-            if self.identity == "network" and self.features == "none":
-                raise ValueError("identity=network looks through features: name one, or set identity=adaptive")
-            if self.identity == "adaptive" and max(self.layers) > self.depth:
-                raise ValueError(f"layers={list(self.layers)}: D has {self.depth} layers to look at, see depth")
-            if self.size % 2**self.depth:
+            if self.identity_features == "network" and self.feature_network == "none":
                 raise ValueError(
-                    f"crop={self.size} is not a multiple of {2**self.depth}, which depth={self.depth} needs"
+                    "identity_features=network looks through features: name one, or set identity_features=adaptive"
+                )
+            if self.identity_features == "adaptive" and max(self.feature_layers) > self.d_layers:
+                raise ValueError(
+                    f"feature_layers={list(self.feature_layers)}: D has {self.d_layers} layers to look at, see depth"
+                )
+            if self.image_size % 2**self.d_layers:
+                raise ValueError(
+                    f"crop_size={self.image_size} is not a multiple of {2**self.d_layers}, which d_layers={self.d_layers} needs"
                 )
             top, left, bottom, right = self.region
             if top >= bottom or left >= right:
@@ -84,49 +98,53 @@ class DIAT(Method):
 
         @property
         def smooths(self) -> bool:
-            return self.identity == "network" and self.smooth > 0
+            return self.identity_features == "network" and self.lambda_smooth > 0
 
         def unused(self) -> dict[str, str]:
             found: dict[str, str] = {}
             if self.enhancement == "none":
-                found["enhance"] = "enhancement=local or global"
+                found["enhancement_steps"] = "enhancement=local or global"
             if self.enhancement != "local":
-                found |= dict.fromkeys(("region", "inside"), "enhancement=local")
-            if self.identity == "adaptive":
-                found["smooth"] = "identity=network"
-                found |= {} if self.enhancement == "local" else {"features": "identity=network, or enhancement=local"}
+                found |= dict.fromkeys(("region", "lambda_inside"), "enhancement=local")
+            if self.identity_features == "adaptive":
+                found["lambda_smooth"] = "identity_features=network"
+                found |= (
+                    {}
+                    if self.enhancement == "local"
+                    else {"feature_network": "identity_features=network, or enhancement=local"}
+                )
             if not self.smooths:
-                found["denoise"] = "identity=network and smooth above 0"
-            return found if self.keep or self.smooths else found | {"layers": "keep above 0"}
+                found["denoiser_steps"] = "identity_features=network and smooth above 0"
+            return found if self.lambda_id or self.smooths else found | {"feature_layers": "keep above 0"}
 
     config: Config
     data = DataKind.UNPAIRED
     batch = {"a": "channels", "b": "channels"}
-    square = "size"
+    square = "image_size"
     routes = (Route("a", "b"),)
     ships = ("T", "E")
     multiple = 4
-    sights = {"features": "features"}
+    sights = {"features": "feature_network"}
     presets = {
         "paper": {},
-        "adaptive": {"identity": "adaptive", "features": "none", "smooth": 0.0},
+        "adaptive": {"identity_features": "adaptive", "feature_network": "none", "lambda_smooth": 0.0},
         # What Choi et al. 2018 compared StarGAN with: CycleGAN's generator of 6 blocks, StarGAN's discriminator.
-        "stargan-baseline": {"width": 64, "blocks": 6, "depth": 6, "d_most": 2048, "head": "patches"},
+        "stargan-baseline": {"ngf": 64, "n_blocks": 6, "d_layers": 6, "d_max_channels": 2048, "d_head": "patches"},
     }
     tiny = {
-        "denoise": 2, "warm": 2, "enhance": 2, "enhancement": "local", "layers": (1, 2), "keep": 30.0,
-        "width": 8, "blocks": 2, "d_width": 8, "lr": 2e-3,
+        "denoiser_steps": 2, "warmup_steps": 2, "enhancement_steps": 2, "enhancement": "local", "feature_layers": (1, 2), "lambda_id": 30.0,
+        "ngf": 8, "n_blocks": 2, "ndf": 8, "lr": 2e-3,
     }  # fmt: skip
-    learns = {"steps": 250, "enhance": 250}
+    learns = {"steps": 250, "enhancement_steps": 250}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.T = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm)
-        self.D = Discriminator(c.channels, c.size, c.d_width, c.d_most, c.depth, c.head)
-        self.E = Enhancer(c.channels, c.width, c.blocks, c.norm) if c.enhancement != "none" else None
-        self.R = ResNet(c.channels, c.channels, c.width, c.blocks, c.norm) if c.smooths else None
-        self.N = Denoiser(c.channels, c.width) if c.smooths else None
+        self.T = ResNet(c.channels, c.channels, c.ngf, c.n_blocks, c.norm)
+        self.D = Discriminator(c.channels, c.image_size, c.ndf, c.d_max_channels, c.d_layers, c.d_head)
+        self.E = Enhancer(c.channels, c.ngf, c.n_blocks, c.norm) if c.enhancement != "none" else None
+        self.R = ResNet(c.channels, c.channels, c.ngf, c.n_blocks, c.norm) if c.smooths else None
+        self.N = Denoiser(c.channels, c.ngf) if c.smooths else None
         initialise(self)
         if self.E is not None:
             self.E.begin()
@@ -136,13 +154,13 @@ class DIAT(Method):
         c, found = self.config, []
         if self.R is not None and self.N is not None:
             players = {"R": Player((self.R,), c.lr), "N": Player((self.N,), c.lr)}
-            found.append(Stage("denoise", c.denoise, self.learn_to_smooth, players))
-        if c.warm:
-            found.append(Stage("warm", c.warm, self.learn_to_copy, {"T": Player((self.T,), c.lr)}))
+            found.append(Stage("denoise", c.denoiser_steps, self.learn_to_smooth, players))
+        if c.warmup_steps:
+            found.append(Stage("warm", c.warmup_steps, self.learn_to_copy, {"T": Player((self.T,), c.lr)}))
         players = {"D": Player((self.D,), c.lr), "T": Player((self.T,), c.lr)}
         found.append(Stage("transfer", c.steps, self.updates, players))
         if self.E is not None:
-            found.append(Stage("enhance", c.enhance, self.learn_to_enhance, {"E": Player((self.E,), c.lr)}))
+            found.append(Stage("enhance", c.enhancement_steps, self.learn_to_enhance, {"E": Player((self.E,), c.lr)}))
         return found
 
     def learn_to_smooth(self, batch: Batch, clock: Clock) -> Iterator[Update]:
@@ -165,13 +183,13 @@ class DIAT(Method):
         yield "D", {"real": bce(self.D(real)[0], True), "fake": bce(self.D(fake.detach())[0], False)}
         judged, maps = self.D(fake)
         terms = {"gan": bce(judged, True)}
-        if c.keep:
-            adaptive = c.identity == "adaptive"
+        if c.lambda_id:
+            adaptive = c.identity_features == "adaptive"
             with without_graph():
                 wanted = self.D(x)[1] if adaptive else self.seen(x)
-            terms["identity"] = c.keep * self.unlike(maps if adaptive else self.seen(fake), wanted)
+            terms["identity"] = c.lambda_id * self.unlike(maps if adaptive else self.seen(fake), wanted)
         if self.N is not None:
-            terms["smooth"] = c.smooth * F.mse_loss(precise(self.N(fake)), precise(fake))
+            terms["smooth"] = c.lambda_smooth * F.mse_loss(precise(self.N(fake)), precise(fake))
         yield "T", terms
 
     def learn_to_enhance(self, batch: Batch, clock: Clock) -> Iterator[Update]:
@@ -189,7 +207,7 @@ class DIAT(Method):
 
     def inside(self, better: Tensor, made: Tensor) -> Terms:
         """Pixels, and where a network is lent its first two maps, shall be those that T made."""
-        weights = self.config.inside
+        weights = self.config.lambda_inside
         terms = {"inside_0": weights[0] * feature_distance(better, made) / 2}
         if "features" in self.lent:
             with without_graph():
@@ -213,7 +231,7 @@ class DIAT(Method):
 
     def unlike(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
         """Equation 3: of each layer the squared distance over 2 C H W, added up."""
-        places = [layer - 1 for layer in self.config.layers]
+        places = [layer - 1 for layer in self.config.feature_layers]
         return torch.stack([feature_distance(ours[at], theirs[at]) / 2 for at in places]).sum()
 
     @torch.no_grad()

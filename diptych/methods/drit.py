@@ -4,7 +4,7 @@ arXiv 1808.00948 and 1905.01270.
 Contents of two domains lie in one space, in which a critic cannot tell them apart; attributes are each domain's own.
 To translate: the content with attributes of the other domain, drawn or taken from an image. No pairs, many answers.
 
-    diptych train drit --data yosemite crop=216 batch=2 -o runs/seasons
+    diptych train drit --data yosemite crop_size=216 batch_size=2 -o runs/seasons
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,65 +63,69 @@ class DRIT(Method):
         )
         in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
         out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
-        size: int = Field(216, ge=16, le=4096, description="side of the training images; read from crop")
-        variant: Literal["concat", "mixed"] = Field(
+        image_size: int = Field(216, ge=16, le=4096, description="side of the training images; read from crop")
+        attribute_injection: Literal["concat", "feature_wise"] = Field(
             "concat", description="attributes beside the features; or mixed into them, where the shape changes too"
         )
-        halves: bool = Field(True, description="half of a batch is translated, half only looked at; or all are both")
+        split_batch: bool = Field(
+            True, description="half of a batch is translated, half only looked at; or all are both"
+        )
         d_iter: int = Field(3, ge=1, description="batches to one full step; of the others the content critic learns")
-        gan: float = Field(1.0, gt=0, description="weight of the adversarial terms of images")
-        content: float = Field(1.0, ge=0, description="weight of contents being told apart no more")
-        self_weight: float = Field(10.0, ge=0, description="weight of an image made of its own content and attributes")
-        cross: float = Field(10.0, ge=0, description="weight of swapping attributes twice (cross-cycle consistency)")
-        latent: float = Field(10.0, ge=0, description="weight of finding drawn attributes again")
-        prior_weight: float = Field(0.01, ge=0, description="weight of attributes being normal, and contents small")
-        seek: float = Field(1.0, ge=0, description="weight of the mode-seeking term (DRIT++); 0: DRIT")
-        clamp: float = Field(1e-5, gt=0, description="added to its ratio, of which it is the reciprocal")
+        lambda_gan: float = Field(1.0, gt=0, description="weight of the adversarial terms of images")
+        lambda_content: float = Field(1.0, ge=0, description="weight of contents being told apart no more")
+        lambda_recon: float = Field(10.0, ge=0, description="weight of an image made of its own content and attributes")
+        lambda_cc: float = Field(
+            10.0, ge=0, description="weight of swapping attributes twice (cross-cycle consistency)"
+        )
+        lambda_latent: float = Field(10.0, ge=0, description="weight of finding drawn attributes again")
+        lambda_kl: float = Field(0.01, ge=0, description="weight of attributes being normal, and contents small")
+        lambda_ms: float = Field(1.0, ge=0, description="weight of the mode-seeking term (DRIT++); 0: DRIT")
+        ms_eps: float = Field(1e-5, gt=0, description="added to its ratio, of which it is the reciprocal")
         style_dim: int = Field(8, ge=1, le=4096, description="numbers of an attribute vector")
         prior: Prior = Field("normal", description="how they are drawn")
-        noise: float = Field(1.0, ge=0, description="deviation of the noise on contents in training")
-        width: int = Field(64, ge=1, le=1024, description="channels of the first layers of encoders and generator")
-        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
-        depth: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
-        scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
+        content_noise_std: float = Field(1.0, ge=0, description="deviation of the noise on contents in training")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layers of encoders and generator")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
+        d_layers: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
+        num_scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
         d_kernel: int = Field(4, ge=3, le=4, description="side of their convolutions")
-        content_depth: int | None = Field(
+        content_d_layers: int | None = Field(
             None,
             ge=0,
             le=10,
             description="convolutions of the content critic that halve: 3, or as many as contents allow",
         )
-        content_kernel: int | None = Field(
+        content_d_kernel: int | None = Field(
             None, ge=3, le=7, description="their side: 7, or 3 where contents are too small"
         )
         lr: float = Field(1e-4, gt=0, description="Adam's step size; of the content critic 0.4 of it")
-        decay_from: float = Field(
+        lr_decay_start: float = Field(
             0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
         )
-        clip: float = Field(5.0, gt=0, description="longest gradient of the content critic")
+        content_grad_clip: float = Field(5.0, gt=0, description="longest gradient of the content critic")
         weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights")
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "DRIT.Config":
-            if self.size % 4:
-                raise ValueError(f"crop={self.size} is not a multiple of 4: set {self.size // 4 * 4}")
-            if self.size >> (self.depth + self.scales - 1) < 1:
+            if self.image_size % 4:
+                raise ValueError(f"crop_size={self.image_size} is not a multiple of 4: set {self.image_size // 4 * 4}")
+            if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
                 raise ValueError(
-                    f"crop={self.size}: {self.scales} discriminators that halve {self.depth} times need "
-                    f"{1 << (self.depth + self.scales - 1)} pixels; set depth or scales lower"
+                    f"crop_size={self.image_size}: {self.num_scales} discriminators that halve {self.d_layers} times need "
+                    f"{1 << (self.d_layers + self.num_scales - 1)} pixels; set depth or scales lower"
                 )
             if self.critic is None:
                 raise ValueError(
-                    f"crop={self.size}: contents of {self.size // 4} pixels are too small for the content critic; "
-                    f"leave content_depth and content_kernel out, or set crop={self.least} at least"
+                    f"crop_size={self.image_size}: contents of {self.image_size // 4} pixels are too small for the content critic; "
+                    f"leave content_depth and content_kernel out, or set crop_size={self.least} at least"
                 )
             return self
 
         @property
         def critic(self) -> tuple[int, int] | None:
             """Depth and kernel of the content critic: the first of those that are left open that fit."""
-            return self._critic_at(self.size)
+            return self._critic_at(self.image_size)
 
         @property
         def least(self) -> int:
@@ -129,20 +133,20 @@ class DRIT(Method):
             return next(size for size in range(16, 1 << 20, 4) if self._critic_at(size))
 
         def _critic_at(self, size: int) -> tuple[int, int] | None:
-            kernels = (7, 3) if self.content_kernel is None else (self.content_kernel,)
-            depths = (3, 2, 1) if self.content_depth is None else (self.content_depth,)
+            kernels = (7, 3) if self.content_d_kernel is None else (self.content_d_kernel,)
+            depths = (3, 2, 1) if self.content_d_layers is None else (self.content_d_layers,)
             pairs = ((depth, kernel) for kernel in kernels for depth in depths)
             return next((pair for pair in pairs if critic_side(size // 4, *pair) >= 1), None)
 
         def unused(self) -> dict[str, str]:
-            found = {} if self.seek else {"clamp": "seek above 0"}
-            critic = ("content_depth", "content_kernel", "clip")
-            return found if self.content else found | dict.fromkeys(critic, "content above 0")
+            found = {} if self.lambda_ms else {"ms_eps": "seek above 0"}
+            critic = ("content_d_layers", "content_d_kernel", "content_grad_clip")
+            return found if self.lambda_content else found | dict.fromkeys(critic, "content above 0")
 
     config: Config
     data = contract.DataKind.UNPAIRED
     batch = {"a": "in_channels", "b": "out_channels"}
-    square = "size"
+    square = "image_size"
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     ships = ("E_c", "E_a", "G")
     multiple = 4
@@ -153,32 +157,32 @@ class DRIT(Method):
     )
     presets = {
         "paper": {},  # DRIT++
-        "drit": {"seek": 0.0},
-        "shapes": {"variant": "mixed"},  # cats to dogs
-        "one-scale": {"scales": 1, "depth": 6, "d_kernel": 3},  # the other discriminator of the authors' code
+        "drit": {"lambda_ms": 0.0},
+        "shapes": {"attribute_injection": "feature_wise"},  # cats to dogs
+        "one-scale": {"num_scales": 1, "d_layers": 6, "d_kernel": 3},  # the other discriminator of the authors' code
     }
     tiny = {
-        "size": 32, "width": 8, "d_width": 8, "depth": 2, "scales": 2,
-        "d_iter": 2, "seek": 0.01, "clamp": 0.1, "noise": 0.1, "prior_weight": 1.0, "lr": 4e-3, "ema_decay": 0.9,
+        "image_size": 32, "ngf": 8, "ndf": 8, "d_layers": 2, "num_scales": 2,
+        "d_iter": 2, "lambda_ms": 0.01, "ms_eps": 0.1, "content_noise_std": 0.1, "lambda_kl": 1.0, "lr": 4e-3, "ema_decay": 0.9,
     }  # fmt: skip
     learns = {"steps": 700}
-    apart = {"prior": "fixed", "seek": 0.0, "noise": 0.0, "halves": False}
+    apart = {"prior": "fixed", "lambda_ms": 0.0, "content_noise_std": 0.0, "split_batch": False}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, channels = config, (config.in_channels, config.out_channels)
-        concat = c.variant == "concat"
-        self.E_c = ContentEncoder(channels, c.width, c.noise)
-        self.E_a = nn.ModuleList((Attributes if concat else Fixed)(each, c.width, c.style_dim) for each in channels)
-        self.G = Generator(channels, c.width, c.style_dim, concat)
+        concat = c.attribute_injection == "concat"
+        self.E_c = ContentEncoder(channels, c.ngf, c.content_noise_std)
+        self.E_a = nn.ModuleList((Attributes if concat else Fixed)(each, c.ngf, c.style_dim) for each in channels)
+        self.G = Generator(channels, c.ngf, c.style_dim, concat)
         # one for images with attributes of another, one for those with drawn ones
         self.D_a, self.D_a2, self.D_b, self.D_b2 = (
-            MultiScale(halving(each, c.d_width, c.depth, 0.01, c.d_kernel) for _ in range(c.scales))
+            MultiScale(halving(each, c.ndf, c.d_layers, 0.01, c.d_kernel) for _ in range(c.num_scales))
             for each in channels
             for _ in range(2)
         )
         assert c.critic is not None
-        self.D_content = ContentCritic(CONTENT * c.width, *c.critic)
+        self.D_content = ContentCritic(CONTENT * c.ngf, *c.critic)
         initialise(self)
         for layer in dense_layers(self):  # the authors' code leaves these as they are made
             layer.reset_parameters()
@@ -188,14 +192,14 @@ class DRIT(Method):
         c = self.config
 
         def schedule(clock: Clock) -> float:
-            return clock.decay(start=c.decay_from)
+            return clock.decay(start=c.lr_decay_start)
 
         def player(*nets: nn.Module, share: float = 1.0, clip: float | None = None) -> Player:
             return Player(nets, share * c.lr, (0.5, 0.999), c.weight_decay, schedule, clip)
 
         players = {
             "D": player(self.D_a, self.D_a2, self.D_b, self.D_b2),
-            "C": player(self.D_content, share=0.4, clip=c.clip),
+            "C": player(self.D_content, share=0.4, clip=c.content_grad_clip),
             "G": player(self.E_c, self.G),
             "E": player(self.E_a),
         }
@@ -225,14 +229,14 @@ class DRIT(Method):
 
     def parted(self, x: Tensor) -> Pair:
         """Images to translate, and others to look at, by turns; of a single one, or without halves, all are both."""
-        return (x[::2], x[1::2]) if self.config.halves and len(x) > 1 else (x, x)
+        return (x[::2], x[1::2]) if self.config.split_batch and len(x) > 1 else (x, x)
 
     def made(self, a: Tensor, b: Tensor) -> Made:
         """All images of a step, those of a domain in one pass of G."""
         c, content = self.config, (self.E_c(a, 0), self.E_c(b, 1))
         (mean_a, var_a), (mean_b, var_b) = self.E_a[0](a), self.E_a[1](b)
         own = self.spread(mean_a, var_a), self.spread(mean_b, var_b)
-        noise = draw(c.prior, (2 if c.seek else 1) * len(a), c.style_dim, a).split(len(a))
+        noise = draw(c.prior, (2 if c.lambda_ms else 1) * len(a), c.style_dim, a).split(len(a))
         fakes = []
         for at in (0, 1):
             contents = torch.cat([content[1 - at], content[at], *(content[1 - at] for _ in noise)])
@@ -272,16 +276,16 @@ class DRIT(Method):
         """What moves all encoders and G: equations 2 to 4 of the first paper, and the prior."""
         c, terms = self.config, {}
         for at, name in enumerate("ab"):
-            terms[f"gan_{name}"] = c.gan * looks((self.D_a, self.D_b)[at](made.swapped[at]), True)
-            if c.content:
-                terms[f"content_{name}"] = c.content * undecided(self.D_content(made.content[at]))
-            if c.self_weight:
-                terms[f"self_{name}"] = c.self_weight * F.l1_loss(made.again[at], made.x[at])
-            if c.cross:
-                terms[f"cross_{name}"] = c.cross * F.l1_loss(made.back[at], made.x[at])
-            if c.prior_weight:
+            terms[f"gan_{name}"] = c.lambda_gan * looks((self.D_a, self.D_b)[at](made.swapped[at]), True)
+            if c.lambda_content:
+                terms[f"content_{name}"] = c.lambda_content * undecided(self.D_content(made.content[at]))
+            if c.lambda_recon:
+                terms[f"self_{name}"] = c.lambda_recon * F.l1_loss(made.again[at], made.x[at])
+            if c.lambda_cc:
+                terms[f"cross_{name}"] = c.lambda_cc * F.l1_loss(made.back[at], made.x[at])
+            if c.lambda_kl:
                 small = precise(made.content[at]).square().mean()
-                terms[f"prior_{name}"] = c.prior_weight * (small + from_normal(made.mean[at], made.log_variance[at]))
+                terms[f"prior_{name}"] = c.lambda_kl * (small + from_normal(made.mean[at], made.log_variance[at]))
         return terms
 
     def without_attributes(self, made: Made) -> Terms:
@@ -289,12 +293,14 @@ class DRIT(Method):
         c, terms = self.config, {}
         for at, name in enumerate("ab"):
             drawn = [pair[at] for pair in made.drawn]
-            terms[f"gan2_{name}"] = c.gan * sum_of([looks((self.D_a2, self.D_b2)[at](fake), True) for fake in drawn])
-            if c.latent:
-                terms[f"latent_{name}"] = c.latent * F.l1_loss(made.found[at], made.noise[0])
-            if c.seek:
-                terms[f"seek_{name}"] = c.seek * mode_seeking(
-                    (drawn[0], drawn[1]), (made.noise[0], made.noise[1]), c.clamp
+            terms[f"gan2_{name}"] = c.lambda_gan * sum_of(
+                [looks((self.D_a2, self.D_b2)[at](fake), True) for fake in drawn]
+            )
+            if c.lambda_latent:
+                terms[f"latent_{name}"] = c.lambda_latent * F.l1_loss(made.found[at], made.noise[0])
+            if c.lambda_ms:
+                terms[f"seek_{name}"] = c.lambda_ms * mode_seeking(
+                    (drawn[0], drawn[1]), (made.noise[0], made.noise[1]), c.ms_eps
                 )
         return terms
 

@@ -3,7 +3,7 @@
 A network f that reads the source domain is frozen; g draws its codes as images of the target domain. What f reads in
 the drawing shall be what it read in the source, and a target image shall be drawn as itself. No pairs.
 
-    diptych train dtn --data svhn target=mnist crop=32 load=32 flip=false batch=128 -o runs/digits
+    diptych train dtn --data svhn target_root=mnist crop_size=32 load_size=32 flip=false batch_size=128 -o runs/digits
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class DTN(Method):
     class Config(MethodConfig):
         """The weights of equation 5 for digits, which are recalled, the switches of Table 1, and the sizes."""
 
-        pretrain: int = Field(
+        pretrain_steps: int = Field(
             4000, ge=0, description="steps of the first stage, in which f learns labels; 0: it is trained, see begin"
         )
         steps: int = Field(4000, ge=1, description="steps of the second; each moves D and g once")
@@ -41,32 +41,36 @@ class DTN(Method):
             max_length=1,
             description="what f reads in the source; read from the data",
         )
-        size: int = Field(32, ge=16, le=1024, description="side of the images, a power of two; read from crop")
-        const: float = Field(15.0, ge=0, description="weight a of L_CONST: f reads the same in the drawing; 0: without")
-        tid: float = Field(15.0, ge=0, description="weight b of L_TID: a target image is drawn as itself; 0: without")
-        tv: float = Field(0.0, ge=0, description="weight c of L_TV, total variation of what is drawn, a pixel")
+        image_size: int = Field(32, ge=16, le=1024, description="side of the images, a power of two; read from crop")
+        lambda_const: float = Field(
+            15.0, ge=0, description="weight a of L_CONST: f reads the same in the drawing; 0: without"
+        )
+        lambda_tid: float = Field(
+            15.0, ge=0, description="weight b of L_TID: a target image is drawn as itself; 0: without"
+        )
+        lambda_tv: float = Field(0.0, ge=0, description="weight c of L_TV, total variation of what is drawn, a pixel")
         tv_power: float = Field(1.0, gt=0, description="exponent B of the total variation")
-        adversarial: bool = Field(True, description="whether there is a D: L_D and L_GANG")
-        critic: Literal["ternary", "binary"] = Field(
+        use_gan: bool = Field(True, description="whether there is a D: L_D and L_GANG")
+        d_head: Literal["ternary", "binary"] = Field(
             "ternary", description="D tells drawn sources, drawn targets and real ones apart; or sources and real ones"
         )
-        reader: Literal["paper", "judge"] = Field(
+        f_network: Literal["paper", "classifier"] = Field(
             "paper",
             description="f as in the paper; or as a judge's network, so that `begin` takes a trained one (ours)",
         )
-        judge_width: int = Field(32, ge=1, le=1024, description="reader=judge: its `width`")
-        judge_depth: int = Field(4, ge=1, le=8, description="reader=judge: its `depth`")
-        encoder: Literal["f", "own"] = Field("f", description="g draws f's code; or that of a network trained with g")
-        code: int = Field(128, ge=1, le=65_536, description="numbers in a code")
-        width: int = Field(64, ge=1, le=1024, description="channels of f's first layer, an eighth of g's")
-        d_width: int = Field(64, ge=1, le=1024, description="channels of D's first layer")
+        f_base_channels: int = Field(32, ge=1, le=1024, description="f_network=judge: its `width`")
+        f_n_downsample: int = Field(4, ge=1, le=8, description="f_network=judge: its `depth`")
+        g_encoder: Literal["f", "own"] = Field("f", description="g draws f's code; or that of a network trained with g")
+        embedding_dim: int = Field(128, ge=1, le=65_536, description="numbers in a code")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of f's first layer, an eighth of g's")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of D's first layer")
         norm: Norm = Field("batch", description="norm of all networks")
-        smooth: bool = Field(False, description="1x1 convolutions in g, as for the paper's pictures")
+        one_by_one_convs: bool = Field(False, description="1x1 convolutions in g, as for the paper's pictures")
         lr: float = Field(1e-3, gt=0, description="Adam's step size of g and D (ours)")
         f_lr: float = Field(
             1e-3, gt=0, description="Adam's step size of f at the start; it falls to 0 in a line (ours)"
         )
-        f_noise: float = Field(
+        f_noise_std: float = Field(
             0.0,
             ge=0,
             description="f learns from images with noise of up to this size, so that specks do not please it (ours)",
@@ -77,79 +81,88 @@ class DTN(Method):
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "DTN.Config":
-            if self.size & (self.size - 1):
-                raise ValueError(f"size={self.size} is no power of two: set crop={1 << (self.size.bit_length() - 1)}")
+            if self.image_size & (self.image_size - 1):
+                raise ValueError(
+                    f"image_size={self.image_size} is no power of two: set crop_size={1 << (self.image_size.bit_length() - 1)}"
+                )
             if self.labels[0].kind != "class":
                 raise ValueError("labels: f learns classes, of which each source image has one")
-            if self.reader == "judge" and self.code != (own := channels_of(self.judge_width, self.judge_depth)[-1]):
+            if self.f_network == "classifier" and self.embedding_dim != (
+                own := channels_of(self.f_base_channels, self.f_n_downsample)[-1]
+            ):
                 raise ValueError(
-                    f"reader=judge: a judge of this width and depth codes an image in {own}: set code={own}"
+                    f"f_network=judge: a judge of this width and depth codes an image in {own}: set embedding_dim={own}"
                 )
-            if not (self.adversarial or self.const or self.tid):
-                raise ValueError("adversarial=false const=0 tid=0: nothing would teach g")
+            if not (self.use_gan or self.lambda_const or self.lambda_tid):
+                raise ValueError("use_gan=false lambda_const=0 lambda_tid=0: nothing would teach g")
             return self
 
         def unused(self) -> dict[str, str]:
             found: dict[str, str] = {}
-            if not self.pretrain:
-                found |= dict.fromkeys(("f_lr", "f_noise"), "pretrain above 0")
-            if not self.tv:
+            if not self.pretrain_steps:
+                found |= dict.fromkeys(("f_lr", "f_noise_std"), "pretrain above 0")
+            if not self.lambda_tv:
                 found["tv_power"] = "tv above 0"
-            if not self.adversarial:
-                found |= dict.fromkeys(("critic", "d_width"), "adversarial=true")
-            if self.reader != "judge":
-                found |= dict.fromkeys(("judge_width", "judge_depth"), "reader=judge")
+            if not self.use_gan:
+                found |= dict.fromkeys(("d_head", "ndf"), "use_gan=true")
+            if self.f_network != "classifier":
+                found |= dict.fromkeys(("f_base_channels", "f_n_downsample"), "f_network=judge")
             return found
 
     config: Config
     data = DataKind.TRANSFER
     batch = {"source": "in_channels", "label": "labels", "target": "out_channels"}
     labels = {"label": "labels"}
-    square = "size"
+    square = "image_size"
     fixed = True
     also_called = {"f": "C"}
     routes = (Route("source", "target"),)
     ships: tuple[str, ...] = ("f", "g")
     presets = {
         "paper": {},
-        "pictures": {"const": 100.0, "tid": 1.0, "tv": 0.05, "smooth": True},  # its faces to emoji
-        "baseline": {"critic": "binary", "encoder": "own", "tid": 0.0},  # section 3, the first row of Table 1
+        "pictures": {
+            "lambda_const": 100.0,
+            "lambda_tid": 1.0,
+            "lambda_tv": 0.05,
+            "one_by_one_convs": True,
+        },  # its faces to emoji
+        "baseline": {"d_head": "binary", "g_encoder": "own", "lambda_tid": 0.0},  # section 3, the first row of Table 1
     }
-    tiny = {"pretrain": 2, "width": 8, "d_width": 8, "code": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9}
-    learns = {"pretrain": 400, "steps": 250}
+    tiny = {"pretrain_steps": 2, "ngf": 8, "ndf": 8, "embedding_dim": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9}
+    learns = {"pretrain_steps": 400, "steps": 250}
     apart = {"norm": "none"}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, classes = config, len(config.labels[0])
-        if c.reader == "judge":
-            self.f: Reader | Judged = Judged(c.in_channels, classes, c.judge_width, c.judge_depth, c.norm)
+        if c.f_network == "classifier":
+            self.f: Reader | Judged = Judged(c.in_channels, classes, c.f_base_channels, c.f_n_downsample, c.norm)
         else:
-            self.f = Reader(c.in_channels, c.size, c.width, c.code, c.norm)
-            self.head = nn.Linear(c.code, classes)
-        drawer = Drawer(c.out_channels, c.size, c.width, c.code, c.norm, c.smooth)
-        own = Reader(c.in_channels, c.size, c.width, c.code, c.norm) if c.encoder == "own" else None
+            self.f = Reader(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm)
+            self.head = nn.Linear(c.embedding_dim, classes)
+        drawer = Drawer(c.out_channels, c.image_size, c.ngf, c.embedding_dim, c.norm, c.one_by_one_convs)
+        own = Reader(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm) if c.g_encoder == "own" else None
         self.g = nn.Sequential(own, drawer) if own else drawer
-        self.D = Critic(c.out_channels, c.size, c.d_width, 3 if c.critic == "ternary" else 2, c.norm)
+        self.D = Critic(c.out_channels, c.image_size, c.ndf, 3 if c.d_head == "ternary" else 2, c.norm)
         for net in (self.g, self.D):
             initialise(net)
         self.ema, self.ema_decay = ("g",) if c.ema_decay else (), c.ema_decay
-        if c.encoder == "own" and not c.const:
+        if c.g_encoder == "own" and not c.lambda_const:
             self.ships = ("g",)  # f has no part in it
 
     def stages(self) -> list[Stage]:
         c = self.config
-        players = {"g": Player((self.g,), c.lr)} | ({"D": Player((self.D,), c.lr)} if c.adversarial else {})
+        players = {"g": Player((self.g,), c.lr)} | ({"D": Player((self.D,), c.lr)} if c.use_gan else {})
         codes = {"source": self.read, "target": lambda t: self.read(self.as_source(t))}
         readers = (self.f,) if isinstance(self.f, Judged) else (self.f, self.head)
         reading = Player(readers, c.f_lr, (0.9, 0.999), schedule=Clock.decay)
         return [
-            Stage("f", c.pretrain, self.learn_to_read, {"f": reading}),
+            Stage("f", c.pretrain_steps, self.learn_to_read, {"f": reading}),
             Stage("transfer", c.steps, self.updates, players, codes=codes),
         ]
 
     def learn_to_read(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        x, size = batch["source"], self.config.f_noise
+        x, size = batch["source"], self.config.f_noise_std
         if size:
             x = x + size * torch.rand(len(x), 1, 1, 1).to(x) * torch.randn_like(x)
         yield "f", {"class": F.cross_entropy(self.named(self.coded(x)), batch["label"])}
@@ -157,25 +170,27 @@ class DTN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equations 3 to 8: one step on D, then one on g, on the same drawings."""
         c, s, t = self.config, batch["source"], batch["target"]
-        code, own = self.known(batch, "source"), c.encoder == "own"
+        code, own = self.known(batch, "source"), c.g_encoder == "own"
         from_s = self.g(s if own else code)
-        looked_at = c.tid or c.tv or (c.adversarial and c.critic == "ternary")  # else g must not see targets either
+        looked_at = (
+            c.lambda_tid or c.lambda_tv or (c.use_gan and c.d_head == "ternary")
+        )  # else g must not see targets either
         from_t = self.g(self.as_source(t) if own else self.known(batch, "target")) if looked_at else t
-        if c.adversarial:
+        if c.use_gan:
             yield "D", self.told_apart(from_s.detach(), from_t.detach(), t)
-        terms = self.taken_for_real(from_s, from_t) if c.adversarial else {}
-        if c.const:
-            terms["const"] = c.const * F.mse_loss(precise(self.read(self.as_source(from_s))), precise(code))
-        if c.tid:
-            terms["tid"] = c.tid * F.mse_loss(precise(from_t), t)
-        if c.tv:
+        terms = self.taken_for_real(from_s, from_t) if c.use_gan else {}
+        if c.lambda_const:
+            terms["const"] = c.lambda_const * F.mse_loss(precise(self.read(self.as_source(from_s))), precise(code))
+        if c.lambda_tid:
+            terms["tid"] = c.lambda_tid * F.mse_loss(precise(from_t), t)
+        if c.lambda_tv:
             rough = total_variation(from_s, c.tv_power) + total_variation(from_t, c.tv_power)
-            terms["tv"] = c.tv * rough / c.size**2
+            terms["tv"] = c.lambda_tv * rough / c.image_size**2
         yield "g", terms
 
     def told_apart(self, from_s: Tensor, from_t: Tensor, real: Tensor) -> Terms:
         """Equation 3, L_D; each a mean over its images."""
-        if self.config.critic == "binary":
+        if self.config.d_head == "binary":
             return {"source": cross_entropy(self.D(from_s), 0), "real": cross_entropy(self.D(real), 1)}
         return {
             "source": cross_entropy(self.D(from_s), FROM_SOURCE),
@@ -185,7 +200,7 @@ class DTN(Method):
 
     def taken_for_real(self, from_s: Tensor, from_t: Tensor) -> Terms:
         """Equation 4, L_GANG."""
-        if self.config.critic == "binary":
+        if self.config.d_head == "binary":
             return {"gan_source": cross_entropy(self.D(from_s), 1)}
         return {
             "gan_source": cross_entropy(self.D(from_s), REAL),
@@ -221,7 +236,7 @@ class DTN(Method):
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
         with evaluating(self):
-            return self.g(x if self.config.encoder == "own" else self.coded(x))
+            return self.g(x if self.config.g_encoder == "own" else self.coded(x))
 
     @torch.no_grad()
     def mistakes(self, batch: Batch) -> dict[str, float]:

@@ -3,7 +3,7 @@
 Two multilayer perceptrons: G makes images out of noise, D tells them from real ones. It takes no image: what all the
 methods here stand on, at its plainest.
 
-    diptych train gan --data glyphs:sans crop=32 batch=100 -o runs/letters
+    diptych train gan --data glyphs:sans crop_size=32 batch_size=100 -o runs/letters
     diptych sample runs/letters -o letters/ -n 64
 """
 
@@ -25,42 +25,46 @@ class GAN(Method):
 
         steps: int = Field(50_000, ge=1, description="optimiser steps of each player")
         channels: int = Field(1, ge=1, le=1024, description="channels of the images; read from the data")
-        size: int = Field(28, ge=8, le=1024, description="side of the images; read from crop")
-        objective: Literal["saturating", "nonsaturating"] = Field(
+        image_size: int = Field(28, ge=8, le=1024, description="side of the images; read from crop")
+        gan_loss: Literal["saturating", "nonsaturating"] = Field(
             "nonsaturating",
             description="G descends log(1 - D(G(z))), the minimax game, or ascends log D(G(z)), which learns faster",
         )
-        latent: int = Field(100, ge=1, le=65_536, description="numbers in a code")
+        latent_dim: int = Field(100, ge=1, le=65_536, description="numbers in a code")
         prior: Prior = Field("uniform", description="uniform: in [-1, 1]; normal; or fixed: always 1, for tests")
-        width: int = Field(1200, ge=1, le=65_536, description="units in both hidden layers of G")
-        d_width: int = Field(240, ge=1, le=65_536, description="maxout units in both hidden layers of D")
-        pieces: int = Field(5, ge=1, le=1024, description="linear pieces of a maxout unit")
+        g_hidden: int = Field(1200, ge=1, le=65_536, description="units in both hidden layers of G")
+        d_hidden: int = Field(240, ge=1, le=65_536, description="maxout units in both hidden layers of D")
+        maxout_pieces: int = Field(5, ge=1, le=1024, description="linear pieces of a maxout unit")
         dropout: bool = Field(True, description="D drops 0.2 of its input and half of its units")
         lr: float = Field(2e-4, gt=0, description="Adam's step size, both players (ours)")
 
     config: Config
     data = DataKind.IMAGES
     batch = {"image": "channels"}
-    square = "size"
+    square = "image_size"
     routes = ()
     noise = True
     ships = ("G",)
-    tiny = {"latent": 8, "width": 64, "d_width": 16, "pieces": 2, "lr": 1e-3}
+    tiny = {"latent_dim": 8, "g_hidden": 64, "d_hidden": 16, "maxout_pieces": 2, "lr": 1e-3}
     apart = {"prior": "fixed", "dropout": False}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        pixels = c.channels * c.size**2
+        pixels = c.channels * c.image_size**2
         self.G = nn.Sequential(
-            nn.Linear(c.latent, c.width), nn.ReLU(), nn.Linear(c.width, c.width), nn.ReLU(), nn.Linear(c.width, pixels)
+            nn.Linear(c.latent_dim, c.g_hidden),
+            nn.ReLU(),
+            nn.Linear(c.g_hidden, c.g_hidden),
+            nn.ReLU(),
+            nn.Linear(c.g_hidden, pixels),
         )
         seen, hidden = (nn.Dropout(rate if c.dropout else 0.0) for rate in (0.2, 0.5))
         self.D = nn.Sequential(
             nn.Flatten(), seen,
-            Maxout(pixels, c.d_width, c.pieces), hidden,
-            Maxout(c.d_width, c.d_width, c.pieces), hidden,
-            nn.Linear(c.d_width, 1),
+            Maxout(pixels, c.d_hidden, c.maxout_pieces), hidden,
+            Maxout(c.d_hidden, c.d_hidden, c.maxout_pieces), hidden,
+            nn.Linear(c.d_hidden, 1),
         )  # fmt: skip
 
     def stages(self) -> list[Stage]:
@@ -70,18 +74,20 @@ class GAN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Algorithm 1 with k = 1: a step on D, then one on G, here on the same noise."""
         x = batch["image"]
-        fake = self.made(draw(self.config.prior, len(x), self.config.latent, x))
+        fake = self.made(draw(self.config.prior, len(x), self.config.latent_dim, x))
         yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
         judged = self.D(fake)
-        yield "G", {"gan": bce(judged, True) if self.config.objective == "nonsaturating" else -bce(judged, False)}
+        yield "G", {"gan": bce(judged, True) if self.config.gan_loss == "nonsaturating" else -bce(judged, False)}
 
     def made(self, code: Tensor) -> Tensor:
         """Codes (N, latent) to images (N, C, size, size): the paper's sigmoid, in [-1, 1]."""
-        return (2 * torch.sigmoid(self.G(code)) - 1).view(-1, self.config.channels, self.config.size, self.config.size)
+        return (2 * torch.sigmoid(self.G(code)) - 1).view(
+            -1, self.config.channels, self.config.image_size, self.config.image_size
+        )
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
-        return self.made(codes(self.config.prior, numbers, self.config.latent, seed).to(next(self.G.parameters())))
+        return self.made(codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters())))
 
 
 class Maxout(nn.Module):

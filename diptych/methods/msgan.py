@@ -31,68 +31,76 @@ class MSGAN(Method):
         steps: int = Field(80_000, ge=1, description="optimiser steps of both players: 200 epochs of 400 facades")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the source; read from the data")
         out_channels: int = Field(3, ge=1, le=1024, description="channels of the target; read from the data")
-        size: int = Field(256, ge=16, le=4096, description="side of the images, a power of two; read from crop")
-        seek: float = Field(1.0, ge=0, description="weight of the mode-seeking term; 0: plain, and noise may be lost")
-        clamp: float = Field(1e-5, gt=0, description="added to its ratio, of which it is the reciprocal")
-        l1: float = Field(10.0, ge=0, description="weight of the L1 term, of the first of the two images alone")
-        gan: float = Field(1.0, gt=0, description="weight of the adversarial terms")
-        noise: int = Field(8, ge=1, le=4096, description="numbers of noise, which go into each level on the way down")
+        image_size: int = Field(256, ge=16, le=4096, description="side of the images, a power of two; read from crop")
+        lambda_ms: float = Field(
+            1.0, ge=0, description="weight of the mode-seeking term; 0: plain, and noise may be lost"
+        )
+        ms_eps: float = Field(1e-5, gt=0, description="added to its ratio, of which it is the reciprocal")
+        lambda_l1: float = Field(10.0, ge=0, description="weight of the L1 term, of the first of the two images alone")
+        lambda_gan: float = Field(1.0, gt=0, description="weight of the adversarial terms")
+        latent_dim: int = Field(
+            8, ge=1, le=4096, description="numbers of noise, which go into each level on the way down"
+        )
         prior: Prior = Field("normal", description="how they are drawn")
-        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
         norm: Norm = Field("instance", description="norm of both networks")
         upsample: Upsample = Field(
             "basic", description="how the generator doubles sizes: basic (transposed convolutions) or bilinear"
         )
-        field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
-        d_width: int = Field(64, ge=1, le=1024, description="channels of its first layer; of each smaller scale half")
-        scales: int = Field(2, ge=1, le=8, description="sizes at which the discriminator looks")
+        receptive_field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of its first layer; of each smaller scale half")
+        num_scales: int = Field(2, ge=1, le=8, description="sizes at which the discriminator looks")
         lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
-        decay_from: float = Field(
+        lr_decay_start: float = Field(
             0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
         )
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "MSGAN.Config":
-            if self.size & (self.size - 1):
-                raise ValueError(f"size={self.size} is no power of two: set crop={1 << (self.size.bit_length() - 1)}")
-            if self.d_width >> (self.scales - 1) < 1:
-                raise ValueError(f"scales={self.scales}: d_width={self.d_width} cannot be halved so often")
+            if self.image_size & (self.image_size - 1):
+                raise ValueError(
+                    f"image_size={self.image_size} is no power of two: set crop_size={1 << (self.image_size.bit_length() - 1)}"
+                )
+            if self.ndf >> (self.num_scales - 1) < 1:
+                raise ValueError(f"num_scales={self.num_scales}: ndf={self.ndf} cannot be halved so often")
             return self
 
         def unused(self) -> dict[str, str]:
-            return {} if self.seek else {"clamp": "seek above 0"}
+            return {} if self.lambda_ms else {"ms_eps": "seek above 0"}
 
     config: Config
     data = DataKind.PAIRED
     batch = {"source": "in_channels", "target": "out_channels"}
-    square = "size"
+    square = "image_size"
     routes = (Route("source", "target"),)
     ships = ("G",)
     controls = (Control("seed", "which noise, so which of many answers", 0),)
     presets = {
         "paper": {},
-        "plain": {"seek": 0.0},  # the same method without its term
+        "plain": {"lambda_ms": 0.0},  # the same method without its term
     }
     tiny = {
-        "size": 32, "width": 8, "d_width": 8, "field": 16, "seek": 0.1, "l1": 300.0, "lr": 5e-3, "ema_decay": 0.9,
+        "image_size": 32, "ngf": 8, "ndf": 8, "receptive_field": 16, "lambda_ms": 0.1, "lambda_l1": 300.0, "lr": 5e-3, "ema_decay": 0.9,
     }  # fmt: skip
     learns = {"steps": 350}
-    apart = {"prior": "fixed", "seek": 0.0}
+    apart = {"prior": "fixed", "lambda_ms": 0.0}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        depth, seen = c.size.bit_length() - 1, c.in_channels + c.out_channels
-        self.G = UNet(c.in_channels, c.out_channels, c.width, depth, c.norm, "none", code=c.noise, upsample=c.upsample)
-        self.D = MultiScale(PatchGAN(seen, c.field, c.d_width >> scale, c.norm) for scale in range(c.scales))
+        depth, seen = c.image_size.bit_length() - 1, c.in_channels + c.out_channels
+        self.G = UNet(
+            c.in_channels, c.out_channels, c.ngf, depth, c.norm, "none", code=c.latent_dim, upsample=c.upsample
+        )
+        self.D = MultiScale(PatchGAN(seen, c.receptive_field, c.ndf >> scale, c.norm) for scale in range(c.num_scales))
         initialise(self, "xavier")
-        self.multiple = c.size
+        self.multiple = c.image_size
         self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
         def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.decay_from)
+            return clock.decay(start=self.config.lr_decay_start)
 
         players = {
             name: Player((net,), self.config.lr, schedule=schedule) for name, net in (("G", self.G), ("D", self.D))
@@ -102,18 +110,18 @@ class MSGAN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Each source under two noises at once; a step on G, then one on D, on the same images."""
         c, x, y = self.config, batch["source"], batch["target"]
-        noise = draw(c.prior, 2 * len(x), c.noise, x)
+        noise = draw(c.prior, 2 * len(x), c.latent_dim, x)
         fakes = self.G(torch.cat([x, x]), noise).chunk(2)
         yield "G", self.make(x, y, (fakes[0], fakes[1]), noise.chunk(2))
         yield "D", self.contest(x, y, (fakes[0].detach(), fakes[1].detach()))
 
     def make(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor], noise: tuple[Tensor, ...]) -> Terms:
         c = self.config
-        terms = {f"gan_{at}": c.gan * self.told(x, fake, True) for at, fake in enumerate(fakes, 1)}
-        if c.l1:
-            terms["l1"] = c.l1 * F.l1_loss(fakes[0], y)
-        if c.seek:
-            terms["seek"] = c.seek * mode_seeking(fakes, (noise[0], noise[1]), c.clamp)
+        terms = {f"gan_{at}": c.lambda_gan * self.told(x, fake, True) for at, fake in enumerate(fakes, 1)}
+        if c.lambda_l1:
+            terms["l1"] = c.lambda_l1 * F.l1_loss(fakes[0], y)
+        if c.lambda_ms:
+            terms["seek"] = c.lambda_ms * mode_seeking(fakes, (noise[0], noise[1]), c.ms_eps)
         return terms
 
     def contest(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor]) -> Terms:
@@ -128,6 +136,6 @@ class MSGAN(Method):
     @torch.no_grad()
     def translate(self, x: Tensor, seed: int = 0) -> Tensor:
         """All images under the noise of one seed."""
-        noise = codes(self.config.prior, range(seed, seed + 1), self.config.noise, 0).to(x)
+        noise = codes(self.config.prior, range(seed, seed + 1), self.config.latent_dim, 0).to(x)
         with evaluating(self.G):
             return self.G(x, noise.expand(len(x), -1))

@@ -34,62 +34,66 @@ class MUNIT(Method):
         steps: int = Field(1_000_000, ge=1, description="optimiser steps of both players")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
         out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
-        size: int = Field(256, ge=32, le=4096, description="side of the training images; read from crop")
-        gan: float = Field(1.0, gt=0, description="weight of the adversarial terms")
-        image: float = Field(10.0, ge=0, description="weight of coding an image and decoding it again")
-        style: float = Field(1.0, ge=0, description="weight of finding the style again in what was made with it")
-        content: float = Field(1.0, ge=0, description="weight of finding the content again in a translation")
-        cycle: float = Field(0.0, ge=0, description="weight of translating there and back (paper: 10 for some tasks)")
-        perceptual: float = Field(
+        image_size: int = Field(256, ge=32, le=4096, description="side of the training images; read from crop")
+        lambda_gan: float = Field(1.0, gt=0, description="weight of the adversarial terms")
+        lambda_image: float = Field(10.0, ge=0, description="weight of coding an image and decoding it again")
+        lambda_style: float = Field(1.0, ge=0, description="weight of finding the style again in what was made with it")
+        lambda_content: float = Field(1.0, ge=0, description="weight of finding the content again in a translation")
+        lambda_cycle: float = Field(
+            0.0, ge=0, description="weight of translating there and back (paper: 10 for some tasks)"
+        )
+        lambda_perceptual: float = Field(
             0.0, ge=0, description="weight of a translation looking like its source to `features`"
         )
-        features: str = Field(
+        feature_network: str = Field(
             "none", min_length=1, max_length=4096, description="for that: vgg16, vgg16:FILE, a judge's folder; or none"
         )
         style_dim: int = Field(8, ge=1, le=4096, description="numbers in a style")
         prior: Prior = Field("normal", description="how styles are drawn")
-        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the encoders")
-        hidden: int = Field(256, ge=1, le=4096, description="width of the network from a style to the norms")
-        blocks: int = Field(4, ge=1, le=100, description="residual blocks of the content encoder, and of the decoder")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the encoders")
+        mlp_dim: int = Field(256, ge=1, le=4096, description="width of the network from a style to the norms")
+        n_blocks: int = Field(4, ge=1, le=100, description="residual blocks of the content encoder, and of the decoder")
         n_downsample: int = Field(
             2, ge=1, le=5, description="convolutions of the content encoder that halve the image, doubling channels"
         )
-        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
-        depth: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
-        scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
-        saving: Literal["plain", "passes", "most"] = Field(
-            "passes", description="what both steps share: nothing, contents (the same numbers), drawn styles too"
+        ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
+        d_layers: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
+        num_scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
+        reuse: Literal["none", "exact", "max"] = Field(
+            "exact", description="what both steps share: nothing, contents (the same numbers), drawn styles too"
         )
         lr: float = Field(1e-4, gt=0, description="Adam's step size, both players")
-        halve_every: int = Field(100_000, ge=1, description="steps after which it is halved, again and again")
+        lr_halve_every: int = Field(100_000, ge=1, description="steps after which it is halved, again and again")
         weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights")
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "MUNIT.Config":
-            if self.perceptual and self.features == "none":
+            if self.lambda_perceptual and self.feature_network == "none":
                 raise ValueError("perceptual looks through features: name a network, such as vgg16")
-            if self.perceptual and self.in_channels != self.out_channels:
+            if self.lambda_perceptual and self.in_channels != self.out_channels:
                 raise ValueError("perceptual holds images of two domains against each other: their channels differ")
-            if self.size >> self.n_downsample < 2:
-                raise ValueError(f"crop={self.size}: n_downsample={self.n_downsample} leaves no 2 pixels; set it lower")
-            if self.size >> (self.depth + self.scales - 1) < 1:
+            if self.image_size >> self.n_downsample < 2:
                 raise ValueError(
-                    f"crop={self.size}: {self.scales} discriminators that halve {self.depth} times need "
-                    f"{1 << (self.depth + self.scales - 1)} pixels; set depth or scales lower"
+                    f"crop_size={self.image_size}: n_downsample={self.n_downsample} leaves no 2 pixels; set it lower"
+                )
+            if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
+                raise ValueError(
+                    f"crop_size={self.image_size}: {self.num_scales} discriminators that halve {self.d_layers} times need "
+                    f"{1 << (self.d_layers + self.num_scales - 1)} pixels; set depth or scales lower"
                 )
             return self
 
         def unused(self) -> dict[str, str]:
-            return {} if self.perceptual else {"features": "perceptual above 0"}
+            return {} if self.lambda_perceptual else {"feature_network": "perceptual above 0"}
 
     config: Config
     data = contract.DataKind.UNPAIRED
     batch = {"a": "in_channels", "b": "out_channels"}
-    square = "size"
+    square = "image_size"
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     ships = ("G_a", "G_b")
-    sights = {"features": "features"}
+    sights = {"features": "feature_network"}
     controls = (
         Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
         Control("seed", "which style", 0),
@@ -97,12 +101,16 @@ class MUNIT(Method):
     )
     presets = {
         "paper": {},  # edges to shoes or handbags
-        "scenes": {"cycle": 10.0},  # summer to winter, in the authors' code
-        "streets": {"cycle": 10.0, "perceptual": 1.0, "features": "vgg16"},  # SYNTHIA to Cityscapes
+        "scenes": {"lambda_cycle": 10.0},  # summer to winter, in the authors' code
+        "streets": {
+            "lambda_cycle": 10.0,
+            "lambda_perceptual": 1.0,
+            "feature_network": "vgg16",
+        },  # SYNTHIA to Cityscapes
     }
     tiny = {
-        "size": 32, "width": 8, "hidden": 16, "blocks": 1, "d_width": 8, "depth": 2, "scales": 2,
-        "cycle": 10.0, "perceptual": 3.0, "features": "vgg16", "lr": 4e-3, "ema_decay": 0.9,
+        "image_size": 32, "ngf": 8, "mlp_dim": 16, "n_blocks": 1, "ndf": 8, "d_layers": 2, "num_scales": 2,
+        "lambda_cycle": 10.0, "lambda_perceptual": 3.0, "feature_network": "vgg16", "lr": 4e-3, "ema_decay": 0.9,
     }  # fmt: skip
     learns = {"steps": 200}
     apart = {"prior": "fixed"}
@@ -111,11 +119,11 @@ class MUNIT(Method):
         super().__init__(config)
         c = config
         self.G_a, self.G_b = (
-            Coder(channels, c.width, c.blocks, c.style_dim, c.hidden, c.n_downsample)
+            Coder(channels, c.ngf, c.n_blocks, c.style_dim, c.mlp_dim, c.n_downsample)
             for channels in (c.in_channels, c.out_channels)
         )
         self.D_a, self.D_b = (
-            MultiScale(halving(channels, c.d_width, c.depth, 0.2) for _ in range(c.scales))
+            MultiScale(halving(channels, c.ndf, c.d_layers, 0.2) for _ in range(c.num_scales))
             for channels in (c.in_channels, c.out_channels)
         )
         for coder in (self.G_a, self.G_b):
@@ -128,22 +136,24 @@ class MUNIT(Method):
     def stages(self) -> list[Stage]:
         c = self.config
         players = {
-            name: Player(nets, c.lr, (0.5, 0.999), c.weight_decay, lambda clock: 0.5 ** (clock.step // c.halve_every))
+            name: Player(
+                nets, c.lr, (0.5, 0.999), c.weight_decay, lambda clock: 0.5 ** (clock.step // c.lr_halve_every)
+            )
             for name, nets in (("D", (self.D_a, self.D_b)), ("G", (self.G_a, self.G_b)))
         }
         return [Stage("train", c.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Both discriminators take one step together, then both coders, each on styles drawn anew (section 3)."""
-        a, b, saving = batch["a"], batch["b"], self.config.saving
+        a, b, reuse = batch["a"], batch["b"], self.config.reuse
         styles = self.draw(a), self.draw(a)
-        contents = self.contents(a, b) if saving != "plain" else None
-        with nullcontext() if saving != "passes" else without_graph():
+        contents = self.contents(a, b) if reuse != "none" else None
+        with nullcontext() if reuse != "exact" else without_graph():
             fakes = self.translated(contents or self.contents(a, b), styles[0])
         yield "D", self.contest((a, b), fakes)
         if contents is None:
             contents = self.contents(a, b)
-        if saving == "most":
+        if reuse == "max":
             yield "G", self.make((a, b), contents, styles[0], fakes)
         else:
             yield "G", self.make((a, b), contents, styles[1], self.translated(contents, styles[1]))
@@ -165,7 +175,7 @@ class MUNIT(Method):
         terms = {}
         for name, critic, x, y in zip("ab", (self.D_a, self.D_b), real, fake, strict=True):
             told = zip(critic(x), critic(y.detach()), strict=True)
-            terms[name] = self.config.gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in told])
+            terms[name] = self.config.lambda_gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in told])
         return terms
 
     def make(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
@@ -175,17 +185,17 @@ class MUNIT(Method):
         again = self.G_b.content(fake[1]), self.G_a.content(fake[0])  # of a from its translation, of b from its
         for at, name in enumerate("ab"):
             critic = (self.D_a, self.D_b)[at]
-            terms[f"gan_{name}"] = c.gan * sum_of([lsgan(logits, True) for logits in critic(fake[at])])
-            if c.image:
-                terms[f"image_{name}"] = c.image * F.l1_loss(coders[at].decode(contents[at], own[at]), real[at])
-            if c.style:
-                terms[f"style_{name}"] = c.style * F.l1_loss(coders[at].style(fake[at]), styles[at])
-            if c.content:
-                terms[f"content_{name}"] = c.content * F.l1_loss(again[at], contents[at])
-            if c.cycle:
-                terms[f"cycle_{name}"] = c.cycle * F.l1_loss(coders[at].decode(again[at], own[at]), real[at])
-            if c.perceptual:
-                terms[f"perceptual_{name}"] = c.perceptual * self.unlike(fake[at], real[1 - at])
+            terms[f"gan_{name}"] = c.lambda_gan * sum_of([lsgan(logits, True) for logits in critic(fake[at])])
+            if c.lambda_image:
+                terms[f"image_{name}"] = c.lambda_image * F.l1_loss(coders[at].decode(contents[at], own[at]), real[at])
+            if c.lambda_style:
+                terms[f"style_{name}"] = c.lambda_style * F.l1_loss(coders[at].style(fake[at]), styles[at])
+            if c.lambda_content:
+                terms[f"content_{name}"] = c.lambda_content * F.l1_loss(again[at], contents[at])
+            if c.lambda_cycle:
+                terms[f"cycle_{name}"] = c.lambda_cycle * F.l1_loss(coders[at].decode(again[at], own[at]), real[at])
+            if c.lambda_perceptual:
+                terms[f"perceptual_{name}"] = c.lambda_perceptual * self.unlike(fake[at], real[1 - at])
         return terms
 
     def unlike(self, fake: Tensor, source: Tensor) -> Tensor:

@@ -32,23 +32,23 @@ class Pix2Pix(Method):
         loss: Literal["l1", "gan", "cgan", "l1+gan", "l1+cgan"] = Field(
             "l1+cgan", description="which terms; cgan's discriminator sees the source too"
         )
-        l1: float = Field(100.0, ge=0, description="weight of the L1 term (paper: 100)")
-        adversarial: Adversarial = Field("vanilla", description="form of the adversarial loss (paper: vanilla)")
-        penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty of wgan-gp")
+        lambda_l1: float = Field(100.0, ge=0, description="weight of the L1 term (paper: 100)")
+        gan_loss: Adversarial = Field("vanilla", description="form of the adversarial loss (paper: vanilla)")
+        lambda_gp: float = Field(10.0, ge=0, description="weight of the gradient penalty of wgan-gp")
         generator: Generator = Field("unet_256", description="unet_N for N x N pixels; encoder_decoder_N has no skips")
-        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
         norm: Norm = Field("batch", description="norm of the generator")
         dropout: Dropout = Field("paper", description="where the generator drops: paper (first three), repo, none")
         use_bias: bool = Field(
             False, description="biases in a U-Net with norm=batch where no norm follows; without BatchNorm always"
         )
-        field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
-        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
+        receptive_field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
         d_norm: Norm = Field("batch", description="norm of the discriminator; not batch with wgan-gp")
         init: Init = Field("normal", description="initialiser")
-        gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
+        init_gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
         lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
-        decay_from: float = Field(
+        lr_decay_start: float = Field(
             1.0, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
         )
         ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
@@ -60,9 +60,9 @@ class Pix2Pix(Method):
 
         @model_validator(mode="after")
         def _penalty_needs_samples_apart(self) -> "Pix2Pix.Config":
-            if self.adversarial == "wgan-gp" and self.d_norm == "batch" and self.loss != "l1":
+            if self.gan_loss == "wgan-gp" and self.d_norm == "batch" and self.loss != "l1":
                 raise ValueError(
-                    "adversarial=wgan-gp penalises each sample's gradient, which d_norm=batch mixes: "
+                    "gan_loss=wgan-gp penalises each sample's gradient, which d_norm=batch mixes: "
                     "set d_norm=instance or d_norm=none"
                 )
             return self
@@ -70,13 +70,15 @@ class Pix2Pix(Method):
         def unused(self) -> dict[str, str]:
             found: dict[str, str] = {}
             if "gan" not in self.loss:
-                found |= dict.fromkeys(("adversarial", "penalty", "field", "d_width", "d_norm"), "gan or cgan in loss")
-            if "l1" not in self.loss:
-                found["l1"] = "l1 in loss"
-            if self.adversarial != "wgan-gp":
-                found["penalty"] = "adversarial=wgan-gp"
+                found |= dict.fromkeys(
+                    ("gan_loss", "lambda_gp", "receptive_field", "ndf", "d_norm"), "gan or cgan in loss"
+                )
+            if "lambda_l1" not in self.loss:
+                found["lambda_l1"] = "l1 in loss"
+            if self.gan_loss != "wgan-gp":
+                found["lambda_gp"] = "gan_loss=wgan-gp"
             if self.init == "kaiming" and "batch" not in (self.norm, self.d_norm):
-                found["gain"] = "init=normal, xavier or orthogonal"
+                found["init_gain"] = "init=normal, xavier or orthogonal"
             return found
 
     config: Config
@@ -96,24 +98,24 @@ class Pix2Pix(Method):
     )
     presets = {
         "paper": {},
-        "repo": {"dropout": "repo", "decay_from": 0.5},  # their PyTorch code
+        "repo": {"dropout": "repo", "lr_decay_start": 0.5},  # their PyTorch code
     }
-    tiny = {"generator": "unet_32", "width": 8, "d_width": 8, "field": 16, "ema_decay": 0.9, "lr": 2e-3}
+    tiny = {"generator": "unet_32", "ngf": 8, "ndf": 8, "receptive_field": 16, "ema_decay": 0.9, "lr": 2e-3}
     apart = {"norm": "instance", "d_norm": "instance", "dropout": "none"}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.G = generator(c.generator, c.in_channels, c.out_channels, c.width, c.norm, c.dropout, c.use_bias)
+        self.G = generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
         seen = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
-        self.D = PatchGAN(seen, c.field, c.d_width, c.d_norm) if "gan" in c.loss else None
-        initialise(self, c.init, c.gain)
+        self.D = PatchGAN(seen, c.receptive_field, c.ndf, c.d_norm) if "gan" in c.loss else None
+        initialise(self, c.init, c.init_gain)
         self.multiple = multiple_of(c.generator)
         self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
         def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.decay_from)
+            return clock.decay(start=self.config.lr_decay_start)
 
         nets: dict[str, nn.Module] = {"G": self.G} if self.D is None else {"D": self.D, "G": self.G}
         players = {name: Player((net,), self.config.lr, schedule=schedule) for name, net in nets.items()}
@@ -128,21 +130,21 @@ class Pix2Pix(Method):
         yield "G", self.make(x, y, fake)
 
     def contest(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
-        kind = self.config.adversarial
+        kind = self.config.gan_loss
         terms = {
             "real": critic_loss(kind, self.judge(x, y), True),
             "fake": critic_loss(kind, self.judge(x, fake), False),
         }
         if kind == "wgan-gp":
-            terms["penalty"] = self.config.penalty * gradient_penalty(lambda between: self.judge(x, between), y, fake)
+            terms["penalty"] = self.config.lambda_gp * gradient_penalty(lambda between: self.judge(x, between), y, fake)
         return terms
 
     def make(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
         terms = {}
         if self.D is not None:
-            terms["gan"] = maker_loss(self.config.adversarial, self.judge(x, fake))
+            terms["gan"] = maker_loss(self.config.gan_loss, self.judge(x, fake))
         if "l1" in self.config.loss:
-            terms["l1"] = self.config.l1 * F.l1_loss(fake, y)
+            terms["l1"] = self.config.lambda_l1 * F.l1_loss(fake, y)
         return terms
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 One generator is told which domain, or which attributes, its image should have. One discriminator tells real from made,
 and names the labels of what it sees. Several data sets with labels of their own train together. arXiv 1711.09020.
 
-    diptych train stargan --data celeba attributes=[Black_Hair,Blond_Hair,Male] crop=128 batch=16 -o runs/hair
+    diptych train stargan --data celeba attributes=[Black_Hair,Blond_Hair,Male] crop_size=128 batch_size=16 -o runs/hair
 """
 
 from collections.abc import Iterator
@@ -36,39 +36,45 @@ class StarGAN(Method):
             max_length=100,
             description="classes or attributes of each data set; read from the data",
         )
-        size: int = Field(128, ge=8, le=8192, description="side of the training images, a power of two; read from crop")
-        width: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
-        blocks: int = Field(6, ge=1, le=100, description="residual blocks of the generator")
-        d_width: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
-        depth: int | None = Field(
+        image_size: int = Field(
+            128, ge=8, le=8192, description="side of the training images, a power of two; read from crop"
+        )
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
+        n_blocks: int = Field(6, ge=1, le=100, description="residual blocks of the generator")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
+        d_layers: int | None = Field(
             None, ge=1, le=13, description="how often the discriminator halves; default 6, fewer below 64 pixels"
         )
-        classify: float = Field(1.0, ge=0, description="weight of both classification terms (paper: 1)")
-        reconstruct: float = Field(10.0, ge=0, description="weight of the way there and back (paper: 10)")
-        identity: float = Field(
+        lambda_cls: float = Field(1.0, ge=0, description="weight of both classification terms (paper: 1)")
+        lambda_rec: float = Field(10.0, ge=0, description="weight of the way there and back (paper: 10)")
+        lambda_identity: float = Field(
             0.0, ge=0, description="weight of leaving alone what is to stay what it is (ours; paper: none)"
         )
-        penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty (paper: 10)")
+        lambda_gp: float = Field(10.0, ge=0, description="weight of the gradient penalty (paper: 10)")
         n_critic: int = Field(5, ge=1, le=1000, description="steps of the discriminator to one of the generator")
-        targets: Literal["shuffled", "next"] = Field(
+        target_labels: Literal["shuffled", "next"] = Field(
             "shuffled", description="labels to translate to: those of the batch, shuffled; or each image's next class"
         )
-        saving: bool = Field(True, description="skip what the published order computes in vain; the result is equal")
+        reuse: Literal["none", "exact"] = Field(
+            "exact", description="share forward passes that the published order computes twice; the result is equal"
+        )
         lr: float = Field(1e-4, gt=0, description="Adam's step size, both players")
-        decay_from: float = Field(
+        lr_decay_start: float = Field(
             0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line; 1: never"
         )
 
         @model_validator(mode="after")
         def _size_can_be_halved(self) -> "StarGAN.Config":
-            if self.size & (self.size - 1):
-                below = 1 << (self.size.bit_length() - 1)
+            if self.image_size & (self.image_size - 1):
+                below = 1 << (self.image_size.bit_length() - 1)
                 raise ValueError(
-                    f"size={self.size}: the discriminator takes images whose side is a power of two: "
-                    f"set crop={below} or crop={2 * below}"
+                    f"image_size={self.image_size}: the discriminator takes images whose side is a power of two: "
+                    f"set crop_size={below} or crop_size={2 * below}"
                 )
-            if self.size >> self.halvings == 0:
-                raise ValueError(f"depth={self.depth}: {self.size} pixels can be halved {self.most_halvings} times")
+            if self.image_size >> self.halvings == 0:
+                raise ValueError(
+                    f"d_layers={self.d_layers}: {self.image_size} pixels can be halved {self.most_halvings} times"
+                )
             return self
 
         @model_validator(mode="after")
@@ -80,39 +86,39 @@ class StarGAN(Method):
 
         @property
         def most_halvings(self) -> int:
-            return self.size.bit_length() - 1
+            return self.image_size.bit_length() - 1
 
         @property
         def halvings(self) -> int:
             """Of the discriminator."""
-            return self.depth or min(DEEPEST, self.most_halvings)
+            return self.d_layers or min(DEEPEST, self.most_halvings)
 
     config: Config
     data = DataKind.LABELLED
     batch = {"image": "channels", "label": "labels"}
     labels = {"label": "labels"}
     domains = True
-    square = "size"
+    square = "image_size"
     ships = ("G",)
     multiple = 4
     presets = {
         "paper": {},
-        "repo": {"decay_from": 1.0},  # their schedule takes off a thousandth of the step size in all
+        "repo": {"lr_decay_start": 1.0},  # their schedule takes off a thousandth of the step size in all
     }
     tiny = {
         "labels": (Labels(names=("sans", "sans-bold")),),
-        "size": 32, "width": 8, "blocks": 2, "d_width": 8, "depth": 4, "n_critic": 2, "lr": 2e-3,
+        "image_size": 32, "ngf": 8, "n_blocks": 2, "ndf": 8, "d_layers": 4, "n_critic": 2, "lr": 2e-3,
     }  # fmt: skip
     learns = {"steps": 1000}  # of which the generator moves in half; after 500 the error depends on how a CPU rounds
-    apart = {"penalty": 0.0, "targets": "next"}
+    apart = {"lambda_gp": 0.0, "target_labels": "next"}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
         self.slots = sum(map(len, c.labels))  # one for each label of each set
         mask = len(c.labels) if len(c.labels) > 1 else 0
-        self.G = Generator(c.channels, self.slots + mask, c.width, c.blocks)
-        self.D = Discriminator(c.channels, self.slots, c.size, c.d_width, c.halvings)
+        self.G = Generator(c.channels, self.slots + mask, c.ngf, c.n_blocks)
+        self.D = Discriminator(c.channels, self.slots, c.image_size, c.ndf, c.halvings)
         self.controls = tuple(controls(c.labels))
         self.routes = tuple(
             Route("image", "image", {"domain": name}, truth=f"image of {name}")
@@ -124,7 +130,7 @@ class StarGAN(Method):
 
     def stages(self) -> list[Stage]:
         def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.decay_from)
+            return clock.decay(start=self.config.lr_decay_start)
 
         players = {"D": Player((self.D,), self.config.lr, schedule=schedule)}
         players["G"] = Player((self.G,), self.config.lr, schedule=schedule)
@@ -138,17 +144,17 @@ class StarGAN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """One step on D; at its turn, one on G. Both see the same translations, so one pass of G serves both.
 
-        Where G does not move its pass needs no graph. `saving=False` is the published order, which does all anew.
+        Where G does not move its pass needs no graph. `reuse=none` is the published order, which does all anew.
         """
         x, label = batch["image"], batch["label"]
         at, moves = self.turn(clock)
         aim = self.aims(label, at)
         code = self.code(self.marks(aim, at, x), at)
-        with nullcontext() if moves or not self.config.saving else without_graph():
+        with nullcontext() if moves or self.config.reuse == "none" else without_graph():
             fake = self.G(x, code)
         yield "D", self.contest(x, label, fake.detach(), at)
         if moves:
-            if not self.config.saving:
+            if self.config.reuse == "none":
                 fake = self.G(x, code)
             yield "G", self.make(x, label, fake, aim, at)
 
@@ -156,25 +162,25 @@ class StarGAN(Method):
         """Wasserstein terms, the labels of real images, and the penalty on lines between real and made."""
         judged, named = self.D(x)
         terms = {"real": wasserstein(judged, True), "fake": wasserstein(self.D(fake)[0], False)}
-        if self.config.classify:
-            terms["class"] = self.config.classify * self.misnamed(named, label, at)
-        if self.config.penalty:
+        if self.config.lambda_cls:
+            terms["class"] = self.config.lambda_cls * self.misnamed(named, label, at)
+        if self.config.lambda_gp:
             penalty = gradient_penalty(lambda between: self.D(between)[0], x, fake, patches="sum")
-            terms["penalty"] = self.config.penalty * penalty
+            terms["penalty"] = self.config.lambda_gp * penalty
         return terms
 
     def make(self, x: Tensor, label: Tensor, fake: Tensor, aim: Tensor, at: int) -> Terms:
         """To be taken for real, for what was asked, and to lead back to the image one started from."""
         judged, named = self.D(fake)
         terms = {"gan": wasserstein(judged, True)}
-        if self.config.classify:
-            terms["class"] = self.config.classify * self.misnamed(named, aim, at)
-        if self.config.reconstruct:
+        if self.config.lambda_cls:
+            terms["class"] = self.config.lambda_cls * self.misnamed(named, aim, at)
+        if self.config.lambda_rec:
             back = self.G(fake, self.code(self.marks(label, at, x), at))
-            terms["reconstruct"] = self.config.reconstruct * F.l1_loss(back, x)
-        if self.config.identity:
+            terms["reconstruct"] = self.config.lambda_rec * F.l1_loss(back, x)
+        if self.config.lambda_identity:
             same = (aim == label).reshape(len(x), -1).all(1)[:, None, None, None]
-            terms["identity"] = self.config.identity * F.l1_loss(torch.where(same, fake, x), x)
+            terms["identity"] = self.config.lambda_identity * F.l1_loss(torch.where(same, fake, x), x)
         return terms
 
     def misnamed(self, logits: Tensor, label: Tensor, at: int) -> Tensor:
@@ -187,7 +193,7 @@ class StarGAN(Method):
 
     def aims(self, label: Tensor, at: int) -> Tensor:
         """What each image of the batch is translated to: labels like those given."""
-        if self.config.targets == "shuffled":
+        if self.config.target_labels == "shuffled":
             return label[torch.randperm(len(label), device=label.device)]
         labels = self.config.labels[at]
         return (label + 1) % len(labels) if labels.kind == "class" else 1 - label
@@ -293,6 +299,8 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[-2:] != (self.size, self.size):
-            raise ConfigError(f"images of {x.shape[-1]}x{x.shape[-2]} pixels; size={self.size}: give crop={self.size}")
+            raise ConfigError(
+                f"images of {x.shape[-1]}x{x.shape[-2]} pixels; image_size={self.size}: give crop_size={self.size}"
+            )
         h = self.body(x)
         return self.source(h), self.label(h).flatten(1)

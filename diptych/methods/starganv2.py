@@ -2,7 +2,7 @@
 
 One generator turns an image into any domain, in a style that is drawn for that domain, or taken from another image.
 
-    diptych train starganv2 --data afhq batch=8 -o runs/afhq
+    diptych train starganv2 --data afhq batch_size=8 -o runs/afhq
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,35 +43,37 @@ class StarGANv2(Method):
         labels: tuple[Labels, ...] = Field(
             (Labels(names=("domain 1", "domain 2")),), description="the domains; read from the data"
         )
-        size: int = Field(256, ge=16, le=4096, description="side of the training images, a power of two")
-        width: int | None = Field(None, ge=1, le=1024, description="channels at full size; default 16384 / size")
-        max_width: int = Field(512, ge=1, le=4096, description="most channels anywhere")
+        image_size: int = Field(256, ge=16, le=4096, description="side of the training images, a power of two")
+        ngf: int | None = Field(None, ge=1, le=1024, description="channels at full size; default 16384 / size")
+        max_channels: int = Field(512, ge=1, le=4096, description="most channels anywhere")
         style_dim: int = Field(64, ge=1, le=4096, description="numbers in a style")
         latent_dim: int = Field(16, ge=1, le=4096, description="numbers in a latent code, drawn from N(0, 1)")
-        hidden: int = Field(512, ge=1, le=4096, description="width of the mapping network")
+        mapping_dim: int = Field(512, ge=1, le=4096, description="width of the mapping network")
         condition: Literal["style", "latent", "label", "concat"] = Field(
             "style", description="what G is told: a style; the domain and a latent code, or the domain; or as planes"
         )
-        critic: Literal["multitask", "classes"] = Field(
+        d_head: Literal["multitask", "classes"] = Field(
             "multitask", description="D has a real-or-made output for each domain; or one, and class outputs"
         )
-        objective: Literal["r1", "wgan-gp"] = Field("r1", description="non-saturating with R1, or Wasserstein")
-        r1: float = Field(1.0, ge=0, description="weight of the gradient penalty on real images")
-        penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty of objective=wgan-gp")
-        classify: float = Field(1.0, ge=0, description="weight of the classification terms of critic=classes")
-        style: float = Field(1.0, ge=0, description="weight of finding the style again in the image")
-        diversity: float = Field(2.0, ge=0, description="weight, at first, of two styles giving two images")
-        diversity_until: float = Field(1.0, gt=0, description="fraction of the steps at which that weight is 0")
-        cycle: float = Field(1.0, ge=0, description="weight of coming back to the source")
-        highpass: float = Field(0.0, ge=0, description="divisor of the high-pass skips (CelebA-HQ: 1); 0: none")
-        saving: Literal["plain", "passes", "most"] = Field(
-            "passes", description="forward passes that are shared: none, those that cost no memory, or all"
+        gan_loss: Literal["nonsaturating", "wgan-gp"] = Field(
+            "nonsaturating", description="non-saturating with R1, or Wasserstein"
         )
-        passes: tuple[Way, ...] = Field(
+        lambda_r1: float = Field(1.0, ge=0, description="weight of the gradient penalty on real images")
+        lambda_gp: float = Field(10.0, ge=0, description="weight of the gradient penalty of gan_loss=wgan-gp")
+        lambda_cls: float = Field(1.0, ge=0, description="weight of the classification terms of d_head=classes")
+        lambda_sty: float = Field(1.0, ge=0, description="weight of finding the style again in the image")
+        lambda_ds: float = Field(2.0, ge=0, description="weight, at first, of two styles giving two images")
+        ds_decay_end: float = Field(1.0, gt=0, description="fraction of the steps at which that weight is 0")
+        lambda_cyc: float = Field(1.0, ge=0, description="weight of coming back to the source")
+        w_hpf: float = Field(0.0, ge=0, description="divisor of the high-pass skips (CelebA-HQ: 1); 0: none")
+        reuse: Literal["none", "exact", "max"] = Field(
+            "exact", description="forward passes that are shared: none, those that cost no memory, or all"
+        )
+        style_sources: tuple[Way, ...] = Field(
             ("latent", "reference"), min_length=1, max_length=2, description="where training takes styles from"
         )
         lr: float = Field(1e-4, gt=0, description="Adam's step size of G, E and D")
-        mapping_lr: float = Field(1e-6, gt=0, description="Adam's step size of the mapping network F")
+        f_lr: float = Field(1e-6, gt=0, description="Adam's step size of the mapping network F")
         weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights, norms and biases among them")
         ema_decay: float = Field(0.999, ge=0, lt=1, description="translate with weights averaged by this; 0: off")
 
@@ -79,25 +81,33 @@ class StarGANv2(Method):
         def _settings_fit(self) -> "StarGANv2.Config":
             if len(self.labels) != 1 or self.labels[0].kind != "class":
                 raise ValueError("labels: one data set, in which each image is of one class")
-            if self.size & (self.size - 1):
-                raise ValueError(f"size={self.size} is no power of two: set {1 << (self.size.bit_length() - 1)}")
-            if len(set(self.passes)) < len(self.passes):
-                raise ValueError(f"passes={list(self.passes)}: name each once")
-            if self.condition != "style" and "latent" not in self.passes:
-                raise ValueError(f"passes={list(self.passes)}: only condition=style takes its styles from images")
-            if self.diversity and self.condition in ("label", "concat"):
-                raise ValueError(f"condition={self.condition} has one image a domain to give: set diversity=0")
+            if self.image_size & (self.image_size - 1):
+                raise ValueError(
+                    f"image_size={self.image_size} is no power of two: set {1 << (self.image_size.bit_length() - 1)}"
+                )
+            if len(set(self.style_sources)) < len(self.style_sources):
+                raise ValueError(f"style_sources={list(self.style_sources)}: name each once")
+            if self.condition != "style" and "latent" not in self.style_sources:
+                raise ValueError(
+                    f"style_sources={list(self.style_sources)}: only condition=style takes its styles from images"
+                )
+            if self.lambda_ds and self.condition in ("label", "concat"):
+                raise ValueError(f"condition={self.condition} has one image a domain to give: set lambda_ds=0")
             return self
 
         def unused(self) -> dict[str, str]:
-            found = {"penalty": "objective=wgan-gp"} if self.objective == "r1" else {"r1": "objective=r1"}
-            if self.critic != "classes":
-                found["classify"] = "critic=classes"
+            found = (
+                {"lambda_gp": "gan_loss=wgan-gp"}
+                if self.gan_loss == "nonsaturating"
+                else {"lambda_r1": "gan_loss=nonsaturating"}
+            )
+            if self.d_head != "classes":
+                found["lambda_cls"] = "d_head=classes"
             if self.condition != "style":
-                found |= dict.fromkeys(("style_dim", "hidden", "mapping_lr", "passes"), "condition=style")
+                found |= dict.fromkeys(("style_dim", "mapping_dim", "f_lr", "style_sources"), "condition=style")
             if self.condition in ("label", "concat"):
-                found |= dict.fromkeys(("style", "latent_dim"), "condition=style or latent")
-            return found if self.diversity else found | {"diversity_until": "diversity above 0"}
+                found |= dict.fromkeys(("lambda_sty", "latent_dim"), "condition=style or latent")
+            return found if self.lambda_ds else found | {"ds_decay_end": "diversity above 0"}
 
     config: Config
     data = contract.DataKind.REFERENCED
@@ -105,42 +115,42 @@ class StarGANv2(Method):
     labels = {"label": "labels", "target": "labels"}
     domains = True
     balanced = True
-    square = "size"
+    square = "image_size"
     ships: tuple[str, ...] = ("G", "F", "E")
     presets = {
         "paper": {},  # AFHQ
-        "celeba_hq": {"diversity": 1.0, "highpass": 1.0},
-        "a": {"condition": "concat", "critic": "classes", "objective": "wgan-gp", "diversity": 0.0},
-        "b": {"condition": "concat", "objective": "wgan-gp", "diversity": 0.0},
-        "c": {"condition": "label", "diversity": 0.0},
-        "d": {"condition": "latent", "diversity": 0.0},
-        "e": {"diversity": 0.0},
-        "f": {"diversity": 1.0},
+        "celeba_hq": {"lambda_ds": 1.0, "w_hpf": 1.0},
+        "a": {"condition": "concat", "d_head": "classes", "gan_loss": "wgan-gp", "lambda_ds": 0.0},
+        "b": {"condition": "concat", "gan_loss": "wgan-gp", "lambda_ds": 0.0},
+        "c": {"condition": "label", "lambda_ds": 0.0},
+        "d": {"condition": "latent", "lambda_ds": 0.0},
+        "e": {"lambda_ds": 0.0},
+        "f": {"lambda_ds": 1.0},
     }
     tiny = {
         "labels": (Labels(names=("sans", "sans-bold")),),
-        "size": 32, "width": 8, "max_width": 16, "style_dim": 8, "latent_dim": 4, "hidden": 16,
-        "lr": 2e-3, "mapping_lr": 2e-3, "diversity": 0.1, "cycle": 10.0, "ema_decay": 0.9,
+        "image_size": 32, "ngf": 8, "max_channels": 16, "style_dim": 8, "latent_dim": 4, "mapping_dim": 16,
+        "lr": 2e-3, "f_lr": 2e-3, "lambda_ds": 0.1, "lambda_cyc": 10.0, "ema_decay": 0.9,
     }  # fmt: skip
-    apart = {"passes": ("reference",)}
+    apart = {"style_sources": ("reference",)}
     landmarks: Landmarks | None = None  # see `use_landmarks`
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, domains = config, len(config.labels[0])
-        width, told = c.width or max(1, 2**14 // c.size), {"style": c.style_dim, "latent": domains + c.latent_dim}
-        sizes = (c.channels, c.size, width, c.max_width)
+        width, told = c.ngf or max(1, 2**14 // c.image_size), {"style": c.style_dim, "latent": domains + c.latent_dim}
+        sizes = (c.channels, c.image_size, width, c.max_channels)
         styled = c.condition == "style"
-        self.G = Generator(*sizes, told.get(c.condition, domains), c.highpass, tiled=c.condition == "concat")
-        self.F = MappingNetwork(c.latent_dim, c.style_dim, domains, c.hidden) if styled else None
+        self.G = Generator(*sizes, told.get(c.condition, domains), c.w_hpf, tiled=c.condition == "concat")
+        self.F = MappingNetwork(c.latent_dim, c.style_dim, domains, c.mapping_dim) if styled else None
         self.E: StyleEncoder | None = None
         if styled or c.condition == "latent":  # a latent code says nothing of the domain, so one head reads it
             self.E = StyleEncoder(*sizes, *((c.style_dim, domains) if styled else (c.latent_dim, 1)))
-        self.D = Discriminator(*sizes, domains + (c.critic == "classes"))
+        self.D = Discriminator(*sizes, domains + (c.d_head == "classes"))
         initialise(self, "kaiming")
-        self.kind: Adversarial = "vanilla" if c.objective == "r1" else "wgan-gp"
+        self.kind: Adversarial = "vanilla" if c.gan_loss == "nonsaturating" else "wgan-gp"
         self.names, self.multiple = c.labels[0].names, 2 * self.G.multiple  # a norm needs two pixels at the bottom
-        self.passes: tuple[Way, ...] = c.passes if styled else ("latent",)
+        self.passes: tuple[Way, ...] = c.style_sources if styled else ("latent",)
         self.ships = tuple(name for name, net in (("G", self.G), ("F", self.F), ("E", self.E)) if net is not None)
         self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
         self.routes = tuple(Route("image", "image", {"domain": name}, truth=f"image of {name}") for name in self.names)
@@ -156,7 +166,7 @@ class StarGANv2(Method):
     def stages(self) -> list[Stage]:
         c, nets = self.config, {"D": self.D, "G": self.G, "F": self.F, "E": self.E}
         players = {
-            name: Player((net,), c.mapping_lr if name == "F" else c.lr, (0.0, 0.99), c.weight_decay)
+            name: Player((net,), c.f_lr if name == "F" else c.lr, (0.0, 0.99), c.weight_decay)
             for name, net in nets.items()
             if net is not None
         }
@@ -168,7 +178,7 @@ class StarGANv2(Method):
         kept: dict[Way, Made] = {}
         content = self.shared(batch["image"], masks)
         for way in self.passes:
-            lasting = self.config.saving == "most" and way == "latent" == self.passes[0]  # G moves down it first
+            lasting = self.config.reuse == "max" and way == "latent" == self.passes[0]  # G moves down it first
             with nullcontext() if lasting else without_graph():
                 code = self.coded(way, batch, z[0])
                 fake = self.G.decode(content or self.G.encode(batch["image"], masks), code)
@@ -189,11 +199,11 @@ class StarGANv2(Method):
 
     def shared(self, x: Tensor, masks: Masks | None) -> Content | None:
         """What every pass over the same weights of G begins with; None where each begins by itself."""
-        return None if self.config.saving == "plain" else self.G.encode(x, masks)
+        return None if self.config.reuse == "none" else self.G.encode(x, masks)
 
     def graph(self, needed: bool) -> AbstractContextManager[None]:
         """Without a graph inside, unless it is needed. The published order makes all of them."""
-        return nullcontext() if needed or self.config.saving == "plain" else without_graph()
+        return nullcontext() if needed or self.config.reuse == "none" else without_graph()
 
     def coded(self, way: Way, batch: Batch, z: Tensor, image: str = "reference") -> Tensor:
         """What G is told in this pass: of the target domain, drawn or shown."""
@@ -216,16 +226,16 @@ class StarGANv2(Method):
         """Section 2.2, (1): each image before the output of its own domain."""
         c, x, y, target = self.config, batch["image"], batch["label"], batch["target"]
         terms = {}
-        if c.objective == "r1" and c.r1:
+        if c.gan_loss == "nonsaturating" and c.lambda_r1:
             told, penalty = r1(self.D, x, lambda logits: self.score(logits, y))
-            terms["r1"] = c.r1 * penalty
+            terms["r1"] = c.lambda_r1 * penalty
         else:
             told = self.D(x)
-        if c.objective == "wgan-gp" and c.penalty:
-            real = x if c.critic == "classes" else batch["reference"]  # of the domain whose output is asked
-            terms["penalty"] = c.penalty * gradient_penalty(lambda mix: self.score(self.D(mix), target), real, fake)
-        if c.critic == "classes":
-            terms["class"] = c.classify * F.cross_entropy(precise(told[:, 1:]), y)
+        if c.gan_loss == "wgan-gp" and c.lambda_gp:
+            real = x if c.d_head == "classes" else batch["reference"]  # of the domain whose output is asked
+            terms["penalty"] = c.lambda_gp * gradient_penalty(lambda mix: self.score(self.D(mix), target), real, fake)
+        if c.d_head == "classes":
+            terms["class"] = c.lambda_cls * F.cross_entropy(precise(told[:, 1:]), y)
         return {
             "real": critic_loss(self.kind, self.score(told, y), True),
             "fake": critic_loss(self.kind, self.score(self.D(fake), target), False),
@@ -234,7 +244,7 @@ class StarGANv2(Method):
 
     def score(self, logits: Tensor, domain: Tensor) -> Tensor:
         """Whether an image is a real one, (N, 1): by the output of its domain, or by the one there is."""
-        return logits[:, :1] if self.config.critic == "classes" else chosen(logits, domain)[:, None]
+        return logits[:, :1] if self.config.d_head == "classes" else chosen(logits, domain)[:, None]
 
     def make(
         self, way: Way, batch: Batch, z: Tensor, masks: Masks | None, content: Content | None, made: Made | None,
@@ -250,19 +260,21 @@ class StarGANv2(Method):
             code, fake = made
         judged = self.D(fake)
         terms = {"gan": maker_loss(self.kind, self.score(judged, target))}
-        if c.critic == "classes":
-            terms["class"] = c.classify * F.cross_entropy(precise(judged[:, 1:]), target)
-        if self.E is not None and c.style:
+        if c.d_head == "classes":
+            terms["class"] = c.lambda_cls * F.cross_entropy(precise(judged[:, 1:]), target)
+        if self.E is not None and c.lambda_sty:
             found, size = self.code(target, image=fake), self.E.style_dim
-            terms["style"] = c.style * F.l1_loss(found[:, -size:], code[:, -size:])  # without the label, if it is told
-        if c.diversity:
+            terms["style"] = c.lambda_sty * F.l1_loss(
+                found[:, -size:], code[:, -size:]
+            )  # without the label, if it is told
+        if c.lambda_ds:
             with self.graph(False):
                 rival = self.G.decode(content or self.G.encode(x, masks), self.coded(way, batch, z[1], "other"))
-            terms["diversity"] = F.l1_loss(fake, rival.detach()) * clock.decay(end=c.diversity_until) * -c.diversity
-        if c.cycle:
+            terms["diversity"] = F.l1_loss(fake, rival.detach()) * clock.decay(end=c.ds_decay_end) * -c.lambda_ds
+        if c.lambda_cyc:
             with self.graph(moving):
                 own = self.code(batch["label"], z[0], x) if self.E is None else self.code(batch["label"], image=x)
-            terms["cycle"] = c.cycle * F.l1_loss(self.G(fake, own, self.masks(fake)), x)
+            terms["cycle"] = c.lambda_cyc * F.l1_loss(self.G(fake, own, self.masks(fake)), x)
         return terms
 
     def use_landmarks(self, landmarks: Landmarks | None) -> None:
@@ -275,7 +287,7 @@ class StarGANv2(Method):
         object.__setattr__(self, "landmarks", landmarks)  # past nn.Module, which would register it
 
     def masks(self, x: Tensor) -> Masks | None:
-        if self.landmarks is None or not self.config.highpass:
+        if self.landmarks is None or not self.config.w_hpf:
             return None
         with without_graph():
             return self.landmarks(x.detach())
@@ -344,9 +356,9 @@ class StarGANv2(Method):
         c, (height, width) = self.config, reference.shape[-2:]
         if self.E is None:
             raise ConfigError("reference: this model has no style encoder; give a domain, and a seed if it has styles")
-        if (height, width) != (c.size, c.size):
+        if (height, width) != (c.image_size, c.image_size):
             raise ConfigError(
-                f"reference is {width}x{height} pixels; this model reads styles from {c.size}x{c.size}: resize it"
+                f"reference is {width}x{height} pixels; this model reads styles from {c.image_size}x{c.image_size}: resize it"
             )
         if len(reference) not in (1, count):
             raise ConfigError(f"{len(reference)} references for {count} images: give one, or one for each")

@@ -4,7 +4,7 @@ arXiv 1701.02676.
 First an AC-GAN learns to draw images of each class out of noise. Then it is frozen, and an encoder learns to find the
 noise again in what it drew, which is data without end. To translate: find the code of an image, and draw another class.
 
-    diptych train twostep --data celeba "attributes=[Male]" fit=centre crop=64 batch=64 -o runs/faces
+    diptych train twostep --data celeba "attributes=[Male]" resize_mode=center_square crop_size=64 batch_size=64 -o runs/faces
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class TwoStep(Method):
     class Config(MethodConfig):
         """The two stages of section 2, and the sizes of the public code, which the paper's figures agree with."""
 
-        pretrain: int = Field(60_000, ge=1, description="steps of the first stage; each moves D once and G twice")
+        pretrain_steps: int = Field(60_000, ge=1, description="steps of the first stage; each moves D once and G twice")
         steps: int = Field(30_000, ge=1, description="steps of the second, in which the encoder learns")
         channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
         labels: tuple[Labels, ...] = Field(
@@ -36,21 +36,23 @@ class TwoStep(Method):
             max_length=1,
             description="the classes, or one attribute, which is there or not; read from the data",
         )
-        size: int = Field(64, ge=16, le=1024, description="side of the images, a power of two; read from crop")
-        latent: int = Field(100, ge=1, le=65_536, description="numbers in a code")
+        image_size: int = Field(64, ge=16, le=1024, description="side of the images, a power of two; read from crop")
+        latent_dim: int = Field(100, ge=1, le=65_536, description="numbers in a code")
         prior: Prior = Field("uniform", description="uniform: in [-1, 1], and E ends in tanh; normal: E is linear")
-        embedded: int = Field(5, ge=1, le=1024, description="numbers that a class is embedded in")
-        width: int = Field(128, ge=1, le=1024, description="channels of G before its last layer")
-        d_width: int = Field(64, ge=1, le=1024, description="channels after the first layer of D and E")
+        embedding_dim: int = Field(5, ge=1, le=1024, description="numbers that a class is embedded in")
+        ngf: int = Field(128, ge=1, le=1024, description="channels of G before its last layer")
+        ndf: int = Field(64, ge=1, le=1024, description="channels after the first layer of D and E")
         norm: Norm = Field("batch", description="norm of all networks")
-        classify: float = Field(1.0, gt=0, description="weight of the classification terms")
+        lambda_cls: float = Field(1.0, gt=0, description="weight of the classification terms")
         lr: float = Field(2e-4, gt=0, description="Adam's step size of G and D")
         e_lr: float = Field(1e-4, gt=0, description="Adam's step size of E")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "TwoStep.Config":
-            if self.size & (self.size - 1):
-                raise ValueError(f"size={self.size} is no power of two: set crop={1 << (self.size.bit_length() - 1)}")
+            if self.image_size & (self.image_size - 1):
+                raise ValueError(
+                    f"image_size={self.image_size} is no power of two: set crop_size={1 << (self.image_size.bit_length() - 1)}"
+                )
             if self.labels[0].kind == "attributes" and len(self.labels[0]) > 1:
                 raise ValueError(
                     f"an image is of one class: choose one attribute, attributes=[{self.labels[0].names[0]}]"
@@ -63,7 +65,7 @@ class TwoStep(Method):
     labels = {"label": "labels"}
     domains = True
     balanced = True
-    square = "size"
+    square = "image_size"
     fixed = True
     noise = True
     ships = ("G", "E")
@@ -71,17 +73,17 @@ class TwoStep(Method):
         "paper": {},
         "repo": {"prior": "normal"},
     }
-    tiny = {"pretrain": 2, "latent": 8, "width": 16, "d_width": 8, "lr": 1e-3, "e_lr": 3e-3}
-    learns = {"pretrain": 60, "steps": 250}
+    tiny = {"pretrain_steps": 2, "latent_dim": 8, "ngf": 16, "ndf": 8, "lr": 1e-3, "e_lr": 3e-3}
+    learns = {"pretrain_steps": 60, "steps": 250}
     apart = {"norm": "none", "prior": "fixed"}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, labels = config, config.labels[0]
         self.classes = len(labels) if labels.kind == "class" else 2
-        self.G = Drawer(c.latent, self.classes, c.embedded, c.channels, c.size, c.width, c.norm)
-        self.D = Critic(c.channels, self.classes, c.size, c.d_width, c.norm)
-        self.E = Encoder(c.channels, c.latent, c.size, c.d_width, c.norm, c.prior)
+        self.G = Drawer(c.latent_dim, self.classes, c.embedding_dim, c.channels, c.image_size, c.ngf, c.norm)
+        self.D = Critic(c.channels, self.classes, c.image_size, c.ndf, c.norm)
+        self.E = Encoder(c.channels, c.latent_dim, c.image_size, c.ndf, c.norm, c.prior)
         initialise(self)
         self.controls = tuple(controls(c.labels))
         self.routes = tuple(
@@ -95,14 +97,14 @@ class TwoStep(Method):
         c = self.config
         players = {"D": Player((self.D,), c.lr), "G": Player((self.G,), c.lr)}
         return [
-            Stage("gan", c.pretrain, self.learn_to_draw, players),
+            Stage("gan", c.pretrain_steps, self.learn_to_draw, players),
             Stage("encoder", c.steps, self.learn_to_find, {"E": Player((self.E,), c.e_lr)}),
         ]
 
     def learn_to_draw(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Algorithm of the public code: D once and G twice, on the same noise and labels. D names real images alone."""
         x, label = batch["image"], self.numbers(batch["label"])
-        code = draw(self.config.prior, len(x), self.config.latent, x)
+        code = draw(self.config.prior, len(x), self.config.latent_dim, x)
         fake = self.G(code, label)
         judged, named = self.D(x)
         yield (
@@ -110,7 +112,7 @@ class TwoStep(Method):
             {
                 "real": bce(judged, True),
                 "fake": bce(self.D(fake.detach())[0], False),
-                "class": self.config.classify * F.cross_entropy(precise(named), label),
+                "class": self.config.lambda_cls * F.cross_entropy(precise(named), label),
             },
         )
         yield "G", self.taken_for_real(fake, label)
@@ -118,12 +120,12 @@ class TwoStep(Method):
 
     def taken_for_real(self, fake: Tensor, label: Tensor) -> Terms:
         judged, named = self.D(fake)
-        return {"gan": bce(judged, True), "class": self.config.classify * F.cross_entropy(precise(named), label)}
+        return {"gan": bce(judged, True), "class": self.config.lambda_cls * F.cross_entropy(precise(named), label)}
 
     def learn_to_find(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """In what G draws, by running statistics; of the batch its classes alone are used."""
         x, label = batch["image"], self.numbers(batch["label"])
-        code = draw(self.config.prior, len(x), self.config.latent, x)
+        code = draw(self.config.prior, len(x), self.config.latent_dim, x)
         yield "E", {"code": F.mse_loss(precise(self.E(self.drawn(code, label))), code)}
 
     def drawn(self, code: Tensor, label: Tensor) -> Tensor:
@@ -152,7 +154,7 @@ class TwoStep(Method):
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0, domain: str = "", has: str = "", flip: str = "") -> Tensor:
-        code = codes(self.config.prior, numbers, self.config.latent, seed).to(next(self.G.parameters()))
+        code = codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
         return self.drawn(code, self.asked(len(code), domain=domain, has=has, flip=flip))
 
     def given(self, label: Tensor, route: Route) -> dict[str, Any]:
@@ -164,7 +166,7 @@ class TwoStep(Method):
     def mistakes(self, batch: Batch) -> dict[str, float]:
         """How far E is from the code of what G drew: the mean squared error, as a share of what answering 0 gets."""
         like, c = next(self.G.parameters()), self.config
-        code = codes(c.prior, range(64), c.latent, seed=1).to(like)
+        code = codes(c.prior, range(64), c.latent_dim, seed=1).to(like)
         label = torch.arange(len(code), device=like.device) % self.classes
         with evaluating(self.E):
             found = self.E(self.drawn(code, label))

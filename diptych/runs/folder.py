@@ -27,6 +27,7 @@ import yaml
 from diptych.data.checks.manifest import Manifest
 from diptych.data.image_format import TrainingImages
 from diptych.errors import RunError, printable, shown
+from diptych.settings import renamed
 from diptych.system.atomic_files import make_folder, sweep, write_probe, write_text
 from diptych.system.safe_parse import plain_json, plain_yaml, read_text
 
@@ -118,7 +119,7 @@ class Run:
             raise RunError(f"{self.config}: not readable as YAML ({error})") from error
         if not isinstance(found, dict):
             raise RunError(f"{self.config}: does not hold settings")
-        return found
+        return renamed.document(found)
 
     def environment(self) -> dict[str, Any]:
         """What it was begun with; nothing if that file is gone, which nothing depends on."""

@@ -6,7 +6,7 @@
     data: {root: facades, direction: b2a}
     train: {epochs: 200}
 
-On the command line the sections fall away: `l1=50 batch=4`. No two sections share a name.
+On the command line the sections fall away: `lambda_l1=50 batch_size=4`. No two sections share a name.
 """
 
 import math
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from diptych.contract import Judge, Method, MethodConfig
 from diptych.data.config import DataConfig
@@ -23,16 +23,35 @@ from diptych.data.dataset import Data
 from diptych.data.sources.glyphs import is_glyphs
 from diptych.data.unused_settings import unused
 from diptych.data.value_encoding import channels_of, encoded, resolved_ranges
-from diptych.errors import ConfigError, nearest, printable, shown
+from diptych.errors import ConfigError, listed, nearest, shown
 from diptych.methods import JUDGES, METHODS, find, method_of
+from diptych.settings import renamed
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
+from diptych.settings.validate import checked
 from diptych.system.distributed import Ranks
 from diptych.system.hardware import precision_for
 from diptych.system.safe_parse import plain_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
-TEXTS = ("preset", "root", "device", "judge", "features", "target", "patches")  # never read as numbers or anything else
-PATHS = ("root", "also", "target", "patches", "begin", "features", "judge", "extractor")  # may name files or folders
+TEXTS = (
+    "preset",
+    "root",
+    "device",
+    "evaluator",
+    "feature_network",
+    "target_root",
+    "background_root",
+)  # never read as numbers or anything else
+PATHS = (
+    "root",
+    "extra_roots",
+    "target_root",
+    "background_root",
+    "init_from",
+    "feature_network",
+    "evaluator",
+    "extractor",
+)  # may name files or folders
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
 SHIPPED = Path(__file__).parent / "recipes"
@@ -87,11 +106,13 @@ class Recipe:
         """
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
         if data.others and issubclass(self.cls, Judge):
-            raise ConfigError(f"also={list(self.data.also)}: a judge learns from one data set; leave it out")
-        if domains > self.train.batch and self.cls.domains:
             raise ConfigError(
-                f"batch={self.train.batch} is smaller than the {domains} domains, which a step is to compare: "
-                f"set batch={max(8, domains)}, or choose fewer by sides="
+                f"extra_roots={list(self.data.extra_roots)}: a judge learns from one data set; leave it out"
+            )
+        if domains > self.train.batch_size and self.cls.domains:
+            raise ConfigError(
+                f"batch_size={self.train.batch_size} is smaller than the {domains} domains, which a step is to compare: "
+                f"set batch_size={max(8, domains)}, or choose fewer by folders="
             )
         fields = self.images
         settings = resolved_ranges(self.data, data, fields)
@@ -101,7 +122,7 @@ class Recipe:
             found[key] = channels_of(name, settings, data, fields, given)
         if self.train.epochs is not None:  # of the first set, whose turn comes as often as that of each other
             turns = self.train.epochs * (1 + len(data.others))
-            found["steps"] = math.ceil(turns * len(data.train) / self.train.batch)
+            found["steps"] = math.ceil(turns * len(data.train) / self.train.batch_size)
         train = self.train.model_copy(update={"epochs": None})
         model = checked(self.cls.Config, {**self.model.model_dump(), **found}, "model")
         return replace(self, model=model, data=settings, train=train)
@@ -152,7 +173,7 @@ def from_settings(
     if unknown or not isinstance(settings.get("method"), str):
         raise ConfigError(
             f"{where}: a recipe has method, preset, model, data, train, evaluate and title; "
-            + (f"it does not know {_few(unknown)}{nearest(unknown[0], known)}" if unknown else "method is missing")
+            + (f"it does not know {listed(unknown)}{nearest(unknown[0], known)}" if unknown else "method is missing")
         )
     allowed, cls = cls, method_of(settings["method"], cls, where)
     for section in SECTIONS:
@@ -174,9 +195,10 @@ def from_settings(
     if values["train"].get("epochs") is not None:
         usual.pop("steps", None)
     values["model"] = {**usual, **values["model"]}
+    _refuse_former(values, models, settings["method"], where)
     parts, problems = {}, []
     if cls.square:
-        values["model"][cls.square] = values["data"].get("crop", DataConfig.model_fields["crop"].default)
+        values["model"][cls.square] = values["data"].get("crop_size", DataConfig.model_fields["crop_size"].default)
     for section, model in models.items():
         try:
             parts[section] = checked(model, values[section], section)
@@ -198,7 +220,7 @@ def refuse_unused(recipes: Mapping[str, Recipe]) -> None:
     used = {key for recipe in recipes.values() for key in recipe.given.keys() - recipe.unused().keys()}
     for where, recipe in recipes.items():
         if wrong := [why for key, why in recipe.unused().items() if key not in used]:
-            raise ConfigError(f"{where}: " + _few(wrong, "; "))
+            raise ConfigError(f"{where}: " + listed(wrong, comma="; "))
 
 
 def _changed(part: BaseModel, usual: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,13 +241,27 @@ def _overruled(recipe: Recipe, settings: Mapping[str, Any], overrides: Sequence[
         return own
 
 
+def _refuse_former(
+    values: Mapping[str, Mapping[str, Any]], models: Mapping[str, type[BaseModel]], method: str, where: str
+) -> None:
+    """Raise ConfigError if settings are given by a former name."""
+    former = [
+        f"{key} is now {new}"
+        for section, model in models.items()
+        for key in values[section].keys() - model.model_fields.keys()
+        if (new := renamed.new_name(str(key), method))
+    ]
+    if former:
+        raise ConfigError(f"{where}: {listed(sorted(former), comma='; ')}")
+
+
 def _refuse_following(cls: type[Method], given: Mapping[str, Any], where: str) -> None:
     """ConfigError for a setting of the method that follows from the data or its settings."""
     if cls.square in given:
         value = given[cls.square]
-        raise ConfigError(f"{where}: {cls.square} follows from crop: give crop={shown(value)} instead")
+        raise ConfigError(f"{where}: {cls.square} follows from crop: give crop_size={shown(value)} instead")
     if labels := [key for key in cls.labels.values() if key in given]:
-        raise ConfigError(f"{where}: {labels[0]} are read from the data: choose some by sides= or attributes=")
+        raise ConfigError(f"{where}: {labels[0]} are read from the data: choose some by folders= or attributes=")
 
 
 def _split(override: str) -> tuple[str, Any]:
@@ -242,6 +278,8 @@ def _section_of(key: str, models: Mapping[str, type[BaseModel]], method: str) ->
     found = [section for section, model in models.items() if key in model.model_fields]
     if len(found) > 1:
         raise ConfigError(f"{key!r} is a setting of {' and '.join(found)}: the method must call its own otherwise")
+    if not found and (new := renamed.new_name(key, method)):
+        raise ConfigError(f"{key} is now {new}: write {new}=")
     if not found:
         names = [name for model in models.values() for name in model.model_fields]
         raise ConfigError(f"no setting is called {key!r}{nearest(key, names)}; `diptych methods {method}` lists them")
@@ -292,44 +330,6 @@ def preset_of(cls: type[Method], name: str | None, method: str) -> dict[str, Any
     if name is not None and (not isinstance(name, str) or name not in cls.presets):
         raise ConfigError(f"{method} has no preset {shown(name)}; it has {', '.join(cls.presets)}")
     return dict(cls.presets[name or next(iter(cls.presets))])
-
-
-def checked(model: type[Model], values: Mapping[Any, Any], where: str) -> Model:
-    """`model(**values)`, or ConfigError that names every wrong key at once."""
-    try:
-        made = model.model_validate(dict(values))
-    except ValidationError as error:
-        raise ConfigError(f"{where}: " + _few([_in_words(model, found) for found in error.errors()], "; ")) from error
-    disguised = [
-        f"{key}={shown(values[key])}: {wanted} is wanted"
-        for key, value in made.model_dump().items()
-        if key in values and (wanted := _disguised(values[key], value))
-    ]
-    if disguised:
-        raise ConfigError(f"{where}: " + "; ".join(disguised))
-    return made
-
-
-def _disguised(given: Any, taken: Any) -> str | None:
-    """What pydantic takes for another kind without a word: "64" or true where a number stands, bytes for a text."""
-    if isinstance(taken, bool):
-        return None if isinstance(given, bool) else "true or false"
-    if isinstance(taken, int | float):
-        return "a number" if isinstance(given, bool | str | bytes) else None
-    return "a text" if isinstance(taken, str) and isinstance(given, bytes) else None
-
-
-def _in_words(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
-    key = printable(".".join(map(str, problem["loc"]))[:80])
-    if problem["type"] == "extra_forbidden":
-        return f"no setting is called {shown(key)}{nearest(key, model.model_fields)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}={shown(problem['input'])}: {message}" if key else message
-
-
-def _few(texts: list[str], comma: str = ", ") -> str:
-    """The first ten: a file of nonsense is not repeated whole."""
-    return comma.join(texts[:10]) + (f"{comma}and {len(texts) - 10} more" if len(texts) > 10 else "")
 
 
 def bounded(method: Method, where: str) -> None:

@@ -98,7 +98,7 @@ def micro_batches_add_up(subject: Subject) -> None:
         ends.append(engine.state()[0])
     for micro, end in zip((2, 4), ends[1:], strict=True):
         worst, name = furthest(ends[0], end)
-        assert worst < 1e-6, f"micro={micro} differs from the whole batch by {worst:.1e} in {name}"
+        assert worst < 1e-6, f"grad_accum_steps={micro} differs from the whole batch by {worst:.1e} in {name}"
 
 
 def ranks_add_up(subject: Subject) -> None:

@@ -87,13 +87,13 @@ class Subject:
     def _data(self) -> Data:
         """Letters, with the labels that the config asks for: what they have in common if that comes first, or faces."""
         if self.cls.data == DataKind.TRANSFER:
-            config = DataConfig(root="glyphs:sans", target="glyphs:serif-bold", crop=PIXELS)
+            config = DataConfig(root="glyphs:sans", target_root="glyphs:serif-bold", crop_size=PIXELS)
             return open_data(config, self.cls.data, tuple(self.cls.batch))
         sets: tuple[Labels, ...] = next((vars(self.config())[key] for key in self.cls.labels.values()), ())
         attributes = next((each for each in sets if each.kind == "attributes"), None)
         roots = ["glyphs" if each is attributes else f"glyphs:{'/'.join(each.names)}" for each in sets] or ["glyphs"]
         settings = {"attributes": attributes.names, "exclusive": attributes.exclusive} if attributes else {}
-        config = DataConfig(root=roots[0], also=tuple(roots[1:]), crop=PIXELS, **settings)
+        config = DataConfig(root=roots[0], extra_roots=tuple(roots[1:]), crop_size=PIXELS, **settings)
         return open_data(config, self.cls.data, tuple(self.cls.batch))
 
     def _grey(self) -> dict[str, int]:

@@ -22,8 +22,17 @@ from diptych.settings.recipe import SECTIONS, SETTINGS, Recipe
 
 Made = dict[str, Any]
 # Settings that mean the same numbers: where it runs (another device rounds otherwise), what it shows and keeps.
-FREE = {"device", "workers", "record", "patience", "log_every", "preview_every", "previews", "save_minutes"}
-PLACES = {"root", "also", "target"}  # where images of files lie; free too, since their contents are known
+FREE = {
+    "device",
+    "workers",
+    "cuda_graphs",
+    "rank_timeout_minutes",
+    "log_every",
+    "preview_every",
+    "preview_images",
+    "checkpoint_minutes",
+}
+PLACES = {"root", "extra_roots", "target_root"}  # where images of files lie; free too, since their contents are known
 
 
 def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
@@ -57,7 +66,7 @@ def defaults(recipe: Recipe, now: Made) -> Made:
 def code_of(cls: type[Method]) -> str:
     """A digest of the method's own file and of the networks and losses of this package."""
     package = Path(__file__).parents[1]
-    files = [Path(inspect.getfile(cls)), *sorted(package.glob("nn/*.py")), *sorted(package.glob("losses/*.py"))]
+    files = [Path(inspect.getfile(cls)), *sorted(package.glob("networks/*.py")), *sorted(package.glob("losses/*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 

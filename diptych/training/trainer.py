@@ -62,7 +62,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.first = self.engine.ranks.first
         self.log = Log(self.run.folder)
-        self.keeper = Keeper(self.run, 60 * self.settings.save_minutes)
+        self.keeper = Keeper(self.run, 60 * self.settings.checkpoint_minutes)
         self.open: tuple[Line, dict[str, Any]] | None = None  # a line that may still be on its way from the device
         self.show: Show = lambda terms, rate: None
         self.enough = False  # nothing has become better for long enough
@@ -156,8 +156,8 @@ class Trainer:
             reason = (str(error) or type(error).__name__).partition("\n")[0]
         # only here, where the error no longer holds on to what the step had made
         raise TrainingError(
-            f"stage {engine.stage.name!r} step {engine.step}: out of memory with batch={self.settings.batch} "
-            f"micro={self.settings.micro} ({reason}). Nothing of this step is kept. {self._way_out(batch)}"
+            f"stage {engine.stage.name!r} step {engine.step}: out of memory with batch_size={self.settings.batch_size} "
+            f"grad_accum_steps={self.settings.grad_accum_steps} ({reason}). Nothing of this step is kept. {self._way_out(batch)}"
         )
 
     def _skipped(self, why: str) -> None:
@@ -185,10 +185,17 @@ class Trainer:
         for parts in range(self.engine.micro + 1, share + 1):
             if share % parts == 0 and (world > 1 or self.engine.fits(batch, parts)):
                 said = "fits" if world == 1 else "may fit"
-                words = ["diptych", "resume", str(self.run.folder), f"micro={parts}", "--allow", "micro"]
-                return f"micro={parts} {said}: {shlex.join(words)}"
+                words = [
+                    "diptych",
+                    "resume",
+                    str(self.run.folder),
+                    f"grad_accum_steps={parts}",
+                    "--allow",
+                    "grad_accum_steps",
+                ]
+                return f"grad_accum_steps={parts} {said}: {shlex.join(words)}"
         lower = "" if self.engine.precision == "bf16" else ", or precision=bf16"
-        return f"No micro= fits: start a new run with a smaller crop= or width={lower}"
+        return f"No grad_accum_steps= fits: start a new run with a smaller crop_size= or width={lower}"
 
     def _close_line(self, rate: float) -> None:
         """End a line of the log. On a GPU it is written when the next one ends: the device is never waited for."""
@@ -198,7 +205,7 @@ class Trainer:
         values = {
             "lr": {name: mover.lr for name, mover in engine.movers.items()},
             "steps_per_second": round(rate, 3),
-            "samples_per_second": round(rate * self.settings.batch, 3),
+            "samples_per_second": round(rate * self.settings.batch_size, 3),
             "peak_gib": round(peak_gib(engine.device), 3),
         }
         self.open = engine.ledger.close(), {"stage": engine.stage.name, "step": engine.total, **values}

@@ -107,14 +107,21 @@ def fit_for(sizes: Sequence[tuple[int, int]], crop: int) -> tuple[tuple[str, ...
 
     side, aspect = median(map(min, sizes)) if sizes else crop, aspect_of(sizes)
     if side > MAX_RATIO * crop:
-        why = f"images are {side / crop:.1f} times as large as crop={crop}"
+        why = f"images are {side / crop:.1f} times as large as crop_size={crop}"
         if min(map(min, sizes)) >= crop:
-            return ("fit=none",), f"{why}: fit=none trains on crops at their own scale, as translate takes them"
+            return (
+                "resize_mode=none",
+            ), f"{why}: resize_mode=none trains on crops at their own scale, as translate takes them"
         load = min(round(side), 16384)
-        return ("fit=short", f"load={load}"), f"{why}: load={load} trains on crops near their own scale"
+        return (
+            "resize_mode=short_side",
+            f"load_size={load}",
+        ), f"{why}: load_size={load} trains on crops near their own scale"
     if aspect > MAX_RATIO:
         why = f"the longer side of images is {aspect:.1f} times the shorter one"
-        return ("fit=short",), f"{why}: fit=short keeps it so, where the default makes them square"
+        return (
+            "resize_mode=short_side",
+        ), f"{why}: resize_mode=short_side keeps it so, where the default makes them square"
     return (), ""
 
 
@@ -124,7 +131,8 @@ def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
     from diptych.data.sources.pairs import many_folders, sides_setting
     from diptych.errors import ConfigError, DataError
     from diptych.methods import find
-    from diptych.settings.recipe import checked, named
+    from diptych.settings.recipe import named
+    from diptych.settings.validate import checked
 
     lying, crop = many_folders(found.root), crop_for(sizes)
     reason = ""
@@ -145,7 +153,7 @@ def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
             data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
         summary = f"{_in_short(data.summary, str(found.root))}{direction_of(data, chosen.data)}"
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
-        batch = [f"batch={max(8, domains)}"] if find(method).domains else []
+        batch = [f"batch_size={max(8, domains)}"] if find(method).domains else []
         cls = find(method)
         in_crops = not cls.fixed and not cls.domains and cls.routes  # others need whole images
         fit, why = fit_for(sizes, crop) if in_crops else ((), "")
@@ -167,7 +175,7 @@ def _looser_names(found: "Survey") -> list[str]:
 
     parts = [part.files for part in found.parts if part.files and part.split == found.parts[0].split]
     match = looser_match(*parts) if found.layout == UNPAIRED and len(parts) == 2 else None
-    return [f"match_names={match[0]}"] if match else []
+    return [f"pair_names={match[0]}"] if match else []
 
 
 def _shrinks(split: "Split") -> bool:
@@ -192,10 +200,10 @@ def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:
         return ()
     usual = str(named(method, [f"root={root}"]).model.model_dump().get("generator", ""))
     smaller = {"unet_256": f"unet_{crop}", "resnet_9": "resnet_6"}.get(usual)
-    for settings in ([f"generator={smaller}"] if smaller else [], [], ["depth=3"], ["field=34"]):
+    for settings in ([f"generator={smaller}"] if smaller else [], [], ["depth=3"], ["receptive_field=34"]):
         try:
-            rehearse(named(method, [f"root={root}", f"crop={crop}", *settings]))
+            rehearse(named(method, [f"root={root}", f"crop_size={crop}", *settings]))
         except ConfigError:
             continue
-        return (f"crop={crop}", *settings)
+        return (f"crop_size={crop}", *settings)
     return ()

@@ -95,8 +95,8 @@ def seconds_per_step(chosen: recipe.Recipe) -> float:
     ranks = Ranks(device=choose_device(chosen.train.device))
     chosen = chosen.fitted(data).settled(ranks)
     tune(ranks.device)
-    method, crop = chosen.cls(chosen.model), chosen.data.crop
-    batches = Batches(data.train, method.channels(), Augment(crop, crop), chosen.train.batch)
+    method, crop = chosen.cls(chosen.model), chosen.data.crop_size
+    batches = Batches(data.train, method.channels(), Augment(crop, crop), chosen.train.batch_size)
     engine = Engine(method, precision=chosen.train.precision, ranks=ranks)
     for step in range(WARM_UP):
         engine.take(batches[step])
@@ -113,6 +113,6 @@ def unseen(chosen: recipe.Recipe) -> Batch:
     """The whole test split."""
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     assert data.test is not None
-    crop = chosen.data.crop
+    crop = chosen.data.crop_size
     channels = dict.fromkeys(chosen.cls.batch, 1)
     return held_out(data.test, channels, Augment(crop, crop), len(data.test))

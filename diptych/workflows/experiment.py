@@ -38,7 +38,8 @@ from diptych.methods import JUDGES, find
 from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
-from diptych.settings.recipe import SECTIONS, SHIPPED, TEXTS, Recipe, checked, from_file, from_settings, refuse_unused
+from diptych.settings.recipe import SECTIONS, SHIPPED, TEXTS, Recipe, from_file, from_settings, refuse_unused
+from diptych.settings.validate import checked
 from diptych.system.atomic_files import write_text
 from diptych.system.cpus import cores
 from diptych.system.hardware import free_gib
@@ -49,7 +50,17 @@ from diptych.workflows.judge_runs import Judging, judge_all
 from diptych.workflows.train_judge import on_real_images, with_palette
 
 JUDGE = "judge"  # the folder of the judge's run
-FOR_JUDGE = ("root", "crop", "load", "fit", "layout", "sides", "bad", "device", "workers")  # of the overrides
+FOR_JUDGE = (
+    "root",
+    "crop_size",
+    "load_size",
+    "resize_mode",
+    "layout",
+    "folders",
+    "on_bad_image",
+    "device",
+    "workers",
+)  # of the overrides
 MOST = 1000  # runs
 NAME = re.compile(r"[\w+-][\w.,+-]{0,99}")
 UNFIT = re.compile(r"[^\w.+-]+")
@@ -281,10 +292,10 @@ def finished(folder: Path, cls: type[Method] | None = None) -> bool:
     with torch.device("meta"):
         steps = sum(stage.steps for stage in recipe.cls(recipe.model).stages())
     taken = plain_json(read_text(config))["notes"].get("steps")
-    if taken == steps or not recipe.evaluate.stop_after:
+    if taken == steps or not recipe.evaluate.patience_evals:
         return bool(taken == steps)
     meta = checkpoint.newest(folder / "checkpoints")[1]
-    age = recipe.evaluate.stop_after * (recipe.evaluate.every or 0)
+    age = recipe.evaluate.patience_evals * (recipe.evaluate.eval_every or 0)
     best = meta["best"]
     return bool(best and meta["total"] == taken and is_old(best["name"], meta["place"], meta["step"], age))
 

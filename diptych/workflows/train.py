@@ -26,8 +26,9 @@ from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.runs.preview import Preview
 from diptych.runs.report import write_report
+from diptych.settings import renamed
 from diptych.settings.recipe import Recipe, from_settings
-from diptych.settings.recipe import checked as checked_settings
+from diptych.settings.validate import checked as checked_settings
 from diptych.system.distributed import Ranks, join
 from diptych.system.hardware import is_out_of_memory, tune
 from diptych.system.terminal import counting
@@ -38,7 +39,7 @@ from diptych.training.trainer import Trainer
 from diptych.workflows.validation import examiner
 from diptych.workflows.warm_start import begin, rehearse
 
-MEASURED = {"protocol", "measure", "judge", "extractor", "images"}  # what the value of a checkpoint depends on
+MEASURED = {"protocol", "monitor", "evaluator", "extractor", "eval_images"}  # what the value of a checkpoint depends on
 
 
 def train(recipe: Recipe, folder: Path | str, console: Console | None = None) -> Trainer:
@@ -46,7 +47,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
 
     Whatever is wrong with settings or data is raised before the folder is made.
     """
-    ranks, run = join(recipe.train.device, recipe.train.patience), Run(folder)
+    ranks, run = join(recipe.train.device, recipe.train.rank_timeout_minutes), Run(folder)
     console = console or _console(ranks)
     if ranks.first:
         run.check_new()
@@ -81,7 +82,7 @@ def resume(
     run = Run.open(folder)
     recipe = from_settings(run.settings(), settings, str(run.config), method, saved=True)
     recipe = recipe.located([each.partition("=")[0] for each in settings])
-    ranks = join(recipe.train.device, recipe.train.patience)
+    ranks = join(recipe.train.device, recipe.train.rank_timeout_minutes)
     console = console or _console(ranks)
     with _held(run, ranks):
         data, manifest = look_at(recipe, ranks, console)
@@ -89,7 +90,7 @@ def resume(
         path, state = checkpoint.find_newest(run.checkpoints)
         sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
         now = made_by(recipe, manifest, ranks.world) | digests
-        before = {**defaults(recipe, now), **state[1].get("made", now)}
+        before = {**defaults(recipe, now), **renamed.flat(state[1].get("made", now))}
         command = shlex.join(["diptych", "resume", str(run.folder), *settings])
         different = check_unchanged(before, now, allow, command, partial(_hint, run, manifest))
         trainer = prepare(recipe, data, run, ranks, console, sights)
@@ -97,7 +98,7 @@ def resume(
         trainer.restore(path, state)
         for line in _jumps(recipe, trainer.engine, before, different):
             console.print(line, highlight=False, soft_wrap=True)
-        if different.keys() & MEASURED or different.get("every", (1, 1))[0] is None:
+        if different.keys() & MEASURED or different.get("eval_every", (1, 1))[0] is None:
             trainer.keeper.best = None  # it was the best by another measure
         if ranks.first:
             run.keep_formats(describe(data, recipe.data))
@@ -187,26 +188,28 @@ def prepare(
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
     method.lent.update(sights)
-    if fresh and (said := begin(method, settings.begin)):
+    if fresh and (said := begin(method, settings.init_from)):
         console.print(printable(said), highlight=False, soft_wrap=True)
     channels = method.channels()
-    augment = Augment(recipe.data.loaded, recipe.data.crop, recipe.data.fit, recipe.data.flip, recipe.data.cut)
+    augment = Augment(
+        recipe.data.loaded, recipe.data.crop_size, recipe.data.resize_mode, recipe.data.flip, recipe.data.crop_mode
+    )
     batches = Batches(
         data.train,
         channels,
         augment,
-        settings.batch,
+        settings.batch_size,
         settings.seed,
-        micro=settings.micro,
+        micro=settings.grad_accum_steps,
         rank=ranks.rank,
         world=ranks.world,
         also=tuple(each.train for each in data.others),
         balanced=method.balanced,
-        load_until=recipe.data.load_until,
-        bad=recipe.data.bad,
+        load_until=recipe.data.random_crop_until,
+        bad=recipe.data.on_bad_image,
     )
     names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
-    shown = method.completed(held_out(data.held_out, channels, augment, settings.previews, names))
+    shown = method.completed(held_out(data.held_out, channels, augment, settings.preview_images, names))
     preview = Preview(shown, data.held_out.aligned, encodings_of(data.held_out))
     tune(ranks.device)
     examine = examiner(recipe, method, data, ranks.device)
@@ -215,7 +218,7 @@ def prepare(
         engine = Engine(
             method,
             seed=settings.seed,
-            micro=settings.micro,
+            micro=settings.grad_accum_steps,
             precision=settings.precision,
             ranks=ranks,
             capture=capture,
@@ -228,7 +231,7 @@ def prepare(
         ) from error
     if settings.compile is True:
         engine.compile()
-    every, stop_after = recipe.evaluate.every or 0, recipe.evaluate.stop_after
+    every, stop_after = recipe.evaluate.eval_every or 0, recipe.evaluate.patience_evals
     return Trainer(
         engine, batches, run, settings, preview, console, examine=examine, every=every, stop_after=stop_after
     )

@@ -146,7 +146,7 @@ def labelled(made_by: Recipe, channels: int, folder: Path) -> Samples:
     data = made_by.encoded(data)
     name, split = chosen(data, "auto")
     images, labels = (split.columns[entry] for entry in made_by.cls.batch)
-    cut = Augment(made_by.data.crop, made_by.data.crop, made_by.data.fit)
+    cut = Augment(made_by.data.crop_size, made_by.data.crop_size, made_by.data.resize_mode)
     pile, rows = Pile(images, cut, channels), []
     for numbers in parts(len(pile)):
         for number, picture in zip(numbers, pile[numbers], strict=True):

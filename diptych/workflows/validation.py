@@ -26,13 +26,15 @@ def examiner(recipe: Recipe, method: Method, data: Data, device: torch.device) -
     A protocol that is not for such a method is told here, before anything is made.
     """
     settings = recipe.evaluate
-    if settings.every is None:
+    if settings.eval_every is None:
         return None
-    split = first(data.held_out, settings.images)
+    split = first(data.held_out, settings.eval_images)
     protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
-    if settings.measure is not None:
-        _check_listed(settings.measure, protocol, math.inf if protocol.whole else recipe.data.crop * recipe.cls.scale)
-    judge = Path(settings.judge).expanduser() if settings.judge else None
+    if settings.monitor is not None:
+        _check_listed(
+            settings.monitor, protocol, math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.scale
+        )
+    judge = Path(settings.evaluator).expanduser() if settings.evaluator else None
     tools = gather(settings.extractor, judge, device=str(device))
     if protocol.needs_judge:
         tools.the_judge()
@@ -47,7 +49,7 @@ def examiner(recipe: Recipe, method: Method, data: Data, device: torch.device) -
             samples = sample(translator, recipe, split, data.train, protocol, Path(folder), {})
             scores = judge_samples(samples, protocol, tools, recipe.method).scores
             routes = len(samples.by_route())
-        name, error = _chosen(scores, routes, settings.measure, protocol)
+        name, error = _chosen(scores, routes, settings.monitor, protocol)
         return {score.name: round(score.value, 6) for score in scores}, name, error
 
     return examine
@@ -58,12 +60,14 @@ def _check_listed(name: str, protocol: Protocol, side: float) -> None:
     try:
         metric = metric_of(name)
     except EvaluationError as error:
-        raise ConfigError(f"measure={name}: {error}") from error
+        raise ConfigError(f"monitor={name}: {error}") from error
     if metric.name not in protocol.names():
         known = ", ".join(protocol.names())
-        raise ConfigError(f"measure={name}: {protocol} does not give it; there are {known}")
+        raise ConfigError(f"monitor={name}: {protocol} does not give it; there are {known}")
     if side < metric.min_side:
-        raise ConfigError(f"measure={name}: it needs images of {metric.min_side} pixels on a side, and crop={side:g}")
+        raise ConfigError(
+            f"monitor={name}: it needs images of {metric.min_side} pixels on a side, and crop_size={side:g}"
+        )
 
 
 def _chosen(scores: Sequence[Score], routes: int, name: str | None, protocol: Protocol) -> tuple[str, float]:
@@ -78,11 +82,11 @@ def _chosen(scores: Sequence[Score], routes: int, name: str | None, protocol: Pr
     if name is None and usual is None:
         raise ConfigError(
             f"{protocol} measured {', '.join(found)}, by which no checkpoint is called the best unasked: "
-            f"give extractor=NAME or judge=FOLDER, or name one of them by measure=NAME"
+            f"give extractor=NAME or evaluator=FOLDER, or name one of them by monitor=NAME"
         )
     found |= {score.name: [score] for score in scores}
     if name is not None and name not in found:
-        raise ConfigError(f"measure={name}: not measured{nearest(name, found)}; there are {', '.join(found)}")
+        raise ConfigError(f"monitor={name}: not measured{nearest(name, found)}; there are {', '.join(found)}")
     chosen = name or str(usual)
     errors = [metric_of(score.name).error(score.value) for score in found[chosen]]
     return chosen, sum(errors) / len(errors)

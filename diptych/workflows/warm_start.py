@@ -25,7 +25,7 @@ def begin(method: Method, source: str | None) -> str:
     idle = [key for key, value in vars(method.config).items() if type(value) is int and not value]
     if lacking := [name for name in method.unmoved(method.stages()) if name not in taken]:
         raise ConfigError(
-            f"no step moves {', '.join(lacking)}: name a run that has it, in this form, by begin=, or set "
+            f"no step moves {', '.join(lacking)}: name a run that has it, in this form, by init_from=, or set "
             f"{' or '.join(f'{key}=' for key in idle) or 'steps='} above 0"
         )
     if not source:
@@ -40,7 +40,7 @@ def _taken_over(method: Method, source: str) -> tuple[list[str], list[str]]:
     try:
         there = networks_of(source)
     except CheckpointError as error:
-        raise CheckpointError(f"begin={error}") from error
+        raise CheckpointError(f"init_from={error}") from error
     for name, net in method.named_children():
         own = named(there, f"{name}.") or named(there, f"{method.also_called.get(name, name)}.")
         wrong = misfits(net.state_dict(), own) if own else ["is not there"]
@@ -51,7 +51,7 @@ def _taken_over(method: Method, source: str) -> tuple[list[str], list[str]]:
             taken.append(name)
     if not taken:
         raise ConfigError(
-            f"begin={source}: none of its networks has the form of one here ({'; '.join(left)}); "
+            f"init_from={source}: none of its networks has the form of one here ({'; '.join(left)}); "
             f"use the settings that it was made with"
         )
     return taken, left
@@ -63,7 +63,7 @@ def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}),
     A network that losses look through, and that is not at hand, is taken to fit.
     Raises ConfigError.
     """
-    crop, size = recipe.data.crop, max(1, recipe.train.batch // (recipe.train.micro * world))
+    crop, size = recipe.data.crop_size, max(1, recipe.train.batch_size // (recipe.train.grad_accum_steps * world))
     with torch.device("meta"):
         method = recipe.cls(recipe.model)
         seen = [name for name, key in recipe.cls.sights.items() if vars(recipe.model)[key] != NONE]
@@ -72,7 +72,7 @@ def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}),
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
         if crop % method.multiple:
             raise ConfigError(
-                f"crop={crop} is not a multiple of {method.multiple}, which the network needs: "
+                f"crop_size={crop} is not a multiple of {method.multiple}, which the network needs: "
                 f"change crop, or choose a smaller generator"
             )
         try:
@@ -84,21 +84,25 @@ def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}),
         except (RuntimeError, ValueError) as error:
             if "more than 1 value per channel" in str(error):
                 raise ConfigError(
-                    f"batch={recipe.train.batch} is one image at a time, and BatchNorm needs two: "
-                    f"set batch={2 * recipe.train.micro * world} at least"
+                    f"batch_size={recipe.train.batch_size} is one image at a time, and BatchNorm needs two: "
+                    f"set batch_size={2 * recipe.train.grad_accum_steps * world} at least"
                 ) from error
             if "more than 1 spatial element" in str(error):
                 raise ConfigError(
-                    f"crop={crop} is shrunk to one pixel in front of a norm, which needs more: set crop higher, or "
+                    f"crop_size={crop} is shrunk to one pixel in front of a norm, which needs more: set crop higher, or "
                     f"have {recipe.method} look at less ({_smaller(recipe.cls)})"
                 ) from error
-            raise ConfigError(f"with crop={crop} the networks do not fit each other or the images: {error}") from error
+            raise ConfigError(
+                f"with crop_size={crop} the networks do not fit each other or the images: {error}"
+            ) from error
 
 
 def _smaller(cls: type[Method]) -> str:
     """The settings that say how often its networks halve an image."""
     return ", ".join(
-        f"{name}=" for name in ("generator", "field", "scales", "depth") if name in cls.Config.model_fields
+        f"{name}="
+        for name in ("generator", "receptive_field", "num_scales", "d_layers")
+        if name in cls.Config.model_fields
     )
 
 

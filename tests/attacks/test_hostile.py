@@ -25,8 +25,9 @@ from diptych.inference import model_card
 from diptych.methods import METHODS, find
 from diptych.runs.folder import Run
 from diptych.settings import recipe
-from diptych.settings.recipe import bounded, checked, from_file, named
+from diptych.settings.recipe import bounded, from_file, named
 from diptych.settings.train_config import TrainConfig
+from diptych.settings.validate import checked
 from diptych.system.safe_parse import LARGEST_TEXT, plain_json, plain_yaml
 from diptych.testing import Subject
 

@@ -106,7 +106,12 @@ def _aspects(survey: Survey) -> Iterator[Fault]:
         if aspect > MAX_RATIO:
             changed.append(f"{side or 'all images'} ({aspect:.1f})")
     kind = f"longer side is more than {MAX_RATIO} times the shorter one"
-    yield Fault(kind, tuple(changed), "the default makes them square; fit=short keeps the aspect ratio", wrong=False)
+    yield Fault(
+        kind,
+        tuple(changed),
+        "the default makes them square; resize_mode=short_side keeps the aspect ratio",
+        wrong=False,
+    )
 
 
 def _modes(survey: Survey) -> Iterator[Fault]:

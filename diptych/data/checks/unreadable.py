@@ -20,7 +20,7 @@ NAMED = 20  # images that a note names
 def checked(data: Data, config: DataConfig, progress: Progress | None = None) -> tuple[Data, Manifest]:
     """`data` with every file examined, and the manifest; from then on a file that changes is an error.
 
-    With `bad="error"` one DataError lists all that is wrong; with `bad="skip"` those images are left out, each with
+    With `on_bad_image="error"` one DataError lists all that is wrong; with `on_bad_image="skip"` those images are left out, each with
     its partner, and noted; more than 1 % of them are a DataError too. Data without files is returned as it is.
     """
     sets = (data, *data.others)
@@ -32,8 +32,8 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
     manifest = scan(root, files, progress=progress)
     entries = {file: manifest.of(file) for file in files}
     bad = [entry.path for entry in manifest.entries if entry.finding.problem]
-    if bad and (config.bad == "error" or len(bad) > MOST_BAD * len(files)):
-        raise DataError(_in_words(manifest, len(bad), config.bad))
+    if bad and (config.on_bad_image == "error" or len(bad) > MOST_BAD * len(files)):
+        raise DataError(_in_words(manifest, len(bad), config.on_bad_image))
     sets = tuple(_left(each, entries) for each in sets)
     data = replace(sets[0], others=sets[1:])
     more = [*_unused(config, files), *(note for each in sets for note in (*_same(each), *_ranges(each, config)))]
@@ -43,11 +43,11 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
 
 
 def large_enough(data: Data, config: DataConfig) -> Data:
-    """`data`, as `checked` gave it, without images that are too small for a crop of them as they are (`fit=none`).
+    """`data`, as `checked` gave it, without images that are too small for a crop of them as they are (`resize_mode=none`).
 
-    With `bad="error"`, or where they are more than 1 %, a DataError names them.
+    With `on_bad_image="error"`, or where they are more than 1 %, a DataError names them.
     """
-    if config.fit != "none":
+    if config.resize_mode != "none":
         return data
     sets, found, small = (data, *data.others), {}, {}
     splits = [split for each in sets for split in (each.train, each.held_out, each.test) if split]
@@ -56,17 +56,15 @@ def large_enough(data: Data, config: DataConfig) -> Data:
         for file, entry in zip(column.files, column.entries, strict=True):
             height, width = entry.finding.height, entry.finding.width // (1 if column.half is None else 2)
             found[file] = entry
-            if min(height, width) < config.crop:
+            if min(height, width) < config.crop_size:
                 small[file] = f"{file}: {width}x{height}"
                 found[file] = entry._replace(finding=entry.finding._replace(problem="too small"))
     if not small:
         return data
-    said = (
-        f"{len(small)} of {len(found)} images are smaller than crop={config.crop}, and fit=none cuts them as they are"
-    )
-    if config.bad == "error" or len(small) > MOST_BAD * len(found):
+    said = f"{len(small)} of {len(found)} images are smaller than crop_size={config.crop_size}, and resize_mode=none cuts them as they are"
+    if config.on_bad_image == "error" or len(small) > MOST_BAD * len(found):
         raise DataError(
-            f"{said}: {first(small.values())}. Use a smaller crop, or fit=short; bad=skip leaves out up to 1 %"
+            f"{said}: {first(small.values())}. Use a smaller crop, or resize_mode=short_side; on_bad_image=skip leaves out up to 1 %"
         )
     sets = tuple(_left(each, found) for each in sets)
     return replace(sets[0], others=sets[1:], notes=(*data.notes, f"{said}: left out: {first(small.values(), NAMED)}"))
@@ -74,7 +72,7 @@ def large_enough(data: Data, config: DataConfig) -> Data:
 
 def _unused(config: DataConfig, files: Collection[Path]) -> list[str]:
     """Notes on files that lie in the folders of the set and are not read."""
-    roots = [Path(root).expanduser() for root in (config.root, *config.also)]
+    roots = [Path(root).expanduser() for root in (config.root, *config.extra_roots)]
     found = [unused_in(root, files) for root in roots if root.is_dir()]
     return [in_words(counts) for counts in found if counts]
 
@@ -105,9 +103,9 @@ def _in_words(manifest: Manifest, count: int, bad: str) -> str:
         for kind, entries in manifest.problems.items()
     ]
     way_out = (
-        "bad=skip leaves out up to 1 % of the images"
+        "on_bad_image=skip leaves out up to 1 % of the images"
         if bad == "error"
-        else "bad=skip leaves out 1 % at most, and these are more"
+        else "on_bad_image=skip leaves out 1 % at most, and these are more"
     )
     return "\n".join(
         [

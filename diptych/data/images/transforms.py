@@ -9,8 +9,8 @@ import numpy as np
 from diptych.data.images.resample import window
 from diptych.errors import DataError
 
-Fit = Literal["squash", "short", "centre", "none"]
-Cut = Literal["crop", "zoom"]
+Fit = Literal["squash", "short_side", "center_square", "none"]
+Cut = Literal["random", "random_resized"]
 Array = np.ndarray
 
 
@@ -22,14 +22,14 @@ class Augment:
     crop: int
     fit: Fit = "squash"
     flip: bool = True
-    cut: Cut = "crop"
+    cut: Cut = "random"
 
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
         """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
-        if self.fit == "centre":
+        if self.fit == "center_square":
             array = centre(array)
         down, across, mirror = random.random_sample(3)
-        if self.cut == "zoom":
+        if self.cut == "random_resized":
             array = window(part(array, down, across, random), self.crop, self.crop, 0, 0, self.crop)
         else:
             height, width = fitted(array, self.load, self.crop, self.fit)
@@ -40,11 +40,16 @@ class Augment:
     @property
     def is_still(self) -> bool:
         """Whether nothing is left to chance, so that each call is as `still`."""
-        return self.load == self.crop and self.fit in ("squash", "centre") and not self.flip and self.cut == "crop"
+        return (
+            self.load == self.crop
+            and self.fit in ("squash", "center_square")
+            and not self.flip
+            and self.cut == "random"
+        )
 
     def still(self, array: Array) -> Array:
         """The same picture each time, (crop, crop, C): what held-out images go through."""
-        if self.fit == "centre":
+        if self.fit == "center_square":
             array = centre(array)
         height, width = fitted(array, self.crop, self.crop, self.fit)
         return window(array, height, width, (height - self.crop) // 2, (width - self.crop) // 2, self.crop)
@@ -92,13 +97,13 @@ def fitted(array: Array, size: int, crop: int, fit: Fit) -> tuple[int, int]:
     side `size` and keeps the shape; `none` leaves it as it is. DataError if what is left is smaller than the crop.
     """
     height, width = array.shape[:2]
-    if fit in ("squash", "centre"):
+    if fit in ("squash", "center_square"):
         return size, size
-    if fit == "short":
+    if fit == "short_side":
         scale = size / min(height, width)
         return max(size, round(height * scale)), max(size, round(width * scale))
     if min(height, width) < crop:
         raise DataError(
-            f"an image of {width}x{height} pixels is smaller than crop={crop}: use a smaller crop, or fit=short"
+            f"an image of {width}x{height} pixels is smaller than crop_size={crop}: use a smaller crop, or resize_mode=short_side"
         )
     return height, width

@@ -25,7 +25,7 @@ def open_classes(root: Path, config: DataConfig) -> Data:
 
     Raises DataError that names a class without images, one that training never sees, or a stray folder.
     """
-    chosen = config.sides
+    chosen = config.folders
     splits = {split: found for split in SPLITS if (found := _classes(root, split))} or _divided(root, chosen)
     train = splits.get("train")
     if not train and (others := [name for name in splits if name != "train"]):
@@ -39,7 +39,9 @@ def open_classes(root: Path, config: DataConfig) -> Data:
     classes = tuple(name for name in train if not chosen or name in chosen)
     for split, found in splits.items():
         _check(root, split, found, classes, chosen)
-    made = {split: _split({name: found[name] for name in classes}, config.twins) for split, found in splits.items()}
+    made = {
+        split: _split({name: found[name] for name in classes}, config.matched_names) for split, found in splits.items()
+    }
     counts = ", ".join(f"{len(train[name])} {name}" for name in classes[:12]) + (", ..." if len(classes) > 12 else "")
     labels = (Labels(names=classes),)
     for name in HELD_OUT:
@@ -52,9 +54,9 @@ def open_classes(root: Path, config: DataConfig) -> Data:
     )
     if not all(kept.values()) or not all(unseen.values()):
         raise DataError(f"{root}: too few images to hold any out; put some of each class into val/")
-    held_out = _split(unseen, config.twins)
+    held_out = _split(unseen, config.matched_names)
     note = f"no val or test folder: {len(held_out)} images are held out, chosen by name"
-    return Data(_split(kept, config.twins), held_out, f"{root}: {counts}", (note,), labels=labels, by_name=True)
+    return Data(_split(kept, config.matched_names), held_out, f"{root}: {counts}", (note,), labels=labels, by_name=True)
 
 
 def has_classes(root: Path) -> bool:
@@ -126,5 +128,5 @@ def _split(classes: Mapping[str, Sequence[Path]], twins: bool) -> Split:
     for name, found in classes.items() if twins else ():
         stems = [stem_of(file) for file in found]
         if twice := [file for file in found if stems.count(stem_of(file)) > 1]:
-            raise DataError(f"{twice[-1]}: {name} has two images of this name; with twins=true it is a scene")
+            raise DataError(f"{twice[-1]}: {name} has two images of this name; with matched_names=true it is a scene")
     return Split({"image": Pictures(files), "label": numbers}, aligned=True, motifs=motifs)

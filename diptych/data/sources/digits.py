@@ -129,12 +129,12 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
 
 def _photographs(config: DataConfig, least: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    if config.patches is None:
+    if config.background_root is None:
         return ()
-    folder = Path(config.patches).expanduser()
+    folder = Path(config.background_root).expanduser()
     files = images_in_and_below(folder)
     if not files:
-        raise DataError(f"patches={folder}: no photographs in it")
+        raise DataError(f"background_root={folder}: no photographs in it")
     found = tuple(image_io.with_channels(image_io.read(file), 3, file) for file in files)
     for file, pixels in zip(files, found, strict=True):
         if pixels.dtype != np.uint8 or any(big < small for big, small in zip(pixels.shape, least, strict=False)):

@@ -110,7 +110,7 @@ def open_two(config: DataConfig, pairs: bool) -> Data:
     if len(faces) != 2:
         raise DataError(f"{config.root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
     first, second = faces if config.direction == "a2b" else faces[::-1]
-    splits = (paired if pairs else unpaired)(first, second, config.crop)
+    splits = (paired if pairs else unpaired)(first, second, config.crop_size)
     kind = "paired" if splits["train"].aligned else "unpaired"
     summary = (
         f"letters of DejaVu {faces[0]} and {faces[1]}, {kind}: {len(splits['train'])}, {len(splits['val'])} in val"
@@ -128,8 +128,8 @@ def open_labelled(config: DataConfig) -> Data:
     if strange := [name for name in config.attributes if name not in ATTRIBUTES]:
         raise DataError(f"attributes: {strange[0]!r} is none of letters; they are {', '.join(ATTRIBUTES)}")
     if len(faces) == 1 and not config.attributes:
-        return open_reading(faces[0], config.crop)
-    found = labelled(faces, config.crop, config.attributes)
+        return open_reading(faces[0], config.crop_size)
+    found = labelled(faces, config.crop_size, config.attributes)
     summary = f"letters in {len(faces)} faces of DejaVu: {len(found['train'])}, {len(found['val'])} in val"
     if config.attributes:
         labels = attribute_labels(config.attributes, config, config.root)
@@ -142,7 +142,9 @@ def open_heap(config: DataConfig) -> Data:
     """The letters of `glyphs:sans`, or of several faces; without any of all."""
     faces = _faces(config.root, FACES, least=1)
     splits = {
-        name: Split({"image": np.concatenate([pictures(face, config.crop)[where] for face in faces])}, aligned=True)
+        name: Split(
+            {"image": np.concatenate([pictures(face, config.crop_size)[where] for face in faces])}, aligned=True
+        )
         for name, where in split_indices().items()
     }
     summary = f"letters in {len(faces)} faces of DejaVu: {len(splits['train'])}, {len(splits['val'])} in val"
@@ -165,10 +167,10 @@ def open_transfer(config: DataConfig) -> Data:
 
     In val and test they are pairs, so that the truth is known.
     """
-    first, second = (_faces(root or "", (), least=1)[0] for root in (config.root, config.target))
+    first, second = (_faces(root or "", (), least=1)[0] for root in (config.root, config.target_root))
     splits = {}
     for name, where in reading().items():
-        source, target = (pictures(face, config.crop)[where] for face in (first, second))
+        source, target = (pictures(face, config.crop_size)[where] for face in (first, second))
         columns = {"source": source, "label": _named(where), "target": target}
         groups = () if name != "train" else (("source", "label"), ("target",))
         splits[name] = Split(columns, aligned=name != "train", groups=groups, labels=Labels(names=tuple(LATIN)))

@@ -48,12 +48,12 @@ def open_folder(config: DataConfig, paired: bool) -> Data:
 
     Raises DataError that names what is missing: the folder, a side, the partner of a file (the first five).
     """
-    root, sides = root_of(config), config.sides
+    root, sides = root_of(config), config.folders
     if sides and len(sides) > 2:
-        raise DataError(f"sides={list(sides)}: this method translates between two folders, name two")
-    match = config.match_names if paired else None
-    if match is None and config.match_names != "exact":
-        raise DataError(f"match_names={config.match_names}: this method needs no pairs; leave it out")
+        raise DataError(f"folders={list(sides)}: this method translates between two folders, name two")
+    match = config.pair_names if paired else None
+    if match is None and config.pair_names != "exact":
+        raise DataError(f"pair_names={config.pair_names}: this method needs no pairs; leave it out")
     splits = find_splits(root, config.layout, match, (sides[0], sides[1]) if sides else None)
     names = ("source", "target") if paired else ("a", "b")
     splits = {
@@ -172,8 +172,8 @@ def sides_setting(names: Sequence[str]) -> str:
     plain = f"[{names[0]},{names[1]}]"
     with suppress(ValueError):
         if plain_yaml(plain) == list(names[:2]):
-            return f"sides={plain}"
-    return f"sides={json.dumps(names[:2])}"
+            return f"folders={plain}"
+    return f"folders={json.dumps(names[:2])}"
 
 
 def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
@@ -225,7 +225,7 @@ def _sides(a: Path, b: Path, match: str | None) -> Split:
 def _way_to_partners(first: Sequence[Path], second: Sequence[Path]) -> str:
     if found := looser_match(first, second):
         match, how = found
-        return f"All have one {how}: give match_names={match}, or rename them"
+        return f"All have one {how}: give pair_names={match}, or rename them"
     return "A method that needs no pairs takes folders like these"
 
 

@@ -70,7 +70,7 @@ def compare(runs: Sequence[Path], out: Path, protocol: str | None = None) -> Pat
 def _page(entries: Sequence[Entry]) -> str:
     count = f"{len(entries)} runs compared" if len(entries) > 1 else entries[0].name
     page = report.page(f"{short(entries[0].result.protocol)}: {short(count)}", _body(entries))
-    policy = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    policy = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" lambda_content="{POLICY}">'
     return page.replace('<meta charset="utf-8">', policy, 1).replace("</style>", f"{STYLE}</style>", 1)
 
 
