@@ -31,7 +31,7 @@ COLUMNS = "bar | what was done | times | wrong | seconds"
 TESTS = Path(__file__).parents[1] / "tests"
 LEAD = """Real commands on the embedded letters, harmed many times in the ways that `tests/chaos` tries a few times.
 A run that was killed must come to the very bytes of one that was not: weights, Adam, averages, numbers of the log."""
-USUAL = [*(word for word in TINY if word != "workers=0"), "workers=1", "save_minutes=0"]  # saves after each step
+USUAL = [*(word for word in TINY if word != "workers=0"), "workers=1", "checkpoint_minutes=0"]  # saves after each step
 PARTS = ("kills", "ranks", "disks")
 FORMS = {"pix2pix": USUAL, "cyclegan": [*(word for word in USUAL if "generator" not in word), "generator=resnet_6"]}
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
@@ -137,7 +137,7 @@ def family(pid):
 
 def lost_ranks(folder, steps=150):
     """T6: one of two processes under torchrun is killed or stopped; the other one ends, and the run can go on."""
-    words = [*FORMS["pix2pix"], f"steps={steps}", "log_every=10", "patience=0.1"]
+    words = [*FORMS["pix2pix"], f"steps={steps}", "log_every=10", "rank_timeout_minutes=0.1"]
     finish("train", "pix2pix", *words, "-o", folder / "two", launcher=TORCHRUN)
     rows = []
     for number in (signal.SIGKILL, signal.SIGSTOP):

@@ -19,15 +19,15 @@ LEAD = """The same command, alone and under `torchrun --nproc-per-node=2`: lette
 gloo on a CPU. One process uses all cores by threads, each of two uses half of them. Medians over {rounds} runs of each,
 by turns, of the rate that the log gives after the first line."""
 METHODS = {
-    "pix2pix": ["generator=unet_64", "width=32", "d_width=32"],
-    "cyclegan": ["generator=resnet_6", "width=32", "d_width=32"],
+    "pix2pix": ["generator=unet_64", "ngf=32", "ndf=32"],
+    "cyclegan": ["generator=resnet_6", "ngf=32", "ndf=32"],
 }
 
 
 def rate(method, processes, steps):
     """Samples per second of one run."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes == 2 else []
-    settings = ["root=glyphs", "crop=64", "batch=4", f"steps={steps}", "log_every=5", "previews=1", "device=cpu"]
+    settings = ["root=glyphs", "crop_size=64", "batch_size=4", f"steps={steps}", "log_every=5", "preview_images=1", "device=cpu"]
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         words = [*launcher, "-m", "diptych.cli", "train", method, *settings, *METHODS[method], "-o", str(run)]

@@ -34,7 +34,7 @@ def worker(options, device):
     torch.manual_seed(0)
     tune(device)
     shape = {"size": options.size, "width": options.width, "d_width": options.width, "n_critic": options.n_critic}
-    method = StarGAN(StarGAN.Config(labels=(LABELS,), saving=options.side == "saving", **shape))
+    method = StarGAN(StarGAN.Config(labels=(LABELS,), reuse=options.side == "saving", **shape))
     capture = CudaCapture() if device.type == "cuda" else None
     engine = Engine(method, precision=options.precision, ranks=Ranks(device=device), capture=capture)
     batch = {

@@ -30,7 +30,7 @@ def networks(size, width):
     from torchvision.models import alexnet
 
     torch.manual_seed(0)
-    method = StarGANv2(StarGANv2.Config(size=size, width=width, labels=(Labels(names=("cat", "dog")),))).eval()
+    method = StarGANv2(StarGANv2.Config(image_size=size, ngf=width, labels=(Labels(names=("cat", "dog")),))).eval()
     return method.requires_grad_(False), Lpips(
         alexnet().features.requires_grad_(False), heads("alex"), BACKBONES["alex"].taps
     )

@@ -65,7 +65,7 @@ def stepper(side, options, device):
     tune(device)  # as `diptych train` does
     labels = (Labels(names=tuple(f"domain {number}" for number in range(options.domains))),)
     saving = "plain" if side == "published" else side
-    method = StarGANv2(StarGANv2.Config(size=options.size, width=options.width, labels=labels, saving=saving))
+    method = StarGANv2(StarGANv2.Config(image_size=options.size, ngf=options.width, labels=labels, reuse=saving))
     if side == "published":
         return Textbook(method.to(device), options.precision).step
     return Engine(method, precision=options.precision, ranks=Ranks(device=device)).take

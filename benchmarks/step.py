@@ -53,7 +53,7 @@ def ours(method, size, device, precision):
     if method == "pix2pix":
         net = Pix2Pix(Pix2Pix.Config(generator=f"unet_{size}", dropout="repo"))
     else:
-        net = CycleGAN(CycleGAN.Config(generator="resnet_9" if size >= 256 else "resnet_6", identity=0.5))
+        net = CycleGAN(CycleGAN.Config(generator="resnet_9" if size >= 256 else "resnet_6", lambda_identity=0.5))
     return Engine(
         net, precision=precision, ranks=Ranks(device=device), capture=CudaCapture() if device.type == "cuda" else None
     ).take

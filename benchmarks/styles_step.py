@@ -47,12 +47,12 @@ def made(method, side, options):
     if side == "CycleGAN":
         return CycleGAN(CycleGAN.Config(generator="resnet_6", **sizes))
     if side in ("CUT", "FastCUT"):
-        return CUT(CUT.Config(blocks=6, **sizes, **CUT.presets["fast" if side == "FastCUT" else "paper"]))
+        return CUT(CUT.Config(n_blocks=6, **sizes, **CUT.presets["fast" if side == "FastCUT" else "paper"]))
     sizes["saving"] = "plain" if side == "public" else side
     if method == "cut":
         return CUT(CUT.Config(**sizes))
     cls = Public if side == "public" else MUNIT
-    return cls(cls.Config(size=options.size, depth=3, **sizes))
+    return cls(cls.Config(image_size=options.size, d_layers=3, **sizes))
 
 
 def worker(options, device):

@@ -41,20 +41,20 @@ RECIPES = {
     "name": ("method: !!python/name:os.system", "could not determine a constructor"),
     "module": ("method: pix2pix\ndata: !!python/module:antigravity", "could not determine a constructor"),
     "channels": (PIX2PIX + "model: {in_channels: 1000000000}", "in_channels=1000000000: .*1024"),
-    "many digits": (PIX2PIX + f"model: {{width: {'9' * 4000}}}", "width=9{1,40}.*: "),
+    "many digits": (PIX2PIX + f"model: {{width: {'9' * 4000}}}", "ngf=9{1,40}.*: "),
     "too many digits": (PIX2PIX + f"model: {{width: {'9' * 5000}}}", "not a recipe that can be read"),
-    "hexadecimal": (PIX2PIX + f"model: {{width: 0x{'f' * 9000}}}", "width=a number too long to write out: "),
-    "not a number": (PIX2PIX + "model: {l1: .nan}", "l1=nan: "),
-    "infinite": (PIX2PIX + "model: {l1: .inf}", "l1=inf: "),
-    "too large": (PIX2PIX + "model: {l1: 1e400}", "l1=inf: "),
-    "negative": (PIX2PIX + "model: {l1: -1, width: -4}", "l1=-1: .*width=-4: "),
-    "true": (PIX2PIX + "model: {width: true}", "width=True: a number is wanted"),
-    "text": (PIX2PIX + "model: {width: '64'}", "width='64': a number is wanted"),
+    "hexadecimal": (PIX2PIX + f"model: {{width: 0x{'f' * 9000}}}", "ngf=a number too long to write out: "),
+    "not a number": (PIX2PIX + "model: {l1: .nan}", "lambda_l1=nan: "),
+    "infinite": (PIX2PIX + "model: {l1: .inf}", "lambda_l1=inf: "),
+    "too large": (PIX2PIX + "model: {l1: 1e400}", "lambda_l1=inf: "),
+    "negative": (PIX2PIX + "model: {l1: -1, width: -4}", "lambda_l1=-1: .*ngf=-4: "),
+    "true": (PIX2PIX + "model: {width: true}", "ngf=True: a number is wanted"),
+    "text": (PIX2PIX + "model: {width: '64'}", "ngf='64': a number is wanted"),
     "number": ("method: pix2pix\ndata: {root: glyphs, flip: 1}", "flip=1: true or false is wanted"),
     "bytes": ("method: pix2pix\ndata: {root: !!binary Z2x5cGhz}", "root=b'glyphs': "),
     "null": ('method: pix2pix\ndata: {root: "a\\0b"}', r"root='a\\x00b': "),
     "control": (PIX2PIX + 'model: {"wid\\e[31mth": 3}', r"no setting is called .*x1b\[31m"),
-    "date": (PIX2PIX + "model: {width: 2026-01-01}", "width=datetime.date"),
+    "date": (PIX2PIX + "model: {width: 2026-01-01}", "ngf=datetime.date"),
     "keys": (PIX2PIX + "model: {1: 2, null: 3}", "model: "),
     "list for a key": (PIX2PIX + "model: {[1]: 2}", "not a recipe that can be read"),
     "preset": (PIX2PIX + "preset: [1]", "no preset .*1.*; it has paper, repo"),
@@ -166,16 +166,16 @@ def test_m3_whatever_is_shown_is_short_and_printable(value):
 @pytest.mark.parametrize(
     "settings",
     [
-        ["width=1024", "in_channels=1024"],
-        ["width=1024", "generator=unet_128"],
-        ["d_width=1024", "field=286", "width=512"],
+        ["ngf=1024", "in_channels=1024"],
+        ["ngf=1024", "generator=unet_128"],
+        ["ndf=1024", "receptive_field=286", "ngf=512"],
     ],
 )
 def test_m3_absurd_networks_are_refused_before_they_are_built(settings):
     from diptych.workflows.warm_start import rehearse
 
-    chosen = named("pix2pix", ["root=glyphs", "crop=256", *settings])
-    message = r"pix2pix: these networks would take \d+ GiB, more than 8: lower .*width=\d+"
+    chosen = named("pix2pix", ["root=glyphs", "crop_size=256", *settings])
+    message = r"pix2pix: these networks would take \d+ GiB, more than 8: lower .*ngf=\d+"
     with little_memory(), pytest.raises(ConfigError, match=message):
         rehearse(chosen)
     with little_memory(), pytest.raises((RuntimeError, MemoryError)):
@@ -224,7 +224,7 @@ FOLDERS = {
     "large": (_text(" " * 10**8), "larger than 256 KiB"),
     "deep": (_text("[" * 200_000), "nested too deeply"),
     "twice": (_text('{"method": "pix2pix", "method": "cyclegan"}'), "'method' is there twice"),
-    "nan": (edited(config={"l1": float("nan")}), "l1=nan"),
+    "nan": (edited(config={"l1": float("nan")}), "lambda_l1=nan"),
     "infinite": (_text(json.dumps({"x": 1}).replace("1", "1e400")), "no setting is called 'x'"),
     "digits": (_text('{"format": ' + "9" * 10_000 + "}"), "not a whole model folder"),
     "unknown": (edited(_target_="os.system"), "no setting is called '_target_'"),
@@ -237,8 +237,8 @@ FOLDERS = {
     "digest": (edited(sha256="../../x"), "sha256='../../x'"),
     "networks": (edited(networks=["G\x1b[31m" * 50]), "translates with G"),
     "many networks": (edited(networks=["G"] * 1000), "networks="),
-    "width": (edited(config={"width": 10**9}), "width=1000000000: .*1024"),
-    "product": (edited(config={"width": 1024, "in_channels": 1024}), "would take .* GiB.*width=1024 where 64 is usual"),
+    "width": (edited(config={"width": 10**9}), "ngf=1000000000: .*1024"),
+    "product": (edited(config={"width": 1024, "in_channels": 1024}), "would take .* GiB.*ngf=1024 where 64 is usual"),
     "missing": (edited(config={"generator": "unet_64"}), "do not fit the config: .* is missing; .*more"),
     "extra": (_one("G.\x1b[31mx", torch.zeros(1)), r"G.\\x1b\[31mx is unknown"),
     "shape": (_one(FIRST, torch.zeros(8, 3, 4, 5)), r"G.down.0.0.weight is \(8, 3, 4, 5\), not \(8, 3, 4, 4\)"),

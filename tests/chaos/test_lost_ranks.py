@@ -14,8 +14,8 @@ from diptych.runs.events import read_events
 from diptych.system import distributed
 
 pytestmark = pytest.mark.xdist_group("training faults")
-APART = [word for word in TINY if word != "batch=2"]
-APART += ["batch=4", "precision=fp32", "norm=instance", "d_norm=instance", "dropout=none"]
+APART = [word for word in TINY if word != "batch_size=2"]
+APART += ["batch_size=4", "precision=fp32", "norm=instance", "d_norm=instance", "dropout=none"]
 
 
 def impatient():
@@ -30,7 +30,7 @@ def test_the_other_one_names_the_lost_rank_and_ends(number, lost, child, tmp_pat
     Rank 0 keeps what all processes meet at: with it that is gone, too. `benchmarks/chaos.py` has torchrun between them.
     """
     run = tmp_path / "run"
-    words = [*APART, "steps=100000", "log_every=1", "save_minutes=0.001", "patience=0.02"]
+    words = [*APART, "steps=100000", "log_every=1", "checkpoint_minutes=0.001", "rank_timeout_minutes=0.02"]
     both = ranks(child, "train", "pix2pix", *words, "-o", run, fault=impatient)
     both[0].until(lambda: len(list((run / "checkpoints").glob("0-*[1-9]*.safetensors"))) > 0)
     both[lost].kill(number)
@@ -51,7 +51,7 @@ def test_the_other_one_names_the_lost_rank_and_ends(number, lost, child, tmp_pat
 
 def test_a_rank_lost_before_the_first_step_is_named(child, tmp_path):
     """T6: while the other one waits for it."""
-    both = ranks(child, "train", "pix2pix", *APART, "steps=2", "patience=0.02", "-o", tmp_path / "run", fault=late)
+    both = ranks(child, "train", "pix2pix", *APART, "steps=2", "rank_timeout_minutes=0.02", "-o", tmp_path / "run", fault=late)
     assert both[1].ended(30) == 3, both[1].error
     assert "error: before the first step: rank 0 of 2 died or hangs" in both[1].error
 

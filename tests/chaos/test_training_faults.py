@@ -27,7 +27,7 @@ from diptych.training.trainer import Trainer
 from diptych.workflows import train
 
 pytestmark = pytest.mark.xdist_group("training faults")  # the processes are forked from one that is started once
-LONG = [*TINY, "steps=60", "log_every=7", "preview_every=20", "save_minutes=0.01", "workers=2"]
+LONG = [*TINY, "steps=60", "log_every=7", "preview_every=20", "checkpoint_minutes=0.01", "workers=2"]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_stopped_and_resumed_is_undisturbed(number, code, whole, child, tmp_path
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_second_one_stops_at_once(number, code, undisturbed, images, child, tmp_path):
     """T4: even in the middle of a step that takes ten minutes; the run goes on from its last checkpoint."""
-    words = [*IMAGES, f"root={images}", *SHORT, "save_minutes=0", "workers=2"]
+    words = [*IMAGES, f"root={images}", *SHORT, "checkpoint_minutes=0", "workers=2"]
     stuck = child("train", "pix2pix", *words, "-o", tmp_path / "run", fault=endless_step)
     stuck.until(lambda: "asleep" in stuck.output)
     stuck.kill(number)
@@ -177,7 +177,7 @@ def test_what_is_not_finite_stops_before_it_is_learnt(
         Pictures, "__getitem__", lambda self, index: read.append(self.name(index)) or plain(self, index)
     )
     spoil(monkeypatch)
-    words = [*IMAGES, f"root={images}", *SHORT, "save_minutes=0"]
+    words = [*IMAGES, f"root={images}", *SHORT, "checkpoint_minutes=0"]
     with pytest.raises(TrainingError, match=f"stage 'train' step 3: .*{named}.* is not finite") as caught:
         diptych("train", "pix2pix", *words, "-o", run)
     assert caught.value.exit_code == 3
@@ -222,16 +222,16 @@ def test_short_of_memory_names_what_fits(room, times, micro, images, monkeypatch
     """T7: once or always; no half of a step is saved, and the command that the error gives goes on."""
     run = tmp_path / "run"
     forgetful(monkeypatch, room, times)
-    words = [*(word for word in IMAGES if word != "batch=2"), f"root={images}", *SHORT, "batch=8", "save_minutes=0"]
+    words = [*(word for word in IMAGES if word != "batch_size=2"), f"root={images}", *SHORT, "batch_size=8", "checkpoint_minutes=0"]
     with pytest.raises(TrainingError, match="out of memory") as caught:
         diptych("train", "pix2pix", *words, "-o", run)
     said = str(caught.value)
-    assert all(word in said for word in ("stage 'train' step 3", "batch=8", "micro=1", "Tried to allocate 9.99 GiB"))
+    assert all(word in said for word in ("stage 'train' step 3", "batch_size=8", "grad_accum_steps=1", "Tried to allocate 9.99 GiB"))
     assert newest_step(run) == 3
     if micro is None:
-        assert "No micro= fits: start a new run with a smaller crop=" in said
+        assert "No grad_accum_steps= fits: start a new run with a smaller crop_size=" in said
         return
-    command = re.search(r"micro=(\d) fits: diptych (resume .*)", said)
+    command = re.search(r"grad_accum_steps=(\d) fits: diptych (resume .*)", said)
     assert int(command[1]) == micro
     assert diptych(*command[2].split()).exit_code == 0
     assert newest_step(run) == 6
@@ -239,11 +239,11 @@ def test_short_of_memory_names_what_fits(room, times, micro, images, monkeypatch
 
 def test_a_process_short_of_memory_names_what_fits(child, tmp_path):
     """T7: where the system refuses it; the command that the error gives then has enough."""
-    words = [*(word for word in TINY if word != "batch=2"), "batch=8", "steps=3", "-o", tmp_path / "run"]
+    words = [*(word for word in TINY if word != "batch_size=2"), "batch_size=8", "steps=3", "-o", tmp_path / "run"]
     short = child("train", "pix2pix", *words, fault=short_of_memory)
     assert short.ended() == 3, short.error
     command = re.search(
-        r"batch=8 micro=1 \(.*can't allocate memory.* micro=(\d) fits: diptych (resume .*)", short.error
+        r"batch_size=8 grad_accum_steps=1 \(.*can't allocate memory.* grad_accum_steps=(\d) fits: diptych (resume .*)", short.error
     )
     assert command, short.error
     assert newest_step(tmp_path / "run") == 0

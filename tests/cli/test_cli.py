@@ -92,7 +92,7 @@ def test_two_ranks_train_one_run(tmp_path):
         "norm=instance",
         "d_norm=instance",
         "dropout=none",
-        "batch=4",
+        "batch_size=4",
         "precision=fp32",
     ]
     assert diptych("train", "pix2pix", *settings, "-o", tmp_path / "one").exit_code == 0
@@ -128,13 +128,13 @@ def test_a_finished_run_may_be_resumed(run):
     [
         (["train", "pix2pixx"], ConfigError, "did you mean 'pix2pix'"),
         (["train", "pix2pix", "bacth=3"], ConfigError, "did you mean 'batch'"),
-        (["train", "pix2pix", *TINY, "crop=48"], ConfigError, "not a multiple of 32"),
-        (["train", "pix2pix", *TINY, "micro=4"], ConfigError, "not a multiple of micro=4"),
-        (["train", "pix2pix", *TINY, "field=142"], ConfigError, "with crop=32 the networks do not fit"),
+        (["train", "pix2pix", *TINY, "crop_size=48"], ConfigError, "not a multiple of 32"),
+        (["train", "pix2pix", *TINY, "grad_accum_steps=4"], ConfigError, "not a multiple of grad_accum_steps=4"),
+        (["train", "pix2pix", *TINY, "receptive_field=142"], ConfigError, "with crop_size=32 the networks do not fit"),
         (["train", "pix2pix", *TINY, "steps=5", "epochs=2"], ConfigError, "give one"),
         (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "none is number 77"),
         (["train", "pix2pix", "-d", "/no/such/folder"], DataError, "/no/such/folder is not a folder"),
-        (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop=32"], DataError, "two or more of sans"),
+        (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop_size=32"], DataError, "two or more of sans"),
         (["resume", "/no/such/run"], RunError, "not a run folder"),
         (["translate", "/no/such", "x.png", "-o", "/tmp/never"], DataError, "x.png: no such image"),
     ],
@@ -179,7 +179,7 @@ def test_a_run_can_be_resumed_from_its_first_moment(tmp_path):
 def test_a_run_in_whose_last_steps_nothing_is_cut(tmp_path):
     """`load_until`: the first half is that of a run that cuts, and with 0 all of it is as of one that does not."""
     seen = []
-    for settings in (["load=36"], ["load=36", "load_until=0.5"], ["load=36", "load_until=0"], ["load=32"]):
+    for settings in (["load_size=36"], ["load_size=36", "random_crop_until=0.5"], ["load_size=36", "random_crop_until=0"], ["load_size=32"]):
         run = tmp_path / str(len(seen))
         assert diptych("train", "pix2pix", *TINY, *settings, "steps=4", "log_every=1", "-o", run).exit_code == 0
         seen.append([event["terms"] for event in read_events(run / "events.jsonl") if event["event"] == "step"])
@@ -196,7 +196,7 @@ def test_an_image_that_breaks_during_training_costs_no_step(tmp_path):
             image_io.write(tmp_path / "data" / folder / f"{number}.png", np.full((32, 32, 1), 40 * number, np.uint8))
     broken = tmp_path / "data" / "trainA" / "3.png"
     good = broken.read_bytes()
-    words = [word for word in TINY if word not in ("root=glyphs", "batch=2")]
+    words = [word for word in TINY if word not in ("root=glyphs", "batch_size=2")]
     run = tmp_path / "run"
     child = process("train", "pix2pix", "-d", tmp_path / "data", *words, "steps=100000", "log_every=1", "-o", run)
     while not (run / "events.jsonl").exists():
@@ -229,18 +229,18 @@ def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
     "form",
-    [["adversarial=wgan-gp", "d_norm=instance"], ["adversarial=hinge"], ["loss=l1"], ["loss=gan", "preset=repo"]],
+    [["gan_loss=wgan-gp", "d_norm=instance"], ["gan_loss=hinge"], ["loss=l1"], ["loss=gan", "preset=repo"]],
 )
 def test_every_form_of_pix2pix_trains_from_the_command_line(form, precision, tmp_path):
     """The rehearsal, the engine and the report all take it, in both precisions."""
     words = [*(NO_DISCRIMINATOR if "loss=l1" in form else TINY), "steps=2", f"precision={precision}", *form]
     assert diptych("train", "pix2pix", *words, "-o", tmp_path / "run").exit_code == 0
     terms = next(read_events(tmp_path / "run" / "events.jsonl"))["terms"]
-    assert ("D/penalty" in terms) == ("adversarial=wgan-gp" in form)
+    assert ("D/penalty" in terms) == ("gan_loss=wgan-gp" in form)
 
 
-@pytest.mark.parametrize("form", [["identity=0.5"], ["norm=batch", "identity=0.5"], ["gan=0"], ["cycle_b=0"]])
+@pytest.mark.parametrize("form", [["lambda_identity=0.5"], ["norm=batch", "lambda_identity=0.5"], ["lambda_gan=0"], ["lambda_cycle_b=0"]])
 def test_every_form_of_cyclegan_trains_from_the_command_line(form, tmp_path):
-    words = [word for word in (NO_DISCRIMINATOR if "gan=0" in form else TINY) if "generator" not in word]
+    words = [word for word in (NO_DISCRIMINATOR if "lambda_gan=0" in form else TINY) if "generator" not in word]
     words += ["generator=resnet_6", "steps=2", *form]
     assert diptych("train", "cyclegan", *words, "-o", tmp_path / "run").exit_code == 0

@@ -9,12 +9,12 @@ import diptych as package
 from diptych.data.images import image_io
 from diptych.errors import ConfigError
 
-BOTH = ["width=4", "d_width=4", "depth=2", "scales=2", "style_dim=4"]
+BOTH = ["ngf=4", "ndf=4", "d_layers=2", "num_scales=2", "style_dim=4"]
 SMALL = {
-    "munit": [*BOTH, "hidden=8", "blocks=1"],
+    "munit": [*BOTH, "mapping_dim=8", "n_blocks=1"],
     "drit": [*BOTH, "d_iter=1"],
-    "msgan": ["width=4", "d_width=4", "field=16", "noise=4"],
-    "cut": ["width=4", "d_width=4", "field=16", "blocks=5", "places=16", "code=8"],
+    "msgan": ["ngf=4", "ndf=4", "receptive_field=16", "latent_dim=4"],
+    "cut": ["ngf=4", "ndf=4", "receptive_field=16", "n_blocks=5", "num_patches=16", "embedding_dim=8"],
 }
 TWO_WAYS = ["munit", "drit"]
 
@@ -26,7 +26,7 @@ def made(tmp_path_factory):
     fill(root / "trainA", 4, shape=(32, 32, 1))
     fill(root / "trainB", 4, 10)
     for method, settings in SMALL.items():
-        done = diptych("train", method, *settings, *LITTLE, f"root={root}", "steps=1", "batch=2", "-o", root / method)
+        done = diptych("train", method, *settings, *LITTLE, f"root={root}", "steps=1", "batch_size=2", "-o", root / method)
         assert done.exit_code == 0, done.output
     image_io.write(root / "grey.png", noise(20, (40, 48, 1)))
     image_io.write(root / "colour.png", noise(21, (36, 32, 3)))

@@ -219,7 +219,7 @@ def test_translations_have_the_depth_of_the_target_domain_and_a_format_that_hold
         diptych(*words, "-o", tmp_path / "never", "--suffix", ".jpg")
     with pytest.raises(ConfigError, match="sheets have 8 bits"):
         diptych(*words, "-o", tmp_path / "never", "--styles", "2", "--depth", "16")
-    with pytest.raises(ConfigError, match="depth=12"):
+    with pytest.raises(ConfigError, match="d_layers=12"):
         diptych(*words, "-o", tmp_path / "never", "--depth", "12")
 
 

@@ -116,7 +116,7 @@ def test_ranks_and_micro_batches_share_a_batch_in_order(share, micro, world, ste
 
 @pytest.mark.parametrize(("size", "micro", "world"), [(6, 4, 1), (6, 1, 4), (6, 2, 2), (1, 2, 1)])
 def test_a_batch_that_cannot_be_shared_is_refused(size, micro, world):
-    with pytest.raises(ConfigError, match=f"batch={size} is not a multiple of micro={micro} x {world} ranks"):
+    with pytest.raises(ConfigError, match=f"batch_size={size} is not a multiple of grad_accum_steps={micro} x {world} ranks"):
         batches(size=size, micro=micro, world=world)
 
 
@@ -219,7 +219,7 @@ def test_an_image_smaller_than_the_crop_is_named(tmp_path, workers):
     small = tmp_path / "small.png"
     image_io.write(small, NOISE[0, :12, :15])
     split = columns(Pictures((small,)), NOISE[:1])
-    message = f"{small}: an image of 15x12 pixels is smaller than crop=16: use a smaller crop, or fit=short"
+    message = f"{small}: an image of 15x12 pixels is smaller than crop_size=16: use a smaller crop, or resize_mode=short_side"
     with pytest.raises(DataError) as caught:
         next(batches(split, Augment(24, 16, "none")).stream(0, 1, workers))
     assert str(caught.value) == message
@@ -290,7 +290,7 @@ def test_fit_none_takes_pictures_as_they_are_or_not_at_all(height, width, crop):
     array, augment = places(height, width), Augment(50, crop, "none")
     if min(height, width) < crop:
         for cut in (lambda: augment(array, np.random.RandomState(0)), lambda: augment.still(array)):
-            with pytest.raises(DataError, match=f"{width}x{height} .* crop={crop}"):
+            with pytest.raises(DataError, match=f"{width}x{height} .* crop_size={crop}"):
                 cut()
         return
     assert fitted(array, 50, crop, "none") == array.shape[:2]
@@ -307,7 +307,7 @@ def test_a_still_picture_keeps_its_middle_and_is_never_mirrored():
 
 
 def test_images_are_loaded_larger_than_the_crop_as_in_the_paper_and_never_smaller():
-    assert [DataConfig(root="x", crop=crop).loaded for crop in (256, 32)] == [286, 36]
-    assert DataConfig(root="x", crop=32, load=32).loaded == 32
-    with pytest.raises(ValueError, match="load=31 is smaller than crop=32"):
-        DataConfig(root="x", crop=32, load=31)
+    assert [DataConfig(root="x", crop_size=crop).loaded for crop in (256, 32)] == [286, 36]
+    assert DataConfig(root="x", crop_size=32, load_size=32).loaded == 32
+    with pytest.raises(ValueError, match="load_size=31 is smaller than crop_size=32"):
+        DataConfig(root="x", crop_size=32, load_size=31)

@@ -53,16 +53,16 @@ REAL = {  # layout, images by split and side, methods that fit
 }
 DECODED = ("brooklyn1887", "emoji", "horse2zebra", "sr")  # the others take long, and are as much alike
 SETTINGS = {
-    "afhq cyclegan": ("crop=128", "generator=resnet_6"),
-    **{f"afhq {method}": ("crop=128",) for method in APART[1:]},
-    **{f"retina_vessels {method}": ("fit=none",) for method in BOTH},
-    **{f"emoji {method}": ("sides=[fluent3d,google]", "crop=64") for method in ("msgan", *APART[1:])},
-    "emoji pix2pix": ("sides=[fluent3d,google]", "crop=64", "generator=unet_64"),
-    "emoji cyclegan": ("sides=[fluent3d,google]", "crop=64", "generator=resnet_6"),
-    **{f"{name} {method}": ("batch=8",) for name in ("horse2zebra", "sr") for method in MANY},
-    **{f"afhq {method}": ("crop=128", "batch=8") for method in MANY},
-    **{f"emoji {method}": ("crop=64", "batch=8") for method in MANY},
-    "celeba stargan": ("crop=128", "batch=8"),
+    "afhq cyclegan": ("crop_size=128", "generator=resnet_6"),
+    **{f"afhq {method}": ("crop_size=128",) for method in APART[1:]},
+    **{f"retina_vessels {method}": ("resize_mode=none",) for method in BOTH},
+    **{f"emoji {method}": ("folders=[fluent3d,google]", "crop_size=64") for method in ("msgan", *APART[1:])},
+    "emoji pix2pix": ("folders=[fluent3d,google]", "crop_size=64", "generator=unet_64"),
+    "emoji cyclegan": ("folders=[fluent3d,google]", "crop_size=64", "generator=resnet_6"),
+    **{f"{name} {method}": ("batch_size=8",) for name in ("horse2zebra", "sr") for method in MANY},
+    **{f"afhq {method}": ("crop_size=128", "batch_size=8") for method in MANY},
+    **{f"emoji {method}": ("crop_size=64", "batch_size=8") for method in MANY},
+    "celeba stargan": ("crop_size=128", "batch_size=8"),
 }
 
 
@@ -307,20 +307,20 @@ def test_a_folder_of_photographs_is_for_methods_that_take_any_images(tmp_path):
     fill(tmp_path, 6, width=96, height=64)
     output = check(tmp_path, 0)
     assert "no method fits: they want pairs" in output
-    assert output.index("but these take any images") < output.index(f"diptych train gan --data {tmp_path} crop=64")
-    assert f"diptych train srgan --data {tmp_path} crop=64" in output
+    assert output.index("but these take any images") < output.index(f"diptych train gan --data {tmp_path} crop_size=64")
+    assert f"diptych train srgan --data {tmp_path} crop_size=64" in output
 
 
 def test_small_images_get_settings_that_fit(tmp_path):
     for start, side in enumerate("AB"):
         fill(tmp_path / f"train{side}", 6, 10 * start, width=40, height=40)
     lines = [line.strip() for line in check(tmp_path, 0).splitlines()]
-    for method, setting in (("munit", "depth=3"), ("drit", "depth=3"), ("msgan", "field=34")):
-        assert f"diptych train {method} --data {tmp_path} crop=32 {setting}" in lines
+    for method, setting in (("munit", "d_layers=3"), ("drit", "d_layers=3"), ("msgan", "receptive_field=34")):
+        assert f"diptych train {method} --data {tmp_path} crop_size=32 {setting}" in lines
 
 
 def test_the_command_that_is_shown_starts_a_training(tmp_path):
     fill(tmp_path / "my set" / "train", 6, width=128, height=64)
     output = check(tmp_path / "my set", 0)
     line = next(line for line in output.splitlines() if "train pix2pix" in line)
-    assert line.strip() == f"diptych train pix2pix --data '{tmp_path}/my set' crop=64 generator=unet_64"
+    assert line.strip() == f"diptych train pix2pix --data '{tmp_path}/my set' crop_size=64 generator=unet_64"

@@ -31,7 +31,7 @@ def letters_shown(pictures, face, size=32):
 
 
 def opened(root="glyphs", kind=DataKind.PAIRED, crop=32, names=(), **settings):
-    return open_data(DataConfig(root=root, crop=crop, **settings), kind, names)
+    return open_data(DataConfig(root=root, crop_size=crop, **settings), kind, names)
 
 
 # ------------------------------------------------------------------------------------------------- letters and pictures

@@ -69,7 +69,7 @@ def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_pat
         "method": spec(Renamed),
         "model": model,
         "data": {"root": str(tmp_path / "pairs"), **SIZES},
-        "train": {"workers": 0, "device": "cpu", "batch": 2},
+        "train": {"workers": 0, "device": "cpu", "batch_size": 2},
     }
     Renamed.seen.clear()
     train.train(from_settings(settings, cls=Renamed), tmp_path / "run")
@@ -105,7 +105,7 @@ def test_columns_bear_the_names_of_the_method_whatever_they_are(kind):
     names = [f"entry {number}" for number in range(len(kind.entries))]
     target = {"target": "glyphs:serif"} if kind == DataKind.TRANSFER else {}
     root = {DataKind.TRANSFER: "glyphs:sans", DataKind.LABELLED: "glyphs:sans/mono"}.get(kind, "glyphs:sans/serif")
-    config = DataConfig(root=root, crop=16, **target)
+    config = DataConfig(root=root, crop_size=16, **target)
     ours, usual = open_data(config, kind, names), open_data(config, kind)
     for split, other in ((ours.train, usual.train), (ours.held_out, usual.held_out), (ours.test, usual.test)):
         assert list(split.columns) == names

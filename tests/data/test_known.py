@@ -37,7 +37,7 @@ def test_mnist_becomes_one_file_of_arrays(tmp_path):
         assert {name: stored[name].tolist() for name in stored} == {
             name: each.tolist() for name, each in wanted.items()
         }
-    assert len(open_data(DataConfig(root=str(file), crop=28), DataKind.LABELLED).test) == 10
+    assert len(open_data(DataConfig(root=str(file), crop_size=28), DataKind.LABELLED).test) == 10
 
 
 def test_svhn_is_in_colour_and_its_label_10_is_the_digit_0(tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_svhn_is_in_colour_and_its_label_10_is_the_digit_0(tmp_path, monkeypatch
         published[part] = [published[part][0], file.name, digest]
     monkeypatch.setattr(datasets.SVHN, "split_list", published)
     file = known.get("svhn", tmp_path)
-    data = open_data(DataConfig(root=str(file), crop=32), DataKind.LABELLED)
+    data = open_data(DataConfig(root=str(file), crop_size=32), DataKind.LABELLED)
     assert data.labels[0].names == tuple("0123456789")
     assert data.test.columns["image"].shape == (20, 32, 32, 3)
     assert np.array_equal(data.test.columns["image"][3], pictures["test"][3])
@@ -77,10 +77,10 @@ def test_celeba_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CelebA, "_check_integrity", lambda self: True)
     monkeypatch.setattr(datasets.CelebA, "__init__", lambda self, root, split, download: None)
     folder = known.get("celeba", tmp_path)
-    data = open_data(DataConfig(root=str(folder), table="list_attr_celeba.txt", crop=16), DataKind.LABELLED)
+    data = open_data(DataConfig(root=str(folder), table="list_attr_celeba.txt", crop_size=16), DataKind.LABELLED)
     assert data.labels[0].names == ("Male", "Young")
     assert (len(data.train), len(data.held_out), len(data.test)) == (4, 1, 1)
-    chosen = open_data(DataConfig(root=str(folder), attributes=("Male",), crop=16), DataKind.LABELLED)
+    chosen = open_data(DataConfig(root=str(folder), attributes=("Male",), crop_size=16), DataKind.LABELLED)
     assert chosen.labels[0].names == ("Male",), "of several tables that which has it"
 
 
@@ -96,7 +96,7 @@ def test_cityscapes_becomes_two_sides_without_copies(tmp_path):
                     file = fill(tmp_path / "made", 1, start=number)[0]
                     stored.writestr(name, file.read_bytes())
     folder = known.get("cityscapes", tmp_path)
-    data = open_data(DataConfig(root=str(folder), crop=16), DataKind.PAIRED)
+    data = open_data(DataConfig(root=str(folder), crop_size=16), DataKind.PAIRED)
     assert (len(data.train), len(data.held_out)) == (2, 2)
     assert data.train.aligned
     linked = folder / "trainB" / "aachen_000000_000019.png"

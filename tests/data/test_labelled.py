@@ -19,7 +19,7 @@ from diptych.runs.events import read_events
 from diptych.settings import recipe
 from diptych.workflows import train_judge
 
-QUICK = ["crop=32", "batch=8", "workers=0", "device=cpu", "precision=fp32", "lr=0.02", "width=8", "depth=2"]
+QUICK = ["crop_size=32", "batch_size=8", "workers=0", "device=cpu", "precision=fp32", "lr=0.02", "ngf=8", "d_layers=2"]
 
 
 def opened(root, **settings):
@@ -152,7 +152,7 @@ def test_a_recipe_learns_classes_and_channels_from_the_data(tmp_path):
     for name in ("cat", "dog", "wild"):
         fill(tmp_path / "train" / name, 2, shape=(8, 8, 1))
         fill(tmp_path / "val" / name, 1, shape=(8, 8, 1))
-    chosen = recipe.named("classifier", [f"root={tmp_path}", "epochs=3", "batch=4"])
+    chosen = recipe.named("classifier", [f"root={tmp_path}", "epochs=3", "batch_size=4"])
     fitted = chosen.fitted(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch)))
     assert (fitted.model.labels[0].names, fitted.model.in_channels, fitted.model.steps) == (
         ("cat", "dog", "wild"),
@@ -190,7 +190,7 @@ def test_a_classifier_learns_two_obvious_classes(tmp_path):
 
 def test_a_judge_of_attributes_says_how_well_it_reads_each(tmp_path):
     words = ["judge", "train", "classifier", "-d", "glyphs", "-o", tmp_path / "judge", "attributes=[bold,serif]"]
-    done = diptych(*words, *QUICK, "flip=false", "steps=100", "batch=16", "lr=0.005", env={"COLUMNS": "160"})
+    done = diptych(*words, *QUICK, "flip=false", "steps=100", "batch_size=16", "lr=0.005", env={"COLUMNS": "160"})
     assert "told-apart/1 of judge" in done.stdout
     found = read_result(tmp_path / "judge" / "results" / "told-apart.json")
     each = [found.score(f"accuracy {name}") for name in ("bold", "serif")]
@@ -281,7 +281,7 @@ def test_with_twins_a_name_is_one_image_of_each_class(tmp_path):
         fill(tmp_path / "val" / name, 2)
     assert opened(tmp_path, twins=True).train.motifs[:3] == ["000", "001", "002"]
     fill(tmp_path / "train" / "dog", 1, suffix=".bmp")
-    with pytest.raises(DataError, match="dog has two images of this name; with twins=true it is a scene"):
+    with pytest.raises(DataError, match="dog has two images of this name; with matched_names=true it is a scene"):
         opened(tmp_path, twins=True)
 
 

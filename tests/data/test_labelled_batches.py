@@ -100,7 +100,7 @@ def test_sets_come_in_turns_with_an_order_of_their_own():
 
 
 def test_an_image_of_each_class_where_every_scene_is_known():
-    data = open_data(DataConfig(root="glyphs:sans/serif/mono", crop=16), DataKind.LABELLED)
+    data = open_data(DataConfig(root="glyphs:sans/serif/mono", crop_size=16), DataKind.LABELLED)
     batch = held_out(data.held_out, {"image": 1}, CUT, 6, data.labels[0].names)
     for row, label in enumerate(batch["label"].tolist()):
         own = data.labels[0].names[label]
@@ -114,7 +114,7 @@ def test_files_of_one_name_are_one_scene_only_if_that_is_said(tmp_path):
         for split in ("train", "val"):
             fill(tmp_path / split / name, 3)
     apart, twins = (
-        open_data(DataConfig(root=str(tmp_path), twins=said), DataKind.LABELLED).held_out for said in (False, True)
+        open_data(DataConfig(root=str(tmp_path), matched_names=said), DataKind.LABELLED).held_out for said in (False, True)
     )
     assert not apart.twins
     assert twins.twins == {(f"{at:03}", number): 3 * number + at for number in (0, 1) for at in range(3)}
@@ -172,7 +172,7 @@ def test_a_table_beside_the_folders_divides_them(tmp_path):
     (tmp_path / "list.csv").write_text("codepoints,split\n" + rows)
     data = open_data(DataConfig(root=str(tmp_path)), DataKind.LABELLED)
     assert [len(split) for split in (data.train, data.held_out, data.test)] == [12, 3, 3]
-    pairs = open_data(DataConfig(root=str(tmp_path), sides=("one", "two")), DataKind.PAIRED)
+    pairs = open_data(DataConfig(root=str(tmp_path), folders=("one", "two")), DataKind.PAIRED)
     assert [len(split) for split in (pairs.train, pairs.held_out, pairs.test)] == [4, 1, 1]
     (tmp_path / "list.csv").write_text("codepoints,split\n" + rows[:-10])
     with pytest.raises(DataError, match=r"list\.csv: does not say of 3 images"):

@@ -71,7 +71,7 @@ def test_a_table_in_the_other_form_names_its_images(tmp_path):
 def test_names_that_differ_in_form_alone_are_refused_with_the_setting_that_pairs_them(tmp_path, form):
     first, second, setting, how = FORMS[form]
     pairs(tmp_path, first, second)
-    with pytest.raises(DataError, match=f"(?s)12 images have no partner.*All have one.*({how}).*match_names={setting}"):
+    with pytest.raises(DataError, match=f"(?s)12 images have no partner.*All have one.*({how}).*pair_names={setting}"):
         opened(tmp_path)
     split = opened(tmp_path, match_names=setting).everything
     a, b = (column.files for column in split.columns.values())
@@ -85,7 +85,7 @@ def test_data_check_offers_the_setting_that_training_asks_for(tmp_path, form):
     pairs(tmp_path, first, second)
     found = dataset_fit._fit("pix2pix", survey.survey(tmp_path), [(256, 256)])
     assert found.fits
-    assert found.settings == (f"match_names={setting}",)
+    assert found.settings == (f"pair_names={setting}",)
 
 
 def test_one_name_too_many_is_still_listed(tmp_path):

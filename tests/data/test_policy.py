@@ -21,7 +21,7 @@ KIND = {PAIRED: DataKind.PAIRED, UNPAIRED: DataKind.UNPAIRED}
 
 
 def opened(root, names=PAIRED, **settings):
-    config = DataConfig(root=str(root), crop=8, **settings)
+    config = DataConfig(root=str(root), crop_size=8, **settings)
     return checked(open_data(config, KIND[names], names), config)
 
 
@@ -54,12 +54,12 @@ def test_d1_all_damage_of_all_splits_is_one_error_before_the_first_step(tmp_path
         assert line in text
     assert "005" not in text
     assert "diptych data check" in text
-    assert "bad=skip" in text
+    assert "on_bad_image=skip" in text
 
 
 def test_good_data_is_unchanged_and_each_picture_knows_its_entry(tmp_path):
     fill(tmp_path / "train", 4)
-    config = DataConfig(root=str(tmp_path), crop=8)
+    config = DataConfig(root=str(tmp_path), crop_size=8)
     before = open_data(config, DataKind.PAIRED)
     after, manifest = checked(before, config)
     assert after == before
@@ -71,7 +71,7 @@ def test_good_data_is_unchanged_and_each_picture_knows_its_entry(tmp_path):
 def test_data_without_files_has_nothing_to_check():
     letters = Split({"source": noise(1)[None], "target": noise(2)[None]}, aligned=True)
     data = Data(letters, letters, "letters")
-    after, manifest = checked(data, DataConfig(root="glyphs", crop=8))
+    after, manifest = checked(data, DataConfig(root="glyphs", crop_size=8))
     assert after is data
     assert manifest.entries == ()
 
@@ -201,7 +201,7 @@ def test_d2_skip_gives_up_when_too_much_is_lost(tmp_path, workers):
     for file in data.train.columns["source"].files[:6:2]:
         file.unlink()
     told = []
-    with pytest.raises(DataError, match=r"3 of 216 images can no longer be read, and bad=skip leaves out 1 %"):
+    with pytest.raises(DataError, match=r"3 of 216 images can no longer be read, and on_bad_image=skip leaves out 1 %"):
         list(batches(data, "skip").stream(0, 120, workers, skipped=told.append))
     assert len(told) == 3
 

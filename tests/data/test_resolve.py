@@ -50,7 +50,7 @@ def folder_of(root, source, target):
 
 def opened(root, *settings, method="pix2pix"):
     """The recipe and the data, as training has them before its first step."""
-    chosen = recipe.named(method, [f"root={root}", "crop=64", *settings])
+    chosen = recipe.named(method, [f"root={root}", "crop_size=64", *settings])
     data, _ = checked(open_data(chosen.data, chosen.cls.data), chosen.data)
     fitted = chosen.fitted(data)
     return fitted, fitted.encoded(data)
@@ -69,7 +69,7 @@ def test_by_default_nothing_is_encoded(tmp_path):
 
 @pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "munit"])
 def test_the_range_is_found_for_each_domain_by_itself(tmp_path, method):
-    settings = [] if method != "munit" else ["fit=short"]
+    settings = [] if method != "munit" else ["resize_mode=short_side"]
     chosen, data = opened(
         folder_of(tmp_path, deep(4095), deep(1400, least=200)), "range=auto", *settings, method=method
     )

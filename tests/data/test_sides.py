@@ -51,7 +51,7 @@ def test_two_folders_may_be_named_too_and_in_the_other_order(tmp_path):
 def test_many_folders_are_told_with_the_way_to_choose(tmp_path):
     for side in ("cat", "dog", "wild"):
         fill(tmp_path / "train" / side, 1)
-    with pytest.raises(DataError, match=r"Here are cat, dog, wild: choose two by sides=\[cat,dog\]"):
+    with pytest.raises(DataError, match=r"Here are cat, dog, wild: choose two by folders=\[cat,dog\]"):
         opened(tmp_path)
     with pytest.raises(DataError, match=r"no folder is called dgo.*did you mean 'dog'.*there are cat, dog, wild"):
         opened(tmp_path, sides=("cat", "dgo"))
@@ -65,14 +65,14 @@ def test_a_side_that_is_empty_is_told(tmp_path):
 
 
 def test_sides_on_the_command_line_and_back_from_a_run(tmp_path):
-    chosen = named("pix2pix", [f"root={tmp_path}", "sides=[google,7]"])
-    assert chosen.data.sides == ("google", "7")
+    chosen = named("pix2pix", [f"root={tmp_path}", "folders=[google,7]"])
+    assert chosen.data.folders == ("google", "7")
     assert from_settings(chosen.settings()) == chosen
-    for wrong in ("sides=[a]", "sides=[a,a]", "sides=[a,../b]", "sides=[a,..]", "sides=a"):
+    for wrong in ("folders=[a]", "folders=[a,a]", "folders=[a,../b]", "folders=[a,..]", "folders=a"):
         with pytest.raises(ConfigError, match="sides"):
             named("pix2pix", [f"root={tmp_path}", wrong])
     with pytest.raises(ConfigError, match="side_by_side"):
-        named("pix2pix", [f"root={tmp_path}", "sides=[a,b]", "layout=side_by_side"])
+        named("pix2pix", [f"root={tmp_path}", "folders=[a,b]", "layout=side_by_side"])
 
 
 @pytest.mark.parametrize("damage", ["empty", "link", "folder"])
@@ -170,11 +170,11 @@ def test_twins_that_are_none_or_two_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("names", "settings", "words"),
     [
-        (HEAP, {"sides": ("x", "y")}, "takes all images alike: leave sides= out"),
-        (HEAP, {"twins": True}, "takes all images alike: leave twins= out"),
+        (HEAP, {"sides": ("x", "y")}, "takes all images alike: leave folders= out"),
+        (HEAP, {"twins": True}, "takes all images alike: leave matched_names= out"),
         (HEAP, {"attributes": ("Young",)}, "takes all images alike: leave attributes= out"),
         (HEAP, {"direction": "b2a"}, "takes all images alike: leave direction= out"),
-        (HEAP, {"patches": "x"}, "only a file of digits is laid over photographs: leave patches= out"),
+        (HEAP, {"patches": "x"}, "only a file of digits is laid over photographs: leave background_root= out"),
         (LABELLED, {"layout": "folders"}, "from any class or attribute to any other: leave layout= out"),
         (LABELLED, {"direction": "b2a"}, "leave direction= out"),
         (PAIRED, {"attributes": ("Young",)}, "takes two folders, or two pictures in each file: leave attributes= out"),

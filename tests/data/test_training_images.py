@@ -120,8 +120,8 @@ def test_a_changed_aspect_ratio_is_noted_with_the_setting_that_keeps_it(tmp_path
     (note,) = notes_on(*scanned(tmp_path, UNPAIRED))
     assert "trainB" in note
     assert "aspect ratio by 2.0" in note
-    assert "fit=short" in note
-    assert "fit=centre" in notes_on(*scanned(tmp_path, UNPAIRED, cut="zoom", fit="short"))[0]
+    assert "resize_mode=short_side" in note
+    assert "resize_mode=center_square" in notes_on(*scanned(tmp_path, UNPAIRED, crop_mode="zoom", resize_mode="short"))[0]
     for fit in ("short", "centre", "none"):
         assert notes_on(*scanned(tmp_path, UNPAIRED, fit=fit, crop=32)) == ()
 
@@ -217,11 +217,11 @@ def test_data_check_fits_the_command_to_images_much_larger_than_the_crop(tmp_pat
         fill(tmp_path / f"val{side}", 2, width=120, height=120, start=10 * number + 50)
         image_io.write(tmp_path / f"train{side}" / "small.png", noise(90 + number, smallest, smallest))
     lines, shown = commands(tmp_path)
-    fit = "fit=none" if smallest == 64 else "fit=short load=120"
-    assert shown["pix2pix"].endswith(f"crop=64 generator=unet_64 {fit}")
-    assert any(line.startswith("images are 1.9 times as large as crop=64") for line in lines)
-    assert "fit=" not in shown["starganv2"]
-    words = [*shown["pix2pix"].split()[1:], "steps=1", "width=4", "d_width=4", "field=16", "workers=0", "device=cpu"]
+    fit = "resize_mode=none" if smallest == 64 else "resize_mode=short_side load_size=120"
+    assert shown["pix2pix"].endswith(f"crop_size=64 generator=unet_64 {fit}")
+    assert any(line.startswith("images are 1.9 times as large as crop_size=64") for line in lines)
+    assert "resize_mode=" not in shown["starganv2"]
+    words = [*shown["pix2pix"].split()[1:], "steps=1", "ngf=4", "ndf=4", "receptive_field=16", "workers=0", "device=cpu"]
     assert diptych(*words, "-o", tmp_path / "run").exit_code == 0
 
 
@@ -231,7 +231,7 @@ def test_data_check_warns_about_strips_and_names_the_setting_that_keeps_them(tmp
     lines, _ = commands(tmp_path)
     at = next(number for number, line in enumerate(lines) if "longer side is more than 1.5 times" in line)
     assert lines[at + 1] == "A (3.0)"
-    assert "fit=short" in lines[at + 2]
+    assert "resize_mode=short_side" in lines[at + 2]
     for file in (tmp_path / "trainB").iterdir():
         image_io.write(file, noise(50 + int(file.stem), 96, 32))
-    assert commands(tmp_path)[1]["cyclegan"].endswith("crop=32 generator=resnet_6 fit=short")
+    assert commands(tmp_path)[1]["cyclegan"].endswith("crop_size=32 generator=resnet_6 resize_mode=short_side")

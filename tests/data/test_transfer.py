@@ -17,7 +17,7 @@ from diptych.evaluation.results import read_result
 
 
 def opened(names=DataKind.TRANSFER, **settings):
-    return open_data(DataConfig(crop=16, **{key: str(value) for key, value in settings.items()}), names)
+    return open_data(DataConfig(crop_size=16, **{key: str(value) for key, value in settings.items()}), names)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_folders_are_drawn_apart_and_spread_over_the_classes(folders):
 
 
 def test_twins_are_found_by_name(folders):
-    config = DataConfig(root=str(folders / "photos"), target=str(folders / "drawings"), crop=16, twins=True)
+    config = DataConfig(root=str(folders / "photos"), target_root=str(folders / "drawings"), crop_size=16, matched_names=True)
     data = open_data(config, DataKind.TRANSFER)
     assert data.held_out.aligned
     names = [[file.stem for file in data.held_out.columns[name].files] for name in ("source", "target")]
@@ -144,11 +144,11 @@ def test_twins_are_found_by_name(folders):
 
 
 def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
-    with pytest.raises(DataError, match=r"to draw like which images\? Name their folder by target=FOLDER"):
+    with pytest.raises(DataError, match=r"to draw like which images\? Name their folder by target_root=FOLDER"):
         opened(root=folders / "photos")
     with pytest.raises(DataError, match="this method takes one set; leave it out"):
         opened(DataKind.PAIRED, root=folders / "photos", target=folders / "drawings")
-    with pytest.raises(DataError, match="target=nowhere: there is no such folder"):
+    with pytest.raises(DataError, match="target_root=nowhere: there is no such folder"):
         opened(root=folders / "photos", target="nowhere")
     with pytest.raises(DataError, match="goes from root to target: leave direction= out"):
         opened(root=folders / "photos", target=folders / "drawings", direction="b2a")
@@ -158,10 +158,10 @@ def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
 
 def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
     root, _ = digits
-    file, small = root / "mnist.npz", ["width=4", "batch=8", "load=32", "flip=false"]
+    file, small = root / "mnist.npz", ["ngf=4", "batch_size=8", "load_size=32", "flip=false"]
     run = trained(
-        tmp_path / "run", "dtn", f"root={file}", f"target={file}", f"patches={root / 'photographs'}",
-        *small, "code=8", "pretrain=2", "steps=2",
+        tmp_path / "run", "dtn", f"root={file}", f"target_root={file}", f"background_root={root / 'photographs'}",
+        *small, "embedding_dim=8", "pretrain_steps=2", "steps=2",
     ).folder  # fmt: skip
     judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "steps=2").folder
     diptych("evaluate", run, "--protocol", "dtn-digits", "--judge", judge, "--count", "2")
@@ -179,7 +179,7 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
         *(f"{file.name},{number % 2},{number % 3 == 0:d}" for number, file in enumerate(files)),
     ]
     (tmp_path / "table.csv").write_text("\n".join(lines))
-    config = DataConfig(root=str(tmp_path), attributes=("Glasses",), crop=16)
+    config = DataConfig(root=str(tmp_path), attributes=("Glasses",), crop_size=16)
     data = open_data(config, DataKind.UNPAIRED)
     assert not data.train.aligned
     sides = {name: {int(file.stem) % 2 for file in data.train.columns[name].files} for name in "ab"}
@@ -187,7 +187,7 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
     back = open_data(config.model_copy(update={"direction": "b2a"}), DataKind.UNPAIRED)
     assert back.train.columns["a"] == data.train.columns["b"]
     with pytest.raises(DataError, match=r"side by side.* Or choose one attribute .*: attributes=\[NAME\]"):
-        open_data(DataConfig(root=str(tmp_path), crop=16), DataKind.UNPAIRED)
+        open_data(DataConfig(root=str(tmp_path), crop_size=16), DataKind.UNPAIRED)
     with pytest.raises(DataError, match="a table of attributes, and this method reads classes"):
         open_data(config.model_copy(update={"target": str(tmp_path)}), DataKind.TRANSFER)
     with pytest.raises(DataError, match="goes from images without one to those with it"):

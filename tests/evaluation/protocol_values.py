@@ -38,9 +38,9 @@ DOMAINS = "root=glyphs:sans/serif/mono"
 METHODS = {
     "unpaired-default": ("cyclegan", "root=glyphs"),
     "srgan-y": ("srresnet-glyphs",),
-    "domains": ("stargan", DOMAINS, "batch=6"),
-    "starganv2": ("starganv2", DOMAINS, "batch=6"),
-    "stargan-expressions": ("stargan", DOMAINS, "batch=6"),
+    "domains": ("stargan", DOMAINS, "batch_size=6"),
+    "starganv2": ("starganv2", DOMAINS, "batch_size=6"),
+    "stargan-expressions": ("stargan", DOMAINS, "batch_size=6"),
     "dtn-digits": ("dtn-glyphs",),
     "msgan-diversity": ("msgan-glyphs",),
     "drawn": ("gan-glyphs",),

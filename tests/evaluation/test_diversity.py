@@ -14,13 +14,13 @@ from diptych.evaluation.runner import Asked, judge_samples, samples_of
 from diptych.evaluation.samples import open_samples
 from diptych.evaluation.tools import Tools
 
-SMALL = ["root=glyphs", "crop=32", "width=4", "d_width=4", "batch=2", "steps=1"]
+SMALL = ["root=glyphs", "crop_size=32", "ngf=4", "ndf=4", "batch_size=2", "steps=1"]
 ASKED = Asked("msgan-diversity", count=4)
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    run = trained(tmp_path_factory.mktemp("run") / "letters", "msgan", *SMALL, "field=16", "noise=3")
+    run = trained(tmp_path_factory.mktemp("run") / "letters", "msgan", *SMALL, "receptive_field=16", "latent_dim=3")
     samples = samples_of(run, ASKED)
     return samples, judge_samples(samples, find_protocol("msgan-diversity"), Tools(), "letters")
 
@@ -62,7 +62,7 @@ def test_bins_are_of_the_extractor_s_features_and_few_pictures_are_told(judged, 
 
 
 def test_both_ways_of_a_method_that_has_two(tmp_path):
-    settings = ["hidden=8", "blocks=1", "depth=2", "scales=2"]
+    settings = ["mapping_dim=8", "n_blocks=1", "d_layers=2", "num_scales=2"]
     run = trained(tmp_path / "letters", "munit", *SMALL, *settings)
     samples = samples_of(run, ASKED)
     assert {(row.route, row.controls["direction"]) for row in samples.rows} == {("a-b", "a2b"), ("b-a", "b2a")}
@@ -70,6 +70,6 @@ def test_both_ways_of_a_method_that_has_two(tmp_path):
 
 
 def test_a_method_of_one_answer_is_refused(tmp_path):
-    run = trained(tmp_path / "letters", "cut", *SMALL, "blocks=5", "field=16", "places=16", "code=8")
+    run = trained(tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "embedding_dim=8")
     with pytest.raises(EvaluationError, match="methods that have many answers: its controls lack a seed"):
         samples_of(run, ASKED)

@@ -14,12 +14,12 @@ from diptych.methods.srgan import SRGAN
 from diptych.training.engine import Engine
 
 CPU = torch.device("cpu")
-SMALL = ["root=glyphs:sans", "width=4", "blocks=1", "d_width=2", "layer=2", "pretrain=1", "steps=1", "batch=2"]
+SMALL = ["root=glyphs:sans", "ngf=4", "n_blocks=1", "ndf=2", "feature_layer=2", "pretrain_steps=1", "steps=1", "batch_size=2"]
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    settings = ["root=glyphs:sans/serif", "steps=2", "width=4", "depth=2", "batch=4"]
+    settings = ["root=glyphs:sans/serif", "steps=2", "ngf=4", "d_layers=2", "batch_size=4"]
     return trained(tmp_path_factory.mktemp("judge") / "run", "classifier", *settings).folder
 
 
@@ -67,7 +67,7 @@ def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     assert any(name.endswith("running_var") for name in before)
     torch.manual_seed(0)
-    method, looks = cls(cls.Config(**cls.tiny, channels=1, size=32, features=str(judge), steps=2)), []
+    method, looks = cls(cls.Config(**cls.tiny, channels=1, image_size=32, feature_network=str(judge), steps=2)), []
     method.lent["features"] = net
     net.register_forward_hook(lambda *each: looks.append(1))
     engine = Engine(method)
@@ -79,37 +79,37 @@ def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
 
 
 def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):
-    config = SRGAN.Config(features="vgg91")
-    with pytest.raises(ConfigError, match=r"features='vgg91': no network .* did you mean 'vgg19'.*features=none"):
+    config = SRGAN.Config(feature_network="vgg91")
+    with pytest.raises(ConfigError, match=r"feature_network='vgg91': no network .* did you mean 'vgg19'.*feature_network=none"):
         sights_of(SRGAN, config, CPU)
     with pytest.raises(ConfigError, match=r"vgg19-dcbb9e9d.pth is needed, is not on this machine"):
         sights_of(SRGAN, SRGAN.Config(), CPU)
-    with pytest.raises(ConfigError, match=r"features=none: .* name one, or set identity=adaptive"):
+    with pytest.raises(ConfigError, match=r"feature_network=none: .* name one, or set lambda_identity=adaptive"):
         sights_of(DIAT, DIAT.Config(), CPU)
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
     with pytest.raises(EvaluationError, match="no judge"):
         sight(str(pairs.folder), CPU)
-    assert sights_of(SRGAN, SRGAN.Config(features="none"), CPU) == ({}, {})
+    assert sights_of(SRGAN, SRGAN.Config(feature_network="none"), CPU) == ({}, {})
 
 
 def test_a_run_knows_the_weights_that_it_looked_through(judge, tmp_path):
     """Not by the folder they lie in: a moved judge is the same, another one in its place is refused."""
-    run = trained(tmp_path / "run", "srgan", *SMALL, f"features={judge}").folder
+    run = trained(tmp_path / "run", "srgan", *SMALL, f"feature_network={judge}").folder
     judge.rename(judge.with_name("moved"))
     moved = judge.with_name("moved")
-    words = [f"features={moved}", "steps=2", "--allow", "steps"]
+    words = [f"feature_network={moved}", "steps=2", "--allow", "steps"]
     assert diptych("resume", run, *words).exit_code == 0
-    other = trained(tmp_path / "other", "classifier", "root=glyphs:sans/serif", "steps=1", "width=4", "depth=2").folder
+    other = trained(tmp_path / "other", "classifier", "root=glyphs:sans/serif", "steps=1", "ngf=4", "d_layers=2").folder
     with pytest.raises(ConfigError, match="features"):
-        diptych("resume", run, f"features={other}", "steps=3", "--allow", "steps")
+        diptych("resume", run, f"feature_network={other}", "steps=3", "--allow", "steps")
     moved.rename(judge)
 
 
 def test_what_has_no_maps_is_found_before_anything_is_made(tmp_path):
-    settings = ["palette=[[0],[255]]", "in_channels=1", "out_channels=1", "width=4", "depth=2", "steps=1"]
+    settings = ["palette=[[0],[255]]", "in_channels=1", "out_channels=1", "ngf=4", "d_layers=2", "steps=1"]
     judge = trained(tmp_path / "painter", "segmenter", "root=glyphs", *settings).folder
     with pytest.raises(ConfigError, match="Segmenter has no maps"):
-        diptych("train", "srgan", *SMALL, *LITTLE, f"features={judge}", "-o", tmp_path / "run")
+        diptych("train", "srgan", *SMALL, *LITTLE, f"feature_network={judge}", "-o", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

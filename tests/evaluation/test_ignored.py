@@ -206,7 +206,7 @@ def test_judge_train_says_how_many_pixels_are_ignored(tmp_path):
     for split, start in (("train", 0), ("val", 50)):
         fill(tmp_path / "d" / f"{split}A", 4, start, make=photograph)
         fill(tmp_path / "d" / f"{split}B", 4, start, make=label_map)
-    words = ["steps=1", "width=4", "depth=2", "crop=32", "load=32", "batch=2", "workers=0", "device=cpu"]
+    words = ["steps=1", "ngf=4", "d_layers=2", "crop_size=32", "load_size=32", "batch_size=2", "workers=0", "device=cpu"]
     white = "ignore=[[255,255,255]]"
     made = planned("segmenter", [f"root={tmp_path / 'd'}", white, *words])
     assert set(made.model.palette) == set(PALETTE[:3])

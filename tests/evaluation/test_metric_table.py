@@ -185,7 +185,7 @@ def test_a_measure_that_cannot_choose_is_refused_before_training():
         with pytest.raises(ConfigError, match=message):
             validation._check_listed(name, paired_default.PROTOCOL, 256)
     validation._check_listed("a-b/kid", paired_default.PROTOCOL, 8)
-    with pytest.raises(ConfigError, match="measure=ms-ssim: it needs images of 176 pixels on a side, and crop=64"):
+    with pytest.raises(ConfigError, match="monitor=ms-ssim: it needs images of 176 pixels on a side, and crop_size=64"):
         validation._check_listed("ms-ssim", paired_default.PROTOCOL, 64)
 
 

@@ -27,14 +27,14 @@ from diptych.settings.recipe import named
 
 FACES = ("sans", "serif", "mono")
 SMALL = {
-    "stargan": ["width=4", "d_width=4", "blocks=1", "depth=3"],
-    "starganv2": ["width=4", "max_width=8", "style_dim=4", "latent_dim=4", "hidden=8"],
+    "stargan": ["ngf=4", "ndf=4", "n_blocks=1", "d_layers=3"],
+    "starganv2": ["ngf=4", "max_channels=8", "style_dim=4", "latent_dim=4", "mapping_dim=8"],
 }
 
 
 def opened(method, *settings):
     """A recipe, its data, and a translator that has not learned."""
-    chosen = named(method, [*SMALL[method], "batch=4", *settings])
+    chosen = named(method, [*SMALL[method], "batch_size=4", *settings])
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     fitted = chosen.fitted(data)
     torch.manual_seed(0)
@@ -58,7 +58,7 @@ def animals(tmp_path_factory):
 
 def test_the_starganv2_protocol_is_its_plain_transcription(animals, tmp_path):
     """Each source anew for each style, LPIPS pair by pair, statistics of real images anew for each pair of domains."""
-    fitted, data, translator = opened("starganv2", f"root={animals}", "crop=64")
+    fitted, data, translator = opened("starganv2", f"root={animals}", "crop_size=64")
     protocol, tools = find_protocol("starganv2"), Tools(extractor=stand_in(), perceptual=lpips_of("alex"))
     samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
     found = {score.name: score for score in judge_samples(samples, protocol, tools, "x").scores}
@@ -111,7 +111,7 @@ def plain_fid(real, fake):
 
 
 def test_references_are_files_of_the_sample_folder(animals, tmp_path):
-    fitted, data, translator = opened("starganv2", f"root={animals}", "crop=64")
+    fitted, data, translator = opened("starganv2", f"root={animals}", "crop_size=64")
     sampled(tmp_path / "s", "starganv2", fitted, data, translator)
     samples = open_samples(tmp_path / "s")
     shown = [row for row in samples.rows if row.route == "cat-dog-reference"]
@@ -124,7 +124,7 @@ def test_references_are_files_of_the_sample_folder(animals, tmp_path):
 
 
 def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(animals, tmp_path):
-    fitted, data, translator = opened("starganv2", f"root={animals}", "crop=64")
+    fitted, data, translator = opened("starganv2", f"root={animals}", "crop_size=64")
     level = {"cat": 0, "dog": 1, "wild": 2}
 
     def shown(x, domain="", seed=0, reference=None, content=None):
@@ -140,13 +140,13 @@ def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(anima
 
 
 def test_methods_without_styles_have_no_starganv2_numbers(animals, tmp_path):
-    fitted, data, translator = opened("stargan", f"root={animals}", "crop=64")
+    fitted, data, translator = opened("stargan", f"root={animals}", "crop_size=64")
     with pytest.raises(EvaluationError, match="take a domain and, for its style, a seed or a reference"):
         sampled(tmp_path / "s", "starganv2", fitted, data, translator)
 
 
 def test_every_pair_of_domains_is_held_against_the_truth_where_it_is_known(tmp_path):
-    fitted, data, translator = opened("stargan", f"root=glyphs:{'/'.join(FACES)}", "crop=32")
+    fitted, data, translator = opened("stargan", f"root=glyphs:{'/'.join(FACES)}", "crop_size=32")
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
     assert {row.route for row in samples.rows} == {f"{a}-{b}" for a in FACES for b in FACES if a != b}
     letters = glyphs.split_indices()["val"]
@@ -180,7 +180,7 @@ def test_a_judge_says_whether_translations_are_of_the_domain_asked_for(animals, 
             picture[0, 0] = level
             for split in ("train", "val"):
                 image_io.write(tmp_path / "data" / split / name / f"{at}.png", picture)
-    fitted, data, translator = opened("starganv2", f"root={tmp_path / 'data'}", "crop=64")
+    fitted, data, translator = opened("starganv2", f"root={tmp_path / 'data'}", "crop_size=64")
     translator.method.decode = lambda content, style: data_of(0)  # always what the judge calls cat
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
     result = judge_samples(samples, find_protocol("domains"), Tools(judge=knows), "x")
@@ -207,7 +207,7 @@ def data_of(level, count=2):
 
 
 def test_attributes_are_changed_one_by_one_and_of_a_group_only_what_is_not_there(tmp_path):
-    setting = ["root=glyphs", "crop=32", "attributes=[sans,serif,bold]", "exclusive=[[sans,serif]]"]
+    setting = ["root=glyphs", "crop_size=32", "attributes=[sans,serif,bold]", "exclusive=[[sans,serif]]"]
     fitted, data, translator = opened("stargan", *setting)
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
     ways = samples.by_route()
@@ -220,7 +220,7 @@ def test_attributes_are_changed_one_by_one_and_of_a_group_only_what_is_not_there
 @pytest.mark.parametrize(("obeys", "share"), [(True, 1), (False, 0)])
 def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
     """Of translations that show in their first pixels which attributes they have."""
-    setting = ["root=glyphs", "crop=32", "attributes=[sans,serif,bold]", "exclusive=[[sans,serif]]"]
+    setting = ["root=glyphs", "crop_size=32", "attributes=[sans,serif,bold]", "exclusive=[[sans,serif]]"]
     fitted, data, translator = opened("stargan", *setting)
     names = fitted.model.labels[0].names
 
@@ -243,7 +243,7 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
 
 
 def test_a_judge_of_another_kind_is_refused(tmp_path):
-    fitted, data, translator = opened("stargan", "root=glyphs", "crop=32", "attributes=[sans,serif,bold]")
+    fitted, data, translator = opened("stargan", "root=glyphs", "crop_size=32", "attributes=[sans,serif,bold]")
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
     classes = judge(Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, width=2, depth=1)
     with pytest.raises(EvaluationError, match="the judge tells classes, and attributes were asked for"):
@@ -251,7 +251,7 @@ def test_a_judge_of_another_kind_is_refused(tmp_path):
 
 
 def test_what_many_styles_share_is_done_once(animals):
-    _, _, translator = opened("starganv2", f"root={animals}", "crop=64")
+    _, _, translator = opened("starganv2", f"root={animals}", "crop_size=64")
     method = translator.method
     assert isinstance(method, StarGANv2)
     x, calls, encode = torch.rand(2, 3, 64, 64) * 2 - 1, [], method.encode

@@ -47,7 +47,7 @@ def domains(tmp_path_factory):
     for split, start in (("train", 0), ("val", 50)):
         fill(root / split / "bright", 8, start, make=lambda seed: shades(seed, True))
         fill(root / split / "dark", 8, start, make=lambda seed: shades(seed, False))
-    settings = [f"root={root}", "steps=30", "width=8", "depth=2", "batch=8", "lr=0.01"]
+    settings = [f"root={root}", "steps=30", "ngf=8", "d_layers=2", "batch_size=8", "lr=0.01"]
     return trained(tmp_path_factory.mktemp("run") / "domains", "classifier", *settings)
 
 
@@ -159,7 +159,7 @@ def segmenter(tmp_path_factory):
         fill(root / f"train{side}", 16, 100, make=make)
         fill(root / f"val{side}", 4, 200, make=make)
     palette = f"palette={[list(colour) for colour in PALETTE]}"
-    settings = [f"root={root}", "steps=40", "width=8", "depth=2", "batch=8", "lr=0.02", palette, "flip=false"]
+    settings = [f"root={root}", "steps=40", "ngf=8", "d_layers=2", "batch_size=8", "lr=0.02", palette, "flip=false"]
     return trained(tmp_path_factory.mktemp("run") / "labels", "segmenter", *settings)
 
 

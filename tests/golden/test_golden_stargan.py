@@ -100,7 +100,7 @@ def test_training_steps_equal_reference(path):
     goldens.assert_steps_equal(goldens.load(path), train, BEFORE)
 
 
-@pytest.mark.parametrize("change", [{"lr": 1.1e-4}, {"classify": 1.1}, {"reconstruct": 20.0}, {"penalty": 11.0}])
+@pytest.mark.parametrize("change", [{"lr": 1.1e-4}, {"lambda_cls": 1.1}, {"lambda_rec": 20.0}, {"lambda_gp": 11.0}])
 def test_another_setting_fails_the_bar(change):
     with pytest.raises(AssertionError, match="steps differ"):
         goldens.assert_steps_equal(goldens.load(STEPS[0]), functools.partial(train, **change), BEFORE)
@@ -120,9 +120,9 @@ def test_a_file_settles_the_sizes(golden):
     g, d = recognised(golden).values()
     config = StarGAN.Config(**{**g.config(), **d.config()})
     theirs, judge = golden.state("G"), golden.state("D")
-    assert config.size == golden.tensors["x"].shape[-1]
-    assert (config.width, config.d_width) == (len(theirs["main.1.bias"]), len(judge["main.0.bias"]))
-    assert config.blocks == len([key for key in theirs if key.endswith(".main.3.weight")])
+    assert config.image_size == golden.tensors["x"].shape[-1]
+    assert (config.ngf, config.ndf) == (len(theirs["main.1.bias"]), len(judge["main.0.bias"]))
+    assert config.n_blocks == len([key for key in theirs if key.endswith(".main.3.weight")])
     assert config.labels[0].names == tuple(f"label {n + 1}" for n in range(golden.tensors["c_trg"].shape[1]))
     method = StarGAN(config)
     method.G.load_state_dict(g.state)

@@ -51,7 +51,7 @@ def method_of(found, **over):
 
 
 def image(golden, name, method):
-    shape = (len(golden.tensors["y_trg"]), method.config.channels, method.config.size, method.config.size)
+    shape = (len(golden.tensors["y_trg"]), method.config.channels, method.config.image_size, method.config.image_size)
     return goldens.filler().image(name, shape, golden.notes["salt"])
 
 

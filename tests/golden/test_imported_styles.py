@@ -94,7 +94,7 @@ def test_pix2pix_of_msgan(tmp_path):
     torch.save(state, tmp_path / "latest_net_G.pth")
     translator = taken(tmp_path / "latest_net_G.pth", tmp_path)
     config = translator.method.config
-    assert (translator.name, config.noise, config.size, config.width) == ("msgan", 3, 32, 4)
+    assert (translator.name, config.latent_dim, config.image_size, config.ngf) == ("msgan", 3, 32, 4)
     x, z = torch.rand(2, 2, 32, 32) * 2 - 1, torch.randn(2, 3)
     with torch.no_grad():
         assert off(translator.method.G(x, z), through_unet(state, x, z)) < 1e-5
@@ -161,7 +161,7 @@ def test_cut(tmp_path):
     torch.save(state, tmp_path / "latest_net_G.pth")
     translator = taken(tmp_path / "latest_net_G.pth", tmp_path)
     config = translator.method.config
-    assert (translator.name, config.blocks, config.width, config.channels) == ("cut", 6, 4, 1)
+    assert (translator.name, config.n_blocks, config.ngf, config.channels) == ("cut", 6, 4, 1)
     x = torch.rand(2, 1, 32, 24) * 2 - 1
     assert off(translator.tensor(x), through_cut(state, x)) < 1e-4
 

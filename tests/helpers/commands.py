@@ -10,13 +10,13 @@ from diptych.runs.events import read_events
 
 TINY = [
     "root=glyphs",
-    "crop=32",
+    "crop_size=32",
     "generator=unet_32",
-    "width=4",
-    "d_width=4",
-    "field=16",
+    "ngf=4",
+    "ndf=4",
+    "receptive_field=16",
     "workers=0",
-    "batch=2",
+    "batch_size=2",
     "device=cpu",
 ]
 

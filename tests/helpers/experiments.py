@@ -13,17 +13,17 @@ MODEL = dict(word.split("=") for word in PIX2PIX if not word.startswith("batch")
 TRAIN = {"batch": 2, "workers": 0, "device": "cpu", "precision": "fp32", "log_every": 2, "preview_every": 1000}
 RECIPE = {
     "method": "pix2pix",
-    "model": {**MODEL, "width": 4, "d_width": 4, "field": 16, "steps": 4},
-    "data": {"root": "glyphs", "crop": 32},
+    "model": {**MODEL, "ngf": 4, "ndf": 4, "receptive_field": 16, "steps": 4},
+    "data": {"root": "glyphs", "crop_size": 32},
     "train": TRAIN,
 }
 LOSSES = {"title": "t", "recipe": RECIPE, "matrix": {"loss": ["l1", "l1+cgan"]}, "protocol": "paired-default"}
 NAMED = {"title": "t", "recipe": RECIPE, "runs": {"plain": {}, "strong": {"l1": 200}}, "protocol": "paired-default"}
 SEGMENTER = {
     "method": "segmenter",
-    "model": {"steps": 8, "width": 4, "depth": 2, "lr": 0.02},
+    "model": {"steps": 8, "ngf": 4, "d_layers": 2, "lr": 0.02},
     "data": {"direction": "a2b"},
-    "train": {**TRAIN, "batch": 8},
+    "train": {**TRAIN, "batch_size": 8},
 }
 QUIET = Console(quiet=True)
 

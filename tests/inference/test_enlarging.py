@@ -18,12 +18,12 @@ from diptych.evaluation.metrics.image_sets import pictures as files_read
 from diptych.evaluation.results import read_result
 from diptych.runs.events import read_events
 
-SMALL = ["features=none", "width=4", "blocks=1", "d_width=2", "scale=2", "batch=2", "head=pooled"]
+SMALL = ["feature_network=none", "ngf=4", "n_blocks=1", "ndf=2", "scale=2", "batch_size=2", "d_head=pooled"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    settings = [*SMALL, "pretrain=2", "steps=2", "every=2", "root=glyphs:sans"]
+    settings = [*SMALL, "pretrain_steps=2", "steps=2", "eval_every=2", "root=glyphs:sans"]
     return trained(tmp_path_factory.mktemp("srgan") / "run", "srgan", *settings).folder
 
 
@@ -88,7 +88,7 @@ def test_splits_are_asked_for_by_name(run, odd, tmp_path):
 def test_everything_of_a_set_that_names_divide_is_each_file_once(tmp_path):
     for number in range(60):
         image_io.write(tmp_path / f"{number}.png", np.zeros((16, 16, 1), np.uint8))
-    data = open_data(DataConfig(root=str(tmp_path), crop=16), DataKind.IMAGES)
+    data = open_data(DataConfig(root=str(tmp_path), crop_size=16), DataKind.IMAGES)
     assert data.by_name
     assert 0 < len(data.held_out) < 60
     assert sorted(files_of(data.everything)) == sorted(tmp_path.iterdir())
@@ -107,18 +107,18 @@ def test_a_model_folder_is_judged_on_images_that_are_named(run, odd, tmp_path):
 def test_images_that_no_crop_fits_into_are_found_before_the_first_step(tmp_path):
     for number in range(3):
         image_io.write(tmp_path / "heap" / f"{number}.png", noise(number, (40, 40 - 20 * (number == 1), 3)))
-    words = ["train", "srgan", *SMALL, "steps=1", "pretrain=1", "crop=32", "fit=none", "workers=0", "device=cpu"]
+    words = ["train", "srgan", *SMALL, "steps=1", "pretrain_steps=1", "crop_size=32", "resize_mode=none", "workers=0", "device=cpu"]
     words += [f"root={tmp_path / 'heap'}", "-o", tmp_path / "run"]
-    with pytest.raises(DataError, match=r"1 of 3 images are smaller than crop=32.*1.png: 20x40. Use a smaller crop"):
+    with pytest.raises(DataError, match=r"1 of 3 images are smaller than crop_size=32.*1.png: 20x40. Use a smaller crop"):
         diptych(*words)
     with pytest.raises(DataError, match="1 of 3 images are smaller"):
-        diptych(*words, "bad=skip")  # more than 1 %
+        diptych(*words, "on_bad_image=skip")  # more than 1 %
     for number in range(3, 103):
         image_io.write(tmp_path / "heap" / f"{number}.png", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(DataError, match="1 of 103"):
         diptych(*words)
-    done = diptych(*words, "bad=skip")
-    assert "1 of 103 images are smaller than crop=32, and fit=none cuts them as they are: left out: " in done.stdout
+    done = diptych(*words, "on_bad_image=skip")
+    assert "1 of 103 images are smaller than crop_size=32, and resize_mode=none cuts them as they are: left out: " in done.stdout
     assert not (tmp_path / "run" / "skipped").exists()
 
 

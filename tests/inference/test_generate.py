@@ -15,7 +15,7 @@ from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluation.results import read_result
 from diptych.runs.folder import Run
 
-SMALL = ["latent=4", "width=16", "d_width=4", "pieces=2", "batch=4", "steps=4"]
+SMALL = ["lambda_latent=4", "ngf=16", "ndf=4", "maxout_pieces=2", "batch_size=4", "steps=4"]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_what_cannot_be_sampled_or_translated_is_told(run, tmp_path):
 
 
 def test_samples_are_judged_as_a_set(run, tmp_path):
-    judge = trained(tmp_path / "judge", "classifier", "root=glyphs:sans/serif", "steps=2", "width=4", "batch=4")
+    judge = trained(tmp_path / "judge", "classifier", "root=glyphs:sans/serif", "steps=2", "ngf=4", "batch_size=4")
     done = diptych("evaluate", run, "--extractor", judge.folder)
     assert "drawn/1 of run" in done.stdout
     result = read_result(run / "results" / "drawn.json")
@@ -77,7 +77,7 @@ def test_previews_show_what_came_out_of_noise(run):
 
 def test_a_heap_is_all_images_of_a_folder(tmp_path):
     def found(**settings):
-        return open_data(DataConfig(root=str(tmp_path), crop=32, **settings), DataKind.IMAGES)
+        return open_data(DataConfig(root=str(tmp_path), crop_size=32, **settings), DataKind.IMAGES)
 
     with pytest.raises(DataError, match="no images to train on"):
         found()
@@ -96,9 +96,9 @@ def test_a_heap_is_all_images_of_a_folder(tmp_path):
             for number, side in enumerate("AB"):
                 fill(tmp_path / layout.format(split, side), count, 10 * number)
         root = str(tmp_path / layout.partition("/")[0])
-        data = open_data(DataConfig(root=root, crop=32), DataKind.IMAGES)
+        data = open_data(DataConfig(root=root, crop_size=32), DataKind.IMAGES)
         assert (len(data.train), len(data.held_out)) == (8, 4), "both sides, and what is for validation is held out"
     fill(tmp_path / "few", 1)
-    few = open_data(DataConfig(root=str(tmp_path / "few"), crop=32), DataKind.IMAGES)
+    few = open_data(DataConfig(root=str(tmp_path / "few"), crop_size=32), DataKind.IMAGES)
     assert len(few.train) == len(few.held_out) == 1
     assert "seen in training" in few.notes[0]

@@ -29,7 +29,7 @@ def own(tmp_path_factory):
     """A run of a method outside of Diptych, named on the command line."""
     root = tmp_path_factory.mktemp("own")
     image_io.write(root / "letter.png", glyphs.pictures("sans", 32)[40])
-    done = diptych("train", OWN, *TINY, "steps=2", "previews=2", "-o", root / "run")
+    done = diptych("train", OWN, *TINY, "steps=2", "preview_images=2", "-o", root / "run")
     assert done.exit_code == 0, done.output
     return root / "run"
 
@@ -104,7 +104,7 @@ def test_an_experiment_passes_it_on_to_its_runs(tmp_path, monkeypatch):
 
 
 def test_another_class_than_the_run_was_made_with_is_refused(tmp_path):
-    trained = diptych("train", "pix2pix", *TINY, "steps=1", "previews=2", "-o", tmp_path / "run")
+    trained = diptych("train", "pix2pix", *TINY, "steps=1", "preview_images=2", "-o", tmp_path / "run")
     assert trained.exit_code == 0
     with pytest.raises(ConfigError, match="made by pix2pix, not by Own: leave --method out"):
         launch.resume(tmp_path / "run", method=Own)

@@ -14,7 +14,7 @@ from diptych.data.images.class_maps import colours_of
 from diptych.errors import CheckpointError, ConfigError, DataError, ImageError
 from diptych.workflows import train_judge
 
-TINY = ["crop=32", "generator=unet_32", "width=4", "d_width=4", "field=16", "workers=0", "device=cpu", "steps=2"]
+TINY = ["crop_size=32", "generator=unet_32", "ngf=4", "ndf=4", "receptive_field=16", "workers=0", "device=cpu", "steps=2"]
 RNG = np.random.default_rng(0)
 
 
@@ -83,7 +83,7 @@ def test_a_file_of_another_depth_is_an_error_that_names_it(narrow, tmp_path):
     image_io.write(tmp_path / "new/a.png", colours(1, 1)[0])
     with pytest.raises(ImageError, match=r"a.png: holds uint8 values, and the range in use, 0 to 4095, is of uint16"):
         diptych("translate", narrow / "run", tmp_path / "new", "-o", tmp_path / "out")
-    with pytest.raises(ConfigError, match="depth=8: the target domain of this model is stored as uint16"):
+    with pytest.raises(ConfigError, match="d_layers=8: the target domain of this model is stored as uint16"):
         diptych("translate", narrow / "run", narrow / "data/valA", "-o", tmp_path / "out", "--depth", "8")
 
 
@@ -224,7 +224,7 @@ def test_a_segmenter_of_class_ids_paints_a_channel_for_each_class(tmp_path):
     for split, count in (("train", 2), ("val", 1)):
         fill(tmp_path / f"{split}A", colours(count))
         fill(tmp_path / f"{split}B", [ids] * count)
-    planned = train_judge.planned("segmenter", [f"root={tmp_path}", "crop=32", "label_map=target"])
+    planned = train_judge.planned("segmenter", [f"root={tmp_path}", "crop_size=32", "label_map=target"])
     assert planned.model.palette == ((255, 0, 0), (0, 255, 0), (0, 0, 255))
     assert planned.model.ignore == ((0, 0, 0),)
     assert planned.model.out_channels == 3

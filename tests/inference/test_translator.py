@@ -81,7 +81,7 @@ def test_colour_of_sixteen_bits_is_written_as_it_was_made(tmp_path):
 
 
 def test_controls_of_another_kind_are_refused():
-    translator = made("munit", size=32, depth=2, scales=1, width=4, hidden=8, d_width=4, blocks=1)
+    translator = made("munit", image_size=32, d_layers=2, num_scales=1, ngf=4, mapping_dim=8, ndf=4, n_blocks=1)
     picture = np.zeros((32, 32, 3), np.uint8)
     for seed in ("x", 1.5, None):
         with pytest.raises(ConfigError, match=r"seed=.*: int wanted"):
@@ -102,7 +102,7 @@ def test_channels_are_fitted_or_refused():
 
 
 def test_each_direction_takes_its_own_channels():
-    translator = made("cyclegan", in_channels=1, out_channels=3, identity=0)
+    translator = made("cyclegan", in_channels=1, out_channels=3, lambda_identity=0)
     colour, grey = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 1), np.uint8)
     assert translator(grey).shape[-1] == 3
     assert translator(colour, direction="b2a").shape[-1] == 1
@@ -175,7 +175,7 @@ def test_only_what_translates_is_shipped(tmp_path):
         (edited(method=5), CheckpointError, "method"),
         (edited(method="this:x"), ConfigError, "allow it by --method this:x"),
         (edited(notes={"images": [1]}), CheckpointError, "images"),
-        (edited(notes={"images": {"crop": 0, "load": 9, "fit": "short", "entries": {}}}), CheckpointError, "crop=0"),
+        (edited(notes={"images": {"crop": 0, "load": 9, "fit": "short", "entries": {}}}), CheckpointError, "crop_size=0"),
     ],
 )
 def test_a_damaged_model_folder_is_refused(change, error, message, tmp_path):

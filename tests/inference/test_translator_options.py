@@ -140,7 +140,7 @@ def test_options_that_do_not_exist_are_refused():
     for options, message in (
         ({"scale": "trainig"}, "scale='trainig'"),
         ({"half": "top"}, "half='top'"),
-        ({"depth": 12}, "depth=12"),
+        ({"depth": 12}, "d_layers=12"),
         ({"dept": 8}, "did you mean 'depth'"),
     ):
         with pytest.raises(ConfigError, match=message):

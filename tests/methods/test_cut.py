@@ -12,7 +12,7 @@ from diptych.methods.cut import CUT
 from diptych.networks.blur import Halve, Twice
 from diptych.training.engine import Engine
 
-SMALL = {"channels": 1, "width": 4, "blocks": 5, "d_width": 4, "field": 16, "places": 65_536, "code": 6, "steps": 10}
+SMALL = {"channels": 1, "ngf": 4, "n_blocks": 5, "ndf": 4, "receptive_field": 16, "num_patches": 65_536, "nce_dim": 6, "steps": 10}
 START = Clock("train", 0, 10)
 EXACT = {"rel": 1e-9}
 
@@ -50,12 +50,12 @@ def size_of(net):
 def test_constants_of_the_paper_and_the_public_code():
     """Section 4.1: CUT weighs PatchNCE by 1, with images of the target too; FastCUT by 10, without, and mirrors."""
     c = CUT.Config()
-    assert (c.gan, c.nce, c.identity, c.mirror, c.temperature) == (1.0, 1.0, True, False, 0.07)
-    assert (c.places, c.code, c.steps) == (256, 256, 400 * 1200)
-    assert (c.blocks, c.width, c.field, c.d_width, c.ema_decay) == (9, 64, 70, 64, 0.0)
+    assert (c.lambda_gan, c.lambda_nce, c.nce_idt, c.flip_equivariance, c.temperature) == (1.0, 1.0, True, False, 0.07)
+    assert (c.num_patches, c.nce_dim, c.steps) == (256, 256, 400 * 1200)
+    assert (c.n_blocks, c.ngf, c.receptive_field, c.ndf, c.ema_decay) == (9, 64, 70, 64, 0.0)
     assert CUT.Config(**CUT.presets["paper"]) == c
     fast = CUT.Config(**CUT.presets["fast"])
-    assert (fast.nce, fast.identity, fast.mirror, fast.steps) == (10.0, False, True, 200 * 1200)
+    assert (fast.lambda_nce, fast.nce_idt, fast.flip_equivariance, fast.steps) == (10.0, False, True, 200 * 1200)
     for config, factors in ((c, [1, 1, 1, 0.5]), (fast, [1, 1, 1, 1])):  # 200 + 200 epochs, 150 + 50
         with torch.device("meta"):
             method = CUT(config)
@@ -104,7 +104,7 @@ def test_filters_are_the_published_ones(shape):
 
 def test_layers_that_are_looked_at():
     """0, 4, 8, 12 and 16 of the published sequence: the padded image, two convolutions, two blocks."""
-    method, x = tiny(blocks=6), batch()["a"]
+    method, x = tiny(n_blocks=6), batch()["a"]
     G = method.G
     sequence = [*G.stem, *G.down[0], *G.down[1], *G.blocks]
     h, wanted = x, []
@@ -148,16 +148,16 @@ def by_hand(method, given, mirrored=False):
     c, x, y = method.config, given["a"], given["b"]
     fake, same = method.G(flipped(x)), method.G(flipped(y))
     d = {"real": (method.D(y) - 1).square().mean() / 2, "fake": method.D(fake).square().mean() / 2}
-    g = {"gan": c.gan * (method.D(fake) - 1).square().mean(), "nce": c.nce * kept(x, fake)}
-    if c.identity:
-        g |= {"nce": g["nce"] / 2, "nce_y": c.nce * kept(y, same) / 2}
+    g = {"gan": c.lambda_gan * (method.D(fake) - 1).square().mean(), "nce": c.lambda_nce * kept(x, fake)}
+    if c.nce_idt:
+        g |= {"nce": g["nce"] / 2, "nce_y": c.lambda_nce * kept(y, same) / 2}
     return [("D", {k: v.item() for k, v in d.items()}), (("G", "F"), {k: v.item() for k, v in g.items()})]
 
 
-@pytest.mark.parametrize("over", [{}, {"identity": False}, {"temperature": 0.5}, {"saving": "plain"}])
+@pytest.mark.parametrize("over", [{}, {"nce_idt": False}, {"temperature": 0.5}, {"reuse": "plain"}])
 def test_terms_by_hand(over):
     """Section 3: least squares, D halved, and a step on D, then one on G and the heads together."""
-    method, given = tiny(gan=2.0, nce=3.0, **over), batch()
+    method, given = tiny(lambda_gan=2.0, lambda_nce=3.0, **over), batch()
     found, wanted = updates_of(method, given), by_hand(method, given)
     assert [players for players, _ in found] == ["D", ("G", "F")]
     for (_, ours), (_, theirs) in zip(found, wanted, strict=True):
@@ -168,7 +168,7 @@ def test_terms_by_hand(over):
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_patches_of_mirrored_sources_are_mirrored_back(mirrored, identity):
     """FastCUT. The translation is of the mirrored source; it is held against the source as it was."""
-    method, given = tiny(mirror=True, identity=identity), batch()
+    method, given = tiny(flip_equivariance=True, nce_idt=identity), batch()
     found = updates_of(method, given, seed_of(mirrored))
     for (_, ours), (_, theirs) in zip(found, by_hand(method, given, mirrored), strict=True):
         assert ours == pytest.approx(theirs, **EXACT)
@@ -195,7 +195,7 @@ class Pointwise(nn.Module):
 
 
 def test_mirroring_there_and_back_is_nothing_to_a_generator_without_sides():
-    method, given = tiny(mirror=True), batch()
+    method, given = tiny(flip_equivariance=True), batch()
     method.G = Pointwise().double()
     one, other = (updates_of(method, given, seed_of(mirrored))[1][1] for mirrored in (False, True))
     assert (one["nce"], one["nce_y"]) == pytest.approx((other["nce"], other["nce_y"]), **EXACT)
@@ -210,7 +210,7 @@ def test_the_discriminator_sends_g_no_gradient():
 
 def test_both_sides_of_identity_count_half():
     given = batch()
-    alone, both = (updates_of(tiny(identity=identity), given)[1][1] for identity in (False, True))
+    alone, both = (updates_of(tiny(nce_idt=identity), given)[1][1] for identity in (False, True))
     assert both["nce"] == pytest.approx(alone["nce"] / 2, **EXACT)
     assert set(both) == {"gan", "nce", "nce_y"}
     assert set(alone) == {"gan", "nce"}
@@ -218,7 +218,7 @@ def test_both_sides_of_identity_count_half():
 
 def test_places_are_the_same_in_all_images_and_on_both_sides():
     """Of each layer there are others, and none twice."""
-    method, seen = tiny(places=5), []
+    method, seen = tiny(num_patches=5), []
     for head in method.F:
         head.register_forward_pre_hook(lambda _, args: seen.append(args[0][..., 0]))
     layers = [
@@ -238,7 +238,7 @@ def test_places_are_the_same_in_all_images_and_on_both_sides():
 
 def test_sources_send_no_gradient():
     """PatchNCE moves what was made towards its source, and never the other way."""
-    method, given = tiny(identity=False), batch()
+    method, given = tiny(nce_idt=False), batch()
     sources = [h.detach().requires_grad_() for h in method.G.encode(given["a"])[:-1]]
     answers = [h.detach().requires_grad_() for h in method.G.encode(given["b"])[:-1]]
     method.same_places(answers, sources).backward()
@@ -249,7 +249,7 @@ def test_sources_send_no_gradient():
 
 def two_steps(saving, **over):
     """Losses, everything that moved, and how many images the encoder saw in a step."""
-    method, seen, logged = tiny(saving=saving, places=20, **over), [], []
+    method, seen, logged = tiny(reuse=saving, num_patches=20, **over), [], []
     method.G.stem[0].register_forward_hook(lambda *each: seen.append(len(each[1][0])))
     engine = Engine(method)
     for _ in range(2):
@@ -262,9 +262,9 @@ def two_steps(saving, **over):
     ("over", "images"),
     [
         ({}, (12, 8)),
-        ({"identity": False}, (6, 4)),
-        ({"mirror": True}, (12, 12)),
-        ({"mirror": True, "identity": False}, (6, 6)),
+        ({"nce_idt": False}, (6, 4)),
+        ({"flip_equivariance": True}, (12, 12)),
+        ({"flip_equivariance": True, "nce_idt": False}, (6, 6)),
     ],
 )
 def test_saved_passes_change_nothing(over, images):
@@ -278,7 +278,7 @@ def test_saved_passes_change_nothing(over, images):
     assert worst[0] < 1e-9, worst
 
 
-@pytest.mark.parametrize("over", [{"saving": "plain"}, {"saving": "passes"}, {"mirror": True}])
+@pytest.mark.parametrize("over", [{"reuse": "plain"}, {"reuse": "passes"}, {"flip_equivariance": True}])
 def test_every_weight_gets_a_gradient_under_autocast(over):
     """Casts of weights made without a graph must not be met again; some versions of torch keep them."""
     method, given = tiny(**over).float(), {name: value.float() for name, value in batch().items()}

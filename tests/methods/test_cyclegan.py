@@ -32,7 +32,7 @@ def test_constants_of_the_paper():
     constant for half of the training, then linearly to zero; no identity term except for paintings.
     """
     c = CycleGAN.Config()
-    assert (c.gan, c.cycle_a, c.cycle_b, c.identity, c.pool, c.lr, c.decay_from) == (
+    assert (c.lambda_gan, c.lambda_cycle_a, c.lambda_cycle_b, c.lambda_identity, c.pool_size, c.lr, c.lr_decay_start) == (
         1.0,
         10.0,
         10.0,
@@ -41,8 +41,8 @@ def test_constants_of_the_paper():
         2e-4,
         0.5,
     )
-    assert (c.generator, c.width, c.norm, c.dropout, c.field, c.d_width) == ("resnet_9", 64, "instance", "none", 70, 64)
-    assert (c.init, c.gain, c.ema_decay) == ("normal", 0.02, 0.0)
+    assert (c.generator, c.ngf, c.norm, c.dropout, c.receptive_field, c.ndf) == ("resnet_9", 64, "instance", "none", 70, 64)
+    assert (c.init, c.init_gain, c.ema_decay) == ("normal", 0.02, 0.0)
     with torch.device("meta"):
         (stage,) = CycleGAN(c).stages()
     assert {name: len(player.nets) for name, player in stage.players.items()} == {"G": 2, "D": 2}
@@ -54,7 +54,7 @@ def test_constants_of_the_paper():
 
 def test_terms_by_hand():
     """Each term against its definition in section 3, with plain calls one image at a time."""
-    method, b = tiny(identity=0.5, cycle_a=10, cycle_b=7), batch()
+    method, b = tiny(lambda_identity=0.5, lambda_cycle_a=10, lambda_cycle_b=7), batch()
     (_, g), (_, d) = terms_of(method)
     with torch.no_grad():
         fake_b, fake_a = method.to_b(b["a"]), method.to_a(b["b"])
@@ -77,11 +77,11 @@ def test_terms_by_hand():
 @pytest.mark.parametrize(
     ("over", "calls"),
     [
-        ({"identity": 0.5}, 4),
-        ({"identity": 0.5, "norm": "batch"}, 6),
-        ({"identity": 0.5, "dropout": "repo"}, 6),
-        ({"identity": 0.0}, 4),
-        ({"identity": 0.0, "cycle_a": 0.0, "cycle_b": 0.0}, 2),
+        ({"lambda_identity": 0.5}, 4),
+        ({"lambda_identity": 0.5, "norm": "batch"}, 6),
+        ({"lambda_identity": 0.5, "dropout": "repo"}, 6),
+        ({"lambda_identity": 0.0}, 4),
+        ({"lambda_identity": 0.0, "lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0}, 2),
     ],
 )
 def test_four_calls_instead_of_six_where_the_norm_allows_it(over, calls):
@@ -95,9 +95,9 @@ def test_four_calls_instead_of_six_where_the_norm_allows_it(over, calls):
 @pytest.mark.parametrize(
     ("over", "terms"),
     [
-        ({"gan": 0.0}, {"cycle_a", "cycle_b", "identity_a", "identity_b"}),
-        ({"cycle_a": 0.0, "cycle_b": 0.0, "identity": 0.0}, {"gan_a", "gan_b"}),
-        ({"cycle_b": 0.0, "identity": 0.0}, {"gan_a", "gan_b", "cycle_a"}),
+        ({"lambda_gan": 0.0}, {"cycle_a", "cycle_b", "identity_a", "identity_b"}),
+        ({"lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0, "lambda_identity": 0.0}, {"gan_a", "gan_b"}),
+        ({"lambda_cycle_b": 0.0, "lambda_identity": 0.0}, {"gan_a", "gan_b", "cycle_a"}),
     ],
 )
 def test_the_ablations_of_table_4_train(over, terms):
@@ -111,7 +111,7 @@ def test_the_ablations_of_table_4_train(over, terms):
 
 def test_discriminators_see_the_pool():
     """After the pool is full, what they see differs from what was just made, about half of the time."""
-    method = tiny(pool=2)
+    method = tiny(pool_size=2)
     engine, seen, made = Engine(method), [], []
     method.D_b.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
     method.to_b.register_forward_hook(lambda *args: made.append(args[2].detach().clone()))
@@ -124,8 +124,8 @@ def test_discriminators_see_the_pool():
 
 
 def test_identity_needs_equal_channels():
-    with pytest.raises(ValidationError, match="set identity=0"):
-        CycleGAN.Config(in_channels=1, out_channels=3, identity=0.5)
-    method = tiny(in_channels=1, out_channels=3, identity=0.0)
+    with pytest.raises(ValidationError, match="set lambda_identity=0"):
+        CycleGAN.Config(in_channels=1, out_channels=3, lambda_identity=0.5)
+    method = tiny(in_channels=1, out_channels=3, lambda_identity=0.0)
     assert method.translate(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
     assert method.translate(torch.zeros(1, 3, 32, 32), direction="b2a").shape == (1, 1, 32, 32)

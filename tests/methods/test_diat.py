@@ -9,7 +9,7 @@ from diptych.contract import Clock
 from diptych.methods.diat import DIAT, blurred
 from diptych.testing.harness import Glance, Subject
 
-SMALL = {"channels": 1, "size": 32, "width": 4, "blocks": 1, "d_width": 4, "layers": (1, 2), "norm": "none"}
+SMALL = {"channels": 1, "image_size": 32, "ngf": 4, "n_blocks": 1, "ndf": 4, "feature_layers": (1, 2), "norm": "none"}
 EXACT = {"rel": 1e-9}
 
 
@@ -19,7 +19,7 @@ def tiny(**over):
     for name, p in method.named_parameters():  # biases are 0 at first, and all weights small: that hides mistakes
         if p.dim() > 1 or name.endswith("bias"):
             nn.init.normal_(p, 0, 0.15)
-    if method.config.features != "none":
+    if method.config.feature_network != "none":
         method.lent["features"] = Glance()
     return method
 
@@ -45,8 +45,8 @@ def identity(ours, theirs):
 def test_constants():
     """Layers 4 and 5 are the paper's; the other numbers are ours, and what the page says."""
     c = DIAT.Config()
-    assert (c.identity, c.layers, c.keep, c.smooth) == ("network", (4, 5), 1.0, 0.1)
-    assert (c.size, c.width, c.blocks, c.d_width, c.d_most, c.depth, c.norm) == (128, 32, 5, 64, 512, 5, "instance")
+    assert (c.identity_features, c.feature_layers, c.lambda_id, c.lambda_smooth) == ("network", (4, 5), 1.0, 0.1)
+    assert (c.image_size, c.ngf, c.n_blocks, c.ndf, c.d_max_channels, c.d_layers, c.norm) == (128, 32, 5, 64, 512, 5, "instance")
     assert DIAT.Config(**DIAT.presets["paper"]) == c
     adaptive = DIAT.Config(**DIAT.presets["adaptive"])
     assert (adaptive.identity, adaptive.features, adaptive.layers, adaptive.smooths) == (
@@ -70,7 +70,7 @@ def test_sizes_that_the_authors_of_stargan_used():
 
 
 def test_the_transfer_by_hand():
-    method, batch = tiny(keep=3.0, smooth=2.0), batch_of()
+    method, batch = tiny(lambda_id=3.0, lambda_smooth=2.0), batch_of()
     made = terms_of(method.updates, batch)
     x, fake, see = batch["a"], method.T(batch["a"]), Glance()
     real, judged = method.D(batch["b"])[0].sigmoid(), method.D(fake)[0].sigmoid()
@@ -83,7 +83,7 @@ def test_the_transfer_by_hand():
 
 
 def test_diat_a_looks_through_d_itself_and_passes_once():
-    method, batch = tiny(**DIAT.presets["adaptive"], keep=3.0), batch_of()
+    method, batch = tiny(**DIAT.presets["adaptive"], lambda_id=3.0), batch_of()
     passes = []
     method.D.register_forward_hook(lambda *each: passes.append(1))
     made = terms_of(method.updates, batch)
@@ -110,7 +110,7 @@ def test_the_denoiser_by_hand():
 
 def test_local_enhancement_by_hand():
     """Outside the region the source, inside what T made, in pixels and in the first two maps."""
-    method, batch = tiny(enhancement="local", region=(0.5, 0.25, 1, 0.75), inside=(2.0, 3.0, 4.0)), batch_of()
+    method, batch = tiny(enhancement="local", region=(0.5, 0.25, 1, 0.75), lambda_inside=(2.0, 3.0, 4.0)), batch_of()
     made = terms_of(method.learn_to_enhance, batch)["E"]
     x, fake, see = batch["a"], method.T(batch["a"]), Glance()
     better = method.E(fake)
@@ -162,9 +162,9 @@ def test_what_is_frozen_stays_bit_for_bit(norm):
 
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
-        ({"features": "none"}, "name one, or set identity=adaptive"),
-        ({"identity": "adaptive", "layers": (4, 6)}, "D has 5 layers to look at"),
-        ({"size": 48}, "not a multiple of 32"),
+        ({"feature_network": "none"}, "name one, or set identity_features=adaptive"),
+        ({"identity_features": "adaptive", "feature_layers": (4, 6)}, "D has 5 layers to look at"),
+        ({"image_size": 48}, "not a multiple of 32"),
         ({"region": (0.5, 0.5, 0.4, 1)}, "top, left, bottom and right, from 0 to 1"),
     ]:
         with pytest.raises(ValidationError, match=message):

@@ -16,12 +16,12 @@ from diptych.networks.drit import ContentCritic
 from diptych.training.engine import Engine
 
 SMALL = {
-    "in_channels": 1, "out_channels": 1, "size": 32, "width": 4, "d_width": 4, "depth": 2, "scales": 2, "style_dim": 3,
-    "content_depth": 1, "content_kernel": 3, "d_iter": 1, "steps": 12, "noise": 0.0,
+    "in_channels": 1, "out_channels": 1, "image_size": 32, "ngf": 4, "ndf": 4, "d_layers": 2, "num_scales": 2, "style_dim": 3,
+    "content_d_layers": 1, "content_d_kernel": 3, "d_iter": 1, "steps": 12, "content_noise_std": 0.0,
 }  # fmt: skip
 ODD = {
-    "gan": 1.5, "content": 2.0, "self_weight": 3.0, "cross": 5.0, "latent": 7.0, "prior_weight": 0.5, "seek": 0.3,
-    "clamp": 0.1,
+    "lambda_gan": 1.5, "lambda_content": 2.0, "lambda_recon": 3.0, "lambda_cc": 5.0, "lambda_latent": 7.0, "lambda_kl": 0.5, "lambda_ms": 0.3,
+    "ms_eps": 0.1,
 }  # fmt: skip
 START = Clock("train", 0, 12)
 EXACT = {"rel": 1e-9}
@@ -137,14 +137,14 @@ def without_attributes(m, p):
 def test_constants_of_the_papers_and_the_public_code():
     """Adam 1e-4 (.5, .999), decay 1e-4, the content critic 4e-5 and clipped at 5; decay from the half on."""
     c = DRIT.Config()
-    assert (c.gan, c.content, c.self_weight, c.cross, c.latent, c.prior_weight) == (1.0, 1.0, 10.0, 10.0, 10.0, 0.01)
-    assert (c.seek, c.clamp, c.style_dim, c.prior, c.noise, c.d_iter) == (1.0, 1e-5, 8, "normal", 1.0, 3)
-    assert c.halves
-    assert (c.size, c.width, c.d_width, c.depth, c.scales, c.critic, c.ema_decay) == (216, 64, 64, 4, 3, (3, 7), 0.0)
+    assert (c.lambda_gan, c.lambda_content, c.lambda_recon, c.lambda_cc, c.lambda_latent, c.lambda_kl) == (1.0, 1.0, 10.0, 10.0, 10.0, 0.01)
+    assert (c.lambda_ms, c.ms_eps, c.style_dim, c.prior, c.content_noise_std, c.d_iter) == (1.0, 1e-5, 8, "normal", 1.0, 3)
+    assert c.split_batch
+    assert (c.image_size, c.ngf, c.ndf, c.d_layers, c.num_scales, c.critic, c.ema_decay) == (216, 64, 64, 4, 3, (3, 7), 0.0)
     assert DRIT.Config(**DRIT.presets["paper"]) == c
     assert DRIT.Config(**DRIT.presets["drit"]).seek == 0
     assert DRIT.Config(**DRIT.presets["shapes"]).variant == "mixed"
-    assert DRIT.presets["one-scale"] == {"scales": 1, "depth": 6, "d_kernel": 3}
+    assert DRIT.presets["one-scale"] == {"num_scales": 1, "d_layers": 6, "d_kernel": 3}
     with torch.device("meta"):
         m = DRIT(c)
         assert m.D_content(m.E_c(torch.empty(1, 3, 216, 216), 0)).shape == (1, 1, 1, 1)
@@ -163,7 +163,7 @@ def test_constants_of_the_papers_and_the_public_code():
 @pytest.mark.parametrize("variant", ["concat", "mixed"])
 def test_terms_by_hand(still, variant):
     """Section 3 of both papers; one half of the batch is translated, the other is what the second critics see."""
-    m, given = tiny(**ODD, variant=variant), batch()
+    m, given = tiny(**ODD, attribute_injection=variant), batch()
     found = values(m.updates(given, START))
     p = plainly(m, given["a"][::2], given["b"][::2])
     wanted = [
@@ -205,8 +205,8 @@ def by_hand(m, adams, given, late=False):
     move("D", slopes(of_critics(m, p, others), m.D_a, m.D_a2, m.D_b, m.D_b2))
     long = slopes(of_content(m, p.content), m.D_content)
     length = math.sqrt(sum(float(each.square().sum()) for each in long))
-    assert length > 2 * m.config.clip
-    move("C", [each * m.config.clip / (length + 1e-6) for each in long])  # as torch clips
+    assert length > 2 * m.config.content_grad_clip
+    move("C", [each * m.config.content_grad_clip / (length + 1e-6) for each in long])  # as torch clips
     first, second = slopes(with_attributes(m, p), m.E_c, m.G, m.E_a), slopes(without_attributes(m, p), m.E_c, m.G)
     move("GE", first)
     move("G", slopes(without_attributes(m, plainly(m, a, b)), m.E_c, m.G) if late else second)
@@ -217,7 +217,7 @@ def test_the_second_step_of_the_generator_has_the_gradient_of_before_the_first(s
 
     Two steps of the engine in float64 against plain ones, with Adam's moments, decay and the clipped critic.
     """
-    m = tiny(**ODD, lr=1e-2, clip=1e-3)
+    m = tiny(**ODD, lr=1e-2, content_grad_clip=1e-3)
     plain, late, engine = copy.deepcopy(m), copy.deepcopy(m), Engine(m)
     for other in (plain, late):
         adams = {
@@ -239,7 +239,7 @@ def test_the_second_step_of_the_generator_has_the_gradient_of_before_the_first(s
 
 def test_of_most_batches_the_content_critic_alone_learns():
     """Of three batches two teach it alone, the third all; a function of the step and of nothing else."""
-    m, given = tiny(d_iter=3, noise=1.0), batch()
+    m, given = tiny(d_iter=3, content_noise_std=1.0), batch()
     orders = [[players for players, _ in m.updates(given, Clock("train", step, 12))] for step in range(6)]
     full = ["D", "C", ("G", "E"), "G"]
     assert orders == [["C"], ["C"], full, ["C"], ["C"], full]
@@ -271,7 +271,7 @@ def test_the_critic_alone_learns_from_the_same_terms():
         ({}, 4, [0, 2], [1, 3]),
         ({}, 5, [0, 2, 4], [1, 3]),
         ({}, 1, [0], [0]),
-        ({"halves": False}, 3, [0, 1, 2], [0, 1, 2]),
+        ({"split_batch": False}, 3, [0, 1, 2], [0, 1, 2]),
     ],
 )
 def test_halves_are_taken_by_turns(over, count, coded, looked):
@@ -290,8 +290,8 @@ def test_halves_are_taken_by_turns(over, count, coded, looked):
     ("over", "kinds"),
     [
         (DRIT.presets["drit"], {"gan", "content", "self", "cross", "prior", "gan2", "latent"}),
-        ({"content": 0.0, "self_weight": 0.0}, {"gan", "cross", "prior", "gan2", "latent", "seek"}),
-        ({"cross": 0.0, "latent": 0.0, "prior_weight": 0.0}, {"gan", "content", "self", "gan2", "seek"}),
+        ({"lambda_content": 0.0, "lambda_recon": 0.0}, {"gan", "cross", "prior", "gan2", "latent", "seek"}),
+        ({"lambda_cc": 0.0, "lambda_latent": 0.0, "lambda_kl": 0.0}, {"gan", "content", "self", "gan2", "seek"}),
     ],
 )
 def test_weights_of_0_leave_terms_out(still, over, kinds):
@@ -319,7 +319,7 @@ def test_attributes_and_contents_by_hand():
 
 
 def test_contents_are_noisy_in_training_alone():
-    m, x = tiny(noise=0.5), batch()["a"]
+    m, x = tiny(content_noise_std=0.5), batch()["a"]
     clean, noisy = (m.train(training).E_c(x, 0) for training in (False, True))
     assert (noisy - clean).std().item() == pytest.approx(0.5, rel=0.1)
     assert not torch.equal(noisy, m.E_c(x, 0))
@@ -329,10 +329,10 @@ def test_contents_are_noisy_in_training_alone():
 
 def test_the_content_critic_is_as_deep_as_contents_allow():
     """Its published form needs 54 x 54; each size that is let through gives it at least one logit."""
-    assert [DRIT.Config(size=size).critic for size in (216, 128, 64)] == [(3, 7), (2, 7), (1, 7)]
-    assert DRIT.Config(**{**SMALL, "content_depth": None, "content_kernel": None}).critic == (1, 3)
+    assert [DRIT.Config(image_size=size).critic for size in (216, 128, 64)] == [(3, 7), (2, 7), (1, 7)]
+    assert DRIT.Config(**{**SMALL, "content_d_layers": None, "content_d_kernel": None}).critic == (1, 3)
     for size in range(28, 260, 4):
-        depth, kernel = DRIT.Config(**{**SMALL, "size": size, "content_depth": None, "content_kernel": None}).critic
+        depth, kernel = DRIT.Config(**{**SMALL, "image_size": size, "content_d_layers": None, "content_d_kernel": None}).critic
         with torch.device("meta"):
             critic = ContentCritic(16, depth, kernel)
             assert min(critic(torch.empty(2, 16, size // 4, size // 4)).shape) >= 1
@@ -341,10 +341,10 @@ def test_the_content_critic_is_as_deep_as_contents_allow():
 
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
-        ({"size": 50}, "crop=50 is not a multiple of 4: set 48"),
-        ({"size": 32}, "crop=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower"),
-        ({"size": 16, "depth": 2}, "crop=16: contents of 4 pixels are too small"),
-        ({"size": 64, "content_depth": 5}, "contents of 16 pixels are too small .* set crop=388 at least"),
+        ({"image_size": 50}, "crop_size=50 is not a multiple of 4: set 48"),
+        ({"image_size": 32}, "crop_size=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower"),
+        ({"image_size": 16, "d_layers": 2}, "crop_size=16: contents of 4 pixels are too small"),
+        ({"image_size": 64, "content_d_layers": 5}, "contents of 16 pixels are too small .* set crop_size=388 at least"),
     ]:
         with pytest.raises(ValidationError, match=message):
             DRIT.Config(**over)

@@ -15,7 +15,7 @@ from diptych.testing.harness import Subject
 from diptych.training.precompute import with_codes
 
 AB = (Labels(names=("a", "b")),)
-SMALL = {"in_channels": 3, "out_channels": 1, "labels": AB, "size": 16, "width": 4, "d_width": 4, "code": 8}
+SMALL = {"in_channels": 3, "out_channels": 1, "labels": AB, "image_size": 16, "ngf": 4, "ndf": 4, "embedding_dim": 8}
 CPU = torch.device("cpu")
 EXACT = {"rel": 1e-9}
 
@@ -49,9 +49,9 @@ def numbers_of(terms):
 def test_constants_of_the_paper():
     """15, 15 and 0 on digits; 100, 1 and .05 with exponent 1 on pictures. Step sizes are ours; that of f falls to 0."""
     c = DTN.Config()
-    assert (c.const, c.tid, c.tv, c.tv_power) == (15.0, 15.0, 0.0, 1.0)
-    assert (c.size, c.code, c.width, c.d_width, c.norm, c.smooth) == (32, 128, 64, 64, "batch", False)
-    assert (c.critic, c.encoder, c.adversarial, c.f_noise) == ("ternary", "f", True, 0.0)
+    assert (c.lambda_const, c.lambda_tid, c.lambda_tv, c.tv_power) == (15.0, 15.0, 0.0, 1.0)
+    assert (c.image_size, c.embedding_dim, c.ngf, c.ndf, c.norm, c.one_by_one_convs) == (32, 128, 64, 64, "batch", False)
+    assert (c.d_head, c.g_encoder, c.use_gan, c.f_noise_std) == ("ternary", "f", True, 0.0)
     assert DTN.Config(**DTN.presets["paper"]) == c
     pictures = DTN.Config(**DTN.presets["pictures"])
     assert (pictures.const, pictures.tid, pictures.tv, pictures.tv_power) == (100.0, 1.0, 0.05, 1.0)
@@ -86,13 +86,13 @@ def test_networks_of_the_paper():
 
 
 def test_pictures_have_a_1x1_convolution_behind_each_block():
-    plain, smooth = ([m.kernel_size for m in tiny(smooth=each).g.body if isinstance(m, nn.Conv2d)] for each in (0, 1))
+    plain, smooth = ([m.kernel_size for m in tiny(one_by_one_convs=each).g.body if isinstance(m, nn.Conv2d)] for each in (0, 1))
     assert (plain, smooth) == ([], [(1, 1)] * 2)
 
 
 @pytest.mark.parametrize("size", [16, 64])
 def test_other_sizes(size):
-    method = tiny(size=size, smooth=True).float()
+    method = tiny(image_size=size, one_by_one_convs=True).float()
     with torch.no_grad():
         assert method.translate(torch.rand(2, 3, size, size)).shape == (2, 1, size, size)
         assert method.D(torch.rand(2, 1, size, size)).shape == (2, 3, 1, 1)
@@ -107,7 +107,7 @@ def test_cross_entropy_by_hand():
 
 def test_every_term_by_hand():
     """Equations 3 to 8. D numbers are 1, 2 and 3 in the paper; f and the target's grey as three channels."""
-    method, batch = tiny(const=2.0, tid=3.0, tv=0.5, tv_power=1.0), batch_of()
+    method, batch = tiny(lambda_const=2.0, lambda_tid=3.0, lambda_tv=0.5, tv_power=1.0), batch_of()
     made = terms_of(method, batch)
     method.f.eval()
     s, t = batch["source"], batch["target"].expand(-1, 3, -1, -1)
@@ -139,9 +139,9 @@ def test_every_term_by_hand():
     [
         ({}, 2),
         (dict(DTN.presets["baseline"]), 1),
-        ({"adversarial": False, "tid": 0.0}, 1),
-        ({"adversarial": False}, 2),
-        ({"critic": "binary", "tid": 0.0, "tv": 1.0}, 2),
+        ({"use_gan": False, "lambda_tid": 0.0}, 1),
+        ({"use_gan": False}, 2),
+        ({"d_head": "binary", "lambda_tid": 0.0, "lambda_tv": 1.0}, 2),
     ],
 )
 def test_g_sees_targets_only_where_a_term_asks_for_what_it_draws_of_them(over, passes):
@@ -154,7 +154,7 @@ def test_g_sees_targets_only_where_a_term_asks_for_what_it_draws_of_them(over, p
 
 def test_a_binary_critic_by_hand():
     """Section 3: D tells drawn sources from real targets, and hears nothing of drawn targets."""
-    method, batch = tiny(critic="binary", tid=0, const=0), batch_of()
+    method, batch = tiny(d_head="binary", lambda_tid=0, lambda_const=0), batch_of()
     made = terms_of(method, batch)
     method.f.eval()
     from_s, real = method.g(method.f(batch["source"])), batch["target"]
@@ -169,7 +169,7 @@ def test_a_binary_critic_by_hand():
 
 def test_an_encoder_of_its_own_by_hand():
     """It reads sources, and targets with as many channels; f says what shall stay, and draws nothing."""
-    method, batch = tiny(encoder="own", const=2.0, tid=3.0), batch_of()
+    method, batch = tiny(g_encoder="own", lambda_const=2.0, lambda_tid=3.0), batch_of()
     made = terms_of(method, batch)
     method.f.eval()
     own, drawer = method.g
@@ -205,7 +205,7 @@ def test_f_learns_the_labels_of_the_source():
 
 
 def test_f_may_learn_under_noise_as_large_as_each_image_draws():
-    method, batch = tiny(f_noise=2.0), batch_of()
+    method, batch = tiny(f_noise_std=2.0), batch_of()
     torch.manual_seed(7)
     ((_, terms),) = method.learn_to_read(batch, Clock("f", 0, 10))
     torch.manual_seed(7)
@@ -219,12 +219,12 @@ def test_f_may_learn_under_noise_as_large_as_each_image_draws():
 @pytest.mark.parametrize(
     ("over", "wanted"),
     [
-        ({"const": 0}, {"gan_source", "gan_target", "tid"}),
-        ({"tid": 0}, {"gan_source", "gan_target", "const"}),
-        ({"const": 0, "tid": 0}, {"gan_source", "gan_target"}),
-        ({"adversarial": False}, {"const", "tid"}),
+        ({"lambda_const": 0}, {"gan_source", "gan_target", "tid"}),
+        ({"lambda_tid": 0}, {"gan_source", "gan_target", "const"}),
+        ({"lambda_const": 0, "lambda_tid": 0}, {"gan_source", "gan_target"}),
+        ({"use_gan": False}, {"const", "tid"}),
         (DTN.presets["baseline"], {"gan_source", "const"}),
-        ({"encoder": "own"}, {"gan_source", "gan_target", "const", "tid"}),
+        ({"g_encoder": "own"}, {"gan_source", "gan_target", "const", "tid"}),
     ],
 )
 def test_rows_of_table_1_are_switches(over, wanted):
@@ -237,7 +237,7 @@ def test_rows_of_table_1_are_switches(over, wanted):
 
 def test_a_step_on_g_reaches_g_through_f_which_stays():
     """Public code trains f down L_CONST instead."""
-    method = tiny(adversarial=False, tid=0)
+    method = tiny(use_gan=False, lambda_tid=0)
     terms_of(method, batch_of())["g"]["const"].backward()
     assert all(float(p.grad.abs().sum()) > 0 for p in list(method.g.parameters())[:1])
     assert not any(p is q for p in method.f.parameters() for q in method.stages()[1].players["g"].parameters())
@@ -245,7 +245,7 @@ def test_a_step_on_g_reaches_g_through_f_which_stays():
 
 def test_f_is_the_same_bit_for_bit_after_the_second_stage():
     subject = Subject(DTN)
-    engine = subject.engine(pretrain=3, steps=4)
+    engine = subject.engine(pretrain_steps=3, steps=4)
     for batch in subject.batches().stream(0, 3):
         engine.take(batch)
     before = {key: value.clone() for key, value in engine.method.f.state_dict().items()}
@@ -297,9 +297,9 @@ def test_codes_are_not_kept_where_chance_cuts(cut):
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValidationError, match="no power of two: set crop=32"):
-        DTN.Config(size=48)
+    with pytest.raises(ValidationError, match="no power of two: set crop_size=32"):
+        DTN.Config(image_size=48)
     with pytest.raises(ValidationError, match="nothing would teach g"):
-        DTN.Config(adversarial=False, const=0, tid=0)
+        DTN.Config(use_gan=False, lambda_const=0, lambda_tid=0)
     with pytest.raises(ValidationError, match="f learns classes"):
         DTN.Config(labels=(Labels(names=("x", "y"), kind="attributes"),))

@@ -29,14 +29,14 @@ def test_networks_of_the_paper():
     shapes = [tuple(p.shape) for p in method.parameters() if p.dim() == 2]
     assert shapes == [(1200, 100), (1200, 1200), (784, 1200), (240 * 5, 784), (240 * 5, 240), (1, 240)]
     assert [m.p for m in method.D if isinstance(m, torch.nn.Dropout)] == [0.2, 0.5, 0.5]
-    assert (method.config.prior, method.config.objective) == ("uniform", "nonsaturating")
+    assert (method.config.prior, method.config.gan_loss) == ("uniform", "nonsaturating")
 
 
 def test_constants():
     """Sizes of the authors' code, as recalled; Adam is ours."""
     c = GAN.Config()
-    assert (c.latent, c.prior, c.width, c.d_width, c.pieces, c.dropout) == (100, "uniform", 1200, 240, 5, True)
-    assert c.objective == "nonsaturating"
+    assert (c.latent_dim, c.prior, c.g_hidden, c.d_hidden, c.maxout_pieces, c.dropout) == (100, "uniform", 1200, 240, 5, True)
+    assert c.gan_loss == "nonsaturating"
     with torch.device("meta"):
         (stage,) = GAN(c).stages()
     assert list(stage.players) == ["D", "G"]
@@ -56,7 +56,7 @@ def test_maxout_by_hand():
 @pytest.mark.parametrize("objective", ["nonsaturating", "saturating"])
 def test_terms_by_hand(objective):
     """V = E log D(x) + E log(1 - D(G(z))): D ascends it; G descends it, or ascends E log D(G(z))."""
-    method, x = tiny(objective=objective), torch.rand(3, 1, 8, 8) * 2 - 1
+    method, x = tiny(gan_loss=objective), torch.rand(3, 1, 8, 8) * 2 - 1
     (first, d), (second, g) = terms_of(method, x)
     torch.manual_seed(3)
     fake = method.made(draw("uniform", 3, 8, x))
@@ -113,7 +113,7 @@ def test_the_minimax_game_gives_a_poor_generator_no_gradient_and_the_other_does(
     slopes = {}
     for objective in ("saturating", "nonsaturating"):
         logit = torch.full((4, 1), -12.0, requires_grad=True)
-        method = tiny(objective=objective)
+        method = tiny(gan_loss=objective)
         method.D = Says(logit)
         *_, (_, terms) = method.updates({"image": torch.zeros(4, 1, 8, 8)}, Clock("train", 0, 10))
         (slope,) = torch.autograd.grad(terms["gan"], logit)

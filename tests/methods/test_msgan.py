@@ -8,7 +8,7 @@ from diptych.contract import Clock
 from diptych.methods.msgan import MSGAN
 from diptych.training.engine import Engine
 
-SMALL = {"in_channels": 2, "out_channels": 1, "size": 32, "width": 4, "d_width": 4, "field": 16, "noise": 3}
+SMALL = {"in_channels": 2, "out_channels": 1, "image_size": 32, "ngf": 4, "ndf": 4, "receptive_field": 16, "latent_dim": 3}
 START = Clock("train", 0, 10)
 EXACT = {"rel": 1e-9}
 
@@ -54,9 +54,9 @@ def squares(logits, wanted):
 def test_constants_of_the_public_code():
     """pix2pix with BicycleGAN's networks: Adam 2e-4, 200 epochs of 400 facades, L1 10, 8 numbers at all levels."""
     c = MSGAN.Config()
-    assert (c.seek, c.clamp, c.l1, c.gan, c.noise, c.prior) == (1.0, 1e-5, 10.0, 1.0, 8, "normal")
-    assert (c.width, c.norm, c.field, c.d_width, c.scales, c.size) == (64, "instance", 70, 64, 2, 256)
-    assert (c.lr, c.steps, c.decay_from, c.ema_decay) == (2e-4, 200 * 400, 0.5, 0.0)
+    assert (c.lambda_ms, c.ms_eps, c.lambda_l1, c.lambda_gan, c.latent_dim, c.prior) == (1.0, 1e-5, 10.0, 1.0, 8, "normal")
+    assert (c.ngf, c.norm, c.receptive_field, c.ndf, c.num_scales, c.image_size) == (64, "instance", 70, 64, 2, 256)
+    assert (c.lr, c.steps, c.lr_decay_start, c.ema_decay) == (2e-4, 200 * 400, 0.5, 0.0)
     assert MSGAN.Config(**MSGAN.presets["paper"]) == c
     with torch.device("meta"):
         method = MSGAN(c)
@@ -80,7 +80,7 @@ def test_networks_are_those_of_pix2pix_with_noise_beside():
 
 def test_terms_by_hand():
     """Section 3.2: least squares on pairs of both images, L1 of the first, mode seeking between the two."""
-    method, b = tiny(seek=3.0, clamp=0.5, l1=7.0, gan=2.0), batch()
+    method, b = tiny(lambda_ms=3.0, ms_eps=0.5, lambda_l1=7.0, lambda_gan=2.0), batch()
     (first, g), (second, d) = updates_of(method, b)
     x, y, (z, w) = b["source"], b["target"], noise_of()
     one, other = method.G(x, z), method.G(x, w)
@@ -119,8 +119,8 @@ def test_the_discriminator_sends_g_no_gradient_and_g_runs_once():
     ("over", "terms"),
     [
         (MSGAN.presets["plain"], {"gan_1", "gan_2", "l1"}),
-        ({"l1": 0.0}, {"gan_1", "gan_2", "seek"}),
-        ({"l1": 0.0, "seek": 0.0}, {"gan_1", "gan_2"}),
+        ({"lambda_l1": 0.0}, {"gan_1", "gan_2", "seek"}),
+        ({"lambda_l1": 0.0, "lambda_ms": 0.0}, {"gan_1", "gan_2"}),
     ],
 )
 def test_weights_of_0_leave_terms_out(over, terms):
@@ -137,16 +137,16 @@ def deaf(method, hearing=()):
         for place, down in enumerate(method.G.down):
             conv = next(each for each in down if isinstance(each, torch.nn.Conv2d))
             if place not in hearing:
-                conv.weight[:, -method.config.noise :] = 0
+                conv.weight[:, -method.config.latent_dim :] = 0
     return method
 
 
 def test_noise_that_is_left_out_costs_most():
     """Where both images are the same, the term is 1 / clamp, whatever was drawn."""
     for clamp in (1e-5, 0.25):
-        (_, g), _ = updates_of(deaf(tiny(seek=2.0, clamp=clamp)), batch())
+        (_, g), _ = updates_of(deaf(tiny(lambda_ms=2.0, ms_eps=clamp)), batch())
         assert g["seek"] == pytest.approx(2 / clamp, **EXACT)
-        (_, hearing), _ = updates_of(tiny(seek=2.0, clamp=clamp), batch())
+        (_, hearing), _ = updates_of(tiny(lambda_ms=2.0, ms_eps=clamp), batch())
         assert hearing["seek"] < g["seek"]
 
 
@@ -186,10 +186,10 @@ def test_a_seed_is_one_of_many_answers():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValidationError, match="size=48 is no power of two: set crop=32"):
-        MSGAN.Config(size=48)
-    with pytest.raises(ValidationError, match="scales=4: d_width=4 cannot be halved so often"):
-        MSGAN.Config(d_width=4, scales=4)
-    for over in ({"clamp": 0.0}, {"seek": -1.0}, {"noise": 0}):
+    with pytest.raises(ValidationError, match="image_size=48 is no power of two: set crop_size=32"):
+        MSGAN.Config(image_size=48)
+    with pytest.raises(ValidationError, match="num_scales=4: ndf=4 cannot be halved so often"):
+        MSGAN.Config(ndf=4, num_scales=4)
+    for over in ({"ms_eps": 0.0}, {"lambda_ms": -1.0}, {"latent_dim": 0}):
         with pytest.raises(ValidationError):
             MSGAN.Config(**over)

@@ -13,8 +13,8 @@ from diptych.testing.harness import Glance
 from diptych.training.engine import Engine
 
 SMALL = {
-    "in_channels": 1, "out_channels": 1, "size": 32, "width": 4, "hidden": 8, "blocks": 1, "style_dim": 3,
-    "d_width": 4, "depth": 2, "scales": 2, "steps": 10,
+    "in_channels": 1, "out_channels": 1, "image_size": 32, "ngf": 4, "mlp_dim": 8, "n_blocks": 1, "style_dim": 3,
+    "ndf": 4, "d_layers": 2, "num_scales": 2, "steps": 10,
 }  # fmt: skip
 START = Clock("train", 0, 10)
 EXACT = {"rel": 1e-9}
@@ -55,9 +55,9 @@ def size_of(net):
 def test_constants_of_the_paper_and_the_public_code():
     """Appendix B: Adam 1e-4 (.5, .999), decay 1e-4, halved every 100,000 steps; weights 1, 10, 1, 1."""
     c = MUNIT.Config()
-    assert (c.gan, c.image, c.style, c.content, c.cycle, c.perceptual) == (1.0, 10.0, 1.0, 1.0, 0.0, 0.0)
-    assert (c.style_dim, c.prior, c.width, c.hidden, c.blocks) == (8, "normal", 64, 256, 4)
-    assert (c.d_width, c.depth, c.scales, c.size, c.steps, c.ema_decay) == (64, 4, 3, 256, 1_000_000, 0.0)
+    assert (c.lambda_gan, c.lambda_image, c.lambda_style, c.lambda_content, c.lambda_cycle, c.lambda_perceptual) == (1.0, 10.0, 1.0, 1.0, 0.0, 0.0)
+    assert (c.style_dim, c.prior, c.ngf, c.mlp_dim, c.n_blocks) == (8, "normal", 64, 256, 4)
+    assert (c.ndf, c.d_layers, c.num_scales, c.image_size, c.steps, c.ema_decay) == (64, 4, 3, 256, 1_000_000, 0.0)
     assert MUNIT.Config(**MUNIT.presets["paper"]) == c
     scenes, streets = (MUNIT.Config(**MUNIT.presets[name]) for name in ("scenes", "streets"))
     assert (scenes.cycle, scenes.perceptual) == (10.0, 0.0)
@@ -127,8 +127,8 @@ def looks(critic, x):
 
 def test_terms_by_hand():
     """Equations 1 to 5 and section 5.1; each player has styles of its own, drawn before either moves."""
-    weights = {"gan": 2.0, "image": 3.0, "style": 5.0, "content": 7.0, "cycle": 11.0, "perceptual": 13.0}
-    method, given = tiny(**weights, features="vgg16"), batch()
+    weights = {"lambda_gan": 2.0, "lambda_image": 3.0, "lambda_style": 5.0, "lambda_content": 7.0, "lambda_cycle": 11.0, "lambda_perceptual": 13.0}
+    method, given = tiny(**weights, feature_network="vgg16"), batch()
     (first, d), (second, g) = updates_of(method, given)
     assert (first, second) == ("D", "G")
     a, b, A, B, see = given["a"], given["b"], method.G_a, method.G_b, Glance()
@@ -167,9 +167,9 @@ def test_terms_by_hand():
     ("over", "kinds"),
     [
         ({}, {"gan", "image", "style", "content"}),
-        ({"image": 0.0}, {"gan", "style", "content"}),
-        ({"content": 0.0}, {"gan", "image", "style"}),
-        ({"style": 0.0}, {"gan", "image", "content"}),
+        ({"lambda_image": 0.0}, {"gan", "style", "content"}),
+        ({"lambda_content": 0.0}, {"gan", "image", "style"}),
+        ({"lambda_style": 0.0}, {"gan", "image", "content"}),
         (MUNIT.presets["scenes"], {"gan", "image", "style", "content", "cycle"}),
     ],
 )
@@ -181,7 +181,7 @@ def test_the_ablations_are_weights_of_0(over, kinds):
 
 @pytest.mark.parametrize("saving", ["plain", "passes", "most"])
 def test_styles_are_drawn_at_the_start_of_a_step(saving):
-    method, drawn = tiny(saving=saving), []
+    method, drawn = tiny(reuse=saving), []
     plain = method.draw
     method.draw = lambda x: (drawn.append(1), plain(x))[1]
     rule = method.updates(batch(), START)
@@ -191,7 +191,7 @@ def test_styles_are_drawn_at_the_start_of_a_step(saving):
 
 @pytest.mark.parametrize("saving", ["plain", "passes", "most"])
 def test_discriminators_send_coders_no_gradient(saving):
-    method = tiny(saving=saving)
+    method = tiny(reuse=saving)
     terms = next(method.updates(batch(), START))[1]
     sum(terms.values()).backward()
     assert all(p.grad is None for coder in (method.G_a, method.G_b) for p in coder.parameters())
@@ -200,7 +200,7 @@ def test_discriminators_send_coders_no_gradient(saving):
 
 @pytest.mark.parametrize(("saving", "graph"), [("passes", False), ("most", True)])
 def test_no_graph_is_built_of_translations_that_discriminators_alone_see(saving, graph):
-    method, seen, built = tiny(saving=saving), [], []
+    method, seen, built = tiny(reuse=saving), [], []
     plain = method.contest
     method.contest = lambda real, fake: (seen.extend(fake), plain(real, fake))[1]
     for coder in (method.G_a, method.G_b):
@@ -217,7 +217,7 @@ def test_no_graph_is_built_of_translations_that_discriminators_alone_see(saving,
 
 def two_steps(saving, alike=False):
     """Losses, everything that moved, and how often each kind of network ran in a step."""
-    method, calls, logged = tiny(saving=saving, cycle=10.0), [], []
+    method, calls, logged = tiny(reuse=saving, lambda_cycle=10.0), [], []
     for coder in (method.G_a, method.G_b):
         for name in ("content", "style", "decoder"):
             getattr(coder, name).register_forward_hook(lambda *each, name=name: calls.append(name))
@@ -247,7 +247,7 @@ def test_saved_passes_change_nothing(saving, calls):
 @pytest.mark.parametrize("saving", ["plain", "passes", "most"])
 def test_every_weight_gets_a_gradient_under_autocast(saving):
     """Casts of weights made without a graph must not be met again; some versions of torch keep them."""
-    method = tiny(saving=saving).float()
+    method = tiny(reuse=saving).float()
     given = {name: value.float() for name, value in batch().items()}
     players, rule = method.stages()[0].players, method.updates(given, START)
     for name in ("D", "G"):
@@ -259,9 +259,9 @@ def test_every_weight_gets_a_gradient_under_autocast(saving):
 
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
-        ({"perceptual": 1.0}, "perceptual looks through features: name a network, such as vgg16"),
-        ({"perceptual": 1.0, "features": "vgg16", "in_channels": 1}, "their channels differ"),
-        ({"size": 32}, "crop=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower"),
+        ({"lambda_perceptual": 1.0}, "perceptual looks through features: name a network, such as vgg16"),
+        ({"lambda_perceptual": 1.0, "feature_network": "vgg16", "in_channels": 1}, "their channels differ"),
+        ({"image_size": 32}, "crop_size=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower"),
     ]:
         with pytest.raises(ValidationError, match=message):
             MUNIT.Config(**over)

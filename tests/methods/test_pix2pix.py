@@ -36,8 +36,8 @@ def test_constants_of_the_paper():
     dropout on the first three layers of the decoder, weights from N(0, .02).
     """
     c = Pix2Pix.Config()
-    assert (c.loss, c.l1, c.adversarial, c.lr, c.decay_from) == ("l1+cgan", 100.0, "vanilla", 2e-4, 1.0)
-    assert (c.generator, c.width, c.norm, c.dropout, c.field, c.d_width, c.d_norm) == (
+    assert (c.loss, c.lambda_l1, c.gan_loss, c.lr, c.lr_decay_start) == ("l1+cgan", 100.0, "vanilla", 2e-4, 1.0)
+    assert (c.generator, c.ngf, c.norm, c.dropout, c.receptive_field, c.ndf, c.d_norm) == (
         "unet_256",
         64,
         "batch",
@@ -46,7 +46,7 @@ def test_constants_of_the_paper():
         64,
         "batch",
     )
-    assert (c.init, c.gain, c.ema_decay, c.steps) == ("normal", 0.02, 0.0, 200 * 400)
+    assert (c.init, c.init_gain, c.ema_decay, c.steps) == ("normal", 0.02, 0.0, 200 * 400)
     with torch.device("meta"):
         (stage,) = Pix2Pix(c).stages()
     assert list(stage.players) == ["D", "G"]
@@ -57,7 +57,7 @@ def test_constants_of_the_paper():
 
 def test_preset_of_the_public_code():
     c = Pix2Pix.Config(**Pix2Pix.presets["repo"])
-    assert (c.dropout, c.decay_from) == ("repo", 0.5)
+    assert (c.dropout, c.lr_decay_start) == ("repo", 0.5)
     assert Pix2Pix.Config(**Pix2Pix.presets["paper"]) == Pix2Pix.Config()
 
 
@@ -78,7 +78,7 @@ def test_every_loss_of_table_1(loss):
 @pytest.mark.parametrize("generator", ["unet_32", "encoder_decoder_32", "resnet_6"])
 def test_every_form_trains(adversarial, generator):
     method = tiny(
-        adversarial=adversarial, generator=generator, d_norm="instance", field=1 if generator == "resnet_6" else 16
+        gan_loss=adversarial, generator=generator, d_norm="instance", receptive_field=1 if generator == "resnet_6" else 16
     )
     engine = Engine(method)
     before = [p.detach().clone() for p in method.parameters()]
@@ -91,7 +91,7 @@ def test_every_form_trains(adversarial, generator):
 
 def test_the_penalty_acts():
     """With a heavy penalty alone the critic's gradient is drawn to length 1."""
-    method = tiny(adversarial="wgan-gp", d_norm="none", penalty=1000.0, lr=1e-2)
+    method = tiny(gan_loss="wgan-gp", d_norm="none", lambda_gp=1000.0, lr=1e-2)
     engine, lines = Engine(method), []
     for _ in range(8):
         engine.take(batch())
@@ -104,7 +104,7 @@ def test_the_penalty_acts():
 
 def test_a_penalty_through_batch_norm_is_refused():
     with pytest.raises(ValidationError, match="d_norm=instance or d_norm=none"):
-        Pix2Pix.Config(adversarial="wgan-gp")
+        Pix2Pix.Config(gan_loss="wgan-gp")
 
 
 def test_the_paper_draws_noise_and_users_get_none():
@@ -139,7 +139,7 @@ def test_translating_does_not_disturb_the_generators_of_chance():
 def test_it_beats_doing_nothing_on_letters():
     """The demo in small: translations of letters not trained on are nearer to the truth than their sources."""
     subject = Subject(Pix2Pix)
-    engine = subject.engine(steps=250, width=8, dropout="none", lr=2e-3, decay_from=0.5)
+    engine = subject.engine(steps=250, ngf=8, dropout="none", lr=2e-3, lr_decay_start=0.5)
     truth = subject.truth(64)
     for _ in run(engine, subject.batches(16, flip=False)):
         pass

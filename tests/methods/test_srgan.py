@@ -18,7 +18,7 @@ from diptych.methods.srgan import SRGAN
 from diptych.networks.srresnet import Discriminator, SRResNet, shrunk
 from diptych.testing.harness import Glance, Subject
 
-SMALL = {"channels": 1, "size": 16, "scale": 2, "width": 4, "blocks": 1, "d_width": 2, "pretrain": 10, "steps": 10}
+SMALL = {"channels": 1, "image_size": 16, "scale": 2, "ngf": 4, "n_blocks": 1, "ndf": 2, "pretrain_steps": 10, "steps": 10}
 
 
 def tiny(**over):
@@ -81,7 +81,7 @@ def test_the_first_stage_is_the_squared_error():
 
 
 def test_every_term_of_the_second_stage_by_hand():
-    method, x = tiny(layer=2, rescale=0.25, content=2.0, pixel=3.0, tv=0.5, gan=0.1), torch.rand(3, 1, 16, 16) * 2 - 1
+    method, x = tiny(feature_layer=2, feature_scale=0.25, lambda_content=2.0, lambda_mse=3.0, lambda_tv=0.5, lambda_gan=0.1), torch.rand(3, 1, 16, 16) * 2 - 1
     terms = gan(method, x)
     made, see = method.G((shrunk(x, 2) + 1) / 2), Glance()
     real, fake = method.D(x).sigmoid(), method.D(made).sigmoid()
@@ -113,7 +113,7 @@ def test_total_variation_and_feature_distance_on_numbers():
 
 def test_the_content_term_carries_gradient_and_only_to_what_is_made():
     """Public code wraps it into a new tensor, so VGG taught nothing."""
-    method, x = tiny(layer=1, gan=0.0), torch.rand(2, 1, 16, 16) * 2 - 1
+    method, x = tiny(feature_layer=1, lambda_gan=0.0), torch.rand(2, 1, 16, 16) * 2 - 1
     content = gan(method, x)["G"]["content"]
     content.backward()
     assert float(method.G.stem[0].weight.grad.abs().sum()) > 0
@@ -123,7 +123,7 @@ def test_the_content_term_carries_gradient_and_only_to_what_is_made():
 
 def test_pixels_beyond_the_range_still_teach_the_generator():
     """Public code clamps inside training: what lies outside of [-1, 1] then gets no gradient, and stays there."""
-    method, x = tiny(layer=2, pixel=1.0, tv=1.0), torch.rand(2, 1, 16, 16) * 2 - 1
+    method, x = tiny(feature_layer=2, lambda_mse=1.0, lambda_tv=1.0), torch.rand(2, 1, 16, 16) * 2 - 1
     made, judged = [], []
     with torch.no_grad():
         method.G.head.weight.mul_(50)
@@ -142,14 +142,14 @@ def test_pixels_beyond_the_range_still_teach_the_generator():
 
 
 def test_without_anything_that_sees_content_is_the_squared_error():
-    method, x = tiny(features="none"), torch.rand(2, 1, 16, 16) * 2 - 1
+    method, x = tiny(feature_network="none"), torch.rand(2, 1, 16, 16) * 2 - 1
     made = method.G((shrunk(x, 2) + 1) / 2)
     assert gan(method, x)["G"]["content"].item() == pytest.approx(F.mse_loss(made, x).item(), rel=1e-5)
 
 
 def test_step_sizes():
     """1e-4, and in the second half of the second stage a tenth (section 3.2); ours falls to 0 in each."""
-    paper, line = SRGAN(SRGAN.Config(**SMALL)), SRGAN(SRGAN.Config(**SMALL, schedule="line"))
+    paper, line = SRGAN(SRGAN.Config(**SMALL)), SRGAN(SRGAN.Config(**SMALL, lr_schedule="line"))
     sizes = [paper.step_size(Clock(stage, step, 10)) for stage in ("mse", "gan") for step in range(10)]
     assert sizes == [1.0] * 15 + [0.1] * 5
     assert [line.step_size(Clock(stage, 9, 10)) for stage in ("mse", "gan")] == pytest.approx([0.1, 0.1])
@@ -160,7 +160,7 @@ def test_step_sizes():
 
 def test_averaged_weights_move_with_their_running_statistics():
     """Public code multiplies the average by 0.001 and the weight by 0.999, so it is no average."""
-    engine = Subject(SRGAN).engine(pretrain=3, steps=0, ema_decay=0.75)
+    engine = Subject(SRGAN).engine(pretrain_steps=3, steps=0, ema_decay=0.75)
     net, averaged = engine.method.G, engine.averages.copies["G"]
     names = ["stem.0.weight", "joint.1.running_mean", "joint.1.running_var"]
     hand = {name: net.state_dict()[name].clone() for name in names}
@@ -184,13 +184,13 @@ def test_each_patch_of_a_batch_is_cut_for_itself():
 
 def test_settings_that_train_nothing_or_do_not_fit_are_refused():
     with pytest.raises(ValidationError, match="nothing would be trained"):
-        SRGAN.Config(pretrain=0, steps=0)
-    with pytest.raises(ValidationError, match="not a multiple of 16: set crop=96"):
-        SRGAN.Config(size=100)
+        SRGAN.Config(pretrain_steps=0, steps=0)
+    with pytest.raises(ValidationError, match="not a multiple of 16: set crop_size=96"):
+        SRGAN.Config(image_size=100)
 
 
 def test_without_the_adversarial_term_no_discriminator_learns():
-    method = tiny(gan=0.0, layer=2)
+    method = tiny(lambda_gan=0.0, feature_layer=2)
     assert [list(stage.players) for stage in method.stages()] == [["G"], ["G"]]
     assert list(gan(method, torch.rand(3, 1, 16, 16) * 2 - 1)) == ["G"]
 
@@ -199,8 +199,8 @@ def test_constants_of_the_paper():
     """Weight 1e-3 and 1/12.75; Adam 1e-4, b1 .9, and a tenth of it in the second half of the second stage."""
     c = SRGAN.Config()
     assert SRGAN.Config(**SRGAN.presets["paper"]) == c
-    assert (c.gan, c.rescale, c.content, c.pixel, c.tv) == (1e-3, 1 / 12.75, 1.0, 0.0, 0.0)
-    assert (c.scale, c.size, c.width, c.blocks, c.d_width, c.norm, c.ema_decay) == (4, 96, 64, 16, 64, "batch", 0.0)
+    assert (c.lambda_gan, c.feature_scale, c.lambda_content, c.lambda_mse, c.lambda_tv) == (1e-3, 1 / 12.75, 1.0, 0.0, 0.0)
+    assert (c.scale, c.image_size, c.ngf, c.n_blocks, c.ndf, c.norm, c.ema_decay) == (4, 96, 64, 16, 64, "batch", 0.0)
     with torch.device("meta"):
         method = SRGAN(c)
     for stage in method.stages():
@@ -212,5 +212,5 @@ def test_constants_of_the_paper():
 def test_presets_are_the_rows_of_table_1():
     made = {name: SRGAN.Config(**preset) for name, preset in SRGAN.presets.items()}
     paper = made["paper"]
-    assert (paper.pretrain, paper.steps, paper.layer, paper.features) == (1_000_000, 200_000, 5, "vgg19")
+    assert (paper.pretrain_steps, paper.steps, paper.feature_layer, paper.feature_network) == (1_000_000, 200_000, 5, "vgg19")
     assert (made["srresnet"].steps, made["vgg22"].layer, made["mse"].features) == (0, 2, "none")

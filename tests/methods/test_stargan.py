@@ -20,7 +20,7 @@ MOOD = Labels(names=("glad", "sad"))
 
 def tiny(*sets, **over):
     torch.manual_seed(0)
-    small = {"size": 16, "width": 4, "blocks": 1, "d_width": 4, "depth": 2}
+    small = {"image_size": 16, "ngf": 4, "n_blocks": 1, "ndf": 4, "d_layers": 2}
     return StarGAN(StarGAN.Config(**{**StarGAN.tiny, **small, "steps": 20, "labels": sets or (SPECIES,), **over}))
 
 
@@ -45,10 +45,10 @@ def test_constants_of_the_paper():
     of the networks are those of the published code, weight by weight.
     """
     c = StarGAN.Config(labels=(FACE,))
-    assert (c.classify, c.reconstruct, c.penalty, c.n_critic, c.lr, c.steps) == (1.0, 10.0, 10.0, 5, 1e-4, 200_000)
-    assert (c.size, c.width, c.blocks, c.d_width, c.halvings, c.targets) == (128, 64, 6, 64, 6, "shuffled")
+    assert (c.lambda_cls, c.lambda_rec, c.lambda_gp, c.n_critic, c.lr, c.steps) == (1.0, 10.0, 10.0, 5, 1e-4, 200_000)
+    assert (c.image_size, c.ngf, c.n_blocks, c.ndf, c.halvings, c.target_labels) == (128, 64, 6, 64, 6, "shuffled")
     with torch.device("meta"):
-        method, larger = StarGAN(c), StarGAN(StarGAN.Config(labels=(FACE,), size=256))
+        method, larger = StarGAN(c), StarGAN(StarGAN.Config(labels=(FACE,), image_size=256))
         (stage,) = method.stages()
         (repo,) = StarGAN(StarGAN.Config(**StarGAN.presets["repo"])).stages()
     sizes = [sum(p.numel() for p in net.parameters()) for net in (method.G, method.D, larger.D)]
@@ -66,7 +66,7 @@ def test_constants_of_the_paper():
     [(8, None, 3, 1), (32, None, 5, 1), (64, None, 6, 1), (256, None, 6, 4), (32, 3, 3, 4)],
 )
 def test_the_discriminator_fits_any_power_of_two(size, depth, halvings, kernel):
-    method = tiny(size=size, depth=depth, d_width=1)
+    method = tiny(image_size=size, d_layers=depth, ndf=1)
     assert (method.config.halvings, method.D.label.kernel_size) == (halvings, (kernel, kernel))
     scores, logits = method.D(torch.zeros(2, 3, size, size))
     assert scores.shape == (2, 1, kernel, kernel)
@@ -76,7 +76,7 @@ def test_the_discriminator_fits_any_power_of_two(size, depth, halvings, kernel):
 @pytest.mark.parametrize("labels", [SPECIES, FACE], ids=["classes", "attributes"])
 def test_terms_by_hand(labels):
     """Each term against its definition, in one step in which both move."""
-    method, b = tiny(labels, targets="next", n_critic=1, classify=2, reconstruct=7, penalty=3), batch(labels)
+    method, b = tiny(labels, target_labels="next", n_critic=1, lambda_cls=2, lambda_rec=7, lambda_gp=3), batch(labels)
     (_, d), (_, g) = terms_of(method, b)
     x, label = b["image"], b["label"]
     aim = 1 - label if labels is FACE else (label + 1) % 3
@@ -113,7 +113,7 @@ def test_terms_by_hand(labels):
 )
 def test_what_is_to_stay_as_it_is_is_compared_with_itself(labels, targets, stay):
     """Alone, and of attributes only where all are as they were."""
-    method, b = tiny(labels, targets=targets, n_critic=1, identity=5), batch(labels)
+    method, b = tiny(labels, target_labels=targets, n_critic=1, lambda_identity=5), batch(labels)
     aim = b["label"].clone()
     aim[2:] = torch.tensor([0, 1]) if labels is SPECIES else aim[2:] ^ torch.eye(len(labels), dtype=torch.long)[:2]
     if stay is None:
@@ -126,7 +126,7 @@ def test_what_is_to_stay_as_it_is_is_compared_with_itself(labels, targets, stay)
 
 
 def test_a_weight_of_0_drops_its_term():
-    (_, d), (_, g) = terms_of(tiny(classify=0, reconstruct=0, penalty=0, n_critic=1), batch())
+    (_, d), (_, g) = terms_of(tiny(lambda_cls=0, lambda_rec=0, lambda_gp=0, n_critic=1), batch())
     assert (set(d), set(g)) == ({"real", "fake"}, {"gan"})
 
 
@@ -169,7 +169,7 @@ def test_what_is_saved_changes_nothing(sets):
 )
 def test_passes_of_the_generator(saving, passes):
     """n_critic=3: three fakes, of which the last serves D and G, and one way back. Each with a graph or without."""
-    method, seen = tiny(n_critic=3, saving=saving), []
+    method, seen = tiny(n_critic=3, reuse=saving), []
     method.G.register_forward_hook(lambda net, args, made: seen.append(made.requires_grad))
     for step in range(3):
         terms_of(method, batch(), step)
@@ -314,8 +314,8 @@ def test_wrong_controls_are_refused(sets, controls, says):
 @pytest.mark.parametrize(
     ("over", "says"),
     [
-        ({"size": 96}, "set crop=64 or crop=128"),
-        ({"size": 32, "depth": 6}, "32 pixels can be halved 5 times"),
+        ({"image_size": 96}, "set crop_size=64 or crop_size=128"),
+        ({"image_size": 32, "d_layers": 6}, "32 pixels can be halved 5 times"),
         ({"labels": ()}, "at least 1"),
         ({"labels": (SPECIES, Labels(names=("dog", "cow")))}, "'dog'"),
     ],
@@ -326,5 +326,5 @@ def test_wrong_settings_are_refused(over, says):
 
 
 def test_images_of_another_size_are_refused():
-    with pytest.raises(ConfigError, match="images of 32x32 pixels; size=16: give crop=16"):
+    with pytest.raises(ConfigError, match="images of 32x32 pixels; image_size=16: give crop_size=16"):
         Engine(tiny()).take(batch(size=32))

@@ -19,9 +19,9 @@ from diptych.training.engine import Engine
 def test_constants_of_the_paper():
     """Appendix B and the published code: Adam, its betas, the weights, R1 of 1, the averages, the sizes at 256."""
     c = StarGANv2.Config()
-    assert (c.lr, c.mapping_lr, c.weight_decay, c.ema_decay, c.steps) == (1e-4, 1e-6, 1e-4, 0.999, 100_000)
-    assert (c.r1, c.style, c.cycle, c.diversity, c.diversity_until, c.highpass) == (1, 1, 1, 2, 1, 0)
-    assert (c.style_dim, c.latent_dim, c.hidden, c.max_width, c.size) == (64, 16, 512, 512, 256)
+    assert (c.lr, c.f_lr, c.weight_decay, c.ema_decay, c.steps) == (1e-4, 1e-6, 1e-4, 0.999, 100_000)
+    assert (c.lambda_r1, c.lambda_sty, c.lambda_cyc, c.lambda_ds, c.ds_decay_end, c.w_hpf) == (1, 1, 1, 2, 1, 0)
+    assert (c.style_dim, c.latent_dim, c.mapping_dim, c.max_channels, c.image_size) == (64, 16, 512, 512, 256)
     hq = StarGANv2.Config(**StarGANv2.presets["celeba_hq"])
     assert (hq.diversity, hq.highpass) == (1, 1)
     with torch.device("meta"):
@@ -62,7 +62,7 @@ def test_order_of_a_step():
 
 def test_terms_by_hand():
     """Section 2.2, with plain calls of the networks; nothing moves between the updates here."""
-    method, b = tiny(style=3.0, cycle=5.0, diversity=7.0, r1=11.0, diversity_until=0.5), batch()
+    method, b = tiny(lambda_sty=3.0, lambda_cyc=5.0, lambda_ds=7.0, lambda_r1=11.0, ds_decay_end=0.5), batch()
     x, y, target, at = b["image"], b["label"], b["target"], torch.arange(2)
     updates = updates_of(method, Clock("train", 1, 10))
     torch.manual_seed(2)
@@ -94,7 +94,7 @@ def test_terms_by_hand():
 
 def test_the_diversity_falls_in_a_line_and_knows_no_past():
     """It is a function of the clock: a run that is resumed goes on with the weight that it had."""
-    method = tiny(diversity_until=0.5)
+    method = tiny(ds_decay_end=0.5)
     at = [updates_of(method, Clock("train", step, 10))[2][1]["latent_diversity"] for step in (0, 1, 4, 5, 9)]
     assert at[0] < 0
     assert [each / at[0] for each in at] == pytest.approx([1, 0.8, 0.2, 0, 0])
@@ -102,7 +102,7 @@ def test_the_diversity_falls_in_a_line_and_knows_no_past():
 
 def two_steps(saving, **over):
     """Losses, weights, and how often the two halves of G ran."""
-    method, calls, logged = tiny(saving=saving, **over).double(), [], []
+    method, calls, logged = tiny(reuse=saving, **over).double(), [], []
     for name in ("encode", "decode"):
         plain = vars(type(method.G))[name]
         vars(method.G)[name] = lambda *args, plain=plain, name=name: (calls.append(name), plain(method.G, *args))[1]
@@ -115,7 +115,7 @@ def two_steps(saving, **over):
     return logged, engine.state()[0], (calls.count("encode") // 2, calls.count("decode") // 2)
 
 
-@pytest.mark.parametrize("over", [{}, {"highpass": 1.0}, {"condition": "latent"}, {"passes": ("reference", "latent")}])
+@pytest.mark.parametrize("over", [{}, {"w_hpf": 1.0}, {"condition": "latent"}, {"style_sources": ("reference", "latent")}])
 def test_saved_passes_change_nothing(over):
     """Section 5(g): in float64, over two steps, losses, weights, averages and Adam are those of the published order."""
     logged, state, calls = two_steps("plain", **over)
@@ -192,7 +192,7 @@ def test_the_batch_is_left_as_it_was():
     assert all(torch.equal(before[name], b[name]) for name in b)
 
 
-@pytest.mark.parametrize("over", [{}, {"highpass": 1.0}])
+@pytest.mark.parametrize("over", [{}, {"w_hpf": 1.0}])
 def test_no_weight_of_the_generator_is_dead(over):
     """A bias that a norm removes has no gradient but rounding, which Adam would turn into steps."""
     method = tiny(**over).double()
@@ -282,13 +282,13 @@ def test_landmarks_steer_the_skips_and_are_no_part_of_the_model():
 @pytest.mark.parametrize(
     ("over", "says"),
     [
-        ({"size": 48}, "size=48 is no power of two: set 32"),
+        ({"image_size": 48}, "image_size=48 is no power of two: set 32"),
         ({"labels": (Labels(names=("a", "b"), kind="attributes"),)}, "one class"),
         ({"labels": LABELS * 2}, "one data set"),
         ({"labels": ()}, "one data set"),
-        ({"passes": ("latent", "latent")}, "each once"),
-        ({"condition": "latent", "passes": ("reference",)}, "only condition=style"),
-        ({"condition": "label", "diversity": 1.0}, "diversity=0"),
+        ({"style_sources": ("latent", "latent")}, "each once"),
+        ({"condition": "latent", "style_sources": ("reference",)}, "only condition=style"),
+        ({"condition": "label", "lambda_ds": 1.0}, "lambda_ds=0"),
     ],
 )
 def test_settings_that_do_not_fit(over, says):

@@ -44,7 +44,7 @@ def test_a_published_file_translates_as_it_did():
     assert networks == ("G", "F", "E")
     config = StarGANv2.Config(**found.config)
     assert config.labels[0].names == ("domain 1", "domain 2", "domain 3")
-    assert (config.size, config.width, config.max_width, config.highpass, config.channels) == (32, 4, 8, 0, 1)
+    assert (config.image_size, config.ngf, config.max_channels, config.w_hpf, config.channels) == (32, 4, 8, 0, 1)
     other = StarGANv2(config)
     other.load_state_dict(found.state)
     assert {key.partition(".")[0] for key in shipped} == {"G", "F", "E"}

@@ -17,7 +17,7 @@ from diptych.testing.harness import Subject
 
 AB = (Labels(names=("a", "b")),)
 MALE = (Labels(names=("Male",), kind="attributes"),)
-SMALL = {"channels": 1, "size": 16, "latent": 6, "width": 4, "d_width": 4, "labels": AB}
+SMALL = {"channels": 1, "image_size": 16, "latent_dim": 6, "ngf": 4, "ndf": 4, "labels": AB}
 EXACT = {"rel": 1e-9}
 
 
@@ -38,7 +38,7 @@ def batch_of(count=4):
 def test_constants_of_the_paper_and_the_public_code():
     """Adam 2e-4 (.5, .999), and 1e-4 for the 30,000 steps of E; codes of 100 numbers, beside them a class in 5."""
     c = TwoStep.Config()
-    assert (c.steps, c.latent, c.embedded, c.size, c.prior, c.classify) == (30_000, 100, 5, 64, "uniform", 1.0)
+    assert (c.steps, c.latent_dim, c.embedding_dim, c.image_size, c.prior, c.lambda_cls) == (30_000, 100, 5, 64, "uniform", 1.0)
     assert TwoStep.Config(**TwoStep.presets["paper"]) == c
     assert TwoStep.Config(**TwoStep.presets["repo"]) == c.model_copy(update={"prior": "normal"})
     with torch.device("meta"):
@@ -68,7 +68,7 @@ def test_networks_of_the_public_code():
         assert drawn.shape == (2, 3, 64, 64)
         assert [tuple(each.shape) for each in method.D(drawn)] == [(2, 1), (2, 2)]
         assert method.E(drawn).shape == (2, 100)
-    bigger = TwoStep(TwoStep.Config(size=128))
+    bigger = TwoStep(TwoStep.Config(image_size=128))
     widths = [m.out_channels for m in bigger.G.body if isinstance(m, torch.nn.ConvTranspose2d)]
     assert widths == [1024, 512, 256, 128, 3]
 
@@ -76,7 +76,7 @@ def test_networks_of_the_public_code():
 def test_at_the_start_the_code_says_more_than_the_class():
     """Embeddings as large as PyTorch's drown the code: G then draws one picture for each class, and stays there."""
     torch.manual_seed(0)
-    method = TwoStep(TwoStep.Config(size=32, width=16, latent=32))
+    method = TwoStep(TwoStep.Config(image_size=32, ngf=16, latent_dim=32))
     code, label = torch.rand(64, 32) * 2 - 1, torch.arange(64) % 2
     with torch.no_grad():
         drawn = method.G(code, label)
@@ -87,7 +87,7 @@ def test_at_the_start_the_code_says_more_than_the_class():
 
 def test_first_stage_by_hand():
     """D once and G twice, on the same noise; D names the classes of real images alone."""
-    method, batch = tiny(norm="none", classify=2.0), batch_of()
+    method, batch = tiny(norm="none", lambda_cls=2.0), batch_of()
     torch.manual_seed(5)
     updates = [
         (player, {name: term.item() for name, term in terms.items()})
@@ -192,8 +192,8 @@ def test_recovery_is_the_share_of_the_code_that_is_lost():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValidationError, match="no power of two: set crop=64"):
-        TwoStep.Config(size=96)
+    with pytest.raises(ValidationError, match="no power of two: set crop_size=64"):
+        TwoStep.Config(image_size=96)
     two = (Labels(names=("Male", "Young"), kind="attributes"),)
     with pytest.raises(ValidationError, match=r"choose one attribute, attributes=\[Male\]"):
         TwoStep.Config(labels=two)

@@ -132,8 +132,8 @@ def test_whole_files_appear_only_whole(tmp_path):
 def test_a_run_folder_is_made_once(tmp_path):
     run = Run(tmp_path / "run")
     run.create()
-    run.keep({"method": "x", "model": {"l1": 1.0}})
-    assert Run.open(run.folder).settings() == {"method": "x", "model": {"l1": 1.0}}
+    run.keep({"method": "x", "model": {"lambda_l1": 1.0}})
+    assert Run.open(run.folder).settings() == {"method": "x", "model": {"lambda_l1": 1.0}}
     assert {"torch", "command", "cores"} <= json.loads((run.folder / "environment.json").read_text()).keys()
     with pytest.raises(RunError, match="diptych resume"):
         run.create()

@@ -36,7 +36,7 @@ def test_shipped_recipes_hold(name):
 
 def test_the_facades_recipe_is_the_papers():
     recipe = named("facades")
-    assert (recipe.train.batch, recipe.train.epochs, recipe.data.loaded, recipe.data.crop, recipe.data.direction) == (
+    assert (recipe.train.batch_size, recipe.train.epochs, recipe.data.loaded, recipe.data.crop_size, recipe.data.direction) == (
         1,
         200,
         286,
@@ -50,14 +50,14 @@ def test_the_facades_recipe_is_the_papers():
     ("overrides", "message"),
     [
         (["bacth=4"], "no setting is called 'bacth'; did you mean 'batch'"),
-        (["l1=fifty", "batch=0"], "l1='fifty'.*valid number"),
-        (["batch=0"], "batch=0: .*greater than or equal to 1"),
+        (["lambda_l1=fifty", "batch_size=0"], "lambda_l1='fifty'.*valid number"),
+        (["batch_size=0"], "batch_size=0: .*greater than or equal to 1"),
         (["batch"], "key=value"),
-        (["l1=[1"], "not a value that can be read"),
+        (["lambda_l1=[1"], "not a value that can be read"),
         (["loss=l2"], "loss='l2': .*'l1'"),
-        (["load=100", "crop=128"], "load=100 is smaller than crop=128"),
+        (["load_size=100", "crop_size=128"], "load_size=100 is smaller than crop_size=128"),
         (["preset=fast"], "no preset 'fast'; it has paper, repo"),
-        (["adversarial=wgan-gp"], "d_norm=instance or d_norm=none"),
+        (["gan_loss=wgan-gp"], "d_norm=instance or d_norm=none"),
     ],
 )
 def test_wrong_settings_are_named(overrides, message):
@@ -114,20 +114,20 @@ def test_nothing_in_a_recipe_is_run(tmp_path):
 
 
 def test_presets_lie_under_what_is_set():
-    recipe = named("pix2pix", ["root=glyphs", "preset=repo", "decay_from=0.25"])
-    assert (recipe.model.dropout, recipe.model.decay_from) == ("repo", 0.25)
+    recipe = named("pix2pix", ["root=glyphs", "preset=repo", "lr_decay_start=0.25"])
+    assert (recipe.model.dropout, recipe.model.lr_decay_start) == ("repo", 0.25)
 
 
 def test_the_data_settle_channels_and_epochs():
-    recipe = named("pix2pix", ["root=glyphs", "crop=32", "generator=unet_32", "epochs=2", "batch=100"])
+    recipe = named("pix2pix", ["root=glyphs", "crop_size=32", "generator=unet_32", "epochs=2", "batch_size=100"])
     fitted = recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
     assert (fitted.model.in_channels, fitted.model.out_channels, fitted.model.steps) == (1, 1, 25)
-    chosen = named("pix2pix", ["root=glyphs", "crop=32", "in_channels=3"])
+    chosen = named("pix2pix", ["root=glyphs", "crop_size=32", "in_channels=3"])
     assert chosen.fitted(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))).model.in_channels == 3
 
 
 def test_steps_overrule_a_recipes_epochs():
-    recipe = named("facades", ["steps=10", "root=glyphs", "crop=32"])
+    recipe = named("facades", ["steps=10", "root=glyphs", "crop_size=32"])
     assert recipe.train.epochs is None
     assert recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))).model.steps == 10
 

@@ -18,7 +18,7 @@ NOTHING = Manifest(Path())
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_comes_back_from_a_file_as_it_was(method, tmp_path):
-    chosen = recipe.named(method, ["root=x", "sides=[a,b]", "lr=1e-4", "precision=fp32"])
+    chosen = recipe.named(method, ["root=x", "folders=[a,b]", "lr=1e-4", "precision=fp32"])
     made = made_by(chosen, NOTHING, 1)
     meta = {"place": 0, "stage": "train", "step": 1, "total": 1, "ledger": {}, "best": None, "made": made}
     checkpoint.save(tmp_path / "0-00000001.safetensors", ({}, meta))
@@ -47,7 +47,7 @@ def test_a_setting_that_is_newer_than_the_checkpoint_had_its_default():
     now = made_by(chosen, NOTHING, 1)
     old = {field: value for field, value in now.items() if field not in ("gain", "bad")}
     assert check_unchanged({**defaults(chosen, now), **old}, now, (), "", lambda field: "") == {}
-    other = made_by(recipe.named("pix2pix", ["root=glyphs", "precision=fp32", "compile=false", "gain=0.1"]), NOTHING, 1)
+    other = made_by(recipe.named("pix2pix", ["root=glyphs", "precision=fp32", "compile=false", "init_gain=0.1"]), NOTHING, 1)
     with pytest.raises(ConfigError, match=r"gain: 0\.02 -> 0\.1"):
         check_unchanged({**defaults(chosen, other), **old}, other, (), "", lambda field: "")
 

@@ -14,7 +14,7 @@ from diptych.runs.events import read_events
 from diptych.system.atomic_files import PART
 
 FIRST = ["0-00000000.safetensors"]
-SAVING = [*TINY, "steps=6", "log_every=1", "preview_every=100", "save_minutes=0"]  # after every step, that is
+SAVING = [*TINY, "steps=6", "log_every=1", "preview_every=100", "checkpoint_minutes=0"]  # after every step, that is
 
 
 @pytest.fixture

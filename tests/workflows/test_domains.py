@@ -20,16 +20,16 @@ from diptych.runs.events import read_events
 from diptych.runs.folder import Run
 from diptych.testing import CHECKS, Subject
 
-LITTLE = ["crop=32", "workers=0", "device=cpu", "precision=fp32", "log_every=2", "preview_every=2", "flip=false"]
+LITTLE = ["crop_size=32", "workers=0", "device=cpu", "precision=fp32", "log_every=2", "preview_every=2", "flip=false"]
 SMALL = {
-    "stargan": ["width=4", "d_width=4", "blocks=1", "depth=3", "n_critic=2"],
-    "starganv2": ["width=4", "max_width=8", "style_dim=4", "latent_dim=4", "hidden=8", "ema_decay=0"],
+    "stargan": ["ngf=4", "ndf=4", "n_blocks=1", "d_layers=3", "n_critic=2"],
+    "starganv2": ["ngf=4", "max_channels=8", "style_dim=4", "latent_dim=4", "mapping_dim=8", "ema_decay=0"],
 }
 FACES = ("sans", "serif", "mono")
 
 
 def trained(folder, method, *settings):
-    words = [*SMALL[method], *LITTLE, "steps=4", "batch=4", *settings]
+    words = [*SMALL[method], *LITTLE, "steps=4", "batch_size=4", *settings]
     done = diptych("train", method, *words, "-o", folder)
     assert done.exit_code == 0, done.output
     return folder
@@ -138,12 +138,12 @@ def test_attributes_are_flipped_from_what_an_image_has(flips, letter):
 
 
 def test_too_small_a_batch_and_unfit_data_are_told(tmp_path):
-    with pytest.raises(ConfigError, match=r"batch=4 is smaller than the 12 domains.*set batch=12"):
+    with pytest.raises(ConfigError, match=r"batch_size=4 is smaller than the 12 domains.*set batch_size=12"):
         trained(tmp_path / "run", "starganv2", "root=glyphs")
     with pytest.raises(DataError, match="translates between classes of one set"):
         trained(tmp_path / "run", "starganv2", "root=glyphs", "attributes=[bold]")
-    with pytest.raises(ConfigError, match="side is a power of two: set crop=32 or crop=64"):
-        trained(tmp_path / "run", "stargan", "root=glyphs:sans/serif", "crop=48")
+    with pytest.raises(ConfigError, match="side is a power of two: set crop_size=32 or crop_size=64"):
+        trained(tmp_path / "run", "stargan", "root=glyphs:sans/serif", "crop_size=48")
     assert not files(tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_several_sets_hold_the_contract(check):
 
 
 def test_two_sets_train_and_translate_into_the_labels_of_both(tmp_path, letter):
-    settings = ["root=glyphs", "attributes=[bold,slanted]", "also=['glyphs:sans/serif']", "n_critic=1"]
+    settings = ["root=glyphs", "attributes=[bold,slanted]", "extra_roots=['glyphs:sans/serif']", "n_critic=1"]
     run = trained(tmp_path / "run", "stargan", *settings)
     translator = package.load(run, device="cpu")
     assert [control.name for control in translator.controls] == ["domain", "has", "flip"]
@@ -177,7 +177,7 @@ def test_two_sets_train_and_translate_into_the_labels_of_both(tmp_path, letter):
 
 
 def test_each_of_two_sets_is_judged_by_its_own_labels(animals, tmp_path):
-    settings = ["root=glyphs", "attributes=[bold,slanted]", f"also=[{animals}]", "n_critic=1"]
+    settings = ["root=glyphs", "attributes=[bold,slanted]", f"extra_roots=[{animals}]", "n_critic=1"]
     run = Run.open(trained(tmp_path / "run", "stargan", *settings))
     found = {}
     for number, data in enumerate((None, str(animals), "glyphs")):
@@ -222,7 +222,7 @@ def test_two_sets_of_attributes_train_and_are_shown(tmp_path):
     fill(table, 40)
     rows = "".join(f"{number:03},{number % 2},{number // 2 % 2}\n" for number in range(40))
     (table / "attributes.csv").write_text("name,Young,Happy\n" + rows)
-    settings = ["root=glyphs", "attributes=[bold,slanted]", f"also=[{table}]", "n_critic=1"]
+    settings = ["root=glyphs", "attributes=[bold,slanted]", f"extra_roots=[{table}]", "n_critic=1"]
     run = trained(tmp_path / "run", "stargan", *settings)
     assert package.load(run, device="cpu").method.config.channels == 3, "grey and colour together are colour"
     assert len(list((run / "previews").iterdir())) == 2
@@ -230,7 +230,7 @@ def test_two_sets_of_attributes_train_and_are_shown(tmp_path):
 
 def test_a_judge_learns_from_one_set(animals, tmp_path):
     with pytest.raises(ConfigError, match="a judge learns from one data set"):
-        diptych("judge", "train", "classifier", "-d", "glyphs", f"also=[{animals}]", *LITTLE, "-o", tmp_path / "judge")
+        diptych("judge", "train", "classifier", "-d", "glyphs", f"extra_roots=[{animals}]", *LITTLE, "-o", tmp_path / "judge")
 
 
 def test_one_style_or_all_of_them(v2, letter, monkeypatch):

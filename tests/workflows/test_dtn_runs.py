@@ -18,14 +18,14 @@ from diptych.training.engine import Engine
 from diptych.workflows.warm_start import rehearse
 
 TINY = [
-    *LITTLE, "root=glyphs:sans", "target=glyphs:serif-bold", "width=4", "d_width=4", "code=8", "batch=4",
+    *LITTLE, "root=glyphs:sans", "target_root=glyphs:serif-bold", "ngf=4", "ndf=4", "embedding_dim=8", "batch_size=4",
 ]  # fmt: skip
-STILL = ["load=32", "flip=false"]
+STILL = ["load_size=32", "flip=false"]
 READ, DRAW = 2, 5  # steps of the two stages
 
 
 def train(folder, *settings):
-    return diptych("train", "dtn", *TINY, *STILL, f"pretrain={READ}", f"steps={DRAW}", *settings, "-o", folder)
+    return diptych("train", "dtn", *TINY, *STILL, f"pretrain_steps={READ}", f"steps={DRAW}", *settings, "-o", folder)
 
 
 def weights(folder):
@@ -77,8 +77,8 @@ def test_codes_computed_again_are_the_same_and_a_resumed_run_is_undisturbed(whol
 def test_a_run_may_begin_with_the_f_of_another_and_go_straight_to_the_transfer(whole, given, tmp_path):
     """For another target, of which g and D are another matter; f is not trained again, and its codes are used."""
     run = tmp_path / "run"
-    settings = ["target=glyphs:mono", "pretrain=0", "d_width=8", "seed=3", "steps=2"]
-    said = train(run, f"begin={whole}", *settings).output
+    settings = ["target_root=glyphs:mono", "pretrain_steps=0", "ndf=8", "seed=3", "steps=2"]
+    said = train(run, f"init_from={whole}", *settings).output
     assert f"begins with f, head, g of {whole}; anew: D: " in " ".join(said.split())
     assert len(given) == 2
     (total, tensors), (_, were) = weights(run), weights(whole)
@@ -92,12 +92,12 @@ def test_a_run_may_begin_with_the_f_of_another_and_go_straight_to_the_transfer(w
         assert torch.allclose(batch["code of source"], reader.read(batch["source"]), atol=1e-5)
 
 
-@pytest.mark.parametrize(("settings", "world", "least"), [(["batch=1"], 1, 2), (["batch=4", "micro=2"], 2, 8)])
+@pytest.mark.parametrize(("settings", "world", "least"), [(["batch_size=1"], 1, 2), (["batch_size=4", "grad_accum_steps=2"], 2, 8)])
 def test_one_image_at_a_time_is_refused_with_the_least_batch_that_fits(settings, world, least):
-    words = [*TINY, *STILL, f"pretrain={READ}", f"steps={DRAW}", *settings]
-    with pytest.raises(ConfigError, match=f"is one image at a time, and BatchNorm needs two: set batch={least} at"):
+    words = [*TINY, *STILL, f"pretrain_steps={READ}", f"steps={DRAW}", *settings]
+    with pytest.raises(ConfigError, match=f"is one image at a time, and BatchNorm needs two: set batch_size={least} at"):
         rehearse(named("dtn", words), world=world)
-    rehearse(named("dtn", [*words, f"batch={least}"]), world=world)
+    rehearse(named("dtn", [*words, f"batch_size={least}"]), world=world)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_a_matrix_makes_every_combination(tmp_path):
     assert [recipe.model.loss for recipe in found.values()] == ["l1", "l1", "l1+cgan", "l1+cgan"]
     assert [recipe.train.seed for recipe in found.values()] == [0, 7, 0, 7]
     assert {recipe.model.lr for recipe in found.values()} == {1e-5}
-    assert {recipe.model.l1 for recipe in plan(tmp_path, NAMED).values()} == {100, 200}
+    assert {recipe.model.lambda_l1 for recipe in plan(tmp_path, NAMED).values()} == {100, 200}
 
 
 def test_values_reach_the_recipe_as_they_are(tmp_path):
@@ -33,12 +33,12 @@ def test_values_reach_the_recipe_as_they_are(tmp_path):
     assert [recipe.data.root for recipe in found.values()] == roots
     assert list(found) == ["123", "it_s", "a_b", "x_y", "no", "a"]
     found = plan(tmp_path, LOSSES, "root=x", matrix={"sides": [["no", "yes"], ["google", "7"]], "flip": [True]})
-    assert [recipe.data.sides for recipe in found.values()] == [("no", "yes"), ("google", "7")]
+    assert [recipe.data.folders for recipe in found.values()] == [("no", "yes"), ("google", "7")]
 
 
 def test_overrides_are_for_all_runs_and_for_what_they_vary_a_list(tmp_path):
-    found = plan(tmp_path, LOSSES, "steps=2", "l1=3")
-    assert {(recipe.model.steps, recipe.model.l1) for recipe in found.values()} == {(2, 3)}
+    found = plan(tmp_path, LOSSES, "steps=2", "lambda_l1=3")
+    assert {(recipe.model.steps, recipe.model.lambda_l1) for recipe in found.values()} == {(2, 3)}
     assert list(plan(tmp_path, LOSSES, "loss=[cgan]")) == ["cgan"]
     assert list(plan(tmp_path, LOSSES, "loss=[gan, l1]", "seed=3")) == ["gan", "l1"]
     for wrong in ("loss=l1", "loss=", "loss={", "loss=l1,gan"):
@@ -53,19 +53,19 @@ def test_overrides_are_for_all_runs_and_for_what_they_vary_a_list(tmp_path):
 
 
 def test_what_a_named_run_sets_itself_stays_and_what_all_set_is_told(tmp_path):
-    found = plan(tmp_path, NAMED, "l1=5")
-    assert {name: recipe.model.l1 for name, recipe in found.items()} == {"plain": 5, "strong": 200}
-    with pytest.raises(ConfigError, match="'l1=5': each run of this experiment sets l1 itself"):
-        plan(tmp_path, NAMED, "l1=5", runs={"weak": {"l1": 1}, "strong": {"l1": 200}})
+    found = plan(tmp_path, NAMED, "lambda_l1=5")
+    assert {name: recipe.model.lambda_l1 for name, recipe in found.items()} == {"plain": 5, "strong": 200}
+    with pytest.raises(ConfigError, match="'lambda_l1=5': each run of this experiment sets l1 itself"):
+        plan(tmp_path, NAMED, "lambda_l1=5", runs={"weak": {"l1": 1}, "strong": {"l1": 200}})
 
 
 def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
     root = pairs(tmp_path / "data", 4, 2)
-    values = {**LOSSES, "recipe": {**RECIPE, "data": {"root": "x", "direction": "b2a", "crop": 64}}, "judge": SEGMENTER}
-    found = plan(tmp_path, values, f"root={root}", "crop=32", "steps=3", protocol="pix2pix-fcn")
+    values = {**LOSSES, "recipe": {**RECIPE, "data": {"root": "x", "direction": "b2a", "crop_size": 64}}, "judge": SEGMENTER}
+    found = plan(tmp_path, values, f"root={root}", "crop_size=32", "steps=3", protocol="pix2pix-fcn")
     assert list(found) == ["judge", "l1", "l1+cgan"]
     judge = found["judge"]
-    assert (judge.method, judge.data.root, judge.data.crop, judge.data.direction) == ("segmenter", str(root), 32, "a2b")
+    assert (judge.method, judge.data.root, judge.data.crop_size, judge.data.direction) == ("segmenter", str(root), 32, "a2b")
     assert judge.model.steps == 8
     assert len(judge.model.palette) == 4
     assert {recipe.data.direction for name, recipe in found.items() if name != "judge"} == {"b2a"}
@@ -178,7 +178,7 @@ def test_what_is_finished_is_not_made_again(made, here):
 
 def test_other_settings_are_refused_by_the_name_of_the_file(made, here):
     folder, _, _ = made
-    larger = {"recipe": {**RECIPE, "data": {"root": "glyphs", "crop": 64}}}
+    larger = {"recipe": {**RECIPE, "data": {"root": "glyphs", "crop_size": 64}}}
     for overrides, changes, told in (
         (["steps=6", "seed=1"], {}, "steps: 4, not 6; seed: 0, not 1"),
         ([], larger, "crop: 32, not 64"),
@@ -221,7 +221,7 @@ def test_a_run_that_had_enough_is_finished(tmp_path, here):
     recipe = {
         **RECIPE,
         "model": {**RECIPE["model"], **still},
-        "evaluate": {"every": 1, "stop_after": 2, "images": 4},
+        "evaluate": {"eval_every": 1, "patience_evals": 2, "eval_images": 4},
     }
     values = {"title": "t", "recipe": recipe, "runs": {"a": {}}, "protocol": "thin-structures"}
     for started in (["train"], []):

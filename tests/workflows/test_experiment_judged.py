@@ -37,7 +37,7 @@ def test_what_was_judged_is_not_judged_again_unless_something_else_is_asked(made
 
 
 def test_the_best_checkpoint_is_judged_where_that_is_asked_for(tmp_path, here):
-    recipe = {**RECIPE, "evaluate": {"every": 1, "images": 4, "measure": "psnr"}}
+    recipe = {**RECIPE, "evaluate": {"eval_every": 1, "eval_images": 4, "monitor": "psnr"}}
     values = {**LOSSES, "recipe": recipe, "matrix": {"loss": ["l1"]}, "evaluate": {"which": "best"}}
     conduct(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
     run = tmp_path / "out" / "l1"
@@ -49,7 +49,7 @@ def test_the_best_checkpoint_is_judged_where_that_is_asked_for(tmp_path, here):
 def test_a_palette_that_the_experiment_gives(tmp_path, here):
     root = pairs(tmp_path / "data", 8, 8)
     palette = [*map(list, COLOURS.tolist()), [0, 255, 0]]
-    recipe = {**RECIPE, "data": {"root": str(root), "crop": 32}}
+    recipe = {**RECIPE, "data": {"root": str(root), "crop_size": 32}}
     values = {"matrix": {"loss": ["l1"]}, "protocol": "label-maps", "evaluate": {"palette": palette}}
     conduct(written(tmp_path, {**LOSSES, **values}, recipe=recipe), [], tmp_path / "out", console=QUIET)
     run = tmp_path / "out" / "l1"
@@ -66,7 +66,7 @@ def test_a_palette_that_the_experiment_gives(tmp_path, here):
 
 def test_with_a_judge_that_is_trained_first_and_once(tmp_path, here):
     root = pairs(tmp_path / "data", 8, 8)
-    recipe = {**RECIPE, "data": {"root": str(root), "direction": "b2a", "crop": 32}}
+    recipe = {**RECIPE, "data": {"root": str(root), "direction": "b2a", "crop_size": 32}}
     values = {**LOSSES, "recipe": recipe, "judge": SEGMENTER, "protocol": "pix2pix-fcn"}
     out = tmp_path / "out"
     conduct(written(tmp_path, values), [], out, console=QUIET)

@@ -11,7 +11,7 @@ from diptych.data.sources import glyphs
 from diptych.errors import DataError
 from diptych.settings import recipe
 
-SHORT = [word for word in TINY if word != "root=glyphs"] + ["previews=2"]
+SHORT = [word for word in TINY if word != "root=glyphs"] + ["preview_images=2"]
 
 
 def pairs(folder):
@@ -43,15 +43,15 @@ def test_every_path_among_the_settings_is_kept_absolute(tmp_path, monkeypatch):
     for name in ("a", "b", "judge", "run"):
         (tmp_path / name).mkdir()
     (tmp_path / "weights.pt").touch()
-    settings = ["root=a", "also=[b,missing]", "begin=run", "every=1", "judge=judge", "extractor=script:weights.pt"]
+    settings = ["root=a", "extra_roots=[b,missing]", "init_from=run", "eval_every=1", "evaluator=judge", "extractor=script:weights.pt"]
     there = recipe.named("stargan", settings).located()
-    assert (there.data.root, there.data.also) == (str(tmp_path / "a"), (str(tmp_path / "b"), "missing"))
-    assert there.train.begin == str(tmp_path / "run")
-    assert (there.evaluate.judge, there.evaluate.extractor) == (
+    assert (there.data.root, there.data.extra_roots) == (str(tmp_path / "a"), (str(tmp_path / "b"), "missing"))
+    assert there.train.init_from == str(tmp_path / "run")
+    assert (there.evaluate.evaluator, there.evaluate.extractor) == (
         str(tmp_path / "judge"),
         f"script:{tmp_path / 'weights.pt'}",
     )
-    assert recipe.named("srgan", ["root=a", "features=vgg19:weights.pt"]).located().model.features == (
+    assert recipe.named("srgan", ["root=a", "feature_network=vgg19:weights.pt"]).located().model.feature_network == (
         f"vgg19:{tmp_path / 'weights.pt'}"
     )
     (tmp_path / "glyphs").mkdir()
@@ -61,7 +61,7 @@ def test_every_path_among_the_settings_is_kept_absolute(tmp_path, monkeypatch):
 def test_a_longer_run_tells_that_its_learning_rate_jumps(tmp_path):
     """From what to what: a decay that follows the number of steps was nearly done, and begins anew."""
     settings = ["preset=repo", "steps=4", "lr=1e-3", "-o", tmp_path / "run"]
-    assert diptych("train", "pix2pix", *TINY, "previews=2", *settings).exit_code == 0
+    assert diptych("train", "pix2pix", *TINY, "preview_images=2", *settings).exit_code == 0
     said = diptych("resume", tmp_path / "run", "steps=8", "--allow", "steps").output
     assert "the learning rate of G goes from 0.0005 to 0.001 at step 4" in said
     assert "the learning rate of D goes from 0.0005 to 0.001 at step 4" in said

@@ -49,7 +49,7 @@ def best(folder):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    assert train(folder, "steps=5", "every=2", "images=6", "measure=psnr", "lr=0.01").exit_code == 0
+    assert train(folder, "steps=5", "eval_every=2", "eval_images=6", "monitor=psnr", "lr=0.01").exit_code == 0
     return folder
 
 
@@ -102,9 +102,9 @@ def test_without_every_nothing_is_judged(tmp_path):
 
 
 def test_another_protocol_with_a_judge(tmp_path):
-    domains = trained(tmp_path / "judge", "classifier", "root=glyphs:sans/serif-bolditalic", "steps=5", "width=4")
-    words = ["steps=2", "every=2", "images=8", f"judge={domains.folder}", "protocol=unpaired-default"]
-    train(tmp_path / "run", *words, f"extractor={domains.folder}", "measure=taken-for-target")
+    domains = trained(tmp_path / "judge", "classifier", "root=glyphs:sans/serif-bolditalic", "steps=5", "ngf=4")
+    words = ["steps=2", "eval_every=2", "eval_images=8", f"evaluator={domains.folder}", "protocol=unpaired-default"]
+    train(tmp_path / "run", *words, f"extractor={domains.folder}", "monitor=taken-for-target")
     event = judged(tmp_path / "run")[-1]
     assert set(event["scores"]) == {"taken-for-target", "fid", "kid", "precision", "recall"}
     assert event["chosen"] == "taken-for-target"
@@ -116,8 +116,8 @@ def test_another_protocol_with_a_judge(tmp_path):
 
 @pytest.mark.parametrize(("measure", "sign"), [("psnr", -1), ("l1", 1), (None, 1), ("dice", -1)])
 def test_the_best_is_the_best_by_the_measure_that_was_asked_for(tmp_path, measure, sign):
-    words = ["steps=6", "every=1", "images=4", "lr=0.02", "preview_every=1"]
-    asked = [f"measure={measure}"] if measure else []
+    words = ["steps=6", "eval_every=1", "eval_images=4", "lr=0.02", "preview_every=1"]
+    asked = [f"monitor={measure}"] if measure else []
     train(tmp_path / "run", *words, *asked, *(["protocol=thin-structures"] if measure == "dice" else []))
     values = {event["step"]: sign * event["scores"][measure or "l1"] for event in judged(tmp_path / "run")[1:]}
     step, error = best(tmp_path / "run")
@@ -128,7 +128,7 @@ def test_the_best_is_the_best_by_the_measure_that_was_asked_for(tmp_path, measur
 
 def test_previews_choose_nothing_where_judgements_do(told, tmp_path):
     told(9.0, 0.9, 0.2, 0.7, 0.1, 0.5)
-    train(tmp_path / "run", "steps=5", "every=1", "preview_every=1", "images=4")
+    train(tmp_path / "run", "steps=5", "eval_every=1", "preview_every=1", "eval_images=4")
     assert best(tmp_path / "run") == (4, 0.1)
     assert newest(tmp_path / "run")[1]["step"] == 5
     made = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
@@ -138,18 +138,18 @@ def test_previews_choose_nothing_where_judgements_do(told, tmp_path):
 def test_with_another_measure_the_best_is_chosen_anew(tmp_path):
     """A PSNR of 20 would be better than any L1 for ever."""
     run = tmp_path / "run"
-    train(run, "steps=4", "every=2", "images=4", "measure=psnr")
+    train(run, "steps=4", "eval_every=2", "eval_images=4", "monitor=psnr")
     assert best(run)[1] < -1
-    words = ["steps=6", "measure=l1", "--allow", "steps", "--allow", "measure"]
+    words = ["steps=6", "monitor=l1", "--allow", "steps", "--allow", "measure"]
     assert diptych("resume", run, *words).exit_code == 0
     assert best(run) == (6, pytest.approx(judged(run)[-1]["scores"]["l1"], abs=1e-6))
     train(tmp_path / "without", "steps=4", "preview_every=2")
     assert 0 < best(tmp_path / "without")[1] < 2
     words = [
         "steps=6",
-        "every=2",
-        "images=4",
-        "measure=psnr",
+        "eval_every=2",
+        "eval_images=4",
+        "monitor=psnr",
         *(f"--allow={key}" for key in ("steps", "every", "measure")),
     ]
     assert diptych("resume", tmp_path / "without", *words).exit_code == 0
@@ -161,29 +161,29 @@ def test_with_another_measure_the_best_is_chosen_anew(tmp_path):
 
 def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
     run = tmp_path / "run"
-    with pytest.raises(ConfigError, match=r"measure=fid: not measured; there are l1, psnr, ssim"):  # without extractor
-        train(run, "steps=4", "every=2", "images=4", "measure=fid")
+    with pytest.raises(ConfigError, match=r"monitor=fid: not measured; there are l1, psnr, ssim"):  # without extractor
+        train(run, "steps=4", "eval_every=2", "eval_images=4", "monitor=fid")
     assert list(read_events(run / "events.jsonl")) == []
     assert newest(run)[1]["step"] == 0
-    assert diptych("resume", run, "measure=psnr", "--allow", "measure").exit_code == 0
+    assert diptych("resume", run, "monitor=psnr", "--allow", "measure").exit_code == 0
     assert steps(run) == [0, 2, 4]
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["protocol=paird-default", "every=2"], "did you mean 'paired-default'"),
-        (["protocol=pix2pix-fcn", "every=2"], "needs a judge"),
-        (["protocol=drawn", "every=2"], "protocol=drawn and pix2pix: this protocol is for methods that make images"),
-        (["extractor=inceptoin", "every=2"], "no extractor is called 'inceptoin'"),
-        (["measure=psnr"], "measure is for judging while training: say how often by every=STEPS"),
-        (["stop_after=3"], "stop_after is for judging while training"),
-        (["every=2", "measure=psnrr"], "measure=psnrr: .*did you mean 'psnr'"),
-        (["every=2", "measure=dice"], "measure=dice: paired-default/1 does not give it; there are l1, psnr"),
-        (["every=2", "measure=ms-ssim"], "measure=ms-ssim: it needs images of 176 pixels on a side, and crop=32"),
-        (["every=0"], "every=0"),
-        (["every=2", "images=3"], "images=3"),
-        (["every=2", "stop_afer=3"], "no setting is called 'stop_afer'; did you mean 'stop_after'"),
+        (["protocol=paird-default", "eval_every=2"], "did you mean 'paired-default'"),
+        (["protocol=pix2pix-fcn", "eval_every=2"], "needs a judge"),
+        (["protocol=drawn", "eval_every=2"], "protocol=drawn and pix2pix: this protocol is for methods that make images"),
+        (["extractor=inceptoin", "eval_every=2"], "no extractor is called 'inceptoin'"),
+        (["monitor=psnr"], "measure is for judging while training: say how often by eval_every=STEPS"),
+        (["patience_evals=3"], "stop_after is for judging while training"),
+        (["eval_every=2", "monitor=psnrr"], "monitor=psnrr: .*did you mean 'psnr'"),
+        (["eval_every=2", "monitor=dice"], "monitor=dice: paired-default/1 does not give it; there are l1, psnr"),
+        (["eval_every=2", "monitor=ms-ssim"], "monitor=ms-ssim: it needs images of 176 pixels on a side, and crop_size=32"),
+        (["eval_every=0"], "eval_every=0"),
+        (["eval_every=2", "eval_images=3"], "eval_images=3"),
+        (["eval_every=2", "stop_afer=3"], "no setting is called 'stop_afer'; did you mean 'stop_after'"),
     ],
 )
 def test_settings_that_cannot_be_meant(tmp_path, settings, message):
@@ -195,7 +195,7 @@ def test_settings_that_cannot_be_meant(tmp_path, settings, message):
 def test_where_nothing_can_be_measured_the_first_step_is_not_taken(tmp_path):
     for number, name in enumerate(("trainA", "trainB", "testA", "testB")):
         fill(tmp_path / "data" / name, 4, 10 * number, shape=(32, 32, 1))
-    words = [*CYCLEGAN, *LITTLE, "steps=2", "every=1"]
+    words = [*CYCLEGAN, *LITTLE, "steps=2", "eval_every=1"]
     with pytest.raises(EvaluationError, match="unpaired-default/1 found nothing to measure in these pictures"):
         diptych("train", "cyclegan", f"root={tmp_path / 'data'}", *words, "-o", tmp_path / "run")
     assert list(read_events(tmp_path / "run" / "events.jsonl")) == []
@@ -204,23 +204,23 @@ def test_where_nothing_can_be_measured_the_first_step_is_not_taken(tmp_path):
 def test_a_judge_that_is_lacking_is_told_before_anything_is_translated(tmp_path, monkeypatch):
     monkeypatch.setattr("diptych.workflows.validation.sample", None)
     with pytest.raises(EvaluationError, match="needs a judge"):
-        train(tmp_path / "run", "steps=2", "every=1", "protocol=pix2pix-fcn")
+        train(tmp_path / "run", "steps=2", "eval_every=1", "protocol=pix2pix-fcn")
 
 
 def test_without_pairs_the_best_is_not_chosen_by_colours_unless_asked(tmp_path):
     """By what a judge says or by KID, over both directions."""
     for number, name in enumerate(("trainA", "trainB", "testA", "testB")):
         fill(tmp_path / "data" / name, 8, 10 * number)
-    domains = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "width=4", "depth=2")
-    words = [f"root={tmp_path / 'data'}", *CYCLEGAN, *LITTLE, "steps=2", "every=2"]
+    domains = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "ngf=4", "d_layers=2")
+    words = [f"root={tmp_path / 'data'}", *CYCLEGAN, *LITTLE, "steps=2", "eval_every=2"]
     with pytest.raises(ConfigError, match=r"measured colour/L, colour/a, colour/b, by which no .*give extractor=NAME"):
         diptych("train", "cyclegan", *words, "-o", tmp_path / "none")
     assert list(read_events(tmp_path / "none" / "events.jsonl")) == []
     cases = {
         "kid": [f"extractor={domains.folder}"],
-        "taken-for-target": [f"judge={domains.folder}"],
-        "colour/L": ["measure=colour/L"],
-        "b-a/colour/L": ["measure=b-a/colour/L"],
+        "taken-for-target": [f"evaluator={domains.folder}"],
+        "colour/L": ["monitor=colour/L"],
+        "b-a/colour/L": ["monitor=b-a/colour/L"],
     }
     for name, asked in cases.items():
         run = tmp_path / name.replace("/", "-")
@@ -237,7 +237,7 @@ def test_without_pairs_the_best_is_not_chosen_by_colours_unless_asked(tmp_path):
 def test_a_judgement_that_fails_later_loses_no_step(told, tmp_path, error):
     told(0.9, 0.8, error)
     with pytest.raises(type(error), match="measured"):
-        train(tmp_path / "run", "steps=9", "every=3", "images=4")
+        train(tmp_path / "run", "steps=9", "eval_every=3", "eval_images=4")
     assert newest(tmp_path / "run")[1]["step"] == 6
 
 
@@ -247,7 +247,7 @@ def test_a_judgement_that_fails_later_loses_no_step(told, tmp_path, error):
 def test_it_ends_when_nothing_has_become_better_for_long_enough(told, tmp_path):
     run = tmp_path / "run"
     told(9.0, 0.5, 0.4, 0.6, 0.4, 0.5, *[0.1] * 20)
-    done = train(run, "steps=40", "every=2", "images=4", "stop_after=3")
+    done = train(run, "steps=40", "eval_every=2", "eval_images=4", "patience_evals=3")
     assert done.exit_code == 0
     assert "x has not become better since step 4: that is enough" in done.stdout
     assert "done: " in done.stdout
@@ -259,22 +259,22 @@ def test_it_ends_when_nothing_has_become_better_for_long_enough(told, tmp_path):
     assert diptych("resume", run).exit_code == 0
     assert ((run / "events.jsonl").read_text(), newest(run)[1]) == before, "it was enough, and still is"
     told(0.3, 0.4, 0.4, *[0.4] * 20)
-    diptych("resume", run, "stop_after=4", "--allow", "stop_after")
+    diptych("resume", run, "patience_evals=4", "--allow", "stop_after")
     assert best(run) == (12, 0.3)
     assert newest(run)[1]["step"] == 20
 
 
 def test_what_becomes_better_goes_on_to_the_end(told, tmp_path):
     told(*(1 / (n + 1) for n in range(20)))
-    train(tmp_path / "run", "steps=6", "every=1", "images=4", "stop_after=1")
+    train(tmp_path / "run", "steps=6", "eval_every=1", "eval_images=4", "patience_evals=1")
     assert newest(tmp_path / "run")[1]["step"] == 6
     told(9.0, math.nan, math.nan, 0.5, 0.6)
-    train(tmp_path / "other", "steps=4", "every=1", "images=4", "stop_after=2")
+    train(tmp_path / "other", "steps=4", "eval_every=1", "eval_images=4", "patience_evals=2")
     assert best(tmp_path / "other") == (3, 0.5), "what is no number is not better than nothing"
 
 
 def test_real_weights_that_do_not_move_are_enough(tmp_path):
-    train(tmp_path / "run", *STILL, "steps=40", "every=1", "images=4", "stop_after=2", "log_every=1")
+    train(tmp_path / "run", *STILL, "steps=40", "eval_every=1", "eval_images=4", "patience_evals=2", "log_every=1")
     assert newest(tmp_path / "run")[1]["step"] == 3
 
 
@@ -287,7 +287,7 @@ def weights(folder):
 
 def test_the_weights_are_those_of_a_run_that_was_not_judged(tmp_path):
     """With dropout and batch norm: judging takes nothing of chance, and leaves nothing in the networks."""
-    for name, settings in (("plain", []), ("judged", ["every=1", "images=4"])):
+    for name, settings in (("plain", []), ("judged", ["eval_every=1", "eval_images=4"])):
         train(tmp_path / name, "steps=5", *settings)
     one, other = weights(tmp_path / "plain"), weights(tmp_path / "judged")
     assert one.keys() == other.keys()
@@ -303,7 +303,7 @@ def test_a_run_that_was_stopped_comes_to_the_same_judgements(run, tmp_path, monk
         plain(self, batch)
 
     monkeypatch.setattr(Engine, "take", take)
-    stopped = train(tmp_path / "run", "steps=5", "every=2", "images=6", "measure=psnr", "lr=0.01")
+    stopped = train(tmp_path / "run", "steps=5", "eval_every=2", "eval_images=6", "monitor=psnr", "lr=0.01")
     assert stopped.exit_code == 128 + signal.SIGTERM
     assert steps(tmp_path / "run") == [0, 2]
     monkeypatch.undo()
@@ -325,7 +325,7 @@ def test_two_ranks_are_judged_once_and_end_together(tmp_path):
         "train",
         "pix2pix",
     ]
-    settings = [*PLAIN, *STILL, "steps=400", "every=2", "images=4", "stop_after=2", "patience=1"]
+    settings = [*PLAIN, *STILL, "steps=400", "eval_every=2", "eval_images=4", "patience_evals=2", "rank_timeout_minutes=1"]
     done = subprocess.run(
         [sys.executable, *words, *settings, "-o", str(tmp_path / "run")],
         capture_output=True,
@@ -339,7 +339,7 @@ def test_two_ranks_are_judged_once_and_end_together(tmp_path):
 
 
 def test_the_settings_come_back_from_a_run_and_from_a_file(run, tmp_path):
-    chosen = named("pix2pix", ["root=glyphs", "every=5", "stop_after=2", "measure=l1", "images=9"])
+    chosen = named("pix2pix", ["root=glyphs", "eval_every=5", "patience_evals=2", "monitor=l1", "eval_images=9"])
     wanted = {"every": 5, "measure": "l1", "stop_after": 2, "images": 9, "extractor": "none"}
     assert chosen.settings()["evaluate"] == wanted
     (tmp_path / "x.yaml").write_text("method: pix2pix\ndata: {root: glyphs}\nevaluate: {every: 5, measur: l1}\n")

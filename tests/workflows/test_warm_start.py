@@ -11,7 +11,7 @@ from diptych.errors import CheckpointError, ConfigError
 from diptych.networks.layers import evaluating
 from diptych.runs import checkpoint
 
-SETTINGS = [*TINY, "steps=2", "save_minutes=0"]
+SETTINGS = [*TINY, "steps=2", "checkpoint_minutes=0"]
 
 
 def weights(folder, step):
@@ -28,7 +28,7 @@ def first(tmp_path_factory):
 
 
 def begin(first, folder, *settings, stop="steps=1"):
-    return diptych("train", "pix2pix", *SETTINGS, stop, f"begin={first}", "seed=3", *settings, "-o", folder)
+    return diptych("train", "pix2pix", *SETTINGS, stop, f"init_from={first}", "seed=3", *settings, "-o", folder)
 
 
 def test_networks_of_the_same_form_are_taken(first, tmp_path, monkeypatch):
@@ -41,7 +41,7 @@ def test_networks_of_the_same_form_are_taken(first, tmp_path, monkeypatch):
     assert f"begins with G, D of {first}" in said.output
     was = weights(first, 2)
     assert all(torch.equal(value, was[f"method.{name}"]) for name, value in seen[0].items())
-    said = begin(first, tmp_path / "b", "d_width=8")
+    said = begin(first, tmp_path / "b", "ndf=8")
     assert f"begins with G of {first}; anew: D: " in said.output
     assert all(torch.equal(value, was[f"method.{name}"]) for name, value in seen[1].items() if name.startswith("G."))
     said = begin(first / "model", tmp_path / "c")
@@ -62,8 +62,8 @@ def test_resume_neither_needs_the_other_run_nor_begins_with_it_again(first, tmp_
 
 
 def test_what_does_not_fit_at_all_is_refused_before_anything_is_made(first, tmp_path):
-    with pytest.raises(ConfigError, match=r"begin=.*: none of its networks has the form of one here \(G: .*; D: "):
-        begin(first, tmp_path / "a", "width=8", "d_width=8")
+    with pytest.raises(ConfigError, match=r"init_from=.*: none of its networks has the form of one here \(G: .*; D: "):
+        begin(first, tmp_path / "a", "ngf=8", "ndf=8")
     with pytest.raises(CheckpointError, match="neither a run folder"):
         begin(tmp_path / "nothing", tmp_path / "a")
     assert not (tmp_path / "a").exists()
@@ -71,13 +71,13 @@ def test_what_does_not_fit_at_all_is_refused_before_anything_is_made(first, tmp_
 
 def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
     """Its network comes whole, is not moved by a bit, and is part of the model."""
-    letters = ["crop=32", "load=32", "flip=false", "batch=4", "workers=0", "device=cpu"]
+    letters = ["crop_size=32", "load_size=32", "flip=false", "batch_size=4", "workers=0", "device=cpu"]
     judge, run, model = tmp_path / "judge", tmp_path / "run", tmp_path / "run" / "model"
-    reading = ["--data", "glyphs:sans", "width=4", "depth=3", "steps=2"]
+    reading = ["--data", "glyphs:sans", "ngf=4", "d_layers=3", "steps=2"]
     assert diptych("judge", "train", "classifier", *reading, *letters, "-o", judge).exit_code == 0
-    drawing = ["--data", "glyphs:sans", "target=glyphs:serif", "pretrain=0", "steps=2", "width=4", "d_width=4"]
-    of_judge = ["reader=judge", "judge_width=4", "judge_depth=3", "code=16"]
-    said = diptych("train", "dtn", *drawing, *of_judge, *letters, f"begin={judge}", "-o", run)
+    drawing = ["--data", "glyphs:sans", "target_root=glyphs:serif", "pretrain_steps=0", "steps=2", "ngf=4", "ndf=4"]
+    of_judge = ["f_network=classifier", "f_base_channels=4", "f_n_downsample=3", "embedding_dim=16"]
+    said = diptych("train", "dtn", *drawing, *of_judge, *letters, f"init_from={judge}", "-o", run)
     assert said.exit_code == 0, said.output
     assert f"begins with f of {judge}; anew: " in " ".join(said.output.split())
     was, now = (weights(folder, 2) for folder in (judge, run))
@@ -90,19 +90,19 @@ def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
     x = torch.rand(2, 1, 32, 32)
     with torch.no_grad(), evaluating(method):
         assert torch.equal(method.translate(x), method.g(method.f.features(x)[..., None, None]))
-    with pytest.raises(ConfigError, match="a judge of this width and depth codes an image in 16: set code=16"):
-        diptych("train", "dtn", *drawing, *of_judge[:3], *letters, f"begin={judge}", "-o", tmp_path / "b")
+    with pytest.raises(ConfigError, match="a judge of this width and depth codes an image in 16: set embedding_dim=16"):
+        diptych("train", "dtn", *drawing, *of_judge[:3], *letters, f"init_from={judge}", "-o", tmp_path / "b")
 
 
 def test_a_network_that_nothing_teaches_is_refused(tmp_path):
-    """With `pretrain=0`, f has to come from somewhere; a run that took it over is resumed all the same."""
-    words = [*TINY, "--data", "glyphs:sans", "target=glyphs:serif", "load=32", "flip=false", "steps=2", "width=4"]
-    words = [word for word in words if word not in ("root=glyphs", "generator=unet_32", "field=16")]
-    with pytest.raises(ConfigError, match=r"no step moves f: .* begin=, or set pretrain= above"):
-        diptych("train", "dtn", *words, "pretrain=0", "-o", tmp_path / "a")
+    """With `pretrain_steps=0`, f has to come from somewhere; a run that took it over is resumed all the same."""
+    words = [*TINY, "--data", "glyphs:sans", "target_root=glyphs:serif", "load_size=32", "flip=false", "steps=2", "ngf=4"]
+    words = [word for word in words if word not in ("root=glyphs", "generator=unet_32", "receptive_field=16")]
+    with pytest.raises(ConfigError, match=r"no step moves f: .* init_from=, or set pretrain_steps= above"):
+        diptych("train", "dtn", *words, "pretrain_steps=0", "-o", tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    alone = ["pretrain=0", "preset=baseline", "const=0"]
+    alone = ["pretrain_steps=0", "preset=baseline", "lambda_const=0"]
     assert diptych("train", "dtn", *words, *alone, "-o", tmp_path / "d").exit_code == 0, "f has no part in it"
-    assert diptych("train", "dtn", *words, "pretrain=1", "-o", tmp_path / "b").exit_code == 0
-    assert diptych("train", "dtn", *words, "pretrain=0", f"begin={tmp_path / 'b'}", "-o", tmp_path / "c").exit_code == 0
+    assert diptych("train", "dtn", *words, "pretrain_steps=1", "-o", tmp_path / "b").exit_code == 0
+    assert diptych("train", "dtn", *words, "pretrain_steps=0", f"init_from={tmp_path / 'b'}", "-o", tmp_path / "c").exit_code == 0
     assert diptych("resume", tmp_path / "c", "steps=3", "--allow", "steps").exit_code == 0
