@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from diptych.data.batches import Batches
-from diptych.data.dataset import Pictures, Split
+from diptych.data.dataset import ImageFiles, Split
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.sources.folders import images_in
@@ -74,7 +74,7 @@ class Theirs:
 
 
 def ours(files, load, crop, pair):
-    columns = {"a": Pictures(files, 0), "b": Pictures(files, 1)} if pair else {"a": Pictures(files)}
+    columns = {"a": ImageFiles(files, 0), "b": ImageFiles(files, 1)} if pair else {"a": ImageFiles(files)}
     batches = Batches(Split(columns, aligned=True), dict.fromkeys(columns, 3), Augment(load, crop))
     return lambda number: batches.sample(number, {})
 
@@ -84,7 +84,7 @@ def check_pixels(files, load, crop, pair):
     for seed, file in enumerate(files):
         whole = Image.open(file).convert("RGB")
         for half in (0, 1) if pair else (None,):
-            pixels = Augment(load, crop)(Pictures(files, half)[seed], np.random.RandomState(seed))
+            pixels = Augment(load, crop)(ImageFiles(files, half)[seed], np.random.RandomState(seed))
             down, across, mirror = np.random.RandomState(seed).random_sample(3)
             top, left = (int(share * (load - crop + 1)) for share in (down, across))
             middle = whole.width // 2

@@ -27,7 +27,15 @@ METHODS = {
 def rate(method, processes, steps):
     """Samples per second of one run."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes == 2 else []
-    settings = ["root=glyphs", "crop_size=64", "batch_size=4", f"steps={steps}", "log_every=5", "preview_images=1", "device=cpu"]
+    settings = [
+        "root=glyphs",
+        "crop_size=64",
+        "batch_size=4",
+        f"steps={steps}",
+        "log_every=5",
+        "preview_images=1",
+        "device=cpu",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         words = [*launcher, "-m", "diptych.cli", "train", method, *settings, *METHODS[method], "-o", str(run)]

@@ -16,7 +16,7 @@ import turns
 from diptych.contract import Labels
 from diptych.methods.stargan import StarGAN
 from diptych.system.distributed import Ranks, choose_device
-from diptych.system.hardware import tune
+from diptych.system.hardware import tune_kernels
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 
@@ -32,7 +32,7 @@ LABELS = Labels(names=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"
 
 def worker(options, device):
     torch.manual_seed(0)
-    tune(device)
+    tune_kernels(device)
     shape = {"size": options.size, "width": options.width, "d_width": options.width, "n_critic": options.n_critic}
     method = StarGAN(StarGAN.Config(labels=(LABELS,), reuse=options.side == "saving", **shape))
     capture = CudaCapture() if device.type == "cuda" else None
@@ -44,7 +44,7 @@ def worker(options, device):
 
     def a_round():
         for _ in range(options.n_critic):
-            engine.take(batch)
+            engine.train_step(batch)
 
     turns.answer(a_round, device, warm=5 if device.type == "cuda" else 1)
 

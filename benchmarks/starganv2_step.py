@@ -14,8 +14,8 @@ import turns
 from diptych.contract import Clock, Labels
 from diptych.methods.starganv2 import StarGANv2
 from diptych.system.distributed import Ranks, choose_device
-from diptych.system.hardware import tune
-from diptych.training.ema import Averages
+from diptych.system.hardware import tune_kernels
+from diptych.training.ema import EMA
 from diptych.training.engine import Engine
 
 SIDES = ("published", "plain", "passes", "most")
@@ -35,7 +35,7 @@ class Textbook:
     """`updates` in a plain loop: every backward pass reaches every network, as in the public code."""
 
     def __init__(self, method, precision):
-        self.method, self.averages, self.precision = method, Averages(method), precision
+        self.method, self.ema_weights, self.precision = method, EMA(method), precision
         self.rule, self.clock = method.updates, Clock("train", 0, method.config.steps)
         self.players = method.stages()[0].players
         self.adams = {
@@ -51,7 +51,7 @@ class Textbook:
             with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 update = next(rule, None)
             if update is None:
-                self.averages.follow(self.method)
+                self.ema_weights.follow(self.method)
                 return
             for adam in self.adams.values():
                 adam.zero_grad()
@@ -62,13 +62,13 @@ class Textbook:
 
 def stepper(side, options, device):
     """A function that takes one step on a batch."""
-    tune(device)  # as `diptych train` does
+    tune_kernels(device)  # as `diptych train` does
     labels = (Labels(names=tuple(f"domain {number}" for number in range(options.domains))),)
     saving = "plain" if side == "published" else side
     method = StarGANv2(StarGANv2.Config(image_size=options.size, ngf=options.width, labels=labels, reuse=saving))
     if side == "published":
         return Textbook(method.to(device), options.precision).step
-    return Engine(method, precision=options.precision, ranks=Ranks(device=device)).take
+    return Engine(method, precision=options.precision, ranks=Ranks(device=device)).train_step
 
 
 def worker(side, options, device):

@@ -23,8 +23,8 @@ from torchvision.transforms import ToTensor
 from diptych.data.images import image_io
 from diptych.data.sources.folders import images_in
 from diptych.evaluation.metrics.extractors import INCEPTIONS, build
-from diptych.evaluation.metrics.image_sets import pictures
-from diptych.networks.classifier import Reader
+from diptych.evaluation.metrics.image_sets import image_set
+from diptych.networks.classifier import ClassifierNet
 
 COLUMNS = "network | pictures | plain loop, pictures/s | ours, pictures/s | ours / plain | decoding alone, pictures/s"
 LEAD = """Pictures of 256x256 pixels (PNG), from file to mean and covariance of the features; both sides by turns over
@@ -41,7 +41,7 @@ def networks():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
     inception.fc = nn.Identity()
-    small = Reader(3, 10).eval()
+    small = ClassifierNet(3, 10).eval()
     inception.eval()
     return {
         "small judge": lambda x: small.features(2 * x - 1),
@@ -77,7 +77,7 @@ def plain(files, net):
 
 @torch.no_grad()
 def ours(files, net):
-    features = torch.cat([net(batch.float() / 255) for batch in pictures(files).batches()]).numpy()
+    features = torch.cat([net(batch.float() / 255) for batch in image_set(files).batches()]).numpy()
     return features, features.mean(0), np.cov(features, rowvar=False)
 
 
@@ -90,7 +90,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         files = files_of(Path(folder), options.count)
         began = time.perf_counter()
-        for _ in pictures(files).batches():
+        for _ in image_set(files).batches():
             pass
         decoding = len(files) / (time.perf_counter() - began)
         for name, net in networks().items():

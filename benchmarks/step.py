@@ -18,7 +18,7 @@ from diptych.contract import Method, MethodConfig, Player, Stage
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.system.distributed import Ranks, choose_device
-from diptych.system.hardware import peak_gib, precision_for, tune
+from diptych.system.hardware import peak_gib, precision_for, tune_kernels
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 
@@ -35,7 +35,7 @@ costs."""
 class Empty(Method):
     """Learns one number, so that nothing but the engine takes time."""
 
-    batch, routes, ships = {}, (), ()
+    batch, routes, inference_networks = {}, (), ()
 
     def __init__(self):
         super().__init__(MethodConfig())
@@ -49,14 +49,14 @@ class Empty(Method):
 
 
 def ours(method, size, device, precision):
-    tune(device)  # as `diptych train` does
+    tune_kernels(device)  # as `diptych train` does
     if method == "pix2pix":
         net = Pix2Pix(Pix2Pix.Config(generator=f"unet_{size}", dropout="repo"))
     else:
         net = CycleGAN(CycleGAN.Config(generator="resnet_9" if size >= 256 else "resnet_6", lambda_identity=0.5))
     return Engine(
         net, precision=precision, ranks=Ranks(device=device), capture=CudaCapture() if device.type == "cuda" else None
-    ).take
+    ).train_step
 
 
 def theirs(method, size, device):
@@ -117,7 +117,7 @@ def overhead(steps=2000):
 
     times = {"by the engine": [], "by hand": []}
     for number in range(steps + 100):
-        for name, step in zip(times, (engine.take, by_hand), strict=True):
+        for name, step in zip(times, (engine.train_step, by_hand), strict=True):
             began = time.perf_counter()
             step(batch)
             if number >= 100:

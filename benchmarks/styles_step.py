@@ -15,7 +15,7 @@ from diptych.methods.cut import CUT
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.munit import MUNIT
 from diptych.system.distributed import Ranks, choose_device
-from diptych.system.hardware import tune
+from diptych.system.hardware import tune_kernels
 from diptych.training.engine import Engine
 
 SIDES = {
@@ -57,12 +57,12 @@ def made(method, side, options):
 
 def worker(options, device):
     torch.manual_seed(0)
-    tune(device)
+    tune_kernels(device)
     method = made(options.method, options.side, options)
     engine = Engine(method, precision=options.precision, ranks=Ranks(device=device))
     shape = (options.batch, 3, options.size, options.size)
     batch = {name: torch.rand(shape, device=device) * 2 - 1 for name in "ab"}
-    turns.answer(lambda: engine.take(batch), device, warm=4 if device.type == "cuda" else 1)
+    turns.answer(lambda: engine.train_step(batch), device, warm=4 if device.type == "cuda" else 1)
 
 
 def main():

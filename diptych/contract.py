@@ -29,7 +29,9 @@ Batch = dict[str, Tensor]  # what the data floor delivers: images (N, C, H, W) i
 Terms = dict[str, Tensor]  # named, already weighted loss terms, each a scalar
 Update = tuple[str | tuple[str, ...], Terms]  # which players move, and down what
 Rule = Callable[[Batch, "Clock"], Iterator[Update]]
-Sight = nn.Module  # trained and frozen: images (N, C, H, W) in [-1, 1] to maps of features, a list, finest first
+FeatureNetwork = (
+    nn.Module
+)  # trained and frozen: images (N, C, H, W) in [-1, 1] to maps of features, a list, finest first
 
 
 class DataKind(StrEnum):
@@ -111,7 +113,9 @@ class Stage:
     steps: int
     updates: Rule
     players: dict[str, Player]
-    turn: Callable[[Clock], Hashable] = lambda clock: None  # steps of equal turn move the same players in one order
+    schedule_key: Callable[[Clock], Hashable] = lambda clock: (
+        None
+    )  # steps of equal turn move the same players in one order
     # Of an entry, what no step changes: then `code of ENTRY` is in a batch, if images are always cut alike.
     codes: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
@@ -214,19 +218,19 @@ class Method(nn.Module):
     batch: Mapping[str, str]  # the method's names of these entries, in that order -> field that counts channels
     labels: Mapping[str, str] = {}  # of those, the ones that are labels -> field that holds their `Labels`, a tuple
     domains: bool = False  # whether it translates between the classes or attributes that those name
-    balanced: bool = False  # whether training sees each class equally often
+    balance_classes: bool = False  # whether training sees each class equally often
     square: str = ""  # field that is the side of the images it trains on, where a network depends on it
     routes: tuple[Route, ...]  # how previews and measures call `translate`; none if it takes no image
     noise: bool = False  # whether `sample` makes images out of noise alone
-    ships: tuple[str, ...]  # the networks that `translate` runs: what a model folder holds
+    inference_networks: tuple[str, ...]  # the networks that `translate` runs: what a model folder holds
     ema: tuple[str, ...] = ()  # of those, the ones whose averaged weights translate
     ema_decay: float = 0.999
     controls: tuple[Control, ...] = ()
-    fixed: bool = False  # `translate` takes images of `square` by `square` pixels alone
-    multiple: int = 1  # `translate` takes heights and widths that are multiples of this
+    fixed_size: bool = False  # `translate` takes images of `square` by `square` pixels alone
+    size_multiple: int = 1  # `translate` takes heights and widths that are multiples of this
     scale: int = 1  # and makes them so many times as large
-    also_called: Mapping[str, str] = {}  # networks -> what they are called where `begin` may take them from
-    sights: Mapping[str, str] = {}  # networks of others that its losses look through -> field that says which
+    network_aliases: Mapping[str, str] = {}  # networks -> what they are called where `begin` may take them from
+    feature_networks: Mapping[str, str] = {}  # networks of others that its losses look through -> field that says which
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     tiny: Mapping[str, Any] = {}  # for `check_method`: a config that trains in seconds
     learns: Mapping[str, Any] = {"steps": 250}  # over `tiny`: with batch 4 it then beats any single picture
@@ -235,7 +239,9 @@ class Method(nn.Module):
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
         self.config = config
-        self.lent: dict[str, Sight] = {}  # by name in `sights`; none is part of the method, or of its checkpoints
+        self.perceptual: dict[
+            str, FeatureNetwork
+        ] = {}  # by name in `feature_networks`; none is part of the method, or of its checkpoints
 
     @classmethod
     def check_batch(cls) -> None:
@@ -269,7 +275,7 @@ class Method(nn.Module):
         """`x` under each of these controls; a method may share what they have in common."""
         return [self.translate(x, **controls) for controls in choices]
 
-    def completed(self, batch: Batch) -> Batch:
+    def derive_inputs(self, batch: Batch) -> Batch:
         """A batch with the images that the method itself makes out of those of the data, of any height and width."""
         return batch
 
@@ -287,27 +293,31 @@ class Method(nn.Module):
         """
         return {}
 
-    def referred(self, batch: Batch, at: int) -> dict[str, Any]:
+    def reference_controls(self, batch: Batch, at: int) -> dict[str, Any]:
         """Controls that go with the held-out reference number `at`, such as the domain it is of."""
         return {}
 
-    def mistakes(self, batch: Batch) -> dict[str, float]:
+    def validation_errors(self, batch: Batch) -> dict[str, float]:
         """What previews measure on held-out samples beside the routes, by name: errors, as `HELD_OUT_ERROR` has it."""
         return {}
 
-    def unmoved(self, stages: Sequence[Stage]) -> list[str]:
+    def untrained_networks(self, stages: Sequence[Stage]) -> list[str]:
         """The networks to translate with of which no step of these stages moves a weight."""
         players = [player for stage in stages if stage.steps for player in stage.players.values()]
         moved = {id(weight) for player in players for weight in player.parameters()}
         nets = {name: {id(weight) for weight in net.parameters()} for name, net in self.named_children()}
-        return [name for name, weights in nets.items() if name in self.ships and weights and not weights & moved]
+        return [
+            name
+            for name, weights in nets.items()
+            if name in self.inference_networks and weights and not weights & moved
+        ]
 
     def channels(self) -> dict[str, int]:
         """How many channels each batch entry of images has."""
         return {name: int(self.config.model_dump()[key]) for name, key in self.batch.items() if name not in self.labels}
 
 
-class Judge(Method):
+class Evaluator(Method):
     """A method that says what it sees. Trained on real images, it scores translations and lends its features."""
 
     def classes(self) -> tuple[str, ...]:
@@ -331,5 +341,5 @@ class Judge(Method):
         raise NotImplementedError
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """As a `Sight`: maps (N, C', H', W') of images (N, C, H, W) in [-1, 1], finest first; with gradient."""
+        """As a `FeatureNetwork`: maps (N, C', H', W') of images (N, C, H, W) in [-1, 1], finest first; with gradient."""
         raise ConfigError(f"{type(self).__name__} has no maps of features that losses could look at")

@@ -47,6 +47,6 @@ HELD_OUT_ERROR = Metric(
     "error",
     mean_error,
     "lower",
-    "mean of the errors of a preview: L1 to the target (range -1 to 1) by route, and what `Method.mistakes` returns",
+    "mean of the errors of a preview: L1 to the target (range -1 to 1) by route, and what `Method.validation_errors` returns",
     limits=(0, math.inf),
 )

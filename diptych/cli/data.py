@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from diptych.data.checks.manifest import Entry
-    from diptych.data.checks.problems import Fault
+    from diptych.data.checks.problems import Problem
     from diptych.data.checks.survey import Survey
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it, or fetch a published one.")
@@ -53,13 +53,13 @@ def check(
 
     from diptych.data.checks import problems
     from diptych.data.checks.survey import survey
-    from diptych.system.terminal import counting
+    from diptych.system.terminal import progress_bar
     from diptych.workflows.dataset_fit import show_fits
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH
-    with counting(Console(stderr=True) if as_json else console, "looking at images") as progress:
+    with progress_bar(Console(stderr=True) if as_json else console, "looking at images") as progress:
         found = survey(folder, verify, progress)
         troubles = problems.find(found)
     wrong, doubtful = ([fault for fault in troubles if fault.wrong == known] for known in (True, False))
@@ -127,7 +127,7 @@ def _show_contents(console: "Console", found: "Survey") -> None:
 def _show_ignored(console: "Console", found: "Survey", text: str) -> None:
     """How many pixels of each split and side, or of each half of its files, have a colour to ignore."""
     from diptych.data.checks.survey import SIDE_BY_SIDE
-    from diptych.data.dataset import Pictures
+    from diptych.data.dataset import ImageFiles
     from diptych.errors import printable
     from diptych.evaluation.metrics.palette import given_ignored, share_near
     from diptych.system.colours import name_of
@@ -138,7 +138,7 @@ def _show_ignored(console: "Console", found: "Survey", text: str) -> None:
         files = tuple(file for file in part.files if not found.manifest.of(file).finding.problem)
         halves = {"left": 0, "right": 1} if found.layout == SIDE_BY_SIDE else {part.side: None}
         for side, half in halves.items() if files else ():
-            share = share_near(Pictures(files, half), colours)
+            share = share_near(ImageFiles(files, half), colours)
             words = f"no images of {len(colours[0])} channels" if share is None else f"{100 * share:.2g} %"
             _say(console, f"  {printable(part.split)} {printable(side)}".rstrip() + f": {words}")
 
@@ -178,7 +178,7 @@ def _values(entries: "Sequence[Entry]") -> str:
     )
 
 
-def _show_troubles(console: "Console", title: str, style: str, troubles: "Sequence[Fault]") -> None:
+def _show_troubles(console: "Console", title: str, style: str, troubles: "Sequence[Problem]") -> None:
     from diptych.errors import printable
 
     if not troubles:

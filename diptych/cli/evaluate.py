@@ -52,10 +52,12 @@ def samples(
     method: Method = None,
 ) -> None:
     """Translate held-out images as a protocol asks for it, into a folder that measures and studies read."""
-    from diptych.evaluation.runner import Asked, sample_run, trained
+    from diptych.evaluation.runner import SampleRequest, sample_run, trained
 
     with _bar("translating") as progress:
-        made = sample_run(trained(run), out, Asked(protocol, data, split, count, which, device, method), progress)
+        made = sample_run(
+            trained(run), out, SampleRequest(protocol, data, split, count, which, device, method), progress
+        )
     typer.echo(f"{len(made.rows)} translations in {out}")
 
 
@@ -102,7 +104,7 @@ def evaluate(
     from diptych.evaluation.metrics.palette import given_ignored, given_palette
     from diptych.evaluation.protocols import find_protocol
     from diptych.evaluation.results import check_replaces
-    from diptych.evaluation.runner import Asked, judge_samples, samples_of
+    from diptych.evaluation.runner import SampleRequest, judge_samples, samples_of
     from diptych.evaluation.samples import MANIFEST, Samples, plain
     from diptych.evaluation.tools import Tools, gather
 
@@ -120,7 +122,7 @@ def evaluate(
     tools = gather(extractor, judge, weights, border, device, *labels, tell=tell)
     if not isinstance(there, Samples):
         with _bar("translating", as_json) as progress:
-            there = samples_of(there, Asked(protocol, data, split, count, which, device, method), progress)
+            there = samples_of(there, SampleRequest(protocol, data, split, count, which, device, method), progress)
     usual = "paired-default" if there.paired else "unpaired-default"
     chosen = find_protocol(protocol or str(there.about.get("protocol", usual)).partition("/")[0])
     result = judge_samples(there, chosen, tools, str(there.about.get("run", folder.absolute().name)))
@@ -180,9 +182,9 @@ def show(result: "Result") -> None:
 def _bar(what: str, to_stderr: bool = False) -> Iterator["Callable[[int, int], None] | None"]:
     from rich.console import Console
 
-    from diptych.system.terminal import counting
+    from diptych.system.terminal import progress_bar
 
-    with counting(Console(stderr=to_stderr), what) as progress:
+    with progress_bar(Console(stderr=to_stderr), what) as progress:
         yield progress
 
 
@@ -243,12 +245,12 @@ def experiment(
     method: Method = None,
 ) -> None:
     """Make all runs of an experiment, judge them alike, and compare them. The same command goes on after a stop."""
-    from diptych.workflows.experiment import Interrupted, conduct
+    from diptych.workflows.experiment import Interrupted, run_experiment
 
     chosen = [*(settings or []), *([f"root={data}"] if data else [])]
     try:
         folder = out or Path("experiments") / Path(what).stem
-        typer.echo(f"{conduct(what, chosen, folder, jobs, method=method)}")
+        typer.echo(f"{run_experiment(what, chosen, folder, jobs, method=method)}")
     except Interrupted as stop:
         typer.echo("stopped, and all that was trained is saved; the same command goes on")
         raise typer.Exit(128 + stop.number) from stop

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from diptych.contract import Method
     from diptych.data.checks.manifest import Entry as ImageEntry
-    from diptych.data.checks.problems import Fault
+    from diptych.data.checks.problems import Problem
     from diptych.data.checks.survey import Survey
     from diptych.evaluation.compare.read import Entry
     from diptych.evaluation.metrics.intervals import Score
@@ -101,7 +101,7 @@ def _difference(score: "Score", first: "Score | None") -> dict[str, Any] | None:
     return {"value": found.value, "low": found.low, "high": found.high, "significant": found.stands}
 
 
-def folder_json(found: "Survey", faults: "Sequence[Fault]") -> dict[str, Any]:
+def folder_json(found: "Survey", faults: "Sequence[Problem]") -> dict[str, Any]:
     """What lies in a folder, all that is wrong with it, and how each method would train on it."""
     from diptych.workflows.dataset_fit import command_of, fits
 

@@ -32,9 +32,9 @@ def methods(
 def _list(console: "Console") -> None:
     from rich.table import Table
 
-    from diptych.methods import JUDGES, METHODS
+    from diptych.methods import EVALUATORS, METHODS
 
-    for kind, names in (("method", METHODS), ("judge", JUDGES)):
+    for kind, names in (("method", METHODS), ("judge", EVALUATORS)):
         table = Table(kind, "what it is", box=None, header_style="bold")
         for name, where in names.items():
             table.add_row(name, _first_line(where))
@@ -45,15 +45,15 @@ def _list(console: "Console") -> None:
 
 def _print_json(name: str | None) -> None:
     """One method, or all there is, each with its settings."""
-    from diptych.methods import JUDGES, METHODS, find
+    from diptych.methods import EVALUATORS, METHODS, find
 
-    known = {**METHODS, **JUDGES}
+    known = {**METHODS, **EVALUATORS}
     if name is not None:
         print_json(method_json(name, find(name), _first_line(known.get(name, name))))
         return
     listed = {
         kind: [method_json(each, find(each), _first_line(where)) for each, where in names.items()]
-        for kind, names in (("methods", METHODS), ("judges", JUDGES))
+        for kind, names in (("methods", METHODS), ("judges", EVALUATORS))
     }
     print_json({**listed, "recipes": _recipes(), "experiments": _recipes("experiments")})
 

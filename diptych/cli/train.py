@@ -44,7 +44,7 @@ def train(
     from diptych.settings import recipe
     from diptych.workflows import train as launch
 
-    chosen = recipe.named(
+    chosen = recipe.load_recipe(
         what, [*(settings or []), *([f"root={data}"] if data else [])], find(method) if method else None
     )
     folder = (

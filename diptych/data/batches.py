@@ -37,20 +37,22 @@ class Batches(Dataset[dict[str, Tensor]]):
     size: int = 1
     seed: int = 0
     stage: str = "train"
-    micro: int = 1
+    grad_accum_steps: int = 1
     rank: int = 0
     world: int = 1
     also: tuple[Split, ...] = ()  # of further sets, whose batches come in turns with those of `split`
-    balanced: bool = False  # each class, or images with and without the one attribute, equally often in each epoch
+    balance_classes: bool = (
+        False  # each class, or images with and without the one attribute, equally often in each epoch
+    )
     load_until: float = 1.0  # share of the batches of a stage after which images are resized to the crop
     settled: int | None = None  # the first of those
     bad: Literal["error", "skip"] = "error"  # of images that can no longer be read: raise, or take others instead
     lost: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
 
     def __post_init__(self) -> None:
-        if self.size % (self.micro * self.world):
+        if self.size % (self.grad_accum_steps * self.world):
             raise ConfigError(
-                f"batch_size={self.size} is not a multiple of grad_accum_steps={self.micro} x {self.world} ranks"
+                f"batch_size={self.size} is not a multiple of grad_accum_steps={self.grad_accum_steps} x {self.world} ranks"
             )
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
@@ -84,7 +86,7 @@ class Batches(Dataset[dict[str, Tensor]]):
                 for name in group:
                     if name in self.channels:
                         at = self._where(name, int(places[place]), own, number)
-                        found[label(self.split.columns[name], at)] = None
+                        found[image_name(self.split.columns[name], at)] = None
         return list(found)
 
     def _turn(self, step: int) -> tuple["Batches", int]:
@@ -95,9 +97,9 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def _numbers(self, step: int) -> list[int]:
         """The samples of this rank's part of a batch, counted through all epochs."""
-        share = self.size // (self.micro * self.world)
+        share = self.size // (self.grad_accum_steps * self.world)
         first = step * self.size + self.rank * share
-        return [first + part * share * self.world + i for part in range(self.micro) for i in range(share)]
+        return [first + part * share * self.world + i for part in range(self.grad_accum_steps) for i in range(share)]
 
     def sample(self, number: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """The sample of that number, counted through all epochs of this stage."""
@@ -105,9 +107,11 @@ class Batches(Dataset[dict[str, Tensor]]):
         for own, group in enumerate(self.split.drawn):
             for name, (at, value) in self._values(group, own, number, lost).items():
                 if name in self.channels:
-                    salt = name if name in self.split.mates else "sample"  # a mate is cut in a way of its own
+                    salt = (
+                        name if name in self.split.same_class_columns else "sample"
+                    )  # a mate is cut in a way of its own
                     cut = partial(self.augment, random=passing_state(self.seed, self.stage, salt, own, number))
-                    drawn[name] = to_tensor(value, cut, self.channels[name], label(self.split.columns[name], at))
+                    drawn[name] = to_tensor(value, cut, self.channels[name], image_name(self.split.columns[name], at))
                 else:
                     drawn[name] = torch.as_tensor(value)
         return drawn
@@ -126,14 +130,14 @@ class Batches(Dataset[dict[str, Tensor]]):
             except DataError as error:
                 if not tries:
                     raise
-                lost[label(self.split.columns[name], at)] = str(error)
+                lost[image_name(self.split.columns[name], at)] = str(error)
             place, tries = place + 1, tries - 1
 
     def _places(self, names: Sequence[str], own: int, number: int) -> tuple[np.ndarray, int]:
         """The order of these columns in the epoch of that sample, and where in it the sample is."""
         length = len(self.split.columns[names[0]])
         sizes: tuple[int, ...] = ()
-        if self.balanced and any(name not in self.channels for name in names):
+        if self.balance_classes and any(name not in self.channels for name in names):
             sizes = tuple(len(each) for each in self.split.heaps)
             length = len(sizes) * max(sizes, default=0) or length
         epoch, place = divmod(number, length)
@@ -142,7 +146,7 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def _where(self, name: str, index: int, own: int, number: int) -> int:
         """The place of a sample in a column: `index`, or that of another image of the same class."""
-        if name not in self.split.mates:
+        if name not in self.split.same_class_columns:
             return index
         members = next(each for each in self.split.members if index in each)
         others = members[members != index]
@@ -222,7 +226,9 @@ def held_out(
     image = next(iter(channels))
     for number, name in enumerate(classes):
         known = (
-            [split.twins.get((split.motifs[place], number)) for place in places.tolist()] if split.motifs else [None]
+            [split.twins.get((split.scene_ids[place], number)) for place in places.tolist()]
+            if split.scene_ids
+            else [None]
         )
         found = [place for place in known if place is not None]
         if len(found) == count:
@@ -231,7 +237,7 @@ def held_out(
 
 
 def _stacked(column: Any, places: Sequence[int], augment: Augment, channels: int) -> Tensor:
-    return torch.stack([to_tensor(column[i], augment.still, channels, label(column, i)) for i in places])
+    return torch.stack([to_tensor(column[i], augment.still, channels, image_name(column, i)) for i in places])
 
 
 def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:
@@ -244,7 +250,7 @@ def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channe
     return torch.from_numpy(image.to_unit(planes))
 
 
-def label(column: object, index: int) -> str:
+def image_name(column: object, index: int) -> str:
     """What to call one image in an error."""
     name = getattr(column, "name", None)
     return name(index) if callable(name) else f"image {index}"

@@ -21,7 +21,7 @@ Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), 
 
 
 @dataclass(frozen=True)
-class Pictures(Sequence[np.ndarray]):
+class ImageFiles(Sequence[np.ndarray]):
     """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file.
 
     With `entries`, one for each file, a file that changed since it was examined is a DataError. `encoding` says what
@@ -70,16 +70,16 @@ _last_read = lru_cache(maxsize=1)(image_io.read)  # the two halves of a file are
 class Split:
     """Columns by name, images or labels. Aligned: the same index in each column is the same scene.
 
-    Columns of one of the `groups` are drawn together, those of different groups each by itself. `mates` are columns
-    whose image is another one of the class that their group drew. `motifs`: equal ones of two classes are one scene.
+    Columns of one of the `groups` are drawn together, those of different groups each by itself. `same_class_columns` are columns
+    whose image is another one of the class that their group drew. `scene_ids`: equal ones of two classes are one scene.
     `labels` says what the column of labels means.
     """
 
     columns: Mapping[str, Column]
     aligned: bool
     groups: tuple[tuple[str, ...], ...] = ()
-    mates: tuple[str, ...] = ()
-    motifs: Sequence[str] = field(default=(), compare=False, repr=False)
+    same_class_columns: tuple[str, ...] = ()
+    scene_ids: Sequence[str] = field(default=(), compare=False, repr=False)
     labels: "Labels | None" = None
 
     @property
@@ -93,7 +93,7 @@ class Split:
     def members(self) -> tuple[np.ndarray, ...]:
         """Of each class the places of its images; none if there are no class numbers."""
         for column in self.columns.values():
-            if not isinstance(column, Pictures) and np.ndim(column) == 1:
+            if not isinstance(column, ImageFiles) and np.ndim(column) == 1:
                 return tuple(np.flatnonzero(np.asarray(column) == number) for number in range(max(column) + 1))
         return ()
 
@@ -104,7 +104,7 @@ class Split:
         None of several attributes, which cannot all be.
         """
         for column in self.columns.values():
-            if not isinstance(column, Pictures) and np.ndim(column) == 2 and np.shape(column)[1] == 1:
+            if not isinstance(column, ImageFiles) and np.ndim(column) == 2 and np.shape(column)[1] == 1:
                 found = (np.flatnonzero(np.asarray(column)[:, 0] == value) for value in (0, 1))
                 return tuple(places for places in found if len(places))
         return self.members
@@ -113,8 +113,8 @@ class Split:
     def twins(self) -> Mapping[tuple[str, int], int]:
         """Where each motif is drawn in each class, by motif and class number."""
         return {
-            (self.motifs[place], number): place
-            for number, places in enumerate(self.members if self.motifs else ())
+            (self.scene_ids[place], number): place
+            for number, places in enumerate(self.members if self.scene_ids else ())
             for place in places.tolist()
         }
 
@@ -125,7 +125,7 @@ class Split:
             self,
             columns={other[name]: column for name, column in self.columns.items()},
             groups=tuple(tuple(other[name] for name in group) for group in self.groups),
-            mates=tuple(other[name] for name in self.mates),
+            same_class_columns=tuple(other[name] for name in self.same_class_columns),
         )
 
     def swapped(self) -> "Split":
@@ -139,7 +139,7 @@ class Split:
 
 def files_of(split: Split) -> tuple[Path, ...]:
     """The files behind its pictures, each once."""
-    columns = [column for column in split.columns.values() if isinstance(column, Pictures)]
+    columns = [column for column in split.columns.values() if isinstance(column, ImageFiles)]
     return tuple(dict.fromkeys(file for column in columns for file in column.files))
 
 
@@ -172,10 +172,10 @@ class Data:
         """All images, of a set that nothing divides."""
         if set(files_of(self.held_out)) <= set(files_of(self.train)):  # there were too few to hold any out
             return self.held_out
-        whole = joined(self.train, self.held_out)
+        whole = concat(self.train, self.held_out)
         if self.held_out.aligned == self.train.aligned:
             return whole
-        pictures = {column.files for column in whole.columns.values() if isinstance(column, Pictures)}
+        pictures = {column.files for column in whole.columns.values() if isinstance(column, ImageFiles)}
         return replace(whole, aligned=True) if len(pictures) == 1 else of_one_name(whole)  # side by side; or twins
 
     def with_twins(self) -> "Data":
@@ -188,15 +188,15 @@ class Data:
         return replace(self, held_out=held_out, test=test, notes=(*self.notes, note))
 
 
-def taken(column: Column, places: Sequence[int]) -> Column:
+def select(column: Column, places: Sequence[int]) -> Column:
     """The images or labels at those places."""
-    if isinstance(column, Pictures):
+    if isinstance(column, ImageFiles):
         entries = tuple(column.entries[place] for place in places) if column.entries else ()
         return replace(column, files=tuple(column.files[place] for place in places), entries=entries)
     return column[list(places)] if isinstance(column, np.ndarray) else [column[place] for place in places]  # type: ignore[return-value]
 
 
-def joined(one: Split, other: Split) -> Split:
+def concat(one: Split, other: Split) -> Split:
     """The samples of two splits of the same columns, one behind the other; a heap that is in both is taken once."""
     columns: dict[str, Column] = {}
     for group in one.drawn:
@@ -205,12 +205,12 @@ def joined(one: Split, other: Split) -> Split:
             column, more = one.columns[name], other.columns[name]
             if files[1] and files[1] <= files[0]:
                 columns[name] = column
-            elif isinstance(column, Pictures) and isinstance(more, Pictures):
+            elif isinstance(column, ImageFiles) and isinstance(more, ImageFiles):
                 entries = column.entries + more.entries
                 columns[name] = replace(column, files=column.files + more.files, entries=entries)
             else:
                 columns[name] = np.concatenate([np.asarray(column), np.asarray(more)])
-    return replace(one, columns=columns, motifs=[*one.motifs, *other.motifs])
+    return replace(one, columns=columns, scene_ids=[*one.scene_ids, *other.scene_ids])
 
 
 def _part(split: Split, names: Sequence[str]) -> Split:
@@ -221,7 +221,7 @@ def of_one_name(split: Split) -> Split:
     """The files whose name is in each group of columns, as scenes known in all of them. DataError if there are none."""
     places: dict[str, dict[str, int]] = {}
     for group in split.drawn:
-        files = next((column.files for name in group if isinstance(column := split.columns[name], Pictures)), ())
+        files = next((column.files for name in group if isinstance(column := split.columns[name], ImageFiles)), ())
         found: dict[str, int] = {}
         for place, file in enumerate(files):
             if found.setdefault(stem_of(file), place) != place:
@@ -231,17 +231,17 @@ def of_one_name(split: Split) -> Split:
     both = [stem for stem in first if all(stem in each for each in others)]
     if not both:
         raise DataError("matched_names=true: no held-out file of one set has the name of one of the other")
-    columns = {name: taken(column, [places[name][stem] for stem in both]) for name, column in split.columns.items()}
+    columns = {name: select(column, [places[name][stem] for stem in both]) for name, column in split.columns.items()}
     return replace(split, columns=columns, aligned=True, groups=())
 
 
-def only(split: Split, files: Collection[Path]) -> Split:
+def keep_files(split: Split, files: Collection[Path]) -> Split:
     """Of each column of pictures those files alone."""
     return replace(
         split,
         columns={
             name: replace(column, files=tuple(file for file in column.files if file in files))
             for name, column in split.columns.items()
-            if isinstance(column, Pictures)
+            if isinstance(column, ImageFiles)
         },
     )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diptych.data.checks.scales import scale_of
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Column, Data, Pictures
+from diptych.data.dataset import Column, Data, ImageFiles
 from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.image_io import white_of
@@ -128,11 +128,11 @@ def describe(data: Data, config: DataConfig) -> TrainingImages:
 def domains_of(data: Data, config: DataConfig) -> dict[str, str]:
     """Return the domain of each column of images whose domain has a name."""
     root = Path(config.root).expanduser()
-    columns = {name: column for name, column in data.train.columns.items() if isinstance(column, Pictures)}
+    columns = {name: column for name, column in data.train.columns.items() if isinstance(column, ImageFiles)}
     return {name: domain_of(column, root) for name, column in columns.items()} | dict(data.domains)
 
 
-def domain_of(column: Pictures, root: Path) -> str:
+def domain_of(column: ImageFiles, root: Path) -> str:
     """Return the name of the folder that its files are in, without that of the split, or which half of the files."""
     folder = Path(commonpath([file.parent for file in column.files]))
     inside = folder.relative_to(root).parts if folder.is_relative_to(root) else folder.parts[-1:]
@@ -152,7 +152,7 @@ def direction_of(data: Data, config: DataConfig) -> str:
 
 def notes_on(data: Data, config: DataConfig) -> tuple[str, ...]:
     """Return what a person should know about direction and aspect ratios before training on `data`, once scanned."""
-    columns = [column for column in data.train.columns.values() if isinstance(column, Pictures)]
+    columns = [column for column in data.train.columns.values() if isinstance(column, ImageFiles)]
     domains, notes = list(dict.fromkeys(domains_of(data, config).values())), []
     conventional = all(name.endswith(letter) for name, letter in zip(domains, "AB", strict=False))
     chosen = config.folders or config.direction != "a2b" or config.target_root or data.domains
@@ -179,7 +179,7 @@ def notes_on(data: Data, config: DataConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(notes))
 
 
-def sizes_of(column: Pictures) -> list[tuple[int, int]]:
+def sizes_of(column: ImageFiles) -> list[tuple[int, int]]:
     """Return the height and width of each image of a scanned column; of the half where there are two."""
     halves = 1 if column.half is None else 2
     return [(entry.finding.height, max(1, entry.finding.width // halves)) for entry in column.entries]
@@ -192,8 +192,8 @@ def aspect_of(sizes: Sequence[tuple[int, int]]) -> float:
 
 def _format_of(column: Column, domain: str) -> ImageFormat | None:
     """The format of a column of images; None for labels."""
-    half, encoding = (column.half, column.encoding) if isinstance(column, Pictures) else (None, PLAIN)
-    if isinstance(column, Pictures) and column.entries:
+    half, encoding = (column.half, column.encoding) if isinstance(column, ImageFiles) else (None, PLAIN)
+    if isinstance(column, ImageFiles) and column.entries:
         sizes = sizes_of(column)
         height, width = median_low(high for high, _ in sizes), median_low(wide for _, wide in sizes)
         dtype = Counter(entry.finding.dtype for entry in column.entries).most_common(1)[0][0]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.data.config import DataConfig, Range, ranges_of
-from diptych.data.dataset import Column, Data, Pictures, Split
+from diptych.data.dataset import Column, Data, ImageFiles, Split
 from diptych.data.images import image_io
 from diptych.data.images.class_maps import count_classes
 from diptych.data.images.encoding import Encoding
@@ -72,7 +72,7 @@ def _dtype_of(names: tuple[str, ...], data: Data) -> str:
     return next(iter(found))
 
 
-def _limits(column: Pictures) -> Iterator[tuple[float, float]]:
+def _limits(column: ImageFiles) -> Iterator[tuple[float, float]]:
     """The lowest and highest value of each image; of halves by reading them."""
     for at in range(len(column)):
         finding = column.entries[at].finding if column.entries else None
@@ -109,10 +109,10 @@ def channels_of(name: str, config: DataConfig, data: Data, fields: Fields, given
 
 
 def _count(column: Column) -> int:
-    return column.channels() if isinstance(column, Pictures) else int(np.shape(column)[-1])
+    return column.channels() if isinstance(column, ImageFiles) else int(np.shape(column)[-1])
 
 
-def _is_transparent(column: Pictures) -> bool:
+def _is_transparent(column: ImageFiles) -> bool:
     if column.entries:
         return any(entry.finding.transparent for entry in column.entries)
     return any(image_io.probe(file).alpha for file in column.files)
@@ -133,7 +133,7 @@ def count_label_classes(names: tuple[str, ...], data: Data) -> int:
         raise DataError(f"label_map: the images of {names[0]} hold {error}") from error
 
 
-def _ids(column: Pictures, at: int) -> list[int]:
+def _ids(column: ImageFiles, at: int) -> list[int]:
     """The class ids in one label map, as the scan found them if it did."""
     finding = column.entries[at].finding if column.entries and column.half is None else None
     known = finding and (finding.values or finding.indices)
@@ -173,7 +173,7 @@ def _encoding(
 def _with(data: Data, encodings: Mapping[str, Encoding]) -> Data:
     def changed(split: Split) -> Split:
         columns = {
-            name: replace(column, encoding=encodings[name]) if isinstance(column, Pictures) else column
+            name: replace(column, encoding=encodings[name]) if isinstance(column, ImageFiles) else column
             for name, column in split.columns.items()
         }
         return replace(split, columns=columns)
@@ -184,7 +184,7 @@ def _with(data: Data, encodings: Mapping[str, Encoding]) -> Data:
 
 def encodings_of(split: Split) -> dict[str, Encoding]:
     """Return the encoding of each column of image files."""
-    return {name: each.encoding for name, each in split.columns.items() if isinstance(each, Pictures)}
+    return {name: each.encoding for name, each in split.columns.items() if isinstance(each, ImageFiles)}
 
 
 def notes_on_encodings(split: Split) -> list[str]:
@@ -207,8 +207,8 @@ def domains(data: Data, fields: Fields) -> list[tuple[str, ...]]:
 
 def _is_same(one: Column, other: Column) -> bool:
     return one is other or (
-        isinstance(one, Pictures)
-        and isinstance(other, Pictures)
+        isinstance(one, ImageFiles)
+        and isinstance(other, ImageFiles)
         and one.files == other.files
         and one.half == other.half
     )
@@ -224,7 +224,7 @@ def _label_maps(config: DataConfig, data: Data, fields: Fields) -> tuple[int, ..
 
 def _pictures(
     names: tuple[str, ...], data: Data, splits: tuple[str, ...] = ("train", "held_out", "test")
-) -> list[Pictures]:
+) -> list[ImageFiles]:
     """The columns of a domain that are of image files."""
     found = [
         split
@@ -233,4 +233,4 @@ def _pictures(
         if name in splits and split is not None
     ]
     columns = [split.columns[name] for split in found for name in names]
-    return list(dict.fromkeys(column for column in columns if isinstance(column, Pictures)))
+    return list(dict.fromkeys(column for column in columns if isinstance(column, ImageFiles)))

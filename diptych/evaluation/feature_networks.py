@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.contract import Judge, Method, MethodConfig, Sight
+from diptych.contract import Evaluator, FeatureNetwork, Method, MethodConfig
 from diptych.errors import ConfigError, EvaluationError, nearest, shown
 from diptych.evaluation.metrics.extractors import DEVIATION, MEAN, digest_of
 from diptych.importers import pretrained
@@ -48,7 +48,7 @@ class Maps(nn.Module):
         return found
 
 
-class Anything(nn.Module):
+class AnyFeatures(nn.Module):
     """In place of a network that is not at hand: as many maps as any setting may ask for."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -58,7 +58,7 @@ class Anything(nn.Module):
 class Lent(nn.Module):
     """The maps of a judge."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Evaluator) -> None:
         super().__init__()
         self.judge = judge
 
@@ -66,13 +66,15 @@ class Lent(nn.Module):
         return self.judge.maps(x)
 
 
-def sights_of(cls: type[Method], config: MethodConfig, device: torch.device) -> tuple[dict[str, Sight], dict[str, str]]:
+def feature_networks_of(
+    cls: type[Method], config: MethodConfig, device: torch.device
+) -> tuple[dict[str, FeatureNetwork], dict[str, str]]:
     """The networks that a method's settings name, on this device, and by field the digests of their weights.
 
     ConfigError, CheckpointError where one cannot be had.
     """
     found, digests = {}, {}
-    for name, field in cls.sights.items():
+    for name, field in cls.feature_networks.items():
         spec = str(config.model_dump()[field])
         if spec != NONE:
             try:
@@ -91,7 +93,7 @@ def _without(cls: type[Method], config: MethodConfig, field: str) -> str:
     return f"{field}=none trains without"
 
 
-def sight(spec: str, device: torch.device) -> tuple[Sight, str]:
+def sight(spec: str, device: torch.device) -> tuple[FeatureNetwork, str]:
     """The network that `spec` names, frozen, and the digest of its weights. EvaluationError, CheckpointError."""
     name, _, file = spec.partition(":")
     folder = Path(os.path.expanduser(spec))
@@ -99,7 +101,7 @@ def sight(spec: str, device: torch.device) -> tuple[Sight, str]:
         net, digest = _vgg(name, Path(file) if file else None)
     elif any(os.path.isfile(folder / each) for each in ("config.yaml", "config.json")):
         judge = load(folder, device="cpu").method
-        if not isinstance(judge, Judge):
+        if not isinstance(judge, Evaluator):
             raise EvaluationError("it is no judge: its network sees nothing that others could look through")
         net, digest = Lent(judge), digest_of(judge.state_dict())
     else:
@@ -110,7 +112,7 @@ def sight(spec: str, device: torch.device) -> tuple[Sight, str]:
     return net.to(device).requires_grad_(False).eval(), digest
 
 
-def _vgg(name: str, file: Path | None) -> tuple[Sight, str]:
+def _vgg(name: str, file: Path | None) -> tuple[FeatureNetwork, str]:
     """With the weights of ImageNet, as torchvision publishes them."""
     weights, features = VGG[name]
     state, digest, path = pretrained.load(weights, file)

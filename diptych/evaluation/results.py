@@ -10,7 +10,7 @@ from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.metrics.intervals import Score
 from diptych.settings.validate import checked
 from diptych.system.atomic_files import write_text
-from diptych.system.safe_parse import plain_json, read_text
+from diptych.system.safe_parse import parse_json, read_text
 
 FORMAT = 1
 LARGEST = 2**27  # bytes of a file of results
@@ -50,7 +50,7 @@ class Result(BaseModel):
 def read_result(path: Path) -> Result:
     """Raises EvaluationError for what is none."""
     try:
-        values = plain_json(read_text(path, LARGEST))
+        values = parse_json(read_text(path, LARGEST))
         if not isinstance(values, dict):
             raise ValueError("it holds no settings by name")
         found = checked(Result, values, path.name)

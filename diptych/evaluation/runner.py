@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from diptych.contract import Method
-from diptych.data.checks.unreadable import checked
+from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Column, Data, Split, taken
-from diptych.data.images.transforms import Augment, Whole
+from diptych.data.dataset import Column, Data, Split, select
+from diptych.data.images.transforms import Augment, CropToMultiple
 from diptych.data.open import open_data
 from diptych.data.value_encoding import notes_on_encodings
 from diptych.errors import EvaluationError
@@ -23,7 +23,7 @@ from diptych.evaluation.protocols import Protocol, find_protocol
 from diptych.evaluation.results import Result
 from diptych.evaluation.samples import Progress, Samples
 from diptych.evaluation.tools import Tools
-from diptych.inference.load import from_model, from_run, warn_of_untaught
+from diptych.inference.load import from_model, from_run, warn_of_untrained
 from diptych.inference.model_folder import digest_of
 from diptych.inference.translator import Translator
 from diptych.methods import find as find_method
@@ -41,7 +41,7 @@ WHICH = ("last", "best")
 
 
 @dataclass(frozen=True)
-class Asked:
+class SampleRequest:
     """What to translate: by a protocol, of another folder than the run's own, a split, so many images at most."""
 
     protocol: str | None = None
@@ -58,7 +58,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Found:
+class Source:
     """What was asked for, found: the images, by the digest of all files of that folder, and what translates them."""
 
     recipe: Recipe
@@ -75,7 +75,7 @@ def trained(folder: Path) -> Trained:
     return folder if is_model else Run.open(folder)
 
 
-def _recipe_of(there: Trained, asked: Asked) -> Recipe:
+def _recipe_of(there: Trained, asked: SampleRequest) -> Recipe:
     """As it was trained; of a model, whose images are not known, that needs `asked.data`. EvaluationError."""
     if isinstance(there, Run):
         return from_settings(there.settings(), where=str(there.config), cls=asked.cls, saved=True)
@@ -91,22 +91,24 @@ def _recipe_of(there: Trained, asked: Asked) -> Recipe:
     return Recipe(model.name, config, data, TrainConfig(), allowed=asked.cls)
 
 
-def find(there: Trained, asked: Asked) -> Found:
+def find(there: Trained, asked: SampleRequest) -> Source:
     """Raises DataError, EvaluationError, before anything is made."""
     if asked.which not in WHICH:
         raise EvaluationError(f"--which {asked.which}: choose {' or '.join(WHICH)}")
     recipe = _recipe_of(there, asked)
     own = Path(recipe.data.root).expanduser().absolute()
     recipe = replace(recipe, data=recipe.data.of(asked.data or recipe.data.root))
-    data, manifest = checked(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
+    data, manifest = check_images(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
     data = recipe.encoded(data)
     elsewhere = not isinstance(there, Run) or Path(recipe.data.root).expanduser().absolute() != own
     name, split = chosen(data, "all" if elsewhere and asked.split == "auto" and data.by_name else asked.split)
     protocol = find_protocol(asked.protocol or usual(recipe.cls, split))
-    return Found(recipe, first(split, asked.count), data.train, name, manifest.digest, protocol)
+    return Source(recipe, first(split, asked.count), data.train, name, manifest.digest, protocol)
 
 
-def sample_run(there: Trained, folder: Path, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
+def sample_run(
+    there: Trained, folder: Path, asked: SampleRequest = SampleRequest(), progress: Progress | None = None
+) -> Samples:
     """Translate into `folder` what the protocol asks for: that of pairs where the truth is known, unless one is named.
 
     Raises DataError, EvaluationError, CheckpointError.
@@ -125,17 +127,17 @@ def usual(cls: type[Method], split: Split) -> str:
     return "paired-default" if split.aligned else "unpaired-default"
 
 
-def _made(there: Trained, folder: Path, asked: Asked, found: Found, progress: Progress | None) -> Samples:
+def _made(there: Trained, folder: Path, asked: SampleRequest, found: Source, progress: Progress | None) -> Samples:
     if isinstance(there, Run):
         translator = from_run(there, asked.which, found.recipe.cls).to(asked.device)
     else:
         translator = from_model(there, asked.cls).to(asked.device)
-    warn_of_untaught(translator, _folder_of(there))
+    warn_of_untrained(translator, _folder_of(there))
     about = {**_about(there, found.recipe, translator), "which": asked.which, "split": found.name, "count": asked.count}
     return sample(translator, found.recipe, found.split, found.train, found.protocol, folder, about, progress)
 
 
-def samples_of(there: Trained, asked: Asked = Asked(), progress: Progress | None = None) -> Samples:
+def samples_of(there: Trained, asked: SampleRequest = SampleRequest(), progress: Progress | None = None) -> Samples:
     """As `sample_run`, within the folder of the run or model. EvaluationError if something else lies there.
 
     Those of another step, question or images are made anew.
@@ -185,7 +187,7 @@ def sample(
     if not ways:
         raise EvaluationError(f"{translator.name} does not translate pictures, so there is nothing to sample")
     crop, fit = recipe.data.crop_size, recipe.data.resize_mode
-    cut = Whole(translator.method.scale) if protocol.whole else Augment(crop, crop, fit)
+    cut = CropToMultiple(translator.method.scale) if protocol.whole else Augment(crop, crop, fit)
     about = {**about, "protocol": str(protocol), **({} if protocol.whole else {"pixels": crop})}
     about |= {"values": notes} if (notes := "; ".join(notes_on_encodings(split))) else {}
     return sampling.write(translator, ways, folder, cut, about, progress)
@@ -247,10 +249,12 @@ def first(split: Split, count: int | None) -> Split:
         of_classes = split.members and length == sum(map(len, split.members))
         each = split.members if of_classes else (np.arange(length),)
         for name in names:
-            found[name] = taken(split.columns[name], sorted(place for at in each for place in at[:count].tolist()))
+            found[name] = select(split.columns[name], sorted(place for at in each for place in at[:count].tolist()))
     found = {name: found[name] for name in split.columns}
     places = sorted(place for places in split.members for place in places[:count].tolist())
-    return replace(split, columns=found, motifs=[split.motifs[place] for place in places] if split.motifs else ())
+    return replace(
+        split, columns=found, scene_ids=[split.scene_ids[place] for place in places] if split.scene_ids else ()
+    )
 
 
 def _about(there: Trained, recipe: Recipe, translator: Translator) -> dict[str, Any]:

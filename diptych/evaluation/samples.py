@@ -19,17 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from diptych.contract import Control, Route
-from diptych.data.batches import label, to_tensor
+from diptych.data.batches import image_name, to_tensor
 from diptych.data.checks.manifest import first
 from diptych.data.dataset import Column
 from diptych.data.images import image_io
-from diptych.data.images.transforms import Augment, Whole
+from diptych.data.images.transforms import Augment, CropToMultiple
 from diptych.errors import ConfigError, EvaluationError, printable, shown
 from diptych.evaluation.metrics.image_sets import digest_of_pixels
 from diptych.inference.translator import Translator
 from diptych.settings.validate import checked
 from diptych.system.atomic_files import make_folder, write_text
-from diptych.system.safe_parse import plain_json, read_text
+from diptych.system.safe_parse import parse_json, read_text
 
 FORMAT = 1
 MANIFEST = "samples.json"
@@ -39,7 +39,7 @@ BATCH = 8  # images translated at once
 Progress = Callable[[int, int], None]
 
 
-class Row(BaseModel):
+class SampleRow(BaseModel):
     """One translation: paths below the folder, and the control values that it was made with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ class Manifest(BaseModel):
 
     format: int
     about: dict[str, Any]
-    rows: tuple[Row, ...]
+    rows: tuple[SampleRow, ...]
     reals: dict[str, tuple[str, ...]] = {}  # by route, real pictures of what it should make, where no truth is known
 
 
@@ -65,7 +65,7 @@ Choices = Callable[[int], Sequence[Mapping[str, Any]]]  # of the number of a sou
 
 
 @dataclass(frozen=True)
-class Way:
+class TranslationJob:
     """What a protocol asks for: sources, each translated once or more often, and what they should become.
 
     Without sources, as many images out of noise as there are targets. Where the method makes its sources out of the
@@ -90,7 +90,7 @@ class Samples:
 
     folder: Path
     about: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    rows: tuple[SampleRow, ...]
     reals: Mapping[str, tuple[str, ...]]
     alone: tuple[str, ...] = ()  # of two folders, names that only one of them has
 
@@ -136,7 +136,7 @@ def open_samples(folder: Path) -> Samples:
     """Read the manifest of a sample folder. Raises EvaluationError for what is none, or has paths that leave it."""
     path = folder / MANIFEST
     try:
-        values = plain_json(read_text(path, LARGEST))
+        values = parse_json(read_text(path, LARGEST))
         if not isinstance(values, dict):
             raise ValueError("it holds no settings by name")
         found = checked(Manifest, values, MANIFEST)
@@ -153,9 +153,9 @@ def open_samples(folder: Path) -> Samples:
 
 def write(
     translator: Translator,
-    ways: Sequence[Way],
+    ways: Sequence[TranslationJob],
     folder: Path,
-    cut: Augment | Whole,
+    cut: Augment | CropToMultiple,
     about: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> Samples:
@@ -185,15 +185,15 @@ class _Writer:
 
     translator: Translator
     folder: Path
-    cut: Augment | Whole
-    rows: list[Row] = field(default_factory=list)
+    cut: Augment | CropToMultiple
+    rows: list[SampleRow] = field(default_factory=list)
     reals: dict[str, tuple[str, ...]] = field(default_factory=dict)
     kept: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of them, by what ways have in common
     references: dict[int, tuple[Tensor, str]] = field(default_factory=dict)  # those of the way at hand
     hashes: list[str] = field(default_factory=list)  # of what is real
     seconds: float = 0.0
 
-    def translate(self, way: Way) -> Iterator[int]:
+    def translate(self, way: TranslationJob) -> Iterator[int]:
         """Each source under its controls; yields its number once that is done."""
         self.references.clear()
         sources, targets = (self._pile(*each) for each in zip((way.sources, way.targets), way.entries, strict=True))
@@ -214,15 +214,17 @@ class _Writer:
                     shown = {key: self._shown(way, key, value) for key, value in choice.items()}
                     shown |= {"label": way.labels[number]} if way.labels else {}
                     fake = keep(self.folder, copied, fakes[at])
-                    self.rows.append(Row(route=way.name, of=called, controls=shown, fake=fake, **paths))
+                    self.rows.append(SampleRow(route=way.name, of=called, controls=shown, fake=fake, **paths))
                 yield number
 
-    def _sources(self, way: Way, x: Tensor) -> Tensor:
+    def _sources(self, way: TranslationJob, x: Tensor) -> Tensor:
         """What is to be translated: these images, or what the method makes out of them."""
         source, target = way.entries
-        return x if source in self.translator.method.batch else self.translator.method.completed({target: x})[source]
+        return (
+            x if source in self.translator.method.batch else self.translator.method.derive_inputs({target: x})[source]
+        )
 
-    def draw(self, way: Way) -> Iterator[int]:
+    def draw(self, way: TranslationJob) -> Iterator[int]:
         """As many images out of noise as there are targets, of the first seed; yields the number of each."""
         for numbers in parts(len(way.targets)):
             began = time.perf_counter()
@@ -230,10 +232,10 @@ class _Writer:
             self.seconds += time.perf_counter() - began
             for number, picture in zip(numbers, made, strict=True):
                 fake = keep(self.folder, f"fake/{way.name}/{number:05d}", picture)
-                self.rows.append(Row(route=way.name, of=f"number {number}", controls={"seed": 0}, fake=fake))
+                self.rows.append(SampleRow(route=way.name, of=f"number {number}", controls={"seed": 0}, fake=fake))
                 yield number
 
-    def keep_reals(self, way: Way) -> None:
+    def keep_reals(self, way: TranslationJob) -> None:
         """Pictures of what should have been made, where no truth is known; once for all ways to one target."""
         pile, towards = self._pile(way.targets, way.entries[1]), way.towards or way.name
         if towards not in self.kept:
@@ -244,10 +246,10 @@ class _Writer:
             )
         self.reals[way.name] = self.kept[towards]
 
-    def _pile(self, column: Column, entry: str) -> "Pile":
-        return Pile(column, self.cut, self.translator.method.channels()[entry])
+    def _pile(self, column: Column, entry: str) -> "ImageBatches":
+        return ImageBatches(column, self.cut, self.translator.method.channels()[entry])
 
-    def _alike(self, way: Way, count: int) -> Iterator[range]:
+    def _alike(self, way: TranslationJob, count: int) -> Iterator[range]:
         """All numbers, those with the same controls `BATCH` at a time; of whole images each by itself."""
         for numbers in parts(count):
             if isinstance(self.cut, Augment) and all(
@@ -257,7 +259,7 @@ class _Writer:
             else:
                 yield from (range(number, number + 1) for number in numbers)
 
-    def _ready(self, way: Way, choice: Mapping[str, Any]) -> dict[str, Any]:
+    def _ready(self, way: TranslationJob, choice: Mapping[str, Any]) -> dict[str, Any]:
         """Controls as `translate` takes them: of a reference the picture in place of its number."""
         found = dict(choice)
         for control in self.translator.controls:
@@ -265,14 +267,14 @@ class _Writer:
                 found[control.name] = self._reference(way, control, found[control.name])[0]
         return found
 
-    def _shown(self, way: Way, name: str, value: Any) -> Any:
+    def _shown(self, way: TranslationJob, name: str, value: Any) -> Any:
         """A control as a row has it: of a reference its file."""
         control = next(each for each in self.translator.controls if each.name == name)
         if not control.image:
             return value
         return self._reference(way, control, value)[1]
 
-    def _reference(self, way: Way, control: Control, number: int) -> tuple[Tensor, str]:
+    def _reference(self, way: TranslationJob, control: Control, number: int) -> tuple[Tensor, str]:
         """The picture (1, C, H, W), and the file of the sample folder that it is kept in."""
         known = self.references.get(number)
         if known is None:
@@ -287,11 +289,11 @@ class _Writer:
 
 
 @dataclass(frozen=True)
-class Pile:
+class ImageBatches:
     """The pictures of a column as a network takes them: (N, channels, H, W) in [-1, 1] for a range of numbers."""
 
     column: Any  # of images
-    cut: Augment | Whole
+    cut: Augment | CropToMultiple
     channels: int
 
     def __len__(self) -> int:
@@ -299,10 +301,10 @@ class Pile:
 
     def __getitem__(self, numbers: range) -> Tensor:
         cut, column = self.cut.still, self.column
-        return torch.stack([to_tensor(column[i], cut, self.channels, label(column, i)) for i in numbers])
+        return torch.stack([to_tensor(column[i], cut, self.channels, image_name(column, i)) for i in numbers])
 
     def called(self, number: int) -> str:
-        return printable(Path(label(self.column, number)).name)
+        return printable(Path(image_name(self.column, number)).name)
 
 
 def parts(count: int) -> Iterator[range]:

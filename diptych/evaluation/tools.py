@@ -13,18 +13,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diptych.contract import Judge
+from diptych.contract import Evaluator
 from diptych.data.checks.inspect_file import hash_of
 from diptych.data.checks.manifest import cache_folder
 from diptych.errors import EvaluationError, ImportRefused
 from diptych.evaluation.metrics import extractors, lpips
 from diptych.evaluation.metrics.extractors import Extractor, digest_of
-from diptych.evaluation.metrics.image_sets import Pictures
+from diptych.evaluation.metrics.image_sets import ImageSet
 from diptych.evaluation.metrics.lpips import Lpips
 from diptych.evaluation.metrics.palette import Palette
 from diptych.inference.load import load
 from diptych.inference.translator import Translator
-from diptych.system.atomic_files import whole
+from diptych.system.atomic_files import atomic_write
 from diptych.system.distributed import choose_device
 
 USUAL = "torchvision-inception-v3"
@@ -64,7 +64,7 @@ class Tools:
         """What numbers depend on: each network that was used, by name and hash, and each setting."""
         return dict(self.used)
 
-    def the_judge(self) -> Judge:
+    def the_judge(self) -> Evaluator:
         """EvaluationError if none was given."""
         if self.judge is None:
             raise EvaluationError(
@@ -72,7 +72,7 @@ class Tools:
                 "and give its folder by --judge"
             )
         method = self.judge.method
-        if not isinstance(method, Judge):
+        if not isinstance(method, Evaluator):
             raise EvaluationError(f"{self.judge.name} translates images; a judge is a classifier or a segmenter")
         if "judge" not in self.used:
             self.used["judge"] = f"{self.judge.name} {digest_of(method.state_dict())[:16]}"
@@ -113,7 +113,7 @@ class Tools:
         if tool in self.lacking:
             self.said.append(self.lacking[tool])
 
-    def features(self, pictures: Pictures, remember: bool = False) -> np.ndarray:
+    def features(self, pictures: ImageSet, remember: bool = False) -> np.ndarray:
         """(N, D) float32 of the extractor. EvaluationError without one.
 
         With `remember` they are kept, by the contents of the files, and found again.
@@ -134,7 +134,7 @@ class Tools:
 
     def _keep(self, features: Tensor, path: Path) -> None:
         try:
-            with whole(path, durable=False) as part:
+            with atomic_write(path, durable=False) as part:
                 save_file({"features": features}, part)
         except (OSError, SafetensorError) as error:
             self.remembers = False

@@ -6,7 +6,7 @@ from diptych.data.images import image_io
 from diptych.data.sources.file_names import stem_of
 from diptych.data.sources.folders import images_in
 from diptych.errors import EvaluationError, printable
-from diptych.evaluation.samples import Row, Samples
+from diptych.evaluation.samples import SampleRow, Samples
 
 
 def two_folders(real: Path, fake: Path) -> Samples:
@@ -19,7 +19,7 @@ def two_folders(real: Path, fake: Path) -> Samples:
     paired = names == truths.keys() and len(names) == len(reals) == len(fakes)
     known = truths if paired else {}
     rows = [
-        Row(route="fake-real", fake=_absolute(file), truth=known.get(stem_of(file)), of=printable(file.name))
+        SampleRow(route="fake-real", fake=_absolute(file), truth=known.get(stem_of(file)), of=printable(file.name))
         for file in fakes
     ]
     about = {"real": str(real), "fake": str(fake)}

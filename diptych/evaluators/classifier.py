@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, DataKind, Judge, Labels, MethodConfig, Player, Stage, Update
-from diptych.networks.classifier import Reader
+from diptych.contract import Batch, Clock, DataKind, Evaluator, Labels, MethodConfig, Player, Stage, Update
+from diptych.networks.classifier import ClassifierNet
 from diptych.networks.layers import Norm, evaluating, initialise
 
 
-class Classifier(Judge):
+class Classifier(Evaluator):
     class Config(MethodConfig):
         steps: int = Field(2000, ge=1, description="optimiser steps")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
@@ -39,13 +39,13 @@ class Classifier(Judge):
     batch = {"image": "in_channels", "label": "labels"}
     labels = {"label": "labels"}
     routes = ()
-    ships = ("C",)
+    inference_networks = ("C",)
     tiny = {"base_channels": 8, "n_downsample": 3, "lr": 1e-2}
     apart = {"norm": "instance"}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.C = Reader(
+        self.C = ClassifierNet(
             config.in_channels, len(config.labels[0]), config.base_channels, config.n_downsample, config.norm
         )
         initialise(self, "kaiming")
@@ -80,7 +80,7 @@ class Classifier(Judge):
     def maps(self, x: Tensor) -> list[Tensor]:
         return self.C.maps(x)
 
-    def mistakes(self, batch: Batch) -> dict[str, float]:
+    def validation_errors(self, batch: Batch) -> dict[str, float]:
         """The share of images whose class it does not name, or of attributes that it sees otherwise."""
         wrong = self.answers(batch["image"]) != batch["label"]
         return {"wrong": float(wrong.float().mean())}

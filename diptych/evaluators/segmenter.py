@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, DataKind, Judge, MethodConfig, Player, Route, Stage, Update
+from diptych.contract import Batch, Clock, DataKind, Evaluator, MethodConfig, Player, Route, Stage, Update
 from diptych.networks.layers import Norm, evaluating, initialise
 from diptych.networks.unet import UNet
 from diptych.system.colours import Colour, name_of, problem_of
@@ -21,7 +21,7 @@ from diptych.system.colours import Colour, name_of, problem_of
 IGNORED = -1  # the class number of pixels that are not trained on
 
 
-class Segmenter(Judge):
+class Segmenter(Evaluator):
     class Config(MethodConfig):
         steps: int = Field(4000, ge=1, description="optimiser steps")
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the photographs; read from the data")
@@ -49,7 +49,7 @@ class Segmenter(Judge):
     data = DataKind.PAIRED
     batch = {"source": "in_channels", "target": "out_channels"}
     routes = (Route("source", "target"),)
-    ships = ("S",)
+    inference_networks = ("S",)
     tiny = {"palette": ((0,), (255,)), "base_channels": 8, "lr": 1e-2}
     apart = {"norm": "instance"}
 
@@ -65,7 +65,7 @@ class Segmenter(Judge):
             bounded=False,
         )
         initialise(self, "kaiming")
-        self.multiple = 2**config.n_downsample
+        self.size_multiple = 2**config.n_downsample
 
     def stages(self) -> list[Stage]:
         player = Player((self.S,), self.config.lr, (0.9, 0.999), schedule=Clock.decay)

@@ -36,7 +36,7 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     if missing := [net for net in NETWORKS if not any(key.startswith(f"{net}.") for key in state)]:
         raise ImportRefused(f"{where}: there is no {missing[0]}, without which DRIT translates nothing")
     config, found = recognise({key: value for key, value in state.items() if key.startswith(NETWORKS)}, where)
-    return config, found, DRIT.ships
+    return config, found, DRIT.inference_networks
 
 
 def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

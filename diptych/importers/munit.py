@@ -24,7 +24,7 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     """What `translate` needs of a file: both coders. Raises ImportRefused."""
     without_labels(labels, where)
     config, found = recognise(state, where)
-    return config, found, MUNIT.ships
+    return config, found, MUNIT.inference_networks
 
 
 def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from diptych.errors import ImportRefused, printable
 from diptych.importers.nearest import nearest_family
 from diptych.importers.rename_keys import check_gaps, folded, unfit
-from diptych.inference.load import misfits
+from diptych.inference.load import mismatches
 from diptych.networks.factory import generator, known
 from diptych.networks.layers import Norm
 from diptych.networks.patchgan import HALVINGS, PatchGAN
@@ -242,7 +242,7 @@ def _renamed(found: Found, state: dict[str, Tensor], layers: Sequence[Layer], wh
         unbiased = found.norm == "none" and key.endswith("bias") and not key.startswith(f"{head}.")
         if key not in renamed and (key.endswith("num_batches_tracked") or unbiased):
             renamed[key] = torch.zeros(value.shape, dtype=value.dtype)  # older torch, or no bias beside no norm
-    if wrong := misfits(wanted, renamed) + left:
+    if wrong := mismatches(wanted, renamed) + left:
         raise ImportRefused(
             f"{where}: taken for {found.kind} {found.name} of width {found.width}, but {'; '.join(wrong[:5])}"
             + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from diptych.errors import EvaluationError
 from diptych.importers import import_model
 from diptych.importers.sandbox import first_line
-from diptych.inference.load import misfits
-from diptych.system.atomic_files import patient
+from diptych.inference.load import mismatches
+from diptych.system.atomic_files import download_timeout
 
 FOLDER = "DIPTYCH_WEIGHTS"
 COUNTER = ".num_batches_tracked"  # of BatchNorm: files of torch before 0.4.1 lack it, and only training reads it
@@ -97,7 +97,7 @@ def _fetched(weights: Weights) -> tuple[Path, str]:
     path = folders()[-1] / weights.file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with patient():
+        with download_timeout():
             torch.hub.download_url_to_file(weights.url, str(path), weights.sha256, progress=False)
     except (OSError, RuntimeError, HTTPException) as error:
         named = os.environ.get(FOLDER)
@@ -123,7 +123,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """
     wanted = net.state_dict()
     counters = {name: torch.zeros((), dtype=torch.long) for name in wanted if name.endswith(COUNTER)}
-    wrong = misfits(wanted, counters | dict(state))
+    wrong = mismatches(wanted, counters | dict(state))
     if wrong:
         raise EvaluationError(
             f"{where}: does not hold the weights that are wanted here: {'; '.join(wrong[:5])}"

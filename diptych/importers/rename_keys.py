@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diptych.contract import Labels, Method
 from diptych.errors import ConfigError, ImportRefused, printable, shown
-from diptych.inference.load import misfits
+from diptych.inference.load import mismatches
 from diptych.settings.validate import checked
 
 Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks
@@ -53,7 +53,7 @@ def fitted(
         key: value.reshape(wanted[key].shape) if key in wanted and squeezed(value) == squeezed(wanted[key]) else value
         for key, value in found.items()
     }
-    if wrong := misfits(wanted, shaped):
+    if wrong := mismatches(wanted, shaped):
         raise ImportRefused(
             f"{where}: taken for {name}, but {'; '.join(map(printable, wrong[:5]))}"
             + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")

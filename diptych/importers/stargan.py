@@ -16,7 +16,7 @@ from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
 from diptych.importers.pix2pix_family import STATISTICS, Pairs
 from diptych.importers.rename_keys import check_gaps, unfit
-from diptych.inference.load import misfits
+from diptych.inference.load import mismatches
 from diptych.methods.stargan import Discriminator, Generator
 
 NAME = "stargan"
@@ -137,7 +137,7 @@ def _renamed(found: Found, state: dict[str, Tensor], pairs: Pairs, where: str) -
             renamed[f"{ours[layer]}.{leaf}"] = value
         elif layer not in ours or leaf not in STATISTICS:
             unknown.append(f"{printable(key[:120])} is unknown")
-    wrong = misfits(wanted, renamed) + unknown
+    wrong = mismatches(wanted, renamed) + unknown
     if wrong:
         what = f"{found.kind} of width {found.width} with {found.deep} {'blocks' if found.kind == 'G' else 'halvings'}"
         raise ImportRefused(

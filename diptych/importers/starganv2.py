@@ -15,7 +15,7 @@ from torch import Tensor
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, printable, shown
 from diptych.importers.rename_keys import Model, unfit
-from diptych.inference.load import misfits
+from diptych.inference.load import mismatches
 from diptych.inference.model_card import CAUTION
 from diptych.methods.starganv2 import StarGANv2
 from diptych.networks.starganv2 import laplacian
@@ -62,7 +62,9 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     if labels and (len(labels) > 1 or labels[0].kind != "class" or len(labels[0]) != count):
         raise ImportRefused(f"{where}: has {count} domains of one data set: name each of them, in order")
     config = found.config | ({"labels": [each.model_dump() for each in labels]} if labels else {})
-    networks = tuple(name for name in StarGANv2.ships if any(key.startswith(f"{name}.") for key in found.state))
+    networks = tuple(
+        name for name in StarGANv2.inference_networks if any(key.startswith(f"{name}.") for key in found.state)
+    )
     return config, {key: value for key, value in found.state.items() if key.partition(".")[0] in networks}, networks
 
 
@@ -176,7 +178,7 @@ def _renamed(
                 continue
             renamed[ours] = value
     there = tuple(f"{NETWORKS[net]}." for net in nets)
-    if wrong := misfits({key: value for key, value in wanted.items() if key.startswith(there)}, renamed):
+    if wrong := mismatches({key: value for key, value in wanted.items() if key.startswith(there)}, renamed):
         raise ImportRefused(
             f"{where}: taken for StarGAN v2 at {config['image_size']} pixels with {len(config['labels'][0]['names'])} "
             f"domains, but {'; '.join(map(printable, wrong[:5]))}"

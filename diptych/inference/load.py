@@ -23,7 +23,7 @@ from diptych.runs.folder import Run
 from diptych.settings import renamed
 from diptych.settings.recipe import LARGEST_NETWORKS, bounded, from_settings
 from diptych.settings.validate import checked
-from diptych.system.safe_parse import LARGEST_HEADER, check_weights, plain_json, read_text
+from diptych.system.safe_parse import LARGEST_HEADER, check_weights, parse_json, read_text
 
 
 class ModelFile(BaseModel):
@@ -54,7 +54,7 @@ def load(
         if not (folder / "config.json").is_file():
             folder = _downloaded(str(source))
         translator = from_model(folder, method)
-    warn_of_untaught(translator, folder)
+    warn_of_untrained(translator, folder)
     warn_of_caution(translator, folder)
     return translator.to(device)
 
@@ -68,10 +68,10 @@ def networks_of(source: str | Path) -> dict[str, Tensor]:
     if not (folder / "config.yaml").is_file():
         return load(source, device="cpu").method.state_dict()
     tensors, _ = checkpoint.newest(Run.open(folder).checkpoints)
-    return named(tensors, "method.") | named(tensors, "ema.")
+    return with_prefix(tensors, "method.") | with_prefix(tensors, "ema.")
 
 
-def named(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+def with_prefix(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     """Those whose names begin with `part`, by what is behind it."""
     return {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
 
@@ -86,7 +86,7 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
                 f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last"
             )
         tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # in that folder alone
-    networks, there = cls.ships, named(tensors, "method.") | named(tensors, "ema.")
+    networks, there = cls.inference_networks, with_prefix(tensors, "method.") | with_prefix(tensors, "ema.")
     weights = {name: value for name, value in there.items() if name.partition(".")[0] in networks}
     notes = {"steps": meta["total"], "crop": recipe.data.crop_size}
     if not recipe.train.init_from and (untaught := _untaught(cls, recipe.model, meta["place"], meta["step"])):
@@ -101,11 +101,11 @@ def _untaught(cls: type[Method], config: MethodConfig, place: int, step: int) ->
     with torch.device("meta"):
         method = cls(config)
     stages = method.stages()
-    never = method.unmoved(stages)
-    return [name for name in method.unmoved(stages[: place + (step > 0)]) if name not in never]
+    never = method.untrained_networks(stages)
+    return [name for name in method.untrained_networks(stages[: place + (step > 0)]) if name not in never]
 
 
-def warn_of_untaught(translator: Translator, where: str | Path) -> None:
+def warn_of_untrained(translator: Translator, where: str | Path) -> None:
     """A training that was stopped in an early stage gives pictures, and they say nothing."""
     if names := translator.notes.get("untaught"):
         warnings.warn(
@@ -123,7 +123,7 @@ def warn_of_caution(translator: Translator, where: str | Path) -> None:
 
 def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":
     try:
-        settings = plain_json(read_text(folder / "config.json"))
+        settings = parse_json(read_text(folder / "config.json"))
         if not isinstance(settings, dict):
             raise ValueError("config.json holds no settings by name")
         found = checked(ModelFile, settings, f"{folder}/config.json")
@@ -159,15 +159,17 @@ def assembled(
 ) -> "Translator":
     """The method with only the networks that translate, which take the weights as they are: nothing is initialised."""
     settings = checked(cls.Config, config, where)
-    if not set(networks) <= set(cls.ships):
-        raise CheckpointError(f"{where}: {name} translates with {', '.join(cls.ships)}, not with {shown(networks)}")
+    if not set(networks) <= set(cls.inference_networks):
+        raise CheckpointError(
+            f"{where}: {name} translates with {', '.join(cls.inference_networks)}, not with {shown(networks)}"
+        )
     with torch.device("meta"):
         method = cls(settings)
     bounded(method, where)
     for child, _ in list(method.named_children()):
         if child not in networks:
             setattr(method, child, None)
-    wrong = misfits(method.state_dict(), weights)
+    wrong = mismatches(method.state_dict(), weights)
     if wrong:
         raise CheckpointError(
             f"{where}: the weights do not fit the config: {'; '.join(wrong[:5])}"
@@ -179,7 +181,7 @@ def assembled(
     return Translator(method.requires_grad_(False).eval(), name, networks, notes)
 
 
-def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+def mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
     """What is missing, unknown, or of another shape or kind of number; nothing is allocated to find it out."""
     wrong = [f"{key} is missing" for key in wanted if key not in given]
     wrong += [f"{printable(key[:120])} is unknown" for key in given if key not in wanted]

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from diptych.contract import Method
 from diptych.data.image_format import TrainingImages
 from diptych.inference import model_card
-from diptych.system.atomic_files import whole, write_text
+from diptych.system.atomic_files import atomic_write, write_text
 
 FORMAT = 1
 
@@ -28,7 +28,7 @@ def write(
     """Write the networks that translate, what they are and how their training images were stored. OSError."""
     weights = {key: value.contiguous() for key, value in method.state_dict().items()}
     try:
-        with whole(folder / "model.safetensors") as part:
+        with atomic_write(folder / "model.safetensors") as part:
             save_file(weights, part)
     except SafetensorError as error:  # how the library says that the disk is full
         raise OSError(str(error)) from error

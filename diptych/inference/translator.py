@@ -213,7 +213,7 @@ class Translator:
 
         `are_all` says that there will be no others, so that none of them is warned about by itself.
         """
-        if not self.method.fixed:  # which resizes them all
+        if not self.method.fixed_size:  # which resizes them all
             self._warn("scale", self.adapter(controls).scale_warning(sizes))
         if are_all:
             self._warned.add("scale")
@@ -248,7 +248,7 @@ class Translator:
         is_map = self.adapter(choices[0]).source_encoding.num_classes is not None
         batch = self._in_its_size(x if x.dim() == 4 else x[None], is_map)
         height, width = batch.shape[-2:]
-        padded = pad(pad(batch, -2, self.method.multiple), -1, self.method.multiple)
+        padded = pad(pad(batch, -2, self.method.size_multiple), -1, self.method.size_multiple)
         try:
             here = [
                 {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in each.items()}
@@ -274,7 +274,7 @@ class Translator:
 
     def _in_its_size(self, x: Tensor, is_map: bool) -> Tensor:
         """Images as they are, or squashed to the one size that the method takes, as training images are."""
-        if not self.method.fixed:
+        if not self.method.fixed_size:
             return x
         side = int(self.method.config.model_dump()[self.method.square])
         if x.shape[-2:] == (side, side):

@@ -20,24 +20,24 @@ Adversarial = Literal["vanilla", "lsgan", "hinge", "wgan-gp"]
 
 
 def bce(logits: Tensor, real: bool) -> Tensor:
-    logits = precise(logits)
+    logits = to_float32(logits)
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
 def lsgan(logits: Tensor, real: bool) -> Tensor:
-    return (precise(logits) - float(real)).square().mean()
+    return (to_float32(logits) - float(real)).square().mean()
 
 
 def hinge(logits: Tensor, real: bool) -> Tensor:
-    logits = precise(logits)
+    logits = to_float32(logits)
     return F.relu(1 - logits if real else 1 + logits).mean()
 
 
 def wasserstein(logits: Tensor, real: bool) -> Tensor:
-    return -precise(logits).mean() if real else precise(logits).mean()
+    return -to_float32(logits).mean() if real else to_float32(logits).mean()
 
 
-def precise(logits: Tensor) -> Tensor:
+def to_float32(logits: Tensor) -> Tensor:
     """Under autocast a network ends in half precision; losses are sums of many small numbers, and need more."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
@@ -51,12 +51,12 @@ CRITIC = {"vanilla": bce, "lsgan": lsgan, "hinge": hinge, "wgan-gp": wasserstein
 MAKER = {"vanilla": bce, "lsgan": lsgan, "hinge": wasserstein, "wgan-gp": wasserstein}
 
 
-def critic_loss(kind: Adversarial, logits: Tensor, real: bool) -> Tensor:
+def discriminator_loss(kind: Adversarial, logits: Tensor, real: bool) -> Tensor:
     """What the discriminator minimises on logits of real or of generated images."""
     return CRITIC[kind](logits, real)
 
 
-def maker_loss(kind: Adversarial, logits: Tensor) -> Tensor:
+def generator_loss(kind: Adversarial, logits: Tensor) -> Tensor:
     """What the generator minimises on the logits of its images."""
     return MAKER[kind](logits, True)
 
@@ -73,7 +73,7 @@ def gradient_penalty(
     # a rehearsal on tensors without content has no precision to leave, and autocast does not know its device
     exact = nullcontext() if real.is_meta else torch.autocast(real.device.type, enabled=False)
     with exact, torch.compiler.set_stance("force_eager"):
-        real, fake = precise(real.detach()), precise(fake.detach())
+        real, fake = to_float32(real.detach()), to_float32(fake.detach())
         mix = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
         between = torch.lerp(real, fake, mix).requires_grad_()
         scores = critic(between).flatten(1)
@@ -96,7 +96,7 @@ def r1(
     """
     exact = nullcontext() if real.is_meta else torch.autocast(real.device.type, enabled=False)
     with exact, torch.compiler.set_stance("force_eager"):
-        real = precise(real.detach()).requires_grad_()
+        real = to_float32(real.detach()).requires_grad_()
         logits = critic(real)
         (gradient,) = torch.autograd.grad(score(logits).sum(), real, create_graph=True)
         penalty = gradient.flatten(1).square().sum(1).mean() / 2

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def ahead(terms: dict[str, Tensor], parameters: Iterable[nn.Parameter]) -> dict[str, Tensor]:
+def deferred(terms: dict[str, Tensor], parameters: Iterable[nn.Parameter]) -> dict[str, Tensor]:
     """The same values, whose gradient by `parameters` is the one at their weights of now, whenever it is asked for.
 
     What the terms were computed from may change, and its graph may go, in between; it is kept for losses that share

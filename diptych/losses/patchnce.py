@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diptych.losses.adversarial import precise
+from diptych.losses.adversarial import to_float32
 
 TEMPERATURE = 0.07
 OUT = -10.0  # where a patch would be its own negative, before the temperature
@@ -20,7 +20,7 @@ def patchnce(queries: Tensor, keys: Tensor, temperature: float = TEMPERATURE) ->
     `queries` of a translation and `keys` of its source are unit vectors (N, P, K) of the same P places; the keys carry
     no gradient. Negatives of a patch are the other P - 1 of its own image.
     """
-    queries, keys = precise(queries), precise(keys).detach()
+    queries, keys = to_float32(queries), to_float32(keys).detach()
     positive = (queries * keys).sum(2, keepdim=True)
     own = torch.eye(queries.shape[1], dtype=torch.bool, device=queries.device)
     negative = torch.bmm(queries, keys.transpose(1, 2)).masked_fill(own, OUT)

@@ -8,7 +8,7 @@ mode_seeking      how little images differ, for how much their noise does (Mao e
 import torch.nn.functional as F
 from torch import Tensor
 
-from diptych.losses.adversarial import precise
+from diptych.losses.adversarial import to_float32
 
 FLAT = 1e-12  # added under a root, which has no slope where two pixels are equal
 
@@ -18,7 +18,7 @@ def total_variation(x: Tensor, power: float = 2.0) -> Tensor:
 
     The last row and column have no such neighbours, and are left out.
     """
-    x = precise(x)
+    x = to_float32(x)
     here = x[..., :-1, :-1]
     squares = (x[..., :-1, 1:] - here).square() + (x[..., 1:, :-1] - here).square()
     if power != 2:
@@ -28,7 +28,7 @@ def total_variation(x: Tensor, power: float = 2.0) -> Tensor:
 
 def feature_distance(one: Tensor, other: Tensor, rescale: float = 1.0) -> Tensor:
     """Mean squared difference of two maps (N, C, H, W) that are multiplied by `rescale` first."""
-    return F.mse_loss(precise(one) * rescale, precise(other) * rescale)
+    return F.mse_loss(to_float32(one) * rescale, to_float32(other) * rescale)
 
 
 def mode_seeking(images: tuple[Tensor, Tensor], noise: tuple[Tensor, Tensor], clamp: float = 1e-5) -> Tensor:
@@ -37,5 +37,5 @@ def mode_seeking(images: tuple[Tensor, Tensor], noise: tuple[Tensor, Tensor], cl
     Means are over the whole batch, as published (the paper writes the ratio, to be maximised), so the term depends on
     the size of a batch. It is `1 / clamp` at most, where the images are the same.
     """
-    apart, drawn = ((precise(one) - precise(other)).abs().mean() for one, other in (images, noise))
+    apart, drawn = ((to_float32(one) - to_float32(other)).abs().mean() for one, other in (images, noise))
     return 1 / (apart / drawn + clamp)

@@ -27,7 +27,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "srgan": "diptych.methods.srgan:SRGAN",
     }
 )
-JUDGES: Mapping[str, str] = MappingProxyType(
+EVALUATORS: Mapping[str, str] = MappingProxyType(
     {
         "classifier": "diptych.evaluators.classifier:Classifier",
         "segmenter": "diptych.evaluators.segmenter:Segmenter",
@@ -40,7 +40,7 @@ def find(name: str) -> "type[Method]":
 
     Raises ConfigError with the nearest name, or if the class does not declare its kind of data and fitting entries.
     """
-    known = {**METHODS, **JUDGES}
+    known = {**METHODS, **EVALUATORS}
     if name not in known and ":" not in name:
         raise ConfigError(f"no method is called {shown(name)}{nearest(name, known)}; there are {', '.join(known)}")
     module, _, cls = known.get(name, name).partition(":")
@@ -63,7 +63,7 @@ def method_of(name: str, allowed: "type[Method] | None", where: str) -> "type[Me
 
     A file never decides which module is imported: only the user's own `--method` or `method=` does. Raises ConfigError.
     """
-    known = name in METHODS or name in JUDGES
+    known = name in METHODS or name in EVALUATORS
     if allowed is None and not known and ":" in name:
         raise ConfigError(
             f"{where}: the method {shown(name)} is not part of Diptych; if you trust its code, allow it by "

@@ -17,9 +17,9 @@ from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Playe
 from diptych.losses.adversarial import lsgan
 from diptych.losses.patchnce import TEMPERATURE, patchnce
 from diptych.networks.layers import evaluating, initialise, without_graph
-from diptych.networks.patchgan import Field as ReceptiveField
 from diptych.networks.patchgan import PatchGAN
-from diptych.networks.resnet import ResNet, tapped
+from diptych.networks.patchgan import ReceptiveField as ReceptiveField
+from diptych.networks.resnet import ResNet, num_tapped
 
 EPS = 1e-7  # of lengths
 
@@ -60,8 +60,8 @@ class CUT(Method):
     data = DataKind.UNPAIRED
     batch = {"a": "channels", "b": "channels"}
     routes = (Route("a", "b"),)
-    ships = ("G",)
-    multiple = 4
+    inference_networks = ("G",)
+    size_multiple = 4
     presets = {
         "paper": {},
         "fast": {
@@ -92,7 +92,7 @@ class CUT(Method):
         self.D = PatchGAN(c.channels, c.receptive_field, c.ndf, "instance", blur=True)
         self.F = nn.ModuleList(
             nn.Sequential(nn.Linear(seen, c.nce_dim), nn.ReLU(), nn.Linear(c.nce_dim, c.nce_dim))
-            for seen in (c.channels, 2 * c.ngf, *[4 * c.ngf] * (1 + tapped(c.n_blocks)))
+            for seen in (c.channels, 2 * c.ngf, *[4 * c.ngf] * (1 + num_tapped(c.n_blocks)))
         )
         initialise(self, "xavier")
         self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay

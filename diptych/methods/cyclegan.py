@@ -17,10 +17,10 @@ from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConf
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
 from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
-from diptych.networks.image_pool import Pool
+from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import Init, Norm, evaluating, initialise
-from diptych.networks.patchgan import Field as ReceptiveField
 from diptych.networks.patchgan import PatchGAN
+from diptych.networks.patchgan import ReceptiveField as ReceptiveField
 from diptych.networks.unet import Dropout
 
 
@@ -83,7 +83,7 @@ class CycleGAN(Method):
     data = DataKind.UNPAIRED
     batch = {"a": "in_channels", "b": "out_channels"}
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
-    ships = ("to_b", "to_a")
+    inference_networks = ("to_b", "to_a")
     controls = (Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),)
     presets = {
         "paper": {},  # identity only where it turned paintings into photographs
@@ -108,10 +108,10 @@ class CycleGAN(Method):
         self.to_a = generator(c.generator, c.out_channels, c.in_channels, c.ngf, c.norm, c.dropout, c.use_bias)
         self.D_a = PatchGAN(c.in_channels, c.receptive_field, c.ndf, c.norm)
         self.D_b = PatchGAN(c.out_channels, c.receptive_field, c.ndf, c.norm)
-        self.pool_a, self.pool_b = Pool(c.pool_size), Pool(c.pool_size)
+        self.pool_a, self.pool_b = ImagePool(c.pool_size), ImagePool(c.pool_size)
         initialise(self, c.init, c.init_gain)
-        self.multiple = multiple_of(c.generator)
-        self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
+        self.size_multiple = multiple_of(c.generator)
+        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
         def schedule(clock: Clock) -> float:

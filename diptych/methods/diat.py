@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import bce, precise
+from diptych.losses.adversarial import bce, to_float32
 from diptych.losses.perceptual import feature_distance
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 from diptych.networks.resnet import ResNet
@@ -122,9 +122,9 @@ class DIAT(Method):
     batch = {"a": "channels", "b": "channels"}
     square = "image_size"
     routes = (Route("a", "b"),)
-    ships = ("T", "E")
-    multiple = 4
-    sights = {"features": "feature_network"}
+    inference_networks = ("T", "E")
+    size_multiple = 4
+    feature_networks = {"features": "feature_network"}
     presets = {
         "paper": {},
         "adaptive": {"identity_features": "adaptive", "feature_network": "none", "lambda_smooth": 0.0},
@@ -170,11 +170,14 @@ class DIAT(Method):
         x = batch["a"]
         made = self.R(x)
         yield "R", {"content": self.unlike(self.seen(made), self.seen(x))}
-        yield "N", {"again": F.mse_loss(precise(self.N(made.detach())), x), "same": F.mse_loss(precise(self.N(x)), x)}
+        yield (
+            "N",
+            {"again": F.mse_loss(to_float32(self.N(made.detach())), x), "same": F.mse_loss(to_float32(self.N(x)), x)},
+        )
 
     def learn_to_copy(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """The authors' later code begins with an auto-encoder too."""
-        yield "T", {"same": F.mse_loss(precise(self.T(batch["a"])), batch["a"])}
+        yield "T", {"same": F.mse_loss(to_float32(self.T(batch["a"])), batch["a"])}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equations 5 and 9: a step on D, then one on T. In DIAT-A one pass of D gives both of T's terms."""
@@ -189,7 +192,7 @@ class DIAT(Method):
                 wanted = self.D(x)[1] if adaptive else self.seen(x)
             terms["identity"] = c.lambda_id * self.unlike(maps if adaptive else self.seen(fake), wanted)
         if self.N is not None:
-            terms["smooth"] = c.lambda_smooth * F.mse_loss(precise(self.N(fake)), precise(fake))
+            terms["smooth"] = c.lambda_smooth * F.mse_loss(to_float32(self.N(fake)), to_float32(fake))
         yield "T", terms
 
     def learn_to_enhance(self, batch: Batch, clock: Clock) -> Iterator[Update]:
@@ -197,19 +200,19 @@ class DIAT(Method):
         assert self.E is not None
         x = batch["a"]
         if self.config.enhancement == "global":
-            yield "E", {"restored": F.mse_loss(precise(self.E(blurred(x))), x)}
+            yield "E", {"restored": F.mse_loss(to_float32(self.E(blurred(x))), x)}
             return
         with without_graph(), evaluating(self.T):
             made = self.T(x)
         better, mask = self.E(made), self.mask(x)
-        outside = ((1 - mask) * (precise(better) - x)).square().mean()
+        outside = ((1 - mask) * (to_float32(better) - x)).square().mean()
         yield "E", {"outside": outside, **self.inside(mask * better, mask * made)}
 
     def inside(self, better: Tensor, made: Tensor) -> Terms:
         """Pixels, and where a network is lent its first two maps, shall be those that T made."""
         weights = self.config.lambda_inside
         terms = {"inside_0": weights[0] * feature_distance(better, made) / 2}
-        if "features" in self.lent:
+        if "features" in self.perceptual:
             with without_graph():
                 wanted = self.seen(made)[:2]
             for at, (ours, theirs) in enumerate(zip(self.seen(better)[:2], wanted, strict=True), 1):
@@ -226,7 +229,7 @@ class DIAT(Method):
 
     def seen(self, x: Tensor) -> Sequence[Tensor]:
         """The maps of the network that is lent."""
-        maps: Sequence[Tensor] = self.lent["features"](x)
+        maps: Sequence[Tensor] = self.perceptual["features"](x)
         return maps
 
     def unlike(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:

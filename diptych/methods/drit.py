@@ -18,20 +18,20 @@ from torch import Tensor, nn
 
 from diptych import contract
 from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import bce, precise, sum_of
-from diptych.losses.deferred import ahead
+from diptych.losses.adversarial import bce, sum_of, to_float32
+from diptych.losses.deferred import deferred
 from diptych.losses.perceptual import mode_seeking
 from diptych.networks.drit import (
     CONTENT,
-    Attributes,
-    ContentCritic,
+    AttributeEncoder,
+    ContentDiscriminator,
     ContentEncoder,
     Fixed,
     Generator,
     critic_side,
     dense_layers,
 )
-from diptych.networks.latents import Prior, chosen, draw
+from diptych.networks.latents import Prior, latent_for_seed, sample_latents
 from diptych.networks.layers import evaluating, initialise, without_graph
 from diptych.networks.multiscale import MultiScale, halving
 
@@ -148,8 +148,8 @@ class DRIT(Method):
     batch = {"a": "in_channels", "b": "out_channels"}
     square = "image_size"
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
-    ships = ("E_c", "E_a", "G")
-    multiple = 4
+    inference_networks = ("E_c", "E_a", "G")
+    size_multiple = 4
     controls = (
         Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
         Control("seed", "which attributes", 0),
@@ -173,7 +173,7 @@ class DRIT(Method):
         c, channels = config, (config.in_channels, config.out_channels)
         concat = c.attribute_injection == "concat"
         self.E_c = ContentEncoder(channels, c.ngf, c.content_noise_std)
-        self.E_a = nn.ModuleList((Attributes if concat else Fixed)(each, c.ngf, c.style_dim) for each in channels)
+        self.E_a = nn.ModuleList((AttributeEncoder if concat else Fixed)(each, c.ngf, c.style_dim) for each in channels)
         self.G = Generator(channels, c.ngf, c.style_dim, concat)
         # one for images with attributes of another, one for those with drawn ones
         self.D_a, self.D_a2, self.D_b, self.D_b2 = (
@@ -182,11 +182,11 @@ class DRIT(Method):
             for _ in range(2)
         )
         assert c.critic is not None
-        self.D_content = ContentCritic(CONTENT * c.ngf, *c.critic)
+        self.D_content = ContentDiscriminator(CONTENT * c.ngf, *c.critic)
         initialise(self)
         for layer in dense_layers(self):  # the authors' code leaves these as they are made
             layer.reset_parameters()
-        self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
+        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
         c = self.config
@@ -203,7 +203,7 @@ class DRIT(Method):
             "G": player(self.E_c, self.G),
             "E": player(self.E_a),
         }
-        return [Stage("train", c.steps, self.updates, players, turn=self.is_full)]
+        return [Stage("train", c.steps, self.updates, players, schedule_key=self.is_full)]
 
     def is_full(self, clock: Clock) -> bool:
         """Whether all networks move in a step."""
@@ -223,7 +223,7 @@ class DRIT(Method):
         made = self.made(a, b)
         yield "D", self.contest(made, (other_a, other_b))
         yield "C", self.told_apart((made.content[0].detach(), made.content[1].detach()))
-        alone = ahead(self.without_attributes(made), [*self.E_c.parameters(), *self.G.parameters()])
+        alone = deferred(self.without_attributes(made), [*self.E_c.parameters(), *self.G.parameters()])
         yield ("G", "E"), self.with_attributes(made)
         yield "G", alone
 
@@ -236,7 +236,7 @@ class DRIT(Method):
         c, content = self.config, (self.E_c(a, 0), self.E_c(b, 1))
         (mean_a, var_a), (mean_b, var_b) = self.E_a[0](a), self.E_a[1](b)
         own = self.spread(mean_a, var_a), self.spread(mean_b, var_b)
-        noise = draw(c.prior, (2 if c.lambda_ms else 1) * len(a), c.style_dim, a).split(len(a))
+        noise = sample_latents(c.prior, (2 if c.lambda_ms else 1) * len(a), c.style_dim, a).split(len(a))
         fakes = []
         for at in (0, 1):
             contents = torch.cat([content[1 - at], content[at], *(content[1 - at] for _ in noise)])
@@ -256,7 +256,9 @@ class DRIT(Method):
         if log_variance is None:
             return mean
         kind: Prior = "fixed" if self.config.prior == "fixed" else "normal"
-        return mean + (precise(log_variance) / 2).exp() * draw(kind, len(mean), mean.shape[1], precise(mean))
+        return mean + (to_float32(log_variance) / 2).exp() * sample_latents(
+            kind, len(mean), mean.shape[1], to_float32(mean)
+        )
 
     def contest(self, made: Made, other: Pair) -> Terms:
         """Each kind of translation before a critic of its own; a real image counts as often as made ones."""
@@ -284,7 +286,7 @@ class DRIT(Method):
             if c.lambda_cc:
                 terms[f"cross_{name}"] = c.lambda_cc * F.l1_loss(made.back[at], made.x[at])
             if c.lambda_kl:
-                small = precise(made.content[at]).square().mean()
+                small = to_float32(made.content[at]).square().mean()
                 terms[f"prior_{name}"] = c.lambda_kl * (small + from_normal(made.mean[at], made.log_variance[at]))
         return terms
 
@@ -326,7 +328,7 @@ class DRIT(Method):
         """Attributes of a domain for images x: of a seed, one for all, or of references, one for all or for each."""
         reference, seed = choice.get("reference"), int(choice.get("seed", 0))
         given = None if reference is None else self.E_a[domain](reference.to(x))[0]
-        return chosen(self.config.prior, self.config.style_dim, seed, given, x)
+        return latent_for_seed(self.config.prior, self.config.style_dim, seed, given, x)
 
 
 def looks(logits: Sequence[Tensor], real: bool) -> Tensor:
@@ -341,8 +343,8 @@ def undecided(logits: Tensor) -> Tensor:
 
 def from_normal(mean: Tensor, log_variance: Tensor | None) -> Tensor:
     """How far attributes (N, K) are from N(0, I): the divergence, added up over K; without a variance, mean squares."""
-    mean = precise(mean)
+    mean = to_float32(mean)
     if log_variance is None:
         return mean.square().mean()
-    log_variance = precise(log_variance)
+    log_variance = to_float32(log_variance)
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()

@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import precise
+from diptych.losses.adversarial import to_float32
 from diptych.losses.perceptual import total_variation
-from diptych.networks.classifier import Reader as Judged
+from diptych.networks.classifier import ClassifierNet as Judged
 from diptych.networks.classifier import channels_of
-from diptych.networks.dtn import Critic, Drawer, Reader
+from diptych.networks.dtn import Discriminator, FNetwork, GNetwork
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 
 FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2  # what the paper's D tells apart
@@ -114,10 +114,10 @@ class DTN(Method):
     batch = {"source": "in_channels", "label": "labels", "target": "out_channels"}
     labels = {"label": "labels"}
     square = "image_size"
-    fixed = True
-    also_called = {"f": "C"}
+    fixed_size = True
+    network_aliases = {"f": "C"}
     routes = (Route("source", "target"),)
-    ships: tuple[str, ...] = ("f", "g")
+    inference_networks: tuple[str, ...] = ("f", "g")
     presets = {
         "paper": {},
         "pictures": {
@@ -136,19 +136,19 @@ class DTN(Method):
         super().__init__(config)
         c, classes = config, len(config.labels[0])
         if c.f_network == "classifier":
-            self.f: Reader | Judged = Judged(c.in_channels, classes, c.f_base_channels, c.f_n_downsample, c.norm)
+            self.f: FNetwork | Judged = Judged(c.in_channels, classes, c.f_base_channels, c.f_n_downsample, c.norm)
         else:
-            self.f = Reader(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm)
+            self.f = FNetwork(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm)
             self.head = nn.Linear(c.embedding_dim, classes)
-        drawer = Drawer(c.out_channels, c.image_size, c.ngf, c.embedding_dim, c.norm, c.one_by_one_convs)
-        own = Reader(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm) if c.g_encoder == "own" else None
+        drawer = GNetwork(c.out_channels, c.image_size, c.ngf, c.embedding_dim, c.norm, c.one_by_one_convs)
+        own = FNetwork(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm) if c.g_encoder == "own" else None
         self.g = nn.Sequential(own, drawer) if own else drawer
-        self.D = Critic(c.out_channels, c.image_size, c.ndf, 3 if c.d_head == "ternary" else 2, c.norm)
+        self.D = Discriminator(c.out_channels, c.image_size, c.ndf, 3 if c.d_head == "ternary" else 2, c.norm)
         for net in (self.g, self.D):
             initialise(net)
         self.ema, self.ema_decay = ("g",) if c.ema_decay else (), c.ema_decay
         if c.g_encoder == "own" and not c.lambda_const:
-            self.ships = ("g",)  # f has no part in it
+            self.inference_networks = ("g",)  # f has no part in it
 
     def stages(self) -> list[Stage]:
         c = self.config
@@ -180,9 +180,11 @@ class DTN(Method):
             yield "D", self.told_apart(from_s.detach(), from_t.detach(), t)
         terms = self.taken_for_real(from_s, from_t) if c.use_gan else {}
         if c.lambda_const:
-            terms["const"] = c.lambda_const * F.mse_loss(precise(self.read(self.as_source(from_s))), precise(code))
+            terms["const"] = c.lambda_const * F.mse_loss(
+                to_float32(self.read(self.as_source(from_s))), to_float32(code)
+            )
         if c.lambda_tid:
-            terms["tid"] = c.lambda_tid * F.mse_loss(precise(from_t), t)
+            terms["tid"] = c.lambda_tid * F.mse_loss(to_float32(from_t), t)
         if c.lambda_tv:
             rough = total_variation(from_s, c.tv_power) + total_variation(from_t, c.tv_power)
             terms["tv"] = c.lambda_tv * rough / c.image_size**2
@@ -231,7 +233,7 @@ class DTN(Method):
     def named(self, code: Tensor) -> Tensor:
         """Codes (N, code, 1, 1) to logits (N, classes); the paper's code is taken before this ReLU."""
         head = self.f.head if isinstance(self.f, Judged) else self.head
-        return precise(head(F.relu(code).flatten(1)))
+        return to_float32(head(F.relu(code).flatten(1)))
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
@@ -239,7 +241,7 @@ class DTN(Method):
             return self.g(x if self.config.g_encoder == "own" else self.coded(x))
 
     @torch.no_grad()
-    def mistakes(self, batch: Batch) -> dict[str, float]:
+    def validation_errors(self, batch: Batch) -> dict[str, float]:
         """The share of sources that f reads wrongly, and of their drawings."""
         x, label, device = batch["source"], batch["label"], next(self.parameters()).device
         drawn = self.as_source(self.translate(x.to(device)))
@@ -250,4 +252,4 @@ class DTN(Method):
 
 def cross_entropy(logits: Tensor, kind: int) -> Tensor:
     """-log of the share that logits (N, kinds, H, W) give to one kind, a mean over all of them."""
-    return -F.log_softmax(precise(logits), 1)[:, kind].mean()
+    return -F.log_softmax(to_float32(logits), 1)[:, kind].mean()

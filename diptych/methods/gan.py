@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Stage, Update
 from diptych.losses.adversarial import bce
-from diptych.networks.latents import Prior, codes, draw
+from diptych.networks.latents import Prior, latent_codes, sample_latents
 
 
 class GAN(Method):
@@ -44,7 +44,7 @@ class GAN(Method):
     square = "image_size"
     routes = ()
     noise = True
-    ships = ("G",)
+    inference_networks = ("G",)
     tiny = {"latent_dim": 8, "g_hidden": 64, "d_hidden": 16, "maxout_pieces": 2, "lr": 1e-3}
     apart = {"prior": "fixed", "dropout": False}
 
@@ -74,7 +74,7 @@ class GAN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Algorithm 1 with k = 1: a step on D, then one on G, here on the same noise."""
         x = batch["image"]
-        fake = self.made(draw(self.config.prior, len(x), self.config.latent_dim, x))
+        fake = self.made(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
         yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
         judged = self.D(fake)
         yield "G", {"gan": bce(judged, True) if self.config.gan_loss == "nonsaturating" else -bce(judged, False)}
@@ -87,7 +87,9 @@ class GAN(Method):
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
-        return self.made(codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters())))
+        return self.made(
+            latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
+        )
 
 
 class Maxout(nn.Module):

@@ -16,11 +16,11 @@ from torch import Tensor
 from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.perceptual import mode_seeking
-from diptych.networks.latents import Prior, codes, draw
+from diptych.networks.latents import Prior, latent_codes, sample_latents
 from diptych.networks.layers import Norm, evaluating, initialise
 from diptych.networks.multiscale import MultiScale
-from diptych.networks.patchgan import Field as ReceptiveField
 from diptych.networks.patchgan import PatchGAN
+from diptych.networks.patchgan import ReceptiveField as ReceptiveField
 from diptych.networks.unet import UNet, Upsample
 
 
@@ -74,7 +74,7 @@ class MSGAN(Method):
     batch = {"source": "in_channels", "target": "out_channels"}
     square = "image_size"
     routes = (Route("source", "target"),)
-    ships = ("G",)
+    inference_networks = ("G",)
     controls = (Control("seed", "which noise, so which of many answers", 0),)
     presets = {
         "paper": {},
@@ -95,7 +95,7 @@ class MSGAN(Method):
         )
         self.D = MultiScale(PatchGAN(seen, c.receptive_field, c.ndf >> scale, c.norm) for scale in range(c.num_scales))
         initialise(self, "xavier")
-        self.multiple = c.image_size
+        self.size_multiple = c.image_size
         self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
@@ -110,7 +110,7 @@ class MSGAN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Each source under two noises at once; a step on G, then one on D, on the same images."""
         c, x, y = self.config, batch["source"], batch["target"]
-        noise = draw(c.prior, 2 * len(x), c.latent_dim, x)
+        noise = sample_latents(c.prior, 2 * len(x), c.latent_dim, x)
         fakes = self.G(torch.cat([x, x]), noise).chunk(2)
         yield "G", self.make(x, y, (fakes[0], fakes[1]), noise.chunk(2))
         yield "D", self.contest(x, y, (fakes[0].detach(), fakes[1].detach()))
@@ -136,6 +136,6 @@ class MSGAN(Method):
     @torch.no_grad()
     def translate(self, x: Tensor, seed: int = 0) -> Tensor:
         """All images under the noise of one seed."""
-        noise = codes(self.config.prior, range(seed, seed + 1), self.config.latent_dim, 0).to(x)
+        noise = latent_codes(self.config.prior, range(seed, seed + 1), self.config.latent_dim, 0).to(x)
         with evaluating(self.G):
             return self.G(x, noise.expand(len(x), -1))

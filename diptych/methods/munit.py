@@ -19,10 +19,10 @@ from diptych import contract
 from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.perceptual import feature_distance
-from diptych.networks.latents import Prior, chosen, draw
+from diptych.networks.latents import Prior, latent_for_seed, sample_latents
 from diptych.networks.layers import evaluating, initialise, without_graph
 from diptych.networks.multiscale import MultiScale, halving
-from diptych.networks.munit import Coder
+from diptych.networks.munit import AdaINAutoencoder
 
 Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 
@@ -92,8 +92,8 @@ class MUNIT(Method):
     batch = {"a": "in_channels", "b": "out_channels"}
     square = "image_size"
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
-    ships = ("G_a", "G_b")
-    sights = {"features": "feature_network"}
+    inference_networks = ("G_a", "G_b")
+    feature_networks = {"features": "feature_network"}
     controls = (
         Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
         Control("seed", "which style", 0),
@@ -119,7 +119,7 @@ class MUNIT(Method):
         super().__init__(config)
         c = config
         self.G_a, self.G_b = (
-            Coder(channels, c.ngf, c.n_blocks, c.style_dim, c.mlp_dim, c.n_downsample)
+            AdaINAutoencoder(channels, c.ngf, c.n_blocks, c.style_dim, c.mlp_dim, c.n_downsample)
             for channels in (c.in_channels, c.out_channels)
         )
         self.D_a, self.D_b = (
@@ -130,8 +130,8 @@ class MUNIT(Method):
             initialise(coder, "kaiming")
         for critic in (self.D_a, self.D_b):
             initialise(critic)
-        self.multiple = 2 ** (c.n_downsample + (c.n_downsample > 3))  # reflection needs 2 pixels, of 16 at least
-        self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
+        self.size_multiple = 2 ** (c.n_downsample + (c.n_downsample > 3))  # reflection needs 2 pixels, of 16 at least
+        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
         c = self.config
@@ -160,7 +160,7 @@ class MUNIT(Method):
 
     def draw(self, x: Tensor) -> Pair:
         """Styles (N, style_dim) of domain a and of b, for images x."""
-        a, b = draw(self.config.prior, 2 * len(x), self.config.style_dim, x).chunk(2)
+        a, b = sample_latents(self.config.prior, 2 * len(x), self.config.style_dim, x).chunk(2)
         return a, b
 
     def contents(self, a: Tensor, b: Tensor) -> Pair:
@@ -200,7 +200,7 @@ class MUNIT(Method):
 
     def unlike(self, fake: Tensor, source: Tensor) -> Tensor:
         """Section 5.1: squared distance of what the network sees last, normalised, so that style does not count."""
-        see = self.lent["features"]
+        see = self.perceptual["features"]
         with without_graph():
             wanted = F.instance_norm(see(source)[-1])
         return feature_distance(F.instance_norm(see(fake)[-1]), wanted)
@@ -222,7 +222,7 @@ class MUNIT(Method):
                 made.append(coders[way][1].decode(contents[way], style))
             return made
 
-    def style_from(self, coder: Coder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
+    def style_from(self, coder: AdaINAutoencoder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
         """Styles (N, style_dim) for images x: of a seed, one for all, or of references, one for all or for each."""
         given = None if reference is None else coder.style(reference.to(x))
-        return chosen(self.config.prior, self.config.style_dim, seed, given, x)
+        return latent_for_seed(self.config.prior, self.config.style_dim, seed, given, x)

@@ -14,11 +14,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss
+from diptych.losses.adversarial import Adversarial, discriminator_loss, generator_loss, gradient_penalty
 from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
 from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
-from diptych.networks.patchgan import Field as ReceptiveField
 from diptych.networks.patchgan import PatchGAN
+from diptych.networks.patchgan import ReceptiveField as ReceptiveField
 from diptych.networks.unet import Dropout
 
 
@@ -85,7 +85,7 @@ class Pix2Pix(Method):
     data = DataKind.PAIRED
     batch = {"source": "in_channels", "target": "out_channels"}
     routes = (Route("source", "target"),)
-    ships = ("G",)
+    inference_networks = ("G",)
     controls = (
         Control(
             "inference",
@@ -110,7 +110,7 @@ class Pix2Pix(Method):
         seen = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
         self.D = PatchGAN(seen, c.receptive_field, c.ndf, c.d_norm) if "gan" in c.loss else None
         initialise(self, c.init, c.init_gain)
-        self.multiple = multiple_of(c.generator)
+        self.size_multiple = multiple_of(c.generator)
         self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
@@ -132,8 +132,8 @@ class Pix2Pix(Method):
     def contest(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
         kind = self.config.gan_loss
         terms = {
-            "real": critic_loss(kind, self.judge(x, y), True),
-            "fake": critic_loss(kind, self.judge(x, fake), False),
+            "real": discriminator_loss(kind, self.judge(x, y), True),
+            "fake": discriminator_loss(kind, self.judge(x, fake), False),
         }
         if kind == "wgan-gp":
             terms["penalty"] = self.config.lambda_gp * gradient_penalty(lambda between: self.judge(x, between), y, fake)
@@ -142,7 +142,7 @@ class Pix2Pix(Method):
     def make(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
         terms = {}
         if self.D is not None:
-            terms["gan"] = maker_loss(self.config.gan_loss, self.judge(x, fake))
+            terms["gan"] = generator_loss(self.config.gan_loss, self.judge(x, fake))
         if "l1" in self.config.loss:
             terms["l1"] = self.config.lambda_l1 * F.l1_loss(fake, y)
         return terms

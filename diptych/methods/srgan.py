@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import bce, precise
+from diptych.losses.adversarial import bce, to_float32
 from diptych.losses.perceptual import feature_distance, total_variation
 from diptych.networks.layers import Norm, evaluating, without_graph
 from diptych.networks.srresnet import Discriminator, End, Head, Joint, SRResNet, shrunk
@@ -78,9 +78,9 @@ class SRGAN(Method):
     batch = {"image": "channels"}
     square = "image_size"
     routes = (Route("low", "image", truth="image"),)
-    ships = ("G",)
+    inference_networks = ("G",)
     scale = 4
-    sights = {"features": "feature_network"}
+    feature_networks = {"features": "feature_network"}
     presets = {
         "paper": {},
         "srresnet": {"steps": 0, "feature_network": "none"},
@@ -110,7 +110,7 @@ class SRGAN(Method):
     def channels(self) -> dict[str, int]:
         return {"image": self.config.channels, "low": self.config.channels}
 
-    def completed(self, batch: Batch) -> Batch:
+    def derive_inputs(self, batch: Batch) -> Batch:
         """With `low`, a `scale`-th as high and wide."""
         return {**batch, "low": shrunk(batch["image"], self.config.scale)}
 
@@ -129,12 +129,12 @@ class SRGAN(Method):
         return 0.1 if clock.stage == "gan" and 2 * clock.step >= clock.steps else 1.0
 
     def by_squared_error(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        low, x = self.completed(batch)["low"], batch["image"]
-        yield "G", {"mse": F.mse_loss(precise(self.enlarged(low)), x)}
+        low, x = self.derive_inputs(batch)["low"], batch["image"]
+        yield "G", {"mse": F.mse_loss(to_float32(self.enlarged(low)), x)}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equation 2, in its non-saturating form: a step on D, then one on G, on the same images."""
-        low, x = self.completed(batch)["low"], batch["image"]
+        low, x = self.derive_inputs(batch)["low"], batch["image"]
         fake = self.enlarged(low)
         if self.config.lambda_gan:
             yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
@@ -150,8 +150,8 @@ class SRGAN(Method):
     def content(self, fake: Tensor, x: Tensor) -> Tensor:
         """Equation 5, a mean over channels too; or equation 4, where nothing sees."""
         if self.config.feature_network == "none":
-            return F.mse_loss(precise(fake), x)
-        see, place = self.lent["features"], self.config.feature_layer - 1
+            return F.mse_loss(to_float32(fake), x)
+        see, place = self.perceptual["features"], self.config.feature_layer - 1
         with without_graph():
             wanted = see(x)[place]
         return feature_distance(see(fake)[place], wanted, self.config.feature_scale)
@@ -159,7 +159,7 @@ class SRGAN(Method):
     def beside(self, fake: Tensor, x: Tensor) -> Terms:
         """What public code adds to the paper's terms."""
         c = self.config
-        pixel = {"pixel": c.lambda_mse * F.mse_loss(precise(fake), x)} if c.lambda_mse else {}
+        pixel = {"pixel": c.lambda_mse * F.mse_loss(to_float32(fake), x)} if c.lambda_mse else {}
         return pixel | ({"tv": c.lambda_tv * total_variation(fake)} if c.lambda_tv else {})
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError
-from diptych.losses.adversarial import gradient_penalty, precise, wasserstein
+from diptych.losses.adversarial import gradient_penalty, to_float32, wasserstein
 from diptych.methods.label_controls import controls, wanted
 from diptych.networks.layers import without_graph
 
@@ -99,8 +99,8 @@ class StarGAN(Method):
     labels = {"label": "labels"}
     domains = True
     square = "image_size"
-    ships = ("G",)
-    multiple = 4
+    inference_networks = ("G",)
+    size_multiple = 4
     presets = {
         "paper": {},
         "repo": {"lr_decay_start": 1.0},  # their schedule takes off a thousandth of the step size in all
@@ -134,9 +134,9 @@ class StarGAN(Method):
 
         players = {"D": Player((self.D,), self.config.lr, schedule=schedule)}
         players["G"] = Player((self.G,), self.config.lr, schedule=schedule)
-        return [Stage("train", self.config.steps, self.updates, players, self.turn)]
+        return [Stage("train", self.config.steps, self.updates, players, self.schedule_key)]
 
-    def turn(self, clock: Clock) -> tuple[int, bool]:
+    def schedule_key(self, clock: Clock) -> tuple[int, bool]:
         """Which data set this step is about, and whether the generator moves in it."""
         rounds, at = divmod(clock.step, len(self.config.labels))
         return at, rounds % self.config.n_critic == self.config.n_critic - 1
@@ -147,7 +147,7 @@ class StarGAN(Method):
         Where G does not move its pass needs no graph. `reuse=none` is the published order, which does all anew.
         """
         x, label = batch["image"], batch["label"]
-        at, moves = self.turn(clock)
+        at, moves = self.schedule_key(clock)
         aim = self.aims(label, at)
         code = self.code(self.marks(aim, at, x), at)
         with nullcontext() if moves or self.config.reuse == "none" else without_graph():
@@ -186,7 +186,7 @@ class StarGAN(Method):
     def misnamed(self, logits: Tensor, label: Tensor, at: int) -> Tensor:
         """Cross entropy of a class; of attributes the binary one, summed over them. Other sets' logits do not count."""
         labels, start = self.config.labels[at], self.start(at)
-        own = precise(logits[:, start : start + len(labels)])
+        own = to_float32(logits[:, start : start + len(labels)])
         if labels.kind == "class":
             return F.cross_entropy(own, label)
         return F.binary_cross_entropy_with_logits(own, label.to(own.dtype), reduction="sum") / len(own)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from diptych import contract
 from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError, nearest, shown
-from diptych.losses.adversarial import Adversarial, critic_loss, gradient_penalty, maker_loss, precise, r1
+from diptych.losses.adversarial import Adversarial, discriminator_loss, generator_loss, gradient_penalty, r1, to_float32
 from diptych.networks.layers import initialise, without_graph
 from diptych.networks.starganv2 import (
     Content,
@@ -27,7 +27,7 @@ from diptych.networks.starganv2 import (
     MappingNetwork,
     Masks,
     StyleEncoder,
-    chosen,
+    select_domain,
 )
 
 Way = Literal["latent", "reference"]  # where a style comes from: a drawn code, or an image
@@ -114,9 +114,9 @@ class StarGANv2(Method):
     batch = {"image": "channels", "label": "labels", "reference": "channels", "other": "channels", "target": "labels"}
     labels = {"label": "labels", "target": "labels"}
     domains = True
-    balanced = True
+    balance_classes = True
     square = "image_size"
-    ships: tuple[str, ...] = ("G", "F", "E")
+    inference_networks: tuple[str, ...] = ("G", "F", "E")
     presets = {
         "paper": {},  # AFHQ
         "celeba_hq": {"lambda_ds": 1.0, "w_hpf": 1.0},
@@ -149,10 +149,15 @@ class StarGANv2(Method):
         self.D = Discriminator(*sizes, domains + (c.d_head == "classes"))
         initialise(self, "kaiming")
         self.kind: Adversarial = "vanilla" if c.gan_loss == "nonsaturating" else "wgan-gp"
-        self.names, self.multiple = c.labels[0].names, 2 * self.G.multiple  # a norm needs two pixels at the bottom
+        self.names, self.size_multiple = (
+            c.labels[0].names,
+            2 * self.G.size_multiple,
+        )  # a norm needs two pixels at the bottom
         self.passes: tuple[Way, ...] = c.style_sources if styled else ("latent",)
-        self.ships = tuple(name for name, net in (("G", self.G), ("F", self.F), ("E", self.E)) if net is not None)
-        self.ema, self.ema_decay = (self.ships if c.ema_decay else ()), c.ema_decay
+        self.inference_networks = tuple(
+            name for name, net in (("G", self.G), ("F", self.F), ("E", self.E)) if net is not None
+        )
+        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
         self.routes = tuple(Route("image", "image", {"domain": name}, truth=f"image of {name}") for name in self.names)
         self.controls = (Control("domain", "which domain to translate to", self.names[0], self.names),)
         if self.E is not None:
@@ -189,7 +194,7 @@ class StarGANv2(Method):
             if place:  # G has moved
                 content = self.shared(batch["image"], masks)
             yield (
-                self.ships if way == "latent" else "G",
+                self.inference_networks if way == "latent" else "G",
                 named(way, self.make(way, batch, z, masks, content, kept.pop(way, None), clock)),
             )
 
@@ -235,16 +240,16 @@ class StarGANv2(Method):
             real = x if c.d_head == "classes" else batch["reference"]  # of the domain whose output is asked
             terms["penalty"] = c.lambda_gp * gradient_penalty(lambda mix: self.score(self.D(mix), target), real, fake)
         if c.d_head == "classes":
-            terms["class"] = c.lambda_cls * F.cross_entropy(precise(told[:, 1:]), y)
+            terms["class"] = c.lambda_cls * F.cross_entropy(to_float32(told[:, 1:]), y)
         return {
-            "real": critic_loss(self.kind, self.score(told, y), True),
-            "fake": critic_loss(self.kind, self.score(self.D(fake), target), False),
+            "real": discriminator_loss(self.kind, self.score(told, y), True),
+            "fake": discriminator_loss(self.kind, self.score(self.D(fake), target), False),
             **terms,
         }
 
     def score(self, logits: Tensor, domain: Tensor) -> Tensor:
         """Whether an image is a real one, (N, 1): by the output of its domain, or by the one there is."""
-        return logits[:, :1] if self.config.d_head == "classes" else chosen(logits, domain)[:, None]
+        return logits[:, :1] if self.config.d_head == "classes" else select_domain(logits, domain)[:, None]
 
     def make(
         self, way: Way, batch: Batch, z: Tensor, masks: Masks | None, content: Content | None, made: Made | None,
@@ -259,9 +264,9 @@ class StarGANv2(Method):
         else:
             code, fake = made
         judged = self.D(fake)
-        terms = {"gan": maker_loss(self.kind, self.score(judged, target))}
+        terms = {"gan": generator_loss(self.kind, self.score(judged, target))}
         if c.d_head == "classes":
-            terms["class"] = c.lambda_cls * F.cross_entropy(precise(judged[:, 1:]), target)
+            terms["class"] = c.lambda_cls * F.cross_entropy(to_float32(judged[:, 1:]), target)
         if self.E is not None and c.lambda_sty:
             found, size = self.code(target, image=fake), self.E.style_dim
             terms["style"] = c.lambda_sty * F.l1_loss(
@@ -319,7 +324,7 @@ class StarGANv2(Method):
         content = self.encode(x)
         return [self.translate(x, **controls, content=content) for controls in choices]
 
-    def referred(self, batch: Batch, at: int) -> dict[str, Any]:
+    def reference_controls(self, batch: Batch, at: int) -> dict[str, Any]:
         return {"domain": self.names[int(batch["target"][at])]}
 
     @torch.no_grad()

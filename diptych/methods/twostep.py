@@ -16,10 +16,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import bce, precise
+from diptych.losses.adversarial import bce, to_float32
 from diptych.methods.label_controls import controls, wanted
-from diptych.networks.dcgan import Drawer, Trunk
-from diptych.networks.latents import Prior, codes, draw
+from diptych.networks.dcgan import DCGANGenerator, DCGANTrunk
+from diptych.networks.latents import Prior, latent_codes, sample_latents
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 
 
@@ -64,11 +64,11 @@ class TwoStep(Method):
     batch = {"image": "channels", "label": "labels"}
     labels = {"label": "labels"}
     domains = True
-    balanced = True
+    balance_classes = True
     square = "image_size"
-    fixed = True
+    fixed_size = True
     noise = True
-    ships = ("G", "E")
+    inference_networks = ("G", "E")
     presets = {
         "paper": {},
         "repo": {"prior": "normal"},
@@ -81,7 +81,7 @@ class TwoStep(Method):
         super().__init__(config)
         c, labels = config, config.labels[0]
         self.classes = len(labels) if labels.kind == "class" else 2
-        self.G = Drawer(c.latent_dim, self.classes, c.embedding_dim, c.channels, c.image_size, c.ngf, c.norm)
+        self.G = DCGANGenerator(c.latent_dim, self.classes, c.embedding_dim, c.channels, c.image_size, c.ngf, c.norm)
         self.D = Critic(c.channels, self.classes, c.image_size, c.ndf, c.norm)
         self.E = Encoder(c.channels, c.latent_dim, c.image_size, c.ndf, c.norm, c.prior)
         initialise(self)
@@ -104,7 +104,7 @@ class TwoStep(Method):
     def learn_to_draw(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Algorithm of the public code: D once and G twice, on the same noise and labels. D names real images alone."""
         x, label = batch["image"], self.numbers(batch["label"])
-        code = draw(self.config.prior, len(x), self.config.latent_dim, x)
+        code = sample_latents(self.config.prior, len(x), self.config.latent_dim, x)
         fake = self.G(code, label)
         judged, named = self.D(x)
         yield (
@@ -112,7 +112,7 @@ class TwoStep(Method):
             {
                 "real": bce(judged, True),
                 "fake": bce(self.D(fake.detach())[0], False),
-                "class": self.config.lambda_cls * F.cross_entropy(precise(named), label),
+                "class": self.config.lambda_cls * F.cross_entropy(to_float32(named), label),
             },
         )
         yield "G", self.taken_for_real(fake, label)
@@ -120,13 +120,13 @@ class TwoStep(Method):
 
     def taken_for_real(self, fake: Tensor, label: Tensor) -> Terms:
         judged, named = self.D(fake)
-        return {"gan": bce(judged, True), "class": self.config.lambda_cls * F.cross_entropy(precise(named), label)}
+        return {"gan": bce(judged, True), "class": self.config.lambda_cls * F.cross_entropy(to_float32(named), label)}
 
     def learn_to_find(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """In what G draws, by running statistics; of the batch its classes alone are used."""
         x, label = batch["image"], self.numbers(batch["label"])
-        code = draw(self.config.prior, len(x), self.config.latent_dim, x)
-        yield "E", {"code": F.mse_loss(precise(self.E(self.drawn(code, label))), code)}
+        code = sample_latents(self.config.prior, len(x), self.config.latent_dim, x)
+        yield "E", {"code": F.mse_loss(to_float32(self.E(self.drawn(code, label))), code)}
 
     def drawn(self, code: Tensor, label: Tensor) -> Tensor:
         """Codes (N, latent) as images of these classes, by the frozen G."""
@@ -154,7 +154,7 @@ class TwoStep(Method):
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0, domain: str = "", has: str = "", flip: str = "") -> Tensor:
-        code = codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
+        code = latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
         return self.drawn(code, self.asked(len(code), domain=domain, has=has, flip=flip))
 
     def given(self, label: Tensor, route: Route) -> dict[str, Any]:
@@ -163,10 +163,10 @@ class TwoStep(Method):
         return {} if labels.kind == "class" else {"has": labels.names[0] if int(label[0]) else ""}
 
     @torch.no_grad()
-    def mistakes(self, batch: Batch) -> dict[str, float]:
+    def validation_errors(self, batch: Batch) -> dict[str, float]:
         """How far E is from the code of what G drew: the mean squared error, as a share of what answering 0 gets."""
         like, c = next(self.G.parameters()), self.config
-        code = codes(c.prior, range(64), c.latent_dim, seed=1).to(like)
+        code = latent_codes(c.prior, range(64), c.latent_dim, seed=1).to(like)
         label = torch.arange(len(code), device=like.device) % self.classes
         with evaluating(self.E):
             found = self.E(self.drawn(code, label))
@@ -178,7 +178,7 @@ class Critic(nn.Module):
 
     def __init__(self, channels: int, classes: int, size: int, width: int, norm: Norm) -> None:
         super().__init__()
-        self.trunk = Trunk(channels, size, width, norm)
+        self.trunk = DCGANTrunk(channels, size, width, norm)
         self.real, self.named = nn.Linear(self.trunk.size, 1), nn.Linear(self.trunk.size, classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,7 +191,7 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: int, latent: int, size: int, width: int, norm: Norm, prior: Prior) -> None:
         super().__init__()
-        self.trunk = Trunk(channels, size, width, norm)
+        self.trunk = DCGANTrunk(channels, size, width, norm)
         self.head = nn.Linear(self.trunk.size, latent)
         self.end = nn.Tanh() if prior == "uniform" else nn.Identity()
 

@@ -4,14 +4,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Halve(nn.Module):
+class BlurDownsample(nn.Module):
     """(N, C, H, W) to half of H and W: [1, 2, 1] / 4 both ways with reflection, as two means; then every second."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 2, 1), 2, 2)
 
 
-class Twice(nn.Module):
+class BlurUpsample(nn.Module):
     """(N, C, H, W) to twice H and W: [1, 3, 3, 1] / 4 both ways between zeros, which is what is called bilinear."""
 
     def forward(self, x: Tensor) -> Tensor:

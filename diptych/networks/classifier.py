@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from diptych.networks.layers import Norm, bias_before, norm_layers
 
 
-class Reader(nn.Module):
+class ClassifierNet(nn.Module):
     """(N, in, H, W) to (N, classes); H and W of at least 16 pixels.
 
     `depth` halvings, each two 3x3 convolutions with norm and ReLU, of `width` times 1, 2, 4, 8, 8, ... channels.

@@ -15,7 +15,7 @@ def depth_of(size: int) -> int:
     return size.bit_length() - SMALL.bit_length()
 
 
-class Drawer(nn.Module):
+class DCGANGenerator(nn.Module):
     """Codes (N, code) and class numbers (N,) to images (N, C, size, size) in -1..1.
 
     A class is `embedded` in so many numbers, beside the code. At 64 pixels 1024, 512, 256 and 128 channels; at 128 one
@@ -42,7 +42,7 @@ class Drawer(nn.Module):
         return self.body(x.unflatten(1, (-1, SMALL, SMALL)))
 
 
-class Trunk(nn.Module):
+class DCGANTrunk(nn.Module):
     """Images (N, C, size, size) to features (N, D): 64, 128, 256, 512 channels at 64 pixels; the first has no norm."""
 
     def __init__(self, channels: int, size: int, width: int, norm: Norm = "batch") -> None:

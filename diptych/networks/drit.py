@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.networks.layers import beside
+from diptych.networks.layers import next_to
 from diptych.networks.munit import StyleEncoder, conv
 from diptych.networks.resnet import Block
 
@@ -45,7 +45,7 @@ def _down(narrow: int, wide: int) -> list[nn.Module]:
     return [conv(narrow, wide, 3, 2, bias=False), nn.InstanceNorm2d(wide), nn.ReLU()]
 
 
-class Attributes(nn.Module):
+class AttributeEncoder(nn.Module):
     """(N, C, H, W) to mean and log-variance of its attributes, (N, K) each: the variant that concatenates."""
 
     def __init__(self, channels: int, width: int, size: int) -> None:
@@ -100,10 +100,10 @@ class ConcatDecoder(nn.Module):
         self.head = nn.Conv2d(halves[-1] + size, channels, 1)
 
     def forward(self, x: Tensor, attributes: Tensor) -> Tensor:
-        x = self.blocks(beside(x, attributes))
+        x = self.blocks(next_to(x, attributes))
         for up in self.up:
-            x = up(beside(x, attributes))
-        return torch.tanh(self.head(beside(x, attributes)))
+            x = up(next_to(x, attributes))
+        return torch.tanh(self.head(next_to(x, attributes)))
 
 
 class MixedDecoder(nn.Module):
@@ -139,8 +139,8 @@ class MixedBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, attributes: Tensor) -> Tensor:
-        h = self.mix1(beside(F.instance_norm(self.conv1(x)), attributes))
-        return x + self.mix2(beside(F.instance_norm(self.conv2(h)), attributes))
+        h = self.mix1(next_to(F.instance_norm(self.conv1(x)), attributes))
+        return x + self.mix2(next_to(F.instance_norm(self.conv2(h)), attributes))
 
 
 class Generator(nn.Module):
@@ -160,14 +160,14 @@ def dense_layers(net: nn.Module) -> list[nn.Linear]:
     """Those of attributes and mappings; a style encoder's last stands for a 1x1 convolution, and is none of them."""
     found: list[nn.Module] = []
     for module in net.modules():
-        if isinstance(module, Attributes):
+        if isinstance(module, AttributeEncoder):
             found += [module.mean, module.log_variance]
         elif isinstance(module, MixedDecoder):
             found += module.mapping
     return [layer for layer in found if isinstance(layer, nn.Linear)]
 
 
-class ContentCritic(nn.Sequential):
+class ContentDiscriminator(nn.Sequential):
     """Contents to logits (N, 1, h, w) of their domain; at the paper's 54 x 54 a single one."""
 
     def __init__(self, channels: int, depth: int, kernel: int) -> None:

@@ -16,7 +16,7 @@ def depth_of(size: int) -> int:
     return size.bit_length() - 2
 
 
-class Reader(nn.Module):
+class FNetwork(nn.Module):
     """(N, in, size, size) to codes (N, code, 1, 1): 3x3 convolutions with norm, pooling and ReLU, the last without it.
 
     Its norm is behind the pooling: numbers of a code vary by about 1, however large f would make them.
@@ -39,7 +39,7 @@ class Reader(nn.Module):
         return self.body(x)
 
 
-class Drawer(nn.Module):
+class GNetwork(nn.Module):
     """Codes (N, code, 1, 1) to images (N, out, size, size) in -1..1: transposed convolutions with norm and ReLU.
 
     512, 256 and 128 channels at 32 pixels. `smooth` puts a 1x1 convolution behind each, as for the paper's pictures.
@@ -64,7 +64,7 @@ class Drawer(nn.Module):
         return torch.tanh(self.body(code))
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """(N, in, size, size) to logits (N, kinds, 1, 1): convolutions that halve, with norm and leaky ReLU."""
 
     def __init__(self, in_channels: int, size: int, width: int = 64, kinds: int = 3, norm: Norm = "batch") -> None:

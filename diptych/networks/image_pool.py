@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 
-class Pool(nn.Module):
+class ImagePool(nn.Module):
     """Keeps `size` images; `pool(images)` gives as many back, (N, C, H, W), without gradient.
 
     Until it is full it stores and returns each image. Then, with probability 1/2, it returns a random stored image and

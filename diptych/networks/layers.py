@@ -33,7 +33,7 @@ def bias_alone(norm: Norm) -> bool:
     return norm != "batch"
 
 
-def beside(x: Tensor, code: Tensor) -> Tensor:
+def next_to(x: Tensor, code: Tensor) -> Tensor:
     """Images (N, C, H, W), and behind them numbers (N, K) as planes of one value each: (N, C + K, H, W)."""
     return torch.cat([x, code[:, :, None, None].expand(-1, -1, *x.shape[2:]).to(x.dtype)], 1)
 

@@ -14,7 +14,7 @@ STYLE_DOUBLINGS = 2  # of the channels of the style encoder, whatever the conten
 STYLE_HALVINGS = 4
 
 
-class Coder(nn.Module):
+class AdaINAutoencoder(nn.Module):
     """One domain's encoders and decoder. H and W are multiples of 2^n_downsample, 32 at least.
 
     `content` (N, C, H, W) to (N, 2^n width, H / 2^n, W / 2^n), with n = `n_downsample`; `style` to (N, style_dim);

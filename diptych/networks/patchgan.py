@@ -4,10 +4,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from diptych.networks.blur import Halve
+from diptych.networks.blur import BlurDownsample
 from diptych.networks.layers import Norm, bias_alone, bias_before, norm_layers
 
-Field = Literal[1, 16, 34, 70, 142, 286]
+ReceptiveField = Literal[1, 16, 34, 70, 142, 286]
 HALVINGS = {16: 1, 34: 2, 70: 3, 142: 4, 286: 5}  # stride-2 convolutions of the network with that field
 
 
@@ -19,7 +19,7 @@ class PatchGAN(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, field: Field = 70, width: int = 64, norm: Norm = "batch", blur: bool = False
+        self, in_channels: int, field: ReceptiveField = 70, width: int = 64, norm: Norm = "batch", blur: bool = False
     ) -> None:
         super().__init__()
         sizes = (width, norm)
@@ -42,7 +42,7 @@ def _pixel(in_channels: int, width: int, norm: Norm) -> list[nn.Module]:
 
 
 def _patch(in_channels: int, halvings: int, width: int, norm: Norm, blur: bool) -> list[nn.Module]:
-    stride, halve = (1, [Halve()]) if blur else (2, [])
+    stride, halve = (1, [BlurDownsample()]) if blur else (2, [])
     layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride, 1), nn.LeakyReLU(0.2), *halve]
     for level in range(1, halvings + 1):
         narrow, wide = (width * min(2**k, 8) for k in (level - 1, level))

@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from diptych.networks.blur import Halve, Twice
+from diptych.networks.blur import BlurDownsample, BlurUpsample
 from diptych.networks.layers import Norm, bias_before, norm_layers
 
 TAPPED = (0, 4)  # blocks whose output CUT looks at
 
 
-def tapped(blocks: int) -> int:
+def num_tapped(blocks: int) -> int:
     """Return from how many of so many residual blocks CUT takes features."""
     return sum(place < blocks for place in TAPPED)
 
@@ -71,13 +71,13 @@ class ResNet(nn.Module):
 
 def _down(width: int, norm: Norm, blur: bool) -> nn.Sequential:
     conv = nn.Conv2d(width, 2 * width, 3, 1 if blur else 2, 1, bias=bias_before(norm))
-    return nn.Sequential(conv, *norm_layers(norm, 2 * width), nn.ReLU(), *([Halve()] if blur else []))
+    return nn.Sequential(conv, *norm_layers(norm, 2 * width), nn.ReLU(), *([BlurDownsample()] if blur else []))
 
 
 def _up(width: int, norm: Norm, blur: bool) -> nn.Sequential:
     bias = bias_before(norm)
     if blur:
-        layers: list[nn.Module] = [Twice(), nn.Conv2d(2 * width, width, 3, 1, 1, bias=bias)]
+        layers: list[nn.Module] = [BlurUpsample(), nn.Conv2d(2 * width, width, 3, 1, 1, bias=bias)]
     else:
         layers = [nn.ConvTranspose2d(2 * width, width, 3, 2, 1, output_padding=1, bias=bias)]
     return nn.Sequential(*layers, *norm_layers(norm, width), nn.ReLU())

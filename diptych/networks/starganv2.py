@@ -73,7 +73,7 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """(N, C, H, W) and a style (N, S) to (N, C, H, W), not bounded; H and W are multiples of `multiple`.
+    """(N, C, H, W) and a style (N, S) to (N, C, H, W), not bounded; H and W are multiples of `size_multiple`.
 
     `encode` does not see the style: one content serves many. It halves until `size` is 16 pixels, or 8 with
     `highpass` > 0: then blocks of the decoder have no shortcut, and details of the source pass the bottom through a
@@ -87,7 +87,7 @@ class Generator(nn.Module):
         super().__init__()
         halvings = size.bit_length() - 5 + (highpass > 0)
         widths = [width, *(min(width * 2**level, most) for level in range(1, halvings + 1))]
-        self.multiple, self.highpass, self.tiled = 2**halvings, highpass, tiled
+        self.size_multiple, self.highpass, self.tiled = 2**halvings, highpass, tiled
         self.skips = {level: size >> level for level in range(halvings) if highpass and size >> level in SKIPPED}
         last = max(self.skips, default=-1)  # what skips past the norms is the one thing in which a bias is seen
         self.stem = nn.Conv2d(channels + (style_dim if tiled else 0), width, 3, 1, 1, bias=last >= 0)
@@ -143,7 +143,7 @@ class MappingNetwork(nn.Module):
 
     def forward(self, z: Tensor, domain: Tensor) -> Tensor:
         h = self.shared(z)
-        return chosen(torch.stack([head(h) for head in self.heads], 1), domain)
+        return select_domain(torch.stack([head(h) for head in self.heads], 1), domain)
 
 
 class StyleEncoder(nn.Module):
@@ -157,7 +157,7 @@ class StyleEncoder(nn.Module):
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         h = self.shared(x).flatten(1)
-        return chosen(torch.stack([head(h) for head in self.heads], 1), domain)
+        return select_domain(torch.stack([head(h) for head in self.heads], 1), domain)
 
 
 class Discriminator(nn.Module):
@@ -185,7 +185,7 @@ def deepest(size: int, width: int, most: int) -> int:
     return min(width * 2 ** (size.bit_length() - 3), most) if size > 4 else width
 
 
-def chosen(stacked: Tensor, domain: Tensor) -> Tensor:
+def select_domain(stacked: Tensor, domain: Tensor) -> Tensor:
     """(N, domains, ...) to (N, ...): for each sample the entry of its own domain."""
     return stacked[torch.arange(len(stacked), device=stacked.device), domain]
 

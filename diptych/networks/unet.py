@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from diptych.networks.layers import Norm, beside, bias_alone, bias_before, norm_layers
+from diptych.networks.layers import Norm, bias_alone, bias_before, next_to, norm_layers
 
 Dropout = Literal["paper", "repo", "none"]
 Upsample = Literal["basic", "bilinear"]  # BicycleGAN's names
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         """What each level holds on the way down, from the outermost in."""
         levels = []
         for down in self.down:
-            x = down(x if code is None else beside(x, code))
+            x = down(x if code is None else next_to(x, code))
             levels.append(x)
         return levels
 

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diptych.errors import CheckpointError, shown
-from diptych.system.atomic_files import whole
-from diptych.system.safe_parse import plain_json
+from diptych.system.atomic_files import atomic_write
+from diptych.system.safe_parse import parse_json
 
 State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and what fits into JSON
 VERSION = 1
@@ -35,7 +35,7 @@ def save(path: Path, state: State) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     notes = {"diptych": text, "digest": digest(tensors, text)}
     try:
-        with whole(path) as part:
+        with atomic_write(path) as part:
             save_file(_unshared(tensors), part, notes)
     except SafetensorError as error:  # how its writer reports what the system refused
         raise OSError(str(error)) from error
@@ -71,7 +71,7 @@ def load(path: Path) -> State:
 def _meta(text: str, path: Path) -> dict[str, Any]:
     """The meta data in a checkpoint's text, with everything in it that the engine relies on. CheckpointError."""
     try:
-        meta = plain_json(text)
+        meta = parse_json(text)
         version = meta.pop("version")
         if version != VERSION:
             newer = isinstance(version, int) and version > VERSION

@@ -27,7 +27,7 @@ def read_events(path: Path) -> Iterator[Event]:
             yield event
 
 
-class Log:
+class EventLog:
     """Appends events. A disk that is full or read-only costs what was to be logged, never the training."""
 
     def __init__(self, folder: Path) -> None:

@@ -29,7 +29,7 @@ from diptych.data.image_format import TrainingImages
 from diptych.errors import RunError, printable, shown
 from diptych.settings import renamed
 from diptych.system.atomic_files import make_folder, sweep, write_probe, write_text
-from diptych.system.safe_parse import plain_json, plain_yaml, read_text
+from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 
 
 class Run:
@@ -96,7 +96,7 @@ class Run:
     def training_images(self) -> TrainingImages | None:
         """How the training images were stored; None for a run from before this was kept. RunError if damaged."""
         try:
-            return TrainingImages.model_validate(plain_json(read_text(self.formats)))
+            return TrainingImages.model_validate(parse_json(read_text(self.formats)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -114,7 +114,7 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         try:
-            found = plain_yaml(read_text(self.config))
+            found = parse_yaml(read_text(self.config))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config}: not readable as YAML ({error})") from error
         if not isinstance(found, dict):
@@ -124,7 +124,7 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """What it was begun with; nothing if that file is gone, which nothing depends on."""
         try:
-            found = plain_json(read_text(self.folder / "environment.json"))
+            found = parse_json(read_text(self.folder / "environment.json"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -29,7 +29,7 @@ class Preview:
     aligned: bool
     encodings: Mapping[str, Encoding] = field(default_factory=dict)
 
-    def look(self, method: Method, device: torch.device) -> tuple[Image.Image, dict[str, float]]:
+    def render(self, method: Method, device: torch.device) -> tuple[Image.Image, dict[str, float]]:
         """The grid, and mistakes: by route the mean absolute error (range -1..1) where the truth is known."""
         columns: list[Tensor] = []
         known: list[Tensor] = []  # of the batch, those that have a column
@@ -48,7 +48,7 @@ class Preview:
         columns += drawn(method) if method.noise else []
         columns = columns or [self.viewable(each, name) for name, each in self.batch.items() if each.dim() == 4]
         sheet = grid([column[:SHOWN] for column in columns])
-        return self.with_references(sheet, method, device), {**errors, **method.mistakes(self.batch)}
+        return self.with_references(sheet, method, device), {**errors, **method.validation_errors(self.batch)}
 
     def viewable(self, x: Tensor, entry: str) -> Tensor:
         """Images of a batch entry (N, C, H, W) as `viewable` does."""
@@ -67,7 +67,7 @@ class Preview:
         for at in chosen:
             controls = {
                 **route.controls,
-                **method.referred(self.batch, at),
+                **method.reference_controls(self.batch, at),
                 control.name: references[at : at + 1].to(device),
             }
             shown = Route(route.source, route.target, controls)
@@ -118,7 +118,7 @@ def translated(method: Method, batch: Batch, route: Route, device: torch.device,
     return torch.cat([part.float().cpu() for part in made])
 
 
-def doing_nothing(batch: Batch, route: Route) -> float | None:
+def identity_error(batch: Batch, route: Route) -> float | None:
     """The error of giving the input back, which a figure must be held against. None if the shapes differ."""
     source, target = batch[route.source], route.known(batch, aligned=True)
     return float((source - target).abs().mean()) if target is not None and source.shape == target.shape else None

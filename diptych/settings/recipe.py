@@ -17,20 +17,20 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from diptych.contract import Judge, Method, MethodConfig
+from diptych.contract import Evaluator, Method, MethodConfig
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data
 from diptych.data.sources.glyphs import is_glyphs
 from diptych.data.unused_settings import unused
 from diptych.data.value_encoding import channels_of, encoded, resolved_ranges
 from diptych.errors import ConfigError, listed, nearest, shown
-from diptych.methods import JUDGES, METHODS, find, method_of
+from diptych.methods import EVALUATORS, METHODS, find, method_of
 from diptych.settings import renamed
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.settings.validate import checked
 from diptych.system.distributed import Ranks
 from diptych.system.hardware import precision_for
-from diptych.system.safe_parse import plain_yaml, read_text
+from diptych.system.safe_parse import parse_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
 TEXTS = (
@@ -105,7 +105,7 @@ class Recipe:
         ConfigError if a method that translates between domains would see too few of them in a step.
         """
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
-        if data.others and issubclass(self.cls, Judge):
+        if data.others and issubclass(self.cls, Evaluator):
             raise ConfigError(
                 f"extra_roots={list(self.data.extra_roots)}: a judge learns from one data set; leave it out"
             )
@@ -269,7 +269,7 @@ def _split(override: str) -> tuple[str, Any]:
     if not equals:
         raise ConfigError(f"{override!r}: settings are written key=value")
     try:
-        return key, text if key in TEXTS else plain_yaml(text)
+        return key, text if key in TEXTS else parse_yaml(text)
     except ValueError as error:
         raise ConfigError(f"{override!r}: {text!r} is not a value that can be read") from error
 
@@ -300,7 +300,7 @@ def from_file(
 ) -> Recipe:
     """`where` is what errors call it, if not by its path. ConfigError."""
     try:
-        settings = plain_yaml(read_text(path))
+        settings = parse_yaml(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a recipe that can be read ({error})") from error
     if not isinstance(settings, dict):
@@ -308,7 +308,7 @@ def from_file(
     return from_settings(settings, overrides, where or str(path), cls)
 
 
-def named(name: str, overrides: Sequence[str] = (), cls: type[Method] | None = None) -> Recipe:
+def load_recipe(name: str, overrides: Sequence[str] = (), cls: type[Method] | None = None) -> Recipe:
     """By the name of a method or shipped recipe, `package.module:Class`, or the path of a YAML file.
 
     `cls` is the class of a method that is not part of Diptych, which a YAML file may name. ConfigError.
@@ -317,7 +317,7 @@ def named(name: str, overrides: Sequence[str] = (), cls: type[Method] | None = N
         return from_file(Path(name), overrides, cls=cls)
     if name in shipped():
         return from_file(shipped()[name], overrides, name)
-    if name not in {**METHODS, **JUDGES} and ":" not in name:
+    if name not in {**METHODS, **EVALUATORS} and ":" not in name:
         raise ConfigError(f"{name!r} is no method, shipped recipe or .yaml file{nearest(name, [*METHODS, *shipped()])}")
     return from_settings({"method": name}, overrides, name, cls or (find(name) if ":" in name else None))
 

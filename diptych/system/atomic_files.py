@@ -14,7 +14,7 @@ PATIENCE = 30.0  # seconds that a server may be silent
 
 
 @contextmanager
-def whole(path: Path, durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yields a path to write to; when the block ends without an error it becomes `path`, else nothing changes.
 
     `durable` waits for the disk, so that not even a power loss undoes it.
@@ -46,7 +46,7 @@ def make_folder(path: Path) -> None:
 
 
 def write_probe(folder: Path) -> None:
-    """Write, sync, rename and remove a small file, as `whole` does. An OSError here is one that an hour of work is
+    """Write, sync, rename and remove a small file, as `atomic_write` does. An OSError here is one that an hour of work is
     spared: no permission, a disk that is full, a network folder that cannot rename or replace.
     """
     probe = folder / f".probe.{os.getpid()}{PART}"
@@ -60,7 +60,7 @@ def write_probe(folder: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove what killed processes left half written in a folder. What cannot be removed stays.
 
-    What is not named as `whole` names it is none of ours. What belongs to a process that lives is left alone, for an
+    What is not named as `atomic_write` names it is none of ours. What belongs to a process that lives is left alone, for an
     hour: after that its number is taken for one that was given out anew.
     """
     for room in folder.glob(f".*{PART}"):
@@ -91,7 +91,7 @@ def _age(path: Path) -> float:
 
 
 def write_text(path: Path, text: str) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -105,7 +105,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def patient() -> Iterator[None]:
+def download_timeout() -> Iterator[None]:
     """Within it a download from a server that falls silent ends with an OSError; libraries would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)

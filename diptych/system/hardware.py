@@ -25,7 +25,7 @@ def precision_for(device: torch.device) -> tuple[str, str]:
     return ("bf16", f"{what} has bf16 instructions") if has else ("fp32", f"{what} has no bf16 instructions")
 
 
-def tune(device: torch.device) -> None:
+def tune_kernels(device: torch.device) -> None:
     """Settings of the whole process that make training faster: on a GPU, kernels are chosen by trial."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True

@@ -20,7 +20,7 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
     return data.decode("utf-8")
 
 
-def plain_json(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """ValueError for what is no JSON, holds a key twice, or is nested too deeply to be anybody's settings."""
     try:
         return json.loads(text, object_pairs_hook=_once)
@@ -28,7 +28,7 @@ def plain_json(text: str) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def plain_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """As YAML, without aliases and tags that make objects. ValueError with one line that says where it is wrong."""
     try:
         return yaml.load(text, _Plain)  # a SafeLoader

@@ -10,7 +10,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C, `kill`, an
 
 
 @contextmanager
-def told_to_stop(stop: Callable[[int], None]) -> Iterator[None]:
+def stop_on_signals(stop: Callable[[int], None]) -> Iterator[None]:
     """Within, the first of the STOPPING signals calls `stop`; a second one acts as it always does.
 
     One that this process was started to ignore, as Ctrl-C is for what a script runs in the background, stays ignored.

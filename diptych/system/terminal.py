@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None] | None]:
     """A bar for so many done out of so many, which vanishes at the end; nothing where no one watches."""
     if not console.is_terminal or console.quiet:
         yield None
@@ -16,4 +16,4 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, derive_inputs=done, total=total)

@@ -9,7 +9,7 @@ config is trained on the embedded letters at 32 pixels; the class must be import
 
 from diptych.contract import Method
 from diptych.testing.checks import CHECKS
-from diptych.testing.harness import Subject
+from diptych.testing.harness import MethodUnderTest
 
 __all__ = ["CHECKS", "Subject", "check_method"]
 
@@ -17,4 +17,4 @@ __all__ = ["CHECKS", "Subject", "check_method"]
 def check_method(cls: type[Method]) -> None:
     """Run every check on one method class. Raises AssertionError at the first broken promise."""
     for check in CHECKS.values():
-        check(Subject(cls))
+        check(MethodUnderTest(cls))

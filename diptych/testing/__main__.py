@@ -9,12 +9,12 @@ import torch
 from diptych.methods import find
 from diptych.runs import checkpoint
 from diptych.system.distributed import join, leave
-from diptych.testing.harness import Subject, fingerprint, run, scramble
+from diptych.testing.harness import MethodUnderTest, fingerprint, run, scramble
 
 
 def answer_resume(spec: str, folder: str) -> None:
     """For each checkpoint in the folder and each number of workers: cut, workers, fingerprint of the end, log."""
-    subject = Subject(find(spec))
+    subject = MethodUnderTest(find(spec))
     for path in sorted(Path(folder).glob("cut-*.safetensors")):
         for workers in (0, 2):
             engine = subject.engine(seed=0)
@@ -25,7 +25,7 @@ def answer_resume(spec: str, folder: str) -> None:
 
 
 def answer_ranks(spec: str, file: str) -> None:
-    subject, ranks = Subject(find(spec)), join("cpu")
+    subject, ranks = MethodUnderTest(find(spec)), join("cpu")
     engine = subject.engine(ranks=ranks, double=True, **find(spec).apart)
     for _ in run(engine, subject.batches(4, rank=ranks.rank, world=ranks.world), double=True):
         pass

@@ -12,14 +12,23 @@ from diptych.contract import Clock
 from diptych.errors import ConfigError
 from diptych.inference.load import assembled, load
 from diptych.runs import checkpoint
-from diptych.testing.harness import Subject, errors, fingerprint, furthest, in_fresh_process, run, scramble, ways
+from diptych.testing.harness import (
+    MethodUnderTest,
+    errors,
+    fingerprint,
+    in_fresh_process,
+    largest_difference,
+    run,
+    scramble,
+    ways,
+)
 from diptych.training.cuda_graphs import DeviceClock
 
 MOST_STEPS = 5  # of a stage, where each step is looked at
 RECORDED = 24  # steps: enough that a turn which comes every fifth time is recorded and done again
 
 
-def batch_fits_its_data(subject: Subject) -> None:
+def batch_fits_its_data(subject: MethodUnderTest) -> None:
     """The method declares its kind of data, and names as many batch entries, images and labels, as that delivers."""
     try:
         subject.cls.check_batch()
@@ -27,7 +36,7 @@ def batch_fits_its_data(subject: Subject) -> None:
         raise AssertionError(str(error)) from error
 
 
-def players_move_alone(subject: Subject) -> None:
+def players_move_alone(subject: MethodUnderTest) -> None:
     """The named players all move and nothing else does; no gradient is left anywhere."""
     engine = subject.engine()
     plain = engine._update
@@ -35,7 +44,7 @@ def players_move_alone(subject: Subject) -> None:
     def watched(rules: list[Any], clock: Clock) -> tuple[str, ...]:
         before = {name: p.detach().clone() for name, p in engine.method.named_parameters()}
         players = plain(rules, clock)
-        allowed = {id(p) for player in players for p in engine.movers[player].parameters}
+        allowed = {id(p) for player in players for p in engine.optimizers[player].parameters}
         for name, p in engine.method.named_parameters():
             moved = not torch.equal(p, before[name])
             assert not moved or id(p) in allowed, f"{name} moved while {players} were named"
@@ -53,7 +62,7 @@ def players_move_alone(subject: Subject) -> None:
         pass
 
 
-def same_seed_same_bytes(subject: Subject) -> None:
+def same_seed_same_bytes(subject: MethodUnderTest) -> None:
     """Two runs of one seed end in the same bytes, whatever the global generators did before; another seed does not."""
     ends: list[tuple[str, list[dict[str, float]]]] = []
     for seed in (0, 0, 1):
@@ -65,7 +74,7 @@ def same_seed_same_bytes(subject: Subject) -> None:
     assert ends[0] != ends[2], "the seed changes nothing"
 
 
-def resume_is_exact(subject: Subject) -> None:
+def resume_is_exact(subject: MethodUnderTest) -> None:
     """Cut at every step, resumed in a fresh process by 0 and 2 workers: same weights, Adam, averages, pools, log."""
     with tempfile.TemporaryDirectory() as folder:
         engine = subject.engine()
@@ -88,20 +97,22 @@ def resume_is_exact(subject: Subject) -> None:
             )
 
 
-def micro_batches_add_up(subject: Subject) -> None:
+def micro_batches_add_up(subject: MethodUnderTest) -> None:
     """A batch cut into 2 or 4 parts gives the weights of the whole, where samples do not mix (config `apart`)."""
     ends: list[dict[str, Tensor]] = []
-    for micro in (1, 2, 4):
-        engine = subject.engine(micro=micro, double=True, **subject.cls.apart)
-        for _ in run(engine, subject.batches(4, micro=micro), double=True):
+    for grad_accum_steps in (1, 2, 4):
+        engine = subject.engine(grad_accum_steps=grad_accum_steps, double=True, **subject.cls.apart)
+        for _ in run(engine, subject.batches(4, grad_accum_steps=grad_accum_steps), double=True):
             pass
         ends.append(engine.state()[0])
-    for micro, end in zip((2, 4), ends[1:], strict=True):
-        worst, name = furthest(ends[0], end)
-        assert worst < 1e-6, f"grad_accum_steps={micro} differs from the whole batch by {worst:.1e} in {name}"
+    for grad_accum_steps, end in zip((2, 4), ends[1:], strict=True):
+        worst, name = largest_difference(ends[0], end)
+        assert worst < 1e-6, (
+            f"grad_accum_steps={grad_accum_steps} differs from the whole batch by {worst:.1e} in {name}"
+        )
 
 
-def ranks_add_up(subject: Subject) -> None:
+def ranks_add_up(subject: MethodUnderTest) -> None:
     """Two gloo processes, as torchrun starts them, give the weights of one to 1e-6, pools included."""
     engine = subject.engine(double=True, **subject.cls.apart)
     for _ in run(engine, subject.batches(4), double=True):
@@ -109,11 +120,11 @@ def ranks_add_up(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "end.safetensors"
         in_fresh_process("ranks", subject.spec, str(file), ranks=2)
-        worst, name = furthest(engine.state()[0], checkpoint.load(file)[0])
+        worst, name = largest_difference(engine.state()[0], checkpoint.load(file)[0])
     assert worst < 1e-6, f"two ranks differ from one process by {worst:.1e} in {name}"
 
 
-def translate_is_pure(subject: Subject) -> None:
+def translate_is_pure(subject: MethodUnderTest) -> None:
     """`translate` keeps height and width, times `scale`, has no gradient, changes nothing, takes images one by one."""
     engine = subject.engine()
     method = engine.method
@@ -122,7 +133,7 @@ def translate_is_pure(subject: Subject) -> None:
     before, training = fingerprint(engine.state()), method.training
     for route, controls in ways(method):
         x = subject.truth(3)[route.source]
-        x = x if method.fixed else torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
+        x = x if method.fixed_size else torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
         y = method.translate(x, **controls)
         sides = [method.scale * side for side in x.shape[2:]]
         assert y.shape == (3, method.channels()[route.target], *sides), (
@@ -138,7 +149,7 @@ def translate_is_pure(subject: Subject) -> None:
     assert method.training == training, "translate left the method in another mode"
 
 
-def samples_are_their_numbers(subject: Subject) -> None:
+def samples_are_their_numbers(subject: MethodUnderTest) -> None:
     """`sample` makes of one seed and number one image, whichever others are made, in [-1, 1], and changes nothing."""
     engine = subject.engine()
     method = engine.method
@@ -161,7 +172,7 @@ def samples_are_their_numbers(subject: Subject) -> None:
     assert method.training == training, "sample left the method in another mode"
 
 
-def files_round_trip(subject: Subject) -> None:
+def files_round_trip(subject: MethodUnderTest) -> None:
     """State and config come back from their files as they were, and a model folder translates as the method does."""
     engine = subject.engine()
     for _ in run(engine, subject.batches()):
@@ -179,11 +190,11 @@ def files_round_trip(subject: Subject) -> None:
         state = {
             name: value
             for name, value in engine.method.state_dict().items()
-            if name.partition(".")[0] in subject.cls.ships
+            if name.partition(".")[0] in subject.cls.inference_networks
         }
-        assembled(subject.cls, subject.spec, config.model_dump(), state, subject.cls.ships, {}, "check").save(
-            path.parent / "model"
-        )
+        assembled(
+            subject.cls, subject.spec, config.model_dump(), state, subject.cls.inference_networks, {}, "check"
+        ).save(path.parent / "model")
         translator = load(path.parent / "model", device="cpu", method=subject.cls)
     for route, controls in ways(engine.method):
         x = subject.truth(2)[route.source]
@@ -194,7 +205,7 @@ def files_round_trip(subject: Subject) -> None:
         assert torch.equal(translator.method.sample(range(2)), engine.method.sample(range(2))), "samples differently"
 
 
-def clock_orders_players(subject: Subject) -> None:
+def clock_orders_players(subject: MethodUnderTest) -> None:
     """Which players move, and down which terms, depends on the clock alone, never on what is in the batch."""
     engine, batches = subject.engine(), subject.batches()
     for stage in engine.stages:
@@ -210,11 +221,11 @@ def clock_orders_players(subject: Subject) -> None:
             assert len(orders) == 1, (
                 f"stage {stage.name} step {step}: the order of players depends on the data: {orders}"
             )
-            known = turns.setdefault(stage.turn(clock), orders)
+            known = turns.setdefault(stage.schedule_key(clock), orders)
             assert known == orders, f"stage {stage.name} step {step}: {orders} in the turn of {known}; see Stage.turn"
 
 
-def rule_never_waits(subject: Subject) -> None:
+def rule_never_waits(subject: MethodUnderTest) -> None:
     """Run on tensors without content, where an `.item()` or an `if` on a tensor cannot be answered."""
     engine, batches = subject.engine(), subject.batches()
     engine.method.to("meta")
@@ -231,7 +242,7 @@ def rule_never_waits(subject: Subject) -> None:
                 ) from error
 
 
-def recorded_steps_are_the_steps(subject: Subject) -> None:
+def recorded_steps_are_the_steps(subject: MethodUnderTest) -> None:
     """Done again without Python, as a CUDA graph would: all that differs between steps of a turn is on the device."""
     ends = []
     for capture in (None, lambda work: work):
@@ -247,7 +258,7 @@ def _odds(made: Tensor, real: Tensor) -> float:
     return sum(float((of(made) - of(real)).abs().mean()) for of in (lambda x: x.mean(0), lambda x: x.std(0)))
 
 
-def a_short_run_learns(subject: Subject) -> None:
+def a_short_run_learns(subject: MethodUnderTest) -> None:
     """On letters not trained on, translations come nearer to the truth than any single picture could.
 
     Of a method that names mistakes of its own, those are few instead: for it a truth may be one answer of many.
@@ -256,8 +267,8 @@ def a_short_run_learns(subject: Subject) -> None:
     engine = subject.engine(**subject.cls.learns)
     for _ in run(engine, subject.batches(4, flip=False)):
         pass
-    with engine.averages.inside(engine.method):
-        mistakes = engine.method.mistakes(truth)
+    with engine.ema_weights.applied_to(engine.method):
+        mistakes = engine.method.validation_errors(truth)
         for name, share in mistakes.items():
             assert share < 0.75, f"{name}: {share:.2f} after {engine.total} steps"
         if engine.method.noise and not engine.method.routes:
@@ -274,7 +285,7 @@ def a_short_run_learns(subject: Subject) -> None:
         )
 
 
-CHECKS: dict[str, Callable[[Subject], None]] = {
+CHECKS: dict[str, Callable[[MethodUnderTest], None]] = {
     check.__name__: check
     for check in (
         batch_fits_its_data,

@@ -38,7 +38,7 @@ LOG_EVERY = 2  # so that cuts fall inside a line of the log
 
 
 @dataclass(frozen=True)
-class Subject:
+class MethodUnderTest:
     """A method class as it is checked: tiny, on letters."""
 
     cls: type[Method]
@@ -56,7 +56,7 @@ class Subject:
     def engine(
         self,
         seed: int = 0,
-        micro: int = 1,
+        grad_accum_steps: int = 1,
         ranks: Ranks = Ranks(),
         double: bool = False,
         capture: Capture | None = None,
@@ -64,17 +64,32 @@ class Subject:
     ) -> Engine:
         torch.manual_seed(seed)
         method = self.cls(self.config(**over))
-        method.lent.update({name: Glance() for name in self.cls.sights})
-        return Engine(method.double() if double else method, seed=seed, micro=micro, ranks=ranks, capture=capture)
+        method.perceptual.update({name: TinyFeatures() for name in self.cls.feature_networks})
+        return Engine(
+            method.double() if double else method,
+            seed=seed,
+            grad_accum_steps=grad_accum_steps,
+            ranks=ranks,
+            capture=capture,
+        )
 
     def batches(
-        self, size: int = 2, seed: int = 0, micro: int = 1, rank: int = 0, world: int = 1, flip: bool = True
+        self, size: int = 2, seed: int = 0, grad_accum_steps: int = 1, rank: int = 0, world: int = 1, flip: bool = True
     ) -> Batches:
         data, augment = self._data(), Augment(36 if flip else PIXELS, PIXELS, flip=flip)
-        also, balanced = tuple(each.train for each in data.others), self.cls.balanced
+        also, balanced = tuple(each.train for each in data.others), self.cls.balance_classes
         grey = self._grey()
         return Batches(
-            data.train, grey, augment, size, seed, micro=micro, rank=rank, world=world, also=also, balanced=balanced
+            data.train,
+            grey,
+            augment,
+            size,
+            seed,
+            grad_accum_steps=grad_accum_steps,
+            rank=rank,
+            world=world,
+            also=also,
+            balance_classes=balanced,
         )
 
     def truth(self, count: int = 32) -> Batch:
@@ -82,7 +97,7 @@ class Subject:
         names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
         with torch.device("meta"):
             method = self.cls(self.config())
-        return method.completed(held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names))
+        return method.derive_inputs(held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names))
 
     def _data(self) -> Data:
         """Letters, with the labels that the config asks for: what they have in common if that comes first, or faces."""
@@ -100,7 +115,7 @@ class Subject:
         return {name: 1 for name in self.cls.batch if name not in self.cls.labels}
 
 
-class Glance(nn.Module):
+class TinyFeatures(nn.Module):
     """What losses look through here: two layers with weights of a fixed seed, frozen."""
 
     fine: Tensor
@@ -121,11 +136,11 @@ def run(engine: Engine, batches: Batches, workers: int = 0, double: bool = False
     """Train to the end; yields after each step the line of the log, or nothing between two lines."""
     while True:
         for batch in batches.stream(engine.step, engine.stage.steps, workers):
-            engine.take(doubled(batch) if double else batch)
-            yield engine.ledger.close().means() if engine.step % LOG_EVERY == 0 else {}
+            engine.train_step(doubled(batch) if double else batch)
+            yield engine.loss_tracker.close().means() if engine.step % LOG_EVERY == 0 else {}
         if engine.place + 1 == len(engine.stages):
             return
-        engine.enter(engine.place + 1)
+        engine.start_stage(engine.place + 1)
 
 
 def doubled(batch: Batch) -> Batch:
@@ -149,7 +164,7 @@ def ways(method: Method) -> list[tuple[Route, dict[str, Any]]]:
 
 def errors(engine: Engine, truth: Batch) -> dict[Route, float]:
     """Mean absolute error to the truth by route, where that is known, with averaged weights."""
-    with engine.averages.inside(engine.method):
+    with engine.ema_weights.applied_to(engine.method):
         return {
             route: float((translated(engine.method, truth, route, CPU) - target).abs().mean())
             for route in engine.method.routes
@@ -164,7 +179,7 @@ def fingerprint(state: State) -> str:
     )
 
 
-def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> tuple[float, str]:
+def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> tuple[float, str]:
     """The largest difference between two states, and where. The open line of the log is no part of what is compared."""
     names = [name for name in one if not name.startswith("ledger.")]
     assert set(names) == {name for name in other if not name.startswith("ledger.")}, "the states have different entries"

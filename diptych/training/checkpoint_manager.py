@@ -27,7 +27,7 @@ PAUSE = 1.0  # seconds between tries of a save that must not be missed
 
 
 @dataclass
-class Keeper:
+class CheckpointManager:
     """The checkpoints of `run`: one every `every` seconds, the `keep` newest (two at least) and the best are kept."""
 
     run: Run
@@ -71,7 +71,7 @@ class Keeper:
         self.whole = {path.name: path.stat().st_size}
         self._check_best()
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether it is time to save; sooner than that after a failure."""
         wait = min(RETRY, self.every) if self.failures else self.every
         return time.monotonic() - self.tried >= wait
@@ -80,9 +80,9 @@ class Keeper:
         """Whether a checkpoint with this mean error to the truth would be the best so far."""
         return math.isfinite(error) and (self.best is None or HELD_OUT_ERROR.is_better(error, self.best[1]))
 
-    def wants(self, place: int, step: int, must: bool) -> bool:
+    def should_save(self, place: int, step: int, must: bool) -> bool:
         """Whether to save this moment: not twice, and after a failure only when it is due or a must."""
-        return checkpoint.name_of(place, step) != self.last and (must or not self.failures or self.due())
+        return checkpoint.name_of(place, step) != self.last and (must or not self.failures or self.is_due())
 
     def save(self, state: State, error: float | None = None, must: bool = True) -> None:
         """Write a checkpoint, then remove what is no longer needed. RunError as said above.

@@ -19,7 +19,7 @@ from diptych.contract import Batch, Clock
 WARM = 3  # steps of each turn taken as they are first: libraries choose their kernels, Adam makes its moments
 
 
-class CannotRecord(Exception):
+class CannotCapture(Exception):
     """The rule does something that no recording can hold: it waits for the device, say, or memory is short."""
 
 
@@ -31,37 +31,37 @@ Capture = Callable[[Callable[[], None]], Callable[[], None]]  # records what the
 class DeviceClock(Clock):
     """A clock whose `decay` is a scalar on the device: the same tensor for the same call, in every step."""
 
-    dials: dict[tuple[float, float], Tensor] = field(default_factory=dict)
+    tensors: dict[tuple[float, float], Tensor] = field(default_factory=dict)
     device: torch.device = torch.device("cpu")
 
     def decay(self, start: float = 0.0, end: float = 1.0) -> Tensor:  # type: ignore[override]
-        if (start, end) not in self.dials:
-            self.dials[start, end] = torch.tensor(super().decay(start, end), device=self.device)
-        return self.dials[start, end]
+        if (start, end) not in self.tensors:
+            self.tensors[start, end] = torch.tensor(super().decay(start, end), device=self.device)
+        return self.tensors[start, end]
 
-    def set_dials(self) -> None:
+    def update_tensors(self) -> None:
         """Bring every dial to this step."""
-        for place, dial in self.dials.items():
+        for place, dial in self.tensors.items():
             dial.fill_(Clock.decay(self, *place))
 
 
-class Recorder:
+class GraphRunner:
     """Takes the steps of one stage: the first few of each turn as they are, then from a recording.
 
-    `turn` names the order in which players move; each has a recording of its own, and a batch that it reads.
+    `schedule_key` names the order in which players move; each has a recording of its own, and a batch that it reads.
     """
 
     def __init__(self, step: Step, device: torch.device, capture: Capture) -> None:
         self.step, self.device, self.capture = step, device, capture
         self.inputs: dict[Hashable, Batch] = {}
-        self.dials: dict[tuple[float, float], Tensor] = {}
+        self.tensors: dict[tuple[float, float], Tensor] = {}
         self.taken: Counter[Hashable] = Counter()
         self.replays: dict[Hashable, Callable[[], None]] = {}
 
-    def take(self, batch: Batch, clock: Clock, turn: Hashable) -> None:
+    def train_step(self, batch: Batch, clock: Clock, turn: Hashable) -> None:
         """One step. Raises CannotRecord, with nothing moved, if there is to be a recording and it fails."""
-        ticking = DeviceClock(clock.stage, clock.step, clock.steps, self.dials, self.device)
-        ticking.set_dials()
+        ticking = DeviceClock(clock.stage, clock.step, clock.steps, self.tensors, self.device)
+        ticking.update_tensors()
         inputs = self._filled(batch, turn)
         if turn not in self.replays and self.taken[turn] < WARM:
             self.step(inputs, ticking)
@@ -71,7 +71,7 @@ class Recorder:
                     self.replays[turn] = self.capture(lambda: self.step(inputs, ticking))
                 except RuntimeError as error:
                     cause = error.__context__ or error  # what ended the capture, not that it was ended
-                    raise CannotRecord(str(cause).partition("\n")[0]) from error
+                    raise CannotCapture(str(cause).partition("\n")[0]) from error
             self.replays[turn]()
         self.taken[turn] += 1
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from diptych.contract import Method
 
 
-class Averages:
+class EMA:
     def __init__(self, method: Method) -> None:
         self.decay = method.ema_decay
         self.copies = nn.ModuleDict({name: copy.deepcopy(method.get_submodule(name)) for name in method.ema})
         self.copies.requires_grad_(False)
 
     @torch.no_grad()
-    def follow(self, method: Method) -> None:
+    def update(self, method: Method) -> None:
         """Weights by decay, and running statistics with them: those of the live network are not of averaged weights."""
         for name, net in self.copies.items():
             live = method.get_submodule(name)
@@ -29,7 +29,7 @@ class Averages:
                     old.copy_(new)
 
     @contextmanager
-    def inside(self, method: Method) -> Iterator[None]:
+    def applied_to(self, method: Method) -> Iterator[None]:
         """Within, the method translates with the averaged weights."""
         live = {name: method.get_submodule(name) for name in self.copies}
         for name, net in self.copies.items():

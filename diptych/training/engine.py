@@ -16,10 +16,10 @@ from diptych.runs.checkpoint import State
 from diptych.seeds import seed_for
 from diptych.system.distributed import Ranks
 from diptych.system.hardware import is_out_of_memory
-from diptych.training.cuda_graphs import CannotRecord, Capture, Recorder
-from diptych.training.ema import Averages
-from diptych.training.loss_tracker import Ledger
-from diptych.training.optim import Mover
+from diptych.training.cuda_graphs import CannotCapture, Capture, GraphRunner
+from diptych.training.ema import EMA
+from diptych.training.loss_tracker import LossTracker
+from diptych.training.optim import PlayerOptimizer
 
 
 class Engine:
@@ -30,7 +30,7 @@ class Engine:
         method: Method,
         *,
         seed: int = 0,
-        micro: int = 1,
+        grad_accum_steps: int = 1,
         precision: str = "fp32",
         ranks: Ranks = Ranks(),
         capture: Capture | None = None,
@@ -40,9 +40,15 @@ class Engine:
         self.method = method.to(device=self.device)
         if self.device.type == "cuda":  # tensor cores read channels last; on CPUs that measured slower
             self.method = method.to(memory_format=torch.channels_last)
-        self.seed, self.micro, self.precision, self.ranks, self.capture = seed, micro, precision, ranks, capture
+        self.seed, self.grad_accum_steps, self.precision, self.ranks, self.capture = (
+            seed,
+            grad_accum_steps,
+            precision,
+            ranks,
+            capture,
+        )
         self.stages = method.stages()
-        self.averages = Averages(method)
+        self.ema_weights = EMA(method)
         self.statistics = [
             buffer
             for module in method.modules()
@@ -50,7 +56,7 @@ class Engine:
             for buffer in (module.running_mean, module.running_var)
             if buffer is not None
         ]
-        self.enter(0)
+        self.start_stage(0)
 
     def compile(self) -> None:
         """Compile each network that a player moves; the rule itself stays plain Python."""
@@ -70,14 +76,14 @@ class Engine:
     def clock(self) -> Clock:
         return Clock(self.stage.name, self.step, self.stage.steps)
 
-    def enter(self, place: int) -> None:
+    def start_stage(self, place: int) -> None:
         """Begin a stage: its players are built now, so that each stage has its own Adams."""
         self.place, self.step = place, 0
-        self.movers = {name: Mover(player, self.device) for name, player in self.stage.players.items()}
-        self.ledger = Ledger(self.device)
-        self.recorder = Recorder(self._step, self.device, self.capture) if self.capture else None
+        self.optimizers = {name: PlayerOptimizer(player, self.device) for name, player in self.stage.players.items()}
+        self.loss_tracker = LossTracker(self.device)
+        self.recorder = GraphRunner(self._step, self.device, self.capture) if self.capture else None
 
-    def take(self, batch: Batch) -> None:
+    def train_step(self, batch: Batch) -> None:
         """One step of the stage on this rank's part of the global batch.
 
         On a CPU, raises TrainingError before anything that is not finite is applied; on a GPU the optimisers stand
@@ -86,9 +92,9 @@ class Engine:
         clock = self.clock
         self._seed(seed_for(self.seed, clock.stage, clock.step, self.ranks.rank))
         self.method.train()
-        self.ledger.now.fill_(clock.step)
-        for mover in self.movers.values():
-            mover.aim(clock)
+        self.loss_tracker.now.fill_(clock.step)
+        for mover in self.optimizers.values():
+            mover.set_lr(clock)
         batch = {name: self._here(value) for name, value in batch.items()}
         if self.recorder is None:
             self._step(batch, clock)
@@ -107,10 +113,10 @@ class Engine:
         layout = self.layout if value.dim() == 4 else torch.preserve_format
         return value.to(self.device, non_blocking=True, memory_format=layout)
 
-    def _take_recorded(self, recorder: Recorder, batch: Batch, clock: Clock) -> None:
+    def _take_recorded(self, recorder: GraphRunner, batch: Batch, clock: Clock) -> None:
         try:
-            recorder.take(batch, clock, self.stage.turn(clock))
-        except CannotRecord as error:
+            recorder.train_step(batch, clock, self.stage.schedule_key(clock))
+        except CannotCapture as error:
             warnings.warn(
                 f"stage {clock.stage!r}: its steps cannot be recorded ({error}); they are taken one kernel at a time, "
                 f"which is slower",
@@ -122,19 +128,19 @@ class Engine:
 
     def _step(self, batch: Batch, clock: Clock) -> None:
         """What a step does on the device, and nothing that would be lost if only that were done again."""
-        self.ledger.begin()
-        rules = [self.stage.updates(part, clock) for part in parts(batch, self.micro)]
+        self.loss_tracker.begin()
+        rules = [self.stage.updates(part, clock) for part in parts(batch, self.grad_accum_steps)]
         while self._update(rules, clock):
             pass
         self.ranks.mean_(self.statistics)
-        self.averages.follow(self.method)
+        self.ema_weights.update(self.method)
 
-    def fits(self, batch: Batch, micro: int) -> bool:
+    def fits(self, batch: Batch, grad_accum_steps: int) -> bool:
         """Whether a step in so many parts finds memory: it is taken, so nothing after this may be saved."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self._drop_gradients()
-        self.micro = micro
+        self.grad_accum_steps = grad_accum_steps
         try:
             self._step({name: self._here(value) for name, value in batch.items()}, self.clock)
         except Exception as error:
@@ -145,12 +151,12 @@ class Engine:
 
     def _drop_gradients(self) -> None:
         """Those of a step that was not finished."""
-        for mover in self.movers.values():
-            mover.drop()
+        for mover in self.optimizers.values():
+            mover.zero_grad()
 
     def verify(self) -> None:
         """Raise TrainingError if a term or gradient so far was not finite. Waits for the device."""
-        self.ledger.verify(self.stage.name)
+        self.loss_tracker.verify(self.stage.name)
 
     def _update(self, rules: list[Iterator[Update]], clock: Clock) -> tuple[str, ...]:
         """Resume each micro-batch's rule once and move the players it names: returned, none when rules are done."""
@@ -163,7 +169,7 @@ class Engine:
             )
         if not players:
             return ()
-        movers = [self.movers[player] for player in players]
+        movers = [self.optimizers[player] for player in players]
         gradients = [p.grad for mover in movers for p in mover.parameters if p.grad is not None]
         if not gradients:
             raise TrainingError(
@@ -173,11 +179,11 @@ class Engine:
         terms = torch.stack([torch.stack([row[name].float() for row in rows]).mean() for name in rows[0]])
         self.ranks.mean_([*gradients, terms])
         norm = torch.stack(torch._foreach_norm(gradients)).norm().float()
-        self.ledger.add("+".join(players), [*rows[0], "gradient"], torch.cat([terms, norm[None]]))
+        self.loss_tracker.add("+".join(players), [*rows[0], "gradient"], torch.cat([terms, norm[None]]))
         if self.device.type == "cpu":  # where a look costs nothing
             self.verify()
         for mover in movers:
-            mover.move(self.ledger.bad)
+            mover.step(self.loss_tracker.bad)
         return players
 
     def _resume(self, rule: Iterator[Update], clock: Clock) -> tuple[tuple[str, ...], Terms]:
@@ -187,23 +193,23 @@ class Engine:
         if update is None:
             return (), {}
         players, terms = (update[0],) if isinstance(update[0], str) else update[0], update[1]
-        if not terms or any(player not in self.movers for player in players):
+        if not terms or any(player not in self.optimizers for player in players):
             raise TrainingError(
                 f"stage {clock.stage!r} step {clock.step}: the rule asked to move {', '.join(players)} down "
-                f"{len(terms)} terms; the stage's players are {', '.join(self.movers)}"
+                f"{len(terms)} terms; the stage's players are {', '.join(self.optimizers)}"
             )
-        loss = torch.stack([term.reshape(()) for term in terms.values()]).sum() / self.micro
-        loss.backward(inputs=list(dict.fromkeys(p for player in players for p in self.movers[player].parameters)))
+        loss = torch.stack([term.reshape(()) for term in terms.values()]).sum() / self.grad_accum_steps
+        loss.backward(inputs=list(dict.fromkeys(p for player in players for p in self.optimizers[player].parameters)))
         return players, {name: term.detach() for name, term in terms.items()}
 
     def state(self) -> State:
         """Everything that `load` needs to go on to the last bit."""
-        sums, ledger = self.ledger.state()
+        sums, ledger = self.loss_tracker.state()
         tensors = {f"method.{name}": value for name, value in self.method.state_dict().items()}
-        tensors |= {f"ema.{name}": value for name, value in self.averages.state().items()}
+        tensors |= {f"ema.{name}": value for name, value in self.ema_weights.state().items()}
         tensors |= {
             f"adam.{player}.{name}": value
-            for player, mover in self.movers.items()
+            for player, mover in self.optimizers.items()
             for name, value in mover.state().items()
         }
         tensors |= {f"ledger.{player}": value for player, value in sums.items()}
@@ -212,22 +218,22 @@ class Engine:
 
     def load(self, state: State) -> None:
         tensors, meta = state
-        self.enter(int(meta["place"]))
+        self.start_stage(int(meta["place"]))
         self.step = int(meta["step"])
         try:
             self.method.load_state_dict(section(tensors, "method."))
-            self.averages.load(section(tensors, "ema."))
+            self.ema_weights.load(section(tensors, "ema."))
         except RuntimeError as error:
             raise CheckpointError(f"the checkpoint does not fit the settings: {error}") from error
-        for player, mover in self.movers.items():
+        for player, mover in self.optimizers.items():
             mover.load(section(tensors, f"adam.{player}."))
-        self.ledger.load(section(tensors, "ledger."), meta["ledger"])
+        self.loss_tracker.load(section(tensors, "ledger."), meta["ledger"])
 
 
-def parts(batch: Batch, micro: int) -> list[Batch]:
-    """The batch cut into `micro` equal parts."""
-    chunks = {name: value.chunk(micro) for name, value in batch.items()}
-    return [{name: chunk[part] for name, chunk in chunks.items()} for part in range(micro)]
+def parts(batch: Batch, grad_accum_steps: int) -> list[Batch]:
+    """The batch cut into `grad_accum_steps` equal parts."""
+    chunks = {name: value.chunk(grad_accum_steps) for name, value in batch.items()}
+    return [{name: chunk[part] for name, chunk in chunks.items()} for part in range(grad_accum_steps)]
 
 
 def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

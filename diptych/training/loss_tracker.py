@@ -16,7 +16,7 @@ from diptych.errors import TrainingError
 
 
 @dataclass(frozen=True)
-class Line:
+class LogRecord:
     """One line of the log on its way from the device: `arrived` waits until its numbers are here."""
 
     names: dict[str, list[str]]
@@ -61,7 +61,7 @@ class Line:
         )
 
 
-class Ledger:
+class LossTracker:
     """Rows by player: entries for its terms and the norm of the gradient, and last how often they came.
 
     A player that moves twice in a step has two rows, `player/0` and `player/1`.
@@ -103,20 +103,20 @@ class Ledger:
         if self.bad.item():
             self._line().verify(stage)
 
-    def close(self) -> Line:
+    def close(self) -> LogRecord:
         """The line of the steps since the last call; then starts anew. Does not wait."""
         line = self._line()
         for row in self.sums.values():
             row.zero_()
         return line
 
-    def _line(self) -> Line:
+    def _line(self) -> LogRecord:
         sums, first_bad = ({key: self._sent(row) for key, row in rows.items()} for rows in (self.sums, self.first_bad))
         if self.bad.device.type != "cuda":
-            return Line(dict(self.names), sums, first_bad, lambda: None)
+            return LogRecord(dict(self.names), sums, first_bad, lambda: None)
         event = torch.cuda.Event()
         event.record()
-        return Line(dict(self.names), sums, first_bad, event.synchronize)
+        return LogRecord(dict(self.names), sums, first_bad, event.synchronize)
 
     def _sent(self, row: Tensor) -> Tensor:
         """A copy on the CPU, which is there when the event after it is."""

@@ -6,7 +6,7 @@ from torch import Tensor
 from diptych.contract import Clock, Player
 
 
-class Mover:
+class PlayerOptimizer:
     """Moves one player: its parameters, Adam, and the schedule of its step size."""
 
     def __init__(self, player: Player, device: torch.device) -> None:
@@ -24,7 +24,7 @@ class Mover:
             capturable=self.capturable,
         )
 
-    def aim(self, clock: Clock) -> None:
+    def set_lr(self, clock: Clock) -> None:
         """Set the step size of the coming step."""
         self.lr = self.player.lr * self.player.schedule(clock)
         if self.size is None:
@@ -32,15 +32,15 @@ class Mover:
         else:
             self.size.fill_(self.lr)
 
-    def move(self, halt: Tensor) -> None:
+    def step(self, halt: Tensor) -> None:
         """One step down the gradients at hand, which are then dropped; none if `halt`, a scalar there, is not 0."""
         if self.player.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.player.clip)
         self.adam.found_inf = halt  # type: ignore[attr-defined]  # read by the fused kernel: no waiting
         self.adam.step()
-        self.drop()
+        self.zero_grad()
 
-    def drop(self) -> None:
+    def zero_grad(self) -> None:
         self.adam.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:

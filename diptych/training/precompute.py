@@ -6,12 +6,12 @@ from typing import Any
 import torch
 
 from diptych.contract import Stage
-from diptych.data.batches import Batches, label, to_tensor
+from diptych.data.batches import Batches, image_name, to_tensor
 
 AT_ONCE = 128
 
 
-def with_codes(batches: Batches, stage: Stage, device: torch.device, precision: str) -> Batches:
+def with_precomputed(batches: Batches, stage: Stage, device: torch.device, precision: str) -> Batches:
     """The same batches with `code of NAME` for each image that the stage has one of, if each step would find the same.
 
     It would not where images are cut by chance, or where one that has become unreadable gives way to another.
@@ -25,7 +25,9 @@ def with_codes(batches: Batches, stage: Stage, device: torch.device, precision: 
         found = []
         for first in range(0, len(column), AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, len(column)))
-            images = [to_tensor(column[i], augment.still, batches.channels[name], label(column, i)) for i in numbers]
+            images = [
+                to_tensor(column[i], augment.still, batches.channels[name], image_name(column, i)) for i in numbers
+            ]
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 found.append(code(torch.stack(images).to(device)).float().cpu())
         columns[f"code of {name}"] = torch.cat(found).numpy()

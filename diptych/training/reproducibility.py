@@ -20,7 +20,7 @@ from diptych.data.checks.manifest import Manifest
 from diptych.errors import ConfigError, nearest, shown
 from diptych.settings.recipe import SECTIONS, SETTINGS, Recipe
 
-Made = dict[str, Any]
+Provenance = dict[str, Any]
 # Settings that mean the same numbers: where it runs (another device rounds otherwise), what it shows and keeps.
 FREE = {
     "device",
@@ -35,7 +35,7 @@ FREE = {
 PLACES = {"root", "extra_roots", "target_root"}  # where images of files lie; free too, since their contents are known
 
 
-def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
+def provenance_of(recipe: Recipe, manifest: Manifest, world: int) -> Provenance:
     """Field by field, as plain data. A data set of files is known by its contents, wherever it lies."""
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
@@ -52,7 +52,7 @@ def made_by(recipe: Recipe, manifest: Manifest, world: int) -> Made:
     return dict(json.loads(json.dumps(made)))  # as it will come back from a checkpoint
 
 
-def defaults(recipe: Recipe, now: Made) -> Made:
+def defaults(recipe: Recipe, now: Provenance) -> Provenance:
     """What a checkpoint was made with that is older than a setting of `now`: what does as if there were none."""
     models = (type(recipe.model), *SETTINGS.values())
     return {
@@ -70,14 +70,14 @@ def code_of(cls: type[Method]) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def changed(before: Made, now: Made) -> dict[str, tuple[Any, Any]]:
+def changed(before: Provenance, now: Provenance) -> dict[str, tuple[Any, Any]]:
     """The fields that differ, with what they were and what they are."""
     fields = dict.fromkeys([*now, *before])
     return {field: (before.get(field), now.get(field)) for field in fields if before.get(field) != now.get(field)}
 
 
 def check_unchanged(
-    before: Made, now: Made, allow: Collection[str], command: str, hints: Callable[[str], str]
+    before: Provenance, now: Provenance, allow: Collection[str], command: str, hints: Callable[[str], str]
 ) -> dict[str, tuple[Any, Any]]:
     """What changed, all of it allowed by name; else ConfigError lists all that did, with old and new values.
 

@@ -19,21 +19,21 @@ from diptych.errors import ConfigError, DataError, EvaluationError, LoadingError
 from diptych.metric import HELD_OUT_ERROR
 from diptych.runs import checkpoint
 from diptych.runs.checkpoint import State
-from diptych.runs.events import Log
+from diptych.runs.events import EventLog
 from diptych.runs.folder import Run
 from diptych.runs.preview import Preview
 from diptych.settings.train_config import TrainConfig
-from diptych.system.atomic_files import whole
+from diptych.system.atomic_files import atomic_write
 from diptych.system.hardware import is_out_of_memory, peak_gib
-from diptych.system.signals import told_to_stop
-from diptych.training.checkpoint_manager import Keeper
+from diptych.system.signals import stop_on_signals
+from diptych.training.checkpoint_manager import CheckpointManager
 from diptych.training.engine import Engine
-from diptych.training.loss_tracker import Line
-from diptych.training.precompute import with_codes
+from diptych.training.loss_tracker import LogRecord
+from diptych.training.precompute import with_precomputed
 from diptych.training.progress import Show, progress
 
 # Held-out images judged: value by measure, the one that chooses, and its value as an error (`Metric.error`).
-Examine = Callable[[Method, torch.device], tuple[dict[str, float], str, float]]
+Validate = Callable[[Method, torch.device], tuple[dict[str, float], str, float]]
 ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
 
 
@@ -53,25 +53,25 @@ class Trainer:
     settings: TrainConfig
     preview: Preview
     console: Console
-    made: dict[str, Any] = field(default_factory=dict)  # what results follow from; kept in each checkpoint
-    examine: Examine | None = None  # judges held-out images, every so many steps
+    provenance: dict[str, Any] = field(default_factory=dict)  # what results follow from; kept in each checkpoint
+    validate: Validate | None = None  # judges held-out images, every so many steps
     every: int = 0
     stop_after: int | None = None
     stopped: int | None = None
 
     def __post_init__(self) -> None:
         self.first = self.engine.ranks.first
-        self.log = Log(self.run.folder)
-        self.keeper = Keeper(self.run, 60 * self.settings.checkpoint_minutes)
-        self.open: tuple[Line, dict[str, Any]] | None = None  # a line that may still be on its way from the device
+        self.log = EventLog(self.run.folder)
+        self.checkpoint_manager = CheckpointManager(self.run, 60 * self.settings.checkpoint_minutes)
+        self.open: tuple[LogRecord, dict[str, Any]] | None = None  # a line that may still be on its way from the device
         self.show: Show = lambda terms, rate: None
-        self.enough = False  # nothing has become better for long enough
+        self.early_stop = False  # nothing has become better for long enough
 
     def restore(self, path: Path, state: State) -> None:
         """Go back to a checkpoint, as read from `path`. CheckpointError; RunError if none could be added to it."""
         if self.first:
-            self.keeper.prepare()
-        self.keeper.restore(self.engine, path, state)
+            self.checkpoint_manager.prepare()
+        self.checkpoint_manager.restore(self.engine, path, state)
         if self.first:
             self.log.forget_after(self.engine.total)
 
@@ -81,11 +81,11 @@ class Trainer:
         So it is where the first rank meets an image that has become unreadable, or cannot judge: no step is lost.
         """
         engine = self.engine
-        self.enough = self._is_enough()  # of a run that ended so, and goes on only with another `stop_after`
-        with told_to_stop(self._stop), progress(self.console, engine) as self.show:
+        self.early_stop = self._is_enough()  # of a run that ended so, and goes on only with another `stop_after`
+        with stop_on_signals(self._stop), progress(self.console, engine) as self.show:
             try:
                 while not self._stage() and engine.place + 1 < len(engine.stages):
-                    engine.enter(engine.place + 1)
+                    engine.start_stage(engine.place + 1)
             except LoadingError as error:
                 self.save()
                 raise self._with_way_on(error) from error
@@ -96,19 +96,19 @@ class Trainer:
                 raise
             self.save()
             self.log.close()
-        if self.enough or (engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps):
+        if self.early_stop or (engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps):
             self.stopped = None  # the signal came in the last step: there is nothing to go on with
 
     def _stage(self) -> bool:
         """Take the steps that are left of this stage; True if told to stop."""
-        if self.enough:
+        if self.early_stop:
             return True
         engine, settings = self.engine, self.settings
         self.batches = self.batches.of(engine.stage.name, engine.stage.steps)
         began, at, told = time.monotonic(), engine.step, False
         pin = engine.device.type == "cuda"
-        if self.examine and not engine.total:
-            self._judge(self.examine)  # where to start from; and what is wrong with its settings is known now
+        if self.validate and not engine.total:
+            self._validate(self.validate)  # where to start from; and what is wrong with its settings is known now
         stream = self._coded().stream(
             engine.step, engine.stage.steps, settings.loaders, pin, self._skipped, self._interrupted
         )
@@ -122,14 +122,14 @@ class Trainer:
                     self._close_line(rate)
                     began, at = time.monotonic(), engine.step
                 if engine.step % settings.preview_every == 0 or last:
-                    self._look()
+                    self._preview()
                     began, at = time.monotonic(), engine.step
-                if self.examine and (engine.step % self.every == 0 or last):
-                    self._judge(self.examine)
+                if self.validate and (engine.step % self.every == 0 or last):
+                    self._validate(self.validate)
                     began, at = time.monotonic(), engine.step
-                if self.first and self.keeper.due():
+                if self.first and self.checkpoint_manager.is_due():
                     self.save(must=False)
-                told = self._told(engine.step)
+                told = self._should_stop(engine.step)
                 if told:
                     break
         self._write_line()
@@ -138,7 +138,7 @@ class Trainer:
     def _coded(self) -> Batches:
         """The batches with what the stage computes once of each image."""
         engine = self.engine
-        made = with_codes(self.batches, engine.stage, engine.device, engine.precision)
+        made = with_precomputed(self.batches, engine.stage, engine.device, engine.precision)
         if made is not self.batches:
             names = ", ".join(engine.stage.codes)
             self.console.print(f"{engine.stage.name}: computed once for all steps, codes of {names}", highlight=False)
@@ -149,7 +149,7 @@ class Trainer:
         engine = self.engine
         try:
             with engine.ranks.watched(engine.total):
-                return engine.take(batch)
+                return engine.train_step(batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -157,7 +157,7 @@ class Trainer:
         # only here, where the error no longer holds on to what the step had made
         raise TrainingError(
             f"stage {engine.stage.name!r} step {engine.step}: out of memory with batch_size={self.settings.batch_size} "
-            f"grad_accum_steps={self.settings.grad_accum_steps} ({reason}). Nothing of this step is kept. {self._way_out(batch)}"
+            f"grad_accum_steps={self.settings.grad_accum_steps} ({reason}). Nothing of this step is kept. {self._suggest_accumulation(batch)}"
         )
 
     def _skipped(self, why: str) -> None:
@@ -179,10 +179,10 @@ class Trainer:
         named = self._with_images(error)
         return LoadingError(f"step {self.engine.total}: {named}\nGo on, once that is mended, with: {command}")
 
-    def _way_out(self, batch: Batch) -> str:
-        """Which `micro` fits, found by trying it."""
+    def _suggest_accumulation(self, batch: Batch) -> str:
+        """Which `grad_accum_steps` fits, found by trying it."""
         share, world = len(next(iter(batch.values()))), self.engine.ranks.world
-        for parts in range(self.engine.micro + 1, share + 1):
+        for parts in range(self.engine.grad_accum_steps + 1, share + 1):
             if share % parts == 0 and (world > 1 or self.engine.fits(batch, parts)):
                 said = "fits" if world == 1 else "may fit"
                 words = [
@@ -203,12 +203,12 @@ class Trainer:
         if engine.device.type == "cuda":
             self._write_line()
         values = {
-            "lr": {name: mover.lr for name, mover in engine.movers.items()},
+            "lr": {name: mover.lr for name, mover in engine.optimizers.items()},
             "steps_per_second": round(rate, 3),
             "samples_per_second": round(rate * self.settings.batch_size, 3),
             "peak_gib": round(peak_gib(engine.device), 3),
         }
-        self.open = engine.ledger.close(), {"stage": engine.stage.name, "step": engine.total, **values}
+        self.open = engine.loss_tracker.close(), {"stage": engine.stage.name, "step": engine.total, **values}
         if engine.device.type != "cuda":
             self._write_line()
 
@@ -222,7 +222,7 @@ class Trainer:
             self.log.write("step", terms=terms, **values)
             self.show(terms, values["steps_per_second"])
 
-    def _look(self) -> None:
+    def _preview(self) -> None:
         """Draw a preview; where the truth is known, keep the checkpoint with the least error to it."""
         self._write_line()
         if not self.first:
@@ -230,41 +230,41 @@ class Trainer:
         engine = self.engine
         engine.verify()
         try:
-            with engine.averages.inside(engine.method):
-                sheet, errors = self.preview.look(engine.method, engine.device)
+            with engine.ema_weights.applied_to(engine.method):
+                sheet, errors = self.preview.render(engine.method, engine.device)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             warnings.warn(f"step {engine.total}: no preview, as memory is short; training goes on", stacklevel=2)
             return
         name = f"{engine.place}-{engine.step:08d}.png"
-        with self.log.tried(self.run.previews), whole(self.run.previews / name) as part:
+        with self.log.tried(self.run.previews), atomic_write(self.run.previews / name) as part:
             sheet.save(part, "PNG")
         self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
         mean = HELD_OUT_ERROR.function(list(errors.values())) if errors else None
-        if mean is not None and not self.examine and self.keeper.is_better(mean):
+        if mean is not None and not self.validate and self.checkpoint_manager.is_better(mean):
             self.save(mean, must=False)
 
-    def _judge(self, examine: Examine) -> None:
+    def _validate(self, examine: Validate) -> None:
         """Judge held-out images; the best by the measure that was chosen is kept, and ends the run if it is old."""
         self._write_line()
         if not self.first:
             return
         engine = self.engine
         engine.verify()
-        with engine.averages.inside(engine.method):
+        with engine.ema_weights.applied_to(engine.method):
             scores, chosen, error = examine(engine.method, engine.device)
         self.log.write("evaluation", engine.stage.name, engine.total, scores=scores, chosen=chosen)
-        if self.keeper.is_better(error):
+        if self.checkpoint_manager.is_better(error):
             self.save(error, must=False)
-        self.enough = self._is_enough()
-        if self.enough and self.keeper.best:
-            since = checkpoint.place_of(self.keeper.best[0])[1]
+        self.early_stop = self._is_enough()
+        if self.early_stop and self.checkpoint_manager.best:
+            since = checkpoint.place_of(self.checkpoint_manager.best[0])[1]
             self.console.print(f"{chosen} has not become better since step {since}: that is enough")
 
     def _is_enough(self) -> bool:
         """Whether `stop_after` ends this stage."""
-        best, age = self.keeper.best, (self.stop_after or 0) * self.every
+        best, age = self.checkpoint_manager.best, (self.stop_after or 0) * self.every
         return bool(best and age and is_old(best[0], self.engine.place, self.engine.step, age))
 
     def save(self, error: float | None = None, must: bool = True) -> None:
@@ -273,19 +273,19 @@ class Trainer:
         `error` is its mean error to the truth, if known. One that is no `must` may fail: see the keeper. RunError.
         """
         engine = self.engine
-        if self.first and self.keeper.wants(engine.place, engine.step, must):
+        if self.first and self.checkpoint_manager.should_save(engine.place, engine.step, must):
             self._write_line()  # no later checkpoint has what it says
             engine.verify()
-            self.keeper.save(self._state(), error, must)
+            self.checkpoint_manager.save(self._state(), error, must)
 
     def save_again(self) -> None:
         """The checkpoint just restored, as it is now made with something else. RunError."""
         if self.first:
-            self.keeper.save(self._state())
+            self.checkpoint_manager.save(self._state())
 
     def _state(self) -> State:
         tensors, meta = self.engine.state()
-        return tensors, {**meta, "made": self.made}
+        return tensors, {**meta, "made": self.provenance}
 
     def _stop(self, number: int) -> None:
         self.stopped = number
@@ -296,14 +296,14 @@ class Trainer:
         """Whether to stop without asking other ranks, as is possible where there are none."""
         return self.stopped is not None and self.engine.ranks.world == 1
 
-    def _told(self, step: int) -> bool:
+    def _should_stop(self, step: int) -> bool:
         """Whether to stop, the same answer on all ranks."""
         if self.engine.ranks.world > 1 and step % ASK_EVERY:
             return False
         ranks = self.engine.ranks
         with ranks.watched(self.engine.total):
-            if self.stop_after and ranks.any(self.enough):
-                self.enough = True
+            if self.stop_after and ranks.any(self.early_stop):
+                self.early_stop = True
                 return True
             if not ranks.any(self.stopped is not None):
                 return False

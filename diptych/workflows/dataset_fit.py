@@ -131,7 +131,7 @@ def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
     from diptych.data.sources.pairs import many_folders, sides_setting
     from diptych.errors import ConfigError, DataError
     from diptych.methods import find
-    from diptych.settings.recipe import named
+    from diptych.settings.recipe import load_recipe
     from diptych.settings.validate import checked
 
     lying, crop = many_folders(found.root), crop_for(sizes)
@@ -140,7 +140,7 @@ def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
     looser = _looser_names(found)
     for sides in ([], [sides_setting(lying)] if choose else looser) if choose or looser else ([],):
         try:
-            chosen = named(method, [f"root={found.root}", *sides])
+            chosen = load_recipe(method, [f"root={found.root}", *sides])
             data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
             labels = dict.fromkeys(find(method).labels.values(), data.labels)
             checked(find(method).Config, {**chosen.model.model_dump(), **labels}, method)
@@ -149,13 +149,13 @@ def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
             continue
         if _shrinks(data.train):
             sides = [*sides, "direction=b2a"]
-            chosen = named(method, [f"root={found.root}", *sides])
+            chosen = load_recipe(method, [f"root={found.root}", *sides])
             data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
         summary = f"{_in_short(data.summary, str(found.root))}{direction_of(data, chosen.data)}"
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
         batch = [f"batch_size={max(8, domains)}"] if find(method).domains else []
         cls = find(method)
-        in_crops = not cls.fixed and not cls.domains and cls.routes  # others need whole images
+        in_crops = not cls.fixed_size and not cls.domains and cls.routes  # others need whole images
         fit, why = fit_for(sizes, crop) if in_crops else ((), "")
         settings = (*sides, *_size_settings(method, str(found.root), crop), *fit, *batch)
         return Fit(method, summary, (*data.notes, *([why] if why else [])), settings)
@@ -181,9 +181,9 @@ def _looser_names(found: "Survey") -> list[str]:
 def _shrinks(split: "Split") -> bool:
     """Whether the targets of pairs are their sources at a smaller size: the direction that nobody wants."""
     from diptych.data.checks.scales import scale_of
-    from diptych.data.dataset import Pictures
+    from diptych.data.dataset import ImageFiles
 
-    columns = [column for column in split.columns.values() if isinstance(column, Pictures) and column.half is None]
+    columns = [column for column in split.columns.values() if isinstance(column, ImageFiles) and column.half is None]
     if not split.aligned or len(columns) != 2:
         return False
     scale = scale_of(columns[0].files, columns[1].files)
@@ -193,16 +193,16 @@ def _shrinks(split: "Split") -> bool:
 def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:
     """The settings for this crop: none at the method's own, else a generator that is made for it."""
     from diptych.errors import ConfigError
-    from diptych.settings.recipe import named
-    from diptych.workflows.warm_start import rehearse
+    from diptych.settings.recipe import load_recipe
+    from diptych.workflows.warm_start import dry_run
 
     if crop == CROPS[0]:
         return ()
-    usual = str(named(method, [f"root={root}"]).model.model_dump().get("generator", ""))
+    usual = str(load_recipe(method, [f"root={root}"]).model.model_dump().get("generator", ""))
     smaller = {"unet_256": f"unet_{crop}", "resnet_9": "resnet_6"}.get(usual)
     for settings in ([f"generator={smaller}"] if smaller else [], [], ["depth=3"], ["receptive_field=34"]):
         try:
-            rehearse(named(method, [f"root={root}", f"crop_size={crop}", *settings]))
+            dry_run(load_recipe(method, [f"root={root}", f"crop_size={crop}", *settings]))
         except ConfigError:
             continue
         return (f"crop_size={crop}", *settings)

@@ -13,12 +13,12 @@ from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import ConfigError
 from diptych.inference.load import from_run
-from diptych.runs.preview import doing_nothing, grid, translated
+from diptych.runs.preview import grid, identity_error, translated
 from diptych.runs.report import write_report
 from diptych.settings import recipe
-from diptych.system.atomic_files import whole
+from diptych.system.atomic_files import atomic_write
 from diptych.system.distributed import Ranks, choose_device
-from diptych.system.hardware import tune
+from diptych.system.hardware import tune_kernels
 from diptych.training.engine import Engine
 from diptych.workflows import train
 
@@ -39,12 +39,12 @@ def run_demo(folder: Path, steps: int | None) -> float:
     again = (folder / "config.yaml").exists()  # a demo that was stopped goes on; one that is done reports once more
     if again and steps:
         raise ConfigError(f"{folder} holds a demo, which goes on without --steps; or choose another folder by -o")
-    chosen = recipe.named("glyphs", [f"steps={steps}"] if steps else [])
+    chosen = recipe.load_recipe("glyphs", [f"steps={steps}"] if steps else [])
     if not again and not steps:
         each = seconds_per_step(chosen)
         steps = affordable(each, chosen.model.steps)
         Console(markup=False).print(expected(each, steps, chosen.model.steps), highlight=False, soft_wrap=True)
-        chosen = recipe.named("glyphs", [f"steps={steps}"])
+        chosen = recipe.load_recipe("glyphs", [f"steps={steps}"])
     began = time.monotonic()
     trainer = train.resume(folder) if again else train.train(chosen, folder)
     took = "" if again else f" in {(time.monotonic() - began) / 60:.1f} minutes"
@@ -54,7 +54,7 @@ def run_demo(folder: Path, steps: int | None) -> float:
     translator = from_run(trainer.run)
     route = translator.method.routes[0]
     made = translated(translator.method, batch, route, torch.device("cpu"), 64)
-    error, nothing = float((made - batch[route.target]).abs().mean()), doing_nothing(batch, route)
+    error, nothing = float((made - batch[route.target]).abs().mean()), identity_error(batch, route)
     lead = (
         f"After {trainer.engine.step} steps{took}, the error on {len(made)} letters it never saw is "
         f"{error:.4f} (mean absolute, range -1 to 1); doing nothing scores {nothing:.4f}."
@@ -62,7 +62,7 @@ def run_demo(folder: Path, steps: int | None) -> float:
     columns = (batch[route.source], made, batch[route.target])
     sheet = grid([column[start::GROUPS][:ROWS] for start in range(GROUPS) for column in columns])
     sheet = sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)
-    with whole(folder / "letters.png") as part:
+    with atomic_write(folder / "letters.png") as part:
         sheet.save(part, "PNG", optimize=True)
     report = write_report(trainer.run, lead, {CAPTION: sheet})
     trainer.console.print(f"{lead}\nreport: {report}", highlight=False, soft_wrap=True)
@@ -94,16 +94,16 @@ def seconds_per_step(chosen: recipe.Recipe) -> float:
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     ranks = Ranks(device=choose_device(chosen.train.device))
     chosen = chosen.fitted(data).settled(ranks)
-    tune(ranks.device)
+    tune_kernels(ranks.device)
     method, crop = chosen.cls(chosen.model), chosen.data.crop_size
     batches = Batches(data.train, method.channels(), Augment(crop, crop), chosen.train.batch_size)
     engine = Engine(method, precision=chosen.train.precision, ranks=ranks)
     for step in range(WARM_UP):
-        engine.take(batches[step])
+        engine.train_step(batches[step])
     engine.verify()
     began, timed = time.perf_counter(), 0
     while not timed or time.perf_counter() - began < TIMED:
-        engine.take(batches[WARM_UP + timed])
+        engine.train_step(batches[WARM_UP + timed])
         engine.verify()
         timed += 1
     return (time.perf_counter() - began) / timed

@@ -20,7 +20,7 @@ from diptych.errors import DiptychError
 from diptych.methods import find
 from diptych.system.atomic_files import write_probe
 from diptych.system.distributed import Ranks, choose_device
-from diptych.system.hardware import is_out_of_memory, precision_for, tune
+from diptych.system.hardware import is_out_of_memory, precision_for, tune_kernels
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 
@@ -111,7 +111,7 @@ def _shared_memory(gpus: int) -> Finding:
 
 def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Finding]:
     """Steps of pix2pix as in its paper, in both precisions by turns, for so many seconds."""
-    tune(device)
+    tune_kernels(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     method = find("pix2pix")
@@ -128,13 +128,13 @@ def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Fin
     times: dict[str, list[float]] = {each: [] for each in engines}
     for engine in engines.values():
         for _ in range(4 if device.type == "cuda" else 1):
-            engine.take(batch)
+            engine.train_step(batch)
         engine.verify()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or not times["bf16"]:
         for each, engine in engines.items():
             began = time.perf_counter()
-            engine.take(batch)
+            engine.train_step(batch)
             engine.verify()
             times[each].append(time.perf_counter() - began)
     step = {each: statistics.median(values) for each, values in times.items()}

@@ -34,7 +34,7 @@ from diptych.data.open import FOR_PAIRS
 from diptych.errors import ConfigError, RunError, nearest, shown
 from diptych.evaluation.compare.page import compare
 from diptych.evaluation.protocols import PROTOCOLS, find_protocol
-from diptych.methods import JUDGES, find
+from diptych.methods import EVALUATORS, find
 from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
@@ -43,10 +43,10 @@ from diptych.settings.validate import checked
 from diptych.system.atomic_files import write_text
 from diptych.system.cpus import cores
 from diptych.system.hardware import free_gib
-from diptych.system.safe_parse import plain_json, plain_yaml, read_text
-from diptych.system.signals import STOPPING, told_to_stop
+from diptych.system.safe_parse import parse_json, parse_yaml, read_text
+from diptych.system.signals import STOPPING, stop_on_signals
 from diptych.training.trainer import is_old
-from diptych.workflows.judge_runs import Judging, judge_all
+from diptych.workflows.judge_runs import EvaluationSettings, evaluate_runs
 from diptych.workflows.train_judge import on_real_images, with_palette
 
 JUDGE = "judge"  # the folder of the judge's run
@@ -90,7 +90,7 @@ class Experiment(BaseModel):
     matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field({}, max_length=20)
     protocol: str
     judge: Values | None = None
-    evaluate: Judging = Judging()
+    evaluate: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")
     def _makes_runs(self) -> "Experiment":
@@ -133,7 +133,7 @@ class Experiment(BaseModel):
                 left.append(each)
                 continue
             try:
-                row = plain_yaml(text)
+                row = parse_yaml(text)
             except ValueError:
                 row = None
             if not isinstance(row, list):
@@ -176,7 +176,7 @@ def read(name: str) -> Experiment:
         raise ConfigError(f"{name!r} is no shipped experiment or .yaml file{near}; there are {there}")
     path = shipped().get(name, Path(name))
     try:
-        settings = plain_yaml(read_text(path))
+        settings = parse_yaml(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not an experiment that can be read ({error})") from error
     if not isinstance(settings, dict):
@@ -188,7 +188,7 @@ def planned(experiment: Experiment, overrides: Sequence[str], method: str | None
     """The recipe of each run by its name, all of them checked before the first is made; the judge's first. ConfigError.
 
     `overrides` are for all runs; what one of several runs sets itself they do not change, and a row of the matrix they
-    replace by a list. For the judge only those of FOR_JUDGE count. `method` is as in `conduct`.
+    replace by a list. For the judge only those of FOR_JUDGE count. `method` is as in `run_experiment`.
     """
     experiment, overrides = experiment.varied(overrides)
     cls = find(method) if method else None
@@ -203,8 +203,10 @@ def planned(experiment: Experiment, overrides: Sequence[str], method: str | None
             raise ConfigError(f"protocol {experiment.protocol} needs a judge: say by judge: {{...}} which one to train")
         return found
     kind = experiment.judge.get("method")
-    if kind not in JUDGES:
-        raise ConfigError(f"judge: {shown(kind)} is none{nearest(str(kind), JUDGES)}; there are {', '.join(JUDGES)}")
+    if kind not in EVALUATORS:
+        raise ConfigError(
+            f"judge: {shown(kind)} is none{nearest(str(kind), EVALUATORS)}; there are {', '.join(EVALUATORS)}"
+        )
     data = {**(experiment.recipe.get("data") or {}), **(experiment.judge.get("data") or {})}
     chosen = [each for each in overrides if each.partition("=")[0] in FOR_JUDGE]
     if find(str(kind)).data == DataKind.LABELLED:  # to whose classes those two say nothing
@@ -230,7 +232,7 @@ def carry_out(recipes: Mapping[str, Recipe], folder: Path, at_once: int, console
     waiting = [job for job in waiting if not finished(job.folder, recipes[job.name].allowed)]
     running: list[Job] = []
     failed: list[Job] = []
-    with told_to_stop(_interrupt):
+    with stop_on_signals(_interrupt):
         try:
             while waiting or running:
                 if waiting and len(running) < at_once and _fits(running):
@@ -291,7 +293,7 @@ def finished(folder: Path, cls: type[Method] | None = None) -> bool:
     recipe = from_settings(Run.open(folder).settings(), where=str(folder / "config.yaml"), cls=cls, saved=True)
     with torch.device("meta"):
         steps = sum(stage.steps for stage in recipe.cls(recipe.model).stages())
-    taken = plain_json(read_text(config))["notes"].get("steps")
+    taken = parse_json(read_text(config))["notes"].get("steps")
     if taken == steps or not recipe.evaluate.patience_evals:
         return bool(taken == steps)
     meta = checkpoint.newest(folder / "checkpoints")[1]
@@ -329,7 +331,7 @@ def _stop(running: Sequence[Job]) -> None:
             job.process.wait()
 
 
-def conduct(
+def run_experiment(
     what: str,
     settings: Sequence[str],
     folder: Path,
@@ -354,5 +356,5 @@ def conduct(
     protocol = find_protocol(experiment.protocol)
     judge = folder / JUDGE if JUDGE in recipes else None
     made = {name: Run(folder / name) for name in runs}
-    judge_all(made, protocol, experiment.evaluate, judge, lambda line: console.print(line, markup=False), method)
+    evaluate_runs(made, protocol, experiment.evaluate, judge, lambda line: console.print(line, markup=False), method)
     return compare([folder / name for name in runs], folder / "compared", protocol.name)

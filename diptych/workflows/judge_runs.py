@@ -14,14 +14,14 @@ from diptych.errors import EvaluationError
 from diptych.evaluation.metrics.palette import Colours, Ignored, Palette
 from diptych.evaluation.protocols import Protocol
 from diptych.evaluation.results import read_result
-from diptych.evaluation.runner import Asked, judge_samples, samples_of
+from diptych.evaluation.runner import SampleRequest, judge_samples, samples_of
 from diptych.evaluation.samples import MANIFEST
 from diptych.evaluation.tools import gather
 from diptych.runs.folder import Run
 from diptych.system.colours import problem_of
 
 
-class Judging(BaseModel):
+class EvaluationSettings(BaseModel):
     """The settings of judging many runs, as an experiment's `evaluate:` section."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +35,7 @@ class Judging(BaseModel):
     ignore: Ignored = Field((), description="colours, or class numbers, of pixels of label maps that are not scored")
 
     @model_validator(mode="after")
-    def _palette_fits(self) -> "Judging":
+    def _palette_fits(self) -> "EvaluationSettings":
         if self.palette and (problem := problem_of(self.palette, self.ignore)):
             raise ValueError(f"ignore: {problem}")
         return self
@@ -46,10 +46,10 @@ class Judging(BaseModel):
         return {key: value for key, value in settings.items() if key != "ignore" or value}
 
 
-def judge_all(
+def evaluate_runs(
     runs: Mapping[str, Run],
     protocol: Protocol,
-    settings: Judging,
+    settings: EvaluationSettings,
     judge: Path | None,
     tell: Callable[[str], None],
     method: str | None = None,
@@ -61,7 +61,9 @@ def judge_all(
     )
     weights = hash_of(judge / "model" / "model.safetensors") if judge else ""
     for name, run in runs.items():
-        asked = Asked(protocol.name, split=settings.split, count=settings.count, which=settings.which, method=method)
+        asked = SampleRequest(
+            protocol.name, split=settings.split, count=settings.count, which=settings.which, method=method
+        )
         samples = samples_of(run, asked)
         question = [str(protocol), settings.question(), weights, hash_of(samples.folder / MANIFEST)]
         digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()

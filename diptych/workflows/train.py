@@ -10,17 +10,17 @@ from types import MappingProxyType
 import torch
 from rich.console import Console
 
-from diptych.contract import Clock, Method, Sight
+from diptych.contract import Clock, FeatureNetwork, Method
 from diptych.data.batches import Batches, held_out
 from diptych.data.checks.manifest import Manifest, changes
-from diptych.data.checks.unreadable import checked, large_enough
+from diptych.data.checks.unreadable import check_images, large_enough
 from diptych.data.dataset import Data
 from diptych.data.image_format import describe, direction_of, notes_on
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.data.value_encoding import encodings_of, notes_on_encodings
 from diptych.errors import ConfigError, DataError, RunError, printable
-from diptych.evaluation.feature_networks import sights_of
+from diptych.evaluation.feature_networks import feature_networks_of
 from diptych.inference.load import from_run
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
@@ -30,14 +30,14 @@ from diptych.settings import renamed
 from diptych.settings.recipe import Recipe, from_settings
 from diptych.settings.validate import checked as checked_settings
 from diptych.system.distributed import Ranks, join
-from diptych.system.hardware import is_out_of_memory, tune
-from diptych.system.terminal import counting
+from diptych.system.hardware import is_out_of_memory, tune_kernels
+from diptych.system.terminal import progress_bar
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
-from diptych.training.reproducibility import Made, check_unchanged, defaults, made_by
+from diptych.training.reproducibility import Provenance, check_unchanged, defaults, provenance_of
 from diptych.training.trainer import Trainer
-from diptych.workflows.validation import examiner
-from diptych.workflows.warm_start import begin, rehearse
+from diptych.workflows.validation import validator
+from diptych.workflows.warm_start import dry_run, initialise_from
 
 MEASURED = {"protocol", "monitor", "evaluator", "extractor", "eval_images"}  # what the value of a checkpoint depends on
 
@@ -53,9 +53,9 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
         run.check_new()
     data, manifest = look_at(recipe, ranks, console)
     recipe, data = _encoded(recipe.located(), data, ranks, console)
-    sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
+    sights, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
     trainer = prepare(recipe, data, run, ranks, console, sights, fresh=True)
-    trainer.made = made_by(recipe, manifest, ranks.world) | digests
+    trainer.provenance = provenance_of(recipe, manifest, ranks.world) | digests
     if ranks.first:
         run.create()
     with _held(run, ranks):
@@ -88,18 +88,18 @@ def resume(
         data, manifest = look_at(recipe, ranks, console)
         recipe, data = _encoded(recipe, data, ranks, console)
         path, state = checkpoint.find_newest(run.checkpoints)
-        sights, digests = sights_of(recipe.cls, recipe.model, ranks.device)
-        now = made_by(recipe, manifest, ranks.world) | digests
+        sights, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
+        now = provenance_of(recipe, manifest, ranks.world) | digests
         before = {**defaults(recipe, now), **renamed.flat(state[1].get("made", now))}
         command = shlex.join(["diptych", "resume", str(run.folder), *settings])
         different = check_unchanged(before, now, allow, command, partial(_hint, run, manifest))
         trainer = prepare(recipe, data, run, ranks, console, sights)
-        trainer.made = now
+        trainer.provenance = now
         trainer.restore(path, state)
         for line in _jumps(recipe, trainer.engine, before, different):
             console.print(line, highlight=False, soft_wrap=True)
         if different.keys() & MEASURED or different.get("eval_every", (1, 1))[0] is None:
-            trainer.keeper.best = None  # it was the best by another measure
+            trainer.checkpoint_manager.best = None  # it was the best by another measure
         if ranks.first:
             run.keep_formats(describe(data, recipe.data))
         if ranks.first and (different or settings):
@@ -123,7 +123,7 @@ def _hint(run: Run, manifest: Manifest, field: str) -> str:
     return ""
 
 
-def _jumps(recipe: Recipe, engine: Engine, before: Made, different: Collection[str]) -> Iterator[str]:
+def _jumps(recipe: Recipe, engine: Engine, before: Provenance, different: Collection[str]) -> Iterator[str]:
     """Which learning rates the changed settings make other than they were at the last step, as lines for a person."""
     old = {
         key: before[key] for key in different if key in type(recipe.model).model_fields and before.get(key) is not None
@@ -150,8 +150,8 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
     data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
     if not ranks.first:
         ranks.after_first()  # which leaves what it finds where the others read it
-    with counting(console, "looking at the images") as progress:
-        data, manifest = checked(data, recipe.data, progress)
+    with progress_bar(console, "looking at the images") as progress:
+        data, manifest = check_images(data, recipe.data, progress)
     data = large_enough(data, recipe.data)
     if ranks.first:
         ranks.after_first()
@@ -176,7 +176,7 @@ def prepare(
     run: Run,
     ranks: Ranks,
     console: Console,
-    sights: Mapping[str, Sight] = MappingProxyType({}),
+    sights: Mapping[str, FeatureNetwork] = MappingProxyType({}),
     fresh: bool = False,
 ) -> Trainer:
     """Everything that trains, built but not started, with the networks that losses look through.
@@ -184,11 +184,11 @@ def prepare(
     A `fresh` one has the weights that it begins with; else they are still to come, from a checkpoint.
     Raises CheckpointError, ConfigError, DataError.
     """
-    rehearse(recipe, sights, ranks.world)
+    dry_run(recipe, sights, ranks.world)
     torch.manual_seed(recipe.train.seed)
     method, settings = recipe.cls(recipe.model), recipe.train
-    method.lent.update(sights)
-    if fresh and (said := begin(method, settings.init_from)):
+    method.perceptual.update(sights)
+    if fresh and (said := initialise_from(method, settings.init_from)):
         console.print(printable(said), highlight=False, soft_wrap=True)
     channels = method.channels()
     augment = Augment(
@@ -200,25 +200,25 @@ def prepare(
         augment,
         settings.batch_size,
         settings.seed,
-        micro=settings.grad_accum_steps,
+        grad_accum_steps=settings.grad_accum_steps,
         rank=ranks.rank,
         world=ranks.world,
         also=tuple(each.train for each in data.others),
-        balanced=method.balanced,
+        balance_classes=method.balance_classes,
         load_until=recipe.data.random_crop_until,
         bad=recipe.data.on_bad_image,
     )
     names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
-    shown = method.completed(held_out(data.held_out, channels, augment, settings.preview_images, names))
+    shown = method.derive_inputs(held_out(data.held_out, channels, augment, settings.preview_images, names))
     preview = Preview(shown, data.held_out.aligned, encodings_of(data.held_out))
-    tune(ranks.device)
-    examine = examiner(recipe, method, data, ranks.device)
+    tune_kernels(ranks.device)
+    examine = validator(recipe, method, data, ranks.device)
     capture = CudaCapture() if settings.records(ranks) else None
     try:
         engine = Engine(
             method,
             seed=settings.seed,
-            micro=settings.grad_accum_steps,
+            grad_accum_steps=settings.grad_accum_steps,
             precision=settings.precision,
             ranks=ranks,
             capture=capture,
@@ -233,7 +233,7 @@ def prepare(
         engine.compile()
     every, stop_after = recipe.evaluate.eval_every or 0, recipe.evaluate.patience_evals
     return Trainer(
-        engine, batches, run, settings, preview, console, examine=examine, every=every, stop_after=stop_after
+        engine, batches, run, settings, preview, console, validate=examine, every=every, stop_after=stop_after
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from diptych.contract import Judge, Labels
-from diptych.data.checks.unreadable import checked
+from diptych.contract import Evaluator, Labels
+from diptych.data.checks.unreadable import check_images
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.data.value_encoding import channels_of
@@ -20,11 +20,11 @@ from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluation.metrics.palette import Palette, given_ignored, palette_of, share_ignored
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.results import Result
-from diptych.evaluation.runner import Asked, chosen, judge_samples, samples_of
-from diptych.evaluation.samples import Pile, Row, Samples, keep, parts
+from diptych.evaluation.runner import SampleRequest, chosen, judge_samples, samples_of
+from diptych.evaluation.samples import ImageBatches, SampleRow, Samples, keep, parts
 from diptych.evaluation.tools import Tools
 from diptych.inference.load import from_run
-from diptych.methods import JUDGES, find
+from diptych.methods import EVALUATORS, find
 from diptych.runs.folder import Run
 from diptych.settings import recipe
 from diptych.settings.recipe import Recipe
@@ -60,8 +60,8 @@ def train(
 
 def planned(kind: str, settings: Sequence[str]) -> Recipe:
     """The recipe of a judge, with the palette found in the label maps where it needs one and none is given."""
-    if kind not in JUDGES:
-        raise ConfigError(f"{kind!r} is no judge{nearest(kind, JUDGES)}; there are {', '.join(JUDGES)}")
+    if kind not in EVALUATORS:
+        raise ConfigError(f"{kind!r} is no judge{nearest(kind, EVALUATORS)}; there are {', '.join(EVALUATORS)}")
     return with_palette({"method": kind}, settings)
 
 
@@ -73,7 +73,7 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
         return recipe.from_settings(values, settings, "judge")
     ignore, others = _ignored(values, settings)
     blank = recipe.from_settings({**values, "model": others}, [*_but("ignore", settings), *BLANK], "judge")
-    data, _ = checked(open_data(blank.data, cls.data, tuple(cls.batch)), blank.data)
+    data, _ = check_images(open_data(blank.data, cls.data, tuple(cls.batch)), blank.data)
     target = cls.routes[0].target
     if blank.data.label_map in ("target", "both"):
         classes = channels_of(target, blank.data, data, blank.images)
@@ -109,9 +109,9 @@ def ignored_pixels(made_by: Recipe) -> str | None:
     """For a person: how many pixels of the training label maps are ignored; None for a judge that ignores none."""
     with torch.device("meta"):
         method = made_by.cls(made_by.model)
-    if not isinstance(method, Judge) or not method.ignored_classes():
+    if not isinstance(method, Evaluator) or not method.ignored_classes():
         return None
-    data, _ = checked(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
+    data, _ = check_images(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
     data, palette = made_by.encoded(data), Palette.of(method)
     share = share_ignored(data.train.columns[made_by.cls.routes[0].target], palette)
     return f"{100 * share:.2g} % of the pixels of the label maps are ignored: {' '.join(method.ignored_classes())}"
@@ -124,7 +124,7 @@ def on_real_images(run: Run) -> Result:
     protocol = find_protocol("label-maps" if made_by.cls.routes else "told-apart")
     with tempfile.TemporaryDirectory() as folder:
         if made_by.cls.routes:
-            samples = samples_of(run, Asked(protocol.name))
+            samples = samples_of(run, SampleRequest(protocol.name))
         else:
             (channels,) = judge.method.channels().values()
             samples = labelled(made_by, channels, Path(folder))
@@ -142,15 +142,15 @@ def _known(labels: Labels, label: Any) -> dict[str, str]:
 
 def labelled(made_by: Recipe, channels: int, folder: Path) -> Samples:
     """The held-out images of classes, cut as a judge sees them, in `folder`; each its own truth, its class `label`."""
-    data, _ = checked(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
+    data, _ = check_images(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
     data = made_by.encoded(data)
     name, split = chosen(data, "auto")
     images, labels = (split.columns[entry] for entry in made_by.cls.batch)
     cut = Augment(made_by.data.crop_size, made_by.data.crop_size, made_by.data.resize_mode)
-    pile, rows = Pile(images, cut, channels), []
+    pile, rows = ImageBatches(images, cut, channels), []
     for numbers in parts(len(pile)):
         for number, picture in zip(numbers, pile[numbers], strict=True):
             path = keep(folder, f"real/{number:05d}", picture)
             known = _known(data.labels[0], labels[number])
-            rows.append(Row(route="real", fake=path, truth=path, of=pile.called(number), controls=known))
+            rows.append(SampleRow(route="real", fake=path, truth=path, of=pile.called(number), controls=known))
     return Samples(folder, {"data": Path(made_by.data.root).name, "split": name}, tuple(rows), {})

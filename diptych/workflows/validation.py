@@ -17,10 +17,10 @@ from diptych.evaluation.runner import first, judge_samples, sample, usual
 from diptych.evaluation.tools import gather
 from diptych.inference.translator import Translator
 from diptych.settings.recipe import Recipe
-from diptych.training.trainer import Examine
+from diptych.training.trainer import Validate
 
 
-def examiner(recipe: Recipe, method: Method, data: Data, device: torch.device) -> Examine | None:
+def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) -> Validate | None:
     """What judges the validation images as the recipe says; None where it asks for nothing. EvaluationError.
 
     A protocol that is not for such a method is told here, before anything is made.
@@ -44,7 +44,7 @@ def examiner(recipe: Recipe, method: Method, data: Data, device: torch.device) -
         raise EvaluationError(f"protocol={protocol.name} and {recipe.method}: {error}") from error
 
     def examine(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
-        translator = Translator(method, recipe.method, recipe.cls.ships, {}, device)
+        translator = Translator(method, recipe.method, recipe.cls.inference_networks, {}, device)
         with tempfile.TemporaryDirectory() as folder:
             samples = sample(translator, recipe, split, data.train, protocol, Path(folder), {})
             scores = judge_samples(samples, protocol, tools, recipe.method).scores

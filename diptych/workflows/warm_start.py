@@ -6,16 +6,16 @@ from types import MappingProxyType
 
 import torch
 
-from diptych.contract import Batch, Clock, Labels, Method, Sight, Stage
+from diptych.contract import Batch, Clock, FeatureNetwork, Labels, Method, Stage
 from diptych.errors import CheckpointError, ConfigError
-from diptych.evaluation.feature_networks import NONE, Anything
-from diptych.inference.load import misfits, named, networks_of
+from diptych.evaluation.feature_networks import NONE, AnyFeatures
+from diptych.inference.load import mismatches, networks_of, with_prefix
 from diptych.settings.recipe import Recipe, bounded
 
 TURNS = 40  # steps among which each kind of step occurs that a rehearsal takes
 
 
-def begin(method: Method, source: str | None) -> str:
+def initialise_from(method: Method, source: str | None) -> str:
     """Give a method the weights of the networks of a run or model that are called like its own and have their form.
 
     Returns a sentence about them; empty if there is no source. CheckpointError, ConfigError if none fits, or if there
@@ -23,7 +23,7 @@ def begin(method: Method, source: str | None) -> str:
     """
     taken, left = _taken_over(method, source) if source else ([], [])
     idle = [key for key, value in vars(method.config).items() if type(value) is int and not value]
-    if lacking := [name for name in method.unmoved(method.stages()) if name not in taken]:
+    if lacking := [name for name in method.untrained_networks(method.stages()) if name not in taken]:
         raise ConfigError(
             f"no step moves {', '.join(lacking)}: name a run that has it, in this form, by init_from=, or set "
             f"{' or '.join(f'{key}=' for key in idle) or 'steps='} above 0"
@@ -42,8 +42,8 @@ def _taken_over(method: Method, source: str) -> tuple[list[str], list[str]]:
     except CheckpointError as error:
         raise CheckpointError(f"init_from={error}") from error
     for name, net in method.named_children():
-        own = named(there, f"{name}.") or named(there, f"{method.also_called.get(name, name)}.")
-        wrong = misfits(net.state_dict(), own) if own else ["is not there"]
+        own = with_prefix(there, f"{name}.") or with_prefix(there, f"{method.network_aliases.get(name, name)}.")
+        wrong = mismatches(net.state_dict(), own) if own else ["is not there"]
         if wrong:
             left.append(f"{name} {wrong[0]}" if not own else f"{name}: {wrong[0]}")
         else:
@@ -57,7 +57,7 @@ def _taken_over(method: Method, source: str) -> tuple[list[str], list[str]]:
     return taken, left
 
 
-def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}), world: int = 1) -> None:
+def dry_run(recipe: Recipe, sights: Mapping[str, FeatureNetwork] = MappingProxyType({}), world: int = 1) -> None:
     """One step of each stage on tensors without content: what does not fit is found in a moment, with nothing made.
 
     A network that losses look through, and that is not at hand, is taken to fit.
@@ -66,13 +66,13 @@ def rehearse(recipe: Recipe, sights: Mapping[str, Sight] = MappingProxyType({}),
     crop, size = recipe.data.crop_size, max(1, recipe.train.batch_size // (recipe.train.grad_accum_steps * world))
     with torch.device("meta"):
         method = recipe.cls(recipe.model)
-        seen = [name for name, key in recipe.cls.sights.items() if vars(recipe.model)[key] != NONE]
-        method.lent.update({name: copy.deepcopy(sights.get(name, Anything())).to("meta") for name in seen})
+        seen = [name for name, key in recipe.cls.feature_networks.items() if vars(recipe.model)[key] != NONE]
+        method.perceptual.update({name: copy.deepcopy(sights.get(name, AnyFeatures())).to("meta") for name in seen})
         bounded(method, recipe.method)
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
-        if crop % method.multiple:
+        if crop % method.size_multiple:
             raise ConfigError(
-                f"crop_size={crop} is not a multiple of {method.multiple}, which the network needs: "
+                f"crop_size={crop} is not a multiple of {method.size_multiple}, which the network needs: "
                 f"change crop, or choose a smaller generator"
             )
         try:
@@ -109,7 +109,7 @@ def _smaller(cls: type[Method]) -> str:
 def _first_turns(stage: Stage) -> Iterator[Clock]:
     """The first step of each kind."""
     clocks = [Clock(stage.name, step, stage.steps) for step in range(min(stage.steps, TURNS))]
-    yield from {stage.turn(clock): clock for clock in reversed(clocks)}.values()
+    yield from {stage.schedule_key(clock): clock for clock in reversed(clocks)}.values()
 
 
 def _labels(method: Method, step: int, size: int) -> Batch:

@@ -25,10 +25,10 @@ from diptych.inference import model_card
 from diptych.methods import METHODS, find
 from diptych.runs.folder import Run
 from diptych.settings import recipe
-from diptych.settings.recipe import bounded, from_file, named
+from diptych.settings.recipe import bounded, from_file, load_recipe
 from diptych.settings.train_config import TrainConfig
 from diptych.settings.validate import checked
-from diptych.system.safe_parse import LARGEST_TEXT, plain_json, plain_yaml
+from diptych.system.safe_parse import LARGEST_TEXT, parse_json, parse_yaml
 from diptych.testing import Subject
 
 LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
@@ -94,7 +94,7 @@ def test_the_hostile_recipes_themselves_work(tmp_path):
     """The same files without the harm are recipes; the laughs are what they are said to be."""
     (tmp_path / "r.yaml").write_text(PIX2PIX + "model: {width: 32, l1: 5, lr: 2e-4}\ntrain: {device: cpu}")
     assert from_file(tmp_path / "r.yaml").model.lr == 2e-4
-    assert named("pix2pix", ["root=glyphs", "lr=2e-4"]).model.lr == 2e-4
+    assert load_recipe("pix2pix", ["root=glyphs", "lr=2e-4"]).model.lr == 2e-4
     assert len(str(yaml.safe_load("\n".join(LAUGHS.splitlines()[:12]))["a11"])) > 2**12
     with pytest.raises(RecursionError):
         json.loads("[" * 100_000)
@@ -172,12 +172,12 @@ def test_m3_whatever_is_shown_is_short_and_printable(value):
     ],
 )
 def test_m3_absurd_networks_are_refused_before_they_are_built(settings):
-    from diptych.workflows.warm_start import rehearse
+    from diptych.workflows.warm_start import dry_run
 
-    chosen = named("pix2pix", ["root=glyphs", "crop_size=256", *settings])
+    chosen = load_recipe("pix2pix", ["root=glyphs", "crop_size=256", *settings])
     message = r"pix2pix: these networks would take \d+ GiB, more than 8: lower .*ngf=\d+"
     with little_memory(), pytest.raises(ConfigError, match=message):
-        rehearse(chosen)
+        dry_run(chosen)
     with little_memory(), pytest.raises((RuntimeError, MemoryError)):
         torch.zeros(2**29)  # the limit is one
 
@@ -274,7 +274,7 @@ def test_m3_a_run_folder_names_no_module(tmp_path, monkeypatch):
             diptych.load(run.folder, method=method)
     assert not (tmp_path / "canary").exists()
     with pytest.raises(ConfigError):
-        named("harmful:X")
+        load_recipe("harmful:X")
     assert (tmp_path / "canary").exists(), "a person who names it gets it"
 
 
@@ -305,6 +305,6 @@ def test_m3_a_card_shows_texts_of_strangers_as_code():
 @settings(deadline=None)  # the machine may be busy
 @given(st.text() | st.from_regex(r"[\[\]{}:,&*!|>'\"%@`\-? \n#0-9a-z]{0,60}", fullmatch=True))
 def test_m3_any_text_is_plain_data_or_a_value_error(text):
-    for read in (plain_yaml, plain_json):
+    for read in (parse_yaml, parse_json):
         error = outcome(lambda read=read: read(text), ValueError)[1]
         assert error is None or len(error) < 500

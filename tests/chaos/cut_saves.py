@@ -16,7 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
-from diptych.system.atomic_files import sweep, whole
+from diptych.system.atomic_files import atomic_write, sweep
 
 OLD, NEW = "0-00000007.safetensors", "0-00000008.safetensors"
 
@@ -44,7 +44,7 @@ def by_bytes(folder):
     content = (folder / OLD).read_bytes()
 
     def save():
-        with whole(folder / NEW) as part, part.open("wb", buffering=0) as file:
+        with atomic_write(folder / NEW) as part, part.open("wb", buffering=0) as file:
             left = memoryview(content)
             while left:  # at the limit the system takes a part; the write after that is the one it refuses
                 left = left[file.write(left[:7]) :]

@@ -53,25 +53,25 @@ def changed_terms(monkeypatch, cls, at, change):
 
 def before_step(at, action):
     """From now on `action` is called before step `at` of each training in this process is taken."""
-    plain = Engine.take
+    plain = Engine.train_step
 
     def take(self, batch):
         if self.step == at:
             action()
         plain(self, batch)
 
-    Engine.take = take
+    Engine.train_step = take
 
 
 def unhurried():
     """A training of which a signal finds something left, however busy the machine is."""
-    plain = Engine.take
+    plain = Engine.train_step
 
     def take(self, batch):
         time.sleep(0.02)
         plain(self, batch)
 
-    Engine.take = take
+    Engine.train_step = take
 
 
 def endless_step():

@@ -26,13 +26,13 @@ from checkpoints import small
 from diptych.errors import CheckpointError
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
-from diptych.training.checkpoint_manager import Keeper
+from diptych.training.checkpoint_manager import CheckpointManager
 
 
 def save_on_and_on(run, keep, until=math.inf):
     """From the newest checkpoint on: what a trainer does, without the training."""
     at = SimpleNamespace(step=0)
-    keeper = Keeper(run, every=0, keep=keep)
+    keeper = CheckpointManager(run, every=0, keep=keep)
     if checkpoint.all_in(run.checkpoints):
         keeper.prepare()
         loads = SimpleNamespace(load=lambda state: setattr(at, "step", state[1]["step"]))

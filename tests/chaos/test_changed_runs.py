@@ -108,7 +108,14 @@ def test_a_name_that_no_change_has_is_refused(run):
 def test_what_changes_no_number_needs_no_leave(run):
     """T9: where it runs and what it shows; and where the images lie, as long as they are the same."""
     moved = (run.parent / "images").rename(run.parent / "moved")
-    words = ["workers=2", "log_every=1", "preview_every=1", "preview_images=1", "checkpoint_minutes=1", "rank_timeout_minutes=1"]
+    words = [
+        "workers=2",
+        "log_every=1",
+        "preview_every=1",
+        "preview_images=1",
+        "checkpoint_minutes=1",
+        "rank_timeout_minutes=1",
+    ]
     before = end(run)
     assert diptych("resume", run, f"root={moved}", *words, "cuda_graphs=false").exit_code == 0
     assert (end(run), told(run)) == (before, [])

@@ -152,7 +152,12 @@ def test_workers_end_with_a_training_that_is_killed(words, child, tmp_path):
 
 def test_the_other_rank_does_not_wait_for_one_that_lost_a_worker(child, tmp_path):
     run = tmp_path / "run"
-    settings = [*(word for word in APART if word != "workers=0"), "workers=1", "steps=100000", "checkpoint_minutes=0.001"]
+    settings = [
+        *(word for word in APART if word != "workers=0"),
+        "workers=1",
+        "steps=100000",
+        "checkpoint_minutes=0.001",
+    ]
     both = ranks(child, "train", "pix2pix", *settings, "-o", run, fault=impatient)
     both[0].until(lambda: len(list((run / "checkpoints").glob("0-*[1-9]*.safetensors"))) > 0)
     (worker,) = children(both[1].pid)

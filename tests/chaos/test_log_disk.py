@@ -13,7 +13,7 @@ from rich.console import Console
 
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
-from diptych.settings.recipe import named
+from diptych.settings.recipe import load_recipe
 from diptych.system.distributed import Ranks
 from diptych.workflows import train
 
@@ -43,7 +43,7 @@ def all_of_them(run):
 def test_what_cannot_be_logged_costs_the_log_alone(spoil, undisturbed, images, tmp_path):
     """T11: one warning, then silence, and the same weights."""
     run, console = Run(tmp_path / "run"), Console(file=io.StringIO())
-    recipe = named("pix2pix", [*IMAGES, f"root={images}", *SHORT])
+    recipe = load_recipe("pix2pix", [*IMAGES, f"root={images}", *SHORT])
     data, _ = train.look_at(recipe, Ranks(), console)
     recipe = recipe.fitted(data).settled(Ranks())
     trainer = train.prepare(recipe, data, run, Ranks(), console)

@@ -51,7 +51,9 @@ def test_the_other_one_names_the_lost_rank_and_ends(number, lost, child, tmp_pat
 
 def test_a_rank_lost_before_the_first_step_is_named(child, tmp_path):
     """T6: while the other one waits for it."""
-    both = ranks(child, "train", "pix2pix", *APART, "steps=2", "rank_timeout_minutes=0.02", "-o", tmp_path / "run", fault=late)
+    both = ranks(
+        child, "train", "pix2pix", *APART, "steps=2", "rank_timeout_minutes=0.02", "-o", tmp_path / "run", fault=late
+    )
     assert both[1].ended(30) == 3, both[1].error
     assert "error: before the first step: rank 0 of 2 died or hangs" in both[1].error
 

@@ -8,14 +8,14 @@ from diptych.errors import CheckpointError
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.system import atomic_files
-from diptych.training.checkpoint_manager import Keeper
+from diptych.training.checkpoint_manager import CheckpointManager
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run that has saved steps 1, 2 and 3; the best was step 1, and 2 and 3 are the newest."""
     run = Run(tmp_path / "run")
-    keeper = Keeper(run, every=0)
+    keeper = CheckpointManager(run, every=0)
     for step, error in ((1, 0.1), (2, 0.5), (3, None)):
         keeper.save(small(step), error)
     return run
@@ -64,7 +64,7 @@ def saves_survive(run, scratch, monkeypatch, save):
 def test_power_lost_during_a_save_and_its_purge(run, tmp_path, monkeypatch):
     """C3: two whole checkpoints and the best are found, whatever reached the disk; once saved, the new one too."""
     (tmp_path / "scratch").mkdir()
-    keeper = Keeper(run, every=0)
+    keeper = CheckpointManager(run, every=0)
     keeper.restore(_Engine(), *checkpoint.find_newest(keeper.folder))
     assert saves_survive(run, tmp_path / "scratch", monkeypatch, lambda: keeper.save(small(4))) >= 7
 
@@ -72,7 +72,7 @@ def test_power_lost_during_a_save_and_its_purge(run, tmp_path, monkeypatch):
 def test_the_model_of_the_disk_notices_a_save_that_does_not_sync(run, tmp_path, monkeypatch):
     """Or else the test before would prove nothing."""
     (tmp_path / "scratch").mkdir()
-    keeper = Keeper(run, every=0)
+    keeper = CheckpointManager(run, every=0)
     keeper.restore(_Engine(), *checkpoint.find_newest(keeper.folder))
 
     def first_file_unsynced(path, sync=atomic_files.sync):

@@ -33,7 +33,7 @@ def lives(pid):
 @pytest.mark.parametrize(("number", "send"), [(signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)])
 def test_a_signal_ends_the_training_too_and_nothing_is_lost(number, send, child, tmp_path, monkeypatch):
     """`kill` reaches the experiment alone; Ctrl-C reaches both, and then the experiment tells the training again."""
-    chosen = recipe.named("pix2pix", [*TINY, f"steps={STEPS}", "log_every=1", "preview_every=1000"])
+    chosen = recipe.load_recipe("pix2pix", [*TINY, f"steps={STEPS}", "log_every=1", "preview_every=1000"])
     values = {"title": "t", "recipe": chosen.settings(), "runs": {"one": {}}, "protocol": "paired-default"}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(values))
     words, run = ["experiment", tmp_path / "x.yaml", "-o", tmp_path / "out"], tmp_path / "out" / "one"

@@ -18,11 +18,11 @@ from faults import IMAGES, SHORT, changed_terms, end, endless_step, newest_step,
 from rich.console import Console
 
 from diptych.data.batches import Batches
-from diptych.data.dataset import Pictures
+from diptych.data.dataset import ImageFiles
 from diptych.errors import RunError, TrainingError
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.runs import checkpoint
-from diptych.system.signals import told_to_stop
+from diptych.system.signals import stop_on_signals
 from diptych.training.trainer import Trainer
 from diptych.workflows import train
 
@@ -102,7 +102,7 @@ def test_a_signal_that_comes_while_something_is_printed():
 
     console = Console(file=io.TextIOWrapper(io.BufferedWriter(Pipe()), write_through=True))
     trainer = SimpleNamespace(console=console, stopped=None)
-    with told_to_stop(lambda number: Trainer._stop(trainer, number)):
+    with stop_on_signals(lambda number: Trainer._stop(trainer, number)):
         console.print("train 10/60")
     assert trainer.stopped == signal.SIGUSR1
 
@@ -111,7 +111,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
     """T4: Ctrl-C in a terminal is not meant for what a script runs in the background, which starts by ignoring it."""
     came, before = [], signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with told_to_stop(came.append):
+        with stop_on_signals(came.append):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGUSR1)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -172,9 +172,9 @@ def test_what_is_not_finite_stops_before_it_is_learnt(
     spoil, player, named, undisturbed, images, trainers, monkeypatch, tmp_path
 ):
     """T5: stage, step, player, term and images are named; nothing is saved after it, and the run can go on."""
-    read, plain, run = [], Pictures.__getitem__, tmp_path / "run"
+    read, plain, run = [], ImageFiles.__getitem__, tmp_path / "run"
     monkeypatch.setattr(
-        Pictures, "__getitem__", lambda self, index: read.append(self.name(index)) or plain(self, index)
+        ImageFiles, "__getitem__", lambda self, index: read.append(self.name(index)) or plain(self, index)
     )
     spoil(monkeypatch)
     words = [*IMAGES, f"root={images}", *SHORT, "checkpoint_minutes=0"]
@@ -222,11 +222,20 @@ def test_short_of_memory_names_what_fits(room, times, micro, images, monkeypatch
     """T7: once or always; no half of a step is saved, and the command that the error gives goes on."""
     run = tmp_path / "run"
     forgetful(monkeypatch, room, times)
-    words = [*(word for word in IMAGES if word != "batch_size=2"), f"root={images}", *SHORT, "batch_size=8", "checkpoint_minutes=0"]
+    words = [
+        *(word for word in IMAGES if word != "batch_size=2"),
+        f"root={images}",
+        *SHORT,
+        "batch_size=8",
+        "checkpoint_minutes=0",
+    ]
     with pytest.raises(TrainingError, match="out of memory") as caught:
         diptych("train", "pix2pix", *words, "-o", run)
     said = str(caught.value)
-    assert all(word in said for word in ("stage 'train' step 3", "batch_size=8", "grad_accum_steps=1", "Tried to allocate 9.99 GiB"))
+    assert all(
+        word in said
+        for word in ("stage 'train' step 3", "batch_size=8", "grad_accum_steps=1", "Tried to allocate 9.99 GiB")
+    )
     assert newest_step(run) == 3
     if micro is None:
         assert "No grad_accum_steps= fits: start a new run with a smaller crop_size=" in said
@@ -243,7 +252,8 @@ def test_a_process_short_of_memory_names_what_fits(child, tmp_path):
     short = child("train", "pix2pix", *words, fault=short_of_memory)
     assert short.ended() == 3, short.error
     command = re.search(
-        r"batch_size=8 grad_accum_steps=1 \(.*can't allocate memory.* grad_accum_steps=(\d) fits: diptych (resume .*)", short.error
+        r"batch_size=8 grad_accum_steps=1 \(.*can't allocate memory.* grad_accum_steps=(\d) fits: diptych (resume .*)",
+        short.error,
     )
     assert command, short.error
     assert newest_step(tmp_path / "run") == 0

@@ -179,7 +179,12 @@ def test_a_run_can_be_resumed_from_its_first_moment(tmp_path):
 def test_a_run_in_whose_last_steps_nothing_is_cut(tmp_path):
     """`load_until`: the first half is that of a run that cuts, and with 0 all of it is as of one that does not."""
     seen = []
-    for settings in (["load_size=36"], ["load_size=36", "random_crop_until=0.5"], ["load_size=36", "random_crop_until=0"], ["load_size=32"]):
+    for settings in (
+        ["load_size=36"],
+        ["load_size=36", "random_crop_until=0.5"],
+        ["load_size=36", "random_crop_until=0"],
+        ["load_size=32"],
+    ):
         run = tmp_path / str(len(seen))
         assert diptych("train", "pix2pix", *TINY, *settings, "steps=4", "log_every=1", "-o", run).exit_code == 0
         seen.append([event["terms"] for event in read_events(run / "events.jsonl") if event["event"] == "step"])
@@ -239,7 +244,9 @@ def test_every_form_of_pix2pix_trains_from_the_command_line(form, precision, tmp
     assert ("D/penalty" in terms) == ("gan_loss=wgan-gp" in form)
 
 
-@pytest.mark.parametrize("form", [["lambda_identity=0.5"], ["norm=batch", "lambda_identity=0.5"], ["lambda_gan=0"], ["lambda_cycle_b=0"]])
+@pytest.mark.parametrize(
+    "form", [["lambda_identity=0.5"], ["norm=batch", "lambda_identity=0.5"], ["lambda_gan=0"], ["lambda_cycle_b=0"]]
+)
 def test_every_form_of_cyclegan_trains_from_the_command_line(form, tmp_path):
     words = [word for word in (NO_DISCRIMINATOR if "lambda_gan=0" in form else TINY) if "generator" not in word]
     words += ["generator=resnet_6", "steps=2", *form]

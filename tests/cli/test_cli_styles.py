@@ -26,7 +26,9 @@ def made(tmp_path_factory):
     fill(root / "trainA", 4, shape=(32, 32, 1))
     fill(root / "trainB", 4, 10)
     for method, settings in SMALL.items():
-        done = diptych("train", method, *settings, *LITTLE, f"root={root}", "steps=1", "batch_size=2", "-o", root / method)
+        done = diptych(
+            "train", method, *settings, *LITTLE, f"root={root}", "steps=1", "batch_size=2", "-o", root / method
+        )
         assert done.exit_code == 0, done.output
     image_io.write(root / "grey.png", noise(20, (40, 48, 1)))
     image_io.write(root / "colour.png", noise(21, (36, 32, 3)))

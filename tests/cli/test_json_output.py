@@ -16,7 +16,7 @@ from diptych.cli.json_output import plain
 from diptych.data.images import image_io
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.results import Result
-from diptych.methods import JUDGES, METHODS
+from diptych.methods import EVALUATORS, METHODS
 from diptych.workflows import doctor
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
@@ -136,7 +136,7 @@ def test_methods():
     found = document("methods")
     check_documented(found)
     assert [each["name"] for each in found["methods"]] == list(METHODS)
-    assert [each["name"] for each in found["judges"]] == list(JUDGES)
+    assert [each["name"] for each in found["judges"]] == list(EVALUATORS)
     assert "facades" in found["recipes"]
     assert "pix2pix-losses" in found["experiments"]
     for method in found["methods"]:

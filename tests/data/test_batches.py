@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from diptych.contract import DataKind
 from diptych.data.batches import Batches, held_out, order
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Pictures, Split
+from diptych.data.dataset import ImageFiles, Split
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment, fitted
 from diptych.data.open import open_data
@@ -99,14 +99,14 @@ def test_columns_without_pairs_have_epochs_of_their_own():
 @FEW
 @given(
     share=st.integers(1, 4),
-    micro=st.integers(1, 4),
+    grad_accum_steps=st.integers(1, 4),
     world=st.integers(1, 4),
     step=st.integers(0, 9),
     aligned=st.booleans(),
 )
 def test_ranks_and_micro_batches_share_a_batch_in_order(share, micro, world, step, aligned):
     whole = counted((7, 7 if aligned else 5), aligned, size=share * micro * world)
-    ranks = [replace(whole, micro=micro, world=world, rank=rank)[step] for rank in range(world)]
+    ranks = [replace(whole, grad_accum_steps=micro, world=world, rank=rank)[step] for rank in range(world)]
     for name in ("a", "b"):
         parts = [rank[name].split(share) for rank in ranks]
         assert all(len(part) == micro for part in parts)
@@ -116,8 +116,10 @@ def test_ranks_and_micro_batches_share_a_batch_in_order(share, micro, world, ste
 
 @pytest.mark.parametrize(("size", "micro", "world"), [(6, 4, 1), (6, 1, 4), (6, 2, 2), (1, 2, 1)])
 def test_a_batch_that_cannot_be_shared_is_refused(size, micro, world):
-    with pytest.raises(ConfigError, match=f"batch_size={size} is not a multiple of grad_accum_steps={micro} x {world} ranks"):
-        batches(size=size, micro=micro, world=world)
+    with pytest.raises(
+        ConfigError, match=f"batch_size={size} is not a multiple of grad_accum_steps={micro} x {world} ranks"
+    ):
+        batches(size=size, grad_accum_steps=micro, world=world)
 
 
 def test_pairs_are_cut_alike_and_heaps_are_not():
@@ -218,8 +220,10 @@ def test_a_damaged_file_is_named_in_one_line_also_out_of_a_worker(tmp_path, work
 def test_an_image_smaller_than_the_crop_is_named(tmp_path, workers):
     small = tmp_path / "small.png"
     image_io.write(small, NOISE[0, :12, :15])
-    split = columns(Pictures((small,)), NOISE[:1])
-    message = f"{small}: an image of 15x12 pixels is smaller than crop_size=16: use a smaller crop, or resize_mode=short_side"
+    split = columns(ImageFiles((small,)), NOISE[:1])
+    message = (
+        f"{small}: an image of 15x12 pixels is smaller than crop_size=16: use a smaller crop, or resize_mode=short_side"
+    )
     with pytest.raises(DataError) as caught:
         next(batches(split, Augment(24, 16, "none")).stream(0, 1, workers))
     assert str(caught.value) == message

@@ -12,7 +12,7 @@ from PIL import Image
 from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 
 from diptych.data.checks import problems, survey
-from diptych.data.checks.inspect_file import Finding
+from diptych.data.checks.inspect_file import FileInfo
 from diptych.data.checks.manifest import Entry, Manifest, relative
 from diptych.data.images import image_io
 from diptych.workflows import dataset_fit
@@ -69,7 +69,7 @@ SETTINGS = {
 def by_headers(root, files, **_):
     """Instead of a scan."""
     headers = {relative(file, root): image_io.probe(file) for file in files}
-    found = {path: Finding(path, h.height, h.width, h.channels, h.dtype) for path, h in headers.items()}
+    found = {path: FileInfo(path, h.height, h.width, h.channels, h.dtype) for path, h in headers.items()}
     return Manifest(root, tuple(Entry(path, 0, 0, finding) for path, finding in found.items()))
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from sets import cut_short, fill, noise
 
 from diptych.data.checks import problems, worker_pool
-from diptych.data.checks.inspect_file import Finding, examine, look_of
+from diptych.data.checks.inspect_file import FileInfo, inspect_file, look_of
 from diptych.data.checks.survey import survey
 from diptych.data.images import image_io
 from diptych.errors import DataError
@@ -65,7 +65,7 @@ def write(path):
 def test_d1_d3_each_kind_of_damage_is_told_without_the_path(tmp_path, name):
     make, words = DAMAGE[name]
     make(tmp_path / name)
-    finding = examine(tmp_path / name)
+    finding = inspect_file(tmp_path / name)
     assert words in finding.problem
     assert str(tmp_path) not in finding.problem
     assert "; " in finding.problem  # the way out
@@ -76,15 +76,15 @@ def test_d1_d3_each_kind_of_damage_is_told_without_the_path(tmp_path, name):
 def test_a_good_file_is_told_as_read_gives_it(tmp_path, suffix, channels):
     file = tmp_path / f"a{suffix}"
     image_io.write(file, noise(3, 20, 10, channels))
-    found = examine(file)
+    found = inspect_file(file)
     assert (found.height, found.width, found.channels, found.dtype) == (10, 20, channels, "uint8")
-    assert (found.problem, found.note, len(found.look), len(found.sha256)) == (None, None, 64, 64)
+    assert (found.problem, found.note, len(found.render), len(found.sha256)) == (None, None, 64, 64)
 
 
 def test_d1_a_wrong_ending_is_a_note(tmp_path):
     image_io.write(tmp_path / "a.png", noise(1))
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    found = examine(tmp_path / "a.jpg")
+    found = inspect_file(tmp_path / "a.jpg")
     assert (found.problem, found.note) == (None, "is a PNG file by its content")
 
 
@@ -106,7 +106,7 @@ def test_the_worker_answers_line_by_line_and_brings_no_torch(tmp_path):
     done = subprocess.run(run, input=asked, capture_output=True, text=True, check=True)
     ready, first, second = done.stdout.splitlines()
     assert ready == "ready"
-    assert Finding(**json.loads(first)) == examine(good)
+    assert FileInfo(**json.loads(first)) == inspect_file(good)
     assert "no such file" in json.loads(second)["problem"]
 
 
@@ -126,7 +126,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, monkeypatch, o
     stand_in(tmp_path, monkeypatch, on_bad)
     monkeypatch.setattr(worker_pool, "PATIENCE", 0.5)
     paths = {name: name for name in ("a", "b", "bad1", "c", "d", "bad2", "e")}
-    found = dict(worker_pool.findings(paths, 2))
+    found = dict(worker_pool.inspect_files(paths, 2))
     assert found.keys() == paths.keys()
     for name, finding in found.items():
         assert (words in (finding.problem or "")) == name.startswith("bad")
@@ -136,7 +136,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, monkeypatch, o
 def test_workers_that_do_not_start_are_an_error_and_not_a_thousand_crashes(monkeypatch):
     monkeypatch.setattr(worker_pool, "COMMAND", (sys.executable, "-S", "-c", "raise SystemExit(7)"))
     with pytest.raises(DataError, match="does not start"):
-        list(worker_pool.findings({"a": "a"}, 2))
+        list(worker_pool.inspect_files({"a": "a"}, 2))
 
 
 def test_no_process_is_left_when_a_scan_is_given_up(tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_no_process_is_left_when_a_scan_is_given_up(tmp_path, monkeypatch):
     started = []
     start = worker_pool.Worker._start
     monkeypatch.setattr(worker_pool.Worker, "_start", lambda self: (start(self), started.append(self.process))[0])
-    scan = worker_pool.findings({str(number): str(number) for number in range(50)}, 2)
+    scan = worker_pool.inspect_files({str(number): str(number) for number in range(50)}, 2)
     next(scan)
     scan.close()
     assert len(started) == 2

@@ -112,5 +112,5 @@ def test_columns_bear_the_names_of_the_method_whatever_they_are(kind):
         assert [name for group in split.drawn for name in group] == names
         assert [len(group) for group in split.drawn] == [len(group) for group in other.drawn]
         assert all(np.array_equal(a, b) for a, b in zip(split.columns.values(), other.columns.values(), strict=True))
-        assert len(split.mates) == len(other.mates)
-        assert set(split.mates) <= set(names)
+        assert len(split.same_class_columns) == len(other.same_class_columns)
+        assert set(split.same_class_columns) <= set(names)

@@ -8,7 +8,7 @@ from judged import COLOURS, PIX2PIX, fill, label_map, offline, pairs, shades  # 
 
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Pictures
+from diptych.data.dataset import ImageFiles
 from diptych.data.images import image_io
 from diptych.data.open import open_data
 from diptych.data.sources import glyphs
@@ -29,7 +29,7 @@ def opened(root, **settings):
 def named(split):
     """The folders and names of the files, by class number."""
     column, labels = split.columns["image"], split.columns["label"]
-    assert isinstance(column, Pictures)
+    assert isinstance(column, ImageFiles)
     return [(number, str(file.parent.name), file.stem) for number, file in zip(labels, column.files, strict=True)]
 
 
@@ -152,7 +152,7 @@ def test_a_recipe_learns_classes_and_channels_from_the_data(tmp_path):
     for name in ("cat", "dog", "wild"):
         fill(tmp_path / "train" / name, 2, shape=(8, 8, 1))
         fill(tmp_path / "val" / name, 1, shape=(8, 8, 1))
-    chosen = recipe.named("classifier", [f"root={tmp_path}", "epochs=3", "batch_size=4"])
+    chosen = recipe.load_recipe("classifier", [f"root={tmp_path}", "epochs=3", "batch_size=4"])
     fitted = chosen.fitted(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch)))
     assert (fitted.model.labels[0].names, fitted.model.in_channels, fitted.model.steps) == (
         ("cat", "dog", "wild"),
@@ -279,7 +279,7 @@ def test_with_twins_a_name_is_one_image_of_each_class(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / "train" / name, 3)
         fill(tmp_path / "val" / name, 2)
-    assert opened(tmp_path, twins=True).train.motifs[:3] == ["000", "001", "002"]
+    assert opened(tmp_path, twins=True).train.scene_ids[:3] == ["000", "001", "002"]
     fill(tmp_path / "train" / "dog", 1, suffix=".bmp")
     with pytest.raises(DataError, match="dog has two images of this name; with matched_names=true it is a scene"):
         opened(tmp_path, twins=True)

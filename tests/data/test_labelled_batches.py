@@ -38,11 +38,11 @@ def batches(split, **settings):
 def referenced(split):
     image, label = split.columns.values()
     columns = dict(zip(REFERENCED, (image, label, image, image, label), strict=True))
-    return Split(columns, aligned=False, groups=(LABELLED, REFERENCED[2:]), mates=("other",))
+    return Split(columns, aligned=False, groups=(LABELLED, REFERENCED[2:]), same_class_columns=("other",))
 
 
 def test_balanced_epochs_have_each_class_equally_often_and_each_image_once_at_least():
-    drawn = batches(numbered([3, 10, 5]), balanced=True)
+    drawn = batches(numbered([3, 10, 5]), balance_classes=True)
     seen = [drawn.sample(number, {}) for number in range(30)]
     assert np.bincount([int(each["label"]) for each in seen]).tolist() == [10, 10, 10]
     assert {round((float(each["image"][0, 0, 0]) + 1) * 127.5) for each in seen} == set(range(18))
@@ -55,13 +55,13 @@ def test_images_with_and_without_the_one_attribute_come_equally_often():
     """Of several attributes that cannot be, and they come as they are."""
     one = numbered([12])
     rows = [[int(number < 3)] for number in range(12)]
-    drawn = batches(replace(one, columns={**one.columns, "label": rows}), balanced=True)
+    drawn = batches(replace(one, columns={**one.columns, "label": rows}), balance_classes=True)
     seen = [drawn.sample(number, {}) for number in range(18)]
     assert sum(int(each["label"][0]) for each in seen) == 9
     assert {round((float(each["image"][0, 0, 0]) + 1) * 127.5) for each in seen} == set(range(12))
-    two = batches(replace(one, columns={**one.columns, "label": [[*row, 1] for row in rows]}), balanced=True)
+    two = batches(replace(one, columns={**one.columns, "label": [[*row, 1] for row in rows]}), balance_classes=True)
     assert sum(int(two.sample(number, {})["label"][0]) for number in range(12)) == 3
-    none = batches(replace(one, columns={**one.columns, "label": [[0]] * 12}), balanced=True)
+    none = batches(replace(one, columns={**one.columns, "label": [[0]] * 12}), balance_classes=True)
     assert {int(none.sample(number, {})["label"][0]) for number in range(12)} == {0}
 
 
@@ -72,7 +72,7 @@ def test_the_order_of_balanced_epochs_differs_and_is_a_function_of_its_place():
 
 
 def test_references_are_two_images_of_the_target_drawn_anew():
-    drawn = batches(referenced(numbered([6, 6])), balanced=True)
+    drawn = batches(referenced(numbered([6, 6])), balance_classes=True)
     pairs = []
     for step in range(30):
         batch = drawn[step]
@@ -114,14 +114,15 @@ def test_files_of_one_name_are_one_scene_only_if_that_is_said(tmp_path):
         for split in ("train", "val"):
             fill(tmp_path / split / name, 3)
     apart, twins = (
-        open_data(DataConfig(root=str(tmp_path), matched_names=said), DataKind.LABELLED).held_out for said in (False, True)
+        open_data(DataConfig(root=str(tmp_path), matched_names=said), DataKind.LABELLED).held_out
+        for said in (False, True)
     )
     assert not apart.twins
     assert twins.twins == {(f"{at:03}", number): 3 * number + at for number in (0, 1) for at in range(3)}
 
 
 def test_references_held_out_are_of_other_samples():
-    split = replace(referenced(numbered([4, 4])), motifs=())
+    split = replace(referenced(numbered([4, 4])), scene_ids=())
     batch = held_out(split, {"image": 1, "reference": 1, "other": 1}, CUT, 4)
     assert all(one != two for one, two in zip(levels(batch["image"]), levels(batch["reference"]), strict=True))
     assert batch["label"].tolist() != batch["target"].tolist()

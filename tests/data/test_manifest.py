@@ -9,7 +9,7 @@ import pytest
 from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 
 from diptych.data.checks import manifest, worker_pool
-from diptych.data.checks.inspect_file import Finding
+from diptych.data.checks.inspect_file import FileInfo
 from diptych.data.checks.manifest import Manifest, cache_of, changes, confirm, scan
 from diptych.data.images import image_io
 from diptych.errors import DataError
@@ -47,7 +47,7 @@ def test_a_file_that_could_not_be_read_is_looked_at_each_time(tmp_path, monkeypa
     files = [*fill(tmp_path, 1), tmp_path / "link.png"]
     files[1].symlink_to(tmp_path / "later.png")
     with monkeypatch.context() as broken:
-        broken.setattr(manifest, "examine", lambda path: Finding(problem="cannot be read; check its permissions"))
+        broken.setattr(manifest, "examine", lambda path: FileInfo(problem="cannot be read; check its permissions"))
         assert len(scan(tmp_path, files).problems["cannot be read"]) == 2
     assert [entry.path for entries in scan(tmp_path, files).problems.values() for entry in entries] == ["link.png"]
     image_io.write(tmp_path / "later.png", noise(1))

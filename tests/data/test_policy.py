@@ -8,7 +8,7 @@ from sets import cache, cut_short, fill, noise  # noqa: F401
 
 from diptych.contract import DataKind
 from diptych.data.batches import Batches
-from diptych.data.checks.unreadable import checked
+from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data, Split, _last_read
 from diptych.data.images import image_io
@@ -22,7 +22,7 @@ KIND = {PAIRED: DataKind.PAIRED, UNPAIRED: DataKind.UNPAIRED}
 
 def opened(root, names=PAIRED, **settings):
     config = DataConfig(root=str(root), crop_size=8, **settings)
-    return checked(open_data(config, KIND[names], names), config)
+    return check_images(open_data(config, KIND[names], names), config)
 
 
 def batches(data, bad="error", size=4):
@@ -61,7 +61,7 @@ def test_good_data_is_unchanged_and_each_picture_knows_its_entry(tmp_path):
     fill(tmp_path / "train", 4)
     config = DataConfig(root=str(tmp_path), crop_size=8)
     before = open_data(config, DataKind.PAIRED)
-    after, manifest = checked(before, config)
+    after, manifest = check_images(before, config)
     assert after == before
     assert [entry.path for entry in manifest.entries] == [f"train/00{number}.png" for number in range(4)]
     for column in after.train.columns.values():
@@ -71,7 +71,7 @@ def test_good_data_is_unchanged_and_each_picture_knows_its_entry(tmp_path):
 def test_data_without_files_has_nothing_to_check():
     letters = Split({"source": noise(1)[None], "target": noise(2)[None]}, aligned=True)
     data = Data(letters, letters, "letters")
-    after, manifest = checked(data, DataConfig(root="glyphs", crop_size=8))
+    after, manifest = check_images(data, DataConfig(root="glyphs", crop_size=8))
     assert after is data
     assert manifest.entries == ()
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from sets import cache  # noqa: F401
 
-from diptych.data.checks.unreadable import checked
+from diptych.data.checks.unreadable import check_images
 from diptych.data.image_format import TrainingImages, describe
 from diptych.data.images import image_io
 from diptych.data.images.encoding import PLAIN, Encoding
@@ -50,8 +50,8 @@ def folder_of(root, source, target):
 
 def opened(root, *settings, method="pix2pix"):
     """The recipe and the data, as training has them before its first step."""
-    chosen = recipe.named(method, [f"root={root}", "crop_size=64", *settings])
-    data, _ = checked(open_data(chosen.data, chosen.cls.data), chosen.data)
+    chosen = recipe.load_recipe(method, [f"root={root}", "crop_size=64", *settings])
+    data, _ = check_images(open_data(chosen.data, chosen.cls.data), chosen.data)
     fitted = chosen.fitted(data)
     return fitted, fitted.encoded(data)
 
@@ -96,7 +96,7 @@ def test_a_resume_uses_the_same_numbers_though_the_images_changed(tmp_path):
     fill(root / "trainA", deep(60000, 1))
     again = recipe.from_settings(chosen.settings())
     assert again.data == chosen.data
-    data, _ = checked(open_data(again.data, again.cls.data), again.data)
+    data, _ = check_images(open_data(again.data, again.cls.data), again.data)
     assert again.fitted(data).data.range == ((0, 4095), (0, 4095))
     assert encodings(again.fitted(data).encoded(data))[0].value_range == (0, 4095)
 
@@ -118,7 +118,7 @@ def test_a_range_is_given_for_both_domains_or_for_each(tmp_path, given, found):
 @pytest.mark.parametrize("given", ["[1,2,3]", "[5,5]", "[-1,5]", "[0,70000]", "12", "'auto,full'", "[true,5]", "wide"])
 def test_a_range_that_is_none_is_refused_with_what_may_be_given(tmp_path, given):
     with pytest.raises(ConfigError, match=r"range=.*full, auto, \[LOW,HIGH\]"):
-        recipe.named("pix2pix", [f"root={tmp_path}", f"range={given}"])
+        recipe.load_recipe("pix2pix", [f"root={tmp_path}", f"range={given}"])
 
 
 def test_ranges_that_the_images_cannot_have_are_refused(tmp_path):

@@ -11,8 +11,8 @@ from diptych.data.config import DataConfig
 from diptych.data.open import open_data
 from diptych.data.sources.pairs import sides_setting
 from diptych.errors import ConfigError, DataError
-from diptych.settings.recipe import from_settings, named
-from diptych.system.safe_parse import plain_yaml
+from diptych.settings.recipe import from_settings, load_recipe
+from diptych.system.safe_parse import parse_yaml
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
 HEAP, LABELLED = ("image",), ("image", "label")
@@ -65,14 +65,14 @@ def test_a_side_that_is_empty_is_told(tmp_path):
 
 
 def test_sides_on_the_command_line_and_back_from_a_run(tmp_path):
-    chosen = named("pix2pix", [f"root={tmp_path}", "folders=[google,7]"])
+    chosen = load_recipe("pix2pix", [f"root={tmp_path}", "folders=[google,7]"])
     assert chosen.data.folders == ("google", "7")
     assert from_settings(chosen.settings()) == chosen
     for wrong in ("folders=[a]", "folders=[a,a]", "folders=[a,../b]", "folders=[a,..]", "folders=a"):
         with pytest.raises(ConfigError, match="sides"):
-            named("pix2pix", [f"root={tmp_path}", wrong])
+            load_recipe("pix2pix", [f"root={tmp_path}", wrong])
     with pytest.raises(ConfigError, match="side_by_side"):
-        named("pix2pix", [f"root={tmp_path}", "folders=[a,b]", "layout=side_by_side"])
+        load_recipe("pix2pix", [f"root={tmp_path}", "folders=[a,b]", "layout=side_by_side"])
 
 
 @pytest.mark.parametrize("damage", ["empty", "link", "folder"])
@@ -107,7 +107,7 @@ def test_real_emoji_pair_by_name_in_any_two_drawings():
 @pytest.mark.parametrize("names", [["cat", "dog"], ["no", "01"], ["a, b", "c: d"], ["[", '"'], ["é", "日本"]])
 def test_the_way_to_choose_is_read_as_it_is_meant(names):
     key, _, value = sides_setting(names).partition("=")
-    assert (key, plain_yaml(value)) == ("sides", names)
+    assert (key, parse_yaml(value)) == ("sides", names)
 
 
 def heaps(root, splits, names):

@@ -8,7 +8,7 @@ from commands import TINY, diptych
 from sets import cache, noise  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data.checks.unreadable import checked
+from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.image_format import ImageFormat, TrainingImages, describe, direction_of, notes_on
 from diptych.data.images import image_io
@@ -28,7 +28,7 @@ def fill(folder, count=4, width=32, height=32, channels=3, dtype=np.uint8, start
 
 def scanned(root, kind=PAIRED, **settings):
     config = DataConfig(root=str(root), **settings)
-    return checked(open_data(config, kind), config)[0], config
+    return check_images(open_data(config, kind), config)[0], config
 
 
 def formats(root, kind=PAIRED, **settings):
@@ -121,7 +121,9 @@ def test_a_changed_aspect_ratio_is_noted_with_the_setting_that_keeps_it(tmp_path
     assert "trainB" in note
     assert "aspect ratio by 2.0" in note
     assert "resize_mode=short_side" in note
-    assert "resize_mode=center_square" in notes_on(*scanned(tmp_path, UNPAIRED, crop_mode="zoom", resize_mode="short"))[0]
+    assert (
+        "resize_mode=center_square" in notes_on(*scanned(tmp_path, UNPAIRED, crop_mode="zoom", resize_mode="short"))[0]
+    )
     for fit in ("short", "centre", "none"):
         assert notes_on(*scanned(tmp_path, UNPAIRED, fit=fit, crop=32)) == ()
 
@@ -221,7 +223,15 @@ def test_data_check_fits_the_command_to_images_much_larger_than_the_crop(tmp_pat
     assert shown["pix2pix"].endswith(f"crop_size=64 generator=unet_64 {fit}")
     assert any(line.startswith("images are 1.9 times as large as crop_size=64") for line in lines)
     assert "resize_mode=" not in shown["starganv2"]
-    words = [*shown["pix2pix"].split()[1:], "steps=1", "ngf=4", "ndf=4", "receptive_field=16", "workers=0", "device=cpu"]
+    words = [
+        *shown["pix2pix"].split()[1:],
+        "steps=1",
+        "ngf=4",
+        "ndf=4",
+        "receptive_field=16",
+        "workers=0",
+        "device=cpu",
+    ]
     assert diptych(*words, "-o", tmp_path / "run").exit_code == 0
 
 

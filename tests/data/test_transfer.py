@@ -131,7 +131,9 @@ def test_folders_are_drawn_apart_and_spread_over_the_classes(folders):
 
 
 def test_twins_are_found_by_name(folders):
-    config = DataConfig(root=str(folders / "photos"), target_root=str(folders / "drawings"), crop_size=16, matched_names=True)
+    config = DataConfig(
+        root=str(folders / "photos"), target_root=str(folders / "drawings"), crop_size=16, matched_names=True
+    )
     data = open_data(config, DataKind.TRANSFER)
     assert data.held_out.aligned
     names = [[file.stem for file in data.held_out.columns[name].files] for name in ("source", "target")]

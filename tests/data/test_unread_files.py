@@ -5,7 +5,7 @@ from sets import cache, fill, noise  # noqa: F401
 
 from diptych.data.checks import problems, survey
 from diptych.data.checks.unread_files import LISTED, in_words
-from diptych.data.checks.unreadable import checked
+from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
 from diptych.data.open import open_data
@@ -15,7 +15,7 @@ from diptych.methods import find
 
 def notes(root, method="cyclegan", **settings):
     config = DataConfig(root=str(root), **settings)
-    return checked(open_data(config, find(method).data), config)[0].notes
+    return check_images(open_data(config, find(method).data), config)[0].notes
 
 
 def touch(folder, *names):

@@ -25,7 +25,7 @@ from diptych.evaluation.runner import judge_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
-from diptych.settings.recipe import named
+from diptych.settings.recipe import load_recipe
 
 FILE = Path(__file__).with_suffix(".json")
 NAMES = ("red", "green", "blue")
@@ -136,7 +136,7 @@ def values_of(protocol: Protocol, folder: Path):
 def ways_of(protocol: Protocol):
     """The first ways: name, whether they are pairs, and the controls of two sources."""
     method, *settings = METHODS.get(protocol.name, ROUTES)
-    chosen = named(method, settings)
+    chosen = load_recipe(method, settings)
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     fitted = chosen.fitted(data)
     with torch.device("meta"):

@@ -7,15 +7,15 @@ from judged import offline, stand_in, trained  # noqa: F401
 from diptych.data.images import image_io
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import distribution
-from diptych.evaluation.metrics.image_sets import pictures
+from diptych.evaluation.metrics.image_sets import image_set
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.protocols.msgan_diversity import STYLES
-from diptych.evaluation.runner import Asked, judge_samples, samples_of
+from diptych.evaluation.runner import SampleRequest, judge_samples, samples_of
 from diptych.evaluation.samples import open_samples
 from diptych.evaluation.tools import Tools
 
 SMALL = ["root=glyphs", "crop_size=32", "ngf=4", "ndf=4", "batch_size=2", "steps=1"]
-ASKED = Asked("msgan-diversity", count=4)
+ASKED = SampleRequest("msgan-diversity", count=4)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_bins_are_of_the_extractor_s_features_and_few_pictures_are_told(judged, 
     monkeypatch.setattr("diptych.evaluation.protocols.msgan_diversity.BINS", 2)
     tools = Tools(extractor=stand_in())
     found = {score.name: score for score in judge_samples(samples, find_protocol("msgan-diversity"), tools, "l").scores}
-    real, fake = (tools.features(pictures(files)) for files in (samples.real_files(), samples.files("fake")))
+    real, fake = (tools.features(image_set(files)) for files in (samples.real_files(), samples.files("fake")))
     assert found["ndb"].value == distribution.ndb(real, fake, 2).value
     assert found["jsd"].value == distribution.jsd(real, fake, 2).value
 
@@ -70,6 +70,8 @@ def test_both_ways_of_a_method_that_has_two(tmp_path):
 
 
 def test_a_method_of_one_answer_is_refused(tmp_path):
-    run = trained(tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "embedding_dim=8")
+    run = trained(
+        tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "embedding_dim=8"
+    )
     with pytest.raises(EvaluationError, match="methods that have many answers: its controls lack a seed"):
         samples_of(run, ASKED)

@@ -8,13 +8,22 @@ from safetensors.torch import save_file
 from torchvision.models import vgg19
 
 from diptych.errors import ConfigError, EvaluationError
-from diptych.evaluation.feature_networks import Maps, sight, sights_of
+from diptych.evaluation.feature_networks import Maps, feature_networks_of, sight
 from diptych.methods.diat import DIAT
 from diptych.methods.srgan import SRGAN
 from diptych.training.engine import Engine
 
 CPU = torch.device("cpu")
-SMALL = ["root=glyphs:sans", "ngf=4", "n_blocks=1", "ndf=2", "feature_layer=2", "pretrain_steps=1", "steps=1", "batch_size=2"]
+SMALL = [
+    "root=glyphs:sans",
+    "ngf=4",
+    "n_blocks=1",
+    "ndf=2",
+    "feature_layer=2",
+    "pretrain_steps=1",
+    "steps=1",
+    "batch_size=2",
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,28 +77,30 @@ def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
     assert any(name.endswith("running_var") for name in before)
     torch.manual_seed(0)
     method, looks = cls(cls.Config(**cls.tiny, channels=1, image_size=32, feature_network=str(judge), steps=2)), []
-    method.lent["features"] = net
+    method.perceptual["features"] = net
     net.register_forward_hook(lambda *each: looks.append(1))
     engine = Engine(method)
     for place in range(len(engine.stages)):
-        engine.enter(place)
-        engine.take({name: torch.rand(2, 1, 32, 32) * 2 - 1 for name in cls.batch})
+        engine.start_stage(place)
+        engine.train_step({name: torch.rand(2, 1, 32, 32) * 2 - 1 for name in cls.batch})
     assert looks
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):
     config = SRGAN.Config(feature_network="vgg91")
-    with pytest.raises(ConfigError, match=r"feature_network='vgg91': no network .* did you mean 'vgg19'.*feature_network=none"):
-        sights_of(SRGAN, config, CPU)
+    with pytest.raises(
+        ConfigError, match=r"feature_network='vgg91': no network .* did you mean 'vgg19'.*feature_network=none"
+    ):
+        feature_networks_of(SRGAN, config, CPU)
     with pytest.raises(ConfigError, match=r"vgg19-dcbb9e9d.pth is needed, is not on this machine"):
-        sights_of(SRGAN, SRGAN.Config(), CPU)
+        feature_networks_of(SRGAN, SRGAN.Config(), CPU)
     with pytest.raises(ConfigError, match=r"feature_network=none: .* name one, or set lambda_identity=adaptive"):
-        sights_of(DIAT, DIAT.Config(), CPU)
+        feature_networks_of(DIAT, DIAT.Config(), CPU)
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
     with pytest.raises(EvaluationError, match="no judge"):
         sight(str(pairs.folder), CPU)
-    assert sights_of(SRGAN, SRGAN.Config(feature_network="none"), CPU) == ({}, {})
+    assert feature_networks_of(SRGAN, SRGAN.Config(feature_network="none"), CPU) == ({}, {})
 
 
 def test_a_run_knows_the_weights_that_it_looked_through(judge, tmp_path):

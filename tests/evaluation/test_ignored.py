@@ -24,7 +24,7 @@ from diptych.evaluation.results import check_comparable
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.segmenter import Segmenter
 from diptych.workflows.experiment import read
-from diptych.workflows.judge_runs import Judging
+from diptych.workflows.judge_runs import EvaluationSettings
 from diptych.workflows.train_judge import planned
 
 PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)
@@ -155,11 +155,11 @@ def test_settings_that_contradict_each_other_are_refused():
     with pytest.raises(EvaluationError, match="in the palette and ignored"):
         Palette(PALETTE, PALETTE[:1])
     with pytest.raises(ValueError, match="ignore: #000000 is in the palette"):
-        Judging(palette=PALETTE, ignore=PALETTE[:1])
+        EvaluationSettings(palette=PALETTE, ignore=PALETTE[:1])
     with pytest.raises(ValueError, match="ignore: the colours of a palette and the ignored ones need a level"):
         Segmenter.Config(palette=PALETTE, ignore=((0,),))
-    assert "ignore" not in Judging().question(), "results of earlier versions are not made again"
-    assert Judging(ignore=((0, 0, 0),)).question()["ignore"] == [[0, 0, 0]]
+    assert "ignore" not in EvaluationSettings().question(), "results of earlier versions are not made again"
+    assert EvaluationSettings(ignore=((0, 0, 0),)).question()["ignore"] == [[0, 0, 0]]
     assert len(read("pix2pix-photo-labels").evaluate.ignore) == 10
 
 
@@ -206,7 +206,16 @@ def test_judge_train_says_how_many_pixels_are_ignored(tmp_path):
     for split, start in (("train", 0), ("val", 50)):
         fill(tmp_path / "d" / f"{split}A", 4, start, make=photograph)
         fill(tmp_path / "d" / f"{split}B", 4, start, make=label_map)
-    words = ["steps=1", "ngf=4", "d_layers=2", "crop_size=32", "load_size=32", "batch_size=2", "workers=0", "device=cpu"]
+    words = [
+        "steps=1",
+        "ngf=4",
+        "d_layers=2",
+        "crop_size=32",
+        "load_size=32",
+        "batch_size=2",
+        "workers=0",
+        "device=cpu",
+    ]
     white = "ignore=[[255,255,255]]"
     made = planned("segmenter", [f"root={tmp_path / 'd'}", white, *words])
     assert set(made.model.palette) == set(PALETTE[:3])

@@ -23,7 +23,7 @@ from diptych.evaluation.runner import judge_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.classifier import Classifier
 from diptych.metric import HELD_OUT_ERROR, Metric
-from diptych.training.checkpoint_manager import Keeper
+from diptych.training.checkpoint_manager import CheckpointManager
 from diptych.workflows import validation
 
 ERRORS = {"error", "l1", "lpips", "l1-to-source", "fid", "kid", "ndb", "jsd", "expression-error"}
@@ -124,7 +124,7 @@ def test_a_score_cannot_have_another_direction_than_its_metric(tmp_path):
 
 
 def test_the_trainer_keeps_the_checkpoint_with_the_lowest_error():
-    keeper = Keeper.__new__(Keeper)
+    keeper = CheckpointManager.__new__(CheckpointManager)
     for best, error, better in ((None, 0.5, True), (("a", 0.5), 0.4, True), (("a", 0.5), 0.6, False)):
         keeper.best = best
         assert keeper.is_better(error) is better

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from coarse import pictures
 from torch import nn
 
-from diptych.contract import Judge
+from diptych.contract import Evaluator
 from diptych.data.images import image_io
 from diptych.errors import CheckpointError, EvaluationError
 from diptych.evaluation.metrics import extractors
@@ -114,8 +114,14 @@ def judge(tmp_path):
         torch.manual_seed(seed)
         config = cls.Config(**{**cls.tiny, **over})
         name = cls.__name__.lower()
-        state = {key: value for key, value in cls(config).state_dict().items() if key.partition(".")[0] in cls.ships}
-        translator = assembled(cls, name, config.model_dump(), state, cls.ships, {"folder": folder}, "test")
+        state = {
+            key: value
+            for key, value in cls(config).state_dict().items()
+            if key.partition(".")[0] in cls.inference_networks
+        }
+        translator = assembled(
+            cls, name, config.model_dump(), state, cls.inference_networks, {"folder": folder}, "test"
+        )
         return str(translator.save(tmp_path / folder))
 
     return judge
@@ -124,7 +130,7 @@ def judge(tmp_path):
 def lent(folder):
     """The judge itself, as `diptych.load` gives it."""
     method = load(folder, device="cpu").method
-    assert isinstance(method, Judge)
+    assert isinstance(method, Evaluator)
     return method
 
 

@@ -9,11 +9,11 @@ from judged import COLOURS, judge, noise
 from material import folder_of
 
 from diptych.contract import Labels
-from diptych.data.dataset import Pictures
+from diptych.data.dataset import ImageFiles
 from diptych.data.images import image_io
 from diptych.data.sources import glyphs
 from diptych.errors import EvaluationError
-from diptych.evaluation.metrics.image_sets import pictures
+from diptych.evaluation.metrics.image_sets import image_set
 from diptych.evaluation.metrics.palette import Palette, find_palette, given_palette, palette_of
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
@@ -158,8 +158,8 @@ def test_what_lies_between_the_colours_is_told(tmp_path):
     for file, pixels in zip(files, maps(MANY[[0, 3, 5, 1]]), strict=True):
         image_io.write(file, pixels)
     whole, less = Palette(((0, 0, 0), (255, 255, 255), (255, 0, 0), (128, 64, 128))), Palette(((0, 0, 0), (255, 0, 0)))
-    assert whole.told(pictures(files)) == "the colours of 4 classes: #000000 #ffffff #ff0000 #804080"
-    text = less.told(pictures(files))
+    assert whole.told(image_set(files)) == "the colours of 4 classes: #000000 #ffffff #ff0000 #804080"
+    text = less.told(image_set(files))
     assert text.startswith("the colours of 2 classes: #000000 #ff0000; ")
     found = [
         np.concatenate([(image_io.read(file) == colour).all(2).ravel() for file in files]) for colour in MANY[[3, 1]]
@@ -174,7 +174,7 @@ def test_other_channels_and_other_colours_are_refused(tmp_path):
     with pytest.raises(EvaluationError, match="maps of 1 channels do not go with colours of 3"):
         palette.read(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
     image_io.write(tmp_path / "x.png", np.full((8, 8, 3), (0, 255, 0), np.uint8))
-    found = pictures([tmp_path / "x.png"])
+    found = image_set([tmp_path / "x.png"])
     with pytest.raises(EvaluationError, match=f"{tmp_path}: its pixels lie 255 levels from the nearest of the 2"):
         palette.read_all(found)
     assert palette.read_all(found, strict=False).shape == (1, 8, 8)
@@ -213,7 +213,7 @@ def test_the_palette_of_the_shipped_experiment_is_that_of_cityscapes():
     assert (near[:19] > 0).all()
     assert shares[19:].sum() == pytest.approx(0.136, abs=0.02), "of which black alone is 8 %"
     assert shares[19] == pytest.approx(0.08, abs=0.02)
-    found = palette_of(Pictures(tuple(files), half=1))
+    found = palette_of(ImageFiles(tuple(files), half=1))
     near = np.linalg.norm(np.array(found.colours)[:, None] - np.array(palette.colours), axis=2) < 6
     assert near.any(0).sum() == 9, "what is found lacks rare classes"
 

@@ -23,7 +23,7 @@ from diptych.inference.translator import Translator
 from diptych.methods.label_controls import flipped, parted
 from diptych.methods.stargan import StarGAN
 from diptych.methods.starganv2 import StarGANv2
-from diptych.settings.recipe import named
+from diptych.settings.recipe import load_recipe
 
 FACES = ("sans", "serif", "mono")
 SMALL = {
@@ -34,12 +34,12 @@ SMALL = {
 
 def opened(method, *settings):
     """A recipe, its data, and a translator that has not learned."""
-    chosen = named(method, [*SMALL[method], "batch_size=4", *settings])
+    chosen = load_recipe(method, [*SMALL[method], "batch_size=4", *settings])
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     fitted = chosen.fitted(data)
     torch.manual_seed(0)
     made = fitted.cls(fitted.model).eval().requires_grad_(False)
-    return fitted, data, Translator(made, method, made.ships, {})
+    return fitted, data, Translator(made, method, made.inference_networks, {})
 
 
 def sampled(folder, protocol, fitted, data, translator, split=None):

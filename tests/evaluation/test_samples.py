@@ -13,7 +13,7 @@ from diptych.data.images import image_io
 from diptych.data.sources.glyphs import split_indices
 from diptych.errors import CheckpointError, EvaluationError, ImageError
 from diptych.evaluation import samples
-from diptych.evaluation.runner import Asked, sample_run, samples_of
+from diptych.evaluation.runner import SampleRequest, sample_run, samples_of
 from diptych.evaluation.samples import MANIFEST, Samples, open_samples, plain_name
 from diptych.evaluation.two_folders import two_folders
 from diptych.inference.load import from_run
@@ -65,7 +65,7 @@ def runs(tmp_path_factory, heaps, named_oddly):
 @pytest.fixture(scope="module")
 def pairs(runs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("samples") / "pairs"
-    return sample_run(runs["letters"], folder, Asked(count=10))
+    return sample_run(runs["letters"], folder, SampleRequest(count=10))
 
 
 def unit(file):
@@ -118,11 +118,11 @@ def test_what_the_samples_are_of_is_told(pairs, runs):
 
 
 def test_sources_tell_sets_of_pictures_apart_and_nothing_else(pairs, runs, tmp_path):
-    same = sample_run(runs["others"], tmp_path / "a", Asked(count=10))
+    same = sample_run(runs["others"], tmp_path / "a", SampleRequest(count=10))
     assert same.about["sources"] == pairs.about["sources"]
     assert any(a.read_bytes() != b.read_bytes() for a, b in zip(same.files("fake"), pairs.files("fake"), strict=True))
-    fewer = sample_run(runs["letters"], tmp_path / "b", Asked(count=9))
-    other = sample_run(runs["letters"], tmp_path / "c", Asked(count=10, split="val"))
+    fewer = sample_run(runs["letters"], tmp_path / "b", SampleRequest(count=9))
+    other = sample_run(runs["letters"], tmp_path / "c", SampleRequest(count=10, split="val"))
     assert len({each.about["sources"] for each in (pairs, fewer, other)}) == 3
 
 
@@ -158,7 +158,7 @@ def test_a_name_that_is_no_utf8_takes_no_run_down(named_oddly, runs, tmp_path):
     shutil.copytree(named_oddly, tmp_path / "data")
     for side in "AB":
         (tmp_path / "data" / f"val{side}" / "010.png").rename(tmp_path / "data" / f"val{side}" / "caf\udce9.png")
-    found = sample_run(runs["odd"], tmp_path / "s", Asked(data=str(tmp_path / "data")))
+    found = sample_run(runs["odd"], tmp_path / "s", SampleRequest(data=str(tmp_path / "data")))
     assert open_samples(tmp_path / "s") == found
     assert "caf\\udce9.png" in {row.of for row in found.rows}
     with pytest.raises(EvaluationError, match=r"caf\\udce9.png: its name is not UTF-8; rename it"):
@@ -166,12 +166,12 @@ def test_a_name_that_is_no_utf8_takes_no_run_down(named_oddly, runs, tmp_path):
 
 
 def test_other_images_than_those_of_training(runs, named_oddly, heaps, tmp_path):
-    found = sample_run(runs["odd"], tmp_path / "s", Asked(data=str(named_oddly), split="train"))
+    found = sample_run(runs["odd"], tmp_path / "s", SampleRequest(data=str(named_oddly), split="train"))
     assert (len(found.rows), found.about["data"], found.about["split"]) == (2, "odd", "train")
     with pytest.raises(EvaluationError, match="--split tset: choose one of auto, train, val, test"):
-        sample_run(runs["odd"], tmp_path / "t", Asked(split="tset"))
+        sample_run(runs["odd"], tmp_path / "t", SampleRequest(split="tset"))
     with pytest.raises(EvaluationError, match="there is no test split"):
-        sample_run(runs["odd"], tmp_path / "t", Asked(split="test"))
+        sample_run(runs["odd"], tmp_path / "t", SampleRequest(split="test"))
     assert not (tmp_path / "t").exists()
 
 
@@ -198,15 +198,17 @@ def test_the_best_checkpoint_is_asked_for_by_name(tmp_path, runs):
     first, *_, last = checkpoint.all_in(run.checkpoints)
     tensors, meta = checkpoint.load(last)
     checkpoint.save(last, (tensors, {**meta, "best": {"name": first.name, "error": 0.1}}))
-    found = {which: sample_run(run, tmp_path / which, Asked(count=2, which=which)) for which in ("last", "best")}
+    found = {
+        which: sample_run(run, tmp_path / which, SampleRequest(count=2, which=which)) for which in ("last", "best")
+    }
     assert found["best"].about["which"] == "best"
     assert found["best"].about["steps"] < found["last"].about["steps"] == 4
     one, other = (each.files("fake")[0].read_bytes() for each in found.values())
     assert one != other
     with pytest.raises(EvaluationError, match="--which bset: choose last or best"):
-        sample_run(run, tmp_path / "x", Asked(which="bset"))
+        sample_run(run, tmp_path / "x", SampleRequest(which="bset"))
     with pytest.raises(CheckpointError, match="kept no best checkpoint"):
-        sample_run(runs["heaps"], tmp_path / "x", Asked(which="best"))
+        sample_run(runs["heaps"], tmp_path / "x", SampleRequest(which="best"))
 
 
 # ------------------------------------------------------------------------------------- kept within the run folder
@@ -214,32 +216,34 @@ def test_the_best_checkpoint_is_asked_for_by_name(tmp_path, runs):
 
 def test_samples_of_a_run_are_made_once_for_each_question(runs, tmp_path):
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
-    found = samples_of(run, Asked(count=2))
+    found = samples_of(run, SampleRequest(count=2))
     assert found.folder == run.folder / "samples" / "default"
     mark = found.folder / "mark"
     mark.touch()
-    assert samples_of(run, Asked(count=2)) == found
+    assert samples_of(run, SampleRequest(count=2)) == found
     assert mark.exists()
-    assert len(samples_of(run, Asked(count=3)).rows) == 3
+    assert len(samples_of(run, SampleRequest(count=3)).rows) == 3
     assert not mark.exists()
     mark.touch()
     (found.folder / "asked.json").write_text("")  # as after a kill
-    assert len(samples_of(run, Asked(count=3)).rows) == 3
+    assert len(samples_of(run, SampleRequest(count=3)).rows) == 3
     assert not mark.exists()
     mark.touch()
     diptych("resume", run.folder, "steps=3", "--allow", "steps")
-    assert samples_of(run, Asked(count=3)).about["steps"] == 3
+    assert samples_of(run, SampleRequest(count=3)).about["steps"] == 3
     assert not mark.exists()
-    samples_of(run, Asked("srgan-y", count=2))
-    assert samples_of(run, Asked(count=3)).about["protocol"] == "paired-default/1", "each protocol has its own folder"
+    samples_of(run, SampleRequest("srgan-y", count=2))
+    assert samples_of(run, SampleRequest(count=3)).about["protocol"] == "paired-default/1", (
+        "each protocol has its own folder"
+    )
 
 
 def test_samples_of_images_that_changed_are_made_anew(named_oddly, runs, tmp_path):
     data = shutil.copytree(named_oddly, tmp_path / "data")
     run = Run(shutil.copytree(runs["odd"].folder, tmp_path / "run"))
-    before = samples_of(run, Asked(data=str(data)))
+    before = samples_of(run, SampleRequest(data=str(data)))
     image_io.write(data / "valA" / "010.png", noise(77))
-    after = samples_of(run, Asked(data=str(data)))
+    after = samples_of(run, SampleRequest(data=str(data)))
     assert before.about["sources"] != after.about["sources"]
     at = next(at for at, row in enumerate(after.rows) if row.of == "010.png")
     assert np.array_equal(image_io.read(after.files("source")[at]), noise(77))
@@ -248,15 +252,15 @@ def test_samples_of_images_that_changed_are_made_anew(named_oddly, runs, tmp_pat
 def test_what_diptych_did_not_make_is_not_removed(runs, tmp_path):
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
     folder = run.folder / "samples" / "default"
-    found = sample_run(run, folder, Asked(count=1))
+    found = sample_run(run, folder, SampleRequest(count=1))
     with pytest.raises(EvaluationError, match=f"{folder}: .* did not make it: move it elsewhere"):
-        samples_of(run, Asked(count=2))
+        samples_of(run, SampleRequest(count=2))
     assert open_samples(folder) == found
     shutil.rmtree(folder)
-    samples_of(run, Asked(count=2))
+    samples_of(run, SampleRequest(count=2))
     before = files(folder)
     with pytest.raises(EvaluationError, match="--split tset"):
-        samples_of(run, Asked(split="tset"))
+        samples_of(run, SampleRequest(split="tset"))
     assert files(folder) == before, "what cannot be made replaces nothing"
 
 
@@ -265,19 +269,19 @@ def test_what_was_stopped_half_way_is_made_anew(runs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(samples, "write_text", None)  # the last that is done
         with pytest.raises(TypeError):
-            samples_of(run, Asked(count=2))
+            samples_of(run, SampleRequest(count=2))
     assert (run.folder / "samples" / "default" / "fake").is_dir()
-    assert len(samples_of(run, Asked(count=2)).rows) == 2
+    assert len(samples_of(run, SampleRequest(count=2)).rows) == 2
 
 
 @pytest.mark.parametrize("name", ["../..", ".", "../samples/default", "/"])
 def test_no_protocol_is_a_way_to_another_folder(runs, tmp_path, name):
     """What is out of date is removed: it must be a folder of samples."""
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
-    samples_of(run, Asked(count=1))
+    samples_of(run, SampleRequest(count=1))
     before = files(tmp_path)
     with pytest.raises(EvaluationError, match="no protocol is called"):
-        samples_of(run, Asked(name, count=1))
+        samples_of(run, SampleRequest(name, count=1))
     assert files(tmp_path) == before
 
 

@@ -10,7 +10,7 @@ from judged import fill, noise
 from diptych.data.images import image_io
 from diptych.errors import EvaluationError, ImageError
 from diptych.evaluation.metrics import image_sets
-from diptych.evaluation.metrics.image_sets import alike, pictures
+from diptych.evaluation.metrics.image_sets import check_same_shape, image_set
 
 
 def planes(array):
@@ -20,7 +20,7 @@ def planes(array):
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 8, 100])
 def test_batches_of_any_size_hold_all_files_in_order(tmp_path, size):
     files = fill(tmp_path, 7, shape=(6, 9, 3))
-    found = pictures(files)
+    found = image_set(files)
     assert (len(found), found.shape) == (7, (3, 6, 9))
     batches = list(found.batches(size))
     assert [len(batch) for batch in batches] == [min(size, 7 - first) for first in range(0, 7, size)]
@@ -33,7 +33,7 @@ def test_batches_of_any_size_hold_all_files_in_order(tmp_path, size):
 def test_files_may_be_given_in_any_order_and_twice(tmp_path):
     files = fill(tmp_path, 3, shape=(4, 4, 3))
     order = [2, 0, 2, 1]
-    shown = pictures([files[at] for at in order]).all()
+    shown = image_set([files[at] for at in order]).all()
     assert torch.equal(shown, torch.stack([planes(noise(at, (4, 4, 3))) for at in order]))
 
 
@@ -48,7 +48,7 @@ def test_no_more_than_two_batches_lie_in_memory(tmp_path, monkeypatch):
         return plain(file)
 
     monkeypatch.setattr(image_sets.image, "read", counted)
-    batches = pictures(files).batches(4)
+    batches = image_set(files).batches(4)
     for number in range(10):
         next(batches)
         assert 4 * (number + 1) <= len(read) <= 4 * (number + 3)
@@ -58,16 +58,16 @@ def test_no_more_than_two_batches_lie_in_memory(tmp_path, monkeypatch):
 def test_sixteen_bits_and_floats_come_to_the_nearest_of_eight(tmp_path):
     deep = np.array([[[0], [128], [129]], [[257 * 7], [257 * 200 + 100], [65535]]], np.uint16)
     image_io.write(tmp_path / "a.png", deep)
-    assert pictures([tmp_path / "a.png"]).all().flatten().tolist() == [0, 0, 1, 7, 200, 255]
+    assert image_set([tmp_path / "a.png"]).all().flatten().tolist() == [0, 0, 1, 7, 200, 255]
     np.save(tmp_path / "b.npy", (deep / 65535).astype(np.float32))
-    assert pictures([tmp_path / "b.npy"]).all().flatten().tolist() == [0, 0, 1, 7, 200, 255]
+    assert image_set([tmp_path / "b.npy"]).all().flatten().tolist() == [0, 0, 1, 7, 200, 255]
 
 
 def test_grey_stays_one_channel_and_arrays_keep_theirs(tmp_path):
     image_io.write(tmp_path / "grey.png", noise(0, (5, 4, 1)))
     np.save(tmp_path / "many.npy", noise(1, (5, 4, 7)))
-    assert pictures([tmp_path / "grey.png"]).shape == (1, 5, 4)
-    found = pictures([tmp_path / "many.npy"])
+    assert image_set([tmp_path / "grey.png"]).shape == (1, 5, 4)
+    found = image_set([tmp_path / "many.npy"])
     assert torch.equal(found.all()[0], planes(noise(1, (5, 4, 7))))
 
 
@@ -80,22 +80,22 @@ def test_what_is_not_alike_is_refused_by_the_names_of_two(tmp_path, shape, words
     other = tmp_path / f"other.{'png' if shape[2] < 4 else 'npy'}"
     image_io.write(other, noise(0, shape))
     with pytest.raises(EvaluationError, match="not alike") as caught:
-        pictures([*files, other])
+        image_set([*files, other])
     assert f"{files[0]} is 9x6 colour, {other} is " in str(caught.value)
     assert words in str(caught.value)
 
 
 def test_two_sets_that_are_not_alike_are_refused_by_the_names_of_their_folders(tmp_path):
-    one = pictures(fill(tmp_path / "one", 2, shape=(6, 9, 3)))
-    alike(one, pictures(fill(tmp_path / "same", 1, shape=(6, 9, 3))))
+    one = image_set(fill(tmp_path / "one", 2, shape=(6, 9, 3)))
+    check_same_shape(one, image_set(fill(tmp_path / "same", 1, shape=(6, 9, 3))))
     for shape, words in (((6, 9, 1), "9x6 grey"), ((9, 6, 3), "6x9 colour")):
         with pytest.raises(EvaluationError, match=f"{tmp_path}/one .*9x6 colour, {tmp_path}/x .*{words}"):
-            alike(one, pictures(fill(tmp_path / "x", 1, shape=shape)))
+            check_same_shape(one, image_set(fill(tmp_path / "x", 1, shape=shape)))
 
 
 def test_none_at_all_is_refused():
     with pytest.raises(EvaluationError, match="no pictures to measure"):
-        pictures([])
+        image_set([])
 
 
 @pytest.mark.parametrize("kind", ["cut", "text", "gone"])
@@ -109,7 +109,7 @@ def test_a_damaged_file_is_named(tmp_path, kind):
     else:
         bad.unlink()
     with pytest.raises(ImageError, match=r"050\.png"):
-        pictures(files).all()
+        image_set(files).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 2.0])
@@ -119,4 +119,4 @@ def test_values_that_are_no_pixels_are_named(tmp_path, value):
     array[1, 2] = value
     np.save(files[1], array)
     with pytest.raises(ImageError, match=r"001\.npy"):
-        pictures(files).all()
+        image_set(files).all()

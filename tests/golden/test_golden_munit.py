@@ -77,8 +77,8 @@ def train(golden: Golden, dtype: torch.dtype, saving: str = "plain", slower: flo
     for _ in t["losses"]:
         drawn = iter([(styles["s_a_dis"], styles["s_b_dis"]), (styles["s_a_gen"], styles["s_b_gen"])])
         method.draw = lambda x, drawn=drawn: next(drawn)
-        engine.take(batch)
-        made = engine.ledger.close().means()
+        engine.train_step(batch)
+        made = engine.loss_tracker.close().means()
         rows.append([unweighted(column, made, weights) for column in golden.notes["loss_columns"]])
     with torch.no_grad():
         contents = method.contents(batch["a"], batch["b"])

@@ -81,8 +81,8 @@ def train(golden: Golden, dtype: torch.dtype, **change: float) -> Trained:
         share = 1 - alphas.to(dtype)  # theirs is the share of real
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch, "rand", lambda *shape, share=share, **_: share.view(shape))
-            engine.take({"image": x, "label": label})
-        made, row = engine.ledger.close().means(), []
+            engine.train_step({"image": x, "label": label})
+        made, row = engine.loss_tracker.close().means(), []
         for column in golden.notes["loss_columns"]:
             name, weight = TERMS[column]
             row.append(made.get(name, 0.0) / (getattr(method.config, weight) if weight else 1))

@@ -134,8 +134,8 @@ def train(golden: Golden, dtype: torch.dtype) -> Trained:
     batch |= {"label": t["y_org"], "target": t["y_trg"]}
     engine, rows = Engine(method), []
     for _ in t["losses"]:
-        engine.take(batch)
-        made = unweighted(engine.ledger.close().means(), weights)
+        engine.train_step(batch)
+        made = unweighted(engine.loss_tracker.close().means(), weights)
         rows.append([made[column_of(column)] for column in golden.notes["loss_columns"]])
     with torch.no_grad():
         style = method.E(batch["reference"], batch["target"])

@@ -35,11 +35,11 @@ CYCLEGAN_TERMS = {
 
 def losses(method: Method, batch: dict, steps: int, betas: tuple[float, float] | None = None) -> list[dict[str, float]]:
     engine, logged = Engine(method), []
-    for mover in engine.movers.values():
+    for mover in engine.optimizers.values():
         mover.adam.param_groups[0]["betas"] = betas or mover.player.betas
     for _ in range(steps):
-        engine.take(batch)
-        logged.append(engine.ledger.close().means())
+        engine.train_step(batch)
+        logged.append(engine.loss_tracker.close().means())
     return logged
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from diptych.evaluation.metrics.intervals import of_images
 from diptych.evaluation.results import Result, read_result
-from diptych.evaluation.samples import Manifest, Row
+from diptych.evaluation.samples import Manifest, SampleRow
 
 NAME = "paired-default"
 ABOUT = {
@@ -93,7 +93,7 @@ def run(folder, values=None, routes=("s-t",), count=6, shape=(16, 16, 3), **abou
             paths = {kind: f"{kind}/{route}/{at}.png" for kind in ("source", "fake", "truth")}
             for path in paths.values():
                 keep(folder / "samples" / NAME / path, random.randint(0, 256, shape).astype(np.uint8))
-            rows.append(Row(route=route, of=f"{route} {at}" if len(routes) > 1 else f"image <{at}>", **paths))
+            rows.append(SampleRow(route=route, of=f"{route} {at}" if len(routes) > 1 else f"image <{at}>", **paths))
     manifest = Manifest(format=1, about={**ABOUT, **about}, rows=tuple(rows))
     (folder / "samples" / NAME / "samples.json").write_text(manifest.model_dump_json(exclude_none=True))
     return folder

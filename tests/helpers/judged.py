@@ -9,7 +9,7 @@ from diptych.data.images import image_io
 from diptych.evaluation.metrics.extractors import Extractor
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.runner import judge_samples
-from diptych.evaluation.samples import MANIFEST, Manifest, Row, open_samples
+from diptych.evaluation.samples import MANIFEST, Manifest, SampleRow, open_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluation.two_folders import two_folders
 from diptych.inference.translator import Translator
@@ -37,7 +37,7 @@ def offline(tmp_path_factory):
 def trained(folder, method, *settings):
     """A finished run."""
     usual = {"pix2pix": PIX2PIX, "cyclegan": CYCLEGAN}.get(method, [])
-    launch.train(recipe.named(method, [*usual, *LITTLE, *map(str, settings)]), folder, Console(quiet=True))
+    launch.train(recipe.load_recipe(method, [*usual, *LITTLE, *map(str, settings)]), folder, Console(quiet=True))
     return Run.open(folder)
 
 
@@ -89,7 +89,9 @@ def sample_folder(folder, routes, about=None):
                 image_io.write(folder / path, pixels)
         if real := paths.pop("real", ()):
             reals[route] = tuple(real)
-        rows += [Row(route=route, **dict(zip(paths, each, strict=True))) for each in zip(*paths.values(), strict=True)]
+        rows += [
+            SampleRow(route=route, **dict(zip(paths, each, strict=True))) for each in zip(*paths.values(), strict=True)
+        ]
     manifest = Manifest(format=1, about=about or {}, rows=tuple(rows), reals=reals)
     folder.mkdir(exist_ok=True)
     (folder / MANIFEST).write_text(manifest.model_dump_json(exclude_none=True))
@@ -104,7 +106,9 @@ def values(protocol, samples, tools=None):
 
 def judge(cls, **config):
     """One that has not learned."""
-    return Translator(cls(cls.Config(**config)).eval().requires_grad_(False), cls.__name__.lower(), cls.ships, {})
+    return Translator(
+        cls(cls.Config(**config)).eval().requires_grad_(False), cls.__name__.lower(), cls.inference_networks, {}
+    )
 
 
 def two(folder, fakes, reals, suffix=".png"):

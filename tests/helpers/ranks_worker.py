@@ -29,20 +29,20 @@ torch.manual_seed(0)
 method = Toy(normalised)
 method.G = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
 engine = Engine(method, ranks=ranks)
-engine.take({"source": torch.tensor([[1.0], [3.0]]) + 10 * ranks.rank})
+engine.train_step({"source": torch.tensor([[1.0], [3.0]]) + 10 * ranks.rank})
 mean = method.G[0].running_mean.item()
 assert abs(mean - 0.1 * (2 + 12) / 2) < 1e-6, f"rank {ranks.rank}: running mean {mean} is not that of all ranks"
 
-lines = engine.ledger.close().means()
+lines = engine.loss_tracker.close().means()
 everyone = [None, None]
 torch.distributed.all_gather_object(everyone, lines)
 assert everyone[0] == everyone[1], f"each rank has a log of its own, so a checkpoint of one is not whole: {everyone}"
 
 engine = Engine(Toy(bad_on_the_second), ranks=ranks)
-engine.take({"source": torch.ones(2, 1)})
+engine.train_step({"source": torch.ones(2, 1)})
 before = engine.method.G.weight.clone()
 with pytest.raises(TrainingError, match="step 1: G/"):  # neither rank goes on alone
-    engine.take({"source": torch.ones(2, 1)})
+    engine.train_step({"source": torch.ones(2, 1)})
 assert torch.equal(engine.method.G.weight, before)
 
 assert ranks.any(ranks.rank == 1)

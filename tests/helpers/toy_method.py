@@ -11,7 +11,7 @@ class Toy(Method):
     Config = MethodConfig
     batch = {"source": "steps"}
     routes = (Route("source", "source"),)
-    ships = ("G",)
+    inference_networks = ("G",)
     ema, ema_decay = ("G",), 0.75
 
     def __init__(self, rule, nets=("G", "D")):

@@ -14,8 +14,10 @@ def made(name="pix2pix", **over) -> Translator:
     torch.manual_seed(0)
     cls = find(name)
     config = cls.Config(**{**cls.tiny, **over})
-    state = {key: value for key, value in cls(config).state_dict().items() if key.partition(".")[0] in cls.ships}
-    return assembled(cls, name, config.model_dump(), state, cls.ships, {"steps": 1}, "test")
+    state = {
+        key: value for key, value in cls(config).state_dict().items() if key.partition(".")[0] in cls.inference_networks
+    }
+    return assembled(cls, name, config.model_dump(), state, cls.inference_networks, {"steps": 1}, "test")
 
 
 def broken(folder: Path, change) -> Path:

@@ -157,7 +157,7 @@ def test_munit_may_halve_its_content_any_number_of_times(n, tmp_path):
     torch.save({name: net.state_dict() for name, net in nets.items()}, tmp_path / "gen_00010000.pt")
     translator = import_model(tmp_path / "gen_00010000.pt")
     method = translator.method
-    assert (method.config.n_downsample, method.multiple) == (n, 2**n)
+    assert (method.config.n_downsample, method.size_multiple) == (n, 2**n)
     x, reference = (torch.rand(1, 3, 32, 32) * 2 - 1 for _ in range(2))
     with torch.no_grad():
         wanted = nets["b"].decode(nets["a"].content(x), nets["b"].style(reference))

@@ -10,11 +10,11 @@ from diptych.contract import DataKind
 from diptych.data.config import DataConfig
 from diptych.data.dataset import files_of
 from diptych.data.images import image_io
-from diptych.data.images.transforms import Whole
+from diptych.data.images.transforms import CropToMultiple
 from diptych.data.open import open_data
 from diptych.errors import DataError, EvaluationError
 from diptych.evaluation.metrics import paired
-from diptych.evaluation.metrics.image_sets import pictures as files_read
+from diptych.evaluation.metrics.image_sets import image_set as files_read
 from diptych.evaluation.results import read_result
 from diptych.runs.events import read_events
 
@@ -107,9 +107,21 @@ def test_a_model_folder_is_judged_on_images_that_are_named(run, odd, tmp_path):
 def test_images_that_no_crop_fits_into_are_found_before_the_first_step(tmp_path):
     for number in range(3):
         image_io.write(tmp_path / "heap" / f"{number}.png", noise(number, (40, 40 - 20 * (number == 1), 3)))
-    words = ["train", "srgan", *SMALL, "steps=1", "pretrain_steps=1", "crop_size=32", "resize_mode=none", "workers=0", "device=cpu"]
+    words = [
+        "train",
+        "srgan",
+        *SMALL,
+        "steps=1",
+        "pretrain_steps=1",
+        "crop_size=32",
+        "resize_mode=none",
+        "workers=0",
+        "device=cpu",
+    ]
     words += [f"root={tmp_path / 'heap'}", "-o", tmp_path / "run"]
-    with pytest.raises(DataError, match=r"1 of 3 images are smaller than crop_size=32.*1.png: 20x40. Use a smaller crop"):
+    with pytest.raises(
+        DataError, match=r"1 of 3 images are smaller than crop_size=32.*1.png: 20x40. Use a smaller crop"
+    ):
         diptych(*words)
     with pytest.raises(DataError, match="1 of 3 images are smaller"):
         diptych(*words, "on_bad_image=skip")  # more than 1 %
@@ -118,14 +130,17 @@ def test_images_that_no_crop_fits_into_are_found_before_the_first_step(tmp_path)
     with pytest.raises(DataError, match="1 of 103"):
         diptych(*words)
     done = diptych(*words, "on_bad_image=skip")
-    assert "1 of 103 images are smaller than crop_size=32, and resize_mode=none cuts them as they are: left out: " in done.stdout
+    assert (
+        "1 of 103 images are smaller than crop_size=32, and resize_mode=none cuts them as they are: left out: "
+        in done.stdout
+    )
     assert not (tmp_path / "run" / "skipped").exists()
 
 
 def test_whole_pictures_lose_what_the_scale_leaves():
     array = np.arange(7 * 9).reshape(7, 9, 1)
-    assert Whole(4).still(array).shape == (4, 8, 1)
-    assert Whole().still(array) is not None
-    assert np.array_equal(Whole(4).still(array), array[:4, :8])
+    assert CropToMultiple(4).still(array).shape == (4, 8, 1)
+    assert CropToMultiple().still(array) is not None
+    assert np.array_equal(CropToMultiple(4).still(array), array[:4, :8])
     with pytest.raises(DataError, match="9x7 pixels is smaller than 8"):
-        Whole(8).still(array)
+        CropToMultiple(8).still(array)

@@ -14,7 +14,16 @@ from diptych.data.images.class_maps import colours_of
 from diptych.errors import CheckpointError, ConfigError, DataError, ImageError
 from diptych.workflows import train_judge
 
-TINY = ["crop_size=32", "generator=unet_32", "ngf=4", "ndf=4", "receptive_field=16", "workers=0", "device=cpu", "steps=2"]
+TINY = [
+    "crop_size=32",
+    "generator=unet_32",
+    "ngf=4",
+    "ndf=4",
+    "receptive_field=16",
+    "workers=0",
+    "device=cpu",
+    "steps=2",
+]
 RNG = np.random.default_rng(0)
 
 

@@ -175,7 +175,11 @@ def test_only_what_translates_is_shipped(tmp_path):
         (edited(method=5), CheckpointError, "method"),
         (edited(method="this:x"), ConfigError, "allow it by --method this:x"),
         (edited(notes={"images": [1]}), CheckpointError, "images"),
-        (edited(notes={"images": {"crop": 0, "load": 9, "fit": "short", "entries": {}}}), CheckpointError, "crop_size=0"),
+        (
+            edited(notes={"images": {"crop": 0, "load": 9, "fit": "short", "entries": {}}}),
+            CheckpointError,
+            "crop_size=0",
+        ),
     ],
 )
 def test_a_damaged_model_folder_is_refused(change, error, message, tmp_path):
@@ -206,7 +210,7 @@ def test_averaged_weights_translate(tmp_path):
     tensors, meta = engine.state()
     checkpoint.save(run.checkpoints / checkpoint.name_of(0, 1), (tensors, {**meta, "best": None}))
     x = torch.rand(1, 1, 32, 32)
-    with engine.averages.inside(engine.method):
+    with engine.ema_weights.inside(engine.method):
         expected = engine.method.translate(x)
     assert torch.equal(diptych.load(run.folder, device="cpu").tensor(x), expected)
     assert not torch.equal(engine.method.translate(x), expected)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from diptych.contract import Method, MethodConfig, Player, Stage
-from diptych.losses.deferred import ahead
+from diptych.losses.deferred import deferred
 from diptych.losses.patchnce import patchnce
 from diptych.losses.perceptual import mode_seeking
 from diptych.training.engine import Engine
@@ -133,7 +133,7 @@ def test_the_gradient_is_of_the_weights_of_then():
     w, v, other = weights()
     terms = {"one": (w.square() * v).sum(), "two": 3 * (w * other).sum()}
     wanted = torch.autograd.grad(terms["one"] + terms["two"], [w, v], retain_graph=True)
-    found = ahead(terms, [w, v])
+    found = deferred(terms, [w, v])
     before = {name: term.item() for name, term in terms.items()}
     move(w, v, other)
     assert {name: term.item() for name, term in found.items()} == before
@@ -146,7 +146,7 @@ def test_the_gradient_is_of_the_weights_of_then():
 def test_what_the_terms_share_with_another_loss_is_kept():
     w, v, _ = weights()
     shared = w.square()
-    found = ahead({"one": (shared * v).sum()}, [w])
+    found = deferred({"one": (shared * v).sum()}, [w])
     shared.sum().backward()
     assert torch.equal(w.grad, 2 * w.detach())
     found["one"].backward()
@@ -155,7 +155,7 @@ def test_what_the_terms_share_with_another_loss_is_kept():
 
 def test_weights_that_no_term_reaches_get_no_gradient():
     w, v, other = weights()
-    ahead({"one": w.sum()}, [w, other])["one"].backward()
+    deferred({"one": w.sum()}, [w, other])["one"].backward()
     assert torch.equal(w.grad, torch.ones_like(w))
     assert v.grad is None
     assert other.grad is None
@@ -164,7 +164,7 @@ def test_weights_that_no_term_reaches_get_no_gradient():
 def test_terms_that_reach_nothing_are_refused_by_name():
     w, v, _ = weights()
     with pytest.raises(RuntimeError, match="the terms one, two reach none of the weights"):
-        ahead({"one": w.sum(), "two": (2 * w).sum()}, [v])
+        deferred({"one": w.sum(), "two": (2 * w).sum()}, [v])
 
 
 class Pull(Method):
@@ -189,12 +189,14 @@ class Pull(Method):
 def test_a_long_gradient_is_scaled_to_the_length_and_a_short_one_left_alone(clip, share):
     """All weights of the player together, and of no other: (1, 2, 2) and 4 are 5 long."""
     engine = Engine(Pull(clip))
-    engine.take({"x": torch.tensor([1.0, 2.0, 2.0, 4.0, 100.0])})
+    engine.train_step({"x": torch.tensor([1.0, 2.0, 2.0, 4.0, 100.0])})
     seen = [
-        state["exp_avg"].flatten().tolist() for mover in engine.movers.values() for state in mover.adam.state.values()
+        state["exp_avg"].flatten().tolist()
+        for mover in engine.optimizers.values()
+        for state in mover.adam.state.values()
     ]
     wanted = [[0.5, 1.0, 1.0], [2.0], [50.0]]  # Adam keeps one half of a gradient at first
     assert seen[0] == pytest.approx([share * each for each in wanted[0]], rel=1e-5)
     assert seen[1] == pytest.approx([share * each for each in wanted[1]], rel=1e-5)
     assert seen[2] == wanted[2]
-    assert engine.ledger.close().means()["P+Q/gradient"] == pytest.approx(math.sqrt(25 + 100**2))
+    assert engine.loss_tracker.close().means()["P+Q/gradient"] == pytest.approx(math.sqrt(25 + 100**2))

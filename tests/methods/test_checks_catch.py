@@ -112,7 +112,7 @@ class Counts(Pix2Pix):
 
 
 class Pauses(Pix2Pix):
-    """Moves the discriminator in every second step, without a word of it in `Stage.turn`."""
+    """Moves the discriminator in every second step, without a word of it in `Stage.schedule_key`."""
 
     def updates(self, batch, clock):
         for players, terms in super().updates(batch, clock):

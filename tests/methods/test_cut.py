@@ -9,10 +9,19 @@ from torch import nn
 
 from diptych.contract import Clock
 from diptych.methods.cut import CUT
-from diptych.networks.blur import Halve, Twice
+from diptych.networks.blur import BlurDownsample, BlurUpsample
 from diptych.training.engine import Engine
 
-SMALL = {"channels": 1, "ngf": 4, "n_blocks": 5, "ndf": 4, "receptive_field": 16, "num_patches": 65_536, "nce_dim": 6, "steps": 10}
+SMALL = {
+    "channels": 1,
+    "ngf": 4,
+    "n_blocks": 5,
+    "ndf": 4,
+    "receptive_field": 16,
+    "num_patches": 65_536,
+    "nce_dim": 6,
+    "steps": 10,
+}
 START = Clock("train", 0, 10)
 EXACT = {"rel": 1e-9}
 
@@ -81,7 +90,7 @@ def test_parameters_as_published():
     assert sizes == [shape for head in wanted for shape in head]
     assert {m.stride for m in method.modules() if isinstance(m, nn.Conv2d)} == {(1, 1)}, "filters halve, and no stride"
     assert not any(isinstance(m, nn.ConvTranspose2d) for m in method.modules())
-    assert sum(isinstance(m, Halve) for m in method.D.layers) == 3
+    assert sum(isinstance(m, BlurDownsample) for m in method.D.layers) == 3
     with torch.device("meta"):
         assert method.D(torch.empty(1, 3, 256, 256)).shape == (1, 1, 30, 30), "as large as pix2pix's"
         assert method.G(torch.empty(1, 3, 256, 256)).shape == (1, 3, 256, 256)
@@ -95,11 +104,11 @@ def test_filters_are_the_published_ones(shape):
     three, four = (torch.tensor(each, dtype=torch.float64) for each in ([1, 2, 1], [1, 3, 3, 1]))
     small = (torch.outer(three, three) / 16).expand(3, 1, 3, 3)
     wanted = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), small, stride=2, groups=3)
-    assert torch.allclose(Halve()(x), wanted, atol=1e-12)
+    assert torch.allclose(BlurDownsample()(x), wanted, atol=1e-12)
     large = (torch.outer(four, four) / 64 * 4).expand(3, 1, 4, 4)
     spread = F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), large, stride=2, padding=2, groups=3)
-    assert torch.allclose(Twice()(x), spread[:, :, 1:-1, 1:-1], atol=1e-12)
-    assert Twice()(x).shape[2:] == (2 * shape[0], 2 * shape[1])
+    assert torch.allclose(BlurUpsample()(x), spread[:, :, 1:-1, 1:-1], atol=1e-12)
+    assert BlurUpsample()(x).shape[2:] == (2 * shape[0], 2 * shape[1])
 
 
 def test_layers_that_are_looked_at():
@@ -253,8 +262,8 @@ def two_steps(saving, **over):
     method.G.stem[0].register_forward_hook(lambda *each: seen.append(len(each[1][0])))
     engine = Engine(method)
     for _ in range(2):
-        engine.take(batch())
-        logged.append(engine.ledger.close().means())
+        engine.train_step(batch())
+        logged.append(engine.loss_tracker.close().means())
     return logged, engine.state()[0], sum(seen) / 2
 
 
@@ -294,7 +303,7 @@ def test_every_weight_gets_a_gradient_under_autocast(over):
 def test_translations_are_the_generator_alone():
     method, x = tiny(), batch(3)["a"]
     made = method.translate(x)
-    assert method.ships == ("G",)
+    assert method.inference_networks == ("G",)
     assert torch.allclose(made[1:2], method.translate(x[1:2]), rtol=0, atol=1e-12)
     assert not made.requires_grad
     assert method.translate(torch.zeros(1, 1, 20, 36).double()).shape == (1, 1, 20, 36)

@@ -32,7 +32,15 @@ def test_constants_of_the_paper():
     constant for half of the training, then linearly to zero; no identity term except for paintings.
     """
     c = CycleGAN.Config()
-    assert (c.lambda_gan, c.lambda_cycle_a, c.lambda_cycle_b, c.lambda_identity, c.pool_size, c.lr, c.lr_decay_start) == (
+    assert (
+        c.lambda_gan,
+        c.lambda_cycle_a,
+        c.lambda_cycle_b,
+        c.lambda_identity,
+        c.pool_size,
+        c.lr,
+        c.lr_decay_start,
+    ) == (
         1.0,
         10.0,
         10.0,
@@ -41,7 +49,14 @@ def test_constants_of_the_paper():
         2e-4,
         0.5,
     )
-    assert (c.generator, c.ngf, c.norm, c.dropout, c.receptive_field, c.ndf) == ("resnet_9", 64, "instance", "none", 70, 64)
+    assert (c.generator, c.ngf, c.norm, c.dropout, c.receptive_field, c.ndf) == (
+        "resnet_9",
+        64,
+        "instance",
+        "none",
+        70,
+        64,
+    )
     assert (c.init, c.init_gain, c.ema_decay) == ("normal", 0.02, 0.0)
     with torch.device("meta"):
         (stage,) = CycleGAN(c).stages()
@@ -106,7 +121,7 @@ def test_the_ablations_of_table_4_train(over, terms):
     updates = terms_of(method)
     assert set(updates[0][1]) == terms
     assert [players for players, _ in updates] == (["G"] if over.get("gan") == 0 else ["G", "D"])
-    Engine(method).take(batch())
+    Engine(method).train_step(batch())
 
 
 def test_discriminators_see_the_pool():
@@ -116,7 +131,7 @@ def test_discriminators_see_the_pool():
     method.D_b.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
     method.to_b.register_forward_hook(lambda *args: made.append(args[2].detach().clone()))
     for _ in range(6):
-        engine.take(batch())
+        engine.train_step(batch())
     judged = [x[2:] for x in seen if len(x) == 4]  # real and fake together: the discriminator's own step
     fresh = [x[:2] for x in made[::2]]
     assert torch.equal(judged[0], fresh[0]), "an empty pool gives back what it is given"

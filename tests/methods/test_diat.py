@@ -7,7 +7,7 @@ from torch import nn
 
 from diptych.contract import Clock
 from diptych.methods.diat import DIAT, blurred
-from diptych.testing.harness import Glance, Subject
+from diptych.testing.harness import MethodUnderTest, TinyFeatures
 
 SMALL = {"channels": 1, "image_size": 32, "ngf": 4, "n_blocks": 1, "ndf": 4, "feature_layers": (1, 2), "norm": "none"}
 EXACT = {"rel": 1e-9}
@@ -20,7 +20,7 @@ def tiny(**over):
         if p.dim() > 1 or name.endswith("bias"):
             nn.init.normal_(p, 0, 0.15)
     if method.config.feature_network != "none":
-        method.lent["features"] = Glance()
+        method.perceptual["features"] = TinyFeatures()
     return method
 
 
@@ -46,7 +46,15 @@ def test_constants():
     """Layers 4 and 5 are the paper's; the other numbers are ours, and what the page says."""
     c = DIAT.Config()
     assert (c.identity_features, c.feature_layers, c.lambda_id, c.lambda_smooth) == ("network", (4, 5), 1.0, 0.1)
-    assert (c.image_size, c.ngf, c.n_blocks, c.ndf, c.d_max_channels, c.d_layers, c.norm) == (128, 32, 5, 64, 512, 5, "instance")
+    assert (c.image_size, c.ngf, c.n_blocks, c.ndf, c.d_max_channels, c.d_layers, c.norm) == (
+        128,
+        32,
+        5,
+        64,
+        512,
+        5,
+        "instance",
+    )
     assert DIAT.Config(**DIAT.presets["paper"]) == c
     adaptive = DIAT.Config(**DIAT.presets["adaptive"])
     assert (adaptive.identity, adaptive.features, adaptive.layers, adaptive.smooths) == (
@@ -72,7 +80,7 @@ def test_sizes_that_the_authors_of_stargan_used():
 def test_the_transfer_by_hand():
     method, batch = tiny(lambda_id=3.0, lambda_smooth=2.0), batch_of()
     made = terms_of(method.updates, batch)
-    x, fake, see = batch["a"], method.T(batch["a"]), Glance()
+    x, fake, see = batch["a"], method.T(batch["a"]), TinyFeatures()
     real, judged = method.D(batch["b"])[0].sigmoid(), method.D(fake)[0].sigmoid()
     assert list(made) == ["D", "T"]
     assert made["D"]["real"].item() == pytest.approx(-real.log().mean().item(), **EXACT)
@@ -101,7 +109,7 @@ def test_diat_a_looks_through_d_itself_and_passes_once():
 def test_the_denoiser_by_hand():
     method, batch = tiny(), batch_of()
     made = terms_of(method.learn_to_smooth, batch)
-    x, see = batch["a"], Glance()
+    x, see = batch["a"], TinyFeatures()
     again = method.R(x)
     assert made["R"]["content"].item() == pytest.approx(identity(see(again), see(x)), **EXACT)
     assert made["N"]["again"].item() == pytest.approx((method.N(again) - x).square().mean().item(), **EXACT)
@@ -112,7 +120,7 @@ def test_local_enhancement_by_hand():
     """Outside the region the source, inside what T made, in pixels and in the first two maps."""
     method, batch = tiny(enhancement="local", region=(0.5, 0.25, 1, 0.75), lambda_inside=(2.0, 3.0, 4.0)), batch_of()
     made = terms_of(method.learn_to_enhance, batch)["E"]
-    x, fake, see = batch["a"], method.T(batch["a"]), Glance()
+    x, fake, see = batch["a"], method.T(batch["a"]), TinyFeatures()
     better = method.E(fake)
     mask = torch.zeros(32, 32)
     mask[16:, 8:24] = 1
@@ -148,14 +156,14 @@ def test_global_enhancement_restores_what_was_blurred():
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_what_is_frozen_stays_bit_for_bit(norm):
     """The denoiser and its image network in the transfer, T and D in the enhancement; running statistics too."""
-    subject = Subject(DIAT)
+    subject = MethodUnderTest(DIAT)
     engine = subject.engine(norm=norm)
     for place, moving in enumerate(("RN", "T", "DT", "E")):
         if place:
-            engine.enter(place)
+            engine.start_stage(place)
         before = {key: value.clone() for key, value in engine.method.state_dict().items()}
         for batch in subject.batches().stream(0, 2):
-            engine.take(batch)
+            engine.train_step(batch)
         moved = {key[0] for key, value in engine.method.state_dict().items() if not torch.equal(value, before[key])}
         assert moved == set(moving)
 

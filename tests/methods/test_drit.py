@@ -12,7 +12,7 @@ from torch import nn
 
 from diptych.contract import Clock
 from diptych.methods.drit import DRIT, from_normal, undecided
-from diptych.networks.drit import ContentCritic
+from diptych.networks.drit import ContentDiscriminator
 from diptych.training.engine import Engine
 
 SMALL = {
@@ -137,10 +137,32 @@ def without_attributes(m, p):
 def test_constants_of_the_papers_and_the_public_code():
     """Adam 1e-4 (.5, .999), decay 1e-4, the content critic 4e-5 and clipped at 5; decay from the half on."""
     c = DRIT.Config()
-    assert (c.lambda_gan, c.lambda_content, c.lambda_recon, c.lambda_cc, c.lambda_latent, c.lambda_kl) == (1.0, 1.0, 10.0, 10.0, 10.0, 0.01)
-    assert (c.lambda_ms, c.ms_eps, c.style_dim, c.prior, c.content_noise_std, c.d_iter) == (1.0, 1e-5, 8, "normal", 1.0, 3)
+    assert (c.lambda_gan, c.lambda_content, c.lambda_recon, c.lambda_cc, c.lambda_latent, c.lambda_kl) == (
+        1.0,
+        1.0,
+        10.0,
+        10.0,
+        10.0,
+        0.01,
+    )
+    assert (c.lambda_ms, c.ms_eps, c.style_dim, c.prior, c.content_noise_std, c.d_iter) == (
+        1.0,
+        1e-5,
+        8,
+        "normal",
+        1.0,
+        3,
+    )
     assert c.split_batch
-    assert (c.image_size, c.ngf, c.ndf, c.d_layers, c.num_scales, c.critic, c.ema_decay) == (216, 64, 64, 4, 3, (3, 7), 0.0)
+    assert (c.image_size, c.ngf, c.ndf, c.d_layers, c.num_scales, c.critic, c.ema_decay) == (
+        216,
+        64,
+        64,
+        4,
+        3,
+        (3, 7),
+        0.0,
+    )
     assert DRIT.Config(**DRIT.presets["paper"]) == c
     assert DRIT.Config(**DRIT.presets["drit"]).seek == 0
     assert DRIT.Config(**DRIT.presets["shapes"]).variant == "mixed"
@@ -227,7 +249,7 @@ def test_the_second_step_of_the_generator_has_the_gradient_of_before_the_first(s
         for _ in range(2):
             by_hand(other, adams, batch(), other is late)
     for _ in range(2):
-        engine.take(batch())
+        engine.train_step(batch())
 
     def worst(other):
         state = other.state_dict()
@@ -244,13 +266,13 @@ def test_of_most_batches_the_content_critic_alone_learns():
     full = ["D", "C", ("G", "E"), "G"]
     assert orders == [["C"], ["C"], full, ["C"], ["C"], full]
     (stage,) = m.stages()
-    assert [stage.turn(Clock("train", step, 12)) for step in range(6)] == [False, False, True] * 2
+    assert [stage.schedule_key(Clock("train", step, 12)) for step in range(6)] == [False, False, True] * 2
     engine, seen = Engine(m), []
     m.D_content.register_forward_pre_hook(lambda _, args: seen.append(args[0].requires_grad))
     before = {name: value.clone() for name, value in m.state_dict().items()}
     for count, moved in ((2, {"D_content"}), (1, set(dict(m.named_children())))):
         for _ in range(count):
-            engine.take(given)
+            engine.train_step(given)
         changed = {
             name.partition(".")[0] for name, value in m.state_dict().items() if not torch.equal(value, before[name])
         }
@@ -332,9 +354,11 @@ def test_the_content_critic_is_as_deep_as_contents_allow():
     assert [DRIT.Config(image_size=size).critic for size in (216, 128, 64)] == [(3, 7), (2, 7), (1, 7)]
     assert DRIT.Config(**{**SMALL, "content_d_layers": None, "content_d_kernel": None}).critic == (1, 3)
     for size in range(28, 260, 4):
-        depth, kernel = DRIT.Config(**{**SMALL, "image_size": size, "content_d_layers": None, "content_d_kernel": None}).critic
+        depth, kernel = DRIT.Config(
+            **{**SMALL, "image_size": size, "content_d_layers": None, "content_d_kernel": None}
+        ).critic
         with torch.device("meta"):
-            critic = ContentCritic(16, depth, kernel)
+            critic = ContentDiscriminator(16, depth, kernel)
             assert min(critic(torch.empty(2, 16, size // 4, size // 4)).shape) >= 1
         assert [conv.kernel_size[0] for conv in critic if isinstance(conv, nn.Conv2d)] == [*[kernel] * depth, 4, 1]
 
@@ -342,9 +366,15 @@ def test_the_content_critic_is_as_deep_as_contents_allow():
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
         ({"image_size": 50}, "crop_size=50 is not a multiple of 4: set 48"),
-        ({"image_size": 32}, "crop_size=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower"),
+        (
+            {"image_size": 32},
+            "crop_size=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower",
+        ),
         ({"image_size": 16, "d_layers": 2}, "crop_size=16: contents of 4 pixels are too small"),
-        ({"image_size": 64, "content_d_layers": 5}, "contents of 16 pixels are too small .* set crop_size=388 at least"),
+        (
+            {"image_size": 64, "content_d_layers": 5},
+            "contents of 16 pixels are too small .* set crop_size=388 at least",
+        ),
     ]:
         with pytest.raises(ValidationError, match=message):
             DRIT.Config(**over)

@@ -11,8 +11,8 @@ from diptych.data.batches import Batches
 from diptych.data.images.transforms import Augment
 from diptych.losses.perceptual import total_variation
 from diptych.methods.dtn import DTN, cross_entropy
-from diptych.testing.harness import Subject
-from diptych.training.precompute import with_codes
+from diptych.testing.harness import MethodUnderTest
+from diptych.training.precompute import with_precomputed
 
 AB = (Labels(names=("a", "b")),)
 SMALL = {"in_channels": 3, "out_channels": 1, "labels": AB, "image_size": 16, "ngf": 4, "ndf": 4, "embedding_dim": 8}
@@ -50,7 +50,14 @@ def test_constants_of_the_paper():
     """15, 15 and 0 on digits; 100, 1 and .05 with exponent 1 on pictures. Step sizes are ours; that of f falls to 0."""
     c = DTN.Config()
     assert (c.lambda_const, c.lambda_tid, c.lambda_tv, c.tv_power) == (15.0, 15.0, 0.0, 1.0)
-    assert (c.image_size, c.embedding_dim, c.ngf, c.ndf, c.norm, c.one_by_one_convs) == (32, 128, 64, 64, "batch", False)
+    assert (c.image_size, c.embedding_dim, c.ngf, c.ndf, c.norm, c.one_by_one_convs) == (
+        32,
+        128,
+        64,
+        64,
+        "batch",
+        False,
+    )
     assert (c.d_head, c.g_encoder, c.use_gan, c.f_noise_std) == ("ternary", "f", True, 0.0)
     assert DTN.Config(**DTN.presets["paper"]) == c
     pictures = DTN.Config(**DTN.presets["pictures"])
@@ -86,7 +93,9 @@ def test_networks_of_the_paper():
 
 
 def test_pictures_have_a_1x1_convolution_behind_each_block():
-    plain, smooth = ([m.kernel_size for m in tiny(one_by_one_convs=each).g.body if isinstance(m, nn.Conv2d)] for each in (0, 1))
+    plain, smooth = (
+        [m.kernel_size for m in tiny(one_by_one_convs=each).g.body if isinstance(m, nn.Conv2d)] for each in (0, 1)
+    )
     assert (plain, smooth) == ([], [(1, 1)] * 2)
 
 
@@ -244,24 +253,24 @@ def test_a_step_on_g_reaches_g_through_f_which_stays():
 
 
 def test_f_is_the_same_bit_for_bit_after_the_second_stage():
-    subject = Subject(DTN)
+    subject = MethodUnderTest(DTN)
     engine = subject.engine(pretrain_steps=3, steps=4)
     for batch in subject.batches().stream(0, 3):
-        engine.take(batch)
+        engine.train_step(batch)
     before = {key: value.clone() for key, value in engine.method.f.state_dict().items()}
     head = engine.method.head.weight.clone()
-    engine.enter(1)
+    engine.start_stage(1)
     for batch in subject.batches().stream(0, 4):
-        engine.take(batch)
+        engine.train_step(batch)
     assert all(torch.equal(value, engine.method.f.state_dict()[key]) for key, value in before.items())
     assert torch.equal(head, engine.method.head.weight)
 
 
 def test_codes_are_computed_once_where_images_are_cut_alike():
-    subject = Subject(DTN)
+    subject = MethodUnderTest(DTN)
     engine = subject.engine()
     stage, plain = engine.stages[1], subject.batches(flip=False)
-    with_them = with_codes(plain, stage, CPU, "fp32")
+    with_them = with_precomputed(plain, stage, CPU, "fp32")
     batch, before = with_them[3], plain[3]
     assert set(batch) - set(before) == {"code of source", "code of target"}
     assert all(torch.equal(batch[name], before[name]) for name in before)
@@ -284,16 +293,16 @@ def test_codes_are_computed_once_where_images_are_cut_alike():
         ends[-1]["passes"] = len(seen)
     assert (ends[0].pop("passes"), ends[1].pop("passes")) == (3, 1), "only what was drawn is read anew"
     assert ends[0] == pytest.approx(ends[1], rel=1e-4)
-    assert with_codes(plain, engine.stages[0], CPU, "fp32") is plain
+    assert with_precomputed(plain, engine.stages[0], CPU, "fp32") is plain
 
 
 @pytest.mark.parametrize("cut", [{"load": 36}, {"flip": True}, {"fit": "none"}, {"cut": "zoom"}])
 def test_codes_are_not_kept_where_chance_cuts(cut):
     augment = Augment(**{"load": 32, "crop": 32, "flip": False, **cut})
     assert not augment.is_still
-    plain = Subject(DTN).batches()
+    plain = MethodUnderTest(DTN).batches()
     moving = Batches(plain.split, plain.channels, augment, 2)
-    assert with_codes(moving, Subject(DTN).engine().stages[1], CPU, "fp32") is moving
+    assert with_precomputed(moving, MethodUnderTest(DTN).engine().stages[1], CPU, "fp32") is moving
 
 
 def test_settings_that_do_not_fit_are_refused():

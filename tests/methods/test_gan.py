@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from diptych.contract import Clock
 from diptych.methods.gan import GAN, Maxout
-from diptych.networks.latents import codes, draw
+from diptych.networks.latents import latent_codes, sample_latents
 
 SMALL = {**GAN.tiny, "size": 8, "dropout": False}
 
@@ -35,7 +35,14 @@ def test_networks_of_the_paper():
 def test_constants():
     """Sizes of the authors' code, as recalled; Adam is ours."""
     c = GAN.Config()
-    assert (c.latent_dim, c.prior, c.g_hidden, c.d_hidden, c.maxout_pieces, c.dropout) == (100, "uniform", 1200, 240, 5, True)
+    assert (c.latent_dim, c.prior, c.g_hidden, c.d_hidden, c.maxout_pieces, c.dropout) == (
+        100,
+        "uniform",
+        1200,
+        240,
+        5,
+        True,
+    )
     assert c.gan_loss == "nonsaturating"
     with torch.device("meta"):
         (stage,) = GAN(c).stages()
@@ -59,7 +66,7 @@ def test_terms_by_hand(objective):
     method, x = tiny(gan_loss=objective), torch.rand(3, 1, 8, 8) * 2 - 1
     (first, d), (second, g) = terms_of(method, x)
     torch.manual_seed(3)
-    fake = method.made(draw("uniform", 3, 8, x))
+    fake = method.made(sample_latents("uniform", 3, 8, x))
     real, made = method.D(x).sigmoid(), method.D(fake).sigmoid()
     assert (first, second) == ("D", "G")
     assert d["real"] == pytest.approx(-real.log().mean().item(), rel=1e-4)
@@ -69,7 +76,7 @@ def test_terms_by_hand(objective):
 
 
 def test_images_are_the_sigmoid_of_the_paper():
-    method, code = tiny(), codes("uniform", range(2), 8, 0)
+    method, code = tiny(), latent_codes("uniform", range(2), 8, 0)
     assert torch.allclose(method.made(code), torch.tanh(method.G(code) / 2).view(2, 1, 8, 8), atol=1e-6)
     assert torch.equal(method.sample(range(2)), method.made(code))
 
@@ -77,26 +84,26 @@ def test_images_are_the_sigmoid_of_the_paper():
 def test_codes_are_a_function_of_their_place():
     for prior in ("uniform", "normal"):
         torch.manual_seed(1)
-        many = codes(prior, range(200), 50, seed=3)
+        many = latent_codes(prior, range(200), 50, seed=3)
         torch.manual_seed(2)
-        assert torch.equal(codes(prior, range(7, 9), 50, seed=3), many[7:9])
-        assert not torch.equal(codes(prior, range(7, 9), 50, seed=4), many[7:9])
+        assert torch.equal(latent_codes(prior, range(7, 9), 50, seed=3), many[7:9])
+        assert not torch.equal(latent_codes(prior, range(7, 9), 50, seed=4), many[7:9])
         assert abs(float(many.mean())) < 0.04
-    assert float(codes("uniform", range(200), 50, 0).abs().max()) <= 1
-    assert float(codes("uniform", range(200), 50, 0).std()) == pytest.approx(3**-0.5, abs=0.01)
-    assert float(codes("normal", range(200), 50, 0).std()) == pytest.approx(1, abs=0.02)
-    assert codes("fixed", range(2), 3, 0).tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert float(latent_codes("uniform", range(200), 50, 0).abs().max()) <= 1
+    assert float(latent_codes("uniform", range(200), 50, 0).std()) == pytest.approx(3**-0.5, abs=0.01)
+    assert float(latent_codes("normal", range(200), 50, 0).std()) == pytest.approx(1, abs=0.02)
+    assert latent_codes("fixed", range(2), 3, 0).tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
 def test_a_step_draws_from_the_prior():
     x = torch.zeros(1, dtype=torch.float64)
     torch.manual_seed(0)
-    uniform, normal = draw("uniform", 500, 20, x), draw("normal", 500, 20, x)
+    uniform, normal = sample_latents("uniform", 500, 20, x), sample_latents("normal", 500, 20, x)
     assert uniform.dtype == torch.float64
     assert float(uniform.abs().max()) <= 1
     assert float(uniform.std()) == pytest.approx(3**-0.5, abs=0.01)
     assert float(normal.std()) == pytest.approx(1, abs=0.02)
-    assert torch.equal(draw("fixed", 2, 2, x), torch.ones(2, 2, dtype=torch.float64))
+    assert torch.equal(sample_latents("fixed", 2, 2, x), torch.ones(2, 2, dtype=torch.float64))
 
 
 class Says(torch.nn.Module):

@@ -8,7 +8,15 @@ from diptych.contract import Clock
 from diptych.methods.msgan import MSGAN
 from diptych.training.engine import Engine
 
-SMALL = {"in_channels": 2, "out_channels": 1, "image_size": 32, "ngf": 4, "ndf": 4, "receptive_field": 16, "latent_dim": 3}
+SMALL = {
+    "in_channels": 2,
+    "out_channels": 1,
+    "image_size": 32,
+    "ngf": 4,
+    "ndf": 4,
+    "receptive_field": 16,
+    "latent_dim": 3,
+}
 START = Clock("train", 0, 10)
 EXACT = {"rel": 1e-9}
 
@@ -54,7 +62,14 @@ def squares(logits, wanted):
 def test_constants_of_the_public_code():
     """pix2pix with BicycleGAN's networks: Adam 2e-4, 200 epochs of 400 facades, L1 10, 8 numbers at all levels."""
     c = MSGAN.Config()
-    assert (c.lambda_ms, c.ms_eps, c.lambda_l1, c.lambda_gan, c.latent_dim, c.prior) == (1.0, 1e-5, 10.0, 1.0, 8, "normal")
+    assert (c.lambda_ms, c.ms_eps, c.lambda_l1, c.lambda_gan, c.latent_dim, c.prior) == (
+        1.0,
+        1e-5,
+        10.0,
+        1.0,
+        8,
+        "normal",
+    )
     assert (c.ngf, c.norm, c.receptive_field, c.ndf, c.num_scales, c.image_size) == (64, "instance", 70, 64, 2, 256)
     assert (c.lr, c.steps, c.lr_decay_start, c.ema_decay) == (2e-4, 200 * 400, 0.5, 0.0)
     assert MSGAN.Config(**MSGAN.presets["paper"]) == c
@@ -128,7 +143,7 @@ def test_weights_of_0_leave_terms_out(over, terms):
     (_, g), (_, d) = updates_of(tiny(**over), batch())
     assert set(g) == terms
     assert set(d) == {"real", "fake_1", "fake_2"}
-    Engine(tiny(**over)).take(batch())
+    Engine(tiny(**over)).train_step(batch())
 
 
 def deaf(method, hearing=()):

@@ -9,7 +9,7 @@ from torch import nn
 from diptych.contract import Clock
 from diptych.methods.munit import MUNIT
 from diptych.networks.munit import AdaptiveBlock, Decoder, LayerNorm
-from diptych.testing.harness import Glance
+from diptych.testing.harness import TinyFeatures
 from diptych.training.engine import Engine
 
 SMALL = {
@@ -28,7 +28,7 @@ def tiny(**over):
             nn.init.normal_(p, 0, 0.1)
         elif name.startswith("D"):
             nn.init.normal_(p, 0, 0.2)
-    method.lent["features"] = Glance()
+    method.perceptual["features"] = TinyFeatures()
     return method
 
 
@@ -55,7 +55,14 @@ def size_of(net):
 def test_constants_of_the_paper_and_the_public_code():
     """Appendix B: Adam 1e-4 (.5, .999), decay 1e-4, halved every 100,000 steps; weights 1, 10, 1, 1."""
     c = MUNIT.Config()
-    assert (c.lambda_gan, c.lambda_image, c.lambda_style, c.lambda_content, c.lambda_cycle, c.lambda_perceptual) == (1.0, 10.0, 1.0, 1.0, 0.0, 0.0)
+    assert (c.lambda_gan, c.lambda_image, c.lambda_style, c.lambda_content, c.lambda_cycle, c.lambda_perceptual) == (
+        1.0,
+        10.0,
+        1.0,
+        1.0,
+        0.0,
+        0.0,
+    )
     assert (c.style_dim, c.prior, c.ngf, c.mlp_dim, c.n_blocks) == (8, "normal", 64, 256, 4)
     assert (c.ndf, c.d_layers, c.num_scales, c.image_size, c.steps, c.ema_decay) == (64, 4, 3, 256, 1_000_000, 0.0)
     assert MUNIT.Config(**MUNIT.presets["paper"]) == c
@@ -127,11 +134,18 @@ def looks(critic, x):
 
 def test_terms_by_hand():
     """Equations 1 to 5 and section 5.1; each player has styles of its own, drawn before either moves."""
-    weights = {"lambda_gan": 2.0, "lambda_image": 3.0, "lambda_style": 5.0, "lambda_content": 7.0, "lambda_cycle": 11.0, "lambda_perceptual": 13.0}
+    weights = {
+        "lambda_gan": 2.0,
+        "lambda_image": 3.0,
+        "lambda_style": 5.0,
+        "lambda_content": 7.0,
+        "lambda_cycle": 11.0,
+        "lambda_perceptual": 13.0,
+    }
     method, given = tiny(**weights, feature_network="vgg16"), batch()
     (first, d), (second, g) = updates_of(method, given)
     assert (first, second) == ("D", "G")
-    a, b, A, B, see = given["a"], given["b"], method.G_a, method.G_b, Glance()
+    a, b, A, B, see = given["a"], given["b"], method.G_a, method.G_b, TinyFeatures()
     torch.manual_seed(2)
     drawn = [torch.randn(4, 3, dtype=torch.float64).chunk(2) for _ in "DG"]
 
@@ -226,8 +240,8 @@ def two_steps(saving, alike=False):
         method.draw = lambda x: drawn.pop() if drawn else (drawn.append(plain(x)), drawn[0])[1]
     engine = Engine(method)
     for _ in range(2):
-        engine.take(batch())
-        logged.append(engine.ledger.close().means())
+        engine.train_step(batch())
+        logged.append(engine.loss_tracker.close().means())
     return logged, engine.state()[0], tuple(calls.count(name) / 2 for name in ("content", "style", "decoder"))
 
 
@@ -261,7 +275,10 @@ def test_settings_that_do_not_fit_are_refused():
     for over, message in [
         ({"lambda_perceptual": 1.0}, "perceptual looks through features: name a network, such as vgg16"),
         ({"lambda_perceptual": 1.0, "feature_network": "vgg16", "in_channels": 1}, "their channels differ"),
-        ({"image_size": 32}, "crop_size=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower"),
+        (
+            {"image_size": 32},
+            "crop_size=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower",
+        ),
     ]:
         with pytest.raises(ValidationError, match=message):
             MUNIT.Config(**over)

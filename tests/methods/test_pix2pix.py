@@ -65,8 +65,8 @@ def test_preset_of_the_public_code():
 def test_every_loss_of_table_1(loss):
     method = tiny(loss=loss)
     engine = Engine(method)
-    engine.take(batch())
-    terms = {name for name in engine.ledger.close().means() if not name.endswith("gradient")}
+    engine.train_step(batch())
+    terms = {name for name in engine.loss_tracker.close().means() if not name.endswith("gradient")}
     assert terms == LOSSES[loss]
     seen = next((net for net in method.modules() if isinstance(net, PatchGAN)), None)
     assert (seen.layers[0].in_channels if seen else 0) == {"l1": 0, "gan": 3, "l1+gan": 3, "cgan": 6, "l1+cgan": 6}[
@@ -78,15 +78,18 @@ def test_every_loss_of_table_1(loss):
 @pytest.mark.parametrize("generator", ["unet_32", "encoder_decoder_32", "resnet_6"])
 def test_every_form_trains(adversarial, generator):
     method = tiny(
-        gan_loss=adversarial, generator=generator, d_norm="instance", receptive_field=1 if generator == "resnet_6" else 16
+        gan_loss=adversarial,
+        generator=generator,
+        d_norm="instance",
+        receptive_field=1 if generator == "resnet_6" else 16,
     )
     engine = Engine(method)
     before = [p.detach().clone() for p in method.parameters()]
     for _ in range(2):
-        engine.take(batch())
+        engine.train_step(batch())
     moved = [not torch.equal(p, old) for p, old in zip(method.parameters(), before, strict=True)]
     assert sum(moved) > 0.9 * len(moved)
-    assert ("D/penalty" in engine.ledger.close().means()) == (adversarial == "wgan-gp")
+    assert ("D/penalty" in engine.loss_tracker.close().means()) == (adversarial == "wgan-gp")
 
 
 def test_the_penalty_acts():
@@ -94,8 +97,8 @@ def test_the_penalty_acts():
     method = tiny(gan_loss="wgan-gp", d_norm="none", lambda_gp=1000.0, lr=1e-2)
     engine, lines = Engine(method), []
     for _ in range(8):
-        engine.take(batch())
-        lines.append(engine.ledger.close().means()["D/penalty"])
+        engine.train_step(batch())
+        lines.append(engine.loss_tracker.close().means()["D/penalty"])
     assert lines[0] == pytest.approx(500, rel=0.05), (
         "a fresh critic is flat: (0 - 1)^2 x 1000, halved with all of D's terms"
     )
@@ -150,5 +153,5 @@ def test_it_beats_doing_nothing_on_letters():
 def test_batch_norm_at_one_pixel_is_never_met():
     """The innermost layer has no norm, so batch 1 trains at the smallest size a U-Net takes."""
     engine = Engine(tiny())
-    engine.take(batch(1))
+    engine.train_step(batch(1))
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in engine.method.G.down[-1])

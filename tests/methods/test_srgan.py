@@ -16,15 +16,24 @@ from diptych.data.images.transforms import Augment
 from diptych.losses.perceptual import FLAT, feature_distance, total_variation
 from diptych.methods.srgan import SRGAN
 from diptych.networks.srresnet import Discriminator, SRResNet, shrunk
-from diptych.testing.harness import Glance, Subject
+from diptych.testing.harness import MethodUnderTest, TinyFeatures
 
-SMALL = {"channels": 1, "image_size": 16, "scale": 2, "ngf": 4, "n_blocks": 1, "ndf": 2, "pretrain_steps": 10, "steps": 10}
+SMALL = {
+    "channels": 1,
+    "image_size": 16,
+    "scale": 2,
+    "ngf": 4,
+    "n_blocks": 1,
+    "ndf": 2,
+    "pretrain_steps": 10,
+    "steps": 10,
+}
 
 
 def tiny(**over):
     torch.manual_seed(0)
     method = SRGAN(SRGAN.Config(**{**SMALL, **over}))
-    method.lent["features"] = Glance()
+    method.perceptual["features"] = TinyFeatures()
     return method
 
 
@@ -69,7 +78,7 @@ def test_the_networks_see_0_to_1_and_make_minus_1_to_1():
     next(method.by_squared_error({"image": x}, Clock("mse", 0, 10)))
     assert seen[0].min() >= 0
     assert torch.allclose(seen[0] * 2 - 1, shrunk(x, 2), atol=1e-6)
-    assert method.completed({"image": x})["low"].shape == (2, 1, 8, 8)
+    assert method.derive_inputs({"image": x})["low"].shape == (2, 1, 8, 8)
 
 
 def test_the_first_stage_is_the_squared_error():
@@ -81,9 +90,12 @@ def test_the_first_stage_is_the_squared_error():
 
 
 def test_every_term_of_the_second_stage_by_hand():
-    method, x = tiny(feature_layer=2, feature_scale=0.25, lambda_content=2.0, lambda_mse=3.0, lambda_tv=0.5, lambda_gan=0.1), torch.rand(3, 1, 16, 16) * 2 - 1
+    method, x = (
+        tiny(feature_layer=2, feature_scale=0.25, lambda_content=2.0, lambda_mse=3.0, lambda_tv=0.5, lambda_gan=0.1),
+        torch.rand(3, 1, 16, 16) * 2 - 1,
+    )
     terms = gan(method, x)
-    made, see = method.G((shrunk(x, 2) + 1) / 2), Glance()
+    made, see = method.G((shrunk(x, 2) + 1) / 2), TinyFeatures()
     real, fake = method.D(x).sigmoid(), method.D(made).sigmoid()
     down, across = made[:, :, 1:, :-1] - made[:, :, :-1, :-1], made[:, :, :-1, 1:] - made[:, :, :-1, :-1]
     wanted = {
@@ -118,7 +130,7 @@ def test_the_content_term_carries_gradient_and_only_to_what_is_made():
     content.backward()
     assert float(method.G.stem[0].weight.grad.abs().sum()) > 0
     assert all(p.grad is None for p in method.D.parameters())
-    assert not any(p.requires_grad for p in method.lent["features"].parameters())
+    assert not any(p.requires_grad for p in method.perceptual["features"].parameters())
 
 
 def test_pixels_beyond_the_range_still_teach_the_generator():
@@ -160,13 +172,13 @@ def test_step_sizes():
 
 def test_averaged_weights_move_with_their_running_statistics():
     """Public code multiplies the average by 0.001 and the weight by 0.999, so it is no average."""
-    engine = Subject(SRGAN).engine(pretrain_steps=3, steps=0, ema_decay=0.75)
-    net, averaged = engine.method.G, engine.averages.copies["G"]
+    engine = MethodUnderTest(SRGAN).engine(pretrain_steps=3, steps=0, ema_decay=0.75)
+    net, averaged = engine.method.G, engine.ema_weights.copies["G"]
     names = ["stem.0.weight", "joint.1.running_mean", "joint.1.running_var"]
     hand = {name: net.state_dict()[name].clone() for name in names}
     start = {name: value.clone() for name, value in hand.items()}
-    for batch in Subject(SRGAN).batches().stream(0, 3):
-        engine.take(batch)
+    for batch in MethodUnderTest(SRGAN).batches().stream(0, 3):
+        engine.train_step(batch)
         hand = {name: 0.75 * hand[name] + 0.25 * net.state_dict()[name] for name in names}
     for name in names:
         assert torch.allclose(averaged.state_dict()[name], hand[name], atol=1e-6), name
@@ -199,7 +211,13 @@ def test_constants_of_the_paper():
     """Weight 1e-3 and 1/12.75; Adam 1e-4, b1 .9, and a tenth of it in the second half of the second stage."""
     c = SRGAN.Config()
     assert SRGAN.Config(**SRGAN.presets["paper"]) == c
-    assert (c.lambda_gan, c.feature_scale, c.lambda_content, c.lambda_mse, c.lambda_tv) == (1e-3, 1 / 12.75, 1.0, 0.0, 0.0)
+    assert (c.lambda_gan, c.feature_scale, c.lambda_content, c.lambda_mse, c.lambda_tv) == (
+        1e-3,
+        1 / 12.75,
+        1.0,
+        0.0,
+        0.0,
+    )
     assert (c.scale, c.image_size, c.ngf, c.n_blocks, c.ndf, c.norm, c.ema_decay) == (4, 96, 64, 16, 64, "batch", 0.0)
     with torch.device("meta"):
         method = SRGAN(c)
@@ -212,5 +230,10 @@ def test_constants_of_the_paper():
 def test_presets_are_the_rows_of_table_1():
     made = {name: SRGAN.Config(**preset) for name, preset in SRGAN.presets.items()}
     paper = made["paper"]
-    assert (paper.pretrain_steps, paper.steps, paper.feature_layer, paper.feature_network) == (1_000_000, 200_000, 5, "vgg19")
+    assert (paper.pretrain_steps, paper.steps, paper.feature_layer, paper.feature_network) == (
+        1_000_000,
+        200_000,
+        5,
+        "vgg19",
+    )
     assert (made["srresnet"].steps, made["vgg22"].layer, made["mse"].features) == (0, 2, "none")

@@ -57,7 +57,7 @@ def test_constants_of_the_paper():
         assert (player.lr, player.betas) == (1e-4, (0.5, 0.999))
         assert [player.schedule(Clock("train", step, 4)) for step in range(4)] == [1.0, 1.0, 1.0, 0.5]
         assert [repo.players[name].schedule(Clock("train", step, 4)) for step in range(4)] == [1.0] * 4
-    moves = [stage.turn(Clock("train", step, 200)) for step in range(10)]
+    moves = [stage.schedule_key(Clock("train", step, 200)) for step in range(10)]
     assert moves == [(0, step in (4, 9)) for step in range(10)]
 
 
@@ -145,8 +145,8 @@ def trained(*sets, steps=12, **over):
     engine, losses = Engine(method, seed=4), []
     for step in range(steps * len(method.config.labels)):
         given = batch(method.config.labels[step % len(method.config.labels)], seed=step)
-        engine.take({**given, "image": given["image"].double()})
-        losses.append(engine.ledger.close().means())
+        engine.train_step({**given, "image": given["image"].double()})
+        losses.append(engine.loss_tracker.close().means())
     return losses, method.state_dict()
 
 
@@ -194,7 +194,7 @@ def test_a_pass_without_graph_leaves_no_casts_behind(monkeypatch):
 
 def test_bf16_trains_both():
     method, before = tiny(n_critic=1), tiny().state_dict()
-    Engine(method, precision="bf16").take(batch())
+    Engine(method, precision="bf16").train_step(batch())
     assert not [name for name, value in method.state_dict().items() if torch.equal(value, before[name])]
 
 
@@ -236,7 +236,7 @@ def test_only_the_logits_of_the_set_at_hand_count():
 def test_sets_take_turns():
     """Steps alternate between the sets; the generator moves once for each, when each has had n_critic steps."""
     method = tiny(FACE, SPECIES, n_critic=2)
-    turns = [method.turn(Clock("train", step, 20)) for step in range(8)]
+    turns = [method.schedule_key(Clock("train", step, 20)) for step in range(8)]
     assert turns == [(0, False), (1, False), (0, True), (1, True)] * 2
     for step, (at, moves) in enumerate(turns[:4]):
         players = [player for player, _ in terms_of(method, batch((FACE, SPECIES)[at]), step)]
@@ -327,4 +327,4 @@ def test_wrong_settings_are_refused(over, says):
 
 def test_images_of_another_size_are_refused():
     with pytest.raises(ConfigError, match="images of 32x32 pixels; image_size=16: give crop_size=16"):
-        Engine(tiny()).take(batch(size=32))
+        Engine(tiny()).train_step(batch(size=32))

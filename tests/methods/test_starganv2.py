@@ -35,7 +35,7 @@ def test_constants_of_the_paper():
     assert count["G"] == 33_892_995 - removed  # the published one has biases that its norms remove
     shortcuts = sum(narrow * wide for narrow, wide in ((512, 256), (256, 128), (128, 64)))
     assert sum(p.numel() for p in other.G.parameters()) == 43_467_395 - shortcuts - dead(other)
-    assert (method.multiple, other.multiple) == (32, 64)
+    assert (method.size_multiple, other.size_multiple) == (32, 64)
 
 
 def dead(method):
@@ -110,12 +110,14 @@ def two_steps(saving, **over):
         method.use_landmarks(lambda x: tuple(F.adaptive_avg_pool2d(x.abs(), side) for side in (32, 64)))
     engine, images = Engine(method), batch(over.get("size", 32), torch.float64)
     for _ in range(2):
-        engine.take(images)
-        logged.append(engine.ledger.close().means())
+        engine.train_step(images)
+        logged.append(engine.loss_tracker.close().means())
     return logged, engine.state()[0], (calls.count("encode") // 2, calls.count("decode") // 2)
 
 
-@pytest.mark.parametrize("over", [{}, {"w_hpf": 1.0}, {"condition": "latent"}, {"style_sources": ("reference", "latent")}])
+@pytest.mark.parametrize(
+    "over", [{}, {"w_hpf": 1.0}, {"condition": "latent"}, {"style_sources": ("reference", "latent")}]
+)
 def test_saved_passes_change_nothing(over):
     """Section 5(g): in float64, over two steps, losses, weights, averages and Adam are those of the published order."""
     logged, state, calls = two_steps("plain", **over)
@@ -221,11 +223,15 @@ def test_the_ablations_train(name, players, terms):
     assert {term.partition("_")[2] for term in updates[-1][1]} == terms
     assert ("penalty" in " ".join(updates[0][1])) == (name in "ab")
     assert ("r1" in " ".join(updates[0][1])) == (name not in "ab")
-    assert method.ships == method.ema == {4: ("G", "F", "E")}.get(len(players), ("G", "E") if name == "d" else ("G",))
+    assert (
+        method.inference_networks
+        == method.ema
+        == {4: ("G", "F", "E")}.get(len(players), ("G", "E") if name == "d" else ("G",))
+    )
     assert all(net is None or net in dict(method.named_children()).values() for net in (method.F, method.E))
     before = {key: value.clone() for key, value in method.state_dict().items()}
-    Engine(method).take(batch())
-    for part in {"D", *method.ships}:
+    Engine(method).train_step(batch())
+    for part in {"D", *method.inference_networks}:
         moved = [not torch.equal(value, before[key]) for key, value in method.state_dict().items() if key[0] == part]
         assert any(moved), part
     made = [method.translate(batch()["image"], domain) for domain in DOMAINS]
@@ -247,7 +253,7 @@ def test_classes_by_hand():
 
 def test_the_smallest_image_that_fits():
     method = drawing()
-    side = method.multiple
+    side = method.size_multiple
     assert method.translate(torch.rand(1, 1, side, side)).shape == (1, 1, side, side)
 
 

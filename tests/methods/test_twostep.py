@@ -12,8 +12,8 @@ from diptych.data.images import image_io
 from diptych.errors import ConfigError
 from diptych.inference.translator import Translator
 from diptych.methods.twostep import TwoStep
-from diptych.networks.latents import draw
-from diptych.testing.harness import Subject
+from diptych.networks.latents import sample_latents
+from diptych.testing.harness import MethodUnderTest
 
 AB = (Labels(names=("a", "b")),)
 MALE = (Labels(names=("Male",), kind="attributes"),)
@@ -38,7 +38,14 @@ def batch_of(count=4):
 def test_constants_of_the_paper_and_the_public_code():
     """Adam 2e-4 (.5, .999), and 1e-4 for the 30,000 steps of E; codes of 100 numbers, beside them a class in 5."""
     c = TwoStep.Config()
-    assert (c.steps, c.latent_dim, c.embedding_dim, c.image_size, c.prior, c.lambda_cls) == (30_000, 100, 5, 64, "uniform", 1.0)
+    assert (c.steps, c.latent_dim, c.embedding_dim, c.image_size, c.prior, c.lambda_cls) == (
+        30_000,
+        100,
+        5,
+        64,
+        "uniform",
+        1.0,
+    )
     assert TwoStep.Config(**TwoStep.presets["paper"]) == c
     assert TwoStep.Config(**TwoStep.presets["repo"]) == c.model_copy(update={"prior": "normal"})
     with torch.device("meta"):
@@ -94,7 +101,7 @@ def test_first_stage_by_hand():
         for player, terms in method.learn_to_draw(batch, Clock("gan", 0, 10))
     ]
     torch.manual_seed(5)
-    fake = method.G(draw("uniform", 4, 6, batch["image"]), batch["label"])
+    fake = method.G(sample_latents("uniform", 4, 6, batch["image"]), batch["label"])
     real, named = method.D(batch["image"])
     made, called = method.D(fake)
     of_d = {
@@ -118,7 +125,7 @@ def test_second_stage_by_hand():
     torch.manual_seed(5)
     ((player, terms),) = method.learn_to_find(batch, Clock("encoder", 0, 10))
     torch.manual_seed(5)
-    code = draw("uniform", 4, 6, batch["image"])
+    code = sample_latents("uniform", 4, 6, batch["image"])
     method.G.eval()
     found = method.E(method.G(code, batch["label"]))
     assert player == "E"
@@ -126,15 +133,15 @@ def test_second_stage_by_hand():
 
 
 def test_g_is_the_same_bit_for_bit_after_the_second_stage():
-    subject = Subject(TwoStep)
+    subject = MethodUnderTest(TwoStep)
     engine = subject.engine()
     for batch in subject.batches().stream(0, 4):
-        engine.take(batch)
-    engine.enter(1)
+        engine.train_step(batch)
+    engine.start_stage(1)
     kept = {name: value.clone() for name, value in engine.method.state_dict().items() if name[0] in "GD"}
     before = engine.method.E.head.weight.clone()
     for batch in subject.batches().stream(0, 4):
-        engine.take(batch)
+        engine.train_step(batch)
     assert all(torch.equal(value, engine.method.state_dict()[name]) for name, value in kept.items())
     assert not torch.equal(before, engine.method.E.head.weight)
 
@@ -188,7 +195,7 @@ def test_recovery_is_the_share_of_the_code_that_is_lost():
     with torch.no_grad():
         for p in method.E.head.parameters():
             p.zero_()
-    assert method.mistakes({})["recovery"] == pytest.approx(1.0)
+    assert method.validation_errors({})["recovery"] == pytest.approx(1.0)
 
 
 def test_settings_that_do_not_fit_are_refused():

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from diptych.losses.adversarial import critic_loss, gradient_penalty, maker_loss
+from diptych.losses.adversarial import discriminator_loss, generator_loss, gradient_penalty
 from diptych.networks.factory import check_use_bias, generator, known, multiple_of
-from diptych.networks.image_pool import Pool
+from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import as_in_training, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN
 from diptych.networks.resnet import ResNet
@@ -146,7 +146,7 @@ def played(pool, stream):
 
 def test_the_pool_returns_new_images_until_it_is_full_then_half_old_ones():
     torch.manual_seed(0)
-    pool, size, seen = Pool(50), 50, 4000
+    pool, size, seen = ImagePool(50), 50, 4000
     given = played(pool, range(seen))
     assert given[:size] == list(range(size))
     late = [(n, got) for n, got in enumerate(given) if n >= size]
@@ -162,7 +162,7 @@ def test_the_pool_returns_new_images_until_it_is_full_then_half_old_ones():
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(0, 6))
 def test_the_pool_does_not_see_how_images_are_batched(sizes, capacity):
     torch.manual_seed(1)
-    one, other = Pool(capacity), Pool(capacity)
+    one, other = ImagePool(capacity), ImagePool(capacity)
     other.load_state_dict(one.state_dict())
     images = torch.arange(float(sum(sizes))).reshape(-1, 1, 1, 1)
     together = torch.cat([one(part) for part in images.split(sizes)])
@@ -171,28 +171,28 @@ def test_the_pool_does_not_see_how_images_are_batched(sizes, capacity):
 
 
 def test_the_pool_carries_no_gradient():
-    pool = Pool(2)
+    pool = ImagePool(2)
     images = torch.randn(3, 1, 2, 2, requires_grad=True)
     assert not pool(images).requires_grad
 
 
 def test_adversarial_losses_by_hand():
     logits = torch.tensor([0.0, 2.0])
-    assert critic_loss("vanilla", logits, True).item() == pytest.approx((0.693147 + 0.126928) / 2, abs=1e-5)
-    assert critic_loss("vanilla", logits, False).item() == pytest.approx((0.693147 + 2.126928) / 2, abs=1e-5)
-    assert critic_loss("lsgan", logits, True).item() == pytest.approx((1 + 1) / 2)
-    assert critic_loss("lsgan", logits, False).item() == pytest.approx((0 + 4) / 2)
-    assert critic_loss("hinge", logits, True).item() == pytest.approx((1 + 0) / 2)
-    assert critic_loss("hinge", logits, False).item() == pytest.approx((1 + 3) / 2)
-    assert critic_loss("wgan-gp", logits, True).item() == pytest.approx(-1)
-    assert critic_loss("wgan-gp", logits, False).item() == pytest.approx(1)
-    assert maker_loss("vanilla", logits) == critic_loss("vanilla", logits, True)
-    assert maker_loss("hinge", logits).item() == maker_loss("wgan-gp", logits).item() == pytest.approx(-1)
+    assert discriminator_loss("vanilla", logits, True).item() == pytest.approx((0.693147 + 0.126928) / 2, abs=1e-5)
+    assert discriminator_loss("vanilla", logits, False).item() == pytest.approx((0.693147 + 2.126928) / 2, abs=1e-5)
+    assert discriminator_loss("lsgan", logits, True).item() == pytest.approx((1 + 1) / 2)
+    assert discriminator_loss("lsgan", logits, False).item() == pytest.approx((0 + 4) / 2)
+    assert discriminator_loss("hinge", logits, True).item() == pytest.approx((1 + 0) / 2)
+    assert discriminator_loss("hinge", logits, False).item() == pytest.approx((1 + 3) / 2)
+    assert discriminator_loss("wgan-gp", logits, True).item() == pytest.approx(-1)
+    assert discriminator_loss("wgan-gp", logits, False).item() == pytest.approx(1)
+    assert generator_loss("vanilla", logits) == discriminator_loss("vanilla", logits, True)
+    assert generator_loss("hinge", logits).item() == generator_loss("wgan-gp", logits).item() == pytest.approx(-1)
 
 
 def test_half_precision_logits_are_summed_in_full():
     logits = torch.full((1, 1, 64, 64), 1.01).bfloat16()
-    assert critic_loss("lsgan", logits, False).dtype == torch.float32
+    assert discriminator_loss("lsgan", logits, False).dtype == torch.float32
 
 
 def test_the_gradient_penalty_is_the_papers_on_a_line():

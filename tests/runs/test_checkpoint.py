@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 from diptych.errors import CheckpointError, RunError
 from diptych.runs import checkpoint
-from diptych.runs.events import Log, read_events
+from diptych.runs.events import EventLog, read_events
 from diptych.runs.folder import Run
-from diptych.system.atomic_files import whole, write_text
+from diptych.system.atomic_files import atomic_write, write_text
 
 STATE = small()
 
@@ -123,7 +123,7 @@ def test_a_network_in_two_places_is_written_twice(tmp_path):
 
 def test_whole_files_appear_only_whole(tmp_path):
     write_text(tmp_path / "deep" / "a.txt", "old")
-    with pytest.raises(RuntimeError), whole(tmp_path / "deep" / "a.txt") as part:
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "deep" / "a.txt") as part:
         part.write_text("half")
         raise RuntimeError
     assert [(p.name, p.read_text()) for p in (tmp_path / "deep").iterdir()] == [("a.txt", "old")]
@@ -159,7 +159,7 @@ def test_one_trainer_at_a_time(tmp_path):
 
 
 def test_events_after_the_checkpoint_are_forgotten(tmp_path):
-    log = Log(tmp_path)
+    log = EventLog(tmp_path)
     for step in (10, 20, 30):
         log.write("step", "train", step, terms={"G/l1": 0.5})
     log.close()
@@ -170,7 +170,7 @@ def test_events_after_the_checkpoint_are_forgotten(tmp_path):
 
 
 def test_a_full_disk_costs_the_log_and_nothing_else(tmp_path):
-    log = Log(tmp_path)
+    log = EventLog(tmp_path)
     log.path.symlink_to("/dev/full")
     with pytest.warns(UserWarning, match="training goes on without it") as caught:
         for step in range(3):

@@ -8,8 +8,8 @@ from diptych.data.config import DataConfig
 from diptych.data.images.image_io import write
 from diptych.data.open import open_data
 from diptych.errors import ConfigError, DataError
-from diptych.methods import JUDGES, METHODS, find
-from diptych.settings.recipe import from_file, from_settings, named, shipped
+from diptych.methods import EVALUATORS, METHODS, find
+from diptych.settings.recipe import from_file, from_settings, load_recipe, shipped
 from diptych.settings.train_config import TrainConfig
 
 
@@ -29,14 +29,20 @@ def test_every_setting_is_described(name):
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_hold(name):
-    recipe = named(name)
+    recipe = load_recipe(name)
     assert from_settings(recipe.settings()) == recipe
     assert yaml.safe_load(shipped()[name].read_text())["title"]
 
 
 def test_the_facades_recipe_is_the_papers():
-    recipe = named("facades")
-    assert (recipe.train.batch_size, recipe.train.epochs, recipe.data.loaded, recipe.data.crop_size, recipe.data.direction) == (
+    recipe = load_recipe("facades")
+    assert (
+        recipe.train.batch_size,
+        recipe.train.epochs,
+        recipe.data.loaded,
+        recipe.data.crop_size,
+        recipe.data.direction,
+    ) == (
         1,
         200,
         286,
@@ -62,7 +68,7 @@ def test_the_facades_recipe_is_the_papers():
 )
 def test_wrong_settings_are_named(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        named("pix2pix", ["root=glyphs", *overrides])
+        load_recipe("pix2pix", ["root=glyphs", *overrides])
 
 
 def test_all_wrong_keys_are_named_at_once():
@@ -83,7 +89,7 @@ def test_all_wrong_keys_are_named_at_once():
 )
 def test_unknown_names(name, message):
     with pytest.raises(ConfigError, match=message):
-        named(name)
+        load_recipe(name)
 
 
 @pytest.mark.parametrize(
@@ -114,43 +120,43 @@ def test_nothing_in_a_recipe_is_run(tmp_path):
 
 
 def test_presets_lie_under_what_is_set():
-    recipe = named("pix2pix", ["root=glyphs", "preset=repo", "lr_decay_start=0.25"])
+    recipe = load_recipe("pix2pix", ["root=glyphs", "preset=repo", "lr_decay_start=0.25"])
     assert (recipe.model.dropout, recipe.model.lr_decay_start) == ("repo", 0.25)
 
 
 def test_the_data_settle_channels_and_epochs():
-    recipe = named("pix2pix", ["root=glyphs", "crop_size=32", "generator=unet_32", "epochs=2", "batch_size=100"])
+    recipe = load_recipe("pix2pix", ["root=glyphs", "crop_size=32", "generator=unet_32", "epochs=2", "batch_size=100"])
     fitted = recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
     assert (fitted.model.in_channels, fitted.model.out_channels, fitted.model.steps) == (1, 1, 25)
-    chosen = named("pix2pix", ["root=glyphs", "crop_size=32", "in_channels=3"])
+    chosen = load_recipe("pix2pix", ["root=glyphs", "crop_size=32", "in_channels=3"])
     assert chosen.fitted(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))).model.in_channels == 3
 
 
 def test_steps_overrule_a_recipes_epochs():
-    recipe = named("facades", ["steps=10", "root=glyphs", "crop_size=32"])
+    recipe = load_recipe("facades", ["steps=10", "root=glyphs", "crop_size=32"])
     assert recipe.train.epochs is None
     assert recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))).model.steps == 10
 
 
 def test_a_recipes_epochs_overrule_a_presets_steps():
-    recipe = named("fastcut-horse2zebra", [])
+    recipe = load_recipe("fastcut-horse2zebra", [])
     assert recipe.train.epochs == 200
-    assert named("cut", ["root=x", "preset=fast"]).model.steps == 240_000
+    assert load_recipe("cut", ["root=x", "preset=fast"]).model.steps == 240_000
 
 
 def test_no_recipe_is_called_like_a_method():
     """It would take the place of the method, with other defaults than its page says."""
-    assert not shipped().keys() & {*METHODS, *JUDGES}
+    assert not shipped().keys() & {*METHODS, *EVALUATORS}
 
 
 def test_images_must_be_named():
     with pytest.raises(ConfigError, match="give --data FOLDER, or --data glyphs"):
-        named("pix2pix")
+        load_recipe("pix2pix")
 
 
 @pytest.mark.parametrize("folder", ["2024", "my data #2", "no", "[brackets]", "null"])
 def test_a_folder_is_never_read_as_anything_else(folder):
-    assert named("pix2pix", [f"root={folder}"]).data.root == folder
+    assert load_recipe("pix2pix", [f"root={folder}"]).data.root == folder
 
 
 def test_colour_among_grey_makes_three_channels(tmp_path):
@@ -159,7 +165,7 @@ def test_colour_among_grey_makes_three_channels(tmp_path):
             write(
                 tmp_path / f"train{side}" / f"{number}.png", np.zeros((8, 8, channels if side == "A" else 1), np.uint8)
             )
-    recipe = named("pix2pix", [f"root={tmp_path}"])
+    recipe = load_recipe("pix2pix", [f"root={tmp_path}"])
     fitted = recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
     assert (fitted.model.in_channels, fitted.model.out_channels) == (3, 1)
     write(tmp_path / "trainA" / "1.npy", np.zeros((8, 8, 5), np.uint8))

@@ -12,18 +12,18 @@ from diptych.contract import Clock, DataKind
 from diptych.data.config import DataConfig
 from diptych.data.images.image_io import write
 from diptych.data.open import open_data
-from diptych.methods import JUDGES, METHODS, find
+from diptych.methods import EVALUATORS, METHODS, find
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.networks.factory import Generator
 from diptych.networks.latents import Prior
 from diptych.networks.layers import Init, Norm
-from diptych.networks.patchgan import Field as ReceptiveField
+from diptych.networks.patchgan import ReceptiveField as ReceptiveField
 from diptych.networks.unet import Dropout
 from diptych.settings import recipe as recipes
 from diptych.settings.recipe import Recipe
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.testing import Subject
-from diptych.testing.harness import PIXELS, Glance
+from diptych.testing.harness import PIXELS, TinyFeatures
 from diptych.workflows import train as launch
 
 QUIET = Console(quiet=True)
@@ -49,7 +49,9 @@ def unread(cls, config):
     """The settings of a method that neither its networks nor a step of any of its stages reads."""
     read = set()
     method = cls(recorded(config, read))
-    method.lent.update({name: Glance() for name, field in cls.sights.items() if dict(config)[field] != "none"})
+    method.perceptual.update(
+        {name: TinyFeatures() for name, field in cls.feature_networks.items() if dict(config)[field] != "none"}
+    )
     batch = {name: torch.rand(4, channels, PIXELS, PIXELS) * 2 - 1 for name, channels in method.channels().items()}
     batch |= {name: torch.arange(4) % 2 for name in cls.labels}
     for stage in method.stages():
@@ -58,7 +60,10 @@ def unread(cls, config):
             for players, _ in stage.updates(batch, clock):
                 for name in [players] if isinstance(players, str) else players:
                     stage.players[name].schedule(clock)
-    by_name = {*cls.sights.values(), *cls.batch.values()}  # as the contract has it: by `sights_of` and `channels`
+    by_name = {
+        *cls.feature_networks.values(),
+        *cls.batch.values(),
+    }  # as the contract has it: by `sights_of` and `channels`
     return type(config).model_fields.keys() - read - by_name - {cls.square}  # which nobody can give
 
 
@@ -84,7 +89,7 @@ def configs(cls):
             continue
 
 
-@pytest.mark.parametrize("name", [*METHODS, *JUDGES])
+@pytest.mark.parametrize("name", [*METHODS, *EVALUATORS])
 def test_a_method_reads_each_of_its_settings_or_says_that_it_has_no_effect(name):
     for over, config in configs(find(name)):
         assert unread(find(name), config) <= config.unused().keys(), f"{name} with {over}"

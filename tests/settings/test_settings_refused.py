@@ -10,7 +10,7 @@ from diptych.contract import DataKind
 from diptych.errors import ConfigError
 from diptych.methods import METHODS, find
 from diptych.runs.folder import Run
-from diptych.settings.recipe import from_file, from_settings, named
+from diptych.settings.recipe import from_file, from_settings, load_recipe
 
 SQUARE = [name for name in METHODS if find(name).square]
 
@@ -21,17 +21,19 @@ def data_of(name):
 
 def refused(name, overrides, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        named(name, [*data_of(name), *overrides])
+        load_recipe(name, [*data_of(name), *overrides])
 
 
 @pytest.mark.parametrize("name", SQUARE)
 def test_a_size_that_follows_from_the_crop_is_refused(name, tmp_path):
     refused(name, ["image_size=64"], "size follows from crop: give crop_size=64 instead")
     refused(name, ["image_size=64", "crop_size=64"], "size follows from crop")
-    (tmp_path / "r.yaml").write_text(yaml.safe_dump({"method": name, "model": {"image_size": 64}, "data": {"root": "x"}}))
+    (tmp_path / "r.yaml").write_text(
+        yaml.safe_dump({"method": name, "model": {"image_size": 64}, "data": {"root": "x"}})
+    )
     with pytest.raises(ConfigError, match="size follows from crop: give crop_size=64 instead"):
         from_file(tmp_path / "r.yaml")
-    assert named(name, [*data_of(name), "crop_size=64"]).model.image_size == 64
+    assert load_recipe(name, [*data_of(name), "crop_size=64"]).model.image_size == 64
 
 
 def test_the_list_of_settings_says_that_the_size_is_the_crop():
@@ -48,9 +50,17 @@ UNUSED = [
     ("pix2pix", ["loss=l1", "gan_loss=lsgan"], "adversarial has no effect without gan or cgan in loss"),
     ("pix2pix", ["loss=cgan", "lambda_l1=10"], "l1 has no effect without l1 in loss"),
     ("pix2pix", ["lambda_gp=3"], "penalty has no effect without gan_loss=wgan-gp"),
-    ("pix2pix", ["init=kaiming", "norm=instance", "d_norm=instance", "init_gain=1"], "gain has no effect without init="),
+    (
+        "pix2pix",
+        ["init=kaiming", "norm=instance", "d_norm=instance", "init_gain=1"],
+        "gain has no effect without init=",
+    ),
     ("cyclegan", ["lambda_gan=0", "pool_size=3"], "pool has no effect without gan above 0"),
-    ("cyclegan", ["lambda_cycle_a=0", "lambda_cycle_b=0", "lambda_identity=1"], "identity has no effect without cycle_a or cycle_b above 0"),
+    (
+        "cyclegan",
+        ["lambda_cycle_a=0", "lambda_cycle_b=0", "lambda_identity=1"],
+        "identity has no effect without cycle_a or cycle_b above 0",
+    ),
     ("msgan", ["lambda_ms=0", "ms_eps=1"], "clamp has no effect without seek above 0"),
     ("msgan", ["preset=plain", "ms_eps=1"], "clamp has no effect without seek above 0"),
     ("cut", ["flip_equivariance=true", "reuse=none"], "saving has no effect without flip_equivariance=false"),
@@ -69,7 +79,11 @@ UNUSED = [
     ("diat", ["enhancement_steps=7"], "enhance has no effect without enhancement=local or global"),
     ("diat", ["enhancement=global", "lambda_inside=[1,2,3]"], "inside has no effect without enhancement=local"),
     ("diat", ["preset=adaptive", "one_by_one_convs=1"], "smooth has no effect without lambda_identity=network"),
-    ("diat", ["one_by_one_convs=0", "denoiser_steps=7"], "denoise has no effect without lambda_identity=network and smooth above 0"),
+    (
+        "diat",
+        ["one_by_one_convs=0", "denoiser_steps=7"],
+        "denoise has no effect without lambda_identity=network and smooth above 0",
+    ),
     (
         "diat",
         ["lambda_identity=adaptive", "feature_network=vgg19"],
@@ -78,8 +92,16 @@ UNUSED = [
     ("diat", ["one_by_one_convs=0", "lambda_id=0", "feature_layers=[1]"], "layers has no effect without keep above 0"),
     ("srgan", ["preset=mse", "feature_layer=2"], "layer has no effect without a network in features"),
     ("srgan", ["lambda_gan=0", "d_head=pooled"], "head has no effect without gan above 0"),
-    ("pix2pix", ["resize_mode=none", "load_size=300"], "load has no effect without crop_mode=random and a fit other than none"),
-    ("pix2pix", ["crop_mode=random_resized", "random_crop_until=0.5"], "load_until has no effect without crop_mode=random"),
+    (
+        "pix2pix",
+        ["resize_mode=none", "load_size=300"],
+        "load has no effect without crop_mode=random and a fit other than none",
+    ),
+    (
+        "pix2pix",
+        ["crop_mode=random_resized", "random_crop_until=0.5"],
+        "load_until has no effect without crop_mode=random",
+    ),
     ("pix2pix", ["load_size=256", "random_crop_until=0.5"], "load_until has no effect without load above crop"),
     ("stargan", ["folders=[a,b]"], "sides has no effect without a folder of images as root: leave folders= out"),
     ("cyclegan", ["layout=folders"], "layout has no effect without a folder of images as root"),
@@ -115,12 +137,23 @@ def test_all_settings_without_effect_are_named_at_once():
 
 
 def test_what_is_off_and_what_is_usual_may_be_said():
-    named("diat", ["root=glyphs", "lambda_identity=adaptive", "feature_network=none", "one_by_one_convs=0", "feature_layers=[4,5]"])
-    named("pix2pix", ["root=glyphs", "lambda_gp=10", "loss=l1+gan", "eval_images=200", "matched_names=true"])  # pairs are known
+    load_recipe(
+        "diat",
+        [
+            "root=glyphs",
+            "lambda_identity=adaptive",
+            "feature_network=none",
+            "one_by_one_convs=0",
+            "feature_layers=[4,5]",
+        ],
+    )
+    load_recipe(
+        "pix2pix", ["root=glyphs", "lambda_gp=10", "loss=l1+gan", "eval_images=200", "matched_names=true"]
+    )  # pairs are known
 
 
 def test_an_old_run_with_settings_without_effect_opens_and_goes_on(tmp_path):
-    settings = named("munit", ["root=glyphs", "crop_size=32", "d_layers=2", "num_scales=2"]).settings()
+    settings = load_recipe("munit", ["root=glyphs", "crop_size=32", "d_layers=2", "num_scales=2"]).settings()
     settings["model"] |= {"size": 256, "features": "vgg16"}
     settings["data"] |= {"fit": "none", "load": 300}
     del settings["model"]["hidden"]  # as of a version that did not have it
@@ -135,7 +168,7 @@ def test_an_old_run_with_settings_without_effect_opens_and_goes_on(tmp_path):
 
 
 def test_the_whole_settings_of_a_run_are_a_recipe(tmp_path):
-    recipe = named("pix2pix", ["root=glyphs", "crop_size=32", "generator=unet_32"])
+    recipe = load_recipe("pix2pix", ["root=glyphs", "crop_size=32", "generator=unet_32"])
     settings = recipe.settings()
     settings["model"] |= {"loss": "l1", "d_width": 8}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -14,7 +14,7 @@ from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.system.atomic_files import sweep, write_probe
 from diptych.training import checkpoint_manager
-from diptych.training.checkpoint_manager import Keeper
+from diptych.training.checkpoint_manager import CheckpointManager
 
 
 class Disk:
@@ -50,10 +50,10 @@ def test_a_refused_save_is_a_warning_and_is_tried_again(run, monkeypatch):
     """C2: the next one that comes through sets the count back; what was there before stays whole."""
     at_once(monkeypatch)
     Disk(monkeypatch, full={2, 3, 5, 6})
-    kept = Keeper(run, every=3600)
+    kept = CheckpointManager(run, every=3600)
     kept.save(small(1))
     for step in (2, 3):
-        assert kept.wants(0, step, must=False)
+        assert kept.should_save(0, step, must=False)
         with pytest.warns(UserWarning, match=r"checkpoints: .*No space left.*goes on.*make room.*more failure"):
             kept.save(small(step), must=False)
         assert names(run.checkpoints) == ["0-00000001.safetensors"]
@@ -70,7 +70,7 @@ def test_the_third_refusal_in_a_row_ends_the_run(run, monkeypatch):
     """C2: with the way out in the message."""
     at_once(monkeypatch)
     Disk(monkeypatch, full=range(2, 99))
-    kept = Keeper(run, every=3600)
+    kept = CheckpointManager(run, every=3600)
     kept.save(small(1))
     for step in (2, 3):
         with pytest.warns(UserWarning, match="goes on"):
@@ -83,22 +83,22 @@ def test_the_third_refusal_in_a_row_ends_the_run(run, monkeypatch):
 def test_after_a_refusal_there_is_time_to_make_room(run, monkeypatch):
     """C2: three previews in a second that are each the best must not end a run."""
     Disk(monkeypatch, full={2})
-    kept = Keeper(run, every=3600)
+    kept = CheckpointManager(run, every=3600)
     kept.save(small(1))
-    assert kept.wants(0, 2, must=False)
+    assert kept.should_save(0, 2, must=False)
     with pytest.warns(UserWarning, match="next try is in 60 s"):
         kept.save(small(2), error=0.5, must=False)
-    assert not kept.wants(0, 3, must=False)
-    assert kept.wants(0, 3, must=True)
+    assert not kept.should_save(0, 3, must=False)
+    assert kept.should_save(0, 3, must=True)
     kept.tried -= 61
-    assert kept.due()
-    assert kept.wants(0, 3, must=False)
+    assert kept.is_due()
+    assert kept.should_save(0, 3, must=False)
 
 
 def test_a_save_that_must_not_be_missed_is_tried_three_times(run, monkeypatch):
     """C2: the last of a training; never "saved" when it is not."""
     disk = Disk(monkeypatch, full={1, 2})
-    kept = Keeper(run, every=3600, failures=2)
+    kept = CheckpointManager(run, every=3600, failures=2)
     kept.save(small(1), must=True)
     assert (disk.asked, steps(run)) == (3, [1])
     disk.full = range(99)
@@ -111,7 +111,7 @@ def test_a_refused_best_is_not_the_best(run, monkeypatch):
     """C6: or the one that is would be removed for it."""
     at_once(monkeypatch)
     Disk(monkeypatch, full={2})
-    kept = Keeper(run, every=3600)
+    kept = CheckpointManager(run, every=3600)
     kept.save(small(1), error=0.5)
     with pytest.warns(UserWarning, match="goes on"):
         kept.save(small(2), error=0.1, must=False)
@@ -124,7 +124,7 @@ def test_a_refused_best_is_not_the_best(run, monkeypatch):
 def test_room_is_asked_for_before_anything_is_written(run, monkeypatch):
     """C2: free space checked before."""
     disk = Disk(monkeypatch, full=())
-    kept = Keeper(run, every=3600)
+    kept = CheckpointManager(run, every=3600)
     kept.save(small(1))
     usage = SimpleNamespace(total=10**9, used=10**9, free=100)
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda folder: usage)
@@ -139,7 +139,7 @@ def test_room_is_asked_for_before_anything_is_written(run, monkeypatch):
 @pytest.mark.parametrize("keep", [1, 2, 4])
 def test_two_newest_and_the_best_are_kept(keep, run):
     """C6: two even if it is told to keep one."""
-    kept = Keeper(run, every=3600, keep=keep)
+    kept = CheckpointManager(run, every=3600, keep=keep)
     for step in range(1, 10):
         kept.save(small(step, place=step // 5), error=0.1 if step == 2 else 0.5)
         assert len(steps(run)) >= min(2, step)
@@ -152,7 +152,7 @@ def test_nothing_is_removed_for_one_that_is_not_known_to_be_whole(run):
         checkpoint.save(run.checkpoints / checkpoint.name_of(0, step), small(step))
     damaged = run.checkpoints / "0-00000004.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    kept = Keeper(run, every=3600)
+    kept = CheckpointManager(run, every=3600)
     with pytest.warns(UserWarning, match="going back"):
         kept.restore(engine(), *checkpoint.find_newest(kept.folder))
     assert kept.last == "0-00000003.safetensors"
@@ -167,12 +167,12 @@ def test_nothing_is_removed_for_one_that_is_not_known_to_be_whole(run):
 
 def test_a_lost_best_is_chosen_anew(run):
     """C4: else its error would stand for ever, with no file to it."""
-    kept = Keeper(run, every=3600)
+    kept = CheckpointManager(run, every=3600)
     for step, error in ((1, 0.1), (2, 0.5), (3, 0.5)):
         kept.save(small(step), error)
     best = run.checkpoints / "0-00000001.safetensors"
     best.write_bytes(best.read_bytes()[:-1])
-    again = Keeper(run, every=3600)
+    again = CheckpointManager(run, every=3600)
     with pytest.warns(UserWarning, match=r"0-00000001.*it was the best one"):
         again.restore(engine(), *checkpoint.find_newest(again.folder))
     assert again.is_better(0.4)
@@ -180,10 +180,10 @@ def test_a_lost_best_is_chosen_anew(run):
 
 
 def test_what_was_restored_is_not_written_again(run):
-    Keeper(run, every=3600).save(small(1))
-    kept = Keeper(run, every=3600)
+    CheckpointManager(run, every=3600).save(small(1))
+    kept = CheckpointManager(run, every=3600)
     kept.restore(engine(), *checkpoint.find_newest(kept.folder))
-    assert not kept.wants(0, 1, must=True)
+    assert not kept.should_save(0, 1, must=True)
 
 
 @pytest.mark.parametrize("wrong", [KeyError("G"), IndexError("place"), CheckpointError("shape"), RuntimeError("x")])
@@ -193,14 +193,14 @@ def test_one_that_does_not_fit_is_named(wrong, run):
     def load(state):
         raise wrong
 
-    Keeper(run, every=3600).save(small(1))
+    CheckpointManager(run, every=3600).save(small(1))
     with pytest.raises(CheckpointError, match=r"0-00000001\.safetensors: is of another method or other settings"):
-        Keeper(run, every=3600).restore(SimpleNamespace(load=load), *checkpoint.find_newest(run.checkpoints))
+        CheckpointManager(run, every=3600).restore(SimpleNamespace(load=load), *checkpoint.find_newest(run.checkpoints))
 
 
 def test_the_next_start_sweeps_what_a_kill_left(run):
     """C1: whatever process left it, but for one that lives and wrote a moment ago; nobody else's files."""
-    Keeper(run, every=3600).save(small(1))
+    CheckpointManager(run, every=3600).save(small(1))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         dead = subprocess.Popen([sys.executable, "-c", ""])
         dead.wait()
@@ -210,7 +210,7 @@ def test_the_next_start_sweeps_what_a_kill_left(run):
             (folder / "a.safetensors").write_bytes(b"half")
         (run.checkpoints / f".old.safetensors.{dead.pid}.part").write_bytes(b"of the first Diptych")
         (run.checkpoints / ".film.mp4.part").write_bytes(b"somebody else's")
-        Keeper(run, every=3600).prepare()
+        CheckpointManager(run, every=3600).prepare()
         theirs = [".film.mp4.part", "0-00000001.safetensors"]
         assert names(run.checkpoints) == sorted([left[other.pid].name, *theirs])
         os.utime(left[other.pid], (0, 0))  # then the number was given out anew
@@ -235,7 +235,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_at_the_start(call, number, 
     with pytest.raises(OSError, match=os.strerror(number)):
         write_probe(run.checkpoints)
     with pytest.raises(RunError, match=rf"checkpoints: .*{os.strerror(number)}.*make it writable"):
-        Keeper(run, every=3600).prepare()
+        CheckpointManager(run, every=3600).prepare()
     with pytest.raises(RunError, match=rf"{os.strerror(number)}.*choose another folder"):
         Run(run.folder.with_name("other")).create()
     assert (names(run.folder), names(run.checkpoints)) == before

@@ -19,7 +19,7 @@ from diptych.training.engine import Engine
 class Critic(Method):
     """D moves in two steps of three; a weight and a step size fall; noise is drawn."""
 
-    batch, routes, ships = {"x": "steps"}, (), ("G",)
+    batch, routes, inference_networks = {"x": "steps"}, (), ("G",)
 
     def __init__(self):
         super().__init__(MethodConfig(steps=20))
@@ -27,7 +27,7 @@ class Critic(Method):
 
     def stages(self):
         players = {"G": Player((self.G,), lr=0.1, schedule=lambda clock: clock.decay()), "D": Player((self.D,), lr=0.1)}
-        return [Stage("train", 20, self.updates, players, turn=lambda clock: clock.step % 3 == 2)]
+        return [Stage("train", 20, self.updates, players, schedule_key=lambda clock: clock.step % 3 == 2)]
 
     def updates(self, batch, clock):
         made = self.G(batch["x"] + torch.randn_like(batch["x"]))
@@ -49,8 +49,8 @@ def batches(count=20, rows=4):
 def trained(made, given):
     lines = []
     for batch in given:
-        made.take(batch)
-        lines.append(made.ledger.close().means())
+        made.train_step(batch)
+        lines.append(made.loss_tracker.close().means())
     return made.state()[0], lines
 
 

@@ -14,7 +14,7 @@ from diptych.contract import Clock, Stage
 from diptych.errors import CheckpointError, TrainingError
 from diptych.methods.cyclegan import CycleGAN
 from diptych.seeds import seed_for
-from diptych.training.ema import Averages
+from diptych.training.ema import EMA
 from diptych.training.engine import Engine
 
 BATCH = {"source": torch.ones(4, 1)}
@@ -74,11 +74,11 @@ def not_finite_at(step, where):
 @pytest.mark.parametrize(("where", "named"), [("term", "G/gan"), ("gradient", "G/gradient")])
 def test_not_finite_stops_before_the_step_and_is_named(where, named):
     engine = Engine(Toy(not_finite_at(2, where)))
-    engine.take(BATCH)
-    engine.take(BATCH)
+    engine.train_step(BATCH)
+    engine.train_step(BATCH)
     before = engine.method.G.weight.clone()
     with pytest.raises(TrainingError, match=rf"stage 'train' step 2: .*{named}.* is not finite"):
-        engine.take(BATCH)
+        engine.train_step(BATCH)
     assert torch.equal(engine.method.G.weight, before)
 
 
@@ -86,12 +86,12 @@ def test_where_the_device_is_not_waited_for_optimisers_stand_still(monkeypatch):
     """On a GPU nobody looks until the next line of the log: until then nothing moves, and the first step is named."""
     engine = Engine(Toy(not_finite_at(1, "term")))
     monkeypatch.setattr(engine, "verify", lambda: None)
-    engine.take(BATCH)
-    g, adam = engine.method.G.weight.clone(), copy.deepcopy(engine.movers["G"].state())
+    engine.train_step(BATCH)
+    g, adam = engine.method.G.weight.clone(), copy.deepcopy(engine.optimizers["G"].state())
     for _ in range(4):
-        engine.take(BATCH)
+        engine.train_step(BATCH)
     assert torch.equal(engine.method.G.weight, g)
-    assert all(torch.equal(value, adam[name]) for name, value in engine.movers["G"].state().items())
+    assert all(torch.equal(value, adam[name]) for name, value in engine.optimizers["G"].state().items())
     monkeypatch.undo()
     with pytest.raises(TrainingError, match="step 1: G/gan"):
         engine.verify()
@@ -126,11 +126,11 @@ def other_terms(method, batch, clock):
     ],
 )
 def test_a_rule_that_breaks_the_contract_is_refused(rule, message):
-    engine = Engine(Toy(rule), micro=2)
+    engine = Engine(Toy(rule), grad_accum_steps=2)
     batch = {"source": torch.tensor([[1.0], [1.0], [-9.0], [1.0]])}
     with pytest.raises(TrainingError, match=message):
         for _ in range(2):
-            engine.take(batch)
+            engine.train_step(batch)
 
 
 def test_players_named_together_move_together():
@@ -139,19 +139,19 @@ def test_players_named_together_move_together():
 
     engine = Engine(Toy(rule))
     before = weights(engine)
-    engine.take(BATCH)
+    engine.train_step(BATCH)
     assert (weights(engine) != before).all()
-    assert list(engine.ledger.close().means()) == ["G+D/x", "G+D/gradient"]
+    assert list(engine.loss_tracker.close().means()) == ["G+D/x", "G+D/gradient"]
 
 
 def test_averages_follow_by_the_decay_and_translate():
     method = Toy(unknown_player)
-    averages = Averages(method)
+    averages = EMA(method)
     old = method.G.weight.detach().clone()
     with torch.no_grad():
         method.G.weight += 1
-    averages.follow(method)
-    with averages.inside(method):
+    averages.update(method)
+    with averages.applied_to(method):
         assert method.G.weight.item() == pytest.approx(old.item() + 0.25)
         assert not method.G.weight.requires_grad
     assert method.G.weight.item() == pytest.approx(old.item() + 1)
@@ -165,10 +165,10 @@ def test_a_line_of_the_log_is_the_mean_of_its_steps():
 
     engine = Engine(Toy(rule))
     for _ in range(4):
-        engine.take(BATCH)
-    means = engine.ledger.close().means()
+        engine.train_step(BATCH)
+    means = engine.loss_tracker.close().means()
     assert means == {"G/x": 1.5, "G/gradient": 0.0, "D/y": 20.0, "D/gradient": 0.0}
-    assert engine.ledger.close().means() == {}
+    assert engine.loss_tracker.close().means() == {}
 
 
 def test_a_stage_has_its_own_adam():
@@ -184,10 +184,10 @@ def test_a_stage_has_its_own_adam():
         yield "G", {"x": method.G(batch["source"]).mean()}
 
     engine = Engine(Two(rule))
-    engine.take(BATCH)
-    assert engine.movers["G"].state()
-    engine.enter(1)
-    assert (engine.clock.stage, engine.clock.step, engine.movers["G"].state()) == ("two", 0, {})
+    engine.train_step(BATCH)
+    assert engine.optimizers["G"].state()
+    engine.start_stage(1)
+    assert (engine.clock.stage, engine.clock.step, engine.optimizers["G"].state()) == ("two", 0, {})
 
 
 def test_bf16_is_close_to_fp32():
@@ -197,9 +197,9 @@ def test_bf16_is_close_to_fp32():
     for precision in ("fp32", "bf16"):
         torch.manual_seed(0)
         engine = Engine(CycleGAN(CycleGAN.Config(**CycleGAN.tiny, steps=9)), precision=precision)
-        engine.take(batch)
+        engine.train_step(batch)
         assert all(p.dtype == torch.float32 for p in engine.method.parameters())
-        lines.append(engine.ledger.close().means())
+        lines.append(engine.loss_tracker.close().means())
     assert lines[0] != lines[1], "autocast did nothing"
     for name, value in lines[0].items():
         assert lines[1][name] == pytest.approx(value, rel=0.05), name
@@ -213,7 +213,7 @@ def test_the_earliest_of_several_bad_terms_is_named(monkeypatch):
     engine = Engine(Toy(rule))
     monkeypatch.setattr(engine, "verify", lambda: None)
     for _ in range(5):
-        engine.take(BATCH)
+        engine.train_step(BATCH)
     monkeypatch.undo()
     with pytest.raises(TrainingError, match="step 1: D/y, D/gradient is"):
         engine.verify()
@@ -237,9 +237,9 @@ def test_resume_across_stages_is_exact():
         lines = []
         while (engine.place, engine.step) != (1, 3):
             if engine.step == engine.stage.steps:
-                engine.enter(engine.place + 1)
-            engine.take(BATCH)
-            lines += [engine.ledger.close().means()] if engine.step == 3 else []
+                engine.start_stage(engine.place + 1)
+            engine.train_step(BATCH)
+            lines += [engine.loss_tracker.close().means()] if engine.step == 3 else []
             yield engine, lines
 
     torch.manual_seed(0)

@@ -8,22 +8,22 @@ import torch
 from diptych.data.checks.manifest import Manifest
 from diptych.errors import ConfigError
 from diptych.methods import METHODS
-from diptych.networks.image_pool import Pool
+from diptych.networks.image_pool import ImagePool
 from diptych.runs import checkpoint
 from diptych.settings import recipe
-from diptych.training.reproducibility import check_unchanged, defaults, made_by
+from diptych.training.reproducibility import check_unchanged, defaults, provenance_of
 
 NOTHING = Manifest(Path())
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_comes_back_from_a_file_as_it_was(method, tmp_path):
-    chosen = recipe.named(method, ["root=x", "folders=[a,b]", "lr=1e-4", "precision=fp32"])
-    made = made_by(chosen, NOTHING, 1)
+    chosen = recipe.load_recipe(method, ["root=x", "folders=[a,b]", "lr=1e-4", "precision=fp32"])
+    made = provenance_of(chosen, NOTHING, 1)
     meta = {"place": 0, "stage": "train", "step": 1, "total": 1, "ledger": {}, "best": None, "made": made}
     checkpoint.save(tmp_path / "0-00000001.safetensors", ({}, meta))
     assert checkpoint.load(tmp_path / "0-00000001.safetensors")[1]["made"] == made
-    assert check_unchanged(made, made_by(chosen, NOTHING, 1), (), "diptych resume x", lambda field: "") == {}
+    assert check_unchanged(made, provenance_of(chosen, NOTHING, 1), (), "diptych resume x", lambda field: "") == {}
 
 
 def test_the_way_out_is_the_whole_command():
@@ -43,25 +43,27 @@ def test_what_is_no_longer_there_can_be_allowed():
 
 
 def test_a_setting_that_is_newer_than_the_checkpoint_had_its_default():
-    chosen = recipe.named("pix2pix", ["root=glyphs", "precision=fp32", "compile=false"])
-    now = made_by(chosen, NOTHING, 1)
+    chosen = recipe.load_recipe("pix2pix", ["root=glyphs", "precision=fp32", "compile=false"])
+    now = provenance_of(chosen, NOTHING, 1)
     old = {field: value for field, value in now.items() if field not in ("gain", "bad")}
     assert check_unchanged({**defaults(chosen, now), **old}, now, (), "", lambda field: "") == {}
-    other = made_by(recipe.named("pix2pix", ["root=glyphs", "precision=fp32", "compile=false", "init_gain=0.1"]), NOTHING, 1)
+    other = provenance_of(
+        recipe.load_recipe("pix2pix", ["root=glyphs", "precision=fp32", "compile=false", "init_gain=0.1"]), NOTHING, 1
+    )
     with pytest.raises(ConfigError, match=r"gain: 0\.02 -> 0\.1"):
         check_unchanged({**defaults(chosen, other), **old}, other, (), "", lambda field: "")
 
 
 def test_a_pool_of_another_size_or_of_other_images_begins_anew():
     """A run may go on with another `pool` or `crop`, where that is allowed."""
-    full = Pool(3)
+    full = ImagePool(3)
     for _ in range(4):
         full(torch.ones(1, 1, 8, 8))
-    other = Pool(5)
+    other = ImagePool(5)
     other.load_state_dict(full.state_dict())
     assert other.seen.item() == 0
     assert torch.equal(other(torch.zeros(1, 1, 8, 8)), torch.zeros(1, 1, 8, 8)), "nothing is left of the old ones"
-    same = Pool(3)
+    same = ImagePool(3)
     same.load_state_dict(full.state_dict())
     assert torch.equal(same(torch.zeros(1, 1, 4, 4)), torch.zeros(1, 1, 4, 4))
     assert same.seen.item() == 1

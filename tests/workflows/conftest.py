@@ -6,7 +6,7 @@ import pytest
 from experiments import LOSSES, QUIET, InProcess, written
 
 from diptych.workflows import experiment
-from diptych.workflows.experiment import conduct
+from diptych.workflows.experiment import run_experiment
 
 
 @pytest.fixture
@@ -26,5 +26,5 @@ def made(tmp_path_factory):
         patch.setattr(experiment, "LOOK", 0.0)
         patch.setattr(experiment, "subprocess", SimpleNamespace(Popen=InProcess))
         patch.setattr(InProcess, "started", [])
-        page = conduct(written(folder, LOSSES), [], folder / "out", console=QUIET)
+        page = run_experiment(written(folder, LOSSES), [], folder / "out", console=QUIET)
         return folder, page, list(InProcess.started)

@@ -9,7 +9,7 @@ from diptych.settings import recipe
 from diptych.training.engine import Engine
 from diptych.workflows import demo
 
-FULL = recipe.named("glyphs").model.steps
+FULL = recipe.load_recipe("glyphs").model.steps
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_steps_are_timed_with_their_batches(monkeypatch):
     taken = []
     monkeypatch.setattr(demo, "TIMED", 0.0)
     monkeypatch.setattr(Engine, "take", lambda self, batch: taken.append(batch["source"].shape))
-    assert 0 < demo.seconds_per_step(recipe.named("glyphs")) < 60
+    assert 0 < demo.seconds_per_step(recipe.load_recipe("glyphs")) < 60
     assert taken == [(32, 1, 32, 32)] * (demo.WARM_UP + 1)
 
 

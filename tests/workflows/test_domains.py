@@ -14,7 +14,7 @@ from diptych.contract import Labels
 from diptych.data.images import image_io
 from diptych.data.sources import glyphs
 from diptych.errors import ConfigError, DataError, EvaluationError
-from diptych.evaluation.runner import Asked, sample_run
+from diptych.evaluation.runner import SampleRequest, sample_run
 from diptych.methods.stargan import StarGAN
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
@@ -181,13 +181,13 @@ def test_each_of_two_sets_is_judged_by_its_own_labels(animals, tmp_path):
     run = Run.open(trained(tmp_path / "run", "stargan", *settings))
     found = {}
     for number, data in enumerate((None, str(animals), "glyphs")):
-        samples = sample_run(run, tmp_path / f"s{number}", Asked(data=data, count=1, device="cpu"))
+        samples = sample_run(run, tmp_path / f"s{number}", SampleRequest(data=data, count=1, device="cpu"))
         found[data] = set(samples.by_route())
     assert found[None] == found["glyphs"] == {"flip-bold", "flip-slanted"}
     assert len(found[str(animals)]) == 6
     shutil.copytree(animals, tmp_path / "others")
     with pytest.raises(DataError, match="others: there is no table of attributes: leave attributes= out"):
-        sample_run(run, tmp_path / "never", Asked(data=str(tmp_path / "others")))
+        sample_run(run, tmp_path / "never", SampleRequest(data=str(tmp_path / "others")))
     assert not (tmp_path / "never").exists()
 
 
@@ -195,24 +195,24 @@ def test_images_are_judged_by_the_names_of_their_classes_and_others_are_refused(
     run = Run.open(trained(tmp_path / "run", "stargan", f"root={animals}"))
     shutil.copytree(animals, tmp_path / "fewer")
     shutil.rmtree(tmp_path / "fewer" / "cat")
-    samples = sample_run(run, tmp_path / "s", Asked(data=str(tmp_path / "fewer"), count=1, device="cpu"))
+    samples = sample_run(run, tmp_path / "s", SampleRequest(data=str(tmp_path / "fewer"), count=1, device="cpu"))
     assert {(row.route, row.controls["domain"]) for row in samples.rows} == {("dog-fox", "fox"), ("fox-dog", "dog")}
     (tmp_path / "fewer" / "fox").rename(tmp_path / "fewer" / "wolf")
     with pytest.raises(EvaluationError, match="the model knows 'cat, dog, fox', and the images have 'dog, wolf'"):
-        sample_run(run, tmp_path / "never", Asked(data=str(tmp_path / "fewer")))
+        sample_run(run, tmp_path / "never", SampleRequest(data=str(tmp_path / "fewer")))
     assert not (tmp_path / "never").exists()
 
 
 def test_attributes_are_no_classes_and_fewer_are_others(flips, tmp_path):
     run = Run.open(flips)
     with pytest.raises(EvaluationError, match="goes from class to class, and these images have attributes"):
-        sample_run(run, tmp_path / "never", Asked("stargan-expressions"))
+        sample_run(run, tmp_path / "never", SampleRequest("stargan-expressions"))
     fill(tmp_path / "few", 8)
     (tmp_path / "few" / "table.csv").write_text(
         "name,sans,bold\n" + "".join(f"{number:03},{number % 2},1\n" for number in range(8))
     )
     with pytest.raises(DataError, match="no column is called serif"):
-        sample_run(run, tmp_path / "never", Asked(data=str(tmp_path / "few")))
+        sample_run(run, tmp_path / "never", SampleRequest(data=str(tmp_path / "few")))
     assert not (tmp_path / "never").exists()
 
 
@@ -230,7 +230,17 @@ def test_two_sets_of_attributes_train_and_are_shown(tmp_path):
 
 def test_a_judge_learns_from_one_set(animals, tmp_path):
     with pytest.raises(ConfigError, match="a judge learns from one data set"):
-        diptych("judge", "train", "classifier", "-d", "glyphs", f"extra_roots=[{animals}]", *LITTLE, "-o", tmp_path / "judge")
+        diptych(
+            "judge",
+            "train",
+            "classifier",
+            "-d",
+            "glyphs",
+            f"extra_roots=[{animals}]",
+            *LITTLE,
+            "-o",
+            tmp_path / "judge",
+        )
 
 
 def test_one_style_or_all_of_them(v2, letter, monkeypatch):

@@ -13,9 +13,9 @@ from diptych.data.batches import Batches
 from diptych.errors import ConfigError
 from diptych.runs import checkpoint
 from diptych.runs.events import read_events
-from diptych.settings.recipe import named
+from diptych.settings.recipe import load_recipe
 from diptych.training.engine import Engine
-from diptych.workflows.warm_start import rehearse
+from diptych.workflows.warm_start import dry_run
 
 TINY = [
     *LITTLE, "root=glyphs:sans", "target_root=glyphs:serif-bold", "ngf=4", "ndf=4", "embedding_dim=8", "batch_size=4",
@@ -52,7 +52,7 @@ def given(monkeypatch):
 @pytest.mark.parametrize("cut", [0, 2, 4])
 def test_codes_computed_again_are_the_same_and_a_resumed_run_is_undisturbed(whole, cut, given, tmp_path, monkeypatch):
     """Stopped after so many steps of the second stage: codes are not kept in checkpoints, and f made them."""
-    plain = Engine.take
+    plain = Engine.train_step
 
     def take(self, batch):
         if self.total == READ + cut - 1:
@@ -92,12 +92,16 @@ def test_a_run_may_begin_with_the_f_of_another_and_go_straight_to_the_transfer(w
         assert torch.allclose(batch["code of source"], reader.read(batch["source"]), atol=1e-5)
 
 
-@pytest.mark.parametrize(("settings", "world", "least"), [(["batch_size=1"], 1, 2), (["batch_size=4", "grad_accum_steps=2"], 2, 8)])
+@pytest.mark.parametrize(
+    ("settings", "world", "least"), [(["batch_size=1"], 1, 2), (["batch_size=4", "grad_accum_steps=2"], 2, 8)]
+)
 def test_one_image_at_a_time_is_refused_with_the_least_batch_that_fits(settings, world, least):
     words = [*TINY, *STILL, f"pretrain_steps={READ}", f"steps={DRAW}", *settings]
-    with pytest.raises(ConfigError, match=f"is one image at a time, and BatchNorm needs two: set batch_size={least} at"):
-        rehearse(named("dtn", words), world=world)
-    rehearse(named("dtn", [*words, f"batch_size={least}"]), world=world)
+    with pytest.raises(
+        ConfigError, match=f"is one image at a time, and BatchNorm needs two: set batch_size={least} at"
+    ):
+        dry_run(load_recipe("dtn", words), world=world)
+    dry_run(load_recipe("dtn", [*words, f"batch_size={least}"]), world=world)
 
 
 @pytest.mark.parametrize(

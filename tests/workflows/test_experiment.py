@@ -13,7 +13,7 @@ from material import folder_of
 from diptych.errors import ConfigError, RunError
 from diptych.evaluation.results import read_result
 from diptych.workflows import experiment
-from diptych.workflows.experiment import carry_out, conduct, finished, planned, read, shipped
+from diptych.workflows.experiment import carry_out, finished, planned, read, run_experiment, shipped
 
 # ------------------------------------------------------------------------------------------------------------- planned
 
@@ -61,11 +61,20 @@ def test_what_a_named_run_sets_itself_stays_and_what_all_set_is_told(tmp_path):
 
 def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
     root = pairs(tmp_path / "data", 4, 2)
-    values = {**LOSSES, "recipe": {**RECIPE, "data": {"root": "x", "direction": "b2a", "crop_size": 64}}, "judge": SEGMENTER}
+    values = {
+        **LOSSES,
+        "recipe": {**RECIPE, "data": {"root": "x", "direction": "b2a", "crop_size": 64}},
+        "judge": SEGMENTER,
+    }
     found = plan(tmp_path, values, f"root={root}", "crop_size=32", "steps=3", protocol="pix2pix-fcn")
     assert list(found) == ["judge", "l1", "l1+cgan"]
     judge = found["judge"]
-    assert (judge.method, judge.data.root, judge.data.crop_size, judge.data.direction) == ("segmenter", str(root), 32, "a2b")
+    assert (judge.method, judge.data.root, judge.data.crop_size, judge.data.direction) == (
+        "segmenter",
+        str(root),
+        32,
+        "a2b",
+    )
     assert judge.model.steps == 8
     assert len(judge.model.palette) == 4
     assert {recipe.data.direction for name, recipe in found.items() if name != "judge"} == {"b2a"}
@@ -113,7 +122,7 @@ def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
 def test_what_is_wrong_is_told_before_anything_is_made(tmp_path, changes, message):
     values = {key: value for key, value in {**LOSSES, **changes}.items() if value is not None}
     with pytest.raises(ConfigError, match=message):
-        conduct(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
+        run_experiment(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
     assert files(tmp_path) == ["experiment.yaml"]
 
 
@@ -167,11 +176,11 @@ def test_all_runs_are_made_judged_and_compared(made):
 def test_what_is_finished_is_not_made_again(made, here):
     folder, page, _ = made
     before = {name: (folder / "out" / name / "events.jsonl").read_text() for name in ("l1", "l1+cgan")}
-    assert conduct(written(folder, LOSSES), [], folder / "out", console=QUIET) == page
+    assert run_experiment(written(folder, LOSSES), [], folder / "out", console=QUIET) == page
     assert here == []
     for name, text in before.items():
         assert (folder / "out" / name / "events.jsonl").read_text() == text
-    more = conduct(written(folder, LOSSES), ["loss=[l1,gan]"], folder / "out", console=QUIET)
+    more = run_experiment(written(folder, LOSSES), ["loss=[l1,gan]"], folder / "out", console=QUIET)
     assert [words[-1] for words in here] == [str(folder / "out" / "gan")], "one run more, in the same folder"
     assert "gan" in more.read_text()
 
@@ -185,7 +194,7 @@ def test_other_settings_are_refused_by_the_name_of_the_file(made, here):
     ):
         words = rf"{folder}/out/l1.yaml: this folder holds an experiment of other settings \({told}\); choose"
         with pytest.raises(ConfigError, match=words):
-            conduct(written(folder, LOSSES, **changes), overrides, folder / "out", console=QUIET)
+            run_experiment(written(folder, LOSSES, **changes), overrides, folder / "out", console=QUIET)
     assert here == []
 
 
@@ -195,7 +204,7 @@ def test_a_setting_that_older_files_do_not_have_is_taken_as_usual(made, here):
     values = yaml.safe_load(file.read_text())
     del values["train"]["patience"], values["evaluate"]
     file.write_text(yaml.safe_dump(values))
-    assert conduct(written(folder, LOSSES), [], folder / "out", console=QUIET) == page
+    assert run_experiment(written(folder, LOSSES), [], folder / "out", console=QUIET) == page
     assert "patience" in file.read_text()
     assert here == []
 
@@ -205,7 +214,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, here):
     out = tmp_path / "out"
     for words in (["train", "train"], ["resume"]):
         with pytest.raises(RunError, match=r"1 of 2 runs failed: bad; error: .*is not finite") as caught:
-            conduct(written(tmp_path, values), [], out, console=QUIET)
+            run_experiment(written(tmp_path, values), [], out, console=QUIET)
         assert [command[0] for command in here] == words
         here.clear()
         assert finished(out / "good")
@@ -225,7 +234,7 @@ def test_a_run_that_had_enough_is_finished(tmp_path, here):
     }
     values = {"title": "t", "recipe": recipe, "runs": {"a": {}}, "protocol": "thin-structures"}
     for started in (["train"], []):
-        conduct(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
+        run_experiment(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
         assert [words[0] for words in here] == started
         assert steps(tmp_path / "out" / "a")[-1] == 2
         here.clear()

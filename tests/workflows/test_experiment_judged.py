@@ -9,7 +9,7 @@ from diptych.evaluation.results import read_result
 from diptych.evaluation.runner import judge_samples
 from diptych.runs import checkpoint
 from diptych.workflows import judge_runs
-from diptych.workflows.experiment import conduct
+from diptych.workflows.experiment import run_experiment
 
 
 def test_what_was_judged_is_not_judged_again_unless_something_else_is_asked(made, here, monkeypatch):
@@ -19,7 +19,7 @@ def test_what_was_judged_is_not_judged_again_unless_something_else_is_asked(made
 
     def again(**changes):
         judged.clear()
-        conduct(written(folder, LOSSES, **changes), [], folder / "out", console=QUIET)
+        run_experiment(written(folder, LOSSES, **changes), [], folder / "out", console=QUIET)
         return [read_result(folder / "out" / name / "results" / "paired-default.json") for name in ("l1", "l1+cgan")]
 
     again()
@@ -39,7 +39,7 @@ def test_what_was_judged_is_not_judged_again_unless_something_else_is_asked(made
 def test_the_best_checkpoint_is_judged_where_that_is_asked_for(tmp_path, here):
     recipe = {**RECIPE, "evaluate": {"eval_every": 1, "eval_images": 4, "monitor": "psnr"}}
     values = {**LOSSES, "recipe": recipe, "matrix": {"loss": ["l1"]}, "evaluate": {"which": "best"}}
-    conduct(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
+    run_experiment(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
     run = tmp_path / "out" / "l1"
     best = checkpoint.newest(run / "checkpoints")[1]["best"]["name"]
     found = read_result(run / "results" / "paired-default.json").about
@@ -51,7 +51,7 @@ def test_a_palette_that_the_experiment_gives(tmp_path, here):
     palette = [*map(list, COLOURS.tolist()), [0, 255, 0]]
     recipe = {**RECIPE, "data": {"root": str(root), "crop_size": 32}}
     values = {"matrix": {"loss": ["l1"]}, "protocol": "label-maps", "evaluate": {"palette": palette}}
-    conduct(written(tmp_path, {**LOSSES, **values}, recipe=recipe), [], tmp_path / "out", console=QUIET)
+    run_experiment(written(tmp_path, {**LOSSES, **values}, recipe=recipe), [], tmp_path / "out", console=QUIET)
     run = tmp_path / "out" / "l1"
     found = read_result(run / "results" / "label-maps.json")
     assert found.tools["palette"] == "#000000 #ff0000 #0080ff #ffffff #00ff00"
@@ -69,7 +69,7 @@ def test_with_a_judge_that_is_trained_first_and_once(tmp_path, here):
     recipe = {**RECIPE, "data": {"root": str(root), "direction": "b2a", "crop_size": 32}}
     values = {**LOSSES, "recipe": recipe, "judge": SEGMENTER, "protocol": "pix2pix-fcn"}
     out = tmp_path / "out"
-    conduct(written(tmp_path, values), [], out, console=QUIET)
+    run_experiment(written(tmp_path, values), [], out, console=QUIET)
     assert [words[-1].rpartition("/")[2] for words in here] == ["judge", "l1", "l1+cgan"]
     ceiling = read_result(out / "judge" / "results" / "label-maps.json").score("mean-iou").value
     for name in ("l1", "l1+cgan"):
@@ -78,5 +78,5 @@ def test_with_a_judge_that_is_trained_first_and_once(tmp_path, here):
         assert {"fid", "kid"} < {score.name for score in found.scores}, "by the features of the judge"
         assert found.tools["judge"].startswith("segmenter ")
     here.clear()
-    conduct(written(tmp_path, values), [], out, console=QUIET)
+    run_experiment(written(tmp_path, values), [], out, console=QUIET)
     assert here == []

@@ -43,19 +43,26 @@ def test_every_path_among_the_settings_is_kept_absolute(tmp_path, monkeypatch):
     for name in ("a", "b", "judge", "run"):
         (tmp_path / name).mkdir()
     (tmp_path / "weights.pt").touch()
-    settings = ["root=a", "extra_roots=[b,missing]", "init_from=run", "eval_every=1", "evaluator=judge", "extractor=script:weights.pt"]
-    there = recipe.named("stargan", settings).located()
+    settings = [
+        "root=a",
+        "extra_roots=[b,missing]",
+        "init_from=run",
+        "eval_every=1",
+        "evaluator=judge",
+        "extractor=script:weights.pt",
+    ]
+    there = recipe.load_recipe("stargan", settings).located()
     assert (there.data.root, there.data.extra_roots) == (str(tmp_path / "a"), (str(tmp_path / "b"), "missing"))
     assert there.train.init_from == str(tmp_path / "run")
     assert (there.evaluate.evaluator, there.evaluate.extractor) == (
         str(tmp_path / "judge"),
         f"script:{tmp_path / 'weights.pt'}",
     )
-    assert recipe.named("srgan", ["root=a", "feature_network=vgg19:weights.pt"]).located().model.feature_network == (
-        f"vgg19:{tmp_path / 'weights.pt'}"
-    )
+    assert recipe.load_recipe(
+        "srgan", ["root=a", "feature_network=vgg19:weights.pt"]
+    ).located().model.feature_network == (f"vgg19:{tmp_path / 'weights.pt'}")
     (tmp_path / "glyphs").mkdir()
-    assert recipe.named("pix2pix", ["root=glyphs"]).located().data.root == "glyphs"
+    assert recipe.load_recipe("pix2pix", ["root=glyphs"]).located().data.root == "glyphs"
 
 
 def test_a_longer_run_tells_that_its_learning_rate_jumps(tmp_path):

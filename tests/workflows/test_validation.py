@@ -12,12 +12,12 @@ from judged import CYCLEGAN, LITTLE, fill, offline, trained  # noqa: F401
 
 from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.protocols import find_protocol
-from diptych.evaluation.runner import Asked, judge_samples, sample_run
+from diptych.evaluation.runner import SampleRequest, judge_samples, sample_run
 from diptych.evaluation.tools import Tools
 from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
-from diptych.settings.recipe import from_file, named
+from diptych.settings.recipe import from_file, load_recipe
 from diptych.training.engine import Engine
 from diptych.workflows import train as launch
 
@@ -91,7 +91,7 @@ def test_the_report_shows_what_was_measured_and_how_often(run, tmp_path):
 
 
 def test_the_numbers_are_those_of_diptych_evaluate(run, tmp_path):
-    samples = sample_run(Run.open(run), tmp_path / "s", Asked(split="val", count=6))
+    samples = sample_run(Run.open(run), tmp_path / "s", SampleRequest(split="val", count=6))
     result = judge_samples(samples, find_protocol("paired-default"), Tools(), "run")
     assert judged(run)[-1]["scores"] == pytest.approx({score.name: score.value for score in result.scores}, abs=1e-6)
 
@@ -174,13 +174,19 @@ def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
     [
         (["protocol=paird-default", "eval_every=2"], "did you mean 'paired-default'"),
         (["protocol=pix2pix-fcn", "eval_every=2"], "needs a judge"),
-        (["protocol=drawn", "eval_every=2"], "protocol=drawn and pix2pix: this protocol is for methods that make images"),
+        (
+            ["protocol=drawn", "eval_every=2"],
+            "protocol=drawn and pix2pix: this protocol is for methods that make images",
+        ),
         (["extractor=inceptoin", "eval_every=2"], "no extractor is called 'inceptoin'"),
         (["monitor=psnr"], "measure is for judging while training: say how often by eval_every=STEPS"),
         (["patience_evals=3"], "stop_after is for judging while training"),
         (["eval_every=2", "monitor=psnrr"], "monitor=psnrr: .*did you mean 'psnr'"),
         (["eval_every=2", "monitor=dice"], "monitor=dice: paired-default/1 does not give it; there are l1, psnr"),
-        (["eval_every=2", "monitor=ms-ssim"], "monitor=ms-ssim: it needs images of 176 pixels on a side, and crop_size=32"),
+        (
+            ["eval_every=2", "monitor=ms-ssim"],
+            "monitor=ms-ssim: it needs images of 176 pixels on a side, and crop_size=32",
+        ),
         (["eval_every=0"], "eval_every=0"),
         (["eval_every=2", "eval_images=3"], "eval_images=3"),
         (["eval_every=2", "stop_afer=3"], "no setting is called 'stop_afer'; did you mean 'stop_after'"),
@@ -295,7 +301,7 @@ def test_the_weights_are_those_of_a_run_that_was_not_judged(tmp_path):
 
 
 def test_a_run_that_was_stopped_comes_to_the_same_judgements(run, tmp_path, monkeypatch):
-    plain = Engine.take
+    plain = Engine.train_step
 
     def take(self, batch):
         if self.step == 2:
@@ -325,7 +331,15 @@ def test_two_ranks_are_judged_once_and_end_together(tmp_path):
         "train",
         "pix2pix",
     ]
-    settings = [*PLAIN, *STILL, "steps=400", "eval_every=2", "eval_images=4", "patience_evals=2", "rank_timeout_minutes=1"]
+    settings = [
+        *PLAIN,
+        *STILL,
+        "steps=400",
+        "eval_every=2",
+        "eval_images=4",
+        "patience_evals=2",
+        "rank_timeout_minutes=1",
+    ]
     done = subprocess.run(
         [sys.executable, *words, *settings, "-o", str(tmp_path / "run")],
         capture_output=True,
@@ -339,7 +353,7 @@ def test_two_ranks_are_judged_once_and_end_together(tmp_path):
 
 
 def test_the_settings_come_back_from_a_run_and_from_a_file(run, tmp_path):
-    chosen = named("pix2pix", ["root=glyphs", "eval_every=5", "patience_evals=2", "monitor=l1", "eval_images=9"])
+    chosen = load_recipe("pix2pix", ["root=glyphs", "eval_every=5", "patience_evals=2", "monitor=l1", "eval_images=9"])
     wanted = {"every": 5, "measure": "l1", "stop_after": 2, "images": 9, "extractor": "none"}
     assert chosen.settings()["evaluate"] == wanted
     (tmp_path / "x.yaml").write_text("method: pix2pix\ndata: {root: glyphs}\nevaluate: {every: 5, measur: l1}\n")

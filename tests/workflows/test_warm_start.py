@@ -96,7 +96,16 @@ def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
 
 def test_a_network_that_nothing_teaches_is_refused(tmp_path):
     """With `pretrain_steps=0`, f has to come from somewhere; a run that took it over is resumed all the same."""
-    words = [*TINY, "--data", "glyphs:sans", "target_root=glyphs:serif", "load_size=32", "flip=false", "steps=2", "ngf=4"]
+    words = [
+        *TINY,
+        "--data",
+        "glyphs:sans",
+        "target_root=glyphs:serif",
+        "load_size=32",
+        "flip=false",
+        "steps=2",
+        "ngf=4",
+    ]
     words = [word for word in words if word not in ("root=glyphs", "generator=unet_32", "receptive_field=16")]
     with pytest.raises(ConfigError, match=r"no step moves f: .* init_from=, or set pretrain_steps= above"):
         diptych("train", "dtn", *words, "pretrain_steps=0", "-o", tmp_path / "a")
@@ -104,5 +113,10 @@ def test_a_network_that_nothing_teaches_is_refused(tmp_path):
     alone = ["pretrain_steps=0", "preset=baseline", "lambda_const=0"]
     assert diptych("train", "dtn", *words, *alone, "-o", tmp_path / "d").exit_code == 0, "f has no part in it"
     assert diptych("train", "dtn", *words, "pretrain_steps=1", "-o", tmp_path / "b").exit_code == 0
-    assert diptych("train", "dtn", *words, "pretrain_steps=0", f"init_from={tmp_path / 'b'}", "-o", tmp_path / "c").exit_code == 0
+    assert (
+        diptych(
+            "train", "dtn", *words, "pretrain_steps=0", f"init_from={tmp_path / 'b'}", "-o", tmp_path / "c"
+        ).exit_code
+        == 0
+    )
     assert diptych("resume", tmp_path / "c", "steps=3", "--allow", "steps").exit_code == 0

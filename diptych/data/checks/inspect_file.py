@@ -33,7 +33,9 @@ _KINDS = {
 }
 
 
-class Finding(NamedTuple):  # not a dataclass: a hundred thousand are made at a start, and a tuple is made twice as fast
+class FileInfo(
+    NamedTuple
+):  # not a dataclass: a hundred thousand are made at a start, and a tuple is made twice as fast
     """What one file holds. Without a problem all but `note` is known; with one, perhaps only the hash."""
 
     sha256: str | None = None
@@ -52,7 +54,7 @@ class Finding(NamedTuple):  # not a dataclass: a hundred thousand are made at a 
     profile: str | None = None  # name of a colour profile other than sRGB
 
 
-def examine(path: Path | str) -> Finding:
+def inspect_file(path: Path | str) -> FileInfo:
     """Read and decode the whole file. Whatever is wrong with it is told in `problem`; nothing is raised."""
     path, sha256 = Path(path), None
     try:
@@ -64,7 +66,7 @@ def examine(path: Path | str) -> Finding:
             indices = values_of(image_io.read(path, "ids")) if header.palette else None
             profile = metadata.profile_name(metadata.of_file(path).profile)
         height, width, channels = array.shape
-        return Finding(
+        return FileInfo(
             sha256,
             height,
             width,
@@ -80,11 +82,11 @@ def examine(path: Path | str) -> Finding:
             profile=profile,
         )
     except ImageError as error:
-        return Finding(sha256, problem=str(error).removeprefix(f"{path}: "))
+        return FileInfo(sha256, problem=str(error).removeprefix(f"{path}: "))
     except OSError as error:
-        return Finding(sha256, problem=f"cannot be read ({error.strerror}); check its permissions and the disk")
+        return FileInfo(sha256, problem=f"cannot be read ({error.strerror}); check its permissions and the disk")
     except MemoryError:
-        return Finding(sha256, problem="does not fit into memory; scale it down or cut it into pieces")
+        return FileInfo(sha256, problem="does not fit into memory; scale it down or cut it into pieces")
 
 
 def _colours_of(path: Path, header: image_io.Header) -> tuple[np.ndarray, bool]:
@@ -147,7 +149,7 @@ def work() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print(READY, flush=True)
     for line in sys.stdin:
-        print(json.dumps(examine(json.loads(line))._asdict()), flush=True)
+        print(json.dumps(inspect_file(json.loads(line))._asdict()), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from diptych.data.checks.inspect_file import Finding, examine, hash_of
-from diptych.data.checks.worker_pool import findings
+from diptych.data.checks.inspect_file import FileInfo, hash_of, inspect_file
+from diptych.data.checks.worker_pool import inspect_files
 from diptych.errors import DataError, ImageError, printable
-from diptych.system.atomic_files import whole
+from diptych.system.atomic_files import atomic_write
 from diptych.system.cpus import cores
 
 FEW = 100  # up to so many files are examined in this process: starting others takes longer
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     path: str
     size: int
     mtime_ns: int
-    finding: Finding
+    finding: FileInfo
 
     @property
     def kind(self) -> str:
@@ -93,7 +93,7 @@ class Manifest:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        with whole(path) as part, part.open("w", encoding="ascii") as file:
+        with atomic_write(path) as part, part.open("w", encoding="ascii") as file:
             file.writelines(entry.line() for entry in self.entries)
 
     @classmethod
@@ -178,12 +178,12 @@ def first(names: Iterable[str], count: int = 5) -> str:
     return ", ".join(map(printable, names[:count])) + (", ..." if len(names) > count else "")
 
 
-def _examined(paths: Mapping[str, str]) -> Iterator[tuple[str, Finding]]:
+def _examined(paths: Mapping[str, str]) -> Iterator[tuple[str, FileInfo]]:
     if len(paths) > FEW:
-        yield from findings(paths, cores())
+        yield from inspect_files(paths, cores())
     else:
         for key, path in paths.items():
-            yield key, examine(path)
+            yield key, inspect_file(path)
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -201,7 +201,7 @@ def _unless_rotten(entry: Entry, before: Entry | None) -> Entry:
     old, new = before.finding.sha256, entry.finding.sha256
     if old is None or new is None or old == new:
         return entry
-    return entry._replace(finding=Finding(old, problem=ROT))
+    return entry._replace(finding=FileInfo(old, problem=ROT))
 
 
 def _parsed(line: str) -> Entry | None:
@@ -210,7 +210,7 @@ def _parsed(line: str) -> Entry | None:
         return None
     values, _ = _DECODER.raw_decode("{" + line[20:])
     try:
-        return Entry(values.pop("path"), values.pop("size"), values.pop("mtime_ns"), Finding(**values))
+        return Entry(values.pop("path"), values.pop("size"), values.pop("mtime_ns"), FileInfo(**values))
     except (KeyError, TypeError):  # written by another version
         return None
 
@@ -266,7 +266,7 @@ class _Cache:
         """Without lines that were overtaken or damaged, and files that are gone."""
         if self.file:
             try:
-                with whole(self.path, durable=False) as part, part.open("w", encoding="ascii") as file:
+                with atomic_write(self.path, durable=False) as part, part.open("w", encoding="ascii") as file:
                     file.writelines(entry.line() for entry in entries)
             except OSError as error:
                 self._give_up(error)

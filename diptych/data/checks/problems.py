@@ -16,7 +16,7 @@ from diptych.data.sources.pairs import WAYS
 
 
 @dataclass(frozen=True)
-class Fault:
+class Problem:
     """One kind of trouble, the files that have it, and the way out. `wrong` is an error, else a warning."""
 
     kind: str
@@ -25,7 +25,7 @@ class Fault:
     wrong: bool = True
 
 
-def find(survey: Survey) -> list[Fault]:
+def find(survey: Survey) -> list[Problem]:
     """Errors first, in the order in which one would mend them."""
     found = [
         *_unreadable(survey),
@@ -44,13 +44,13 @@ def find(survey: Survey) -> list[Fault]:
     return sorted((fault for fault in found if fault.names), key=lambda fault: not fault.wrong)
 
 
-def _unreadable(survey: Survey) -> Iterator[Fault]:
+def _unreadable(survey: Survey) -> Iterator[Problem]:
     for kind, entries in survey.manifest.problems.items():
         problem = entries[0].finding.problem or ""
-        yield Fault(kind, tuple(_with_detail(entry) for entry in entries), problem.rpartition("; ")[2])
+        yield Problem(kind, tuple(_with_detail(entry) for entry in entries), problem.rpartition("; ")[2])
     for array in survey.arrays:
         if array.problem:
-            yield Fault(array.problem, (array.name,), "save it again with numpy.savez")
+            yield Problem(array.problem, (array.name,), "save it again with numpy.savez")
 
 
 def _with_detail(entry: Entry) -> str:
@@ -59,21 +59,21 @@ def _with_detail(entry: Entry) -> str:
     return f"{entry.path} ({detail[:80]})" if detail else entry.path
 
 
-def _lacking(survey: Survey) -> Iterator[Fault]:
+def _lacking(survey: Survey) -> Iterator[Problem]:
     """Sides and whole folders without any image."""
     empty = [f"{part.side} in {part.split}" if part.split != ALL else part.side for part in _empty(survey)]
     why = why_none(survey.root) if empty else ""
-    yield Fault("has no images", tuple(empty), why or "fill it, or remove the folder in all splits")
+    yield Problem("has no images", tuple(empty), why or "fill it, or remove the folder in all splits")
     if survey.layout == NOTHING:
         way_out = why_none(survey.root) or f"a folder for Diptych holds one of: {WAYS}"
-        yield Fault("no images", (survey.root.name,), way_out)
+        yield Problem("no images", (survey.root.name,), way_out)
 
 
 def _empty(survey: Survey) -> list[Part]:
     return [part for part in survey.parts if not part.files]
 
 
-def _partners(survey: Survey) -> Iterator[Fault]:
+def _partners(survey: Survey) -> Iterator[Problem]:
     """Of pairs by name: images that lack one in another side, and those of which there are two."""
     alone: list[str] = []
     twice: list[str] = []
@@ -87,18 +87,22 @@ def _partners(survey: Survey) -> Iterator[Fault]:
                     alone.append(f"{relative(file, survey.root)} (none in {', '.join(lacking)})")
             if survey.paired:
                 twice += [relative(file, survey.root) for file in part.files if ours[stem_of(file)] > 1]
-    yield Fault("has no partner of the same name", tuple(alone), "add the partner, or remove the image")
-    yield Fault("has the same name before the suffix as another", tuple(twice), "rename or remove one: it is a pair's")
+    yield Problem("has no partner of the same name", tuple(alone), "add the partner, or remove the image")
+    yield Problem(
+        "has the same name before the suffix as another", tuple(twice), "rename or remove one: it is a pair's"
+    )
 
 
-def _sizes(survey: Survey) -> Iterator[Fault]:
+def _sizes(survey: Survey) -> Iterator[Problem]:
     if survey.layout == SIDE_BY_SIDE:
         odd = [entry for entry in _good(survey) if entry.finding.width != 2 * entry.finding.height]
         names = tuple(f"{entry.path} ({entry.finding.width}x{entry.finding.height})" for entry in odd)
-        yield Fault("is not twice as wide as high, as the others are", names, "cut or replace it: its halves are wrong")
+        yield Problem(
+            "is not twice as wide as high, as the others are", names, "cut or replace it: its halves are wrong"
+        )
 
 
-def _aspects(survey: Survey) -> Iterator[Fault]:
+def _aspects(survey: Survey) -> Iterator[Problem]:
     """Sides whose images the default resizing presses into another shape."""
     changed = []
     for side in dict.fromkeys(part.side for part in survey.parts):
@@ -106,7 +110,7 @@ def _aspects(survey: Survey) -> Iterator[Fault]:
         if aspect > MAX_RATIO:
             changed.append(f"{side or 'all images'} ({aspect:.1f})")
     kind = f"longer side is more than {MAX_RATIO} times the shorter one"
-    yield Fault(
+    yield Problem(
         kind,
         tuple(changed),
         "the default makes them square; resize_mode=short_side keeps the aspect ratio",
@@ -114,7 +118,7 @@ def _aspects(survey: Survey) -> Iterator[Fault]:
     )
 
 
-def _modes(survey: Survey) -> Iterator[Fault]:
+def _modes(survey: Survey) -> Iterator[Problem]:
     """Channels and depths that mix within a side: grey among colour is read as colour, others do not go together."""
     for side in dict.fromkeys(part.side for part in survey.parts):
         parts = [part for part in survey.parts if part.side == side]
@@ -127,14 +131,16 @@ def _modes(survey: Survey) -> Iterator[Fault]:
             odd = [f"{e.path} ({e.finding.channels})" for e in good if e.finding.channels != usual]
             grey = set(channels) == {1, 3}
             way_out = "grey is read as colour" if grey else "bring all images of a side to one number of channels"
-            yield Fault(f"other channels than most{where} ({usual})", tuple(odd), way_out, wrong=not grey)
+            yield Problem(f"other channels than most{where} ({usual})", tuple(odd), way_out, wrong=not grey)
         if len(depths) > 1:
             most = depths.most_common(1)[0][0]
             names = tuple(f"{e.path} ({e.finding.dtype})" for e in good if e.finding.dtype != most)
-            yield Fault(f"other depth than most{where} ({most})", names, "each is scaled by its own range", wrong=False)
+            yield Problem(
+                f"other depth than most{where} ({most})", names, "each is scaled by its own range", wrong=False
+            )
 
 
-def _ranges(survey: Survey) -> Iterator[Fault]:
+def _ranges(survey: Survey) -> Iterator[Problem]:
     """Domains of class ids, and of values that are a small part of what the files allow."""
     sides = list(dict.fromkeys(part.side for part in survey.parts))
     maps = dict(zip(sides, ("source", "target"), strict=False)) if len(sides) == 2 else {}
@@ -144,13 +150,13 @@ def _ranges(survey: Survey) -> Iterator[Fault]:
         note = advice(side or survey.root.name, entries, maps.get(side, ""))
         kind, _, way_out = note.partition(": ")
         folders = dict.fromkeys(entry.path.rpartition("/")[0] or "." for entry in entries) if note else ()
-        yield Fault(kind, tuple(folders), way_out, wrong=False)
+        yield Problem(kind, tuple(folders), way_out, wrong=False)
 
 
-def _scales(survey: Survey) -> Iterator[Fault]:
+def _scales(survey: Survey) -> Iterator[Problem]:
     """Two folders with the same images at two sizes."""
     if found := survey.scale:
-        yield Fault(
+        yield Problem(
             f"the same images at two sizes, 1:{found.factor:g}",
             (f"{found.small.name}/ = {found.large.name}/",),
             f"learn to enlarge from {found.large.name}/ alone, or from pairs, {found.small.name} to {found.large.name}",
@@ -158,16 +164,16 @@ def _scales(survey: Survey) -> Iterator[Fault]:
         )
 
 
-def _same(survey: Survey) -> Iterator[Fault]:
+def _same(survey: Survey) -> Iterator[Problem]:
     copies = [group for entries in survey.splits.values() for group in duplicates.copies(entries)]
     leaks = duplicates.leaks(survey.splits)
     near = duplicates.look_alikes(survey.root, survey.splits)
-    yield Fault("is there more than once in a split", _groups(copies), "remove all but one")
-    yield Fault("is in more than one split", _groups(leaks), "remove it from training: figures would flatter")
-    yield Fault("looks the same in two splits", _groups(near), "compare them; remove one from training", wrong=False)
+    yield Problem("is there more than once in a split", _groups(copies), "remove all but one")
+    yield Problem("is in more than one split", _groups(leaks), "remove it from training: figures would flatter")
+    yield Problem("looks the same in two splits", _groups(near), "compare them; remove one from training", wrong=False)
 
 
-def _labels(survey: Survey) -> Iterator[Fault]:
+def _labels(survey: Survey) -> Iterator[Problem]:
     files = [file for part in survey.parts for file in part.files]
     known = {name for file in files for name in _called(file)}
     for table in survey.tables:
@@ -175,9 +181,9 @@ def _labels(survey: Survey) -> Iterator[Fault]:
         absent = tuple(row for row in table.names if row not in known)
         bare = tuple(relative(file, survey.root) for file in files if not _called(file) & rows)
         again = tuple(row for row, count in Counter(table.names).items() if count > 1)
-        yield Fault(f"is in {name}, but there is no such image", absent, "remove the rows, or add the images")
-        yield Fault(f"has no row in {name}", bare, "add the rows, or remove the images")
-        yield Fault(f"has more than one row in {name}", again, "remove all but one")
+        yield Problem(f"is in {name}, but there is no such image", absent, "remove the rows, or add the images")
+        yield Problem(f"has no row in {name}", bare, "add the rows, or remove the images")
+        yield Problem(f"has more than one row in {name}", again, "remove all but one")
 
 
 def _called(file: Path) -> set[str]:
@@ -185,24 +191,24 @@ def _called(file: Path) -> set[str]:
     return {composed(file.name), stem_of(file)}
 
 
-def _misnamed(survey: Survey) -> Iterator[Fault]:
+def _misnamed(survey: Survey) -> Iterator[Problem]:
     notes = Counter(entry.finding.note for entry in survey.manifest.entries if entry.finding.note)
     for note in sorted(map(str, notes)):
         names = _paths(entry for entry in survey.manifest.entries if entry.finding.note == note)
-        yield Fault(note, names, "it is read as what it is; rename it to say so", wrong=False)
+        yield Problem(note, names, "it is read as what it is; rename it to say so", wrong=False)
 
 
-def _alpha_and_profiles(survey: Survey) -> Iterator[Fault]:
+def _alpha_and_profiles(survey: Survey) -> Iterator[Problem]:
     """What files hold beside the colours that networks see."""
     transparent = _paths(entry for entry in _good(survey) if entry.finding.transparent)
-    yield Fault(
+    yield Problem(
         "has transparency",
         transparent,
         "composited over white; alpha=keep learns it as a fourth channel",
         wrong=False,
     )
     profiled = tuple(f"{entry.path} ({entry.finding.profile})" for entry in _good(survey) if entry.finding.profile)
-    yield Fault("has a colour profile", profiled, "ignored in training, kept by translate", wrong=False)
+    yield Problem("has a colour profile", profiled, "ignored in training, kept by translate", wrong=False)
 
 
 def _good(survey: Survey) -> list[Entry]:

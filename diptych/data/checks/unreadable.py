@@ -1,4 +1,4 @@
-"""What to do with images that cannot be read: `checked` looks at all of them before the first step."""
+"""What to do with images that cannot be read: `check_images` looks at all of them before the first step."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -11,13 +11,13 @@ from diptych.data.checks.manifest import Entry, Manifest, Progress, first, scan
 from diptych.data.checks.unread_files import in_words, unused_in
 from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MOST_BAD, DataConfig
-from diptych.data.dataset import Column, Data, Pictures, Split, files_of, taken
+from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, select
 from diptych.errors import DataError
 
 NAMED = 20  # images that a note names
 
 
-def checked(data: Data, config: DataConfig, progress: Progress | None = None) -> tuple[Data, Manifest]:
+def check_images(data: Data, config: DataConfig, progress: Progress | None = None) -> tuple[Data, Manifest]:
     """`data` with every file examined, and the manifest; from then on a file that changes is an error.
 
     With `on_bad_image="error"` one DataError lists all that is wrong; with `on_bad_image="skip"` those images are left out, each with
@@ -43,7 +43,7 @@ def checked(data: Data, config: DataConfig, progress: Progress | None = None) ->
 
 
 def large_enough(data: Data, config: DataConfig) -> Data:
-    """`data`, as `checked` gave it, without images that are too small for a crop of them as they are (`resize_mode=none`).
+    """`data`, as `check_images` gave it, without images that are too small for a crop of them as they are (`resize_mode=none`).
 
     With `on_bad_image="error"`, or where they are more than 1 %, a DataError names them.
     """
@@ -51,7 +51,7 @@ def large_enough(data: Data, config: DataConfig) -> Data:
         return data
     sets, found, small = (data, *data.others), {}, {}
     splits = [split for each in sets for split in (each.train, each.held_out, each.test) if split]
-    columns = [column for split in splits for column in split.columns.values() if isinstance(column, Pictures)]
+    columns = [column for split in splits for column in split.columns.values() if isinstance(column, ImageFiles)]
     for column in columns:
         for file, entry in zip(column.files, column.entries, strict=True):
             height, width = entry.finding.height, entry.finding.width // (1 if column.half is None else 2)
@@ -129,26 +129,26 @@ def _good(split: Split, entries: Mapping[Path, Entry]) -> Split:
         together = np.array([all(values) for values in zip(*(kept[name] for name in group), strict=True)])
         kept |= dict.fromkeys(group, together)
     columns = {
-        name: taken(_noted(column, entries), np.flatnonzero(kept[name]).tolist())
+        name: select(_noted(column, entries), np.flatnonzero(kept[name]).tolist())
         for name, column in split.columns.items()
     }
     for name, column in columns.items():
         if not len(column):
             raise DataError(f"no image of {name} can be read: `diptych data check` says why")
     places = np.flatnonzero(kept[split.drawn[0][0]]).tolist()
-    motifs = [split.motifs[place] for place in places] if split.motifs else ()
-    return replace(split, columns=columns, motifs=motifs)
+    motifs = [split.scene_ids[place] for place in places] if split.scene_ids else ()
+    return replace(split, columns=columns, scene_ids=motifs)
 
 
 def _noted(column: Column, entries: Mapping[Path, Entry]) -> Column:
     """With what each file was found to be."""
-    if not isinstance(column, Pictures):
+    if not isinstance(column, ImageFiles):
         return column
     return replace(column, entries=tuple(entries[file] for file in column.files))
 
 
 def _readable(column: Column, entries: Mapping[Path, Entry]) -> np.ndarray:
-    if not isinstance(column, Pictures):
+    if not isinstance(column, ImageFiles):
         return np.ones(len(column), bool)
     return np.array([not entries[file].finding.problem for file in column.files])
 
@@ -169,5 +169,5 @@ def _same(data: Data) -> list[str]:
 
 
 def _entries(split: Split) -> dict[str, Entry]:
-    columns = [column for column in split.columns.values() if isinstance(column, Pictures)]
+    columns = [column for column in split.columns.values() if isinstance(column, ImageFiles)]
     return {entry.path: entry for column in columns for entry in column.entries}

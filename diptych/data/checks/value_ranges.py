@@ -6,7 +6,7 @@ from statistics import median
 import numpy as np
 
 from diptych.data.checks.manifest import Entry
-from diptych.data.dataset import Data, Pictures
+from diptych.data.dataset import Data, ImageFiles
 from diptych.data.images.alpha import white_of
 
 SMALL = 64  # class ids are below it; white may stand for "ignore"
@@ -66,7 +66,9 @@ def advice(name: str, entries: Iterable[Entry], label_map: str = "") -> str:
 
 def notes_on_ranges(data: Data) -> Iterator[str]:
     """Yield a note on each domain of the training images that has class ids or a narrow range."""
-    pictures = {name: each for name, each in data.train.columns.items() if isinstance(each, Pictures) and each.entries}
+    pictures = {
+        name: each for name, each in data.train.columns.items() if isinstance(each, ImageFiles) and each.entries
+    }
     maps = dict(zip(pictures, ("source", "target"), strict=False)) if len(pictures) == 2 else {}
     seen = set()
     for name, column in pictures.items():

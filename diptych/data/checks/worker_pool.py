@@ -10,13 +10,13 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from diptych.data.checks.inspect_file import READY, Finding
+from diptych.data.checks.inspect_file import READY, FileInfo
 from diptych.errors import DataError
 
 COMMAND = (sys.executable, "-P", "-m", "diptych.data.checks.inspect_file")
 PATIENCE = 60.0  # seconds for one file
-CRASHED = Finding(problem="crashed the decoder; export it again as PNG, or remove it")
-HUNG = Finding(problem=f"took longer than {PATIENCE:g} s to decode; export it again as PNG, or remove it")
+CRASHED = FileInfo(problem="crashed the decoder; export it again as PNG, or remove it")
+HUNG = FileInfo(problem=f"took longer than {PATIENCE:g} s to decode; export it again as PNG, or remove it")
 
 
 class Worker:
@@ -52,11 +52,11 @@ class Worker:
             return True
         return False
 
-    def finding(self, ready: bool) -> Finding | None:
+    def finding(self, ready: bool) -> FileInfo | None:
         """The answer if it is there; the verdict if the process is gone or late; None if it is still at work."""
         if ready:
             try:
-                return Finding(**json.loads(self.answers.readline()))
+                return FileInfo(**json.loads(self.answers.readline()))
             except (ValueError, TypeError):  # the process ended in the middle of a line, or before
                 verdict = CRASHED
         elif time.monotonic() > self.until:
@@ -75,7 +75,7 @@ class Worker:
             self.requests.close()
 
 
-def findings(paths: Mapping[str, str], processes: int) -> Iterator[tuple[str, Finding]]:
+def inspect_files(paths: Mapping[str, str], processes: int) -> Iterator[tuple[str, FileInfo]]:
     """(key, finding) of each path, in the order in which they come. Raises DataError if no process can be started."""
     waiting = iter(paths.items())
     team: list[Worker] = []

@@ -43,7 +43,7 @@ from diptych.data.images.decode import (
 )
 from diptych.data.images.metadata import Metadata, png_chunks, save_options
 from diptych.errors import ImageError
-from diptych.system.atomic_files import whole
+from diptych.system.atomic_files import atomic_write
 
 __all__ = [
     "MAX_PIXELS",
@@ -121,7 +121,7 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
     path = Path(path)
     with naming(path, "cannot be written", "check the folder and the free space"):
         data = _encode(path.suffix.lower(), array, metadata or Metadata())
-        with whole(path, durable=False) as part:
+        with atomic_write(path, durable=False) as part:
             part.write_bytes(data)
 
 

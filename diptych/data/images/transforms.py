@@ -9,8 +9,8 @@ import numpy as np
 from diptych.data.images.resample import window
 from diptych.errors import DataError
 
-Fit = Literal["squash", "short_side", "center_square", "none"]
-Cut = Literal["random", "random_resized"]
+ResizeMode = Literal["squash", "short_side", "center_square", "none"]
+CropMode = Literal["random", "random_resized"]
 Array = np.ndarray
 
 
@@ -20,9 +20,9 @@ class Augment:
 
     load: int
     crop: int
-    fit: Fit = "squash"
+    fit: ResizeMode = "squash"
     flip: bool = True
-    cut: Cut = "random"
+    cut: CropMode = "random"
 
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
         """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
@@ -56,16 +56,18 @@ class Augment:
 
 
 @dataclass(frozen=True)
-class Whole:
+class CropToMultiple:
     """All of a picture, but for what is left of its sides by a multiple: as much as that, on the right and below."""
 
-    multiple: int = 1
+    size_multiple: int = 1
 
     def still(self, array: Array) -> Array:
         """(H, W, C) to (H', W', C). DataError if that leaves nothing."""
-        height, width = (side // self.multiple * self.multiple for side in array.shape[:2])
+        height, width = (side // self.size_multiple * self.size_multiple for side in array.shape[:2])
         if not height or not width:
-            raise DataError(f"an image of {array.shape[1]}x{array.shape[0]} pixels is smaller than {self.multiple}")
+            raise DataError(
+                f"an image of {array.shape[1]}x{array.shape[0]} pixels is smaller than {self.size_multiple}"
+            )
         return array[:height, :width]
 
 
@@ -90,7 +92,7 @@ def part(array: Array, down: float, across: float, random: np.random.RandomState
     return array[top : top + high, left : left + wide]
 
 
-def fitted(array: Array, size: int, crop: int, fit: Fit) -> tuple[int, int]:
+def fitted(array: Array, size: int, crop: int, fit: ResizeMode) -> tuple[int, int]:
     """The height and width to which an image (H, W, C) is resized, both at least `crop`.
 
     `squash` makes it `size` x `size` as the papers do, and so does `centre`, of a square; `short` makes the shorter

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from diptych.contract import Labels
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, Pictures, Split
+from diptych.data.dataset import Data, ImageFiles, Split
 from diptych.data.sources.file_names import composed, stem_of
 from diptych.data.sources.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
 from diptych.data.sources.tables import is_table, rows_of, splits_beside, table_of
@@ -167,7 +167,7 @@ def _overlaps(table: Attributes, groups: Sequence[Sequence[str]]) -> list[str]:
 
 def _split(table: Attributes, places: np.ndarray) -> Split:
     files = tuple(table.files[place] for place in places)
-    return Split({"image": Pictures(files), "label": table.values[places]}, aligned=True)
+    return Split({"image": ImageFiles(files), "label": table.values[places]}, aligned=True)
 
 
 def _images(root: Path) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from diptych.contract import Labels
 from diptych.data.checks.unread_files import why_empty, why_none
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, Pictures, Split
+from diptych.data.dataset import Data, ImageFiles, Split
 from diptych.data.sources.file_names import stem_of
 from diptych.data.sources.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
 from diptych.data.sources.tables import splits_beside
@@ -69,7 +69,14 @@ def with_references(split: Split) -> Split:
     image, label = (split.columns[name] for name in LABELLED)
     columns = dict(zip(REFERENCED, (image, label, image, image, label), strict=True))
     groups = (LABELLED, REFERENCED[2:])
-    return Split(columns, aligned=False, groups=groups, mates=("other",), motifs=split.motifs, labels=split.labels)
+    return Split(
+        columns,
+        aligned=False,
+        groups=groups,
+        same_class_columns=("other",),
+        scene_ids=split.scene_ids,
+        labels=split.labels,
+    )
 
 
 def _classes(root: Path, split: str) -> dict[str, tuple[Path, ...]]:
@@ -129,4 +136,4 @@ def _split(classes: Mapping[str, Sequence[Path]], twins: bool) -> Split:
         stems = [stem_of(file) for file in found]
         if twice := [file for file in found if stems.count(stem_of(file)) > 1]:
             raise DataError(f"{twice[-1]}: {name} has two images of this name; with matched_names=true it is a scene")
-    return Split({"image": Pictures(files), "label": numbers}, aligned=True, motifs=motifs)
+    return Split({"image": ImageFiles(files), "label": numbers}, aligned=True, scene_ids=motifs)

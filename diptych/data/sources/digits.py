@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.contract import Labels
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Column, Data, Split, taken
+from diptych.data.dataset import Column, Data, Split, select
 from diptych.data.images import image_io
 from diptych.data.sources.folders import images_in_and_below
 from diptych.data.sources.tables import arrays_in
@@ -96,7 +96,7 @@ def _only(split: Split, places: np.ndarray) -> Split:
         if isinstance(column, Blended):
             columns[name] = replace(column, digits=column.digits[places], numbers=column.numbers[places])
         else:
-            columns[name] = taken(column, places.tolist())
+            columns[name] = select(column, places.tolist())
     return replace(split, columns=columns)
 
 

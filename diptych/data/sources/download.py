@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from diptych.errors import DataError, nearest
-from diptych.system.atomic_files import make_folder, patient, whole
+from diptych.system.atomic_files import atomic_write, download_timeout, make_folder
 
 EXTRA = "pip install 'diptych[data]'"
 
@@ -40,7 +40,7 @@ def get(name: str, folder: Path) -> Path:
         from torchvision import datasets
 
         make_folder(folder)
-        with patient():
+        with download_timeout():
             return known.get(datasets, folder)
     except (OSError, RuntimeError, HTTPException, ImportError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -93,7 +93,7 @@ def _as_arrays(file: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -
     arrays: dict[str, np.ndarray] = {}
     for part, (images, labels) in parts.items():
         arrays |= {f"x_{part}": images, f"y_{part}": labels.astype(np.uint8)}
-    with whole(file) as beside, beside.open("wb") as stream:
+    with atomic_write(file) as beside, beside.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # it takes arrays by name
     return file
 

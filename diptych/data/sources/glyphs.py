@@ -84,7 +84,7 @@ def labelled(faces: Sequence[str] = FACES, size: int = 32, attributes: Sequence[
                 else np.tile(range(len(faces)), len(where)).tolist(),
             },
             aligned=True,
-            motifs=[letters()[letter] for letter in where for _ in faces],
+            scene_ids=[letters()[letter] for letter in where for _ in faces],
         )
         for name, where in split_indices().items()
     }

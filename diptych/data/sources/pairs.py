@@ -19,7 +19,7 @@ from pathlib import Path
 from diptych.data.checks.scales import check_one_size
 from diptych.data.checks.unread_files import why_empty, why_none
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, Pictures, Split, files_of, only
+from diptych.data.dataset import Data, ImageFiles, Split, files_of, keep_files
 from diptych.data.images import image_io
 from diptych.data.sources.file_names import keys, looser_match
 from diptych.data.sources.folders import (
@@ -34,7 +34,7 @@ from diptych.data.sources.folders import (
 )
 from diptych.data.sources.tables import splits_beside
 from diptych.errors import DataError, ImageError, nearest
-from diptych.system.safe_parse import plain_yaml
+from diptych.system.safe_parse import parse_yaml
 
 SUFFIXES = ", ".join(sorted(image_io.SUFFIXES))
 WAYS = (
@@ -99,7 +99,7 @@ def open_heap(config: DataConfig) -> Data:
         raise DataError(f"{root}: no images to train on: {why}")
     for files in splits.values():
         check_one_size(files)
-    made = {name: Split({"image": Pictures(files)}, aligned=True) for name, files in splits.items()}
+    made = {name: Split({"image": ImageFiles(files)}, aligned=True) for name, files in splits.items()}
     for name in HELD_OUT:
         if name in made:
             summary = f"{root}: {len(made['train'])} images, {len(made[name])} in {name}"
@@ -171,7 +171,7 @@ def sides_setting(names: Sequence[str]) -> str:
     """The first two as a setting; quoted where YAML would read other things than names."""
     plain = f"[{names[0]},{names[1]}]"
     with suppress(ValueError):
-        if plain_yaml(plain) == list(names[:2]):
+        if parse_yaml(plain) == list(names[:2]):
             return f"folders={plain}"
     return f"folders={json.dumps(names[:2])}"
 
@@ -185,7 +185,7 @@ def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
             f"{odd[0]}: {header.width}x{header.height} does not look like two square pictures side by side; "
             f"if it is, say layout=side_by_side; else give two folders, trainA/ and trainB/"
         )
-    return Split({"a": Pictures(files, 0), "b": Pictures(files, 1)}, aligned=True)
+    return Split({"a": ImageFiles(files, 0), "b": ImageFiles(files, 1)}, aligned=True)
 
 
 def is_double(file: Path) -> bool | None:
@@ -204,7 +204,7 @@ def _sides(a: Path, b: Path, match: str | None) -> Split:
             why = f": {why}" if (why := why_empty(folder)) else f" ({SUFFIXES})"
             raise DataError(f"{folder}: no images in it{why}")
     if match is None:
-        return Split({"a": Pictures(first), "b": Pictures(second)}, aligned=False)
+        return Split({"a": ImageFiles(first), "b": ImageFiles(second)}, aligned=False)
     ours, theirs = (dict(zip(keys(files, match), files, strict=True)) for files in (first, second))
     for folder, files, found in ((a, first, ours), (b, second, theirs)):
         if len(found) < len(files):
@@ -218,7 +218,7 @@ def _sides(a: Path, b: Path, match: str | None) -> Split:
             f"{', ...' if len(alone) > 5 else ''}. {_way_to_partners(first, second)}"
         )
     return Split(
-        {"a": Pictures(tuple(ours.values())), "b": Pictures(tuple(theirs[stem] for stem in ours))}, aligned=True
+        {"a": ImageFiles(tuple(ours.values())), "b": ImageFiles(tuple(theirs[stem] for stem in ours))}, aligned=True
     )
 
 
@@ -233,7 +233,9 @@ def as_tables_say(root: Path, split: Split) -> dict[str, Split]:
     """A set without splits, divided as a table beside the images says; nothing if there is none."""
     named = splits_beside(root, files_of(split))
     return {
-        each: only(split, {file for file in named if named[file] == each}) for each in SPLITS if each in named.values()
+        each: keep_files(split, {file for file in named if named[file] == each})
+        for each in SPLITS
+        if each in named.values()
     }
 
 
@@ -242,7 +244,7 @@ def without_every_twentieth(split: Split) -> tuple[Split, Split]:
 
     Partners whose names differ stay together, by the name that comes first.
     """
-    columns = [column.files for column in split.columns.values() if isinstance(column, Pictures)]
+    columns = [column.files for column in split.columns.values() if isinstance(column, ImageFiles)]
     scenes = zip(*columns, strict=True) if split.aligned else ((file,) for files in columns for file in files)
     unseen = {file for scene in scenes if name_is_held_out(min(file.stem for file in scene)) for file in scene}
-    return only(split, set(files_of(split)) - unseen), only(split, unseen)
+    return keep_files(split, set(files_of(split)) - unseen), keep_files(split, unseen)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, Split, taken
+from diptych.data.dataset import Data, Split, select
 from diptych.errors import DataError
 
 COLUMNS = ("source", "label", "target")
@@ -41,7 +41,7 @@ def with_and_without(data: Data, config: DataConfig) -> Data:
 
     def parted(split: Split) -> Split:
         on = np.asarray(split.columns["label"])[:, 0]
-        heaps = [taken(split.columns["image"], np.flatnonzero(on == value).tolist()) for value in (0, 1)]
+        heaps = [select(split.columns["image"], np.flatnonzero(on == value).tolist()) for value in (0, 1)]
         heaps = heaps if config.direction == "a2b" else heaps[::-1]
         return Split(dict(zip("ab", heaps, strict=True)), aligned=False)
 

@@ -20,7 +20,7 @@ from diptych.evaluation.compare.read import Entry, measures, short, split_route
 from diptych.evaluation.compare.result_tables import boxed, number
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.table import metric_of
-from diptych.evaluation.samples import Row, Samples
+from diptych.evaluation.samples import SampleRow, Samples
 
 GRIDS, ENDS = 1_400_000, 1_800_000  # characters of all pictures of the grids, of the best and worst
 LARGEST = 40_000  # characters of one picture
@@ -185,7 +185,7 @@ def _file(samples: Samples | None, which: str) -> Callable[[int], Path | None]:
     return find
 
 
-def _names(row: Row) -> dict[str, str | None]:
+def _names(row: SampleRow) -> dict[str, str | None]:
     return {"source": row.source, "fake": row.fake, "truth": row.truth}
 
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from diptych.contract import Judge
+from diptych.contract import Evaluator
 from diptych.data.images import image_io
 from diptych.errors import EvaluationError, nearest, printable, shown
 from diptych.importers import pretrained
@@ -175,7 +175,7 @@ def _script(path: Path, device: torch.device) -> Extractor:
 def lent_by(translator: Translator, where: Path | str) -> Extractor:
     """The features of a judge that is loaded. EvaluationError, which names `where`, if it has none for pictures."""
     method = translator.method
-    if not isinstance(method, Judge):
+    if not isinstance(method, Evaluator):
         raise EvaluationError(f"{where}: {translator.name} is no judge: it has no features to lend")
     channels = next(iter(method.channels().values()))  # of what it looks at; a truth to learn from comes second
     if channels not in (1, 3):
@@ -184,7 +184,9 @@ def lent_by(translator: Translator, where: Path | str) -> Extractor:
     def features(x: Tensor) -> Tensor:
         seen = [image_io.to_unit(image_io.with_channels(array, channels, where)) for array in _arrays(x)]
         batch = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).contiguous()
-        return method.features(pad(pad(batch, -2, method.multiple), -1, method.multiple).to(translator.device))
+        return method.features(
+            pad(pad(batch, -2, method.size_multiple), -1, method.size_multiple).to(translator.device)
+        )
 
     return _checked(f"judge:{translator.name}", digest_of(method.state_dict()), features)
 

@@ -18,7 +18,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """Files of one size and one channel count, (C, H, W) each."""
 
     files: tuple[Path, ...]
@@ -42,7 +42,7 @@ class Pictures:
         return torch.cat(list(self.batches()))
 
 
-def pictures(files: Sequence[Path]) -> Pictures:
+def image_set(files: Sequence[Path]) -> ImageSet:
     """Look at the headers of all files. EvaluationError names two of different sizes or channel counts."""
     if not files:
         raise EvaluationError("there are no pictures to measure")
@@ -56,10 +56,10 @@ def pictures(files: Sequence[Path]) -> Pictures:
             f"the pictures are not alike: {first} is {in_words(one)}, {second} is {in_words(other)}. "
             f"Measures need one size and kind: scale or convert them first"
         )
-    return Pictures(tuple(files), next(iter(shapes)))
+    return ImageSet(tuple(files), next(iter(shapes)))
 
 
-def alike(one: Pictures, other: Pictures, channels: bool = True) -> None:
+def check_same_shape(one: ImageSet, other: ImageSet, channels: bool = True) -> None:
     """EvaluationError if two sets are of different sizes or channel counts: a measure would tell that, and no more.
 
     Without `channels` only sizes count.

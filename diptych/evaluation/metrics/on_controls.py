@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from diptych.errors import EvaluationError, nearest
 from diptych.evaluation.metrics import paired
 from diptych.evaluation.metrics.image_sets import BATCH
-from diptych.evaluation.metrics.image_sets import pictures as files_of
+from diptych.evaluation.metrics.image_sets import image_set as files_of
 from diptych.evaluation.metrics.intervals import Score, of_images
 from diptych.evaluation.metrics.on_samples import logits_of, taken_for_real
-from diptych.evaluation.samples import Row, Samples
+from diptych.evaluation.samples import SampleRow, Samples
 from diptych.evaluation.tools import Tools
 
 
@@ -51,7 +51,7 @@ def as_asked(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[S
     tools.say(f"a judge of {len(known)} {'domains' if asks_domains else 'attributes'} looked for what was asked")
 
 
-def _wanted(row: Row, names: tuple[str, ...]) -> tuple[int, bool, bool]:
+def _wanted(row: SampleRow, names: tuple[str, ...]) -> tuple[int, bool, bool]:
     """Which of the judge's names a translation is about, and whether it holds before and after."""
     name = str(row.controls.get("domain", row.controls.get("flip", "")))
     if name not in names:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diptych.data.dataset import Pictures as Files
+from diptych.data.dataset import ImageFiles as Files
 from diptych.evaluation.metrics import segmentation
-from diptych.evaluation.metrics.image_sets import BATCH, Pictures, alike
-from diptych.evaluation.metrics.image_sets import pictures as files_of
+from diptych.evaluation.metrics.image_sets import BATCH, ImageSet, check_same_shape
+from diptych.evaluation.metrics.image_sets import image_set as files_of
 from diptych.evaluation.metrics.intervals import Score, of_images
 from diptych.evaluation.metrics.on_samples import logits_of
 from diptych.evaluation.metrics.palette import Palette, palette_of
@@ -29,8 +29,8 @@ def seen_by_judge(samples: Samples, tools: Tools, names: Sequence[str]) -> Itera
     palette = _noted(Palette.of(judge).ignoring(tools.ignore), tools)
     maps = files_of(samples.files("source"))
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
-    alike(maps, fakes, channels=False)
-    alike(truths, fakes)
+    check_same_shape(maps, fakes, channels=False)
+    check_same_shape(truths, fakes)
     truth = _true_classes(palette, maps, tools)
     tables = {}
     for side, seen in (("fake", fakes), ("truth", truths)):
@@ -51,7 +51,7 @@ def seen_by_judge(samples: Samples, tools: Tools, names: Sequence[str]) -> Itera
 def as_label_maps(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Translations that are label maps themselves: each pixel is of the class whose colour is nearest."""
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
-    alike(truths, fakes)
+    check_same_shape(truths, fakes)
     palette = _palette(samples.files("truth"), tools)
     truth, answer = _true_classes(palette, truths, tools), palette.read_all(fakes, strict=False)
     table = _confusion(answer, truth, palette)
@@ -84,7 +84,7 @@ def _confusion(answer: np.ndarray, truth: np.ndarray, palette: Palette) -> np.nd
     return segmentation.confusion(answer, truth, len(palette.colours), len(palette.ignore))
 
 
-def _true_classes(palette: Palette, maps: Pictures, tools: Tools) -> np.ndarray:
+def _true_classes(palette: Palette, maps: ImageSet, tools: Tools) -> np.ndarray:
     classes = palette.read_all(maps)
     tools.say(palette.told(maps))
     if palette.ignore:
@@ -96,7 +96,7 @@ def _true_classes(palette: Palette, maps: Pictures, tools: Tools) -> np.ndarray:
 def as_thin_structures(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Dice and area under the ROC curve of what is bright in the truth; a translation's brightness is its score."""
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
-    alike(truths, fakes)
+    check_same_shape(truths, fakes)
     overlaps, blind, histograms = [], [], []
     for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
         level = fake.float().mean(1).round().to(torch.uint8).numpy()

@@ -14,8 +14,8 @@ from torch import Tensor
 from diptych.data.images import image_io
 from diptych.errors import EvaluationError, printable, shown
 from diptych.evaluation.metrics import distribution, paired
-from diptych.evaluation.metrics.image_sets import BATCH, Pictures, alike
-from diptych.evaluation.metrics.image_sets import pictures as files_of
+from diptych.evaluation.metrics.image_sets import BATCH, ImageSet, check_same_shape
+from diptych.evaluation.metrics.image_sets import image_set as files_of
 from diptych.evaluation.metrics.intervals import LEAST, Score, of_images
 from diptych.evaluation.metrics.table import metric_of
 from diptych.evaluation.samples import Samples
@@ -49,10 +49,10 @@ def where_judged(measure: Pass) -> Pass:
     return lambda samples, tools, names: measure(samples, tools, names) if tools.judge else iter(())
 
 
-def to_truth(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+def paired_scores(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Metrics of each translation and its target; LPIPS where its network can be had."""
     fakes, truths = files_of(samples.files("fake")), files_of(samples.files("truth"))
-    alike(truths, fakes)
+    check_same_shape(truths, fakes)
     sides = fakes.shape[1:]
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names if name != "lpips"}
     seen: list[np.ndarray] = []
@@ -74,7 +74,7 @@ def to_truth(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[S
     tools.say(f"{len(fakes)} translations of {sides[1]}x{sides[0]} pixels held against their truths, in 8 bits")
 
 
-def to_truth_on_y(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+def paired_scores_on_y(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """PSNR and SSIM on the luma of BT.601 without a border, as super-resolution papers do.
 
     Where sources are smaller than their truths, chance is what Pillow's bicubic enlargement of them gets.
@@ -88,7 +88,7 @@ def to_truth_on_y(samples: Samples, tools: Tools, names: Sequence[str]) -> Itera
     plain: dict[str, list[float]] = {name: [] for name in names}
     for at, (fake, truth) in enumerate(zip(fakes, truths, strict=True)):  # their sizes differ in such sets
         one, other = files_of([fake]), files_of([truth])
-        alike(other, one)
+        check_same_shape(other, one)
         for name in names:
             measure = metric_of(name).function
             rows[name] += measure(one.all(), other.all(), border).tolist()
@@ -125,19 +125,19 @@ def _scale(samples: Samples) -> int:
     return max(1, round(large / small))
 
 
-def _enlarged(file: Path, like: Pictures) -> Tensor:
+def _enlarged(file: Path, like: ImageSet) -> Tensor:
     """A small picture by Pillow's bicubic filter: uint8 (1, C, H, W) of the shape of `like`."""
     channels, height, width = like.shape
     pixels = image_io.with_channels(image_io.resize(image_io.read(file), height, width), channels, str(file))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
 
-def to_reals(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+def distribution_scores(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Metrics of the features of the translations and of real pictures, by the extractor that can be had."""
     if tools.extractor is None:
         return
     fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
-    alike(reals, fakes)
+    check_same_shape(reals, fakes)
     if min(len(fakes), len(reals)) < SMALL_SET:
         tools.say(f"no FID and KID: {min(len(fakes), len(reals))} pictures are no set; {SMALL_SET} at least")
         return
@@ -158,7 +158,7 @@ def to_reals(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[S
 def colours(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Intersection of the histograms of L, a and b (Isola et al. 2017, section 4.2), each over the whole set."""
     fakes, reals = files_of(samples.files("fake")), files_of(samples.real_files())
-    alike(reals, fakes)
+    check_same_shape(reals, fakes)
     if fakes.shape[0] != 3:
         return
     if min(len(fakes), len(reals)) < LEAST:
@@ -188,7 +188,7 @@ def taken_for_real(samples: Samples, tools: Tools, names: Sequence[str]) -> Iter
     tools.say(f"a judge of {len(domains)} domains was asked which translations are {domains[target]}")
 
 
-def told_apart(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+def classifier_accuracy(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """The share of pictures whose class the judge names as their row does, as `label`, and the mean of it by class.
 
     Of attributes, which a row lists in `has`: the share that it reads rightly, over all and of each.
@@ -256,7 +256,7 @@ def logits_of(tools: Tools, batch: Tensor) -> Tensor:
         seen = [image_io.with_channels(each.permute(1, 2, 0).numpy(), wanted, "picture") for each in batch]
         batch = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)
     height, width = batch.shape[-2:]
-    x = pad(pad(_unit(batch), -2, judge.multiple), -1, judge.multiple)
+    x = pad(pad(_unit(batch), -2, judge.size_multiple), -1, judge.size_multiple)
     logits = judge.logits(x.to(tools.device)).cpu()
     if logits.dim() == 2:
         return logits

@@ -12,15 +12,15 @@ import torch
 from pydantic import AfterValidator, Field, TypeAdapter
 from torch import Tensor
 
-from diptych.contract import Judge
-from diptych.data.batches import label
+from diptych.contract import Evaluator
+from diptych.data.batches import image_name
 from diptych.data.dataset import Column
-from diptych.data.dataset import Pictures as Files
+from diptych.data.dataset import ImageFiles as Files
 from diptych.data.images import image_io
 from diptych.errors import EvaluationError, shown
-from diptych.evaluation.metrics.image_sets import Pictures
+from diptych.evaluation.metrics.image_sets import ImageSet
 from diptych.system.colours import Colour, name_of, problem_of
-from diptych.system.safe_parse import plain_yaml
+from diptych.system.safe_parse import parse_yaml
 
 COLOUR = re.compile("#(?:[0-9a-f]{2})+")  # how a judge calls a class that it paints
 APART = 48.0  # colours nearer than this, of 441 from black to white, are one class and its noise
@@ -68,7 +68,7 @@ class Palette:
         return replace(self, ignore=tuple(dict.fromkeys((*self.ignore, *more))))
 
     @classmethod
-    def of(cls, judge: Judge) -> "Palette":
+    def of(cls, judge: Evaluator) -> "Palette":
         """What a judge paints with. EvaluationError if it paints no label maps."""
         names, ignored = judge.classes(), judge.ignored_classes()
         if not all(COLOUR.fullmatch(name) for name in names):
@@ -98,7 +98,7 @@ class Palette:
         nearest, classes = apart.min(1)
         return classes.to(torch.uint8).numpy(), nearest.sqrt().numpy()
 
-    def read_all(self, maps: Pictures, strict: bool = True) -> np.ndarray:
+    def read_all(self, maps: ImageSet, strict: bool = True) -> np.ndarray:
         """All of a set, (N, H, W). EvaluationError if they are no label maps of this palette, where `strict`."""
         found = [(classes, apart.mean((1, 2))) for classes, apart in map(self.read, maps.batches())]
         away = np.concatenate([apart for _, apart in found]).mean()
@@ -110,7 +110,7 @@ class Palette:
             )
         return np.concatenate([classes for classes, _ in found])
 
-    def told(self, maps: Pictures) -> str:
+    def told(self, maps: ImageSet) -> str:
         """For a person: the colours, how many pixels lie between them, and the commonest of those. One may be a class
         that the palette lacks: no rule tells it from noise and soft edges.
         """
@@ -136,7 +136,7 @@ class Palette:
 def given_palette(text: str | None) -> Palette | None:
     """Of a text such as [[0,0,0],[255,0,0]]. EvaluationError if it is none."""
     try:
-        return Palette(TypeAdapter(Colours).validate_python(plain_yaml(text))) if text else None
+        return Palette(TypeAdapter(Colours).validate_python(parse_yaml(text))) if text else None
     except ValueError as error:
         raise EvaluationError(f"{shown(text)}: no palette; give colours of 0 to 255, as [[0,0,0],[255,0,0]]") from error
 
@@ -144,7 +144,7 @@ def given_palette(text: str | None) -> Palette | None:
 def given_ignored(text: str | None) -> tuple[tuple[int, ...], ...]:
     """Of a text such as [[0,0,0]], or [255] for maps of class numbers. EvaluationError for another."""
     try:
-        return TypeAdapter(Ignored).validate_python(plain_yaml(text)) if text else ()
+        return TypeAdapter(Ignored).validate_python(parse_yaml(text)) if text else ()
     except ValueError as error:
         raise EvaluationError(
             f"{shown(text)}: expected colours to ignore, as [[0,0,0],[111,74,0]], or class numbers, as [255]"
@@ -183,7 +183,9 @@ def _some(maps: Column, channels: int | None = None) -> list[np.ndarray]:
     places = np.linspace(0, len(maps) - 1, min(LOOKED_AT, len(maps))).round().astype(int).tolist()
     found: list[Any] = [maps[place] for place in places]
     channels = channels or (maps.channels() if isinstance(maps, Files) else found[0].shape[-1])
-    found = [image_io.with_channels(each, channels, label(maps, at)) for at, each in zip(places, found, strict=True)]
+    found = [
+        image_io.with_channels(each, channels, image_name(maps, at)) for at, each in zip(places, found, strict=True)
+    ]
     return [image_io.from_unit(image_io.to_unit(each), np.uint8) for each in found]
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from diptych.contract import Labels, Method
-from diptych.data.dataset import Split, taken
+from diptych.data.dataset import Split, select
 from diptych.errors import EvaluationError, nearest, shown
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.on_samples import Pass, that_fit
-from diptych.evaluation.samples import Choices, Samples, Way, plain_name
+from diptych.evaluation.samples import Choices, Samples, TranslationJob, plain_name
 from diptych.evaluation.tools import Tools
 
 PROTOCOLS: Mapping[str, str] = MappingProxyType(
@@ -54,7 +54,7 @@ class Protocol:
     name: str
     version: int
     about: str
-    ways: Callable[[Method, Split, Split], Sequence[Way]]
+    ways: Callable[[Method, Split, Split], Sequence[TranslationJob]]
     metrics: Mapping[Pass, tuple[str, ...]]
     needs_judge: bool = False
     overall: Callable[[Sequence[Score]], Iterator[Score]] | None = None
@@ -77,11 +77,11 @@ class Protocol:
                 yield from measure(samples, tools, names)
 
 
-def each_route(method: Method, split: Split, train: Split) -> list[Way]:
+def each_route(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Every source once: by its route; of many domains in each other one; of attributes with each of them changed."""
     if not method.domains:
         return [
-            Way(
+            TranslationJob(
                 f"{route.source}-{route.target}",
                 split.columns.get(route.source, split.columns[route.target]),
                 split.columns[route.target],
@@ -114,7 +114,7 @@ def known_labels(method: Method, split: Split) -> Labels:
     raise EvaluationError(f"the model knows {known}, and the images have {there}: judge those that it learned")
 
 
-def each_pair(method: Method, split: Split, own: bool = False) -> list[Way]:
+def each_pair(method: Method, split: Split, own: bool = False) -> list[TranslationJob]:
     """From each class to each other one, or its `own` too; the truth is known where scenes are in both."""
     image = method.routes[0].source
     names = known_labels(method, split).names
@@ -125,14 +125,14 @@ def each_pair(method: Method, split: Split, own: bool = False) -> list[Way]:
         for b, others in enumerate(split.members):
             if a == b and not own:
                 continue
-            truths = [split.twins.get((split.motifs[place], b)) for place in members] if split.motifs else [None]
+            truths = [split.twins.get((split.scene_ids[place], b)) for place in members] if split.scene_ids else [None]
             known = [place for place in truths if place is not None]
             aligned = len(known) == len(members)
             ways.append(
-                Way(
+                TranslationJob(
                     f"{plain[a]}-{plain[b]}",
-                    taken(split.columns[image], members.tolist()),
-                    taken(split.columns[image], known if aligned else others.tolist()),
+                    select(split.columns[image], members.tolist()),
+                    select(split.columns[image], known if aligned else others.tolist()),
                     aligned,
                     always({"domain": names[b]}),
                     (image, image),
@@ -150,7 +150,7 @@ def plain_names(names: Sequence[str]) -> list[str]:
     return plain
 
 
-def each_flip(method: Method, split: Split) -> list[Way]:
+def each_flip(method: Method, split: Split) -> list[TranslationJob]:
     """Each image with each attribute changed, save where one of a group that exclude each other is there already.
 
     Held against the same images as they are.
@@ -164,8 +164,8 @@ def each_flip(method: Method, split: Split) -> list[Way]:
     for at, (name, plain) in enumerate(zip(labels.names, plain_names(labels.names), strict=True)):
         places = np.flatnonzero(rows[:, at] == 0).tolist() if name in grouped else list(range(len(rows)))
         told: list[list[dict[str, Any]]] = [[{"flip": name, "has": has[place]}] for place in places]
-        pictures = taken(split.columns[image], places)
-        ways.append(Way(f"flip-{plain}", pictures, pictures, False, told.__getitem__, (image, image)))
+        pictures = select(split.columns[image], places)
+        ways.append(TranslationJob(f"flip-{plain}", pictures, pictures, False, told.__getitem__, (image, image)))
     return ways
 
 

@@ -4,7 +4,7 @@ Accuracy, and the mean of it by class, beside what naming the most frequent clas
 leaves it: the ceiling of what the judge can say of translations. A row of the samples names its class as `label`.
 """
 
-from diptych.evaluation.metrics.on_samples import told_apart
+from diptych.evaluation.metrics.on_samples import classifier_accuracy
 from diptych.evaluation.protocols import Protocol, each_route
 
 PROTOCOL = Protocol(
@@ -13,7 +13,7 @@ PROTOCOL = Protocol(
     __doc__,
     each_route,
     {
-        told_apart: ("accuracy", "class-accuracy"),
+        classifier_accuracy: ("accuracy", "class-accuracy"),
     },
     needs_judge=True,
 )

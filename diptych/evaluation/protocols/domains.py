@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from diptych.evaluation.metrics.intervals import Score, averaged
 from diptych.evaluation.metrics.on_controls import as_asked
-from diptych.evaluation.metrics.on_samples import to_reals, to_truth, where_judged, where_paired
+from diptych.evaluation.metrics.on_samples import distribution_scores, paired_scores, where_judged, where_paired
 from diptych.evaluation.metrics.table import TO_REALS, TO_TARGET
 from diptych.evaluation.protocols import Protocol, each_route
 
@@ -24,6 +24,10 @@ PROTOCOL = Protocol(
     1,
     __doc__,
     each_route,
-    {where_paired(to_truth): TO_TARGET, where_judged(as_asked): ("as-asked", "others-kept"), to_reals: TO_REALS},
+    {
+        where_paired(paired_scores): TO_TARGET,
+        where_judged(as_asked): ("as-asked", "others-kept"),
+        distribution_scores: TO_REALS,
+    },
     overall=overall,
 )

@@ -13,13 +13,13 @@ from diptych.contract import Method
 from diptych.data.dataset import Split
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics.intervals import Score
-from diptych.evaluation.metrics.on_samples import told_apart
+from diptych.evaluation.metrics.on_samples import classifier_accuracy
 from diptych.evaluation.protocols import Protocol, each_route
-from diptych.evaluation.samples import Samples, Way
+from diptych.evaluation.samples import Samples, TranslationJob
 from diptych.evaluation.tools import Tools
 
 
-def ways(method: Method, split: Split, train: Split) -> list[Way]:
+def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """EvaluationError for images without classes, or a method of many domains, which takes those for classes."""
     label = next((name for name in method.labels if name in split.columns), None)
     if label is None or split.labels is None or split.labels.kind != "class" or method.domains:
@@ -29,11 +29,13 @@ def ways(method: Method, split: Split, train: Split) -> list[Way]:
 
 
 def sources_told_apart(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
-    """`told_apart` of the sources as they are."""
+    """`classifier_accuracy` of the sources as they are."""
     sources = replace(samples, rows=tuple(row.model_copy(update={"fake": row.source}) for row in samples.rows))
-    for score in told_apart(sources, tools, names):
+    for score in classifier_accuracy(sources, tools, names):
         yield replace(score, name=f"source/{score.name}")
 
 
 NAMED = ("accuracy", "class-accuracy")
-PROTOCOL = Protocol("dtn-digits", 1, __doc__, ways, {told_apart: NAMED, sources_told_apart: NAMED}, needs_judge=True)
+PROTOCOL = Protocol(
+    "dtn-digits", 1, __doc__, ways, {classifier_accuracy: NAMED, sources_told_apart: NAMED}, needs_judge=True
+)

@@ -6,7 +6,7 @@ class IoU, beside L1.
 """
 
 from diptych.evaluation.metrics.on_label_maps import as_label_maps
-from diptych.evaluation.metrics.on_samples import to_truth
+from diptych.evaluation.metrics.on_samples import paired_scores
 from diptych.evaluation.metrics.table import LABEL_MAPS, TO_TARGET
 from diptych.evaluation.protocols import Protocol, each_route
 
@@ -17,6 +17,6 @@ PROTOCOL = Protocol(
     each_route,
     {
         as_label_maps: LABEL_MAPS,
-        to_truth: TO_TARGET,
+        paired_scores: TO_TARGET,
     },
 )

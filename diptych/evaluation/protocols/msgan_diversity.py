@@ -13,20 +13,26 @@ from diptych.contract import Method
 from diptych.data.dataset import Split
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import distribution
-from diptych.evaluation.metrics.image_sets import pictures
+from diptych.evaluation.metrics.image_sets import image_set
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.on_controls import diversity
-from diptych.evaluation.metrics.on_samples import taken_for_real, to_reals, to_truth, where_judged, where_paired
+from diptych.evaluation.metrics.on_samples import (
+    distribution_scores,
+    paired_scores,
+    taken_for_real,
+    where_judged,
+    where_paired,
+)
 from diptych.evaluation.metrics.table import TO_REALS, TO_TARGET
 from diptych.evaluation.protocols import Protocol, each_route
-from diptych.evaluation.samples import Choices, Samples, Way
+from diptych.evaluation.samples import Choices, Samples, TranslationJob
 from diptych.evaluation.tools import Tools
 
 STYLES = 10
 BINS = 20  # of NDB and JSD
 
 
-def ways(method: Method, split: Split, train: Split) -> list[Way]:
+def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Every route, ten seeds for each source. EvaluationError for a method without seeds, or of many domains."""
     if "seed" not in {control.name for control in method.controls}:
         raise EvaluationError("this protocol is for methods that have many answers: its controls lack a seed")
@@ -49,7 +55,7 @@ def in_bins(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Sc
     if len(reals) < 2 * BINS:
         tools.say(f"no NDB and JSD: {len(reals)} real pictures are too few for {BINS} bins")
         return
-    real, fake = tools.features(pictures(reals), remember=True), tools.features(pictures(samples.files("fake")))
+    real, fake = tools.features(image_set(reals), remember=True), tools.features(image_set(samples.files("fake")))
     yield distribution.ndb(real, fake, BINS)
     yield distribution.jsd(real, fake, BINS)
 
@@ -62,8 +68,8 @@ PROTOCOL = Protocol(
     {
         diversity: ("l1-diversity", "lpips-diversity"),
         where_judged(taken_for_real): ("taken-for-target",),
-        where_paired(to_truth): TO_TARGET,
-        to_reals: TO_REALS,
+        where_paired(paired_scores): TO_TARGET,
+        distribution_scores: TO_REALS,
         in_bins: ("ndb", "jsd"),
     },
 )

@@ -3,7 +3,7 @@
 L1 (range -1 to 1), PSNR, SSIM, MS-SSIM from 176 pixels on, LPIPS; histograms of colour; FID, KID, precision and recall.
 """
 
-from diptych.evaluation.metrics.on_samples import colours, to_reals, to_truth
+from diptych.evaluation.metrics.on_samples import colours, distribution_scores, paired_scores
 from diptych.evaluation.metrics.table import COLOURS, TO_REALS, TO_TARGET
 from diptych.evaluation.protocols import Protocol, each_route
 
@@ -13,8 +13,8 @@ PROTOCOL = Protocol(
     __doc__,
     each_route,
     {
-        to_truth: TO_TARGET,
+        paired_scores: TO_TARGET,
         colours: COLOURS,
-        to_reals: TO_REALS,
+        distribution_scores: TO_REALS,
     },
 )

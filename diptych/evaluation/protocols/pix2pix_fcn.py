@@ -7,7 +7,7 @@ Beside it L1 to the real photograph, and FID, KID, precision and recall.
 """
 
 from diptych.evaluation.metrics.on_label_maps import seen_by_judge
-from diptych.evaluation.metrics.on_samples import colours, to_reals, to_truth
+from diptych.evaluation.metrics.on_samples import colours, distribution_scores, paired_scores
 from diptych.evaluation.metrics.table import COLOURS, LABEL_MAPS, TO_REALS, TO_TARGET
 from diptych.evaluation.protocols import Protocol, each_route
 
@@ -18,9 +18,9 @@ PROTOCOL = Protocol(
     each_route,
     {
         seen_by_judge: LABEL_MAPS,
-        to_truth: TO_TARGET,
+        paired_scores: TO_TARGET,
         colours: COLOURS,
-        to_reals: TO_REALS,
+        distribution_scores: TO_REALS,
     },
     needs_judge=True,
 )

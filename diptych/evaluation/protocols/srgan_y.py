@@ -4,7 +4,7 @@ Whole pictures, but for what is left by the scale; Y of BT.601 in 16 to 235; the
 unless told otherwise. Chance is what bicubic enlargement gets.
 """
 
-from diptych.evaluation.metrics.on_samples import to_truth_on_y
+from diptych.evaluation.metrics.on_samples import paired_scores_on_y
 from diptych.evaluation.protocols import Protocol, each_route
 
 PROTOCOL = Protocol(
@@ -13,7 +13,7 @@ PROTOCOL = Protocol(
     __doc__,
     each_route,
     {
-        to_truth_on_y: ("psnr-y", "ssim-y"),
+        paired_scores_on_y: ("psnr-y", "ssim-y"),
     },
     whole=True,
 )

@@ -13,10 +13,10 @@ from diptych.data.dataset import Split
 from diptych.evaluation.metrics.intervals import Score, of_images
 from diptych.evaluation.metrics.on_controls import as_asked
 from diptych.evaluation.protocols import Protocol, each_pair
-from diptych.evaluation.samples import Way
+from diptych.evaluation.samples import TranslationJob
 
 
-def ways(method: Method, split: Split, train: Split) -> list[Way]:
+def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     return each_pair(method, split, own=True)
 
 

@@ -12,19 +12,19 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.contract import Method
-from diptych.data.dataset import Split, taken
+from diptych.data.dataset import Split, select
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics.intervals import Score, averaged
 from diptych.evaluation.metrics.on_controls import as_asked, diversity
-from diptych.evaluation.metrics.on_samples import to_reals, where_judged
+from diptych.evaluation.metrics.on_samples import distribution_scores, where_judged
 from diptych.evaluation.protocols import Protocol, each_pair, known_labels
-from diptych.evaluation.samples import Choices, Way
+from diptych.evaluation.samples import Choices, TranslationJob
 
 STYLES = 10
 MODES = ("latent", "reference")
 
 
-def ways(method: Method, split: Split, train: Split) -> list[Way]:
+def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Every pair of domains in both modes. EvaluationError for a method without styles, drawn and shown."""
     if not {"domain", "seed", "reference"} <= {control.name for control in method.controls}:
         raise EvaluationError(
@@ -34,8 +34,8 @@ def ways(method: Method, split: Split, train: Split) -> list[Way]:
     for way in each_pair(method, split):
         domain = way.choices(0)[0]["domain"]
         number = known_labels(method, split).names.index(domain)
-        shown = taken(split.columns[image], split.members[number].tolist())
-        real = taken(train.columns[image], train.members[number].tolist())
+        shown = select(split.columns[image], split.members[number].tolist())
+        real = select(train.columns[image], train.members[number].tolist())
         common = replace(way, targets=real, aligned=False, references=shown)
         found.append(replace(common, name=f"{way.name}-latent", choices=_drawn(domain)))
         found.append(replace(common, name=f"{way.name}-reference", choices=_shown(domain, len(shown))))
@@ -63,6 +63,10 @@ PROTOCOL = Protocol(
     1,
     __doc__,
     ways,
-    {to_reals: ("fid",), diversity: ("l1-diversity", "lpips-diversity"), where_judged(as_asked): ("as-asked",)},
+    {
+        distribution_scores: ("fid",),
+        diversity: ("l1-diversity", "lpips-diversity"),
+        where_judged(as_asked): ("as-asked",),
+    },
     overall=overall,
 )

@@ -5,7 +5,7 @@ where one pixel in ten is true.
 """
 
 from diptych.evaluation.metrics.on_label_maps import as_thin_structures
-from diptych.evaluation.metrics.on_samples import to_truth
+from diptych.evaluation.metrics.on_samples import paired_scores
 from diptych.evaluation.metrics.table import TO_TARGET
 from diptych.evaluation.protocols import Protocol, each_route
 
@@ -16,6 +16,6 @@ PROTOCOL = Protocol(
     each_route,
     {
         as_thin_structures: ("dice", "roc-area"),
-        to_truth: TO_TARGET,
+        paired_scores: TO_TARGET,
     },
 )

@@ -5,7 +5,7 @@ with one of attributes the share that has the one that was to change, and what e
 """
 
 from diptych.evaluation.metrics.on_controls import taken_for_target
-from diptych.evaluation.metrics.on_samples import colours, to_reals, where_judged
+from diptych.evaluation.metrics.on_samples import colours, distribution_scores, where_judged
 from diptych.evaluation.metrics.table import COLOURS, TO_REALS
 from diptych.evaluation.protocols import Protocol, each_route
 
@@ -17,7 +17,7 @@ PROTOCOL = Protocol(
     {
         where_judged(taken_for_target): ("taken-for-target", "others-kept", "l1-to-source"),
         colours: COLOURS,
-        to_reals: TO_REALS,
+        distribution_scores: TO_REALS,
     },
     chooses=("taken-for-target", "kid"),
 )

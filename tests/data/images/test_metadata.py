@@ -13,7 +13,7 @@ from pictures import DEEP, FUZZ, GREY, RGB, chunk, png, same
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from diptych.data.checks.inspect_file import Finding, examine
+from diptych.data.checks.inspect_file import FileInfo, inspect_file
 from diptych.data.images.image_io import read, write
 from diptych.data.images.metadata import MAX_PROFILE, NOTHING, Metadata, of_file, of_picture, profile_name
 
@@ -119,7 +119,7 @@ def test_damaged_metadata_of_a_png_does_not_keep_its_pixels(tmp_path, before, pi
     (tmp_path / "a.png").write_bytes(png(pixels, colour, depth, before=before))
     same(read(tmp_path / "a.png"), pixels)
     assert of_file(tmp_path / "a.png").profile is None
-    assert examine(tmp_path / "a.png").problem is None
+    assert inspect_file(tmp_path / "a.png").problem is None
 
 
 @FUZZ
@@ -157,7 +157,7 @@ def test_the_scan_notes_transparency_profiles_and_palettes(tmp_path):
     picture = Image.fromarray(GREY[..., 0] % 3)
     picture.putpalette([7, 8, 9] * 256)
     picture.save(tmp_path / "palette.png")
-    found = {path.stem: examine(path) for path in tmp_path.iterdir()}
+    found = {path.stem: inspect_file(path) for path in tmp_path.iterdir()}
     assert {name for name, each in found.items() if each.transparent} == {"rgba", "key"}
     assert {name: each.profile for name, each in found.items() if each.profile} == {"adobe": "Adobe RGB (1998)"}
     assert found["palette"].indices == [0, 1, 2]
@@ -165,4 +165,4 @@ def test_the_scan_notes_transparency_profiles_and_palettes(tmp_path):
         array, finding = read(path), found[path.stem]
         assert (finding.height, finding.width, finding.channels, finding.dtype) == (*array.shape, array.dtype.name)
         assert (finding.low, finding.high) == (array.min(), array.max())
-        assert Finding(**json.loads(json.dumps(finding._asdict()))) == finding
+        assert FileInfo(**json.loads(json.dumps(finding._asdict()))) == finding

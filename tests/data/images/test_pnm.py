@@ -8,7 +8,7 @@ import pytest
 from pictures import DEEP, GREY, RGB, hold, pnm, refused, same, saved
 from PIL import Image
 
-from diptych.data.checks.inspect_file import examine
+from diptych.data.checks.inspect_file import inspect_file
 from diptych.data.images.image_io import write
 
 
@@ -99,4 +99,4 @@ def test_names_that_promise_another_format_are_noted(tmp_path):
         ("b.jfif", pnm(GREY), "is a PGM file by its content"),
     ):
         (tmp_path / name).write_bytes(data)
-        assert examine(tmp_path / name).note == note
+        assert inspect_file(tmp_path / name).note == note
