@@ -11,7 +11,7 @@ from diptych.contract import Method
 from diptych.testing.checks import CHECKS
 from diptych.testing.harness import MethodUnderTest
 
-__all__ = ["CHECKS", "Subject", "check_method"]
+__all__ = ["CHECKS", "MethodUnderTest", "check_method"]
 
 
 def check_method(cls: type[Method]) -> None:

@@ -29,7 +29,7 @@ from diptych.settings.recipe import bounded, from_file, load_recipe
 from diptych.settings.train_config import TrainConfig
 from diptych.settings.validate import checked
 from diptych.system.safe_parse import LARGEST_TEXT, parse_json, parse_yaml
-from diptych.testing import Subject
+from diptych.testing import MethodUnderTest
 
 LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 PIX2PIX = "method: pix2pix\ndata: {root: glyphs}\n"
@@ -287,7 +287,7 @@ def test_m3_a_hostile_run_folder_is_one_error(text, tmp_path):
 
 def test_m3_a_card_shows_texts_of_strangers_as_code():
     harm = "x` | <script>alert(1)</script> [a](javascript:b) \x1b[31m\n# title \ud800" + "y" * 999
-    method = Subject(find("pix2pix")).engine().method
+    method = MethodUnderTest(find("pix2pix")).engine().method
     assert isinstance(method, Method)
     text = model_card.write(method, "evil\n---\n# name", {"imported from": harm, "a|`\n#": 1})
     lines = text.splitlines()

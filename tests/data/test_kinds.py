@@ -13,7 +13,7 @@ from diptych.methods import METHODS, find
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.methods.starganv2 import StarGANv2
 from diptych.settings.recipe import from_settings
-from diptych.testing import CHECKS, Subject
+from diptych.testing import CHECKS, MethodUnderTest
 from diptych.workflows import train
 
 SIZES = {"crop": 32, "load": 32, "flip": False}
@@ -92,7 +92,7 @@ def test_a_method_whose_entries_do_not_fit_its_kind_is_refused(cls, words):
         find(spec(cls))
     assert all(word in str(caught.value) for word in words)
     with pytest.raises(AssertionError, match=cls.__name__):
-        CHECKS["batch_fits_its_data"](Subject(cls))
+        CHECKS["batch_fits_its_data"](MethodUnderTest(cls))
 
 
 def test_every_method_declares_a_kind_that_its_entries_fit():

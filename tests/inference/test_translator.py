@@ -13,7 +13,7 @@ from diptych.data.images import image_io
 from diptych.errors import CheckpointError, ConfigError, ImageError
 from diptych.methods import find
 from diptych.networks.layers import pad
-from diptych.testing import Subject
+from diptych.testing import MethodUnderTest
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 4, 32]))
@@ -200,7 +200,7 @@ def test_averaged_weights_translate(tmp_path):
     from diptych.settings.recipe import Recipe
     from diptych.settings.train_config import TrainConfig
 
-    subject = Subject(find("pix2pix"))
+    subject = MethodUnderTest(find("pix2pix"))
     engine = subject.engine()
     engine.take(next(subject.batches().stream(0, 1)))
     recipe = Recipe("pix2pix", engine.method.config, DataConfig(root="glyphs"), TrainConfig())

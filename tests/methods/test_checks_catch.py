@@ -5,7 +5,7 @@ import torch
 
 from diptych.contract import Player, Stage
 from diptych.methods.pix2pix import Pix2Pix
-from diptych.testing import CHECKS, Subject
+from diptych.testing import CHECKS, MethodUnderTest
 
 
 class Waits(Pix2Pix):
@@ -142,4 +142,4 @@ class Pauses(Pix2Pix):
 )
 def test_broken_promise_is_caught(cls, check, message):
     with pytest.raises(AssertionError, match=message):
-        CHECKS[check](Subject(cls))
+        CHECKS[check](MethodUnderTest(cls))

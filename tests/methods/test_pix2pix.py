@@ -8,7 +8,7 @@ from torch import nn
 from diptych.contract import Clock
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.networks.patchgan import PatchGAN
-from diptych.testing import Subject
+from diptych.testing import MethodUnderTest
 from diptych.testing.harness import errors, run
 from diptych.training.engine import Engine
 
@@ -141,7 +141,7 @@ def test_translating_does_not_disturb_the_generators_of_chance():
 
 def test_it_beats_doing_nothing_on_letters():
     """The demo in small: translations of letters not trained on are nearer to the truth than their sources."""
-    subject = Subject(Pix2Pix)
+    subject = MethodUnderTest(Pix2Pix)
     engine = subject.engine(steps=250, ngf=8, dropout="none", lr=2e-3, lr_decay_start=0.5)
     truth = subject.truth(64)
     for _ in run(engine, subject.batches(16, flip=False)):

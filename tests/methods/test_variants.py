@@ -9,7 +9,7 @@ from diptych.methods.dtn import DTN
 from diptych.methods.msgan import MSGAN
 from diptych.methods.munit import MUNIT
 from diptych.methods.pix2pix import Pix2Pix
-from diptych.testing import CHECKS, Subject
+from diptych.testing import CHECKS, MethodUnderTest
 
 SLOW = {"resume_is_exact", "ranks_add_up", "a_short_run_learns"}  # fresh processes, and some seconds each
 
@@ -71,4 +71,4 @@ PROMISES = [
 
 @pytest.mark.parametrize(("cls", "check"), PROMISES)
 def test_forms_of_a_method_hold_the_contract(cls, check):
-    CHECKS[check](Subject(cls))
+    CHECKS[check](MethodUnderTest(cls))

@@ -22,7 +22,7 @@ from diptych.networks.unet import Dropout
 from diptych.settings import recipe as recipes
 from diptych.settings.recipe import Recipe
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
-from diptych.testing import Subject
+from diptych.testing import MethodUnderTest
 from diptych.testing.harness import PIXELS, TinyFeatures
 from diptych.workflows import train as launch
 
@@ -84,7 +84,7 @@ def configs(cls):
     for over in switched(cls):
         sizes = {key: value for key, value in cls.tiny.items() if key not in over and key != "steps"}
         try:
-            yield over, Subject(cls).config(**{**sizes, **over, "steps": 5})
+            yield over, MethodUnderTest(cls).config(**{**sizes, **over, "steps": 5})
         except ValidationError:
             continue
 
@@ -102,7 +102,7 @@ class Deaf(Pix2Pix):
 
 
 def test_a_setting_of_a_method_that_nothing_reads_is_found():
-    config = Subject(Deaf).config()
+    config = MethodUnderTest(Deaf).config()
     config.model_dump()
     assert unread(Deaf, config) - config.unused().keys() == {"max_norm"}
 
@@ -136,7 +136,7 @@ def test_data_training_and_evaluation_read_each_of_their_settings_but_one_that_n
     data, train, evaluate = set(), set(), set()
     recipe = Recipe(
         "pix2pix",
-        Subject(Pix2Pix).config(steps=2, in_channels=3, out_channels=3),
+        MethodUnderTest(Pix2Pix).config(steps=2, in_channels=3, out_channels=3),
         recorded(MoreData(root=str(tmp_path / "pairs"), crop=PIXELS), data),
         recorded(MoreTrain(device="cpu", workers=0, precision="fp32", log_every=1), train),
         recorded(MoreEvaluate(every=1, images=4), evaluate),

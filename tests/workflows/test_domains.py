@@ -18,7 +18,7 @@ from diptych.evaluation.runner import SampleRequest, sample_run
 from diptych.methods.stargan import StarGAN
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
-from diptych.testing import CHECKS, Subject
+from diptych.testing import CHECKS, MethodUnderTest
 
 LITTLE = ["crop_size=32", "workers=0", "device=cpu", "precision=fp32", "log_every=2", "preview_every=2", "flip=false"]
 SMALL = {
@@ -162,7 +162,7 @@ class TwoSets(StarGAN):
 
 @pytest.mark.parametrize("check", [name for name in CHECKS if name != "a_short_run_learns"])
 def test_several_sets_hold_the_contract(check):
-    CHECKS[check](Subject(TwoSets))
+    CHECKS[check](MethodUnderTest(TwoSets))
 
 
 def test_two_sets_train_and_translate_into_the_labels_of_both(tmp_path, letter):
