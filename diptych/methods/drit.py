@@ -192,7 +192,7 @@ class DRIT(Method):
             "ema_decay": 0.9,
         },
         learning={"steps": 700},
-        independent={"prior": "fixed", "lambda_ms": 0.0, "content_noise_std": 0.0, "split_batch": False},
+        independent={"lambda_ms": 0.0, "content_noise_std": 0.0, "split_batch": False},
     )
 
     def __init__(self, config: Config) -> None:
@@ -278,9 +278,8 @@ class DRIT(Method):
         """A draw of attributes, where they have a variance; normal, whichever way codes are drawn."""
         if log_variance is None:
             return mean
-        kind: Prior = "fixed" if self.config.prior == "fixed" else "normal"
         return mean + (to_float32(log_variance) / 2).exp() * sample_latents(
-            kind, len(mean), mean.shape[1], to_float32(mean)
+            "normal", len(mean), mean.shape[1], to_float32(mean)
         )
 
     def contest(self, made: Made, other: Pair) -> Terms:

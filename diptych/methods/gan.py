@@ -63,7 +63,7 @@ class GAN(Method):
     traits = Traits(unconditional=True)
     checks = CheckConfigs(
         tiny={"latent_dim": 8, "g_hidden": 64, "d_hidden": 16, "maxout_pieces": 2, "lr": 1e-3},
-        independent={"prior": "fixed", "dropout": False},
+        independent={"dropout": False},
     )
 
     def __init__(self, config: Config) -> None:

@@ -120,7 +120,7 @@ class MSGAN(Method):
             "ema_decay": 0.9,
         },
         learning={"steps": 350},
-        independent={"prior": "fixed", "lambda_ms": 0.0},
+        independent={"lambda_ms": 0.0},
     )
 
     def __init__(self, config: Config) -> None:

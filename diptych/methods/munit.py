@@ -147,7 +147,6 @@ class MUNIT(Method):
             "ema_decay": 0.9,
         },
         learning={"steps": 200},
-        independent={"prior": "fixed"},
     )
 
     def __init__(self, config: Config) -> None:

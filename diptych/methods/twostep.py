@@ -95,7 +95,9 @@ class TwoStep(Method):
     checks = CheckConfigs(
         tiny={"pretrain_steps": 2, "latent_dim": 8, "ngf": 16, "ndf": 8, "lr": 1e-3, "e_lr": 3e-3},
         learning={"pretrain_steps": 60, "steps": 250},
-        independent={"norm": "none", "prior": "fixed"},
+        independent={
+            "norm": "none",
+        },
     )
 
     def __init__(self, config: Config) -> None:
