@@ -113,7 +113,7 @@ def test_cuda_graphs_do_the_steps(cls, precision):
     for record in (False, True):
         torch.manual_seed(0)
         gpu = Ranks(device=torch.device("cuda"))
-        config = cls.Config(**{**cls.tiny, "steps": 20})
+        config = cls.Config(**{**cls.checks.tiny, "steps": 20})
         made = Engine(cls(config), precision=precision, ranks=gpu, capture=CudaCapture() if record else None)
         generator = torch.Generator().manual_seed(1)
         given = [{n: torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1 for n in cls.batch} for _ in range(20)]
