@@ -135,32 +135,32 @@ class CUT(Method):
         c, x, y = self.config, batch["a"], batch["b"]
         mirrored = torch.rand((), device=x.device) < 0.5 if c.flip_equivariance else None
         given = torch.cat([x, y]) if c.nce_idt else x
-        seen = self.G.encode(mirror(given, mirrored))
+        seen = self.G.encode(flip_if(given, mirrored))
         made = self.G.decode(seen[-1])
         fake = made[: len(x)]
         real, caught = self.D(torch.cat([y, fake.detach()])).split([len(y), len(x)])
         yield "D", {"real": lsgan(real, True) / 2, "fake": lsgan(caught, False) / 2}
-        keys = seen[:-1] if c.reuse == "exact" and mirrored is None else self.shown(given)
-        answers = [mirror(layer, mirrored) for layer in self.G.encode(made)[:-1]]
+        keys = seen[:-1] if c.reuse == "exact" and mirrored is None else self.source_features(given)
+        answers = [flip_if(layer, mirrored) for layer in self.G.encode(made)[:-1]]
         weight = c.lambda_nce / 2 if c.nce_idt else c.lambda_nce
         terms = {"gan": c.lambda_gan * lsgan(self.D(fake), True)}
         for name, part in (("nce", slice(len(x))), ("nce_y", slice(len(x), None)))[: 1 + c.nce_idt]:
-            terms[name] = weight * self.same_places([q[part] for q in answers], [k[part] for k in keys])
+            terms[name] = weight * self.patchnce_loss([q[part] for q in answers], [k[part] for k in keys])
         yield ("G", "F"), terms
 
-    def shown(self, x: Tensor) -> list[Tensor]:
+    def source_features(self, x: Tensor) -> list[Tensor]:
         """What the encoder sees in sources; PatchNCE sends no gradient that way."""
         with without_graph():
             return self.G.encode(x)[:-1]
 
-    def same_places(self, answers: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+    def patchnce_loss(self, answers: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
         """Equation 4: PatchNCE of each layer (N, C, H, W), a mean over layers."""
         found = []
         for head, ours, theirs in zip(self.F, answers, sources, strict=True):
             places = torch.rand(ours.shape[2] * ours.shape[3], device=ours.device).argsort()[: self.config.num_patches]
             with without_graph():
-                keys = told(head, theirs, places)
-            found.append(patchnce(told(head, ours, places), keys, self.config.temperature))
+                keys = patch_embeddings(head, theirs, places)
+            found.append(patchnce(patch_embeddings(head, ours, places), keys, self.config.temperature))
         return torch.stack(found).mean()
 
     @torch.no_grad()
@@ -169,12 +169,12 @@ class CUT(Method):
             return self.G(x)
 
 
-def told(head: nn.Module, layer: Tensor, places: Tensor) -> Tensor:
+def patch_embeddings(head: nn.Module, layer: Tensor, places: Tensor) -> Tensor:
     """Features (N, C, H, W) at P places as unit vectors (N, P, K)."""
     code = head(layer.flatten(2)[:, :, places].transpose(1, 2))
     return code / (code.norm(dim=2, keepdim=True) + EPS)
 
 
-def mirror(x: Tensor, mirrored: Tensor | None) -> Tensor:
+def flip_if(x: Tensor, mirrored: Tensor | None) -> Tensor:
     """Left for right where `mirrored`, a truth value on the device, says so."""
     return x if mirrored is None else torch.where(mirrored, x.flip(-1), x)

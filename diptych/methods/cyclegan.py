@@ -151,22 +151,22 @@ class CycleGAN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Both generators take one step together, then both discriminators, on images from the pools."""
         a, b = batch["a"], batch["b"]
-        fake_b, same_b = self.translated(self.to_b, a, b)
-        fake_a, same_a = self.translated(self.to_a, b, a)
+        fake_b, same_b = self.translate_with_identity(self.to_b, a, b)
+        fake_a, same_a = self.translate_with_identity(self.to_a, b, a)
         yield (
             "G",
-            {**self.fool(fake_a, fake_b), **self.come_back(a, b, fake_a, fake_b), **self.stay(a, b, same_a, same_b)},
+            {**self.adversarial_terms(fake_a, fake_b), **self.cycle_terms(a, b, fake_a, fake_b), **self.identity_terms(a, b, same_a, same_b)},
         )
         if self.config.lambda_gan:
             yield (
                 "D",
                 {
-                    "a": self.contest(self.D_a, a, self.pool_a(fake_a)),
-                    "b": self.contest(self.D_b, b, self.pool_b(fake_b)),
+                    "a": self.discriminator_loss(self.D_a, a, self.pool_a(fake_a)),
+                    "b": self.discriminator_loss(self.D_b, b, self.pool_b(fake_b)),
                 },
             )
 
-    def translated(self, net: nn.Module, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
+    def translate_with_identity(self, net: nn.Module, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
         """`net` on an image to translate, and on one of its own domain if the identity term asks for it."""
         if not self.config.lambda_identity:
             return net(image), None
@@ -176,7 +176,7 @@ class CycleGAN(Method):
         fake, same = together.split([len(image), len(own)])
         return fake, same
 
-    def fool(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
+    def adversarial_terms(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
         if not self.config.lambda_gan:
             return {}
         return {
@@ -184,7 +184,7 @@ class CycleGAN(Method):
             "gan_a": self.config.lambda_gan * lsgan(self.D_a(fake_a), True),
         }
 
-    def come_back(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
+    def cycle_terms(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
         terms = {}
         if self.config.lambda_cycle_a:
             terms["cycle_a"] = self.config.lambda_cycle_a * F.l1_loss(self.to_a(fake_b), a)
@@ -192,7 +192,7 @@ class CycleGAN(Method):
             terms["cycle_b"] = self.config.lambda_cycle_b * F.l1_loss(self.to_b(fake_a), b)
         return terms
 
-    def stay(self, a: Tensor, b: Tensor, same_a: Tensor | None, same_b: Tensor | None) -> Terms:
+    def identity_terms(self, a: Tensor, b: Tensor, same_a: Tensor | None, same_b: Tensor | None) -> Terms:
         """The identity terms of section 5.2: an image of the domain that a generator makes should stay as it is."""
         if same_a is None or same_b is None:
             return {}
@@ -201,7 +201,7 @@ class CycleGAN(Method):
             "identity_a": self.config.lambda_identity * self.config.lambda_cycle_a * F.l1_loss(same_a, a),
         }
 
-    def contest(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator_loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         """The least-squares objective of one discriminator, divided by 2 (section 7.1)."""
         if self.config.norm == "batch":
             judged, caught = D(real), D(fake)

@@ -180,35 +180,35 @@ class DIAT(Method):
         self.N = Denoiser(c.channels, c.ngf) if c.smooths else None
         initialise(self)
         if self.E is not None:
-            self.E.begin()
+            self.E.zero_last_layer()
         initialise(self.D, "kaiming")  # without a norm, those of 0.02 begin with maps a thirtieth as large
 
     def stages(self) -> list[Stage]:
         c, found = self.config, []
         if self.R is not None and self.N is not None:
             players = {"R": Player((self.R,), c.lr), "N": Player((self.N,), c.lr)}
-            found.append(Stage("denoise", c.denoiser_steps, self.learn_to_smooth, players))
+            found.append(Stage("denoise", c.denoiser_steps, self.train_denoiser_step, players))
         if c.warmup_steps:
-            found.append(Stage("warm", c.warmup_steps, self.learn_to_copy, {"T": Player((self.T,), c.lr)}))
+            found.append(Stage("warm", c.warmup_steps, self.warmup_step, {"T": Player((self.T,), c.lr)}))
         players = {"D": Player((self.D,), c.lr), "T": Player((self.T,), c.lr)}
         found.append(Stage("transfer", c.steps, self.updates, players))
         if self.E is not None:
-            found.append(Stage("enhance", c.enhancement_steps, self.learn_to_enhance, {"E": Player((self.E,), c.lr)}))
+            found.append(Stage("enhance", c.enhancement_steps, self.train_enhancer_step, {"E": Player((self.E,), c.lr)}))
         return found
 
-    def learn_to_smooth(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+    def train_denoiser_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """R makes an image again by what the network sees of it, with the flaws of that; N learns to take them away."""
         assert self.R is not None
         assert self.N is not None
         x = batch["a"]
         made = self.R(x)
-        yield "R", {"content": self.unlike(self.seen(made), self.seen(x))}
+        yield "R", {"content": self.identity_loss(self.feature_maps(made), self.feature_maps(x))}
         yield (
             "N",
             {"again": F.mse_loss(to_float32(self.N(made.detach())), x), "same": F.mse_loss(to_float32(self.N(x)), x)},
         )
 
-    def learn_to_copy(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+    def warmup_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """The authors' later code begins with an auto-encoder too."""
         yield "T", {"same": F.mse_loss(to_float32(self.T(batch["a"])), batch["a"])}
 
@@ -222,37 +222,37 @@ class DIAT(Method):
         if c.lambda_id:
             adaptive = c.identity_features == "adaptive"
             with without_graph():
-                wanted = self.D(x)[1] if adaptive else self.seen(x)
-            terms["identity"] = c.lambda_id * self.unlike(maps if adaptive else self.seen(fake), wanted)
+                wanted = self.D(x)[1] if adaptive else self.feature_maps(x)
+            terms["identity"] = c.lambda_id * self.identity_loss(maps if adaptive else self.feature_maps(fake), wanted)
         if self.N is not None:
             terms["smooth"] = c.lambda_smooth * F.mse_loss(to_float32(self.N(fake)), to_float32(fake))
         yield "T", terms
 
-    def learn_to_enhance(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+    def train_enhancer_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Section 3.3. Local: the source outside of the region, T inside. Global: a blurred source restored."""
         assert self.E is not None
         x = batch["a"]
         if self.config.enhancement == "global":
-            yield "E", {"restored": F.mse_loss(to_float32(self.E(blurred(x))), x)}
+            yield "E", {"restored": F.mse_loss(to_float32(self.E(blur(x))), x)}
             return
         with without_graph(), evaluating(self.T):
             made = self.T(x)
-        better, mask = self.E(made), self.mask(x)
+        better, mask = self.E(made), self.region_mask(x)
         outside = ((1 - mask) * (to_float32(better) - x)).square().mean()
-        yield "E", {"outside": outside, **self.inside(mask * better, mask * made)}
+        yield "E", {"outside": outside, **self.inside_terms(mask * better, mask * made)}
 
-    def inside(self, better: Tensor, made: Tensor) -> Terms:
+    def inside_terms(self, better: Tensor, made: Tensor) -> Terms:
         """Pixels, and where a network is lent its first two maps, shall be those that T made."""
         weights = self.config.lambda_inside
         terms = {"inside_0": weights[0] * feature_distance(better, made) / 2}
         if "features" in self.perceptual:
             with without_graph():
-                wanted = self.seen(made)[:2]
-            for at, (ours, theirs) in enumerate(zip(self.seen(better)[:2], wanted, strict=True), 1):
+                wanted = self.feature_maps(made)[:2]
+            for at, (ours, theirs) in enumerate(zip(self.feature_maps(better)[:2], wanted, strict=True), 1):
                 terms[f"inside_{at}"] = weights[at] * feature_distance(ours, theirs) / 2
         return terms
 
-    def mask(self, x: Tensor) -> Tensor:
+    def region_mask(self, x: Tensor) -> Tensor:
         """1 in the region, 0 outside: (H, W)."""
         height, width = x.shape[-2:]
         top, left, bottom, right = self.config.region
@@ -260,12 +260,12 @@ class DIAT(Method):
         mask[round(top * height) : round(bottom * height), round(left * width) : round(right * width)] = 1
         return mask
 
-    def seen(self, x: Tensor) -> Sequence[Tensor]:
+    def feature_maps(self, x: Tensor) -> Sequence[Tensor]:
         """The maps of the network that is lent."""
         maps: Sequence[Tensor] = self.perceptual["features"](x)
         return maps
 
-    def unlike(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+    def identity_loss(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
         """Equation 3: of each layer the squared distance over 2 C H W, added up."""
         places = [layer - 1 for layer in self.config.feature_layers]
         return torch.stack([feature_distance(ours[at], theirs[at]) / 2 for at in places]).sum()
@@ -284,7 +284,7 @@ class Enhancer(nn.Module):
         super().__init__()
         self.change = ResNet(channels, channels, width, blocks, norm)
 
-    def begin(self) -> None:
+    def zero_last_layer(self) -> None:
         *_, last = (layer for layer in self.change.head if isinstance(layer, nn.Conv2d))
         nn.init.zeros_(last.weight)
 
@@ -316,6 +316,6 @@ class Denoiser(nn.Sequential):
         super().__init__(nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, channels, 3, 1, 1))
 
 
-def blurred(x: Tensor) -> Tensor:
+def blur(x: Tensor) -> Tensor:
     """Half of its size and back, by bicubic filters: what global enhancement learns to restore."""
     return F.interpolate(shrunk(x, 2), x.shape[-2:], mode="bicubic", align_corners=False).clamp(-1, 1)

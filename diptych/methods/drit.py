@@ -39,19 +39,19 @@ Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 
 
 @dataclass(frozen=True)
-class Made:
+class Outputs:
     """What one step makes of the first half of a batch; each a pair of domain a and domain b."""
 
     x: Pair  # the images
     content: Pair
     mean: Pair  # of their attributes
     log_variance: tuple[Tensor | None, Tensor | None]
-    swapped: Pair  # the other's content with its own attributes
-    again: Pair  # its own content with its own attributes
-    drawn: tuple[Pair, ...]  # the other's content with drawn attributes
-    noise: tuple[Tensor, ...]  # those
-    back: Pair  # what was swapped, swapped back
-    found: Pair  # attributes of the first that was drawn
+    translated: Pair  # the other's content with its own attributes
+    reconstructed: Pair  # its own content with its own attributes
+    sampled: tuple[Pair, ...]  # the other's content with drawn attributes
+    latents: tuple[Tensor, ...]  # those
+    cycled: Pair  # what was swapped, swapped back
+    recovered: Pair  # attributes of the first that was drawn
 
 
 class DRIT(Method):
@@ -226,9 +226,9 @@ class DRIT(Method):
             "G": player(self.E_c, self.G),
             "E": player(self.E_a),
         }
-        return [Stage("train", c.steps, self.updates, players, schedule_key=self.is_full)]
+        return [Stage("train", c.steps, self.updates, players, schedule_key=self.is_full_step)]
 
-    def is_full(self, clock: Clock) -> bool:
+    def is_full_step(self, clock: Clock) -> bool:
         """Whether all networks move in a step."""
         return clock.step % self.config.d_iter == self.config.d_iter - 1
 
@@ -237,28 +237,28 @@ class DRIT(Method):
 
         The gradient of the last is taken before E and G move, as the authors' code meant before torch 1.5.
         """
-        (a, other_a), (b, other_b) = self.parted(batch["a"]), self.parted(batch["b"])
-        if not self.is_full(clock):
+        (a, other_a), (b, other_b) = self.split_halves(batch["a"]), self.split_halves(batch["b"])
+        if not self.is_full_step(clock):
             with without_graph():
                 content = self.E_c(a, 0), self.E_c(b, 1)
-            yield "C", self.told_apart(content)
+            yield "C", self.content_discriminator_terms(content)
             return
-        made = self.made(a, b)
-        yield "D", self.contest(made, (other_a, other_b))
-        yield "C", self.told_apart((made.content[0].detach(), made.content[1].detach()))
-        alone = deferred(self.without_attributes(made), [*self.E_c.parameters(), *self.G.parameters()])
-        yield ("G", "E"), self.with_attributes(made)
+        made = self.compute(a, b)
+        yield "D", self.discriminator_terms(made, (other_a, other_b))
+        yield "C", self.content_discriminator_terms((made.content[0].detach(), made.content[1].detach()))
+        alone = deferred(self.latent_terms(made), [*self.E_c.parameters(), *self.G.parameters()])
+        yield ("G", "E"), self.joint_terms(made)
         yield "G", alone
 
-    def parted(self, x: Tensor) -> Pair:
+    def split_halves(self, x: Tensor) -> Pair:
         """Images to translate, and others to look at, by turns; of a single one, or without halves, all are both."""
         return (x[::2], x[1::2]) if self.config.split_batch and len(x) > 1 else (x, x)
 
-    def made(self, a: Tensor, b: Tensor) -> Made:
+    def compute(self, a: Tensor, b: Tensor) -> Outputs:
         """All images of a step, those of a domain in one pass of G."""
         c, content = self.config, (self.E_c(a, 0), self.E_c(b, 1))
         (mean_a, var_a), (mean_b, var_b) = self.E_a[0](a), self.E_a[1](b)
-        own = self.spread(mean_a, var_a), self.spread(mean_b, var_b)
+        own = self.sample_attributes(mean_a, var_a), self.sample_attributes(mean_b, var_b)
         noise = sample_latents(c.prior, (2 if c.lambda_ms else 1) * len(a), c.style_dim, a).split(len(a))
         fakes = []
         for at in (0, 1):
@@ -266,15 +266,15 @@ class DRIT(Method):
             fakes.append(self.G(contents, torch.cat([own[at], own[at], *noise]), at).split(len(a)))
         swapped = fakes[0][0], fakes[1][0]
         found = self.E_c(swapped[1], 1), self.E_c(swapped[0], 0)  # contents of a and of b, each from its translation
-        back = [self.G(found[at], self.spread(*self.E_a[at](swapped[at])), at) for at in (0, 1)]
+        back = [self.G(found[at], self.sample_attributes(*self.E_a[at](swapped[at])), at) for at in (0, 1)]
         drawn = tuple((fakes[0][2 + at], fakes[1][2 + at]) for at in range(len(noise)))
         means = [self.E_a[at](drawn[0][at])[0] for at in (0, 1)]
-        return Made(
+        return Outputs(
             (a, b), content, (mean_a, mean_b), (var_a, var_b), swapped, (fakes[0][1], fakes[1][1]), drawn, noise,
             (back[0], back[1]), (means[0], means[1]),
         )  # fmt: skip
 
-    def spread(self, mean: Tensor, log_variance: Tensor | None) -> Tensor:
+    def sample_attributes(self, mean: Tensor, log_variance: Tensor | None) -> Tensor:
         """A draw of attributes, where they have a variance; normal, whichever way codes are drawn."""
         if log_variance is None:
             return mean
@@ -282,49 +282,49 @@ class DRIT(Method):
             "normal", len(mean), mean.shape[1], to_float32(mean)
         )
 
-    def contest(self, made: Made, other: Pair) -> Terms:
+    def discriminator_terms(self, made: Outputs, other: Pair) -> Terms:
         """Each kind of translation before a critic of its own; a real image counts as often as made ones."""
         terms = {}
         for at, name in enumerate("ab"):
             first, second = ((self.D_a, self.D_a2), (self.D_b, self.D_b2))[at]
-            drawn = [pair[at].detach() for pair in made.drawn]
-            terms[name] = looks(first(made.x[at]), True) + looks(first(made.swapped[at].detach()), False)
-            real = len(drawn) * looks(second(other[at]), True)
-            terms[f"{name}2"] = real + sum_of([looks(second(fake), False) for fake in drawn])
+            drawn = [pair[at].detach() for pair in made.sampled]
+            terms[name] = gan_loss(first(made.x[at]), True) + gan_loss(first(made.translated[at].detach()), False)
+            real = len(drawn) * gan_loss(second(other[at]), True)
+            terms[f"{name}2"] = real + sum_of([gan_loss(second(fake), False) for fake in drawn])
         return terms
 
-    def told_apart(self, content: Pair) -> Terms:
+    def content_discriminator_terms(self, content: Pair) -> Terms:
         return {"a": bce(self.D_content(content[0]), False), "b": bce(self.D_content(content[1]), True)}
 
-    def with_attributes(self, made: Made) -> Terms:
+    def joint_terms(self, made: Outputs) -> Terms:
         """What moves all encoders and G: equations 2 to 4 of the first paper, and the prior."""
         c, terms = self.config, {}
         for at, name in enumerate("ab"):
-            terms[f"gan_{name}"] = c.lambda_gan * looks((self.D_a, self.D_b)[at](made.swapped[at]), True)
+            terms[f"gan_{name}"] = c.lambda_gan * gan_loss((self.D_a, self.D_b)[at](made.translated[at]), True)
             if c.lambda_content:
-                terms[f"content_{name}"] = c.lambda_content * undecided(self.D_content(made.content[at]))
+                terms[f"content_{name}"] = c.lambda_content * confusion_loss(self.D_content(made.content[at]))
             if c.lambda_recon:
-                terms[f"self_{name}"] = c.lambda_recon * F.l1_loss(made.again[at], made.x[at])
+                terms[f"self_{name}"] = c.lambda_recon * F.l1_loss(made.reconstructed[at], made.x[at])
             if c.lambda_cc:
-                terms[f"cross_{name}"] = c.lambda_cc * F.l1_loss(made.back[at], made.x[at])
+                terms[f"cross_{name}"] = c.lambda_cc * F.l1_loss(made.cycled[at], made.x[at])
             if c.lambda_kl:
                 small = to_float32(made.content[at]).square().mean()
-                terms[f"prior_{name}"] = c.lambda_kl * (small + from_normal(made.mean[at], made.log_variance[at]))
+                terms[f"prior_{name}"] = c.lambda_kl * (small + kl_loss(made.mean[at], made.log_variance[at]))
         return terms
 
-    def without_attributes(self, made: Made) -> Terms:
+    def latent_terms(self, made: Outputs) -> Terms:
         """What moves contents and G alone: images with drawn attributes, which shall be found again and differ."""
         c, terms = self.config, {}
         for at, name in enumerate("ab"):
-            drawn = [pair[at] for pair in made.drawn]
+            drawn = [pair[at] for pair in made.sampled]
             terms[f"gan2_{name}"] = c.lambda_gan * sum_of(
-                [looks((self.D_a2, self.D_b2)[at](fake), True) for fake in drawn]
+                [gan_loss((self.D_a2, self.D_b2)[at](fake), True) for fake in drawn]
             )
             if c.lambda_latent:
-                terms[f"latent_{name}"] = c.lambda_latent * F.l1_loss(made.found[at], made.noise[0])
+                terms[f"latent_{name}"] = c.lambda_latent * F.l1_loss(made.recovered[at], made.latents[0])
             if c.lambda_ms:
                 terms[f"seek_{name}"] = c.lambda_ms * mode_seeking(
-                    (drawn[0], drawn[1]), (made.noise[0], made.noise[1]), c.ms_eps
+                    (drawn[0], drawn[1]), (made.latents[0], made.latents[1]), c.ms_eps
                 )
         return terms
 
@@ -353,17 +353,17 @@ class DRIT(Method):
         return latent_for_seed(self.config.prior, self.config.style_dim, seed, given, x)
 
 
-def looks(logits: Sequence[Tensor], real: bool) -> Tensor:
+def gan_loss(logits: Sequence[Tensor], real: bool) -> Tensor:
     """Cross entropy, added up over scales."""
     return sum_of([bce(each, real) for each in logits])
 
 
-def undecided(logits: Tensor) -> Tensor:
+def confusion_loss(logits: Tensor) -> Tensor:
     """Cross entropy against one half."""
     return (bce(logits, True) + bce(logits, False)) / 2
 
 
-def from_normal(mean: Tensor, log_variance: Tensor | None) -> Tensor:
+def kl_loss(mean: Tensor, log_variance: Tensor | None) -> Tensor:
     """How far attributes (N, K) are from N(0, I): the divergence, added up over K; without a variance, mean squares."""
     mean = to_float32(mean)
     if log_variance is None:

@@ -186,35 +186,35 @@ class DTN(Method):
     def stages(self) -> list[Stage]:
         c = self.config
         players = {"g": Player((self.g,), c.lr)} | ({"D": Player((self.D,), c.lr)} if c.use_gan else {})
-        codes = {"source": self.read, "target": lambda t: self.read(self.as_source(t))}
+        codes = {"source": self.embed_frozen, "target": lambda t: self.embed_frozen(self.to_source_channels(t))}
         readers = (self.f,) if isinstance(self.f, Judged) else (self.f, self.head)
         reading = Player(readers, c.f_lr, (0.9, 0.999), schedule=Clock.decay)
         return [
-            Stage("f", c.pretrain_steps, self.learn_to_read, {"f": reading}),
+            Stage("f", c.pretrain_steps, self.train_f_step, {"f": reading}),
             Stage("transfer", c.steps, self.updates, players, precomputed=codes),
         ]
 
-    def learn_to_read(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+    def train_f_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         x, size = batch["source"], self.config.f_noise_std
         if size:
             x = x + size * torch.rand(len(x), 1, 1, 1).to(x) * torch.randn_like(x)
-        yield "f", {"class": F.cross_entropy(self.named(self.coded(x)), batch["label"])}
+        yield "f", {"class": F.cross_entropy(self.classify(self.embed(x)), batch["label"])}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equations 3 to 8: one step on D, then one on g, on the same drawings."""
         c, s, t = self.config, batch["source"], batch["target"]
-        code, own = self.known(batch, "source"), c.g_encoder == "own"
+        code, own = self.embedding_of(batch, "source"), c.g_encoder == "own"
         from_s = self.g(s if own else code)
         looked_at = (
             c.lambda_tid or c.lambda_tv or (c.use_gan and c.d_head == "ternary")
         )  # else g must not see targets either
-        from_t = self.g(self.as_source(t) if own else self.known(batch, "target")) if looked_at else t
+        from_t = self.g(self.to_source_channels(t) if own else self.embedding_of(batch, "target")) if looked_at else t
         if c.use_gan:
-            yield "D", self.told_apart(from_s.detach(), from_t.detach(), t)
-        terms = self.taken_for_real(from_s, from_t) if c.use_gan else {}
+            yield "D", self.discriminator_terms(from_s.detach(), from_t.detach(), t)
+        terms = self.adversarial_terms(from_s, from_t) if c.use_gan else {}
         if c.lambda_const:
             terms["const"] = c.lambda_const * F.mse_loss(
-                to_float32(self.read(self.as_source(from_s))), to_float32(code)
+                to_float32(self.embed_frozen(self.to_source_channels(from_s))), to_float32(code)
             )
         if c.lambda_tid:
             terms["tid"] = c.lambda_tid * F.mse_loss(to_float32(from_t), t)
@@ -223,7 +223,7 @@ class DTN(Method):
             terms["tv"] = c.lambda_tv * rough / c.image_size**2
         yield "g", terms
 
-    def told_apart(self, from_s: Tensor, from_t: Tensor, real: Tensor) -> Terms:
+    def discriminator_terms(self, from_s: Tensor, from_t: Tensor, real: Tensor) -> Terms:
         """Equation 3, L_D; each a mean over its images."""
         if self.config.d_head == "binary":
             return {"source": cross_entropy(self.D(from_s), 0), "real": cross_entropy(self.D(real), 1)}
@@ -233,34 +233,34 @@ class DTN(Method):
             "real": cross_entropy(self.D(real), REAL),
         }
 
-    def taken_for_real(self, from_s: Tensor, from_t: Tensor) -> Terms:
+    def adversarial_terms(self, from_s: Tensor, from_t: Tensor) -> Terms:
         """Equation 4, L_GANG."""
         if self.config.d_head == "binary":
             return {"gan_source": cross_entropy(self.D(from_s), 1)}
         return {"gan_source": cross_entropy(self.D(from_s), REAL), "gan_target": cross_entropy(self.D(from_t), REAL)}
 
-    def read(self, x: Tensor) -> Tensor:
+    def embed_frozen(self, x: Tensor) -> Tensor:
         """f, frozen: source images (N, C, H, W) to codes, by running statistics."""
         with evaluating(self.f):
-            return self.coded(x)
+            return self.embed(x)
 
-    def coded(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to codes (N, code, 1, 1)."""
         return self.f.features(x)[..., None, None] if isinstance(self.f, Judged) else self.f(x)
 
-    def known(self, batch: Batch, name: str) -> Tensor:
+    def embedding_of(self, batch: Batch, name: str) -> Tensor:
         """What f reads in an image of the data, without gradient: from the batch, if it was computed once."""
         if f"code of {name}" in batch:
             return batch[f"code of {name}"]
         with without_graph():
-            return self.read(self.as_source(batch[name]))
+            return self.embed_frozen(self.to_source_channels(batch[name]))
 
-    def as_source(self, x: Tensor) -> Tensor:
+    def to_source_channels(self, x: Tensor) -> Tensor:
         """Target images with as many channels as source images have: repeated, or their mean."""
         wanted = self.config.in_channels
         return x if x.shape[1] == wanted else x.mean(1, keepdim=True).expand(-1, wanted, -1, -1)
 
-    def named(self, code: Tensor) -> Tensor:
+    def classify(self, code: Tensor) -> Tensor:
         """Codes (N, code, 1, 1) to logits (N, classes); the paper's code is taken before this ReLU."""
         head = self.f.head if isinstance(self.f, Judged) else self.head
         return to_float32(head(F.relu(code).flatten(1)))
@@ -268,15 +268,15 @@ class DTN(Method):
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
         with evaluating(self):
-            return self.g(x if self.config.g_encoder == "own" else self.coded(x))
+            return self.g(x if self.config.g_encoder == "own" else self.embed(x))
 
     @torch.no_grad()
     def validation_errors(self, batch: Batch) -> dict[str, float]:
         """The share of sources that f reads wrongly, and of their drawings."""
         x, label, device = batch["source"], batch["label"], next(self.parameters()).device
-        drawn = self.as_source(self.translate(x.to(device)))
+        drawn = self.to_source_channels(self.translate(x.to(device)))
         seen = {"misread": x.to(device), "misdrawn": drawn}
-        named = {name: self.named(self.read(each)).argmax(1).cpu() for name, each in seen.items()}
+        named = {name: self.classify(self.embed_frozen(each)).argmax(1).cpu() for name, each in seen.items()}
         return {name: float((each != label).float().mean()) for name, each in named.items()}
 
 

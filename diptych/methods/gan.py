@@ -92,12 +92,12 @@ class GAN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Algorithm 1 with k = 1: a step on D, then one on G, here on the same noise."""
         x = batch["image"]
-        fake = self.made(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
+        fake = self.generate(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
         yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
         judged = self.D(fake)
         yield "G", {"gan": bce(judged, True) if self.config.gan_loss == "nonsaturating" else -bce(judged, False)}
 
-    def made(self, code: Tensor) -> Tensor:
+    def generate(self, code: Tensor) -> Tensor:
         """Codes (N, latent) to images (N, C, size, size): the paper's sigmoid, in [-1, 1]."""
         return (2 * torch.sigmoid(self.G(code)) - 1).view(
             -1, self.config.channels, self.config.image_size, self.config.image_size
@@ -105,7 +105,7 @@ class GAN(Method):
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
-        return self.made(
+        return self.generate(
             latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
         )
 

@@ -146,24 +146,24 @@ class MSGAN(Method):
         c, x, y = self.config, batch["source"], batch["target"]
         noise = sample_latents(c.prior, 2 * len(x), c.latent_dim, x)
         fakes = self.G(torch.cat([x, x]), noise).chunk(2)
-        yield "G", self.make(x, y, (fakes[0], fakes[1]), noise.chunk(2))
-        yield "D", self.contest(x, y, (fakes[0].detach(), fakes[1].detach()))
+        yield "G", self.generator_terms(x, y, (fakes[0], fakes[1]), noise.chunk(2))
+        yield "D", self.discriminator_terms(x, y, (fakes[0].detach(), fakes[1].detach()))
 
-    def make(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor], noise: tuple[Tensor, ...]) -> Terms:
+    def generator_terms(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor], noise: tuple[Tensor, ...]) -> Terms:
         c = self.config
-        terms = {f"gan_{at}": c.lambda_gan * self.told(x, fake, True) for at, fake in enumerate(fakes, 1)}
+        terms = {f"gan_{at}": c.lambda_gan * self.pair_loss(x, fake, True) for at, fake in enumerate(fakes, 1)}
         if c.lambda_l1:
             terms["l1"] = c.lambda_l1 * F.l1_loss(fakes[0], y)
         if c.lambda_ms:
             terms["seek"] = c.lambda_ms * mode_seeking(fakes, (noise[0], noise[1]), c.ms_eps)
         return terms
 
-    def contest(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor]) -> Terms:
+    def discriminator_terms(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor]) -> Terms:
         """The real pair counts as often as the made ones."""
-        made = {f"fake_{at}": self.told(x, fake, False) for at, fake in enumerate(fakes, 1)}
-        return {"real": len(fakes) * self.told(x, y, True), **made}
+        made = {f"fake_{at}": self.pair_loss(x, fake, False) for at, fake in enumerate(fakes, 1)}
+        return {"real": len(fakes) * self.pair_loss(x, y, True), **made}
 
-    def told(self, x: Tensor, y: Tensor, real: bool) -> Tensor:
+    def pair_loss(self, x: Tensor, y: Tensor, real: bool) -> Tensor:
         """Least squares on pairs, added up over scales."""
         return sum_of([lsgan(logits, real) for logits in self.D(torch.cat([x, y], 1))])
 

@@ -180,19 +180,19 @@ class MUNIT(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Both discriminators take one step together, then both coders, each on styles drawn anew (section 3)."""
         a, b, reuse = batch["a"], batch["b"], self.config.reuse
-        styles = self.draw(a), self.draw(a)
+        styles = self.sample_styles(a), self.sample_styles(a)
         contents = self.contents(a, b) if reuse != "none" else None
         with nullcontext() if reuse != "exact" else without_graph():
-            fakes = self.translated(contents or self.contents(a, b), styles[0])
-        yield "D", self.contest((a, b), fakes)
+            fakes = self.translate_pair(contents or self.contents(a, b), styles[0])
+        yield "D", self.discriminator_terms((a, b), fakes)
         if contents is None:
             contents = self.contents(a, b)
         if reuse == "max":
-            yield "G", self.make((a, b), contents, styles[0], fakes)
+            yield "G", self.generator_terms((a, b), contents, styles[0], fakes)
         else:
-            yield "G", self.make((a, b), contents, styles[1], self.translated(contents, styles[1]))
+            yield "G", self.generator_terms((a, b), contents, styles[1], self.translate_pair(contents, styles[1]))
 
-    def draw(self, x: Tensor) -> Pair:
+    def sample_styles(self, x: Tensor) -> Pair:
         """Styles (N, style_dim) of domain a and of b, for images x."""
         a, b = sample_latents(self.config.prior, 2 * len(x), self.config.style_dim, x).chunk(2)
         return a, b
@@ -200,11 +200,11 @@ class MUNIT(Method):
     def contents(self, a: Tensor, b: Tensor) -> Pair:
         return self.G_a.content(a), self.G_b.content(b)
 
-    def translated(self, contents: Pair, styles: Pair) -> Pair:
+    def translate_pair(self, contents: Pair, styles: Pair) -> Pair:
         """What was b as an image of a, and what was a as one of b."""
         return self.G_a.decode(contents[1], styles[0]), self.G_b.decode(contents[0], styles[1])
 
-    def contest(self, real: Pair, fake: Pair) -> Terms:
+    def discriminator_terms(self, real: Pair, fake: Pair) -> Terms:
         """Equation 4, least squares (appendix B.2), added up over scales."""
         terms = {}
         for name, critic, x, y in zip("ab", (self.D_a, self.D_b), real, fake, strict=True):
@@ -212,7 +212,7 @@ class MUNIT(Method):
             terms[name] = self.config.lambda_gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in told])
         return terms
 
-    def make(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
+    def generator_terms(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
         """Equations 1 to 5: what was coded is found again, and D takes translations for real."""
         c, coders, terms = self.config, (self.G_a, self.G_b), {}
         own = self.G_a.style(real[0]), self.G_b.style(real[1])
@@ -229,10 +229,10 @@ class MUNIT(Method):
             if c.lambda_cycle:
                 terms[f"cycle_{name}"] = c.lambda_cycle * F.l1_loss(coders[at].decode(again[at], own[at]), real[at])
             if c.lambda_perceptual:
-                terms[f"perceptual_{name}"] = c.lambda_perceptual * self.unlike(fake[at], real[1 - at])
+                terms[f"perceptual_{name}"] = c.lambda_perceptual * self.perceptual_loss(fake[at], real[1 - at])
         return terms
 
-    def unlike(self, fake: Tensor, source: Tensor) -> Tensor:
+    def perceptual_loss(self, fake: Tensor, source: Tensor) -> Tensor:
         """Section 5.1: squared distance of what the network sees last, normalised, so that style does not count."""
         see = self.perceptual["features"]
         with without_graph():

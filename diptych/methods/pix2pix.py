@@ -154,28 +154,28 @@ class Pix2Pix(Method):
         x, y = batch["source"], batch["target"]
         fake = self.G(x)
         if self.D is not None:
-            yield "D", {name: term / 2 for name, term in self.contest(x, y, fake.detach()).items()}
-        yield "G", self.make(x, y, fake)
+            yield "D", {name: term / 2 for name, term in self.discriminator_terms(x, y, fake.detach()).items()}
+        yield "G", self.generator_terms(x, y, fake)
 
-    def contest(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+    def discriminator_terms(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
         kind = self.config.gan_loss
         terms = {
-            "real": discriminator_loss(kind, self.judge(x, y), True),
-            "fake": discriminator_loss(kind, self.judge(x, fake), False),
+            "real": discriminator_loss(kind, self.discriminate(x, y), True),
+            "fake": discriminator_loss(kind, self.discriminate(x, fake), False),
         }
         if kind == "wgan-gp":
-            terms["penalty"] = self.config.lambda_gp * gradient_penalty(lambda between: self.judge(x, between), y, fake)
+            terms["penalty"] = self.config.lambda_gp * gradient_penalty(lambda between: self.discriminate(x, between), y, fake)
         return terms
 
-    def make(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+    def generator_terms(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
         terms = {}
         if self.D is not None:
-            terms["gan"] = generator_loss(self.config.gan_loss, self.judge(x, fake))
+            terms["gan"] = generator_loss(self.config.gan_loss, self.discriminate(x, fake))
         if "l1" in self.config.loss:
             terms["l1"] = self.config.lambda_l1 * F.l1_loss(fake, y)
         return terms
 
-    def judge(self, x: Tensor, y: Tensor) -> Tensor:
+    def discriminate(self, x: Tensor, y: Tensor) -> Tensor:
         """The discriminator's map of logits: of the pair (cGAN), or of the target alone (GAN)."""
         assert self.D is not None
         return self.D(torch.cat([x, y], 1) if "cgan" in self.config.loss else y)

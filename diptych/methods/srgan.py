@@ -149,38 +149,38 @@ class SRGAN(Method):
 
     def stages(self) -> list[Stage]:
         c, betas = self.config, (0.9, 0.999)
-        g, d = (Player((net,), c.lr, betas, schedule=self.step_size) for net in (self.G, self.D))
+        g, d = (Player((net,), c.lr, betas, schedule=self.lr_factor) for net in (self.G, self.D))
         players = {"D": d, "G": g} if c.lambda_gan else {"G": g}
         return [
-            Stage("mse", c.pretrain_steps, self.by_squared_error, {"G": g}),
+            Stage("mse", c.pretrain_steps, self.pretrain_step, {"G": g}),
             Stage("gan", c.steps, self.updates, players),
         ]
 
-    def step_size(self, clock: Clock) -> float:
+    def lr_factor(self, clock: Clock) -> float:
         if self.config.lr_schedule == "linear":
             return clock.decay()
         return 0.1 if clock.stage == "gan" and 2 * clock.step >= clock.steps else 1.0
 
-    def by_squared_error(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+    def pretrain_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         low, x = self.derive_inputs(batch)["low"], batch["image"]
-        yield "G", {"mse": F.mse_loss(to_float32(self.enlarged(low)), x)}
+        yield "G", {"mse": F.mse_loss(to_float32(self.upscale(low)), x)}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equation 2, in its non-saturating form: a step on D, then one on G, on the same images."""
         low, x = self.derive_inputs(batch)["low"], batch["image"]
-        fake = self.enlarged(low)
+        fake = self.upscale(low)
         if self.config.lambda_gan:
             yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
-        terms = {"content": self.config.lambda_content * self.content(fake, x)}
+        terms = {"content": self.config.lambda_content * self.content_loss(fake, x)}
         if self.config.lambda_gan:
             terms["gan"] = self.config.lambda_gan * bce(self.D(fake), True)
-        yield "G", {**terms, **self.beside(fake, x)}
+        yield "G", {**terms, **self.auxiliary_terms(fake, x)}
 
-    def enlarged(self, low: Tensor) -> Tensor:
+    def upscale(self, low: Tensor) -> Tensor:
         """Small images in [-1, 1] to large ones; the network takes 0 to 1, as in the paper."""
         return self.G((low + 1) / 2)
 
-    def content(self, fake: Tensor, x: Tensor) -> Tensor:
+    def content_loss(self, fake: Tensor, x: Tensor) -> Tensor:
         """Equation 5, a mean over channels too; or equation 4, where nothing sees."""
         if self.config.feature_network == "none":
             return F.mse_loss(to_float32(fake), x)
@@ -189,7 +189,7 @@ class SRGAN(Method):
             wanted = see(x)[place]
         return feature_distance(see(fake)[place], wanted, self.config.feature_scale)
 
-    def beside(self, fake: Tensor, x: Tensor) -> Terms:
+    def auxiliary_terms(self, fake: Tensor, x: Tensor) -> Terms:
         """What public code adds to the paper's terms."""
         c = self.config
         pixel = {"pixel": c.lambda_mse * F.mse_loss(to_float32(fake), x)} if c.lambda_mse else {}
@@ -199,4 +199,4 @@ class SRGAN(Method):
     def translate(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, scale H, scale W)."""
         with evaluating(self.G):
-            return self.enlarged(x).clamp(-1, 1)
+            return self.upscale(x).clamp(-1, 1)

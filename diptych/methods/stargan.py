@@ -180,72 +180,72 @@ class StarGAN(Method):
         """
         x, label = batch["image"], batch["label"]
         at, moves = self.schedule_key(clock)
-        aim = self.aims(label, at)
-        code = self.code(self.marks(aim, at, x), at)
+        aim = self.choose_targets(label, at)
+        code = self.condition(self.one_hot(aim, at, x), at)
         with nullcontext() if moves or self.config.reuse == "none" else without_graph():
             fake = self.G(x, code)
-        yield "D", self.contest(x, label, fake.detach(), at)
+        yield "D", self.discriminator_terms(x, label, fake.detach(), at)
         if moves:
             if self.config.reuse == "none":
                 fake = self.G(x, code)
-            yield "G", self.make(x, label, fake, aim, at)
+            yield "G", self.generator_terms(x, label, fake, aim, at)
 
-    def contest(self, x: Tensor, label: Tensor, fake: Tensor, at: int) -> Terms:
+    def discriminator_terms(self, x: Tensor, label: Tensor, fake: Tensor, at: int) -> Terms:
         """Wasserstein terms, the labels of real images, and the penalty on lines between real and made."""
         judged, named = self.D(x)
         terms = {"real": wasserstein(judged, True), "fake": wasserstein(self.D(fake)[0], False)}
         if self.config.lambda_cls:
-            terms["class"] = self.config.lambda_cls * self.misnamed(named, label, at)
+            terms["class"] = self.config.lambda_cls * self.classification_loss(named, label, at)
         if self.config.lambda_gp:
             penalty = gradient_penalty(lambda between: self.D(between)[0], x, fake, patches="sum")
             terms["penalty"] = self.config.lambda_gp * penalty
         return terms
 
-    def make(self, x: Tensor, label: Tensor, fake: Tensor, aim: Tensor, at: int) -> Terms:
+    def generator_terms(self, x: Tensor, label: Tensor, fake: Tensor, aim: Tensor, at: int) -> Terms:
         """To be taken for real, for what was asked, and to lead back to the image one started from."""
         judged, named = self.D(fake)
         terms = {"gan": wasserstein(judged, True)}
         if self.config.lambda_cls:
-            terms["class"] = self.config.lambda_cls * self.misnamed(named, aim, at)
+            terms["class"] = self.config.lambda_cls * self.classification_loss(named, aim, at)
         if self.config.lambda_rec:
-            back = self.G(fake, self.code(self.marks(label, at, x), at))
+            back = self.G(fake, self.condition(self.one_hot(label, at, x), at))
             terms["reconstruct"] = self.config.lambda_rec * F.l1_loss(back, x)
         if self.config.lambda_identity:
             same = (aim == label).reshape(len(x), -1).all(1)[:, None, None, None]
             terms["identity"] = self.config.lambda_identity * F.l1_loss(torch.where(same, fake, x), x)
         return terms
 
-    def misnamed(self, logits: Tensor, label: Tensor, at: int) -> Tensor:
+    def classification_loss(self, logits: Tensor, label: Tensor, at: int) -> Tensor:
         """Cross entropy of a class; of attributes the binary one, summed over them. Other sets' logits do not count."""
-        labels, start = self.config.labels[at], self.start(at)
+        labels, start = self.config.labels[at], self.offset(at)
         own = to_float32(logits[:, start : start + len(labels)])
         if labels.kind == "class":
             return F.cross_entropy(own, label)
         return F.binary_cross_entropy_with_logits(own, label.to(own.dtype), reduction="sum") / len(own)
 
-    def aims(self, label: Tensor, at: int) -> Tensor:
+    def choose_targets(self, label: Tensor, at: int) -> Tensor:
         """What each image of the batch is translated to: labels like those given."""
         if self.config.target_labels == "shuffled":
             return label[torch.randperm(len(label), device=label.device)]
         labels = self.config.labels[at]
         return (label + 1) % len(labels) if labels.kind == "class" else 1 - label
 
-    def marks(self, label: Tensor, at: int, like: Tensor) -> Tensor:
+    def one_hot(self, label: Tensor, at: int, like: Tensor) -> Tensor:
         """Labels of one set as (N, K) of 0 and 1, in the kind of number of `like`."""
         labels = self.config.labels[at]
         if labels.kind == "class":
             label = label[:, None] == torch.arange(len(labels), device=label.device)
         return label.to(like.dtype)
 
-    def code(self, marks: Tensor, at: int) -> Tensor:
+    def condition(self, marks: Tensor, at: int) -> Tensor:
         """What G reads: the marks in the slots of their set, 0 in those of others; of several sets, which it is."""
-        start, several = self.start(at), len(self.config.labels)
+        start, several = self.offset(at), len(self.config.labels)
         slots = F.pad(marks, (start, self.slots - start - marks.shape[1]))
         if several == 1:
             return slots
         return torch.cat([slots, F.pad(marks.new_ones(len(marks), 1), (at, several - 1 - at))], 1)
 
-    def start(self, at: int) -> int:
+    def offset(self, at: int) -> int:
         """The first slot of a data set."""
         return sum(map(len, self.config.labels[:at]))
 
@@ -254,7 +254,7 @@ class StarGAN(Method):
         """To `domain`; or with the attributes that x `has`, some of them changed by `flip`. ConfigError."""
         at, names = wanted(self.config.labels, domain, has, flip)
         marks = torch.tensor([[float(name in names) for name in self.config.labels[at].names]])
-        code = self.code(marks.to(x.device, x.dtype), at)
+        code = self.condition(marks.to(x.device, x.dtype), at)
         return self.G(x, code.expand(len(x), -1))
 
     def source_controls(self, label: Tensor, route: Route) -> dict[str, Any]:

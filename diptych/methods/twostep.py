@@ -105,7 +105,7 @@ class TwoStep(Method):
         c, labels = config, config.labels[0]
         self.classes = len(labels) if labels.kind == "class" else 2
         self.G = DCGANGenerator(c.latent_dim, self.classes, c.embedding_dim, c.channels, c.image_size, c.ngf, c.norm)
-        self.D = Critic(c.channels, self.classes, c.image_size, c.ndf, c.norm)
+        self.D = Discriminator(c.channels, self.classes, c.image_size, c.ndf, c.norm)
         self.E = Encoder(c.channels, c.latent_dim, c.image_size, c.ndf, c.norm, c.prior)
         initialise(self)
         self.controls = tuple(controls(c.labels))
@@ -120,13 +120,13 @@ class TwoStep(Method):
         c = self.config
         players = {"D": Player((self.D,), c.lr), "G": Player((self.G,), c.lr)}
         return [
-            Stage("gan", c.pretrain_steps, self.learn_to_draw, players),
-            Stage("encoder", c.steps, self.learn_to_find, {"E": Player((self.E,), c.e_lr)}),
+            Stage("gan", c.pretrain_steps, self.train_gan_step, players),
+            Stage("encoder", c.steps, self.train_encoder_step, {"E": Player((self.E,), c.e_lr)}),
         ]
 
-    def learn_to_draw(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+    def train_gan_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Algorithm of the public code: D once and G twice, on the same noise and labels. D names real images alone."""
-        x, label = batch["image"], self.numbers(batch["label"])
+        x, label = batch["image"], self.class_numbers(batch["label"])
         code = sample_latents(self.config.prior, len(x), self.config.latent_dim, x)
         fake = self.G(code, label)
         judged, named = self.D(x)
@@ -138,29 +138,29 @@ class TwoStep(Method):
                 "class": self.config.lambda_cls * F.cross_entropy(to_float32(named), label),
             },
         )
-        yield "G", self.taken_for_real(fake, label)
-        yield "G", self.taken_for_real(self.G(code, label), label)
+        yield "G", self.generator_terms(fake, label)
+        yield "G", self.generator_terms(self.G(code, label), label)
 
-    def taken_for_real(self, fake: Tensor, label: Tensor) -> Terms:
+    def generator_terms(self, fake: Tensor, label: Tensor) -> Terms:
         judged, named = self.D(fake)
         return {"gan": bce(judged, True), "class": self.config.lambda_cls * F.cross_entropy(to_float32(named), label)}
 
-    def learn_to_find(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+    def train_encoder_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """In what G draws, by running statistics; of the batch its classes alone are used."""
-        x, label = batch["image"], self.numbers(batch["label"])
+        x, label = batch["image"], self.class_numbers(batch["label"])
         code = sample_latents(self.config.prior, len(x), self.config.latent_dim, x)
-        yield "E", {"code": F.mse_loss(to_float32(self.E(self.drawn(code, label))), code)}
+        yield "E", {"code": F.mse_loss(to_float32(self.E(self.generate(code, label))), code)}
 
-    def drawn(self, code: Tensor, label: Tensor) -> Tensor:
+    def generate(self, code: Tensor, label: Tensor) -> Tensor:
         """Codes (N, latent) as images of these classes, by the frozen G."""
         with without_graph(), evaluating(self.G):
             return self.G(code, label)
 
-    def numbers(self, label: Tensor) -> Tensor:
+    def class_numbers(self, label: Tensor) -> Tensor:
         """Class numbers (N,): those of the data, or of one attribute (N, 1) whether it is there."""
         return label if label.dim() == 1 else label[:, 0]
 
-    def asked(self, count: int, **words: str) -> Tensor:
+    def requested_class(self, count: int, **words: str) -> Tensor:
         """The class that a person names, `count` times. ConfigError."""
         labels = self.config.labels
         _, names = wanted(labels, words.get("domain", ""), words.get("has", ""), words.get("flip", ""))
@@ -173,12 +173,12 @@ class TwoStep(Method):
         """G(E(x), class), where the class is `domain`, or what x `has` after `flip`."""
         with evaluating(self.E):
             code = self.E(x)
-        return self.drawn(code, self.asked(len(x), domain=domain, has=has, flip=flip))
+        return self.generate(code, self.requested_class(len(x), domain=domain, has=has, flip=flip))
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0, domain: str = "", has: str = "", flip: str = "") -> Tensor:
         code = latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
-        return self.drawn(code, self.asked(len(code), domain=domain, has=has, flip=flip))
+        return self.generate(code, self.requested_class(len(code), domain=domain, has=has, flip=flip))
 
     def source_controls(self, label: Tensor, route: Route) -> dict[str, Any]:
         """Whether an image has the attribute, from its label (1,)."""
@@ -192,11 +192,11 @@ class TwoStep(Method):
         code = latent_codes(c.prior, range(64), c.latent_dim, seed=1).to(like)
         label = torch.arange(len(code), device=like.device) % self.classes
         with evaluating(self.E):
-            found = self.E(self.drawn(code, label))
+            found = self.E(self.generate(code, label))
         return {"recovery": float(F.mse_loss(found.float(), code.float()) / code.float().square().mean())}
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """Images to whether they are real (N, 1), and logits of classes (N, K)."""
 
     def __init__(self, channels: int, classes: int, size: int, width: int, norm: Norm) -> None:
