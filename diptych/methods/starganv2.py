@@ -255,7 +255,11 @@ class StarGANv2(Method):
 
     def style_for(self, way: StyleSource, batch: Batch, z: Tensor, image: str = "reference") -> Tensor:
         """What G is told in this pass: of the target domain, drawn or shown."""
-        return self.style_code(batch["target"], z) if way == "latent" else self.style_code(batch["target"], image=batch[image])
+        return (
+            self.style_code(batch["target"], z)
+            if way == "latent"
+            else self.style_code(batch["target"], image=batch[image])
+        )
 
     def style_code(self, domain: Tensor, z: Tensor | None = None, image: Tensor | None = None) -> Tensor:
         """What G is told, (N, S): by a latent code (N, Z), or by an image, of domains (N,)."""
@@ -281,7 +285,9 @@ class StarGANv2(Method):
             told = self.D(x)
         if c.gan_loss == "wgan-gp" and c.lambda_gp:
             real = x if c.d_head == "classes" else batch["reference"]  # of the domain whose output is asked
-            terms["penalty"] = c.lambda_gp * gradient_penalty(lambda mix: self.realness(self.D(mix), target), real, fake)
+            terms["penalty"] = c.lambda_gp * gradient_penalty(
+                lambda mix: self.realness(self.D(mix), target), real, fake
+            )
         if c.d_head == "classes":
             terms["class"] = c.lambda_cls * F.cross_entropy(to_float32(told[:, 1:]), y)
         return {
@@ -321,7 +327,11 @@ class StarGANv2(Method):
             terms["diversity"] = F.l1_loss(fake, rival.detach()) * clock.decay(end=c.ds_decay_end) * -c.lambda_ds
         if c.lambda_cyc:
             with self.graph(moving):
-                own = self.style_code(batch["label"], z[0], x) if self.E is None else self.style_code(batch["label"], image=x)
+                own = (
+                    self.style_code(batch["label"], z[0], x)
+                    if self.E is None
+                    else self.style_code(batch["label"], image=x)
+                )
             terms["cycle"] = c.lambda_cyc * F.l1_loss(self.G(fake, own, self.masks(fake)), x)
         return terms
 
