@@ -109,7 +109,8 @@ class DIAT(Method):
                 )
             if self.identity_features == "adaptive" and max(self.feature_layers) > self.d_layers:
                 raise ValueError(
-                    f"feature_layers={list(self.feature_layers)}: D has only {self.d_layers} layers: lower them, or raise d_layers"
+                    f"feature_layers={list(self.feature_layers)}: "
+                    f"D has only {self.d_layers} layers: lower them, or raise d_layers"
                 )
             if self.image_size % 2**self.d_layers:
                 raise ValueError(
@@ -158,19 +159,11 @@ class DIAT(Method):
     traits = Traits(size_multiple=4)
     checks = CheckConfigs(
         tiny={
-            "denoiser_steps": 2,
-            "warmup_steps": 2,
-            "enhancement_steps": 2,
-            "enhancement": "local",
-            "feature_layers": (1, 2),
-            "lambda_id": 30.0,
-            "ngf": 8,
-            "n_blocks": 2,
-            "ndf": 8,
-            "lr": 2e-3,
+            "denoiser_steps": 2, "warmup_steps": 2, "enhancement_steps": 2, "enhancement": "local",
+            "feature_layers": (1, 2), "lambda_id": 30.0, "ngf": 8, "n_blocks": 2, "ndf": 8, "lr": 2e-3,
         },
         learning={"steps": 250, "enhancement_steps": 250},
-    )
+    )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

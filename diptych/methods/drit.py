@@ -57,7 +57,7 @@ class Outputs:
 
 class DRIT(Method):
     class Config(contract.LinearDecay, contract.AveragedWeights, MethodConfig):
-        """The losses of section 3 and the settings of the authors' code, which is DRIT++; a weight of 0 turns a loss off."""
+        """The losses of section 3, with the settings of the authors' code (DRIT++); a weight of 0 turns a loss off."""
 
         steps: int = Field(
             1_000_000,
@@ -129,12 +129,12 @@ class DRIT(Method):
                 raise ValueError(f"crop_size={self.image_size} is not a multiple of 4: set {self.image_size // 4 * 4}")
             if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
                 raise ValueError(
-                    f"crop_size={self.image_size}: {self.num_scales} discriminators that halve {self.d_layers} times need "
+                    f"crop_size={self.image_size}: {self.num_scales} scales of {self.d_layers} stride-2 convolutions need "
                     f"{1 << (self.d_layers + self.num_scales - 1)} pixels; set depth or scales lower"
                 )
             if self.critic is None:
                 raise ValueError(
-                    f"crop_size={self.image_size}: contents of {self.image_size // 4} pixels are too small for the content critic; "
+                    f"crop_size={self.image_size}: contents of {self.image_size // 4} pixels are too small for D_content; "
                     f"leave content_depth and content_kernel out, or set crop_size={self.least} at least"
                 )
             return self
@@ -179,22 +179,13 @@ class DRIT(Method):
     traits = contract.Traits(size_multiple=4)
     checks = contract.CheckConfigs(
         tiny={
-            "image_size": 32,
-            "ngf": 8,
-            "ndf": 8,
-            "d_layers": 2,
-            "num_scales": 2,
-            "d_iter": 2,
-            "lambda_ms": 0.01,
-            "ms_eps": 0.1,
-            "content_noise_std": 0.1,
-            "lambda_kl": 1.0,
-            "lr": 4e-3,
+            "image_size": 32, "ngf": 8, "ndf": 8, "d_layers": 2, "num_scales": 2, "d_iter": 2,
+            "lambda_ms": 0.01, "ms_eps": 0.1, "content_noise_std": 0.1, "lambda_kl": 1.0, "lr": 4e-3,
             "ema_decay": 0.9,
         },
         learning={"steps": 700},
         independent={"lambda_ms": 0.0, "content_noise_std": 0.0, "split_batch": False},
-    )
+    )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

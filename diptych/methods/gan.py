@@ -99,7 +99,7 @@ class GAN(Method):
         yield "G", {"gan": bce(logits, True) if self.config.gan_loss == "nonsaturating" else -bce(logits, False)}
 
     def generate(self, code: Tensor) -> Tensor:
-        """Return the images (N, C, size, size) of latent codes (N, latent_dim): the paper's sigmoid, scaled to [-1, 1]."""
+        """Return images (N, C, size, size) in [-1, 1] of latent codes (N, latent_dim), by a scaled sigmoid."""
         return (2 * torch.sigmoid(self.G(code)) - 1).view(
             -1, self.config.channels, self.config.image_size, self.config.image_size
         )

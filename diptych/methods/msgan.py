@@ -110,18 +110,12 @@ class MSGAN(Method):
     }
     checks = CheckConfigs(
         tiny={
-            "image_size": 32,
-            "ngf": 8,
-            "ndf": 8,
-            "receptive_field": 16,
-            "lambda_ms": 0.1,
-            "lambda_l1": 300.0,
-            "lr": 5e-3,
-            "ema_decay": 0.9,
+            "image_size": 32, "ngf": 8, "ndf": 8, "receptive_field": 16, "lambda_ms": 0.1,
+            "lambda_l1": 300.0, "lr": 5e-3, "ema_decay": 0.9,
         },
         learning={"steps": 350},
         independent={"lambda_ms": 0.0},
-    )
+    )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

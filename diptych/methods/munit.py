@@ -104,7 +104,7 @@ class MUNIT(Method):
                 )
             if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
                 raise ValueError(
-                    f"crop_size={self.image_size}: {self.num_scales} discriminators that halve {self.d_layers} times need "
+                    f"crop_size={self.image_size}: {self.num_scales} scales of {self.d_layers} stride-2 convolutions need "
                     f"{1 << (self.d_layers + self.num_scales - 1)} pixels; set depth or scales lower"
                 )
             return self
@@ -133,21 +133,12 @@ class MUNIT(Method):
     }
     checks = contract.CheckConfigs(
         tiny={
-            "image_size": 32,
-            "ngf": 8,
-            "mlp_dim": 16,
-            "n_blocks": 1,
-            "ndf": 8,
-            "d_layers": 2,
-            "num_scales": 2,
-            "lambda_cycle": 10.0,
-            "lambda_perceptual": 3.0,
-            "feature_network": "vgg16",
-            "lr": 4e-3,
-            "ema_decay": 0.9,
+            "image_size": 32, "ngf": 8, "mlp_dim": 16, "n_blocks": 1, "ndf": 8, "d_layers": 2,
+            "num_scales": 2, "lambda_cycle": 10.0, "lambda_perceptual": 3.0, "feature_network": "vgg16",
+            "lr": 4e-3, "ema_decay": 0.9,
         },
         learning={"steps": 200},
-    )
+    )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -180,7 +171,7 @@ class MUNIT(Method):
         return [Stage("train", c.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """One step on both discriminators, then one on both autoencoders, each with newly sampled styles (section 3)."""
+        """One step on both discriminators, then one on both autoencoders, each with new random styles (section 3)."""
         a, b, reuse = batch["a"], batch["b"], self.config.reuse
         styles = self.sample_styles(a), self.sample_styles(a)
         contents = self.contents(a, b) if reuse != "none" else None

@@ -91,8 +91,8 @@ class Pix2Pix(Method):
         def _penalty_needs_independent_samples(self) -> "Pix2Pix.Config":
             if self.gan_loss == "wgan-gp" and self.d_norm == "batch" and self.loss != "l1":
                 raise ValueError(
-                    "gan_loss=wgan-gp penalises the gradient of each sample, and d_norm=batch makes samples depend on each other: "
-                    "set d_norm=instance or d_norm=none"
+                    "gan_loss=wgan-gp penalises the gradient of each sample, and with d_norm=batch samples depend on "
+                    "each other: set d_norm=instance or d_norm=none"
                 )
             return self
 

@@ -119,19 +119,11 @@ class SRGAN(Method):
     traits = Traits(upscale_factor=4)
     checks = CheckConfigs(
         tiny={
-            "pretrain_steps": 2,
-            "scale": 2,
-            "feature_layer": 2,
-            "lambda_mse": 1.0,
-            "ngf": 16,
-            "n_blocks": 2,
-            "ndf": 4,
-            "lr": 2e-3,
-            "ema_decay": 0.9,
-            "lr_schedule": "linear",
+            "pretrain_steps": 2, "scale": 2, "feature_layer": 2, "lambda_mse": 1.0, "ngf": 16,
+            "n_blocks": 2, "ndf": 4, "lr": 2e-3, "ema_decay": 0.9, "lr_schedule": "linear",
         },
         independent={"norm": "none"},
-    )
+    )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

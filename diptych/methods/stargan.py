@@ -1,7 +1,7 @@
 """StarGAN: "Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation", Choi et al. 2018.
 
-One generator, conditioned on the target domain or attributes, and one discriminator, which also classifies them. Several
-data sets with labels of their own can be trained on jointly, with a mask vector. arXiv 1711.09020.
+One generator, conditioned on the target domain or attributes, and one discriminator, which also classifies them.
+Several data sets with labels of their own can be trained on jointly, with a mask vector. arXiv 1711.09020.
 
     diptych train stargan --data celeba attributes=[Black_Hair,Blond_Hair,Male] crop_size=128 batch_size=16 -o runs/hair
 """
@@ -135,18 +135,12 @@ class StarGAN(Method):
     traits = Traits(size_multiple=4, multi_domain=True)
     checks = CheckConfigs(
         tiny={
-            "labels": (Labels(names=("sans", "sans-bold")),),
-            "image_size": 32,
-            "ngf": 8,
-            "n_blocks": 2,
-            "ndf": 8,
-            "d_layers": 4,
-            "n_critic": 2,
-            "lr": 2e-3,
+            "labels": (Labels(names=("sans", "sans-bold")),), "image_size": 32, "ngf": 8, "n_blocks": 2,
+            "ndf": 8, "d_layers": 4, "n_critic": 2, "lr": 2e-3,
         },
         learning={"steps": 1000},  # after 500 the error depends on the rounding of the CPU
         independent={"lambda_gp": 0.0, "target_labels": "next"},
-    )
+    )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

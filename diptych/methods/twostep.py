@@ -125,7 +125,7 @@ class TwoStep(Method):
         ]
 
     def train_gan_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """As the public code: one step on D, then two on G, with the same codes and labels. D classifies real images only."""
+        """One step on D, then two on G, with the same codes and labels. D classifies real images only (public code)."""
         x, label = batch["image"], self.class_numbers(batch["label"])
         z = sample_latents(self.config.prior, len(x), self.config.latent_dim, x)
         fake = self.G(z, label)

@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, C, size, size) to patch scores (N, 1, h, w) and class logits (N, L). No norm, for the gradient penalty.
+    """Images (N, C, size, size) to patch scores (N, 1, h, w) and class logits (N, L). No norm.
 
     The kernel of the second head covers the whole feature map: size / 2^depth.
     """
