@@ -235,7 +235,7 @@ class Trainer:
             warnings.warn(f"step {engine.total}: out of memory, preview skipped; training goes on", stacklevel=2)
             return
         name = f"{engine.stage_index}-{engine.step:08d}.png"
-        with self.log.tried(self.run.previews), atomic_write(self.run.previews / name) as part:
+        with self.log.tolerate_disk_errors(self.run.previews), atomic_write(self.run.previews / name) as part:
             image.save(part, "PNG")
         self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
         mean = HELD_OUT_ERROR.function(list(errors.values())) if errors else None

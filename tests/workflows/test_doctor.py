@@ -14,7 +14,7 @@ from diptych.workflows import doctor
 
 
 def test_it_says_what_there_is_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "width": 1, "d_width": 1})
+    monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "ngf": 1, "ndf": 1})
     out = diptych("doctor", tmp_path / "runs" / "deep", "--device", "cpu", "--seconds", "0")
     assert out.exit_code == 0
     shared = ["shared memory"] * (sys.platform == "linux")
@@ -30,7 +30,7 @@ def test_what_stands_in_the_way_of_training_is_exit_code_1(tmp_path, monkeypatch
     out = diptych("doctor", tmp_path / "file", "--device", "cuda:99", "--seconds", "0")
     assert out.exit_code == 1
     assert "none is number 99" in out.stdout
-    monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "width": 1, "d_width": 1})
+    monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "ngf": 1, "ndf": 1})
     out = diptych("doctor", tmp_path / "file", "--device", "cpu", "--seconds", "0")
     assert out.exit_code == 1
     assert "cannot be written" in out.stdout
@@ -78,9 +78,9 @@ def test_the_peak_of_memory_is_that_of_the_process():
 
 PAGES = """
 import resource, torch
-from diptych.engine.machine import hold_memory
+from diptych.system.hardware import keep_freed_memory
 if {hold}:
-    assert hold_memory()
+    assert keep_freed_memory()
 def step():
     held = [torch.ones(9 * 2**20) for _ in range(3)]  # above 32 MiB: left to itself, the library never keeps these
 step(); step()
