@@ -1,4 +1,4 @@
-"""The log: one JSON object a line in `events.jsonl`, and the same numbers for TensorBoard where it is installed."""
+"""The event log: one JSON object per line in `events.jsonl`, and the same numbers for TensorBoard if installed."""
 
 import json
 import time
@@ -12,10 +12,11 @@ from typing import Any
 from diptych.system.atomic_files import write_text
 
 Event = dict[str, Any]
+TENSORBOARD_GROUPS = ("terms", "error", "scores", "lr")
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a run in order; what a kill cut short or a disk damaged is passed over."""
+    """Yield the events of a run in order; incomplete and damaged lines are skipped."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -28,7 +29,7 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 class EventLog:
-    """Appends events. A disk that is full or read-only costs what was to be logged, never the training."""
+    """Appends events. If the disk is full or read-only, events are lost with one warning; training goes on."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.board_path = folder / "events.jsonl", folder / "tensorboard"
@@ -36,8 +37,8 @@ class EventLog:
         self.failed = False
 
     @contextmanager
-    def tried(self, path: Path) -> Iterator[None]:
-        """What is done inside may fail for want of a disk: one warning, then silence."""
+    def tolerate_disk_errors(self, path: Path) -> Iterator[None]:
+        """Turn the first OSError of this log into a warning, and ignore later ones."""
         try:
             yield
         except OSError as error:
@@ -46,31 +47,32 @@ class EventLog:
             self.failed = True
 
     def forget_after(self, step: int) -> None:
-        """Drop what an interrupted run logged beyond its last checkpoint: those steps will be taken again."""
-        with self.tried(self.path):
-            kept = [event for event in read_events(self.path) if event["step"] <= step]
-            write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
+        """Drop events after the last checkpoint: those steps will be taken again."""
+        with self.tolerate_disk_errors(self.path):
+            events = [event for event in read_events(self.path) if event["step"] <= step]
+            write_text(self.path, "".join(json.dumps(event) + "\n" for event in events))
 
     def write(self, kind: str, stage: str, step: int, **values: Any) -> None:
-        """One event; `step` counts through all stages."""
+        """Append an event; `step` counts over all stages."""
         event = {"event": kind, "stage": stage, "step": step, "time": round(time.time(), 3), **values}
-        with self.tried(self.path), self.path.open("a", encoding="utf-8") as file:
+        with self.tolerate_disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
-        with self.tried(self.board_path):
-            self._draw(event)
+        with self.tolerate_disk_errors(self.board_path):
+            self._write_to_tensorboard(event)
 
     def close(self) -> None:
+        """Flush and close the TensorBoard writer."""
         if self.board is not None:
-            with self.tried(self.board_path):
+            with self.tolerate_disk_errors(self.board_path):
                 self.board.close()
 
-    def _draw(self, event: Event) -> None:
+    def _write_to_tensorboard(self, event: Event) -> None:
         if self.board is None:
             if find_spec("tensorboard") is None:  # an extra: `pip install diptych[board]`
                 return
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(self.board_path), purge_step=event["step"])
-        for group in ("terms", "error", "scores", "lr"):
+        for group in TENSORBOARD_GROUPS:
             for name, value in event.get(group, {}).items():
                 self.board.add_scalar(f"{group}/{name}", value, event["step"])
