@@ -63,11 +63,12 @@ class TrainConfig(BaseModel):
             return self.workers
         return max(1, min(4, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
-    def records(self, ranks: Ranks) -> bool:
-        """Whether steps are recorded. ConfigError where they cannot be."""
+    def uses_cuda_graphs(self, ranks: Ranks) -> bool:
+        """Return whether steps are recorded as CUDA graphs. Raises ConfigError if they are asked for and cannot be."""
         if self.cuda_graphs is True and (ranks.device.type != "cuda" or ranks.world_size > 1):
             raise ConfigError(
-                f"cuda_graphs=true: steps are recorded on one GPU, not on {ranks.world_size} x {ranks.device}; use cuda_graphs=auto"
+                f"cuda_graphs=true needs one GPU, but training runs on {ranks.world_size} x {ranks.device}: "
+                f"use cuda_graphs=auto"
             )
         return self.cuda_graphs is not False and ranks.device.type == "cuda" and ranks.world_size == 1
 

@@ -12,7 +12,7 @@ BATCH_SIZE = 128
 
 
 def with_precomputed(batches: Batches, stage: Stage, device: torch.device, precision: str) -> Batches:
-    """Return the batches with an entry `code of NAME` for each entry in `stage.codes`.
+    """Return the batches with an entry `code of NAME` for each entry in `stage.precomputed`.
 
     The batches are returned unchanged where a step might compute another code: with random augmentation, or where
     an unreadable image is replaced by another one.
@@ -21,7 +21,7 @@ def with_precomputed(batches: Batches, stage: Stage, device: torch.device, preci
     if not stage.precomputed or not augment.is_still or batches.bad == "skip" or batches.also:
         return batches
     columns, groups = dict(split.columns), split.drawn
-    for name, encode in stage.codes.items():
+    for name, encode in stage.precomputed.items():
         column: Any = split.columns[name]
         codes = []
         for first in range(0, len(column), BATCH_SIZE):

@@ -61,7 +61,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
 
     # data
     data, manifest = load_data(recipe, ranks, console)
-    recipe, data = _resolve(recipe.located(), data, ranks, console)
+    recipe, data = _resolve(recipe.with_absolute_paths(), data, ranks, console)
 
     # model
     feature_networks, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
@@ -99,7 +99,7 @@ def resume(
     """
     run = Run.open(folder)
     recipe = from_settings(run.settings(), settings, str(run.config), method, saved=True)
-    recipe = recipe.located([setting.partition("=")[0] for setting in settings])
+    recipe = recipe.with_absolute_paths([setting.partition("=")[0] for setting in settings])
     ranks = join(recipe.train.device, recipe.train.rank_timeout_minutes)
     console = console or _console_of(ranks)
     with _lock(run, ranks):
@@ -154,8 +154,8 @@ def load_data(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Man
 
 def _resolve(recipe: Recipe, data: Data, ranks: Ranks, console: Console) -> tuple[Recipe, Data]:
     """Return the recipe with all defaults that depend on data and machine, and the data encoded as it says."""
-    recipe = recipe.fitted(data).settled(ranks)
-    data = recipe.encoded(data)
+    recipe = recipe.with_data_defaults(data).with_auto_resolved(ranks)
+    data = recipe.encode_data(data)
     for note in notes_on_encodings(data.train):
         console.print(printable(note), highlight=False, soft_wrap=True)
     return recipe, data
@@ -218,7 +218,7 @@ def _batches(recipe: Recipe, method: Method, data: Data, augment: Augment, ranks
         rank=ranks.rank,
         world=ranks.world_size,
         also=tuple(other.train for other in data.others),
-        balance_classes=method.balance_classes,
+        balance_classes=method.traits.balance_classes,
         load_until=recipe.data.random_crop_until,
         bad=recipe.data.on_bad_image,
     )
@@ -233,7 +233,7 @@ def _preview(recipe: Recipe, method: Method, data: Data, augment: Augment) -> Pr
 
 def _engine(recipe: Recipe, method: Method, ranks: Ranks) -> Engine:
     """Return the engine with the method on this rank's device. ConfigError if it does not fit into memory."""
-    capture = CudaCapture() if recipe.train.records(ranks) else None
+    capture = CudaCapture() if recipe.train.uses_cuda_graphs(ranks) else None
     try:
         engine = Engine(method, recipe.train, ranks=ranks, capture=capture)
     except RuntimeError as error:

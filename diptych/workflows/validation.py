@@ -31,7 +31,7 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     split = first(data.held_out, settings.eval_images)
     protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
     if settings.monitor is not None:
-        side = math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.scale
+        side = math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.traits.upscale_factor
         _check_monitor(settings.monitor, protocol, side)
     evaluator = Path(settings.evaluator).expanduser() if settings.evaluator else None
     tools = gather(settings.extractor, evaluator, device=str(device))

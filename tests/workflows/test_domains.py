@@ -1,10 +1,9 @@
 """Methods of many domains as people use them: trained on letters, translated by domain, seed and reference."""
 
 import shutil
-
-import numpy as np
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from commands import diptych, files
