@@ -41,7 +41,7 @@ def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ())
     if not digits.is_digits(config.root):
         _refuse(("background_root",), config, "only a file of digits is laid over photographs")
     data = openers[kind](config)
-    return data.named(names) if names else data
+    return data.rename_columns(names) if names else data
 
 
 def _open_pairs(config: "DataConfig") -> "Data":

@@ -117,8 +117,8 @@ def test_files_of_one_name_are_one_scene_only_if_that_is_said(tmp_path):
         open_data(DataConfig(root=str(tmp_path), matched_names=said), DataKind.LABELLED).held_out
         for said in (False, True)
     )
-    assert not apart.twins
-    assert twins.twins == {(f"{at:03}", number): 3 * number + at for number in (0, 1) for at in range(3)}
+    assert not apart.scene_index
+    assert twins.scene_index == {(f"{at:03}", number): 3 * number + at for number in (0, 1) for at in range(3)}
 
 
 def test_references_held_out_are_of_other_samples():

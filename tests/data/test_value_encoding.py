@@ -143,7 +143,7 @@ def test_class_ids_become_a_channel_each(tmp_path):
     chosen, data = opened(folder_of(tmp_path, ids([0, 3, 8, 255]), colours()), "label_map=source")
     assert (chosen.model.in_channels, chosen.model.out_channels) == (9, 3)
     assert encodings(data) == [Encoding(num_classes=9), PLAIN]
-    assert notes_on_encodings(data.train) == ["source: class ids of 9 classes, a channel for each"]
+    assert notes_on_encodings(data.train) == ["source: class ids of 9 classes, one channel per class"]
     array = data.train.columns["source"][0]
     stored = image_io.read(tmp_path / "trainA" / "0.png")
     planes = image_io.with_channels(array, 9, "a.png")
@@ -212,7 +212,7 @@ def test_alpha_is_kept_as_a_fourth_channel_of_the_domains_that_have_it(tmp_path)
     assert np.array_equal(target[0], image_io.read(root / "trainB" / "0.png", "rgba"))
     assert target[0][..., 3].max() == 7
     assert (target[1][..., 3] == 255).all()
-    assert notes_on_encodings(data.train) == ["target: four channels, the last is alpha"]
+    assert notes_on_encodings(data.train) == ["target: four channels, the last one is alpha"]
 
 
 def test_alpha_that_is_nowhere_is_refused_and_alpha_that_is_lost_is_said(tmp_path):

@@ -84,7 +84,7 @@ def images_in_and_below(folder: Path) -> tuple[Path, ...]:
 def names_in(folder: Path, named: Collection[str] = ()) -> dict[str, bool]:
     """The names in a folder, and which are folders: none that is named like an image. Hidden ones are left out.
 
-    Except those that `named`, the parts of a pattern, mean. Empty if it is no folder; DataError if it must not be read.
+    Except those that `rename_columns`, the parts of a pattern, mean. Empty if it is no folder; DataError if it must not be read.
     """
     try:
         with os.scandir(folder) as found:
@@ -128,7 +128,7 @@ def files_below(
 
 
 def is_left_out(name: str, named: Collection[str] = ()) -> bool:
-    """Return whether a name is hidden or the system's, and none of the parts of a pattern, `named`, means it."""
+    """Return whether a name is hidden or the system's, and none of the parts of a pattern, `rename_columns`, means it."""
     if name.startswith("."):
         return not any(part.startswith(".") and fnmatchcase(name, part) for part in named)
     return name.lower() in SYSTEM and name not in named

@@ -37,7 +37,7 @@ from diptych.errors import DataError, ImageError, nearest
 from diptych.system.safe_parse import parse_yaml
 
 SUFFIXES = ", ".join(sorted(image_io.SUFFIXES))
-WAYS = (
+LAYOUTS = (
     "train/ of files with two pictures side by side; trainA/ and trainB/; A/train and B/train; train/ with two folders "
     "in it; or just two folders of images"
 )
@@ -57,7 +57,8 @@ def open_folder(config: DataConfig, paired: bool) -> Data:
     splits = find_splits(root, config.layout, match, (sides[0], sides[1]) if sides else None)
     names = ("source", "target") if paired else ("a", "b")
     splits = {
-        name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
+        name: (split.swapped() if config.direction == "b2a" else split).rename_columns(names)
+        for name, split in splits.items()
     }
     train = splits["train"] if paired else replace(splits["train"], aligned=False)
     kind = "pairs" if train.aligned else "images without pairs"
@@ -133,7 +134,7 @@ def find_splits(root: Path, layout: str, match: str | None, sides: tuple[str, st
         return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
     why = f": {why}" if (why := explain_no_images(root)) else ""
     raise DataError(
-        f"{root}: no images to train on{why}. A folder for Diptych holds one of: {WAYS} "
+        f"{root}: no images to train on{why}. A folder for Diptych holds one of: {LAYOUTS} "
         f"({SUFFIXES})"
         + (f". Here are {', '.join(lying)}: choose two by {folders_setting(lying)}" if len(lying) > 2 else "")
     )

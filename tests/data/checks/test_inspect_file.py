@@ -124,7 +124,7 @@ def stand_in(tmp_path, monkeypatch, on_bad):
 @pytest.mark.parametrize(("on_bad", "words"), [("os.abort()", "crashed"), ("time.sleep(60)", "took longer")])
 def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, monkeypatch, on_bad, words):
     stand_in(tmp_path, monkeypatch, on_bad)
-    monkeypatch.setattr(worker_pool, "PATIENCE", 0.5)
+    monkeypatch.setattr(worker_pool, "TIMEOUT", 0.5)
     paths = {name: name for name in ("a", "b", "bad1", "c", "d", "bad2", "e")}
     found = dict(worker_pool.inspect_files(paths, 2))
     assert found.keys() == paths.keys()

@@ -104,7 +104,7 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_the_scan_goes_on(tmp_pa
         cache_of(tmp_path / "set").symlink_to("/dev/full")
         monkeypatch.setattr(manifest, "_cached", lambda root: {})  # /dev/full has no end to read
         monkeypatch.setattr(manifest, "whole", no_space)
-    with pytest.warns(UserWarning, match="cannot remember what was checked .*; set DIPTYCH_CACHE") as told:
+    with pytest.warns(UserWarning, match="cache of checked images cannot be written .*; set DIPTYCH_CACHE") as told:
         found = scan(tmp_path / "set", files)
     assert len(told) == 1
     assert [bool(entry.info.sha256) for entry in found.entries] == [True] * 3
@@ -135,7 +135,7 @@ def test_d3_a_flipped_bit_is_found_by_verify_alone_and_stays_found(tmp_path, suf
     rotten = scan(tmp_path, files, verify=True)
     if suffix != ".png":  # a PNG has checksums of its own: the decoder sees it first
         assert list(rotten.problems) == [
-            "holds other bytes than when it was first read, though its size and date are the same"
+            "has other bytes than when it was first read, although its size and date are the same"
         ]
     assert [entry.path for entry in rotten.entries if entry.info.problem] == ["002" + suffix]
     assert scan(tmp_path, files).problems == rotten.problems
@@ -148,7 +148,7 @@ def test_many_files_are_examined_by_processes_with_the_same_result(tmp_path, mon
     cut_short(files[7])
     alone = scan(tmp_path, files)
     cache_of(tmp_path).unlink()
-    monkeypatch.setattr(manifest, "FEW", 5)
+    monkeypatch.setattr(manifest, "MIN_FILES_FOR_WORKERS", 5)
     seen = []
     assert scan(tmp_path, files, progress=lambda *done: seen.append(done)) == alone
     assert len(reads) == 24
@@ -162,7 +162,7 @@ def test_a_crashing_worker_costs_one_file_and_the_rest_is_remembered(tmp_path, m
         "e.examine = lambda path: os.abort() if '003' in path else real(path); e.work()"
     )
     monkeypatch.setattr(worker_pool, "COMMAND", (sys.executable, "-c", program))
-    monkeypatch.setattr(manifest, "FEW", 1)
+    monkeypatch.setattr(manifest, "MIN_FILES_FOR_WORKERS", 1)
     found = scan(tmp_path, files)
     assert {kind: [entry.path for entry in entries] for kind, entries in found.problems.items()} == {
         "crashed the decoder": ["003.png"]

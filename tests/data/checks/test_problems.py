@@ -80,7 +80,7 @@ def test_real_sets_are_understood_counted_and_without_fault(name, monkeypatch):
         monkeypatch.setattr(survey, "scan", by_headers)
     found = survey.survey(folder_of("DIPTYCH_DATA", "shared/data") / name)
     assert found.layout == layout
-    assert {f"{part.split} {part.side}".strip(): len(part.files) for part in found.parts} == counts
+    assert {f"{part.split} {part.domain}".strip(): len(part.files) for part in found.parts} == counts
     grey = [("Set14/bridge.png (1)",)] if name == "sr" else []
     assert [fault.names for fault in problems.find_problems(found)] == grey
     assert not any(fault.wrong for fault in problems.find_problems(found))
@@ -170,7 +170,7 @@ def test_d3_verify_finds_a_flipped_bit(tmp_path):
     check(tmp_path, 0)
     flip_bit(files[1])
     check(tmp_path, 0)
-    assert "holds other bytes" in check(tmp_path, 1, "--verify")
+    assert "has other bytes" in check(tmp_path, 1, "--verify")
 
 
 def test_d5_pairs_by_name(tmp_path):
@@ -239,7 +239,7 @@ def test_shapes_of_folders(tmp_path, name):
         fill(tmp_path / folder, count, 100 * number)
     found = survey.survey(tmp_path)
     assert found.layout == layout
-    assert {part.side for part in found.parts} == sides
+    assert {part.domain for part in found.parts} == sides
     assert isinstance(problems.find_problems(found), list)
 
 

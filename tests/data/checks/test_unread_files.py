@@ -4,7 +4,7 @@ import pytest
 from sets import cache, fill, noise  # noqa: F401
 
 from diptych.data.checks import problems, survey
-from diptych.data.checks.unread_files import LISTED, describe_unused
+from diptych.data.checks.unread_files import MAX_LISTED, describe_unused
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
@@ -48,7 +48,7 @@ def test_nothing_is_said_where_all_is_used_tables_included(tmp_path):
 
 
 def test_long_lists_end():
-    assert describe_unused({f"{number}/": 1 for number in range(LISTED + 3)}).endswith(f"{LISTED - 1}/ (1), and 3 more")
+    assert describe_unused({f"{number}/": 1 for number in range(MAX_LISTED + 3)}).endswith(f"{MAX_LISTED - 1}/ (1), and 3 more")
 
 
 EMPTY = {  # folders without images: what is in them, and what is said
