@@ -91,8 +91,8 @@ class DataConfig(BaseModel):
     )
     pair_names: Literal["exact", "casefold", "affix"] = Field(
         "exact",
-        description="how file names of pairs are compared: exact, ignoring case (casefold), or also ignoring the prefix "
-        "and suffix that all names of a folder share (affix)",
+        description="how file names of pairs are compared: exact, ignoring case (casefold), or also ignoring the "
+        "prefix and suffix that all names of a folder share (affix)",
     )
     direction: Literal["a2b", "b2a"] = Field(
         "a2b", description="direction of translation: a2b (from the left image or first folder), or b2a (reversed)"

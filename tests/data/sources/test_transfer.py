@@ -148,15 +148,15 @@ def test_twins_are_found_by_name(folders):
 
 
 def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
-    with pytest.raises(DataError, match=r"to draw like which images\? Name their folder by target_root=FOLDER"):
+    with pytest.raises(DataError, match="no target domain: give its folder by target_root=FOLDER"):
         opened(root=folders / "photos")
-    with pytest.raises(DataError, match="this method takes one set; leave it out"):
+    with pytest.raises(DataError, match="this method uses one data set; leave target_root= out"):
         opened(DataKind.PAIRED, root=folders / "photos", target_root=folders / "drawings")
     with pytest.raises(DataError, match="target_root=nowhere: there is no such folder"):
         opened(root=folders / "photos", target_root="nowhere")
-    with pytest.raises(DataError, match="goes from root to target: leave direction= out"):
+    with pytest.raises(DataError, match="translates from root to target_root: leave direction= out"):
         opened(root=folders / "photos", target_root=folders / "drawings", direction="b2a")
-    with pytest.raises(DataError, match="letters are drawn like letters"):
+    with pytest.raises(DataError, match="letters translate only to letters"):
         opened(root="glyphs:sans", target_root=folders / "drawings")
 
 
@@ -192,7 +192,7 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
     assert back.train.columns["a"] == data.train.columns["b"]
     with pytest.raises(DataError, match=r"side by side.* Or choose one attribute .*: attributes=\[NAME\]"):
         open_data(DataConfig(root=str(tmp_path), crop_size=16), DataKind.UNPAIRED)
-    with pytest.raises(DataError, match="a table of attributes, and this method reads classes"):
+    with pytest.raises(DataError, match="a table of attributes, but this method needs classes"):
         open_data(config.model_copy(update={"target": str(tmp_path)}), DataKind.TRANSFER)
     with pytest.raises(DataError, match="goes from images without one to those with it"):
         open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), DataKind.UNPAIRED)
