@@ -88,7 +88,7 @@ def attribute_labels(names: tuple[str, ...], config: DataConfig, where: str) -> 
 
 
 def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...]) -> Attributes:
-    """Return the `chosen` columns of a table, or all. Raises DataError for missing or repeated rows, or invalid values."""
+    """Return the `chosen` columns of a table, or all. Raises DataError for missing or repeated rows and bad values."""
     try:
         head, rows = read_rows(file)
         names = chosen or tuple(name for name in head if name != "split")
@@ -116,9 +116,7 @@ def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...])
         raise DataError(f"{file}: {len(unknown)} rows are of images that do not exist: {_listed(unknown)}; remove them")
     counts = Counter(files)
     if repeated := [image.name for image, count in counts.items() if count > 1]:
-        raise DataError(
-            f"{file}: {len(repeated)} images have several rows: {_listed(repeated)}; remove all but one"
-        )
+        raise DataError(f"{file}: {len(repeated)} images have several rows: {_listed(repeated)}; remove all but one")
     if missing := [image.name for image in images if image not in counts]:
         raise DataError(
             f"{file}: {len(missing)} images have no row: {_listed(missing)}; add the rows, or remove the images"
@@ -140,7 +138,7 @@ def _split_indices(root: Path, table: Attributes, partition: str) -> tuple[dict[
     if partition == "celeba-stargan":
         if len(rows) <= PUBLISHED_TEST:
             raise DataError(
-                f"{table.file}: partition=celeba-stargan has {PUBLISHED_TEST} test images, but the table has {len(rows)}"
+                f"{table.file}: partition=celeba-stargan has {PUBLISHED_TEST} test images, the table has {len(rows)}"
             )
         shuffled = rows.tolist()
         random.Random(1234).shuffle(shuffled)

@@ -31,7 +31,7 @@ def open_classes(root: Path, config: DataConfig) -> Data:
     train = splits.get("train")
     if not train and (others := [name for name in splits if name != "train"]):
         raise DataError(
-            f"{root}: has {', '.join(others)}, but no training images: put a folder of images for each class into train/"
+            f"{root}: has {', '.join(others)}, but no training images: put a folder for each class into train/"
         )
     if not train or len(train) < 2:
         why = f": {why}" if (why := explain_no_images(root)) else ""
