@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from commands import TINY, diptych
+from pydantic import ValidationError
 from sets import cache, noise  # noqa: F401
 
 from diptych.contract import DataKind
@@ -149,6 +150,18 @@ def stored(fit="squash", height=128, width=128, crop=32, load=36):
 )
 def test_the_size_at_the_scale_of_training(images, size, expected):
     assert images.resized("source", *size) == expected
+
+
+@pytest.mark.parametrize(("saved", "present"), [("short", "short_side"), ("centre", "center_square"), ("none", "none")])
+def test_a_resize_mode_that_an_earlier_version_saved_is_read(saved, present):
+    source = {"domain": "a", "height": 8, "width": 8}
+    text = json.dumps({"crop": 32, "load": 36, "fit": saved, "entries": {"source": source}})
+    assert TrainingImages.model_validate_json(text).fit == present
+
+
+def test_an_unknown_resize_mode_is_refused():
+    with pytest.raises(ValidationError, match="fit"):
+        stored("stretch")
 
 
 def test_the_scale_of_images_of_an_entry_that_is_not_known_is_theirs():

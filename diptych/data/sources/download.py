@@ -32,7 +32,7 @@ class PublishedDataset:
 
 
 def download(name: str, folder: Path) -> Path:
-    """Prepare a data set and return its path for `--data`. Raises DataError with instructions if it fails."""
+    """Prepare a data set and return its path for `--data`. Raises DataError with instructions."""
     if name not in DATASETS:
         raise DataError(f"no data set is called {name!r}{nearest(name, DATASETS)}; there are {', '.join(DATASETS)}")
     dataset = DATASETS[name]
@@ -45,8 +45,8 @@ def download(name: str, folder: Path) -> Path:
     except (OSError, RuntimeError, HTTPException, ImportError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{name}: the download failed ({reason}); download it from {dataset.url}, put {dataset.files} into {folder}, "
-            f"and repeat this command"
+            f"{name}: the download failed ({reason}); download it from {dataset.url}, put {dataset.files} into "
+            f"{folder}, and repeat this command"
         ) from error
 
 

@@ -83,7 +83,7 @@ def test_real_sets_are_understood_counted_and_without_fault(name, monkeypatch):
     assert {f"{part.split} {part.domain}".strip(): len(part.files) for part in found.parts} == counts
     grey = [("Set14/bridge.png (1)",)] if name == "sr" else []
     assert [fault.names for fault in problems.find_problems(found)] == grey
-    assert not any(fault.wrong for fault in problems.find_problems(found))
+    assert not any(fault.is_error for fault in problems.find_problems(found))
     chosen = {fit.method: fit.settings for fit in dataset_fit.fits(found) if fit.fits}
     assert chosen == {method: SETTINGS.get(f"{name} {method}", ()) for method in methods}
 
@@ -271,7 +271,7 @@ def test_arrays_are_checked_and_never_unpickled(tmp_path):
 
     np.savez(tmp_path / "a.npz", x_train=np.zeros((3, 4), np.uint8), bad=np.array([Trap()], object))
     output = check(tmp_path)
-    assert "holds pickled Python objects, which are never loaded\n      bad" in output
+    assert "has pickled Python objects, which are never loaded\n      bad" in output
     assert not (tmp_path / "sprung").exists()
     flip_bit(tmp_path / "a.npz", 150)
     assert "x_train" in check(tmp_path)

@@ -87,7 +87,7 @@ def test_it_is_noted_in_training_and_by_data_check(tmp_path, name):
     (fault,) = warnings_of(root)
     assert f"{fault.kind}: {fault.remedy}".replace("A ", "trainA ", 1).startswith(note)
     assert fault.names == ("trainA",)
-    assert not fault.wrong
+    assert not fault.is_error
 
 
 @pytest.mark.parametrize("name", USUAL)

@@ -174,7 +174,11 @@ def test_twins_that_are_none_or_two_are_told(tmp_path):
         (HEAP, {"matched_names": True}, "uses all images alike: leave matched_names= out"),
         (HEAP, {"attributes": ("Young",)}, "uses all images alike: leave attributes= out"),
         (HEAP, {"direction": "b2a"}, "uses all images alike: leave direction= out"),
-        (HEAP, {"background_root": "x"}, "only a file of digits is blended with photographs: leave background_root= out"),
+        (
+            HEAP,
+            {"background_root": "x"},
+            "only a file of digits is blended with photographs: leave background_root= out",
+        ),
         (LABELLED, {"layout": "folders"}, "from any class or attribute to any other: leave layout= out"),
         (LABELLED, {"direction": "b2a"}, "leave direction= out"),
         (PAIRED, {"attributes": ("Young",)}, "needs two folders, or two images in each file: leave attributes= out"),

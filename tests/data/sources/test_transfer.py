@@ -79,7 +79,7 @@ def test_digits_that_are_none_are_told(digits, tmp_path):
     root, arrays = digits
     with pytest.raises(DataError, match="a file of labelled digits, and this method takes folders"):
         opened(DataKind.PAIRED, root=root / "mnist.npz")
-    with pytest.raises(DataError, match="is no file that can be read"):
+    with pytest.raises(DataError, match="is not a file that can be read"):
         opened(DataKind.LABELLED, root=tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(DataError, match="holds no arrays x_train and y_train; there are a"):
