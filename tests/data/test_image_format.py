@@ -107,7 +107,7 @@ def test_that_the_alphabet_chose_the_source_is_noted(tmp_path):
         fill(tmp_path / "plain" / folder, start=10 * number)
         fill(tmp_path / "named" / f"train{'AB'[number]}", start=10 * number)
         fill(tmp_path / "double" / "train", width=64)
-    note = "clean is the source by alphabetical order alone; direction=b2a goes from raw to clean"
+    note = "clean is the source only by alphabetical order; direction=b2a goes from raw to clean"
     assert direction_notes(*scanned(tmp_path / "plain")) == (note,)
     assert direction_notes(*scanned(tmp_path / "plain", UNPAIRED)) == (note,)
     assert direction_notes(*scanned(tmp_path / "plain", direction="b2a")) == ()
@@ -185,7 +185,7 @@ def test_the_first_line_of_train_and_resume_names_the_direction(two_folders):
     resumed = diptych("resume", run).stdout.splitlines()
     for lines in (said, resumed):
         assert lines[0].endswith("data: 4 pairs, from clean to raw (direction=b2a reverses it)")
-        assert lines[1].startswith("clean is the source by alphabetical order alone")
+        assert lines[1].startswith("clean is the source only by alphabetical order")
 
 
 def test_the_run_and_its_model_keep_how_the_training_images_were_stored(two_folders, tmp_path):

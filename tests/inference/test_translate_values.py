@@ -223,7 +223,7 @@ def test_a_model_folder_with_a_range_that_is_none_is_refused(narrow, tmp_path):
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["notes"]["images"]["entries"]["source"]["value_range"] = [5, 5]
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises((CheckpointError, DataError), match="is no range of uint16"):
+    with pytest.raises((CheckpointError, DataError), match="not a range of uint16"):
         load(tmp_path, device="cpu")
 
 

@@ -186,7 +186,7 @@ def test_d5_pairs_by_name(tmp_path):
     assert "trainB/000.png (none in A)" in output
     assert "2 x has the same name before the suffix as another" in output
     assert "trainB/005.bmp" in output
-    assert "cyclegan: 18 + 21 images without pairs, 2 in test, from trainA to trainB" in output
+    assert "cyclegan: 18 + 21 unpaired images, 2 in test, from trainA to trainB" in output
 
 
 @pytest.mark.parametrize("gone", ["folder", "images"])

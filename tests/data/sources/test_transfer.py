@@ -77,15 +77,15 @@ def test_source_and_target_share_no_digit(digits):
 
 def test_digits_that_are_none_are_told(digits, tmp_path):
     root, arrays = digits
-    with pytest.raises(DataError, match="a file of labelled digits, and this method takes folders"):
+    with pytest.raises(DataError, match="a file of labelled digits, but this method needs folders"):
         opened(DataKind.PAIRED, root=root / "mnist.npz")
     with pytest.raises(DataError, match="is not a file that can be read"):
         opened(DataKind.LABELLED, root=tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(DataError, match="holds no arrays x_train and y_train; there are a"):
+    with pytest.raises(DataError, match="has no arrays x_train and y_train; there are a"):
         opened(DataKind.LABELLED, root=tmp_path / "other.npz")
     np.savez(tmp_path / "flat.npz", **{**arrays, "y_test": np.zeros(7, np.uint8)})
-    with pytest.raises(DataError, match="x_test and y_test are no digits"):
+    with pytest.raises(DataError, match="expected x_test to be digits"):
         opened(DataKind.LABELLED, root=tmp_path / "flat.npz")
     np.savez(tmp_path / "pickled.npz", **{**arrays, "x_test": np.array([{}], object)})
     with pytest.raises(DataError, match="pickled Python objects, which are never loaded"):
@@ -93,7 +93,7 @@ def test_digits_that_are_none_are_told(digits, tmp_path):
     with pytest.raises(DataError, match="no photographs in it"):
         opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=tmp_path)
     fill(tmp_path / "small", 1, make=lambda seed: noise(seed, (7, 20, 3)))
-    with pytest.raises(DataError, match="larger than the digits"):
+    with pytest.raises(DataError, match="at least as large as the digits"):
         opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=tmp_path / "small")
 
 
@@ -143,8 +143,8 @@ def test_twins_are_found_by_name(folders):
     (folders / "others").mkdir()
     for number in range(60):
         image_io.write(folders / "others" / f"x{number}.png", noise(number))
-    with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
-        open_data(config.model_copy(update={"target": str(folders / "others")}), DataKind.TRANSFER)
+    with pytest.raises(DataError, match="no held-out file of one domain has the name of a file of the other"):
+        open_data(config.model_copy(update={"target_root": str(folders / "others")}), DataKind.TRANSFER)
 
 
 def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
@@ -193,8 +193,8 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
     with pytest.raises(DataError, match=r"side by side.* Or choose one attribute .*: attributes=\[NAME\]"):
         open_data(DataConfig(root=str(tmp_path), crop_size=16), DataKind.UNPAIRED)
     with pytest.raises(DataError, match="a table of attributes, but this method needs classes"):
-        open_data(config.model_copy(update={"target": str(tmp_path)}), DataKind.TRANSFER)
-    with pytest.raises(DataError, match="goes from images without one to those with it"):
+        open_data(config.model_copy(update={"target_root": str(tmp_path)}), DataKind.TRANSFER)
+    with pytest.raises(DataError, match="needs one attribute, and translates from images without it to images with it"):
         open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), DataKind.UNPAIRED)
 
 
