@@ -225,7 +225,8 @@ def test_an_image_smaller_than_the_crop_is_named(tmp_path, workers):
     small = tmp_path / "small.png"
     image_io.write(small, NOISE[0, :12, :15])
     split = columns(ImageFiles((small,)), NOISE[:1])
-    message = f"{small}: an image of 15x12 pixels is smaller than crop_size=16: use a smaller crop_size, or resize_mode=short_side"
+    message = f"{small}: an image of 15x12 pixels is smaller than crop_size=16: "
+    message += "use a smaller crop_size, or resize_mode=short_side"
     with pytest.raises(DataError) as caught:
         next(batches(split, Augment(24, 16, "none")).stream(0, 1, workers))
     assert str(caught.value) == message

@@ -77,6 +77,7 @@ class Manifest:
 
     @cached_property
     def by_path(self) -> Mapping[str, Entry]:
+        """The entries by path."""
         return {entry.path: entry for entry in self.entries}
 
     def entry_of(self, file: Path) -> Entry:
@@ -264,6 +265,7 @@ class _Cache:
         return self
 
     def add(self, entry: Entry) -> None:
+        """Append an entry."""
         if self.file:
             try:
                 self.file.write(entry.line())

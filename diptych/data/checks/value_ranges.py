@@ -68,11 +68,11 @@ def notes_on_ranges(data: Data) -> Iterator[str]:
         name: column for name, column in data.train.columns.items() if isinstance(column, ImageFiles) and column.entries
     }
     maps = dict(zip(image_columns, ("source", "target"), strict=False)) if len(image_columns) == 2 else {}
-    seen = set()
+    done = set()
     for name, column in image_columns.items():
-        if column.files in seen:  # the other half of side-by-side files
+        if column.files in done:  # the other half of side-by-side files
             continue
-        seen.add(column.files)
+        done.add(column.files)
         folders = {entry.path.rpartition("/")[0] for entry in column.entries}
         domain = (folders.pop() if len(folders) == 1 else "") or name
         label_map = maps.get(name, "") if column.half is None else ""

@@ -68,6 +68,7 @@ class Worker:
         return failure
 
     def stop(self) -> None:
+        """Kill the process and close the connection to it."""
         self.process.kill()
         self.process.wait()
         self.answers.close()

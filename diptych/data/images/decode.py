@@ -87,7 +87,7 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
     layouts = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, by_columns, dtype = layouts[np.lib.format.read_magic(file)](file)
     if dtype.name not in ("uint8", "uint16", "bool", "float16", "float32", "float64"):
-        raise InvalidImageError(f"holds {dtype.name}; save it as uint8, uint16, bool, or float within 0..1")
+        raise InvalidImageError(f"has dtype {dtype.name}; save it as uint8, uint16, bool, or float within 0..1")
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise InvalidImageError(f"has the shape {shape}; save it as (H, W) or (H, W, C), none of them zero")
     check_size(math.prod(shape), 4 * MAX_PIXELS)
@@ -145,7 +145,7 @@ def open_image(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
     check_size(math.prod(image.size), MAX_PIXELS)
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise InvalidImageError(f"holds {frames} frames; split it into frames, one file each")
+        raise InvalidImageError(f"has {frames} frames; split it into frames, one file each")
     if isinstance(image, TiffImageFile):
         _check_tiff(image)
     return image, file

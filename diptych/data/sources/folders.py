@@ -67,11 +67,11 @@ def folders_of_images(folder: Path) -> list[Path]:
 
 def distinct_folders_of_images(folder: Path) -> list[Path]:
     """Return `folders_of_images` without links to other ones of them."""
-    seen: set[Path] = set()
+    visited: set[Path] = set()
     distinct = []
     for inner in sorted(folders_of_images(folder), key=Path.is_symlink):
-        if (real := inner.resolve()) not in seen:
-            seen.add(real)
+        if (real := inner.resolve()) not in visited:
+            visited.add(real)
             distinct.append(inner)
     return sorted(distinct)
 
@@ -115,14 +115,14 @@ def files_below(
     """
     real = root.resolve()
     excluded = without.resolve() if without else None
-    seen = {*real.parents}  # a link to one of these would lead back here
+    visited = {*real.parents}  # a link to one of these would lead back here
     folders, links = deque([(root, 1)]), deque[tuple[Path, int]]()
     while folders or links:
         folder, level = (folders or links).popleft()
         real = folder.resolve()
-        if real in seen or excluded in (real, *real.parents):
+        if real in visited or excluded in (real, *real.parents):
             continue
-        seen.add(real)
+        visited.add(real)
         for name, is_folder in sorted(names_in(folder, named).items()):
             if not is_folder:
                 yield folder / name

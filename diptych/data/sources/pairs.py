@@ -100,8 +100,8 @@ def open_unlabelled(config: DataConfig) -> Data:
         if "train" not in splits:
             splits = {"train": images_in_and_below(root)}
     if not splits.get("train"):
-        why = explain_no_images(root) or f"in it, in train/ or in folders there ({SUFFIXES})"
-        raise DataError(f"{root}: no images to train on: {why}")
+        reason = explain_no_images(root) or f"none in it, in train/ or in the folders inside ({SUFFIXES})"
+        raise DataError(f"{root}: no images to train on: {reason}")
     for files in splits.values():
         check_one_size(files)
     opened = {name: Split({"image": ImageFiles(files)}, aligned=True) for name, files in splits.items()}

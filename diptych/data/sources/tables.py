@@ -45,6 +45,7 @@ class Array:
 
     @property
     def split(self) -> str:
+        """The split in the name of the array; empty if it has none."""
         return next((split for split in SPLITS if split in self.name), "")
 
 

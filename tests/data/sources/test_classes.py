@@ -121,9 +121,7 @@ def test_what_is_stray_missing_or_empty_is_named(tmp_path):
         for name in ("cat", "dog"):
             fill(tmp_path / split / name, 2, shape=(8, 8, 3))
     fill(tmp_path / "val" / "wild", 1, shape=(8, 8, 3))
-    with pytest.raises(
-        DataError, match=f"{tmp_path}: val has wild, which train does not have: remove it, or add it to train"
-    ):
+    with pytest.raises(DataError, match=f"{tmp_path}: val has wild, which train does not have: remove it"):
         opened(tmp_path)
     opened(tmp_path, folders=("cat", "dog"))
     (tmp_path / "train" / "wild").mkdir()
@@ -292,9 +290,7 @@ def test_with_twins_a_name_is_one_image_of_each_class(tmp_path):
         fill(tmp_path / "val" / name, 2)
     assert opened(tmp_path, matched_names=True).train.scene_ids[:3] == ["000", "001", "002"]
     fill(tmp_path / "train" / "dog", 1, suffix=".bmp")
-    with pytest.raises(
-        DataError, match="dog has two images with this name, and matched_names=true needs names that occur once"
-    ):
+    with pytest.raises(DataError, match="dog has two images with this name, and matched_names=true"):
         opened(tmp_path, matched_names=True)
 
 

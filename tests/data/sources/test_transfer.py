@@ -162,12 +162,12 @@ def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
 
 def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
     root, _ = digits
-    file, small = root / "mnist.npz", ["ngf=4", "batch_size=8", "load_size=32", "flip=false"]
+    file, small = root / "mnist.npz", ["batch_size=8", "load_size=32", "flip=false"]
     run = trained(
         tmp_path / "run", "dtn", f"root={file}", f"target_root={file}", f"background_root={root / 'photographs'}",
-        *small, "embedding_dim=8", "pretrain_steps=2", "steps=2",
+        *small, "ngf=4", "embedding_dim=8", "pretrain_steps=2", "steps=2",
     ).folder  # fmt: skip
-    judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "steps=2").folder
+    judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "base_channels=4", "steps=2").folder
     diptych("evaluate", run, "--protocol", "dtn-digits", "--judge", judge, "--count", "2")
     found = read_result(run / "results" / "dtn-digits.json")
     scores = {score.name: score for score in found.scores}
