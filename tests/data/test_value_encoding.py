@@ -219,7 +219,7 @@ def test_alpha_that_is_nowhere_is_refused_and_alpha_that_is_lost_is_said(tmp_pat
     with pytest.raises(DataError, match="alpha=keep: no image has transparency"):
         opened(folder_of(tmp_path / "a", colours(), sprites(opaque=True)), "alpha=keep")
     _, data = opened(folder_of(tmp_path / "b", colours(), sprites()))
-    assert "3 images have transparency: composited over white; alpha=keep learns it too" in data.notes
+    assert "3 images have transparency: composited over white; alpha=keep trains on it as a channel" in data.notes
     _, data = opened(tmp_path / "b", "alpha=keep")
     assert not [note for note in data.notes if "composited" in note]
     with pytest.raises(ImageError, match="alpha=keep reads a fourth channel"):

@@ -41,7 +41,7 @@ LAYOUTS = (
     "train/ of files with two images side by side; trainA/ and trainB/; A/train and B/train; train/ with two folders "
     "in it; or only two folders of images"
 )
-FEW_IMAGES = "no val or test folder, and too few images to hold any out: scores are on training images"
+FEW_IMAGES = "no val or test folder, and too few images to hold any out: scores are on images seen in training"
 
 
 def open_folder(config: DataConfig, paired: bool) -> Data:
@@ -236,9 +236,9 @@ def _files_by_key(folder: Path, files: Sequence[Path], match: str) -> dict[str, 
     """Return the files by matching key. Raises DataError if two have the same."""
     by_key: dict[str, Path] = {}
     for file, key in zip(files, matching_keys(files, match), strict=True):
-        if by_key.setdefault(key, file) != file:
+        if (first := by_key.setdefault(key, file)) != file:
             raise DataError(
-                f"{file}: another file in {folder} has the same name before the suffix, and pairs are matched by it; "
+                f"{first}: another file in {folder} has the same name before the suffix, and pairs are matched by it; "
                 f"rename or remove one"
             )
     return by_key

@@ -107,7 +107,7 @@ def test_names_of_unpaired_images_are_no_pairs(tmp_path):
 
 def test_a_single_file_in_each_folder_agrees_with_any_other():
     assert suggest_match([Path("x.png")], [Path("y.png")]) is None
-    assert suggest_match([Path("X.png")], [Path("x.png")]) == ("casefold", "once capitals are ignored")
+    assert suggest_match([Path("X.png")], [Path("x.png")]) == ("casefold", "if case is ignored")
 
 
 def test_two_names_that_differ_by_case_alone_are_no_partner_of_one(tmp_path):
