@@ -212,7 +212,7 @@ def _alpha_and_profiles(survey: Survey) -> Iterator[Problem]:
     yield Problem(
         "has transparency",
         transparent,
-        "composited over white; alpha=keep learns it as a fourth channel",
+        "composited over white; alpha=keep trains on it as a fourth channel",
         is_error=False,
     )
     profiled = tuple(f"{entry.path} ({entry.info.profile})" for entry in _readable(survey) if entry.info.profile)

@@ -80,6 +80,6 @@ def test_training_says_that_it_learns_to_make_images_smaller(tmp_path):
         direction_notes(opened(root, "pix2pix", direction=way), DataConfig(root=str(root), direction=way))
         for way in ("a2b", "b2a")
     ]
-    wrong = "lr/ and hr/ hold the same images at two sizes, 1:4: this learns to make them smaller; direction=b2a learns"
+    wrong = "lr/ and hr/ hold the same images at two sizes, 1:4: this trains downsampling; direction=b2a trains"
     assert any(note.startswith(wrong) for note in notes[0])
-    assert not any("smaller" in note for note in notes[1])
+    assert not any("downsampling" in note for note in notes[1])
