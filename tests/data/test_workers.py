@@ -213,7 +213,7 @@ def test_too_many_open_files_are_named(monkeypatch):
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) - 1, before[1]))
     try:
-        with pytest.raises(LoadingError, match=r"raise the limit by .ulimit -n"):
+        with pytest.raises(LoadingError, match=r"raise the limit: .ulimit -n"):
             list(found)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
