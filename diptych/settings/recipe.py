@@ -21,8 +21,8 @@ from diptych.contract import Evaluator, Method, MethodConfig, setting_of
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data
 from diptych.data.sources.glyphs import is_glyphs
-from diptych.data.unused_settings import unused
-from diptych.data.value_encoding import channels_of, encoded, resolved_ranges
+from diptych.data.unused_settings import unused_settings
+from diptych.data.value_encoding import count_channels, resolve_ranges, with_encodings
 from diptych.errors import ConfigError, listed, nearest, shown
 from diptych.methods import EVALUATORS, METHODS, find, method_of
 from diptych.settings.overrides import (

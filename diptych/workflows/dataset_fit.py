@@ -181,7 +181,7 @@ def _shorten(message: str, root: str) -> str:
 def _looser_names(survey: "Survey") -> list[str]:
     """Return the setting with which the file names of two folders match, if they do not match exactly."""
     from diptych.data.checks.survey import UNPAIRED
-    from diptych.data.sources.file_names import looser_match
+    from diptych.data.sources.file_names import suggest_match
 
     parts = [part.files for part in survey.parts if part.files and part.split == survey.parts[0].split]
     match = looser_match(*parts) if survey.layout == UNPAIRED and len(parts) == 2 else None

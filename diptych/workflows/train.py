@@ -15,11 +15,11 @@ import torch
 from rich.console import Console
 
 from diptych.contract import Clock, FeatureNetwork, Method
-from diptych.data.batches import Batches, held_out
-from diptych.data.checks.manifest import Manifest, changes
-from diptych.data.checks.unreadable import check_images, large_enough
+from diptych.data.batches import Batches, held_out_batch
+from diptych.data.checks.manifest import Manifest, compare_manifests
+from diptych.data.checks.unreadable import check_images, drop_small_images
 from diptych.data.dataset import Data
-from diptych.data.image_format import describe, direction_of, notes_on
+from diptych.data.image_format import describe_images, direction_notes, direction_of
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.data.value_encoding import encodings_of, notes_on_encodings
@@ -186,7 +186,7 @@ def prepare(
     if initialise and (message := initialise_from(method, recipe.train.init_from)):
         console.print(printable(message), highlight=False, soft_wrap=True)
     augment = Augment(
-        recipe.data.loaded, recipe.data.crop_size, recipe.data.resize_mode, recipe.data.flip, recipe.data.crop_mode
+        recipe.data.effective_load_size, recipe.data.crop_size, recipe.data.resize_mode, recipe.data.flip, recipe.data.crop_mode
     )
     batches = _batches(recipe, method, data, augment, ranks)
     preview = _preview(recipe, method, data, augment)

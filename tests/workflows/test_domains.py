@@ -57,7 +57,7 @@ def flips(tmp_path_factory):
 
 @pytest.fixture
 def letter(tmp_path):
-    image_io.write(tmp_path / "a.png", glyphs.pictures("sans", 32)[40])
+    image_io.write(tmp_path / "a.png", glyphs.render_letters("sans", 32)[40])
     return tmp_path / "a.png"
 
 
@@ -75,7 +75,7 @@ def test_a_run_logs_each_update_and_shows_references_against_sources(v2):
 def test_translations_by_domain_seed_and_reference_are_those_of_the_translator(v2, letter, tmp_path):
     translator = package.load(v2, device="cpu")
     reference = tmp_path / "photo.png"
-    image_io.write(reference, glyphs.pictures("serif", 64)[50])  # of another size: a file is brought to the right one
+    image_io.write(reference, glyphs.render_letters("serif", 64)[50])  # of another size: a file is brought to the right one
     for words, controls in {
         ("--domain", "mono"): {"domain": "mono"},
         ("--domain", "mono", "--seed", "3"): {"domain": "mono", "seed": 3},
@@ -141,7 +141,7 @@ def test_attributes_are_flipped_from_what_an_image_has(flips, letter):
 def test_too_small_a_batch_and_unfit_data_are_told(tmp_path):
     with pytest.raises(ConfigError, match=r"batch_size=4 is smaller than the 12 domains.*set batch_size=12"):
         trained(tmp_path / "run", "starganv2", "root=glyphs")
-    with pytest.raises(DataError, match="translates between classes of one set"):
+    with pytest.raises(DataError, match="translates between the classes of one data set"):
         trained(tmp_path / "run", "starganv2", "root=glyphs", "attributes=[bold]")
     with pytest.raises(ConfigError, match="side is a power of two: set crop_size=32 or crop_size=64"):
         trained(tmp_path / "run", "stargan", "root=glyphs:sans/serif", "crop_size=48")

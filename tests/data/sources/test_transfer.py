@@ -6,12 +6,12 @@ from commands import diptych
 from judged import fill, noise, offline, trained  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data.batches import held_out
+from diptych.data.batches import held_out_batch
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
-from diptych.data.sources.glyphs import LATIN, base_of, pictures, reading
+from diptych.data.sources.glyphs import LATIN, base_letter, latin_indices, render_letters
 from diptych.errors import DataError
 from diptych.evaluation.results import read_result
 
@@ -46,24 +46,26 @@ def test_a_file_of_digits_is_a_labelled_set(digits):
 
 def test_mnist_m_is_the_difference_of_digit_and_patch(digits):
     root, arrays = digits
-    data = opened(DataKind.LABELLED, root=root / "mnist.npz", patches=root / "photographs")
+    data = opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=root / "photographs")
     column = data.held_out.columns["image"]
     made, digit = column[1].astype(int), arrays["x_train"][20].astype(int)
     photographs = [image_io.read(file).astype(int) for file in sorted((root / "photographs").iterdir())]
     places = [photo[y : y + 8, x : x + 8] for photo in photographs for y in range(25) for x in range(25)]
     assert any(np.array_equal(made, np.abs(digit[..., None] - patch)) for patch in places)
     assert column.shape == (5, 8, 8, 3)
-    again = opened(DataKind.LABELLED, root=root / "mnist.npz", patches=root / "photographs").held_out.columns["image"]
+    again = opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=root / "photographs").held_out.columns[
+        "image"
+    ]
     assert np.array_equal(made, again[1]), "a digit has one patch"
 
 
 def test_source_and_target_share_no_digit(digits):
     root, arrays = digits
     file = root / "mnist.npz"
-    data = opened(root=file, target=file, patches=root / "photographs")
+    data = opened(root=file, target_root=file, background_root=root / "photographs")
     assert tuple(data.train.columns) == ("source", "label", "target")
     assert not data.train.aligned
-    assert data.train.drawn == (("source", "label"), ("target",))
+    assert data.train.sample_groups == (("source", "label"), ("target",))
     targets = {bytes(each) for each in data.train.columns["target"]} | {
         bytes(each) for each in data.held_out.columns["target"]
     }
@@ -75,36 +77,36 @@ def test_source_and_target_share_no_digit(digits):
 
 def test_digits_that_are_none_are_told(digits, tmp_path):
     root, arrays = digits
-    with pytest.raises(DataError, match="a file of labelled digits, and this method takes folders"):
+    with pytest.raises(DataError, match="a file of labelled digits, but this method needs folders"):
         opened(DataKind.PAIRED, root=root / "mnist.npz")
-    with pytest.raises(DataError, match="is no file that can be read"):
+    with pytest.raises(DataError, match="is not a file that can be read"):
         opened(DataKind.LABELLED, root=tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(DataError, match="holds no arrays x_train and y_train; there are a"):
+    with pytest.raises(DataError, match="has no arrays x_train and y_train; there are a"):
         opened(DataKind.LABELLED, root=tmp_path / "other.npz")
     np.savez(tmp_path / "flat.npz", **{**arrays, "y_test": np.zeros(7, np.uint8)})
-    with pytest.raises(DataError, match="x_test and y_test are no digits"):
+    with pytest.raises(DataError, match="expected x_test to be digits"):
         opened(DataKind.LABELLED, root=tmp_path / "flat.npz")
     np.savez(tmp_path / "pickled.npz", **{**arrays, "x_test": np.array([{}], object)})
     with pytest.raises(DataError, match="pickled Python objects, which are never loaded"):
         opened(DataKind.LABELLED, root=tmp_path / "pickled.npz")
     with pytest.raises(DataError, match="no photographs in it"):
-        opened(DataKind.LABELLED, root=root / "mnist.npz", patches=tmp_path)
+        opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=tmp_path)
     fill(tmp_path / "small", 1, make=lambda seed: noise(seed, (7, 20, 3)))
-    with pytest.raises(DataError, match="larger than the digits"):
-        opened(DataKind.LABELLED, root=root / "mnist.npz", patches=tmp_path / "small")
+    with pytest.raises(DataError, match="at least as large as the digits"):
+        opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=tmp_path / "small")
 
 
 def test_letters_of_one_face_are_read_and_drawn_like_another():
-    data = opened(root="glyphs:sans", target="glyphs:serif-bold")
+    data = opened(root="glyphs:sans", target_root="glyphs:serif-bold")
     assert data.labels[0].names == tuple(LATIN)
-    where = reading()["val"]
+    where = latin_indices()["val"]
     assert data.held_out.aligned
-    assert np.array_equal(data.held_out.columns["source"], pictures("sans", 16)[where])
-    assert np.array_equal(data.held_out.columns["target"], pictures("serif-bold", 16)[where])
+    assert np.array_equal(data.held_out.columns["source"], render_letters("sans", 16)[where])
+    assert np.array_equal(data.held_out.columns["target"], render_letters("serif-bold", 16)[where])
     assert not data.train.aligned
     assert set(data.train.columns["label"]) == set(range(26))
-    assert [base_of(each) for each in "aÁçZßжα1"] == ["A", "A", "C", "Z", "", "", "", ""]
+    assert [base_letter(each) for each in "aÁçZßжα1"] == ["A", "A", "C", "Z", "", "", "", ""]
     assert opened(DataKind.LABELLED, root="glyphs:sans").labels == data.labels
 
 
@@ -122,10 +124,10 @@ def folders(tmp_path_factory):
 
 
 def test_folders_are_drawn_apart_and_spread_over_the_classes(folders):
-    data = opened(root=folders / "photos", target=folders / "drawings")
+    data = opened(root=folders / "photos", target_root=folders / "drawings")
     assert [len(data.train.columns[name]) for name in ("source", "label", "target")] == [9, 9, 7]
     assert not data.held_out.aligned
-    batch = held_out(data.held_out, {"source": 3, "target": 3}, Augment(16, 16), 4)
+    batch = held_out_batch(data.held_out, {"source": 3, "target": 3}, Augment(16, 16), 4)
     assert batch["label"].tolist() == [0, 0, 0, 1]
     assert batch["target"].shape == (4, 3, 16, 16)
 
@@ -141,31 +143,31 @@ def test_twins_are_found_by_name(folders):
     (folders / "others").mkdir()
     for number in range(60):
         image_io.write(folders / "others" / f"x{number}.png", noise(number))
-    with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
-        open_data(config.model_copy(update={"target": str(folders / "others")}), DataKind.TRANSFER)
+    with pytest.raises(DataError, match="no held-out file of one domain has the name of a file of the other"):
+        open_data(config.model_copy(update={"target_root": str(folders / "others")}), DataKind.TRANSFER)
 
 
 def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
-    with pytest.raises(DataError, match=r"to draw like which images\? Name their folder by target_root=FOLDER"):
+    with pytest.raises(DataError, match="no target domain: give its folder by target_root=FOLDER"):
         opened(root=folders / "photos")
-    with pytest.raises(DataError, match="this method takes one set; leave it out"):
-        opened(DataKind.PAIRED, root=folders / "photos", target=folders / "drawings")
+    with pytest.raises(DataError, match="this method uses one data set; leave target_root= out"):
+        opened(DataKind.PAIRED, root=folders / "photos", target_root=folders / "drawings")
     with pytest.raises(DataError, match="target_root=nowhere: there is no such folder"):
-        opened(root=folders / "photos", target="nowhere")
-    with pytest.raises(DataError, match="goes from root to target: leave direction= out"):
-        opened(root=folders / "photos", target=folders / "drawings", direction="b2a")
-    with pytest.raises(DataError, match="letters are drawn like letters"):
-        opened(root="glyphs:sans", target=folders / "drawings")
+        opened(root=folders / "photos", target_root="nowhere")
+    with pytest.raises(DataError, match="translates from root to target_root: leave direction= out"):
+        opened(root=folders / "photos", target_root=folders / "drawings", direction="b2a")
+    with pytest.raises(DataError, match="letters translate only to letters"):
+        opened(root="glyphs:sans", target_root=folders / "drawings")
 
 
 def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
     root, _ = digits
-    file, small = root / "mnist.npz", ["ngf=4", "batch_size=8", "load_size=32", "flip=false"]
+    file, small = root / "mnist.npz", ["batch_size=8", "load_size=32", "flip=false"]
     run = trained(
         tmp_path / "run", "dtn", f"root={file}", f"target_root={file}", f"background_root={root / 'photographs'}",
-        *small, "embedding_dim=8", "pretrain_steps=2", "steps=2",
+        *small, "ngf=4", "embedding_dim=8", "pretrain_steps=2", "steps=2",
     ).folder  # fmt: skip
-    judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "steps=2").folder
+    judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "base_channels=4", "steps=2").folder
     diptych("evaluate", run, "--protocol", "dtn-digits", "--judge", judge, "--count", "2")
     found = read_result(run / "results" / "dtn-digits.json")
     scores = {score.name: score for score in found.scores}
@@ -190,9 +192,9 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
     assert back.train.columns["a"] == data.train.columns["b"]
     with pytest.raises(DataError, match=r"side by side.* Or choose one attribute .*: attributes=\[NAME\]"):
         open_data(DataConfig(root=str(tmp_path), crop_size=16), DataKind.UNPAIRED)
-    with pytest.raises(DataError, match="a table of attributes, and this method reads classes"):
-        open_data(config.model_copy(update={"target": str(tmp_path)}), DataKind.TRANSFER)
-    with pytest.raises(DataError, match="goes from images without one to those with it"):
+    with pytest.raises(DataError, match="a table of attributes, but this method needs classes"):
+        open_data(config.model_copy(update={"target_root": str(tmp_path)}), DataKind.TRANSFER)
+    with pytest.raises(DataError, match="needs one attribute, and translates from images without it to images with it"):
         open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), DataKind.UNPAIRED)
 
 
@@ -200,7 +202,7 @@ def test_a_target_too_small_to_hold_any_out_is_taken_once_where_all_is_judged(tm
     for start, name in enumerate(("cat", "dog")):
         fill(tmp_path / "photos" / name, 60, 100 * start)
     fill(tmp_path / "drawings", 2, 500)
-    data = opened(root=tmp_path / "photos", target=tmp_path / "drawings")
-    whole = data.everything
+    data = opened(root=tmp_path / "photos", target_root=tmp_path / "drawings")
+    whole = data.all_images
     assert [len(whole.columns[name]) for name in ("source", "label", "target")] == [120, 120, 2]
     assert not whole.aligned
