@@ -40,14 +40,12 @@ class Batches(Dataset[dict[str, Tensor]]):
     grad_accum_steps: int = 1
     rank: int = 0
     world: int = 1
-    also: tuple[Split, ...] = ()  # of further sets, whose batches come in turns with those of `split`
-    balance_classes: bool = (
-        False  # each class, or images with and without the one attribute, equally often in each epoch
-    )
-    load_until: float = 1.0  # share of the batches of a stage after which images are resized to the crop
-    with_auto_resolved: int | None = None  # the first of those
-    bad: Literal["error", "skip"] = "error"  # of images that can no longer be read: raise, or take others instead
-    lost: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
+    extra_splits: tuple[Split, ...] = ()  # further data sets; their batches alternate with those of `split`
+    balance_classes: bool = False  # sample each class, or both values of a single attribute, equally often
+    random_crop_until: float = 1.0  # fraction of a stage after which images are resized to the crop size directly
+    no_crop_from: int | None = None  # the first batch for which this is so
+    on_bad_image: OnBadImage = "error"  # for images that became unreadable: raise, or use the next image
+    unreadable: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # path: message, of all stages
 
     def __post_init__(self) -> None:
         if self.size % (self.grad_accum_steps * self.world):
@@ -59,20 +57,23 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         return self.load_batch(step, {})
 
-    def of(self, stage: str, steps: int) -> "Batches":
-        """Those of a stage of so many steps."""
-        settled = ceil(self.load_until * steps) if self.load_until < 1 else None
-        return replace(self, stage=stage, with_auto_resolved=settled)
+    def for_stage(self, stage: str, steps: int) -> "Batches":
+        """Return the batches of a stage of `steps` steps."""
+        no_crop_from = ceil(self.random_crop_until * steps) if self.random_crop_until < 1 else None
+        return replace(self, stage=stage, no_crop_from=no_crop_from)
 
-    def made(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
-        """Batch number `step`; under `on_bad_image="skip"`, `lost` gets the images that others took the place of, and why."""
-        if self.with_auto_resolved is not None and step >= self.with_auto_resolved:
-            augment = replace(self.augment, load=self.augment.crop)
-            return replace(self, augment=augment, with_auto_resolved=None).made(step, lost)
-        if self.also:
-            batches, own = self._turn(step)
-            return batches.made(own, lost)
-        samples = [self.sample(number, lost) for number in self._numbers(step)]
+    def load_batch(self, step: int, unreadable: dict[str, str]) -> dict[str, Tensor]:
+        """Return batch number `step`.
+
+        Under `on_bad_image="skip"`, images that were replaced by others are added to `unreadable`, with the reason.
+        """
+        if self.no_crop_from is not None and step >= self.no_crop_from:
+            augment = replace(self.augment, load_size=self.augment.crop_size)
+            return replace(self, augment=augment, no_crop_from=None).load_batch(step, unreadable)
+        if self.extra_splits:
+            batches, own_step = self._alternate(step)
+            return batches.load_batch(own_step, unreadable)
+        samples = [self.sample(number, unreadable) for number in self._sample_numbers(step)]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
     def image_names(self, step: int) -> list[str]:

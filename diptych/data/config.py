@@ -7,7 +7,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from diptych.contract import Setting
 
-Side = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
+ResizeMode = Literal["squash", "short_side", "center_square", "none"]
+CropMode = Literal["random", "random_resized"]
+OnBadImage = Literal["error", "skip"]
+FolderName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
 MAX_BAD_SHARE = 0.01  # fraction of the files that may be unreadable with `on_bad_image=skip`
 MAX_VALUE = 65535  # largest pixel value
@@ -49,7 +52,9 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     root: Annotated[str, Location] = Field(
-        max_length=4096, pattern=r"^[^\x00]+$", description="folder of images, or glyphs for the embedded letters"
+        max_length=4096,
+        pattern=r"^[^\x00]+$",
+        description="folder of the images, a file of digits (.npz), or glyphs for the embedded letters",
     )
     layout: Literal["auto", "side_by_side", "folders"] = Field(
         "auto", description="layout of pairs: two images side by side in each file, or a folder for each domain"
@@ -60,7 +65,7 @@ class DataConfig(BaseModel):
         description="names of the folders to use if there are more than two, such as [google,twitter]",
     )
     extra_roots: Annotated[tuple[str, ...], Setting(path=True)] = Field(
-        (), max_length=100, description="folders of further labelled sets, taken in turns"
+        (), max_length=100, description="folders of further labelled data sets; training alternates between them"
     )
     table: str | None = Field(
         None,
@@ -81,10 +86,13 @@ class DataConfig(BaseModel):
         description="whether files with the same name in two domains show the same scene, for metrics that need pairs",
     )
     target_root: Annotated[str | None, Location] = Field(
-        None, min_length=1, max_length=4096, description="the set to draw like, where that of root has labels to read"
+        None,
+        min_length=1,
+        max_length=4096,
+        description="folder of the target domain, if root is a labelled source domain",
     )
     background_root: Annotated[str | None, Location] = Field(
-        None, min_length=1, max_length=4096, description="photographs that digits lie over, as in MNIST-M"
+        None, min_length=1, max_length=4096, description="folder of photographs to blend digits with, as in MNIST-M"
     )
     pair_names: Literal["exact", "casefold", "affix"] = Field(
         "exact",

@@ -162,7 +162,7 @@ class Translator:
         label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
         pixels = encoding.decode(_read(picture, label, encoding), label)
         size = self.method.image_size() or 0
-        pixels = Augment(size, size, "center_square").still(
+        pixels = Augment(size, size, "center_square").without_randomness(
             image.with_channels(pixels, self.method.channels()[entry], label)
         )
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))

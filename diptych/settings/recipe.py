@@ -87,7 +87,7 @@ class Recipe:
 
     def unused(self) -> dict[str, str]:
         """Return the settings of `given` that have no effect beside the others, each with what to do about it."""
-        data = unused(self.data, self.cls.data) if self.given else {}
+        data = unused_settings(self.data, self.cls.data) if self.given else {}
         needs = {**self.model.unused(), **data, **self.evaluate.unused()}
         return {
             key: f"{key} has no effect without {needs[key]}: leave out {key}="
@@ -110,11 +110,11 @@ class Recipe:
                 f"batch_size={self.train.batch_size} is smaller than the number of domains, {domains}: "
                 f"set batch_size={max(8, domains)}, or choose fewer by folders="
             )
-        data_config = resolved_ranges(self.data, data, self.images)
+        data_config = resolve_ranges(self.data, data, self.images)
         values: dict[str, Any] = dict.fromkeys(self.cls.label_fields().values(), data.labels)
         for entry, key in self.images.items():
             given = int(vars(self.model)[key]) if key in self.model.model_fields_set else None
-            values[key] = channels_of(entry, data_config, data, self.images, given)
+            values[key] = count_channels(entry, data_config, data, self.images, given)
         if self.train.epochs is not None:  # of the first data set; further ones take turns with it
             images = self.train.epochs * (1 + len(data.others)) * len(data.train)
             values["steps"] = math.ceil(images / self.train.batch_size)
@@ -125,7 +125,7 @@ class Recipe:
     def encode_data(self, data: Data) -> Data:
         """Return `data` with the value encoding of this recipe, after `with_data_defaults`. Raises DataError."""
         channels = {entry: int(vars(self.model)[key]) for entry, key in self.images.items()}
-        return encoded(self.data, data, self.images, channels)
+        return with_encodings(self.data, data, self.images, channels)
 
     def with_auto_resolved(self, ranks: Ranks) -> "Recipe":
         """Return the recipe with the values of `auto` for this machine, so that a resume elsewhere computes the same."""

@@ -13,7 +13,7 @@ def with_image_names(error: TrainingError, batches: Batches) -> TrainingError:
     """Return the error with the names of the images of its step, where the step is known."""
     if error.step is None:
         return error
-    names = ", ".join(batches.names(error.step))
+    names = ", ".join(batches.image_names(error.step))
     return TrainingError(f"{error}\nImages of that step: {names}", error.step)
 
 

@@ -18,16 +18,16 @@ def with_precomputed(batches: Batches, stage: Stage, device: torch.device, preci
     an unreadable image is replaced by another one.
     """
     split, augment = batches.split, batches.augment
-    if not stage.precomputed or not augment.is_still or batches.bad == "skip" or batches.also:
+    if not stage.precomputed or not augment.is_deterministic or batches.on_bad_image == "skip" or batches.extra_splits:
         return batches
-    columns, groups = dict(split.columns), split.drawn
+    columns, groups = dict(split.columns), split.sample_groups
     for name, encode in stage.precomputed.items():
         column: Any = split.columns[name]
         codes = []
         for first in range(0, len(column), BATCH_SIZE):
             indices = range(first, min(first + BATCH_SIZE, len(column)))
             images = [
-                to_tensor(column[i], augment.still, batches.channels[name], image_name(column, i)) for i in indices
+                to_tensor(column[i], augment.without_randomness, batches.channels[name], image_name(column, i)) for i in indices
             ]
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 codes.append(encode(torch.stack(images).to(device)).float().cpu())

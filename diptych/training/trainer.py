@@ -123,7 +123,7 @@ class Trainer:
         if self.early_stop:
             return True
         engine, settings = self.engine, self.settings
-        self.batches = self.batches.of(engine.stage.name, engine.stage.steps)
+        self.batches = self.batches.for_stage(engine.stage.name, engine.stage.steps)
         if self.validate and not engine.total:
             self._validate(self.validate)  # scores of the untrained networks; wrong settings fail before training
         timer = StepTimer(engine.step)

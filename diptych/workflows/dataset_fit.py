@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from diptych.data.sources.file_names import suggest_match
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -58,10 +60,10 @@ def command_of(fit: Fit, survey: "Survey") -> str:
 def why_not(survey: "Survey") -> str:
     """Return why no method fits a folder."""
     from diptych.data.checks import survey as layouts
-    from diptych.data.checks.unread_files import why_none
+    from diptych.data.checks.unread_files import explain_no_images
 
     expected = "methods need pairs side by side in each file, or two folders"
-    if survey.layout == layouts.HEAPS and (reason := why_none(survey.root)):
+    if survey.layout == layouts.UNLABELLED and (reason := explain_no_images(survey.root)):
         return f"{expected}; {reason}"
     return {
         layouts.NOTHING: "there are no images; give the folder that contains train/, or two folders of images",
@@ -163,11 +165,11 @@ def _fit(method: str, survey: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit
 
 def _data_settings(survey: "Survey", has_labels: bool) -> list[list[str]]:
     """Return the settings to try, in order: defaults, then a choice of folders or a looser comparison of names."""
-    from diptych.data.sources.pairs import many_folders, sides_setting
+    from diptych.data.sources.pairs import domain_folders, folders_setting
 
-    folders = many_folders(survey.root)
+    folders = domain_folders(survey.root)
     if len(folders) > 2 and not has_labels:
-        return [[], [sides_setting(folders)]]
+        return [[], [folders_setting(folders)]]
     looser_names = _looser_names(survey)
     return [[], looser_names] if looser_names else [[]]
 
@@ -181,10 +183,9 @@ def _shorten(message: str, root: str) -> str:
 def _looser_names(survey: "Survey") -> list[str]:
     """Return the setting with which the file names of two folders match, if they do not match exactly."""
     from diptych.data.checks.survey import UNPAIRED
-    from diptych.data.sources.file_names import suggest_match
 
     parts = [part.files for part in survey.parts if part.files and part.split == survey.parts[0].split]
-    match = looser_match(*parts) if survey.layout == UNPAIRED and len(parts) == 2 else None
+    match = suggest_match(*parts) if survey.layout == UNPAIRED and len(parts) == 2 else None
     return [f"pair_names={match[0]}"] if match else []
 
 

@@ -127,7 +127,7 @@ def load_test_batch(recipe: Recipe) -> Batch:
     assert data.test is not None
     crop_size = recipe.data.crop_size
     channels = dict.fromkeys(recipe.cls.batch, 1)
-    return held_out(data.test, channels, Augment(crop_size, crop_size), len(data.test))
+    return held_out_batch(data.test, channels, Augment(crop_size, crop_size), len(data.test))
 
 
 def _grid_of_letters(*columns: Tensor) -> Image.Image:

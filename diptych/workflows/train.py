@@ -74,7 +74,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     with _lock(run, ranks):
         trainer.save()  # so that the run can be resumed from its first step on
         if ranks.is_main:
-            run.save_image_formats(describe(data, recipe.data))
+            run.save_image_formats(describe_images(data, recipe.data))
             run.save_settings(recipe.settings(), manifest)  # from here on the folder is a run
 
         # loop
@@ -124,7 +124,7 @@ def resume(
 
         # run folder
         if ranks.is_main:
-            run.save_image_formats(describe(data, recipe.data))
+            run.save_image_formats(describe_images(data, recipe.data))
             if changed or settings:
                 run.save_settings(recipe.settings(), manifest)
         trainer.save_changes(changed)
@@ -143,10 +143,10 @@ def load_data(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Man
         ranks.wait_for_main()  # rank 0 stores its results where the other ranks find them
     with progress_bar(console, "checking images") as progress:
         data, manifest = check_images(data, recipe.data, progress)
-    data = large_enough(data, recipe.data)
+    data = drop_small_images(data, recipe.data)
     if ranks.is_main:
         ranks.wait_for_main()
-    notes = (*notes_on(data, recipe.data), *data.notes)
+    notes = (*direction_notes(data, recipe.data), *data.notes)
     summary = "\n".join((data.summary + direction_of(data, recipe.data), *notes)).splitlines()
     console.print(*map(printable, summary), sep="\n", highlight=False, soft_wrap=True)
     return data, manifest
@@ -217,17 +217,17 @@ def _batches(recipe: Recipe, method: Method, data: Data, augment: Augment, ranks
         grad_accum_steps=recipe.train.grad_accum_steps,
         rank=ranks.rank,
         world=ranks.world_size,
-        also=tuple(other.train for other in data.others),
+        extra_splits=tuple(other.train for other in data.others),
         balance_classes=method.traits.balance_classes,
-        load_until=recipe.data.random_crop_until,
-        bad=recipe.data.on_bad_image,
+        random_crop_until=recipe.data.random_crop_until,
+        on_bad_image=recipe.data.on_bad_image,
     )
 
 
 def _preview(recipe: Recipe, method: Method, data: Data, augment: Augment) -> Preview:
     """Return the preview of held-out images."""
     names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
-    images = held_out(data.held_out, method.channels(), augment, recipe.train.preview_images, names)
+    images = held_out_batch(data.held_out, method.channels(), augment, recipe.train.preview_images, names)
     return Preview(method.derive_inputs(images), data.held_out.aligned, encodings_of(data.held_out))
 
 
@@ -259,7 +259,7 @@ def _image_changes(run: Run, manifest: Manifest, field: str) -> str:
     """Return which images changed, if `field` is `images` and the run has a manifest; else an empty string."""
     if field == "images":
         with suppress(DataError):
-            return str(changes(Manifest.load(run.manifest), manifest))
+            return str(compare_manifests(Manifest.load(run.manifest), manifest))
     return ""
 
 

@@ -99,7 +99,7 @@ def random_resized_crop(array: Array, down: float, across: float, random: np.ran
 
 
 def resized_size(array: Array, size: int, crop: int, mode: ResizeMode) -> tuple[int, int]:
-    """Return the height and width to which an image (H, W, C) is resized, both at least `crop`.
+    """Return the height and width to which an image (H, W, C) is resized, both at least `crop_size`.
 
     `squash` gives `size` x `size`, as in the papers; so does `center_square`, for an image that is square already.
     `short_side` resizes the shorter side to `size` and keeps the aspect ratio. `none` keeps the size; it raises
