@@ -6,7 +6,6 @@ Nothing here opens a file but `importers.read`, in a process of its own. A safet
 whoever has the file, is taken in its place; its digest is its own, so that what it gave is not held against the other.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from diptych.importers import import_model
 from diptych.importers.sandbox import first_line
 from diptych.inference.load import mismatches
 from diptych.system.atomic_files import download_timeout
+from diptych.system.hashes import sha256_of
 
 FOLDER = "DIPTYCH_WEIGHTS"
 COUNTER = ".num_batches_tracked"  # of BatchNorm: files of torch before 0.4.1 lack it, and only training reads it
@@ -75,7 +75,7 @@ def folders() -> tuple[Path, ...]:
 
 def verified(path: Path, weights: Weights) -> str:
     """The SHA-256 of a file. EvaluationError unless it is as published; of a safetensors nothing is published."""
-    digest = sha256_of(path)
+    digest = digest_of(path)
     if path.suffix != ".safetensors" and not digest.startswith(weights.sha256):
         raise EvaluationError(
             f"{path}: is not {weights.file} as published (its SHA-256 begins with {digest[:8]}, not with "
@@ -84,11 +84,10 @@ def verified(path: Path, weights: Weights) -> str:
     return digest
 
 
-def sha256_of(path: Path) -> str:
-    """In hex. EvaluationError where the file cannot be read."""
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex. Raises EvaluationError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path}: cannot be read ({first_line(error)})") from error
 

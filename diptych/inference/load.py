@@ -15,15 +15,16 @@ from diptych.contract import Method, MethodConfig
 from diptych.data.image_format import TrainingImages
 from diptych.errors import CheckpointError, ConfigError, printable, shown
 from diptych.inference.model_card import CAUTION
-from diptych.inference.model_folder import FORMAT, digest_of
+from diptych.inference.model_folder import FORMAT
 from diptych.inference.translator import Translator
 from diptych.methods import method_of
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.settings import renamed
 from diptych.settings.recipe import from_settings
-from diptych.settings.validate import LARGEST_NETWORKS, check_network_size, checked
-from diptych.system.safe_parse import LARGEST_HEADER, check_weights, parse_json, read_text
+from diptych.settings.validate import LARGEST_NETWORKS, check_network_size, checked, read_document
+from diptych.system.hashes import sha256_of
+from diptych.system.safe_parse import LARGEST_HEADER, check_weights
 
 
 class ModelFile(BaseModel):
@@ -122,14 +123,13 @@ def warn_of_caution(translator: Translator, where: str | Path) -> None:
 
 
 def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":
+    found = read_document(
+        folder / "config.json", ModelFile, error=CheckpointError, what="the description of a model folder"
+    )
     try:
-        settings = parse_json(read_text(folder / "config.json"))
-        if not isinstance(settings, dict):
-            raise ValueError("config.json holds no settings by name")
-        found = checked(ModelFile, settings, f"{folder}/config.json")
         if found.format != FORMAT:
             raise CheckpointError(f"{folder}: model format {found.format}; this Diptych reads {FORMAT}")
-        if found.sha256 != digest_of(folder / "model.safetensors"):
+        if found.sha256 != sha256_of(folder / "model.safetensors"):
             raise CheckpointError(
                 f"{folder}/model.safetensors is not the file that config.json describes: copy both again"
             )
@@ -138,7 +138,7 @@ def from_model(folder: Path, method: type[Method] | None = None) -> "Translator"
         stored = found.notes.pop("images", None)
         if not isinstance(stored, dict | None):
             raise ValueError("images in the notes of config.json are no settings by name")
-        images = None if stored is None else checked(TrainingImages, stored, "images")
+        images = None if stored is None else checked(TrainingImages, renamed.training_images(stored), "images")
     except (OSError, ValueError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
     cls = method_of(found.method, method, str(folder))

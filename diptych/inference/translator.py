@@ -35,7 +35,7 @@ from diptych.inference.preprocessing import (
     resize_unit,
     with_or_without_alpha,
 )
-from diptych.networks.layers import pad
+from diptych.networks.layers import pad_to_multiple, remove_padding
 from diptych.settings.validate import checked
 from diptych.system.distributed import choose_device
 from diptych.system.hardware import is_out_of_memory
@@ -248,7 +248,7 @@ class Translator:
         is_map = self.adapter(choices[0]).source_encoding.num_classes is not None
         batch = self._in_its_size(x if x.dim() == 4 else x[None], is_map)
         height, width = batch.shape[-2:]
-        padded = pad(pad(batch, -2, self.method.traits.size_multiple), -1, self.method.traits.size_multiple)
+        padded = pad_to_multiple(batch, self.method.traits.size_multiple)
         try:
             here = [
                 {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in each.items()}
@@ -267,9 +267,7 @@ class Translator:
                 f"{label}: the {self.name} model gives values that are not finite (NaN): its weights are damaged, or "
                 f"its training diverged"
             )
-        top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
-        top, left, height, width = (self.method.traits.upscale_factor * each for each in (top, left, height, width))
-        made = [each[..., top : top + height, left : left + width] for each in made]
+        made = [remove_padding(each, height, width, self.method.traits.upscale_factor) for each in made]
         return made if x.dim() == 4 else [each[0] for each in made]
 
     def _in_its_size(self, x: Tensor, is_map: bool) -> Tensor:

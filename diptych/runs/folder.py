@@ -26,10 +26,10 @@ import yaml
 
 from diptych.data.checks.manifest import Manifest
 from diptych.data.image_format import TrainingImages
-from diptych.errors import RunError, printable, shown
+from diptych.errors import ConfigError, RunError, printable
 from diptych.settings import renamed
+from diptych.settings.validate import checked, read_mapping
 from diptych.system.atomic_files import make_folder, sweep, write_probe, write_text
-from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 
 
 class Run:
@@ -95,15 +95,14 @@ class Run:
 
     def training_images(self) -> TrainingImages | None:
         """How the training images were stored; None for a run from before this was kept. RunError if damaged."""
-        try:
-            return TrainingImages.model_validate(parse_json(read_text(self.formats)))
-        except FileNotFoundError:
+        if not self.formats.exists():
             return None
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self.formats}: not the description of the training images ({shown(str(error))}); "
-                f"`diptych resume {self.folder}` writes it again"
-            ) from error
+        what = f"the description of the training images, which `diptych resume {self.folder}` writes again"
+        values = read_mapping(self.formats, error=RunError, what=what)
+        try:
+            return checked(TrainingImages, renamed.training_images(values), self.formats.name)
+        except ConfigError as error:
+            raise RunError(f"{self.formats}: not {what} ({error})") from error
 
     @classmethod
     def open(cls, folder: Path | str) -> "Run":
@@ -113,21 +112,14 @@ class Run:
         return run
 
     def settings(self) -> dict[str, Any]:
-        try:
-            found = parse_yaml(read_text(self.config))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.config}: not readable as YAML ({error})") from error
-        if not isinstance(found, dict):
-            raise RunError(f"{self.config}: does not hold settings")
-        return renamed.document(found)
+        return renamed.document(read_mapping(self.config, error=RunError, what="the settings of a run"))
 
     def environment(self) -> dict[str, Any]:
         """What it was begun with; nothing if that file is gone, which nothing depends on."""
         try:
-            found = parse_json(read_text(self.folder / "environment.json"))
-        except (OSError, ValueError):
+            return read_mapping(self.folder / "environment.json", error=RunError, what="the environment of a run")
+        except RunError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     @contextmanager
     def locked(self) -> Iterator[None]:

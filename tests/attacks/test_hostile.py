@@ -41,22 +41,22 @@ RECIPES = {
     "name": ("method: !!python/name:os.system", "could not determine a constructor"),
     "module": ("method: pix2pix\ndata: !!python/module:antigravity", "could not determine a constructor"),
     "channels": (PIX2PIX + "model: {in_channels: 1000000000}", "in_channels=1000000000: .*1024"),
-    "many digits": (PIX2PIX + f"model: {{width: {'9' * 4000}}}", "ngf=9{1,40}.*: "),
-    "too many digits": (PIX2PIX + f"model: {{width: {'9' * 5000}}}", "not a recipe that can be read"),
-    "hexadecimal": (PIX2PIX + f"model: {{width: 0x{'f' * 9000}}}", "ngf=a number too long to write out: "),
-    "not a number": (PIX2PIX + "model: {l1: .nan}", "lambda_l1=nan: "),
-    "infinite": (PIX2PIX + "model: {l1: .inf}", "lambda_l1=inf: "),
-    "too large": (PIX2PIX + "model: {l1: 1e400}", "lambda_l1=inf: "),
-    "negative": (PIX2PIX + "model: {l1: -1, width: -4}", "lambda_l1=-1: .*ngf=-4: "),
-    "true": (PIX2PIX + "model: {width: true}", "ngf=True: a number is wanted"),
-    "text": (PIX2PIX + "model: {width: '64'}", "ngf='64': a number is wanted"),
+    "many digits": (PIX2PIX + f"model: {{ngf: {'9' * 4000}}}", "ngf=9{1,40}.*: "),
+    "too many digits": (PIX2PIX + f"model: {{ngf: {'9' * 5000}}}", "not a recipe, a YAML mapping"),
+    "hexadecimal": (PIX2PIX + f"model: {{ngf: 0x{'f' * 9000}}}", "ngf=a number too long to write out: "),
+    "not a number": (PIX2PIX + "model: {lambda_l1: .nan}", "lambda_l1=nan: "),
+    "infinite": (PIX2PIX + "model: {lambda_l1: .inf}", "lambda_l1=inf: "),
+    "too large": (PIX2PIX + "model: {lambda_l1: 1e400}", "lambda_l1=inf: "),
+    "negative": (PIX2PIX + "model: {lambda_l1: -1, ngf: -4}", "lambda_l1=-1: .*ngf=-4: "),
+    "true": (PIX2PIX + "model: {ngf: true}", "ngf=True: a number is wanted"),
+    "text": (PIX2PIX + "model: {ngf: '64'}", "ngf='64': a number is wanted"),
     "number": ("method: pix2pix\ndata: {root: glyphs, flip: 1}", "flip=1: true or false is wanted"),
     "bytes": ("method: pix2pix\ndata: {root: !!binary Z2x5cGhz}", "root=b'glyphs': "),
     "null": ('method: pix2pix\ndata: {root: "a\\0b"}', r"root='a\\x00b': "),
     "control": (PIX2PIX + 'model: {"wid\\e[31mth": 3}', r"no setting is called .*x1b\[31m"),
-    "date": (PIX2PIX + "model: {width: 2026-01-01}", "ngf=datetime.date"),
+    "date": (PIX2PIX + "model: {ngf: 2026-01-01}", "ngf=datetime.date"),
     "keys": (PIX2PIX + "model: {1: 2, null: 3}", "model: "),
-    "list for a key": (PIX2PIX + "model: {[1]: 2}", "not a recipe that can be read"),
+    "list for a key": (PIX2PIX + "model: {[1]: 2}", "not a recipe, a YAML mapping"),
     "preset": (PIX2PIX + "preset: [1]", "no preset .*1.*; it has paper, repo"),
     "path": ("method: ../../etc/passwd", "no method is called '../../etc/passwd'"),
     "relative": ("method: '.os:system'", "not part of Diptych"),
@@ -70,8 +70,8 @@ RECIPES = {
     "crowd": (PIX2PIX + "model: {" + ", ".join(f"k{n}: 1" for n in range(2000)) + "}", "and 1990 more"),
     "long": (PIX2PIX + f"model: {{{'k' * 900}: {'v' * 9000}}}", "no setting is called 'k+"),
     "large": (PIX2PIX + "#" * LARGEST_TEXT, "larger than 256 KiB"),
-    "control raw": ("method: \x1b[31m", "not a recipe that can be read"),
-    "encoding": ("method: \ud800", "not a recipe that can be read"),
+    "control raw": ("method: \x1b[31m", "not a recipe, a YAML mapping"),
+    "encoding": ("method: \ud800", "not a recipe, a YAML mapping"),
 }
 
 
@@ -92,7 +92,7 @@ def test_m3_a_hostile_recipe_is_one_error(name, tmp_path):
 
 def test_the_hostile_recipes_themselves_work(tmp_path):
     """The same files without the harm are recipes; the laughs are what they are said to be."""
-    (tmp_path / "r.yaml").write_text(PIX2PIX + "model: {width: 32, l1: 5, lr: 2e-4}\ntrain: {device: cpu}")
+    (tmp_path / "r.yaml").write_text(PIX2PIX + "model: {ngf: 32, lambda_l1: 5, lr: 2e-4}\ntrain: {device: cpu}")
     assert from_file(tmp_path / "r.yaml").model.lr == 2e-4
     assert load_recipe("pix2pix", ["root=glyphs", "lr=2e-4"]).model.lr == 2e-4
     assert len(str(yaml.safe_load("\n".join(LAUGHS.splitlines()[:12]))["a11"])) > 2**12
@@ -226,7 +226,7 @@ FOLDERS = {
     "twice": (_text('{"method": "pix2pix", "method": "cyclegan"}'), "'method' is there twice"),
     "nan": (edited(config={"l1": float("nan")}), "lambda_l1=nan"),
     "infinite": (_text(json.dumps({"x": 1}).replace("1", "1e400")), "no setting is called 'x'"),
-    "digits": (_text('{"format": ' + "9" * 10_000 + "}"), "not a whole model folder"),
+    "digits": (_text('{"format": ' + "9" * 10_000 + "}"), "not the description of a model folder"),
     "unknown": (edited(_target_="os.system"), "no setting is called '_target_'"),
     "nearest": (edited(metod="pix2pix"), "no setting is called 'metod'; did you mean 'method'"),
     "format": (edited(format=True), "format=True: a number is wanted"),

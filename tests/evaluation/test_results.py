@@ -57,9 +57,9 @@ def with_score(**fields):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no result that `diptych evaluate` wrote"),
-        (b"\xff\xfe", "no result that"),
-        (b"[1]", "it holds no settings by name"),
+        (b"", "not a result that `diptych evaluate` wrote"),
+        (b"\xff\xfe", "not a result that"),
+        (b"[1]", "expected a mapping, got list"),
         (b'{"a":' * 50_000, "nested too deeply"),
         (b'{"format": 1, "format": 1}', "'format' is there twice"),
         ({"format": 1}, "protocol"),

@@ -307,7 +307,7 @@ def manifest(**row):
     [
         (b"no json", "not the list of samples"),
         (b"\xff\xfe\x00", "not the list of samples"),
-        (b"[]", "it holds no settings by name"),
+        (b"[]", "expected a mapping, got list"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"format": 1, "format": 1}', "'format' is there twice"),
         ({"format": 1, "about": {}}, "rows"),

@@ -30,7 +30,7 @@ def test_a_resnet_is_known_by_its_keys(norm, dropout, blocks, tmp_path, here):
     torch.save(resnet(blocks, 8, norm, dropout, into=1, out=4), tmp_path / "latest_net_G.pth")
     translator = import_model(tmp_path / "latest_net_G.pth")
     c = translator.method.config
-    assert (translator.name, c.generator, c.width, c.norm, c.dropout) == (
+    assert (translator.name, c.generator, c.ngf, c.norm, c.dropout) == (
         "cyclegan",
         f"resnet_{blocks}",
         8,

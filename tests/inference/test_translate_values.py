@@ -92,7 +92,7 @@ def test_a_file_of_another_depth_is_an_error_that_names_it(narrow, tmp_path):
     image_io.write(tmp_path / "new/a.png", colours(1, 1)[0])
     with pytest.raises(ImageError, match=r"a.png: holds uint8 values, and the range in use, 0 to 4095, is of uint16"):
         diptych("translate", narrow / "run", tmp_path / "new", "-o", tmp_path / "out")
-    with pytest.raises(ConfigError, match="d_layers=8: the target domain of this model is stored as uint16"):
+    with pytest.raises(ConfigError, match="depth=8: the target domain of this model is stored as uint16"):
         diptych("translate", narrow / "run", narrow / "data/valA", "-o", tmp_path / "out", "--depth", "8")
 
 
