@@ -37,7 +37,6 @@ from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.settings.validate import checked, read_mapping
 from diptych.system.distributed import Ranks
 from diptych.system.hardware import precision_for
-from diptych.system.safe_parse import parse_yaml
 
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
