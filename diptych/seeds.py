@@ -25,7 +25,7 @@ class _Own(threading.local):
 _own = _Own()
 
 
-def passing_state(*place: int | str) -> np.random.RandomState:
+def reused_state(*place: int | str) -> np.random.RandomState:
     """`random_state(*place)`, to be used at once: the next call in this thread gives the same object, seeded anew.
 
     Making a generator takes NumPy fifty times as long as seeding one again: for each sample that counts.

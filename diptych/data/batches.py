@@ -19,7 +19,7 @@ from diptych.data.images import image_io as image
 from diptych.data.images.transforms import Augment
 from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
-from diptych.seeds import passing_state, random_state
+from diptych.seeds import random_state, reused_state
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Batches(Dataset[dict[str, Tensor]]):
                     salt = (
                         name if name in self.split.same_class_columns else "sample"
                     )  # a mate is cut in a way of its own
-                    cut = partial(self.augment, random=passing_state(self.seed, self.stage, salt, own, number))
+                    cut = partial(self.augment, random=reused_state(self.seed, self.stage, salt, own, number))
                     drawn[name] = to_tensor(value, cut, self.channels[name], image_name(self.split.columns[name], at))
                 else:
                     drawn[name] = torch.as_tensor(value)
@@ -150,7 +150,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             return index
         members = next(each for each in self.split.members if index in each)
         others = members[members != index]
-        return int(passing_state(self.seed, self.stage, "mate", own, number).choice(others)) if len(others) else index
+        return int(reused_state(self.seed, self.stage, "mate", own, number).choice(others)) if len(others) else index
 
     def stream(
         self,

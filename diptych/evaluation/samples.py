@@ -223,7 +223,7 @@ class _Writer:
         """As many images out of noise as there are targets, of the first seed; yields the number of each."""
         for numbers in parts(len(way.targets)):
             began = time.perf_counter()
-            made = self.translator.drawn(numbers)
+            made = self.translator.sample_tensor(numbers)
             self.seconds += time.perf_counter() - began
             for number, picture in zip(numbers, made, strict=True):
                 fake = keep(self.folder, f"fake/{way.name}/{number:05d}", picture)

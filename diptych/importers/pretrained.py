@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from diptych.errors import EvaluationError
 from diptych.importers import import_model
 from diptych.importers.sandbox import first_line
-from diptych.inference.load import mismatches
+from diptych.inference.load import state_mismatches
 from diptych.system.atomic_files import download_timeout
 from diptych.system.hashes import sha256_of
 
@@ -122,7 +122,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """
     wanted = net.state_dict()
     counters = {name: torch.zeros((), dtype=torch.long) for name in wanted if name.endswith(COUNTER)}
-    wrong = mismatches(wanted, counters | dict(state))
+    wrong = state_mismatches(wanted, counters | dict(state))
     if wrong:
         raise EvaluationError(
             f"{where}: does not hold the weights that are wanted here: {'; '.join(wrong[:5])}"

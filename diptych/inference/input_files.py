@@ -15,7 +15,7 @@ from diptych.errors import DataError
 
 
 @dataclass
-class Sources:
+class InputFiles:
     """`images`: each file with the name that its translation keeps. `others`: files of kinds that are not read."""
 
     images: dict[Path, Path] = field(default_factory=dict)
@@ -25,12 +25,12 @@ class Sources:
         return ", ".join(f"{count} {kind}" for kind, count in sorted(self.others.items()))
 
 
-def sources(given: Sequence[str], out: Path) -> Sources:
+def find_sources(given: Sequence[str], out: Path) -> InputFiles:
     """Find all images of `given`, by the rule of `data.folders`; what lies in the folder `out` is none of them.
 
     Names are paths below a folder or a pattern's fixed part, else the file's own. DataError if there are no images.
     """
-    found = Sources()
+    found = InputFiles()
     for each in given:
         for file, name in _found(each, out):
             if named_like_image(file.name):

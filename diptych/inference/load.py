@@ -92,7 +92,9 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
     notes = {"steps": meta["total"], "crop": recipe.data.crop_size}
     if not recipe.train.init_from and (untaught := _untaught(cls, recipe.model, meta["place"], meta["step"])):
         notes["untaught"] = untaught  # what `begin` brought has learned elsewhere
-    translator = assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
+    translator = build_translator(
+        cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder)
+    )
     translator.images = run.training_images()
     return translator
 
@@ -143,12 +145,12 @@ def from_model(folder: Path, method: type[Method] | None = None) -> "Translator"
         raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
     cls = method_of(found.method, method, str(folder))
     config = renamed.config(found.method, found.config)
-    translator = assembled(cls, found.method, config, weights, found.networks, found.notes, str(folder))
+    translator = build_translator(cls, found.method, config, weights, found.networks, found.notes, str(folder))
     translator.images = images
     return translator
 
 
-def assembled(
+def build_translator(
     cls: type[Method],
     name: str,
     config: dict[str, Any],
@@ -169,7 +171,7 @@ def assembled(
     for child, _ in list(method.named_children()):
         if child not in networks:
             setattr(method, child, None)
-    wrong = mismatches(method.state_dict(), weights)
+    wrong = state_mismatches(method.state_dict(), weights)
     if wrong:
         raise CheckpointError(
             f"{where}: the weights do not fit the config: {'; '.join(wrong[:5])}"
@@ -181,7 +183,7 @@ def assembled(
     return Translator(method.requires_grad_(False).eval(), name, networks, notes)
 
 
-def mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+def state_mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
     """What is missing, unknown, or of another shape or kind of number; nothing is allocated to find it out."""
     wrong = [f"{key} is missing" for key in wanted if key not in given]
     wrong += [f"{printable(key[:120])} is unknown" for key in given if key not in wanted]

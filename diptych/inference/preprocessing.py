@@ -120,7 +120,7 @@ class Adapter:
         return fixed or np.dtype(wanted or source)
 
 
-def with_or_without_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.ndarray:
+def match_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.ndarray:
     """Return an array (H, W, C) as files are read: RGBA for a model with alpha, else over white if it has alpha."""
     if alpha and pixels.shape[2] in (1, 3):
         return with_alpha(pixels)
@@ -128,7 +128,7 @@ def with_or_without_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.
     return image_io.over_white(pixels) if has_alpha else pixels
 
 
-def checked_tensor(x: Tensor, label: str) -> Tensor:
+def check_tensor(x: Tensor, label: str) -> Tensor:
     """Return it. ImageError unless it is (C, H, W) or (N, C, H, W) of finite floats that may be meant as [-1, 1]."""
     if x.dim() not in (3, 4) or not x.numel():
         raise ImageError(f"{label}: has the shape {tuple(x.shape)}; give (C, H, W) or (N, C, H, W), none of them zero")
@@ -140,7 +140,7 @@ def checked_tensor(x: Tensor, label: str) -> Tensor:
     return x
 
 
-def with_alpha_of(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:
+def copy_alpha(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:
     """Return an image (H, W, 1 or 3) as RGBA, in its dtype, with the alpha of another one (H', W', 4) at its size."""
     alpha = image_io.from_unit(image_io.to_unit(image_io.resize(rgba[..., 3:], *made.shape[:2])), made.dtype)
     return np.concatenate([image_io.with_channels(made, 3, label), alpha], axis=2)

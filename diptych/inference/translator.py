@@ -31,9 +31,9 @@ from diptych.inference.preprocessing import (
     DEFAULT,
     Adapter,
     Options,
-    checked_tensor,
+    check_tensor,
+    match_alpha,
     resize_unit,
-    with_or_without_alpha,
 )
 from diptych.networks.layers import pad_to_multiple, remove_padding
 from diptych.settings.validate import checked
@@ -90,7 +90,7 @@ class Translator:
         a tensor in [-1, 1]. A control that is an image takes the same kinds; a file is brought to the size that the
         network needs, a tensor must have it. Raises ImageError, or ConfigError for a control that does not exist.
         """
-        controls = self.ready(controls)  # once: a reference is read and resized
+        controls = self.prepare_controls(controls)  # once: a reference is read and resized
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
             return self._each(images, [controls])[0]
         if isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):
@@ -104,12 +104,12 @@ class Translator:
 
         One of a seed is always the same. ConfigError if the method makes nothing out of noise alone.
         """
-        made = self.drawn(range(first, first + count), seed, **controls)
+        made = self.sample_tensor(range(first, first + count), seed, **controls)
         encoding = self._encoding(next(iter(self.method.channels())))
         pixels = [encoding.encode(each.permute(1, 2, 0).numpy(), np.uint8) for each in made]
         return [_as_pil(each, encoding) for each in pixels]
 
-    def drawn(self, numbers: range, seed: int = 0, **controls: Any) -> Tensor:
+    def sample_tensor(self, numbers: range, seed: int = 0, **controls: Any) -> Tensor:
         """As `sample`, those of these numbers: (N, C, H, W) in [-1, 1] on the CPU."""
         if not self.method.traits.unconditional:
             raise ConfigError(f"{self.name} makes nothing out of noise alone: give it images, by `diptych translate`")
@@ -119,7 +119,7 @@ class Translator:
     def all_domains(self, image: Picture, **controls: Any) -> dict[str, Any]:
         """One image in each domain by its name, as `__call__` gives it. ConfigError if the method knows no domains."""
         self._leaves("domain", controls)
-        controls = self.ready(controls)
+        controls = self.prepare_controls(controls)
         names = self.choices("domain")
         return dict(zip(names, self._each(image, [{**controls, "domain": name} for name in names]), strict=True))
 
@@ -140,7 +140,7 @@ class Translator:
         self._check({"seed": first})
         return self._each(image, [{**controls, "seed": first + number} for number in range(count)])
 
-    def ready(self, controls: Mapping[str, Any]) -> dict[str, Any]:
+    def prepare_controls(self, controls: Mapping[str, Any]) -> dict[str, Any]:
         """Controls as `translate` takes them: images as tensors (N, C, size, size). ConfigError, ImageError."""
         found = dict(controls)
         for control in self.controls:
@@ -182,7 +182,7 @@ class Translator:
         """(H, W, C) to (H, W, C'), of this dtype or else the same; `label` names the image in errors."""
         return self._arrays(pixels, [controls], label, dtype or self.adapter(controls).dtype_of_arrays(pixels.dtype))[0]
 
-    def translated(
+    def translate_pixels(
         self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str = "array"
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the part of an image (H, W, C) that `options` chooses, and its translation under each of the controls.
@@ -193,11 +193,11 @@ class Translator:
         self._warn("half", adapter.half_warning(*pixels.shape[:2]))
         self.check_scale([pixels.shape[:2]], choices[0])
         pixels = adapter.source_encoding.decode(adapter.cut(pixels), label)
-        x = self.unit(pixels, label, choices[0])
+        x = self.to_unit_tensor(pixels, label, choices[0])
         if self.options.scale == "image":
             return x, self.tensors(x, choices, label)
         height, width = (self.method.traits.upscale_factor * side for side in pixels.shape[:2])
-        made = self.tensors(self.unit(adapter.resized(pixels, label), label, choices[0]), choices, label)
+        made = self.tensors(self.to_unit_tensor(adapter.resized(pixels, label), label, choices[0]), choices, label)
         return x, [resize_unit(each, height, width) for each in made]
 
     def adapter(self, controls: Mapping[str, Any]) -> Adapter:
@@ -224,7 +224,7 @@ class Translator:
             self._warned.add(kind)
             warnings.warn(warning, stacklevel=4)
 
-    def unit(self, pixels: np.ndarray, label: str, controls: Mapping[str, Any]) -> Tensor:
+    def to_unit_tensor(self, pixels: np.ndarray, label: str, controls: Mapping[str, Any]) -> Tensor:
         """Decoded pixels (H, W, C) as the networks take them under these controls: (C', H, W) in [-1, 1]."""
         unit = image.to_unit(image.with_channels(pixels, self.channels_in(controls), label))
         return torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
@@ -232,13 +232,13 @@ class Translator:
     def _arrays(
         self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str, dtype: np.dtype[Any]
     ) -> list[np.ndarray]:
-        _, made = self.translated(pixels, choices, label)
+        _, made = self.translate_pixels(pixels, choices, label)
         encoding = self.adapter(choices[0]).target_encoding
         return [encoding.encode(each.numpy().transpose(1, 2, 0), dtype) for each in made]
 
     def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
         """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in ImageErrors."""
-        return self.tensors(checked_tensor(x, label), [controls], label)[0]
+        return self.tensors(check_tensor(x, label), [controls], label)[0]
 
     def tensors(self, x: Tensor, choices: Sequence[Mapping[str, Any]], label: str = "tensor") -> list[Tensor]:
         """As `tensor`, under each of several controls; what they have in common is done once."""
@@ -288,12 +288,12 @@ class Translator:
         return Path(folder)
 
     def _each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """One image under each of several controls, which are `ready`, in its own kind."""
+        """One image under each of several controls, which are `prepare_controls`, in its own kind."""
         if isinstance(picture, Tensor):
-            return self.tensors(checked_tensor(picture, "tensor"), choices)
+            return self.tensors(check_tensor(picture, "tensor"), choices)
         if isinstance(picture, np.ndarray):
             encoding, channels = self.adapter(choices[0]).source_encoding, self.channels_in(choices[0])
-            pixels = with_or_without_alpha(image.as_pixels(picture), encoding.alpha, channels)
+            pixels = match_alpha(image.as_pixels(picture), encoding.alpha, channels)
             return self._arrays(pixels, choices, "array", self.adapter(choices[0]).dtype_of_arrays(pixels.dtype))
         label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
         pixels, encoding = _read(picture, label, adapter.source_encoding), adapter.target_encoding

@@ -9,7 +9,7 @@ import torch
 from diptych.contract import Batch, Clock, FeatureNetwork, Method, Stage
 from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.feature_networks import NONE, AnyFeatures
-from diptych.inference.load import mismatches, networks_of, with_prefix
+from diptych.inference.load import networks_of, state_mismatches, with_prefix
 from diptych.settings.recipe import Recipe
 from diptych.settings.validate import check_network_size
 
@@ -44,7 +44,7 @@ def _taken_over(method: Method, source: str) -> tuple[list[str], list[str]]:
         raise CheckpointError(f"init_from={error}") from error
     for name, net in method.named_children():
         own = with_prefix(there, f"{name}.") or with_prefix(there, f"{method.network_aliases.get(name, name)}.")
-        wrong = mismatches(net.state_dict(), own) if own else ["is not there"]
+        wrong = state_mismatches(net.state_dict(), own) if own else ["is not there"]
         if wrong:
             left.append(f"{name} {wrong[0]}" if not own else f"{name}: {wrong[0]}")
         else:

@@ -20,7 +20,7 @@ import diptych
 from diptych.contract import Method
 from diptych.data.config import DataConfig
 from diptych.errors import CheckpointError, ConfigError, DiptychError, shown
-from diptych.importers.sandbox import held
+from diptych.importers.sandbox import data_bytes
 from diptych.inference import model_card
 from diptych.methods import METHODS, find
 from diptych.runs.folder import Run
@@ -130,7 +130,7 @@ def outcome(act, kind):
 def little_memory(mib=256):
     """Inside, this process may not take more than so much beside what it has."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (held() + mib * 2**20, before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (data_bytes() + mib * 2**20, before[1]))
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from diptych.errors import ImportRefused
 from diptych.importers import import_model as importers
 from diptych.importers import pix2pix_family
 from diptych.importers.import_model import import_model
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 NEAR = 1e-5
 
@@ -17,7 +17,7 @@ NEAR = 1e-5
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
     """Files of our own are read in this process, which takes no time; a child for each takes seconds."""
-    monkeypatch.setattr(importers, "read", unpacked)
+    monkeypatch.setattr(importers, "read", read_in_process)
     torch.manual_seed(0)
 
 
@@ -199,5 +199,5 @@ def test_the_networks_here_are_not_blind():
             if key.endswith(("bias", "running_mean")) and "model.0.bias" not in key:
                 value.zero_()
         assert (net(x) - before).abs().max() > 1e-2
-    assert isinstance(pix2pix_family.recognise(resnet(1).state_dict(), "x"), pix2pix_family.Found)
+    assert isinstance(pix2pix_family.recognise(resnet(1).state_dict(), "x"), pix2pix_family.Pix2PixNetwork)
     assert published.Filtered(1, [1.0, 2.0, 1.0], False).filt.sum() == 1

@@ -128,9 +128,9 @@ def test_class_ids_are_not_mixed_at_the_scale_of_training(from_maps):
     """A map four times as large, of blocks, is at that scale the map itself."""
     translator = load(from_maps / "run", device="cpu").with_options(scale="training")
     ids = maps(1)[0]
-    _, (small,) = translator.translated(ids, [{}])
+    _, (small,) = translator.translate_pixels(ids, [{}])
     large = np.repeat(np.repeat(ids, 4, 0), 4, 1)
-    seen, made = translator.translated(large, [{}])
+    seen, made = translator.translate_pixels(large, [{}])
     assert set(torch.unique(seen).tolist()) == {-1, 1}
     assert torch.allclose(torch.nn.functional.interpolate(made[0][None], (32, 32), mode="area")[0], small, atol=0.1)
 

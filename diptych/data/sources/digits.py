@@ -17,7 +17,7 @@ from diptych.data.images import image_io
 from diptych.data.sources.folders import images_in_and_below
 from diptych.data.sources.tables import arrays_in
 from diptych.errors import DataError
-from diptych.seeds import passing_state
+from diptych.seeds import reused_state
 
 PARTS = ("train", "test")
 HELD_OUT_EVERY = 20  # of the training digits
@@ -41,7 +41,7 @@ class Blended(Sequence[np.ndarray]):
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         digit = self.digits[index]
-        random = passing_state("mnist-m", self.salt, int(self.numbers[index]))
+        random = reused_state("mnist-m", self.salt, int(self.numbers[index]))
         photograph = self.photographs[random.randint(len(self.photographs))]
         top, left = (
             random.randint(big - small + 1) for big, small in zip(photograph.shape, digit.shape[:2], strict=False)
