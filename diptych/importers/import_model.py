@@ -2,7 +2,7 @@
 
     diptych import latest_net_G.pth -o models/facades
 
-A file of another project is opened by a child process (`unpack.py`), never by this one. A pickle that asks for more
+A file of another project is opened by a child process (`sandbox.py`), never by this one. A pickle that asks for more
 than tensors is refused; there is no way round that.
 """
 
@@ -138,7 +138,7 @@ def _assembled(
             find(name), name, config, weights, networks, {"imported from": path.name, **notes}, str(path)
         )
     except (ConfigError, CheckpointError) as error:  # wider than Diptych builds it, for one
-        raise ImportRefused(f"{path}: a generator of {name} that Diptych does not build ({error})") from error
+        raise ImportRefused(f"{path}: a generator of {name} that Diptych does not support ({error})") from error
     warn_of_caution(made, path)
     return made
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import EvaluationError
+from diptych.errors import EvaluationError, listed
 from diptych.importers import import_model
 from diptych.importers.sandbox import first_line
 from diptych.inference.load import state_mismatches
@@ -120,14 +120,10 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
 
     EvaluationError if the tensors are not exactly those of the network, save for BatchNorm's counters.
     """
-    wanted = net.state_dict()
-    counters = {name: torch.zeros((), dtype=torch.long) for name in wanted if name.endswith(COUNTER)}
-    wrong = state_mismatches(wanted, counters | dict(state))
-    if wrong:
-        raise EvaluationError(
-            f"{where}: does not hold the weights that are wanted here: {'; '.join(wrong[:5])}"
-            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        )
+    expected = net.state_dict()
+    counters = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTER)}
+    if problems := state_mismatches(expected, counters | dict(state)):
+        raise EvaluationError(f"{where}: not the weights of this network: {listed(problems, 5, '; ')}")
     given = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     net.load_state_dict(counters | given, assign=True)
     net.requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""The model folder: `model.safetensors`, `config.json` and a card, for `load` and for hubs."""
+"""Write a model folder: `model.safetensors`, `config.json` and a model card, for `load` and for hubs."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def write(
     notes: dict[str, Any],
     images: TrainingImages | None = None,
 ) -> None:
-    """Write the networks that translate, what they are and how their training images were stored. OSError."""
+    """Write the inference networks, their config, and how the training images were stored. Raises OSError."""
     weights = {key: value.contiguous() for key, value in method.state_dict().items()}
     try:
         with atomic_write(folder / "model.safetensors") as part:

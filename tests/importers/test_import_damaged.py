@@ -158,7 +158,7 @@ def test_variances_below_zero_are_refused(tmp_path):
 def test_a_translation_that_is_not_finite_is_an_error_that_names_image_and_model(tmp_path, here):
     state = {key: value * 1e10 for key, value in resnet(norm="none").items()}  # finite, but their products are not
     translator = import_model(saved(state, tmp_path))
-    with pytest.raises(ImageError, match=r"photo\.png: the cyclegan model gives values that are not finite"):
+    with pytest.raises(ImageError, match=r"photo\.png: the cyclegan model returns values that are not finite"):
         translator.array(np.full((16, 16, 3), 99, np.uint8), "photo.png")
 
 

@@ -50,7 +50,7 @@ def test_what_cannot_be_sampled_or_translated_is_told(run, tmp_path):
     with pytest.raises(DataError, match="full is there already"):
         diptych("sample", run, "-o", tmp_path / "full")
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
-    with pytest.raises(ConfigError, match="pix2pix makes nothing out of noise alone: give it images"):
+    with pytest.raises(ConfigError, match="pix2pix does not generate images from noise: give it images"):
         diptych("sample", pairs.folder, "-o", tmp_path / "out")
     with pytest.raises(EvaluationError, match="methods that make images out of noise alone"):
         diptych("samples", pairs.folder, "-o", tmp_path / "out", "--protocol", "unconditional")

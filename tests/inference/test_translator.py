@@ -87,12 +87,12 @@ def test_controls_of_another_kind_are_refused():
     translator = made("munit", image_size=32, d_layers=2, num_scales=1, ngf=4, mlp_dim=8, ndf=4, n_blocks=1)
     picture = np.zeros((32, 32, 3), np.uint8)
     for seed in ("x", 1.5, None):
-        with pytest.raises(ConfigError, match=r"seed=.*: int wanted"):
+        with pytest.raises(ConfigError, match=r"seed=.*: expected int"):
             translator(picture, seed=seed)
     assert np.array_equal(translator(picture, seed=np.int64(3)), translator(picture, seed=3))
-    with pytest.raises(ConfigError, match="seed='x': int wanted"):
+    with pytest.raises(ConfigError, match="seed='x': expected int"):
         translator.styles(picture, 2, seed="x")
-    with pytest.raises(ConfigError, match="0 styles: ask for one at least"):
+    with pytest.raises(ConfigError, match="0 styles: expected at least 1"):
         translator.styles(picture, 0)
 
 
@@ -147,7 +147,7 @@ def test_a_model_folder_gives_the_same_translations(tmp_path, monkeypatch):
         "huggingface_hub.snapshot_download", lambda name, **_: str(folder) if name == "me/mine" else 1 / 0
     )
     assert torch.equal(diptych.load("me/mine", device="cpu").tensor(x), translator.tensor(x))
-    with pytest.raises(CheckpointError, match="the hub did not give"):
+    with pytest.raises(CheckpointError, match="no model of this name could be downloaded"):
         diptych.load("me/other")
 
 
@@ -217,14 +217,14 @@ def test_averaged_weights_translate(tmp_path):
         expected = engine.method.translate(x)
     assert torch.equal(diptych.load(run.folder, device="cpu").tensor(x), expected)
     assert not torch.equal(engine.method.translate(x), expected)
-    with pytest.raises(CheckpointError, match="kept no best checkpoint"):
+    with pytest.raises(CheckpointError, match="has no best checkpoint"):
         diptych.load(run.folder, which="best")
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), "holds torch.uint8; give floats in"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), "holds torch.uint8; expected floats in"),
         (torch.full((3, 8, 8), 200.0), "holds values from 200 to 200; expected -1 to 1"),
         (torch.full((3, 8, 8), torch.nan), "expected -1 to 1"),
         (torch.zeros(8, 8), r"has the shape \(8, 8\)"),
