@@ -19,7 +19,7 @@ from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
-from diptych.seeds import passing_state, random_state
+from diptych.seeds import random_state, reused_state
 
 
 @dataclass(frozen=True)

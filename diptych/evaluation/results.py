@@ -6,11 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from diptych.errors import ConfigError, EvaluationError
+from diptych.errors import EvaluationError
 from diptych.evaluation.metrics.intervals import Score
-from diptych.settings.validate import checked
+from diptych.settings.validate import read_document
 from diptych.system.atomic_files import write_text
-from diptych.system.safe_parse import parse_json, read_text
 
 FORMAT = 1
 LARGEST = 2**27  # bytes of a file of results
@@ -49,13 +48,9 @@ class Result(BaseModel):
 
 def read_result(path: Path) -> Result:
     """Raises EvaluationError for what is none."""
-    try:
-        values = parse_json(read_text(path, LARGEST))
-        if not isinstance(values, dict):
-            raise ValueError("it holds no settings by name")
-        found = checked(Result, values, path.name)
-    except (OSError, ValueError, ConfigError, EvaluationError) as error:
-        raise EvaluationError(f"{path}: no result that `diptych evaluate` wrote ({error})") from error
+    found = read_document(
+        path, Result, error=EvaluationError, what="a result that `diptych evaluate` wrote", largest=LARGEST
+    )
     if found.format != FORMAT:
         raise EvaluationError(f"{path}: format {found.format}; this Diptych reads {FORMAT}")
     return found

@@ -24,7 +24,6 @@ from diptych.evaluation.results import Result
 from diptych.evaluation.samples import Progress, Samples
 from diptych.evaluation.tools import Tools
 from diptych.inference.load import from_model, from_run, warn_of_untrained
-from diptych.inference.model_folder import digest_of
 from diptych.inference.translator import Translator
 from diptych.methods import find as find_method
 from diptych.runs import checkpoint
@@ -34,6 +33,7 @@ from diptych.settings.recipe import Recipe, from_settings
 from diptych.settings.train_config import TrainConfig
 from diptych.settings.validate import checked as checked_settings
 from diptych.system.atomic_files import write_text
+from diptych.system.hashes import sha256_of
 
 Trained = Run | Path  # a run, or the folder of a model
 SPLITS = ("auto", "train", "val", "test", "all")
@@ -165,7 +165,7 @@ def _folder_of(there: Trained) -> Path:
 
 def _newest(there: Trained, which: str) -> str:
     if not isinstance(there, Run):
-        return digest_of(there / "model.safetensors")
+        return sha256_of(there / "model.safetensors")
     path, (_, meta) = checkpoint.find_newest(there.checkpoints)
     return str(meta["best"]["name"]) if which == "best" and meta["best"] else path.name
 

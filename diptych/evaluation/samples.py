@@ -24,12 +24,11 @@ from diptych.data.checks.manifest import listed_names
 from diptych.data.dataset import Column
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment, CropToMultiple
-from diptych.errors import ConfigError, EvaluationError, printable, shown
+from diptych.errors import EvaluationError, printable, shown
 from diptych.evaluation.metrics.image_sets import digest_of_pixels
 from diptych.inference.translator import Translator
-from diptych.settings.validate import checked
+from diptych.settings.validate import read_document
 from diptych.system.atomic_files import make_folder, write_text
-from diptych.system.safe_parse import parse_json, read_text
 
 FORMAT = 1
 MANIFEST = "samples.json"
@@ -135,13 +134,9 @@ class Samples:
 def open_samples(folder: Path) -> Samples:
     """Read the manifest of a sample folder. Raises EvaluationError for what is none, or has paths that leave it."""
     path = folder / MANIFEST
-    try:
-        values = parse_json(read_text(path, LARGEST))
-        if not isinstance(values, dict):
-            raise ValueError("it holds no settings by name")
-        found = checked(Manifest, values, MANIFEST)
-    except (OSError, ValueError, ConfigError) as error:
-        raise EvaluationError(f"{path}: not the list of samples that `diptych samples` writes ({error})") from error
+    found = read_document(
+        path, Manifest, error=EvaluationError, what="the list of samples that `diptych samples` writes", largest=LARGEST
+    )
     if found.format != FORMAT:
         raise EvaluationError(f"{path}: format {found.format}; this Diptych reads {FORMAT}")
     named = [name for row in found.rows for name in (row.fake, row.source, row.truth) if name]
@@ -228,7 +223,7 @@ class _Writer:
         """As many images out of noise as there are targets, of the first seed; yields the number of each."""
         for numbers in parts(len(way.targets)):
             began = time.perf_counter()
-            made = self.translator.drawn(numbers)
+            made = self.translator.sample_tensor(numbers)
             self.seconds += time.perf_counter() - began
             for number, picture in zip(numbers, made, strict=True):
                 fake = keep(self.folder, f"fake/{way.name}/{number:05d}", picture)

@@ -34,10 +34,9 @@ from diptych.settings.overrides import (
     section_of,
 )
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
-from diptych.settings.validate import checked
+from diptych.settings.validate import checked, read_mapping
 from diptych.system.distributed import Ranks
 from diptych.system.hardware import precision_for
-from diptych.system.safe_parse import parse_yaml, read_text
 
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
@@ -261,12 +260,7 @@ def from_file(
     path: Path, overrides: Sequence[str] = (), where: str | None = None, cls: type[Method] | None = None
 ) -> Recipe:
     """Return the recipe in a YAML file; errors call it `where`, by default its path. Raises ConfigError."""
-    try:
-        settings = parse_yaml(read_text(path))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read as a recipe ({error})") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: a recipe is a YAML mapping with at least `method: NAME`")
+    settings = read_mapping(path, error=ConfigError, what="a recipe, a YAML mapping with at least `method: NAME`")
     return from_settings(settings, overrides, where or str(path), cls)
 
 

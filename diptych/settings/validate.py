@@ -1,15 +1,43 @@
-"""Validation of settings: plain data as a checked pydantic model, and the size of the networks that they ask for."""
+"""Validation of settings and documents as pydantic models, and of the size of the networks that settings ask for."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from diptych.contract import Method
-from diptych.errors import ConfigError, listed, nearest, printable, shown
+from diptych.errors import ConfigError, DiptychError, listed, nearest, printable, shown
+from diptych.system.safe_parse import LARGEST_TEXT, parse_json, parse_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
 LARGEST_NETWORKS = 8 * 2**30  # bytes of parameters and buffers of all networks of a method
+
+
+def read_document(
+    path: Path, model: type[Model], *, error: type[DiptychError], what: str, largest: int = LARGEST_TEXT
+) -> Model:
+    """Return a JSON or YAML file as a validated `model`. Raises `error`, as `read_mapping` does."""
+    values = read_mapping(path, error=error, what=what, largest=largest)
+    try:
+        return checked(model, values, path.name)
+    except DiptychError as problem:
+        raise error(f"{path}: not {what} ({problem})") from problem
+
+
+def read_mapping(path: Path, *, error: type[DiptychError], what: str, largest: int = LARGEST_TEXT) -> dict[Any, Any]:
+    """Return the mapping in a YAML file (`.yaml`, `.yml`) or JSON file (any other name) of at most `largest` bytes.
+
+    Raises `error`, saying "PATH: not WHAT (reason)", if the file cannot be read or parsed or holds no mapping.
+    """
+    parse = parse_yaml if path.suffix in (".yaml", ".yml") else parse_json
+    try:
+        values = parse(read_text(path, largest))
+    except (OSError, ValueError) as problem:
+        raise error(f"{path}: not {what} ({problem})") from problem
+    if not isinstance(values, dict):
+        raise error(f"{path}: not {what} (expected a mapping, got {type(values).__name__})")
+    return values
 
 
 def checked(model: type[Model], values: Mapping[Any, Any], where: str) -> Model:

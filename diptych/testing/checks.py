@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diptych.contract import Clock
 from diptych.errors import ConfigError
-from diptych.inference.load import assembled, load
+from diptych.inference.load import build_translator, load
 from diptych.networks.latents import constant_latents
 from diptych.runs import checkpoint
 from diptych.testing.harness import (
@@ -195,7 +195,7 @@ def files_round_trip(subject: MethodUnderTest) -> None:
             for name, value in engine.method.state_dict().items()
             if name.partition(".")[0] in subject.cls.inference_networks
         }
-        assembled(
+        build_translator(
             subject.cls, subject.spec, config.model_dump(), state, subject.cls.inference_networks, {}, "check"
         ).save(path.parent / "model")
         translator = load(path.parent / "model", device="cpu", method=subject.cls)

@@ -40,7 +40,7 @@ from diptych.runs.events import read_events
 from diptych.runs.folder import Run
 from diptych.settings.overrides import Models, is_text
 from diptych.settings.recipe import SECTIONS, SETTINGS, SHIPPED, Recipe, from_file, from_settings, refuse_unused
-from diptych.settings.validate import checked
+from diptych.settings.validate import checked, read_document
 from diptych.system.atomic_files import write_text
 from diptych.system.cpus import cores
 from diptych.system.hardware import free_gib
@@ -176,13 +176,8 @@ def read(name: str) -> Experiment:
         near, there = nearest(name, shipped()), ", ".join(shipped())
         raise ConfigError(f"{name!r} is no shipped experiment or .yaml file{near}; there are {there}")
     path = shipped().get(name, Path(name))
-    try:
-        settings = parse_yaml(read_text(path))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not an experiment that can be read ({error})") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: an experiment is a YAML mapping with title, recipe, runs or matrix, and protocol")
-    return checked(Experiment, settings, str(path))
+    what = "an experiment, a YAML mapping with title, recipe, runs or matrix, and protocol"
+    return read_document(path, Experiment, error=ConfigError, what=what)
 
 
 def planned(experiment: Experiment, overrides: Sequence[str], method: str | None = None) -> dict[str, Recipe]:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from diptych.data.checks.inspect_file import hash_of
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics.palette import Colours, Ignored, Palette
 from diptych.evaluation.protocols import Protocol
@@ -19,6 +18,7 @@ from diptych.evaluation.samples import MANIFEST
 from diptych.evaluation.tools import gather
 from diptych.runs.folder import Run
 from diptych.system.colours import problem_of
+from diptych.system.hashes import sha256_of
 
 
 class EvaluationSettings(BaseModel):
@@ -59,13 +59,13 @@ def evaluate_runs(
     tools = gather(
         settings.extractor, judge, border=settings.border, palette=palette, ignore=settings.ignore, tell=tell
     )
-    weights = hash_of(judge / "model" / "model.safetensors") if judge else ""
+    weights = sha256_of(judge / "model" / "model.safetensors") if judge else ""
     for name, run in runs.items():
         asked = SampleRequest(
             protocol.name, split=settings.split, count=settings.count, which=settings.which, method=method
         )
         samples = samples_of(run, asked)
-        question = [str(protocol), settings.question(), weights, hash_of(samples.folder / MANIFEST)]
+        question = [str(protocol), settings.question(), weights, sha256_of(samples.folder / MANIFEST)]
         digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()
         path = run.folder / "results" / f"{protocol.name}.json"
         with suppress(EvaluationError):  # there is none, or it cannot be read

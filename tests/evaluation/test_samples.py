@@ -207,7 +207,7 @@ def test_the_best_checkpoint_is_asked_for_by_name(tmp_path, runs):
     assert one != other
     with pytest.raises(EvaluationError, match="--which bset: choose last or best"):
         sample_run(run, tmp_path / "x", SampleRequest(which="bset"))
-    with pytest.raises(CheckpointError, match="kept no best checkpoint"):
+    with pytest.raises(CheckpointError, match="has no best checkpoint"):
         sample_run(runs["heaps"], tmp_path / "x", SampleRequest(which="best"))
 
 
@@ -307,7 +307,7 @@ def manifest(**row):
     [
         (b"no json", "not the list of samples"),
         (b"\xff\xfe\x00", "not the list of samples"),
-        (b"[]", "it holds no settings by name"),
+        (b"[]", "expected a mapping, got list"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"format": 1, "format": 1}', "'format' is repeated"),
         ({"format": 1, "about": {}}, "rows"),

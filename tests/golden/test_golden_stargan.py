@@ -151,7 +151,7 @@ def test_labels_of_several_sets_leave_room_for_the_mask(golden):
         ("G", "main.9.main.3.weight", None, "blocks.0.body.3.weight is missing"),
         ("G", "main.0.weight", None, "no network of StarGAN"),
         ("G", "main.0.weight", lambda value: value[:, :3], "so no labels"),
-        ("G", "main.0.weight", lambda value: value.flatten(), "shapes that it cannot have"),
+        ("G", "main.0.weight", lambda value: value.flatten(), "impossible shapes"),
         ("G", "main.3.bias", lambda value: torch.zeros(1), "main.3.bias is unknown"),
         ("G", "main.4.weight", lambda value: value[1:], r"down.0.1.weight is \(.*\), not \("),
         ("D", "conv2.weight", None, "'conv2.weight' is missing"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.inference.load import assembled
+from diptych.inference.load import build_translator
 from diptych.inference.translator import Translator
 from diptych.methods import find
 
@@ -17,7 +17,7 @@ def made(name="pix2pix", **over) -> Translator:
     state = {
         key: value for key, value in cls(config).state_dict().items() if key.partition(".")[0] in cls.inference_networks
     }
-    return assembled(cls, name, config.model_dump(), state, cls.inference_networks, {"steps": 1}, "test")
+    return build_translator(cls, name, config.model_dump(), state, cls.inference_networks, {"steps": 1}, "test")
 
 
 def broken(folder: Path, change) -> Path:

@@ -92,7 +92,7 @@ def test_a_file_of_another_depth_is_an_error_that_names_it(narrow, tmp_path):
     image_io.write(tmp_path / "new/a.png", colours(1, 1)[0])
     with pytest.raises(ImageError, match=r"a.png: expected uint16 values for the range 0 to 4095, got uint8"):
         diptych("translate", narrow / "run", tmp_path / "new", "-o", tmp_path / "out")
-    with pytest.raises(ConfigError, match="d_layers=8: the target domain of this model is stored as uint16"):
+    with pytest.raises(ConfigError, match="depth=8: the target domain of this model is stored as uint16"):
         diptych("translate", narrow / "run", narrow / "data/valA", "-o", tmp_path / "out", "--depth", "8")
 
 
@@ -128,9 +128,9 @@ def test_class_ids_are_not_mixed_at_the_scale_of_training(from_maps):
     """A map four times as large, of blocks, is at that scale the map itself."""
     translator = load(from_maps / "run", device="cpu").with_options(scale="training")
     ids = maps(1)[0]
-    _, (small,) = translator.translated(ids, [{}])
+    _, (small,) = translator.translate_pixels(ids, [{}])
     large = np.repeat(np.repeat(ids, 4, 0), 4, 1)
-    seen, made = translator.translated(large, [{}])
+    seen, made = translator.translate_pixels(large, [{}])
     assert set(torch.unique(seen).tolist()) == {-1, 1}
     assert torch.allclose(torch.nn.functional.interpolate(made[0][None], (32, 32), mode="area")[0], small, atol=0.1)
 

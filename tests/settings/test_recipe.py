@@ -83,7 +83,7 @@ def test_all_wrong_keys_are_named_at_once():
     [
         ("pix2pxi", "did you mean 'pix2pix'"),
         ("facade", "did you mean 'facades'"),
-        ("/no/such.yaml", "not a recipe that can be read"),
+        ("/no/such.yaml", "not a recipe, a YAML mapping"),
         ("nowhere:Class", "there is no Class"),
     ],
 )

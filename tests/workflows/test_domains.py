@@ -249,7 +249,7 @@ def test_a_judge_learns_from_one_set(animals, tmp_path):
 
 def test_one_style_or_all_of_them(v2, letter, monkeypatch):
     translator = package.load(v2, device="cpu")
-    with pytest.raises(ConfigError, match="domain chooses one, and all were asked for"):
+    with pytest.raises(ConfigError, match="domain selects one, but all are requested"):
         translator.all_domains(letter, domain="sans")
     with pytest.raises(ConfigError, match="reference chooses one"):
         translator.styles(letter, 3, reference=letter)

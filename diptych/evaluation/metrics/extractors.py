@@ -29,7 +29,7 @@ from diptych.importers import pretrained
 from diptych.importers.sandbox import first_line
 from diptych.inference.load import load
 from diptych.inference.translator import Translator
-from diptych.networks.layers import pad
+from diptych.networks.layers import pad_to_multiple
 from diptych.system.hardware import is_out_of_memory
 
 SCRIPT = "script:"
@@ -160,7 +160,7 @@ def _largest(x: Tensor) -> Tensor:
 
 
 def _script(path: Path, device: torch.device) -> Extractor:
-    digest = pretrained.sha256_of(path)
+    digest = pretrained.digest_of(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # newer torch would have people write another format
@@ -184,9 +184,7 @@ def lent_by(translator: Translator, where: Path | str) -> Extractor:
     def features(x: Tensor) -> Tensor:
         seen = [image_io.to_unit(image_io.with_channels(array, channels, where)) for array in _arrays(x)]
         batch = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).contiguous()
-        return method.features(
-            pad(pad(batch, -2, method.traits.size_multiple), -1, method.traits.size_multiple).to(translator.device)
-        )
+        return method.features(pad_to_multiple(batch, method.traits.size_multiple).to(translator.device))
 
     return _checked(f"judge:{translator.name}", digest_of(method.state_dict()), features)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from diptych.errors import EvaluationError, nearest, shown
 from diptych.evaluation.metrics.extractors import exactly, finite
 from diptych.importers import pretrained
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation, for pixels in [-1, 1]
 EPSILON = 1e-10  # beside the length of a feature vector, as in the authors' code
@@ -131,5 +131,5 @@ def heads(name: str) -> tuple[Tensor, ...]:
     found = importlib.util.find_spec("torchmetrics")
     if found is None or not found.submodule_search_locations:
         raise EvaluationError("torchmetrics brings the weights of LPIPS: pip install torchmetrics")
-    state = unpacked(Path(found.submodule_search_locations[0]) / HEADS / f"{name}.pth")
+    state = read_in_process(Path(found.submodule_search_locations[0]) / HEADS / f"{name}.pth")
     return tuple(state[f"lin{layer}.model.1.weight"].flatten() for layer in range(len(BACKBONES[name].taps)))

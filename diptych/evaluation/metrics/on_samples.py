@@ -20,7 +20,7 @@ from diptych.evaluation.metrics.intervals import LEAST, Score, of_images
 from diptych.evaluation.metrics.table import metric_of
 from diptych.evaluation.samples import Samples
 from diptych.evaluation.tools import Tools
-from diptych.networks.layers import pad
+from diptych.networks.layers import pad_to_multiple, remove_padding
 
 Pass = Callable[[Samples, Tools, Sequence[str]], Iterator[Score]]
 SMALL_SET = 8  # pictures from which on sets are compared
@@ -256,12 +256,9 @@ def logits_of(tools: Tools, batch: Tensor) -> Tensor:
         seen = [image_io.with_channels(each.permute(1, 2, 0).numpy(), wanted, "picture") for each in batch]
         batch = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)
     height, width = batch.shape[-2:]
-    x = pad(pad(_unit(batch), -2, judge.traits.size_multiple), -1, judge.traits.size_multiple)
+    x = pad_to_multiple(_unit(batch), judge.traits.size_multiple)
     logits = judge.logits(x.to(tools.device)).cpu()
-    if logits.dim() == 2:
-        return logits
-    top, left = ((big - small) // 2 for big, small in zip(x.shape[-2:], (height, width), strict=True))
-    return logits[..., top : top + height, left : left + width]
+    return logits if logits.dim() == 2 else remove_padding(logits, height, width)
 
 
 def _unit(batch: Tensor) -> Tensor:
