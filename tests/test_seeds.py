@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 
-from diptych.seeds import reused_state, random_state, seed_for
+from diptych.seeds import random_state, reused_state, seed_for
 
 PLACES = [(0, "train", "sample", 0, number) for number in range(20)] + [(1, "train"), ("a", 2**70)]
 

@@ -151,7 +151,9 @@ def _rows(found: "Survey") -> Iterator[tuple[str, str, str, str, str]]:
     """Split, side, count, pixels, values: a line for each side, or one for a split that has many."""
     for split in dict.fromkeys(part.split for part in found.parts):
         parts = [part for part in found.parts if part.split == split]
-        for side, some in [(f"{len(parts)} folders", parts)] if len(parts) > SIDES else [(p.domain, [p]) for p in parts]:
+        for side, some in (
+            [(f"{len(parts)} folders", parts)] if len(parts) > SIDES else [(p.domain, [p]) for p in parts]
+        ):
             entries = [entry for part in some for entry in found.entries(part) if not entry.info.problem]
             count = sum(len(part.files) for part in some)
             yield split, side, f"{count:,}", _pixels(entries), _values(entries)

@@ -105,7 +105,7 @@ def translate(
                 continue
             made = translator.array(pixels, label, stored[source].dtype if source in stored else None, **controls)
             if keeps_alpha and headers[source].alpha:
-                made = with_alpha_of(made, adapter.cut(image_io.read(source, "rgba")), label)
+                made = copy_alpha(made, adapter.cut(image_io.read(source, "rgba")), label)
             image_io.write(target, made, metadata.read_metadata(source).for_pixels(exact))
         except ImageError as error:
             failed.append(str(error))

@@ -115,7 +115,7 @@ class Batches(Dataset[dict[str, Tensor]]):
                 # A column of another image of the class has random crops of its own.
                 salt = name if name in self.split.same_class_columns else "sample"
                 transform = partial(
-                    self.augment, random=passing_state(self.seed, self.stage, salt, group_number, number)
+                    self.augment, random=reused_state(self.seed, self.stage, salt, group_number, number)
                 )
                 path = image_name(self.split.columns[name], index)
                 sample[name] = to_tensor(value, transform, self.channels[name], path)
@@ -164,7 +164,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         others = class_indices[class_indices != index]
         if not len(others):
             return index
-        return int(passing_state(self.seed, self.stage, "mate", group_number, number).choice(others))
+        return int(reused_state(self.seed, self.stage, "mate", group_number, number).choice(others))
 
     def stream(
         self,

@@ -108,7 +108,11 @@ class Samples:
         names = {"source": lambda row: row.source, "fake": lambda row: row.fake, "truth": lambda row: row.truth}
         found = [names[column](row) for row in self.rows]
         if not all(found):
-            why = f" (in one of the two folders only: {listed_names(self.alone)})" if self.alone and column == "truth" else ""
+            why = (
+                f" (in one of the two folders only: {listed_names(self.alone)})"
+                if self.alone and column == "truth"
+                else ""
+            )
             raise EvaluationError(
                 f"{self.folder}: there is no {column} for some of the translations{why}; unpaired-default needs none"
             )

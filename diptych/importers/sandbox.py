@@ -25,7 +25,7 @@ from torch.torch_version import TorchVersion
 from diptych.errors import ImportRefused, printable
 from diptych.importers import legacy_torch, zip_check
 from diptych.importers.file_signatures import AGAIN
-from diptych.importers.wrappers import once, state_of
+from diptych.importers.wrappers import deduplicated, state_of
 from diptych.system.safe_parse import check_safetensors
 
 FLOOR = "2.11"  # of torch, as in pyproject.toml: `weights_only` of older ones has known holes

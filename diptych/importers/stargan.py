@@ -12,10 +12,17 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from diptych.contract import Labels
-from diptych.errors import ImportRefused, printable, shown
-from diptych.importers.pix2pix_family import STATISTICS, Pairs
-from diptych.importers.rename_keys import check_gaps, unfit
-from diptych.inference.load import mismatches
+from diptych.errors import ImportRefused, shown
+from diptych.importers.rename_keys import (
+    LEAF,
+    STATISTICS,
+    Conversion,
+    RecognisedNetwork,
+    check_gaps,
+    check_state,
+    refusal,
+    rename_keys,
+)
 from diptych.networks.stargan import Discriminator, Generator
 
 NAME = "stargan"

@@ -31,17 +31,17 @@ def find_sources(given: Sequence[str], out: Path) -> InputFiles:
     The relative path of a file starts below the given folder or the fixed part of the pattern. Raises DataError if
     there are no images.
     """
-    found = Sources()
-    for each in given:
-        for file, name in _found(each, out):
+    files = InputFiles()
+    for argument in given:
+        for file, name in _matches_of(argument, out):
             if is_image_name(file.name):
-                found.images[file] = name
+                files.images[file] = name
             else:
-                found.others[file_suffix(file.name)] += 1
-    if not found.images:
-        there = f": there are {found}; Diptych reads {', '.join(sorted(image_io.SUFFIXES))}" if found.others else ""
-        raise DataError(f"no images among {', '.join(given)}{there}")
-    return found
+                files.others[file_suffix(file.name)] += 1
+    if not files.images:
+        others = f": there are {files}; Diptych reads {', '.join(sorted(image_io.SUFFIXES))}" if files.others else ""
+        raise DataError(f"no images among {', '.join(given)}{others}")
+    return files
 
 
 def _matches_of(given: str, out: Path) -> Iterator[tuple[Path, Path]]:

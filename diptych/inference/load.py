@@ -22,8 +22,9 @@ from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.settings import renamed
 from diptych.settings.recipe import from_settings
-from diptych.settings.validate import LARGEST_NETWORKS, check_network_size, checked
-from diptych.system.safe_parse import LARGEST_HEADER, check_safetensors, parse_json, read_text
+from diptych.settings.validate import LARGEST_NETWORKS, check_network_size, checked, read_document
+from diptych.system.hashes import sha256_of
+from diptych.system.safe_parse import LARGEST_HEADER, check_safetensors
 
 
 class ModelFile(BaseModel):

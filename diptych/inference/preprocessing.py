@@ -15,7 +15,7 @@ from diptych.data.image_format import HALVES, MAX_RATIO, TrainingImages
 from diptych.data.images import image_io
 from diptych.data.images.alpha import with_alpha
 from diptych.data.images.encoding import PLAIN, Encoding
-from diptych.data.images.metadata import NOTHING, Metadata
+from diptych.data.images.metadata import NO_METADATA, Metadata
 from diptych.errors import ConfigError, ImageError
 
 OVERSHOOT = 1.5  # of tensors in [-1, 1] that were resized by a filter
@@ -168,7 +168,7 @@ def read_pixels(picture: str | Path | Image.Image | np.ndarray, label: str, enco
     return image_io.read(picture, encoding.kind)
 
 
-def as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NOTHING) -> Image.Image | np.ndarray:
+def as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NO_METADATA) -> Image.Image | np.ndarray:
     """Return a PIL image with this metadata, or the array if PIL lacks the format."""
     channels = pixels.shape[-1]
     if pixels.dtype != np.uint8 or channels not in ((1, 3, 4) if encoding.alpha else (1, 3)):

@@ -23,7 +23,6 @@ from diptych.data.image_format import TrainingImages
 from diptych.data.images import image_io as image
 from diptych.data.images import metadata
 from diptych.data.images.encoding import PLAIN, Encoding
-from diptych.data.images.metadata import NO_METADATA, Metadata
 from diptych.data.images.transforms import Augment
 from diptych.errors import ConfigError, ImageError, nearest
 from diptych.inference import model_folder
@@ -304,8 +303,10 @@ class Translator:
         label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
         pixels, encoding = read_pixels(picture, label, adapter.source_encoding), adapter.target_encoding
         made = self._arrays(pixels, choices, label, adapter.dtype_of_files(pixels.dtype))
-        kept = metadata.metadata_of_image(picture) if isinstance(picture, Image.Image) else metadata.read_metadata(picture)
-        return [_as_pil(each, encoding, kept) for each in made]
+        kept = (
+            metadata.metadata_of_image(picture) if isinstance(picture, Image.Image) else metadata.read_metadata(picture)
+        )
+        return [as_pil(each, encoding, kept) for each in made]
 
     def channels_in(self, controls: Mapping[str, Any]) -> int:
         """Return the number of input channels for these controls."""
@@ -340,22 +341,3 @@ class Translator:
                 f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
             )
         return known[name]
-
-
-def _read(picture: str | Path | Image.Image | np.ndarray, label: str, encoding: Encoding) -> np.ndarray:
-    """The pixels (H, W, C) of a picture of a person's, as its encoding takes them. ImageError."""
-    if isinstance(picture, np.ndarray):
-        return image.as_pixels(picture, label)
-    if isinstance(picture, Image.Image):
-        return image.from_pil(picture, label, encoding.kind)
-    return image.read(picture, encoding.kind)
-
-
-def _as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NO_METADATA) -> Image.Image | np.ndarray:
-    """As a PIL image with this metadata, or as it is where PIL has no such image."""
-    channels = pixels.shape[-1]
-    if pixels.dtype != np.uint8 or channels not in ((1, 3, 4) if encoding.alpha else (1, 3)):
-        return pixels
-    picture = image.to_pil(pixels)
-    picture.info.update(kept.for_pixels(encoding.num_classes is not None).pil_info(channels))
-    return picture

@@ -29,6 +29,7 @@ from diptych.data.checks.manifest import Manifest
 from diptych.data.image_format import TrainingImages
 from diptych.errors import ConfigError, RunError, printable
 from diptych.settings import renamed
+from diptych.settings.validate import checked, read_mapping
 from diptych.system.atomic_files import make_folder, remove_leftovers, write_probe, write_text
 from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 

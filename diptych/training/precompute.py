@@ -27,7 +27,8 @@ def with_precomputed(batches: Batches, stage: Stage, device: torch.device, preci
         for first in range(0, len(column), BATCH_SIZE):
             indices = range(first, min(first + BATCH_SIZE, len(column)))
             images = [
-                to_tensor(column[i], augment.without_randomness, batches.channels[name], image_name(column, i)) for i in indices
+                to_tensor(column[i], augment.without_randomness, batches.channels[name], image_name(column, i))
+                for i in indices
             ]
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 codes.append(encode(torch.stack(images).to(device)).float().cpu())

@@ -156,7 +156,9 @@ def _fit(method: str, survey: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit
         summary = f"{_shorten(data.summary, root)}{direction_of(data, recipe.data)}"
         num_domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
         batch_size = [f"batch_size={max(8, num_domains)}"] if cls.traits.multi_domain else []
-        trains_on_crops = not cls.traits.fixed_size and not cls.traits.multi_domain and cls.routes  # other methods need whole images
+        trains_on_crops = (
+            not cls.traits.fixed_size and not cls.traits.multi_domain and cls.routes
+        )  # other methods need whole images
         resizing, note = fit_for(sizes, crop_size) if trains_on_crops else ((), "")
         settings = (*data_settings, *_size_settings(method, root, crop_size), *resizing, *batch_size)
         return Fit(method, summary, (*data.notes, *([note] if note else [])), settings)

@@ -186,7 +186,11 @@ def prepare(
     if initialise and (message := initialise_from(method, recipe.train.init_from)):
         console.print(printable(message), highlight=False, soft_wrap=True)
     augment = Augment(
-        recipe.data.effective_load_size, recipe.data.crop_size, recipe.data.resize_mode, recipe.data.flip, recipe.data.crop_mode
+        recipe.data.effective_load_size,
+        recipe.data.crop_size,
+        recipe.data.resize_mode,
+        recipe.data.flip,
+        recipe.data.crop_mode,
     )
     batches = _batches(recipe, method, data, augment, ranks)
     preview = _preview(recipe, method, data, augment)

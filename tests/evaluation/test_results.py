@@ -266,7 +266,9 @@ def test_a_judge_by_its_folder_lends_features_too(tmp_path):
     for name, light in (("bright", True), ("dark", False)):
         fill(tmp_path / "data" / "train" / name, 4, make=lambda seed, light=light: shades(seed, light))
         fill(tmp_path / "data" / "val" / name, 2, 50, make=lambda seed, light=light: shades(seed, light))
-    judge = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "base_channels=4", "n_downsample=2")
+    judge = trained(
+        tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "base_channels=4", "n_downsample=2"
+    )
     fill(tmp_path / "real", 9, make=lambda seed: shades(seed, True))
     fill(tmp_path / "fake", 8, 30, make=lambda seed: shades(seed, True))
     words = ["--real", tmp_path / "real", "--fake", tmp_path / "fake", "--judge", judge.folder]

@@ -58,7 +58,7 @@ def found(*given, out="nowhere"):
 
 def test_translate_takes_what_training_takes_and_says_what_it_leaves(messy):
     assert found(messy) == {"a.png", "site1/b.JFIF", "site2/linked.png"}
-    assert str(sources([str(messy)], messy / "out")) == "1 .gif, 1 .nii.gz, 1 .txt"
+    assert str(find_sources([str(messy)], messy / "out")) == "1 .gif, 1 .nii.gz, 1 .txt"
     heap = open_unlabelled(DataConfig(root=str(messy)))
     assert {str(file.relative_to(messy)) for file in heap.train.columns["image"].files} == found(messy)
 
@@ -155,7 +155,7 @@ def test_links_that_lead_back_stop_nothing(tmp_path):
     (tmp_path / "a" / "above").symlink_to("..")
     assert folders_of_images(tmp_path / "a") == []
     assert len(images_in(tmp_path / "a")) == 3
-    assert len(sources([str(tmp_path / "a")], tmp_path / "out").images) == 3
+    assert len(find_sources([str(tmp_path / "a")], tmp_path / "out").images) == 3
     assert survey(tmp_path / "a").layout == UNLABELLED
 
 
