@@ -12,7 +12,7 @@ from diptych import load
 from diptych.data.images import image_io, metadata
 from diptych.data.images.class_maps import colours_of
 from diptych.errors import CheckpointError, ConfigError, DataError, ImageError
-from diptych.workflows import train_judge
+from diptych.workflows import train_evaluator
 
 TINY = [
     "crop_size=32",
