@@ -13,8 +13,8 @@ from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.table import metric_of
 from diptych.evaluation.protocols import Protocol, find_protocol
-from diptych.evaluation.runner import first, judge_samples, sample, usual
-from diptych.evaluation.tools import gather
+from diptych.evaluation.runner import default_protocol, evaluate_samples, first_samples, sample_split
+from diptych.evaluation.tools import load_tools
 from diptych.inference.translator import Translator
 from diptych.settings.recipe import Recipe
 from diptych.training.trainer import Validate
@@ -28,26 +28,26 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     settings = recipe.evaluate
     if settings.eval_every is None:
         return None
-    split = first(data.held_out, settings.eval_images)
-    protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
+    split = first_samples(data.held_out, settings.eval_images)
+    protocol = find_protocol(settings.protocol or default_protocol(recipe.cls, split))
     if settings.monitor is not None:
         _check_listed(
-            settings.monitor, protocol, math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.scale
+            settings.monitor, protocol, math.inf if protocol.whole_images else recipe.data.crop_size * recipe.cls.scale
         )
     judge = Path(settings.evaluator).expanduser() if settings.evaluator else None
-    tools = gather(settings.extractor, judge, device=str(device))
-    if protocol.needs_judge:
-        tools.the_judge()
+    tools = load_tools(settings.extractor, judge, device=str(device))
+    if protocol.needs_evaluator:
+        tools.require_evaluator()
     try:
-        protocol.ways(method, split, data.train)
+        protocol.jobs(method, split, data.train)
     except EvaluationError as error:
         raise EvaluationError(f"protocol={protocol.name} and {recipe.method}: {error}") from error
 
     def examine(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
         translator = Translator(method, recipe.method, recipe.cls.inference_networks, {}, device)
         with tempfile.TemporaryDirectory() as folder:
-            samples = sample(translator, recipe, split, data.train, protocol, Path(folder), {})
-            scores = judge_samples(samples, protocol, tools, recipe.method).scores
+            samples = sample_split(translator, recipe, split, data.train, protocol, Path(folder), {})
+            scores = evaluate_samples(samples, protocol, tools, recipe.method).scores
             routes = len(samples.by_route())
         name, error = _chosen(scores, routes, settings.monitor, protocol)
         return {score.name: round(score.value, 6) for score in scores}, name, error
@@ -78,7 +78,7 @@ def _chosen(scores: Sequence[Score], routes: int, name: str | None, protocol: Pr
     found: dict[str, list[Score]] = {}
     for score in scores:
         found.setdefault(score.name.partition("/")[2] if routes > 1 else score.name, []).append(score)
-    usual = next((each for each in protocol.chooses or found if each in found), None)
+    usual = next((each for each in protocol.monitors or found if each in found), None)
     if name is None and usual is None:
         raise ConfigError(
             f"{protocol} measured {', '.join(found)}, by which no checkpoint is called the best unasked: "

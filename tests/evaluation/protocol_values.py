@@ -21,7 +21,7 @@ from judged import COLOURS, classes, judge, label_map, noise, photograph, sample
 from diptych.contract import Labels
 from diptych.data.open import open_data
 from diptych.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
-from diptych.evaluation.runner import judge_samples
+from diptych.evaluation.runner import evaluate_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
@@ -95,7 +95,7 @@ def samples_of(name, folder):
     if name in ("told-apart", "dtn-digits"):
         columns["fake"] = [shades(seed, seed % 3 == 0) for seed in range(count)]
     routes = {"a-b": columns}
-    if find_protocol(name).overall:
+    if find_protocol(name).summarise:
         routes["b-a"] = {**columns, "fake": columns["truth"][::-1]}
     samples = sample_folder(folder, routes)
     rows = [_asked(name, at, row, samples.rows) for at, row in enumerate(samples.rows)]
@@ -122,8 +122,8 @@ def values_of(protocol: Protocol, folder: Path):
         "label-maps": of_pixels,
         "unpaired-default": lambda: of_light(*NAMES, kind="attributes"),
     }.get(protocol.name, lambda: of_light(*NAMES))()
-    tools = Tools(extractor=stand_in(), perceptual=Apart(), judge=looks, remembers=False)
-    scores = judge_samples(samples_of(protocol.name, folder), protocol, tools, protocol.name).scores
+    tools = Tools(extractor=stand_in(), lpips=Apart(), evaluator=looks, remembers=False)
+    scores = evaluate_samples(samples_of(protocol.name, folder), protocol, tools, protocol.name).scores
     return {
         score.name: [
             each if each is None else float(f"{each:.5g}")
@@ -141,7 +141,7 @@ def ways_of(protocol: Protocol):
     fitted = chosen.fitted(data)
     with torch.device("meta"):
         made = fitted.cls(fitted.model)
-    ways = protocol.ways(made, data.held_out, data.train)
+    ways = protocol.jobs(made, data.held_out, data.train)
     return [[way.name, way.aligned, [way.choices(at) for at in (0, 1)]] for way in islice(ways, 4)]
 
 

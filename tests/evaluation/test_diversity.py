@@ -10,7 +10,7 @@ from diptych.evaluation.metrics import distribution
 from diptych.evaluation.metrics.image_sets import image_set
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.protocols.msgan_diversity import STYLES
-from diptych.evaluation.runner import SampleRequest, judge_samples, samples_of
+from diptych.evaluation.runner import SampleRequest, evaluate_samples, samples_of
 from diptych.evaluation.samples import open_samples
 from diptych.evaluation.tools import Tools
 
@@ -22,7 +22,7 @@ ASKED = SampleRequest("msgan-diversity", count=4)
 def judged(tmp_path_factory):
     run = trained(tmp_path_factory.mktemp("run") / "letters", "msgan", *SMALL, "receptive_field=16", "latent_dim=3")
     samples = samples_of(run, ASKED)
-    return samples, judge_samples(samples, find_protocol("msgan-diversity"), Tools(), "letters")
+    return samples, evaluate_samples(samples, find_protocol("msgan-diversity"), Tools(), "letters")
 
 
 def test_each_source_has_ten_answers_of_seeds_of_its_own(judged):
@@ -51,11 +51,11 @@ def test_the_spread_is_the_mean_over_all_pairs(judged):
 
 def test_bins_are_of_the_extractor_s_features_and_few_pictures_are_told(judged, monkeypatch):
     samples, _ = judged
-    found = judge_samples(samples, find_protocol("msgan-diversity"), Tools(extractor=stand_in()), "letters")
+    found = evaluate_samples(samples, find_protocol("msgan-diversity"), Tools(extractor=stand_in()), "letters")
     assert "no NDB and JSD: 4 real pictures are too few for 20 bins" in found.said
     monkeypatch.setattr("diptych.evaluation.protocols.msgan_diversity.BINS", 2)
     tools = Tools(extractor=stand_in())
-    found = {score.name: score for score in judge_samples(samples, find_protocol("msgan-diversity"), tools, "l").scores}
+    found = {score.name: score for score in evaluate_samples(samples, find_protocol("msgan-diversity"), tools, "l").scores}
     real, fake = (tools.features(image_set(files)) for files in (samples.real_files(), samples.files("fake")))
     assert found["ndb"].value == distribution.ndb(real, fake, 2).value
     assert found["jsd"].value == distribution.jsd(real, fake, 2).value

@@ -14,7 +14,7 @@ from diptych.data.images import image_io
 from diptych.data.sources import glyphs
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics.image_sets import image_set
-from diptych.evaluation.metrics.palette import Palette, find_palette, given_palette, palette_of
+from diptych.evaluation.metrics.palette import Palette, find_palette, parse_palette, palette_of
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
 from diptych.workflows import experiment
@@ -191,16 +191,16 @@ def test_a_judge_says_what_it_paints_with():
 
 
 def test_a_palette_may_be_given_as_a_text():
-    assert given_palette(None) is None
-    assert given_palette("[[0, 0, 0], [255, 9, 1]]") == Palette(((0, 0, 0), (255, 9, 1)))
+    assert parse_palette(None) is None
+    assert parse_palette("[[0, 0, 0], [255, 9, 1]]") == Palette(((0, 0, 0), (255, 9, 1)))
     for text in ("[[0,0,0]]", "[[0,0,0],[1,2]]", "[[0,0,0],[0,0,256]]", "red blue", "[[0,0", "{a: 1}"):
         with pytest.raises(EvaluationError, match=r"no palette; give colours of 0 to 255, as \[\["):
-            given_palette(text)
+            parse_palette(text)
 
 
 def test_the_palette_of_the_shipped_experiment_is_that_of_cityscapes():
     files = sorted((folder_of("DIPTYCH_DATA", "shared/data") / "cityscapes" / "train").iterdir())
-    settings = experiment.read("pix2pix-photo-labels").evaluate
+    settings = experiment.read_experiment("pix2pix-photo-labels").evaluate
     palette = Palette(settings.palette, settings.ignore)
     shares, near, away = np.zeros(29), np.zeros(29), []
     some = files[::4]

@@ -35,7 +35,7 @@ def test_a_list_of_metrics_that_changes_asks_for_a_new_version(tmp_path):
 
 
 def test_other_ways_ask_for_a_new_version(tmp_path):
-    half = replace(thin_structures.PROTOCOL, ways=lambda method, split, train: [])
+    half = replace(thin_structures.PROTOCOL, jobs=lambda method, split, train: [])
     with pytest.raises(AssertionError, match="the ways of thin-structures/1 changed: raise its version"):
         check(half, KEPT, tmp_path)
 

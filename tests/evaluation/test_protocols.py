@@ -141,7 +141,7 @@ def test_sizes_and_pairs_that_do_not_fit_are_refused(tmp_path):
         with pytest.raises(EvaluationError, match="there is no truth for some"):
             values(name, two(tmp_path / "b", pictures, pictures[:3]))
     with pytest.raises(EvaluationError, match="there is no source for some"):
-        values("pix2pix-fcn", two(tmp_path / "c", pictures, pictures), Tools(judge=judge(Segmenter, palette=PALETTE)))
+        values("pix2pix-fcn", two(tmp_path / "c", pictures, pictures), Tools(evaluator=judge(Segmenter, palette=PALETTE)))
 
 
 def test_scores_of_several_routes_have_the_route_before_their_name(tmp_path):

@@ -27,7 +27,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from diptych.contract import Labels
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import on_samples
-from diptych.evaluation.metrics.extractors import extractor
+from diptych.evaluation.metrics.extractors import load_extractor
 from diptych.evaluation.metrics.palette import Palette
 from diptych.evaluation.metrics.segmentation import confusion, mean_iou, pixel_accuracy
 from diptych.evaluation.results import check_comparable
@@ -76,7 +76,7 @@ def test_label_maps_are_read_by_the_nearest_colour_of_the_true_ones(tmp_path):
 def test_the_palette_may_be_that_of_a_judge(tmp_path):
     """Where a class does not occur in the true maps, or they were scaled."""
     maps = [label_map(seed, count=2) for seed in range(4)]
-    tools = Tools(judge=judge(Segmenter, palette=PALETTE, **TINY))
+    tools = Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY))
     _, result = values("label-maps", two(tmp_path, maps, maps), tools)
     assert "4 label maps of 4 classes, each pixel by its nearest colour" in result.said
     assert result.tools["judge"].startswith("segmenter ")
@@ -86,7 +86,7 @@ def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folder
     maps, small = ([label_map(seed, side=side) for seed in range(4)] for side in (64, 32))
     with pytest.raises(EvaluationError, match=r"real has pictures that are 64x64 colour, .*fake such that are 32x32"):
         values("label-maps", two(tmp_path / "a", small, maps))
-    tools = Tools(judge=judge(Segmenter, palette=PALETTE, **TINY))
+    tools = Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY))
     for name, columns in {
         "fake": {"source": maps, "fake": small, "truth": maps},
         "source": {"source": small, "fake": maps, "truth": maps},
@@ -124,12 +124,12 @@ def test_a_judge_of_classes_is_asked_for_each_picture(tmp_path, domains):
     rows = [
         row.model_copy(update={"controls": {"label": name}}) for row, name in zip(samples.rows, labels, strict=True)
     ]
-    found, result = values("told-apart", replace(samples, rows=tuple(rows)), Tools(judge=from_run(domains)))
+    found, result = values("told-apart", replace(samples, rows=tuple(rows)), Tools(evaluator=from_run(domains)))
     assert found == {"accuracy": 0.8, "class-accuracy": (1 + 1 / 2) / 2}
     assert [score.chance for score in result.scores] == [0.6, 0.5]
     assert "5 pictures of bright, dark" in result.said
     with pytest.raises(EvaluationError, match="the judge knows no class 'None', only bright, dark"):
-        values("told-apart", samples, Tools(judge=from_run(domains)))
+        values("told-apart", samples, Tools(evaluator=from_run(domains)))
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9))
@@ -164,7 +164,7 @@ def segmenter(tmp_path_factory):
 
 
 def test_the_fcn_score_is_what_a_segmenter_sees(seen, segmenter):
-    tools, (perfect, wrong) = Tools(judge=from_run(segmenter)), seen
+    tools, (perfect, wrong) = Tools(evaluator=from_run(segmenter)), seen
     best, result = values("pix2pix-fcn", perfect, tools)
     chance = confusion(np.zeros((8, 32, 32), int), np.stack([classes(seed) for seed in range(8)]), 4)
     for name in ("pixel-accuracy", "class-accuracy", "mean-iou"):
@@ -197,12 +197,12 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
         (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),
     ]:
         with pytest.raises(EvaluationError, match=message):
-            values("pix2pix-fcn", perfect, Tools(judge=asked))
+            values("pix2pix-fcn", perfect, Tools(evaluator=asked))
     pictures = two(tmp_path, [noise(1)] * 4, [noise(2)] * 4)
     with pytest.raises(EvaluationError, match="paints label maps, but one is needed that tells whole pictures apart"):
-        values("unpaired-default", pictures, Tools(judge=judge(Segmenter, palette=PALETTE, **TINY)))
+        values("unpaired-default", pictures, Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY)))
     with pytest.raises(EvaluationError, match="pictures of 2 channels, and these have 3"):
-        values("unpaired-default", pictures, Tools(judge=judge(Classifier, in_channels=2, **TINY)))
+        values("unpaired-default", pictures, Tools(evaluator=judge(Classifier, in_channels=2, **TINY)))
 
 
 # ----------------------------------------------------------------------------------------------------- sets of pictures
@@ -211,14 +211,14 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
 def test_translations_that_a_judge_takes_for_the_target(tmp_path, domains):
     fakes = [shades(seed, light=seed % 4 > 0) for seed in range(8)]
     samples = two(tmp_path, fakes, [shades(100 + seed, True) for seed in range(5)])
-    found, result = values("unpaired-default", samples, Tools(judge=from_run(domains)))
+    found, result = values("unpaired-default", samples, Tools(evaluator=from_run(domains)))
     score = result.score("taken-for-target")
     assert (score.value, score.ceiling, score.chance) == (0.75, 1, 0.5)
     assert score.each == (0, 1, 1, 1) * 2
     assert set(found) == {"taken-for-target", "colour/L", "colour/a", "colour/b"}
     assert "a judge of 2 domains was asked which translations are bright" in result.said
     dark = two(tmp_path / "dark", fakes, [shades(100 + seed, False) for seed in range(5)])
-    assert values("unpaired-default", dark, Tools(judge=from_run(domains)))[0]["taken-for-target"] == 0.25
+    assert values("unpaired-default", dark, Tools(evaluator=from_run(domains)))[0]["taken-for-target"] == 0.25
 
 
 def test_a_judge_of_attributes_says_what_changed_and_what_stayed(tmp_path):
@@ -234,7 +234,7 @@ def test_a_judge_of_attributes_says_what_changed_and_what_stayed(tmp_path):
     fakes = [plain(0, True), plain(1, True), plain(1, True), plain(1, False)]
     reals = [plain(1, True), plain(0, True), plain(0, True), plain(1, True), plain(0, False)]
     columns = {"source": sources, "fake": fakes, "real": reals}
-    found, result = values("unpaired-default", sample_folder(tmp_path / "a", {"a-b": columns}), Tools(judge=looks))
+    found, result = values("unpaired-default", sample_folder(tmp_path / "a", {"a-b": columns}), Tools(evaluator=looks))
     score = result.score("taken-for-target")
     assert (score.value, score.ceiling, score.chance) == (0.75, 0.8, 0)
     assert found["others-kept"] == 0.75
@@ -242,14 +242,14 @@ def test_a_judge_of_attributes_says_what_changed_and_what_stayed(tmp_path):
     assert found["l1-to-source"] == pytest.approx(sum(changes) / 4 / 255 / 3, rel=1e-5)
     assert "a judge of 2 attributes was asked which translations have bright" in result.said
     back = {"source": reals, "fake": [reals[0], *sources], "real": sources}
-    found, result = values("unpaired-default", sample_folder(tmp_path / "b", {"a-b": back}), Tools(judge=looks))
+    found, result = values("unpaired-default", sample_folder(tmp_path / "b", {"a-b": back}), Tools(evaluator=looks))
     assert found["taken-for-target"] == 0.8
     assert "a judge of 2 attributes was asked which translations lack bright" in result.said
 
 
 def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains):
     """Fewer pictures than features: FID is far off, and KID is named as the way out."""
-    tools = Tools(extractor=extractor(str(domains.folder)))
+    tools = Tools(extractor=load_extractor(str(domains.folder)))
     alike = two(tmp_path / "a", *([shades(start + seed, True) for seed in range(10)] for start in (0, 100)))
     far = two(tmp_path / "b", *([shades(seed, light) for seed in range(10)] for light in (True, False)))
     with warnings.catch_warnings():

@@ -11,7 +11,7 @@ from judged import fill, noise, offline, sample_folder, shades, trained  # noqa:
 from diptych.data.images import image_io
 from diptych.errors import EvaluationError, RunError
 from diptych.evaluation.compare.read import read_runs
-from diptych.evaluation.metrics.intervals import difference, of_images, of_set
+from diptych.evaluation.metrics.intervals import difference, score_per_image, score_of_set
 from diptych.evaluation.results import Result, check_comparable, read_result
 from diptych.evaluation.runner import sample_run
 from diptych.evaluation.samples import open_samples
@@ -19,8 +19,8 @@ from diptych.runs.folder import Run
 
 ABOUT = {"pixels": 32, "split": "test", "run": "one", "steps": 7}
 IMAGES = {"real": "abc", "source": "def"}
-L1 = of_images("l1", np.linspace(0.1, 0.2, 5))
-FID = of_set("fid", lambda kept: float(kept.sum()), 8)
+L1 = score_per_image("l1", np.linspace(0.1, 0.2, 5))
+FID = score_of_set("fid", lambda kept: float(kept.sum()), 8)
 
 
 def result(**fields):
@@ -252,8 +252,8 @@ def test_an_answer_to_another_question_is_not_replaced_unless_o_says_where(run, 
 
 
 def test_what_cannot_be_judged_is_told_before_anything_is_translated(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("diptych.evaluation.samples.write", None)
-    monkeypatch.setattr("diptych.evaluation.tools.gather", None)
+    monkeypatch.setattr("diptych.evaluation.samples.write_samples", None)
+    monkeypatch.setattr("diptych.evaluation.tools.load_tools", None)
     with pytest.raises(EvaluationError, match="needs a judge"):
         diptych("evaluate", run, "-p", "pix2pix-fcn")
     with pytest.raises(EvaluationError, match="did you mean 'label-maps'"):

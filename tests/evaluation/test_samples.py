@@ -14,7 +14,7 @@ from diptych.data.sources.glyphs import split_indices
 from diptych.errors import CheckpointError, EvaluationError, ImageError
 from diptych.evaluation import samples
 from diptych.evaluation.runner import SampleRequest, sample_run, samples_of
-from diptych.evaluation.samples import MANIFEST, Samples, open_samples, plain_name
+from diptych.evaluation.samples import MANIFEST, Samples, open_samples, safe_name
 from diptych.evaluation.two_folders import two_folders
 from diptych.inference.load import from_run
 from diptych.runs import checkpoint
@@ -151,7 +151,7 @@ def test_names_of_files_are_kept_for_people_and_made_plain_for_disks(runs, tmp_p
         assert not set(name) & set('<>:"/\\|?* ')
         assert len(name.encode()) < 200, "a file beside it has a longer name while it is written"
         assert [each.partition("/")[2] for each in (row.source, row.truth)] == [f"source-target/{name}"] * 2
-    assert plain_name("a/b\x1b[31m\n.png") == "b_31m_"
+    assert safe_name("a/b\x1b[31m\n.png") == "b_31m_"
 
 
 def test_a_name_that_is_no_utf8_takes_no_run_down(named_oddly, runs, tmp_path):

@@ -74,7 +74,7 @@ def test_which_classes_count():
 def test_scores_resample_images():
     predicted, truth = maps(0, 5)
     found = confusion(predicted, truth, 5)
-    score = intervals.of_images("mean-iou", found, mean_iou, chance=mean_iou(majority(found)))
+    score = intervals.score_per_image("mean-iou", found, mean_iou, chance=mean_iou(majority(found)))
     assert score.value == mean_iou(found)
     assert score.low < score.value < score.high
     assert score.chance < score.value

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from diptych.errors import DiptychError
 from diptych.runs.events import read_events
-from diptych.workflows.experiment import planned, read
+from diptych.workflows.experiment import plan_recipes, read_experiment
 
 MODEL = dict(word.split("=") for word in PIX2PIX if not word.startswith("batch"))
 TRAIN = {"batch": 2, "workers": 0, "device": "cpu", "precision": "fp32", "log_every": 2, "preview_every": 1000}
@@ -35,7 +35,7 @@ def written(folder, values, **changes):
 
 
 def plan(tmp_path, values, *overrides, **changes):
-    return planned(read(written(tmp_path, values, **changes)), overrides)
+    return plan_recipes(read_experiment(written(tmp_path, values, **changes)), overrides)
 
 
 class InProcess:

@@ -13,7 +13,7 @@ from material import folder_of
 from diptych.errors import ConfigError, RunError
 from diptych.evaluation.results import read_result
 from diptych.workflows import experiment
-from diptych.workflows.experiment import carry_out, finished, planned, read, run_experiment, shipped
+from diptych.workflows.experiment import train_runs, is_finished, plan_recipes, read_experiment, run_experiment, shipped_experiments
 
 # ------------------------------------------------------------------------------------------------------------- planned
 
@@ -78,11 +78,11 @@ def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
     assert judge.model.steps == 8
     assert len(judge.model.palette) == 4
     assert {recipe.data.direction for name, recipe in found.items() if name != "judge"} == {"b2a"}
-    reader = plan(tmp_path, values, judge={"method": "classifier"})["judge"]
+    reader = plan(tmp_path, values, evaluator={"method": "classifier"})["judge"]
     assert reader.data.direction == "a2b", "to classes a direction says nothing"
     for kind in ("segmentre", "pix2pix", None):
         with pytest.raises(ConfigError, match=r"judge: .* is none.*there are classifier, segmenter"):
-            plan(tmp_path, values, judge={**SEGMENTER, "method": kind})
+            plan(tmp_path, values, evaluator={**SEGMENTER, "method": kind})
     with pytest.raises(ConfigError, match="pix2pix-fcn needs a judge"):
         plan(tmp_path, LOSSES, protocol="pix2pix-fcn")
 
@@ -135,22 +135,22 @@ def test_what_is_no_experiment_is_refused_by_its_path(tmp_path):
         (str(tmp_path / "nowhere.yaml"), "nowhere.yaml: not an experiment that can be read"),
     ):
         with pytest.raises(ConfigError, match=message):
-            read(name)
+            read_experiment(name)
     for text in ("[1, 2]", "a: &x 1\nb: *x", "title: [", "\x00"):
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ConfigError, match=f"{tmp_path}/x.yaml"):
-            read(str(tmp_path / "x.yaml"))
+            read_experiment(str(tmp_path / "x.yaml"))
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped_experiments())
 def test_a_shipped_experiment_can_be_planned(name):
-    found = read(name)
+    found = read_experiment(name)
     root = found.recipe["data"]["root"]
     where = [] if root == "glyphs" else [f"root={folder_of('DIPTYCH_DATA', 'shared/data') / root}"]
-    recipes = planned(found, where)
-    assert list(recipes) == [*(["judge"] if found.judge else []), *found.variants()]
+    recipes = plan_recipes(found, where)
+    assert list(recipes) == [*(["judge"] if found.evaluator else []), *found.variants()]
     assert len(recipes) > 1
-    if name.startswith("pix2pix") and found.judge:
+    if name.startswith("pix2pix") and found.evaluator:
         assert len(recipes["judge"].model.palette) == 12, "classes of the facades"
 
 
@@ -217,8 +217,8 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, here):
             run_experiment(written(tmp_path, values), [], out, console=QUIET)
         assert [command[0] for command in here] == words
         here.clear()
-        assert finished(out / "good")
-        assert not finished(out / "bad")
+        assert is_finished(out / "good")
+        assert not is_finished(out / "bad")
     assert "\n" not in str(caught.value)
     assert "not finite" in (out / "bad.log").read_text()
     assert not (out / "compared").exists()
@@ -279,6 +279,6 @@ def test_several_runs_at_once_where_memory_allows(tmp_path, monkeypatch, at_once
         monkeypatch.setattr(Slow, name, value)
     recipes = plan(tmp_path, LOSSES, matrix={"seed": list(range(5))})
     (tmp_path / "out").mkdir()
-    carry_out(recipes, tmp_path / "out", at_once, QUIET)
+    train_runs(recipes, tmp_path / "out", at_once, QUIET)
     assert (Slow.most, len(Slow.environments)) == (most, 5)
     assert set(Slow.environments) == {os.environ["OMP_NUM_THREADS"] if at_once == 1 else str(max(1, 4 // at_once))}

@@ -6,7 +6,7 @@ from experiments import LOSSES, QUIET, RECIPE, SEGMENTER, written
 from judged import COLOURS, offline, pairs  # noqa: F401
 
 from diptych.evaluation.results import read_result
-from diptych.evaluation.runner import judge_samples
+from diptych.evaluation.runner import evaluate_samples
 from diptych.runs import checkpoint
 from diptych.workflows import evaluate_runs
 from diptych.workflows.experiment import run_experiment
@@ -15,7 +15,7 @@ from diptych.workflows.experiment import run_experiment
 def test_what_was_judged_is_not_judged_again_unless_something_else_is_asked(made, here, monkeypatch):
     folder, _, _ = made
     judged = []
-    monkeypatch.setattr(judge_runs, "judge_samples", lambda *given: judged.append(given[-1]) or judge_samples(*given))
+    monkeypatch.setattr(judge_runs, "judge_samples", lambda *given: judged.append(given[-1]) or evaluate_samples(*given))
 
     def again(**changes):
         judged.clear()

@@ -4,7 +4,7 @@ import pytest
 from experiments import LOSSES, NAMED, plan
 
 from diptych.errors import ConfigError
-from diptych.workflows.experiment import planned, read, shipped
+from diptych.workflows.experiment import plan_recipes, read_experiment, shipped_experiments
 
 
 def test_an_experiment_refuses_what_has_no_effect_in_any_of_its_runs(tmp_path):
@@ -19,5 +19,5 @@ def test_an_experiment_refuses_what_has_no_effect_in_any_of_its_runs(tmp_path):
 
 @pytest.mark.parametrize("name", ["cyclegan-losses", "dtn-ablation", "mode-seeking", "retina", "starganv2-ablation"])
 def test_shipped_experiments_hold(name):
-    assert name in shipped()
-    assert planned(read(name), [])
+    assert name in shipped_experiments()
+    assert plan_recipes(read_experiment(name), [])

@@ -15,10 +15,10 @@ from commands import NO_DISCRIMINATOR, TINY, diptych
 from compared import ABOUT, IMAGES, NAME, Page, balanced, change, rows_of, run
 
 from diptych.evaluation.compare.page import LARGEST, compare
-from diptych.evaluation.metrics.intervals import of_set
+from diptych.evaluation.metrics.intervals import score_of_set
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.results import Result, read_result
-from diptych.evaluation.runner import judge_samples, samples_of
+from diptych.evaluation.runner import evaluate_samples, samples_of
 from diptych.evaluation.tools import Tools
 from diptych.runs.folder import Run
 from diptych.settings.recipe import from_settings
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
         folder = tmp_path_factory.mktemp("trained") / name
         settings = [*words, "steps=4", "log_every=2", "preview_every=2"]
         train(from_settings({"method": "pix2pix"}, settings), folder)
-        result = judge_samples(samples_of(Run.open(folder)), find_protocol(NAME), Tools(), name)
+        result = evaluate_samples(samples_of(Run.open(folder)), find_protocol(NAME), Tools(), name)
         result.save(folder / "results" / f"{NAME}.json")
         folders.append(folder)
     return folders
@@ -112,7 +112,7 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
         (folder / "samples").symlink_to(first / "samples")
         scores = []
         for name in (f"{route}/{each}" for route in routes for each in ("fid", "kid", "psnr", "ssim", "lpips", "dice")):
-            score = of_set(name, lambda kept, at=at: kept.sum() + at, 10)
+            score = score_of_set(name, lambda kept, at=at: kept.sum() + at, 10)
             scores.append(replace(score, each=tuple(map(float, range(10)))))
         result = Result(
             protocol=f"{NAME}/1",

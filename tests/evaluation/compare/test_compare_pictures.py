@@ -11,7 +11,7 @@ from PIL import Image
 from diptych.evaluation.compare.curves import POINTS, drawn, lines_of, plots
 from diptych.evaluation.compare.grids import encoded, spread, strip, tile
 from diptych.evaluation.compare.page import compare
-from diptych.evaluation.compare.read import in_time, read_runs, short
+from diptych.evaluation.compare.read import format_seconds, read_runs, short
 from diptych.evaluation.compare.result_tables import number, places
 
 
@@ -89,7 +89,7 @@ def test_strips_and_numbers():
     assert whole.getpixel((18, 7)) == (255, 0, 0)
     assert spread(100, 8)[0] == 0
     assert (spread(100, 8)[-1], len(spread(100, 8)), spread(3, 8), spread(0, 8)) == (99, 8, [0, 1, 2], [])
-    assert [in_time(each) for each in (0.00042, 1.5, 90, 7200)] == ["0.42 ms", "1.5 s", "1.5 min", "2 h"]
+    assert [format_seconds(each) for each in (0.00042, 1.5, 90, 7200)] == ["0.42 ms", "1.5 s", "1.5 min", "2 h"]
     assert len(short("x" * 9999)) <= 48
     assert places([]) is None
     assert (number(1.23456, 2), number(1e-9, 10), number(0.5, 1, "+")) == ("1.23", "1e-09", "+0.5")

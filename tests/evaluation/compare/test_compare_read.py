@@ -10,7 +10,7 @@ from compared import ABOUT, NAME, Page, change, run
 
 from diptych.errors import EvaluationError
 from diptych.evaluation.compare.page import compare
-from diptych.evaluation.compare.read import called
+from diptych.evaluation.compare.read import run_labels
 from diptych.evaluation.results import read_result
 
 
@@ -37,8 +37,8 @@ def test_without_pictures_the_tables_stay(tmp_path):
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
     runs = [run(tmp_path / above / "run") for above in ("x", "y")]
     assert {"x/run", "y/run"} <= set(Page(compare(runs, tmp_path / "out")).table("Values"))
-    assert called([Path("/a/x/r"), Path("/b/x/r"), Path("/c")]) == ["a/x/r", "b/x/r", "c"]
-    assert called([Path("/a\n"), Path("/a\\n")]) == ["//a\\n", "//a\\n"]  # and it ends
+    assert run_labels([Path("/a/x/r"), Path("/b/x/r"), Path("/c")]) == ["a/x/r", "b/x/r", "c"]
+    assert run_labels([Path("/a\n"), Path("/a\\n")]) == ["//a\\n", "//a\\n"]  # and it ends
 
 
 def test_missing_results_name_the_run_and_the_command(tmp_path):
