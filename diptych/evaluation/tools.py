@@ -32,7 +32,7 @@ DEFAULT_EXTRACTOR = "torchvision-inception-v3"
 
 @dataclass
 class Tools:
-    """The networks and settings of an evaluation. A network is loaded on first use; a result lists those that were used.
+    """The networks and settings of an evaluation. Networks are loaded on first use; a result lists the used ones.
 
     "auto" loads the default network if its weights are available, and skips its metrics otherwise. `notes` are log
     lines of the current evaluation: what was measured how, and which metrics were skipped why.

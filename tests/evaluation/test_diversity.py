@@ -46,16 +46,18 @@ def test_the_spread_is_the_mean_over_all_pairs(judged):
     assert score.value == pytest.approx(np.mean(apart), rel=1e-5)
     assert score.each == pytest.approx(apart, rel=1e-5)
     assert result.score("l1").count == 4 * STYLES
-    assert "10 answers to each of 4 sources, all pairs compared" in result.said
+    assert "10 translations of each of 4 sources, all pairs compared" in result.said
 
 
 def test_bins_are_of_the_extractor_s_features_and_few_pictures_are_told(judged, monkeypatch):
     samples, _ = judged
     found = evaluate_samples(samples, find_protocol("msgan-diversity"), Tools(extractor=stand_in()), "letters")
-    assert "no NDB and JSD: 4 real pictures are too few for 20 bins" in found.said
+    assert "no NDB and JSD: 4 real images are too few for 20 bins; at least 40 are needed" in found.said
     monkeypatch.setattr("diptych.evaluation.protocols.msgan_diversity.BINS", 2)
     tools = Tools(extractor=stand_in())
-    found = {score.name: score for score in evaluate_samples(samples, find_protocol("msgan-diversity"), tools, "l").scores}
+    found = {
+        score.name: score for score in evaluate_samples(samples, find_protocol("msgan-diversity"), tools, "l").scores
+    }
     real, fake = (tools.features(image_set(files)) for files in (samples.real_files(), samples.files("fake")))
     assert found["ndb"].value == distribution.ndb(real, fake, 2).value
     assert found["jsd"].value == distribution.jsd(real, fake, 2).value
@@ -73,5 +75,5 @@ def test_a_method_of_one_answer_is_refused(tmp_path):
     run = trained(
         tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "embedding_dim=8"
     )
-    with pytest.raises(EvaluationError, match="methods that have many answers: its controls lack a seed"):
+    with pytest.raises(EvaluationError, match="methods with a latent code: this one has no control `seed`"):
         samples_of(run, ASKED)

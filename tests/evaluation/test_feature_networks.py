@@ -90,7 +90,7 @@ def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
 def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):
     config = SRGAN.Config(feature_network="vgg91")
     with pytest.raises(
-        ConfigError, match=r"feature_network='vgg91': no network .* did you mean 'vgg19'.*feature_network=none"
+        ConfigError, match=r"feature_network='vgg91': unknown network .* did you mean 'vgg19'.*feature_network=none"
     ):
         feature_networks_of(SRGAN, config, CPU)
     with pytest.raises(ConfigError, match=r"vgg19-dcbb9e9d.pth is needed, is not on this machine"):
@@ -98,7 +98,7 @@ def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):
     with pytest.raises(ConfigError, match=r"feature_network=none: .* name one, or set lambda_identity=adaptive"):
         feature_networks_of(DIAT, DIAT.Config(), CPU)
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
-    with pytest.raises(EvaluationError, match="no judge"):
+    with pytest.raises(EvaluationError, match="not an evaluator network"):
         load_feature_network(str(pairs.folder), CPU)
     assert feature_networks_of(SRGAN, SRGAN.Config(feature_network="none"), CPU) == ({}, {})
 

@@ -23,12 +23,12 @@ from diptych.evaluation.metrics.table import LABEL_MAPS
 from diptych.evaluation.results import check_comparable
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.segmenter import Segmenter
-from diptych.workflows.experiment import read_experiment
 from diptych.workflows.evaluate_runs import EvaluationSettings
+from diptych.workflows.experiment import read_experiment
 from diptych.workflows.train_evaluator import evaluator_recipe
 
 PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)
-TINY = {"width": 4, "depth": 2}
+TINY = {"base_channels": 4, "n_downsample": 2}
 
 
 def script_of_the_paper(truth, predicted, count):
@@ -65,7 +65,7 @@ def test_true_ignored_pixels_are_dropped_and_predicted_ones_are_wrong():
     np.testing.assert_array_equal(majority(table), [[[2, 0, 0], [2, 0, 0]]])
     with pytest.raises(EvaluationError, match="with 4 classes they are 0 to 3"):
         confusion(predicted, truth + 1, 2, ignored=2)
-    with pytest.raises(EvaluationError, match="no pixels to judge: none, or none of a class that is not ignored"):
+    with pytest.raises(EvaluationError, match="no pixels to evaluate: all of them have an ignored class"):
         pixel_accuracy(confusion(truth, np.full_like(truth, 3), 2, ignored=2))
 
 
@@ -93,8 +93,10 @@ def test_label_maps_are_scored_without_the_ignored_colour(tmp_path, given):
     found, result = values("label-maps", samples, tools)
     assert {found[name] for name in LABEL_MAPS} == {1.0}
     share = 100 * np.mean(white)
-    assert f"{share:.2g} % of the pixels are ignored, as their true colour is" in result.said
-    assert any("ignored are #ffffff" in line for line in result.said)
+    assert (
+        f"{share:.2g} % of the pixels have an ignored colour in the true label map, and are not scored" in result.said
+    )
+    assert any("ignored colours: #ffffff" in line for line in result.said)
     assert result.tools["ignored colours"] == "#ffffff"
     assert found["l1"] > 0, "of whole images"
     counted, other = values("label-maps", samples)
@@ -224,7 +226,10 @@ def test_judge_train_says_how_many_pixels_are_ignored(tmp_path):
     assert done.exit_code == 0, done.output
     share = [100 * np.mean([classes(seed) == 3 for seed in range(start, start + 4)]) for start in (0, 50)]
     assert f"{share[0]:.2g} % of the pixels of the label maps are ignored: #ffffff" in done.output
-    assert f"{share[1]:.2g} % of the pixels are ignored, as their true colour is" in done.output
+    assert (
+        f"{share[1]:.2g} % of the pixels have an ignored colour in the true label map, and are not scored"
+        in done.output
+    )
     with pytest.raises(ConfigError, match=r"ignore: .*expected colours to ignore"):
         evaluator_recipe("segmenter", [f"root={tmp_path / 'd'}", "ignore=[[999]]", *words])
 

@@ -96,9 +96,9 @@ def test_a_score_with_a_route_or_an_attribute_is_of_its_metric(score, name):
 
 @pytest.mark.parametrize("name", ["l2", "a-b/ssmi", "fid x", "", "/", "accuracies"])
 def test_a_name_that_is_not_in_the_table_is_an_error_and_never_guessed(name):
-    with pytest.raises(EvaluationError, match="no metric is called"):
+    with pytest.raises(EvaluationError, match="unknown metric"):
         metric_of(name)
-    with pytest.raises(EvaluationError, match="no metric is called"):
+    with pytest.raises(EvaluationError, match="unknown metric"):
         score_per_image(name, np.arange(4.0))
 
 
@@ -108,14 +108,14 @@ def test_the_nearest_name_is_told():
 
 
 def test_a_score_cannot_have_another_direction_than_its_metric(tmp_path):
-    with pytest.raises(EvaluationError, match="'mean/l1': higher is not better; of this metric lower is"):
+    with pytest.raises(EvaluationError, match="'mean/l1': higher is not better for this metric; lower is better"):
         Score("mean/l1", 1.0, 0.0, 2.0, "higher", 4, "bootstrap", (1.0,))
     pictures = [noise(seed) for seed in range(4)]
     _, result = values("paired-default", two(tmp_path, pictures, pictures))
     path = result.save(tmp_path / "x.json")
     for old, new, message in (
         ('"better": "lower"', '"better": "higher"', "higher is not better"),
-        ('"name": "l1"', '"name": "edgy"', "no metric is called 'edgy'"),
+        ('"name": "l1"', '"name": "edgy"', "unknown metric 'edgy'"),
     ):
         (tmp_path / "y.json").write_text(path.read_text().replace(old, new, 1))
         with pytest.raises(EvaluationError, match=message) as caught:
@@ -177,7 +177,7 @@ def test_alexnet_takes_no_smaller_images_than_the_table_says():
 
 def test_a_measure_that_cannot_choose_is_refused_before_training():
     for name, message in (
-        ("edgy", "no metric is called 'edgy'"),
+        ("edgy", "unknown metric 'edgy'"),
         ("ssmi", "did you mean 'ssim'"),
         ("fide", "did you mean 'fid'"),
         ("dice", "paired-default/1 does not give it; there are l1, psnr"),
@@ -194,6 +194,6 @@ def test_attributes_of_a_judge_have_the_direction_of_accuracy(tmp_path):
     pictures = [noise(seed) for seed in range(4)]
     samples = two(tmp_path, pictures, pictures)
     rows = [row.model_copy(update={"controls": {"has": "Male"}}) for row in samples.rows]
-    _, result = values("told-apart", replace(samples, rows=tuple(rows)), Tools(evaluator=looks))
+    _, result = values("classifier-accuracy", replace(samples, rows=tuple(rows)), Tools(evaluator=looks))
     assert [score.name for score in result.scores] == ["accuracy", "accuracy l1", "accuracy Male"]
     assert {score.better for score in result.scores} == {"higher"}

@@ -63,7 +63,7 @@ def script(tmp_path):
 
 def test_a_script_gives_its_features_for_many_images(script, tmp_path):
     found = load_extractor(script(Means()))
-    x = pictures(2 * extractors.AT_ONCE + 3, 16, 20)
+    x = pictures(2 * extractors.BATCH_SIZE + 3, 16, 20)
     assert (found.name, found.size) == ("script:net.pt", 3)
     assert found.digest == hashlib.sha256((tmp_path / "net.pt").read_bytes()).hexdigest()
     torch.testing.assert_close(found.run(x), x.float().mean((2, 3)))
@@ -72,7 +72,7 @@ def test_a_script_gives_its_features_for_many_images(script, tmp_path):
 def test_a_script_may_see_images_one_by_one_or_together(script, monkeypatch):
     found, x = load_extractor(script(Means())), pictures(5, 16, 16)
     together = found.run(x)
-    monkeypatch.setattr(extractors, "AT_ONCE", 2)
+    monkeypatch.setattr(extractors, "BATCH_SIZE", 2)
     assert torch.equal(found.run(x), together)
 
 
@@ -99,7 +99,7 @@ def test_a_script_that_gives_no_features_is_refused(module, message, script):
 
 def test_a_file_that_is_no_script_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "net.pt")
-    with pytest.raises(EvaluationError, match=r"net\.pt: is no TorchScript module"):
+    with pytest.raises(EvaluationError, match=r"net\.pt: not a TorchScript module"):
         load_extractor(f"script:{tmp_path / 'net.pt'}")
 
 
@@ -164,9 +164,9 @@ def test_a_judge_is_known_by_its_weights_alone(judge):
 
 
 def test_what_is_no_judge_or_sees_no_pictures_is_refused(judge, tmp_path):
-    with pytest.raises(EvaluationError, match="pix2pix is no judge"):
+    with pytest.raises(EvaluationError, match="pix2pix is not an evaluator"):
         load_extractor(judge(Pix2Pix))
-    with pytest.raises(EvaluationError, match="this judge looks at 5 channels"):
+    with pytest.raises(EvaluationError, match="this evaluator takes 5 channels"):
         load_extractor(judge(folder="deep", in_channels=5))
     (tmp_path / "deep" / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match="deep"):
@@ -174,7 +174,7 @@ def test_what_is_no_judge_or_sees_no_pictures_is_refused(judge, tmp_path):
 
 
 def test_published_weights_are_not_given_to_what_has_its_own(judge, tmp_path):
-    with pytest.raises(EvaluationError, match="has weights of its own"):
+    with pytest.raises(EvaluationError, match="takes no weights file"):
         load_extractor(judge(), tmp_path / "weights.pth")
 
 
@@ -184,5 +184,5 @@ def test_published_weights_are_not_given_to_what_has_its_own(judge, tmp_path):
     ids=["float", "grey", "none"],
 )
 def test_what_is_no_picture_is_refused(x, judge):
-    with pytest.raises(EvaluationError, match=r"judge:classifier: takes uint8 \(N, 3, H, W\), and was given"):
+    with pytest.raises(EvaluationError, match=r"evaluator:classifier: expected uint8 \(N, 3, H, W\), got"):
         load_extractor(judge()).run(x)

@@ -141,7 +141,7 @@ def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(anima
 
 def test_methods_without_styles_have_no_starganv2_numbers(animals, tmp_path):
     fitted, data, translator = opened("stargan", f"root={animals}", "crop_size=64")
-    with pytest.raises(EvaluationError, match="take a domain and, for its style, a seed or a reference"):
+    with pytest.raises(EvaluationError, match="the controls domain, seed and reference"):
         sampled(tmp_path / "s", "starganv2", fitted, data, translator)
 
 
@@ -196,7 +196,7 @@ def test_a_judge_says_whether_translations_are_of_the_domain_asked_for(animals, 
     ).score("expression-error")
     assert (error.value, error.ceiling, error.count) == (0.5, 0.25, 8)
     other = judge(Knows, labels=(Labels(names=("horse", "zebra")),), width=2, depth=1)
-    with pytest.raises(EvaluationError, match="the judge knows horse, zebra, and not"):
+    with pytest.raises(EvaluationError, match="the evaluator knows horse, zebra, and not"):
         list(as_requested(next(iter(samples.by_route().values())), Tools(evaluator=other), ("as-asked",)))
 
 
@@ -246,7 +246,9 @@ def test_a_judge_of_another_kind_is_refused(tmp_path):
     fitted, data, translator = opened("stargan", "root=glyphs", "crop_size=32", "attributes=[sans,serif,bold]")
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
     classes = judge(Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, width=2, depth=1)
-    with pytest.raises(EvaluationError, match="the judge tells classes, and attributes were asked for"):
+    with pytest.raises(
+        EvaluationError, match="the evaluator classifies classes, and the translations are to attributes"
+    ):
         evaluate_samples(samples, find_protocol("domains"), Tools(evaluator=classes), "x")
 
 

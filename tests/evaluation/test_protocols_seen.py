@@ -79,7 +79,7 @@ def test_the_palette_may_be_that_of_a_judge(tmp_path):
     tools = Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY))
     _, result = values("label-maps", two(tmp_path, maps, maps), tools)
     assert "4 label maps of 4 classes, each pixel by its nearest colour" in result.said
-    assert result.tools["judge"].startswith("segmenter ")
+    assert result.tools["evaluator"].startswith("segmenter ")
 
 
 def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folders(tmp_path):
@@ -124,12 +124,14 @@ def test_a_judge_of_classes_is_asked_for_each_picture(tmp_path, domains):
     rows = [
         row.model_copy(update={"controls": {"label": name}}) for row, name in zip(samples.rows, labels, strict=True)
     ]
-    found, result = values("told-apart", replace(samples, rows=tuple(rows)), Tools(evaluator=from_run(domains)))
+    found, result = values(
+        "classifier-accuracy", replace(samples, rows=tuple(rows)), Tools(evaluator=from_run(domains))
+    )
     assert found == {"accuracy": 0.8, "class-accuracy": (1 + 1 / 2) / 2}
     assert [score.chance for score in result.scores] == [0.6, 0.5]
-    assert "5 pictures of bright, dark" in result.said
+    assert "5 images of bright, dark" in result.said
     with pytest.raises(EvaluationError, match="the judge knows no class 'None', only bright, dark"):
-        values("told-apart", samples, Tools(evaluator=from_run(domains)))
+        values("classifier-accuracy", samples, Tools(evaluator=from_run(domains)))
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9))
@@ -179,7 +181,7 @@ def test_the_fcn_score_is_what_a_segmenter_sees(seen, segmenter):
     assert other.score("pixel-accuracy").chance == pytest.approx(share)
     assert other.score("mean-iou").chance == pytest.approx(share / 4)
     assert mean_iou(chance) < pixel_accuracy(chance)
-    assert "a judge of 4 classes looked at each pixel of 8 pictures" in result.said
+    assert "a segmenter of 4 classes labels each pixel of 8 images" in result.said
 
 
 def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
@@ -189,9 +191,9 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
         (None, "needs a judge: train one on real images with `diptych judge train`"),
         (
             judge(Classifier, labels=(Labels(names=("cat", "dog")),), **TINY),
-            r"tells whole pictures apart \(cat, dog, \.\.\.\)",
+            r"this evaluator is a classifier \(cat, dog, \.\.\.\)",
         ),
-        (judge(Classifier, labels=(Labels(names=("#1", "#2")),), **TINY), "tells whole pictures apart"),
+        (judge(Classifier, labels=(Labels(names=("#1", "#2")),), **TINY), "this evaluator is a classifier"),
         (judge(Segmenter, palette=others, **TINY), "no label maps of that palette: choose the judge of this label set"),
         (judge(Segmenter, palette=PALETTE, in_channels=2, **TINY), "looks at pictures of 2 channels, and these have 3"),
         (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),
@@ -199,7 +201,9 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
         with pytest.raises(EvaluationError, match=message):
             values("pix2pix-fcn", perfect, Tools(evaluator=asked))
     pictures = two(tmp_path, [noise(1)] * 4, [noise(2)] * 4)
-    with pytest.raises(EvaluationError, match="paints label maps, but one is needed that tells whole pictures apart"):
+    with pytest.raises(
+        EvaluationError, match="paints label maps, but one is needed that this evaluator is a classifier"
+    ):
         values("unpaired-default", pictures, Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY)))
     with pytest.raises(EvaluationError, match="pictures of 2 channels, and these have 3"):
         values("unpaired-default", pictures, Tools(evaluator=judge(Classifier, in_channels=2, **TINY)))
@@ -216,7 +220,7 @@ def test_translations_that_a_judge_takes_for_the_target(tmp_path, domains):
     assert (score.value, score.ceiling, score.chance) == (0.75, 1, 0.5)
     assert score.each == (0, 1, 1, 1) * 2
     assert set(found) == {"taken-for-target", "colour/L", "colour/a", "colour/b"}
-    assert "a judge of 2 domains was asked which translations are bright" in result.said
+    assert "a classifier of 2 domains decides which translations are bright" in result.said
     dark = two(tmp_path / "dark", fakes, [shades(100 + seed, False) for seed in range(5)])
     assert values("unpaired-default", dark, Tools(evaluator=from_run(domains)))[0]["taken-for-target"] == 0.25
 
@@ -240,11 +244,11 @@ def test_a_judge_of_attributes_says_what_changed_and_what_stayed(tmp_path):
     assert found["others-kept"] == 0.75
     changes = [2 * 255, 2 * 255, 2 * 50 + 2 * 50 + 2 * 255, 0]
     assert found["l1-to-source"] == pytest.approx(sum(changes) / 4 / 255 / 3, rel=1e-5)
-    assert "a judge of 2 attributes was asked which translations have bright" in result.said
+    assert "a classifier of 2 attributes decides which translations have bright" in result.said
     back = {"source": reals, "fake": [reals[0], *sources], "real": sources}
     found, result = values("unpaired-default", sample_folder(tmp_path / "b", {"a-b": back}), Tools(evaluator=looks))
     assert found["taken-for-target"] == 0.8
-    assert "a judge of 2 attributes was asked which translations lack bright" in result.said
+    assert "a classifier of 2 attributes decides which translations lack bright" in result.said
 
 
 def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains):
@@ -258,7 +262,8 @@ def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains)
     assert {"fid", "kid", "precision", "recall"} < set(found)
     assert any("KID" in line and "10 images" in line for line in result.said), result.said
     assert (
-        f"10 translations against 10 real pictures by judge:classifier, {tools.extractor.size} features" in result.said
+        f"10 translations against 10 real images by evaluator:classifier, {tools.extractor.size} features"
+        in result.said
     )
     assert result.tools == {"extractor": f"judge:classifier {tools.extractor.digest[:16]}"}
     apart, _ = values("unpaired-default", far, tools)
@@ -267,4 +272,4 @@ def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains)
     few = two(tmp_path / "c", [noise(seed) for seed in range(7)], [noise(seed) for seed in range(9)])
     found, result = values("unpaired-default", few, tools)
     assert set(found) == {"colour/L", "colour/a", "colour/b"}
-    assert any("no FID and KID: 7 pictures are no set; 8 at least" in line for line in result.said)
+    assert any("no FID and KID: 7 images are too few; at least 8 are needed" in line for line in result.said)

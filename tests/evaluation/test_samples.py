@@ -137,7 +137,9 @@ def test_without_pairs_there_are_real_pictures_of_each_domain(runs, heaps, tmp_p
         shown = [image_io.read(file) for file in found.by_route()[name].real_files()]
         there = [image_io.read(file) for file in sorted((heaps / f"test{side}").iterdir())]
         assert all(map(np.array_equal, shown, there))
-    with pytest.raises(EvaluationError, match=r"s: there is no truth for some .*; unpaired-default needs none"):
+    with pytest.raises(
+        EvaluationError, match=r"s: some translations have no truth image; protocol unpaired-default needs none"
+    ):
         found.files("truth")
 
 
@@ -176,7 +178,7 @@ def test_other_images_than_those_of_training(runs, named_oddly, heaps, tmp_path)
 
 
 def test_a_folder_in_use_is_refused(pairs, runs):
-    with pytest.raises(EvaluationError, match=f"{pairs.folder}: holds samples already; choose another folder with -o"):
+    with pytest.raises(EvaluationError, match=f"{pairs.folder}: already holds samples; choose another folder with -o"):
         sample_run(runs["letters"], pairs.folder)
     assert open_samples(pairs.folder) == pairs
 
@@ -253,7 +255,7 @@ def test_what_diptych_did_not_make_is_not_removed(runs, tmp_path):
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
     folder = run.folder / "samples" / "default"
     found = sample_run(run, folder, SampleRequest(count=1))
-    with pytest.raises(EvaluationError, match=f"{folder}: .* did not make it: move it elsewhere"):
+    with pytest.raises(EvaluationError, match=f"{folder}: .* not written by `diptych evaluate`; move it elsewhere"):
         samples_of(run, SampleRequest(count=2))
     assert open_samples(folder) == found
     shutil.rmtree(folder)
@@ -280,7 +282,7 @@ def test_no_protocol_is_a_way_to_another_folder(runs, tmp_path, name):
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
     samples_of(run, SampleRequest(count=1))
     before = files(tmp_path)
-    with pytest.raises(EvaluationError, match="no protocol is called"):
+    with pytest.raises(EvaluationError, match="unknown protocol"):
         samples_of(run, SampleRequest(name, count=1))
     assert files(tmp_path) == before
 
@@ -290,7 +292,7 @@ def test_on_the_command_line(runs, tmp_path):
     assert "3 translations in" in diptych(*words).stdout
     found = open_samples(tmp_path / "s")
     assert (len(found.rows), found.about["split"]) == (3, "val")
-    with pytest.raises(EvaluationError, match="no protocol is called 'paird-default'; did you mean 'paired-default'"):
+    with pytest.raises(EvaluationError, match="unknown protocol 'paird-default'; did you mean 'paired-default'"):
         diptych("samples", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import intervals
-from diptych.evaluation.metrics.intervals import difference, score_per_image, score_of_set
+from diptych.evaluation.metrics.intervals import difference, score_of_set, score_per_image
 
 SOME = settings(deadline=None, max_examples=30)
 KINDS = ["bootstrap", "jackknife"]
@@ -172,7 +172,7 @@ def test_scores_that_are_no_pair_are_refused():
         score_per_image("l1", np.arange(8.0)),
         score_of_set("kid", np.mean, 9),
     ):
-        with pytest.raises(EvaluationError, match=f"l1 of 9 images and {other.name} of {other.count} cannot"):
+        with pytest.raises(EvaluationError, match=f"l1 of 9 images and {other.name} of {other.count} images cannot"):
             difference(one, other)
 
 

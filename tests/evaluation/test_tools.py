@@ -70,14 +70,14 @@ def test_what_is_lacking_is_told_once_and_said_in_each_result(tmp_path):
 
 
 def test_tools_that_were_asked_for_by_name_must_be_there(tmp_path):
-    with pytest.raises(EvaluationError, match="no extractor is called 'inceptoin'"):
+    with pytest.raises(EvaluationError, match="unknown extractor 'inceptoin'"):
         load_tools("inceptoin", device="cpu")
     with pytest.raises(CheckpointError, match="neither a run folder"):
         load_tools("none", evaluator=tmp_path / "nowhere", device="cpu")
     for name in ("auto", "tf-fid-inception"):
         with pytest.raises(EvaluationError, match="nowhere"):
             load_tools(name, weights=tmp_path / "nowhere", device="cpu")
-    with pytest.raises(EvaluationError, match="nowhere: there are no weights for --extractor none"):
+    with pytest.raises(EvaluationError, match="nowhere: --extractor none takes no weights"):
         load_tools("none", weights=tmp_path / "nowhere", device="cpu")
 
 
@@ -117,4 +117,4 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_changes_nothing(tmp_pat
     tools = Tools(extractor=stand_in(), log=told.append)
     for _ in range(2):
         assert values("unpaired-default", pictures, tools)[0] == expected
-    assert sum("cannot be remembered" in line and "DIPTYCH_CACHE" in line for line in told) == 1
+    assert sum("cannot be cached" in line and "DIPTYCH_CACHE" in line for line in told) == 1

@@ -101,7 +101,7 @@ def digest_of(state: Mapping[str, Tensor]) -> str:
 
 
 def imagenet(x: Tensor) -> Tensor:
-    """Resize uint8 (N, 3, H, W) to SIDE x SIDE by Pillow's bilinear filter in 8 bits, then normalise by MEAN and STD."""
+    """Resize uint8 (N, 3, H, W) to SIDE x SIDE by Pillow's bilinear filter in 8 bits, and normalise by MEAN and STD."""
     images = (Image.fromarray(array) for array in _arrays(x))
     resized = [np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for image in images]
     unit = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
@@ -176,7 +176,7 @@ def evaluator_extractor(translator: Translator, where: Path | str) -> Extractor:
     method = translator.method
     if not isinstance(method, Evaluator):
         raise EvaluationError(
-            f"{where}: {translator.name} is not an evaluator network (a classifier or a segmenter), so it has no features"
+            f"{where}: {translator.name} is not an evaluator (a classifier or a segmenter), so it has no features"
         )
     channels = next(iter(method.channels().values()))  # of the input; the target comes second
     if channels not in (1, 3):

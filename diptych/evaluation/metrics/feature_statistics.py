@@ -110,7 +110,7 @@ class Neighbours:
         return cls(_squares(images, images), _squares(images, probes), ROUNDING * largest)
 
     def share(self, images: np.ndarray, probes: np.ndarray, k: int) -> float:
-        """Return the share of the masked probes in the manifold of the masked images. EvaluationError for k or fewer."""
+        """Return the share of the masked probes in the manifold of the masked images. EvaluationError for k images."""
         count = np.count_nonzero(images)
         if count <= k:
             raise EvaluationError(f"{count} images are too few for {k} nearest neighbours; at least {k + 1} are needed")

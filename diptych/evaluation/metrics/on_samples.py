@@ -255,7 +255,7 @@ def _class_names(names: Sequence[str]) -> str:
 
 
 def evaluator_logits(tools: Tools, batch: Tensor) -> Tensor:
-    """Return the evaluator's logits for images uint8 (N, C, H, W), padded as needed; RGB becomes luminance if needed."""
+    """Return the evaluator's logits for images uint8 (N, C, H, W), padded and converted to its channels."""
     evaluator = tools.require_evaluator()
     channels = next(iter(evaluator.channels().values()))
     if batch.shape[1] != channels:

@@ -122,7 +122,7 @@ def same_controls(controls: Mapping[str, Any]) -> Choices:
 
 
 def known_labels(method: Method, split: Split) -> Labels:
-    """Return the labels of these images: a subset of the classes of a data set that the method learned, or its attributes.
+    """Return the labels of these images: some classes of a data set that the method learned, or its attributes.
 
     EvaluationError for others; a missing attribute would count as one that no image has.
     """

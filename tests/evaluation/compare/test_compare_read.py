@@ -22,9 +22,9 @@ def test_without_pictures_the_tables_stay(tmp_path):
     shutil.rmtree(runs[4] / "samples" / NAME / "fake")
     page = Page(compare(runs, tmp_path / "out"))
     assert set(page.table("Values")) >= {"whole", "gone", "other", "broken", "holes"}
-    said = next(text for text in page.text if text.startswith("There are no pictures"))
-    assert "gone (its samples are gone)" in said
-    assert f"other (samples/{NAME} is not what was judged)" in said
+    said = next(text for text in page.text if text.startswith("There are no images"))
+    assert "gone (its samples were removed)" in said
+    assert f"other (samples/{NAME} is not what was evaluated)" in said
     assert f"broken (samples/{NAME} cannot be read)" in said
     cells = page.table("images through every run")["image <0>"]
     assert [each.strip() for each in cells] == ["", "source", "whole", "holes", "truth"]
