@@ -150,7 +150,7 @@ def test_a_grey_judge_sees_luminance_as_it_did_in_training(judge):
 
 
 def test_pictures_are_padded_by_reflection_to_what_a_judge_needs(judge):
-    folder = judge(Segmenter, depth=5, out_channels=1)
+    folder = judge(Segmenter, n_downsample=5, out_channels=1)
     x = pictures(2, 40, 64)
     padded = F.pad(x / 127.5 - 1, (0, 0, 12, 12), mode="reflect")
     found = load_extractor(folder)

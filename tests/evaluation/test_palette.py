@@ -183,12 +183,12 @@ def test_other_channels_and_other_colours_are_refused(tmp_path):
 
 def test_a_judge_says_what_it_paints_with():
     colours = tuple(tuple(map(int, colour)) for colour in COLOURS)
-    assert Palette.of(judge(Segmenter, palette=colours, width=4, depth=2).method).colours == colours
-    levels = judge(Segmenter, palette=((3,), (200,)), out_channels=1, width=4, depth=2)
+    assert Palette.of(judge(Segmenter, palette=colours, base_channels=4, n_downsample=2).method).colours == colours
+    levels = judge(Segmenter, palette=((3,), (200,)), out_channels=1, base_channels=4, n_downsample=2)
     assert Palette.of(levels.method).colours == ((3,), (200,))
     for names in (("cat", "dog"), ("#ff0000", "red"), ("#1", "#2"), ("#", "#ff")):
         with pytest.raises(EvaluationError, match="this evaluator is a classifier"):
-            Palette.of(judge(Classifier, labels=(Labels(names=names),), width=4, depth=2).method)
+            Palette.of(judge(Classifier, labels=(Labels(names=names),), base_channels=4, n_downsample=2).method)
 
 
 def test_a_palette_may_be_given_as_a_text():
@@ -201,7 +201,7 @@ def test_a_palette_may_be_given_as_a_text():
 
 def test_the_palette_of_the_shipped_experiment_is_that_of_cityscapes():
     files = sorted((folder_of("DIPTYCH_DATA", "shared/data") / "cityscapes" / "train").iterdir())
-    settings = experiment.read_experiment("pix2pix-photo-labels").evaluate
+    settings = read_experiment("pix2pix-photo-labels").evaluate
     palette = Palette(settings.palette, settings.ignore)
     shares, near, away = np.zeros(29), np.zeros(29), []
     some = files[::4]

@@ -47,7 +47,7 @@ def test_small_grey_and_many_channels_are_measured_as_far_as_they_can_be(tmp_pat
     grey = [noise(seed, (16, 16, 1)) for seed in range(4)]
     assert set(values("paired-default", two(tmp_path / "grey", grey, grey))[0]) == {"l1", "psnr", "ssim"}
     many = [noise(seed, (32, 32, 5)) for seed in range(8)]
-    tools = Tools(extractor=stand_in(), perceptual=Unfit())
+    tools = Tools(extractor=stand_in(), lpips=Unfit())
     found, result = values("paired-default", two(tmp_path / "many", many, many, ".npy"), tools)
     assert set(found) == {"l1", "psnr", "ssim"}
     assert any(line.startswith("no LPIPS: too small") for line in result.said)
@@ -72,7 +72,7 @@ def test_lpips_is_of_pairs_in_the_range_of_networks(tmp_path):
 
     black, white = np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)
     black[0, 0], white[0, 0] = 255, 0
-    _, result = values("paired-default", two(tmp_path, [black] * 3 + [white], [black] * 4), Tools(perceptual=Apart()))
+    _, result = values("paired-default", two(tmp_path, [black] * 3 + [white], [black] * 4), Tools(lpips=Apart()))
     assert result.score("lpips").each == (0, 0, 0, 2)
     assert result.tools == {"lpips": "b" * 16}
 

@@ -132,7 +132,7 @@ def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(anima
 
     translator.method.translate = shown
     samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
-    knows = judge(Knows, labels=fitted.model.labels, width=2, depth=1)
+    knows = judge(Knows, labels=fitted.model.labels, base_channels=2, n_downsample=1)
     result = evaluate_samples(samples, find_protocol("starganv2"), Tools(evaluator=knows), "x")
     assert result.score("latent/as-asked").value == 1
     assert result.score("reference/as-asked").value == pytest.approx(1 / 3), "all became cats"
@@ -173,7 +173,7 @@ class Knows(Classifier):
 
 
 def test_a_judge_says_whether_translations_are_of_the_domain_asked_for(animals, tmp_path):
-    knows = judge(Knows, labels=(Labels(names=("cat", "dog", "wild")),), width=2, depth=1)
+    knows = judge(Knows, labels=(Labels(names=("cat", "dog", "wild")),), base_channels=2, n_downsample=1)
     for name, value in {"cat": (0, 0), "dog": (1, 2)}.items():
         for at, level in enumerate(value):
             picture = np.full((64, 64, 3), 9, np.uint8)
@@ -195,7 +195,7 @@ def test_a_judge_says_whether_translations_are_of_the_domain_asked_for(animals, 
         "x",
     ).score("expression-error")
     assert (error.value, error.ceiling, error.count) == (0.5, 0.25, 8)
-    other = judge(Knows, labels=(Labels(names=("horse", "zebra")),), width=2, depth=1)
+    other = judge(Knows, labels=(Labels(names=("horse", "zebra")),), base_channels=2, n_downsample=1)
     with pytest.raises(EvaluationError, match="the evaluator knows horse, zebra, and not"):
         list(as_requested(next(iter(samples.by_route().values())), Tools(evaluator=other), ("as-asked",)))
 
@@ -233,7 +233,7 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
 
     translator.method.translate = shown
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
-    knows = judge(Knows, labels=fitted.model.labels, in_channels=1, width=2, depth=1)
+    knows = judge(Knows, labels=fitted.model.labels, in_channels=1, base_channels=2, n_downsample=1)
     result = evaluate_samples(samples, find_protocol("domains"), Tools(evaluator=knows), "x")
     assert result.score("flip-bold/as-asked").value == share
     assert result.score("mean/as-asked").value == share
@@ -245,7 +245,7 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
 def test_a_judge_of_another_kind_is_refused(tmp_path):
     fitted, data, translator = opened("stargan", "root=glyphs", "crop_size=32", "attributes=[sans,serif,bold]")
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
-    classes = judge(Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, width=2, depth=1)
+    classes = judge(Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, base_channels=2, n_downsample=1)
     with pytest.raises(
         EvaluationError, match="the evaluator classifies classes, and the translations are to attributes"
     ):

@@ -36,7 +36,7 @@ from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
 from diptych.inference.load import from_run
 
-TINY = {"width": 8, "depth": 2}
+TINY = {"base_channels": 8, "n_downsample": 2}
 PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)
 
 

@@ -57,13 +57,13 @@ def with_score(**fields):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no result that `diptych evaluate` wrote"),
-        (b"\xff\xfe", "no result that"),
-        (b"[1]", "it holds no settings by name"),
+        (b"", "not a result written by `diptych evaluate`"),
+        (b"\xff\xfe", "not a result written by"),
+        (b"[1]", "expected a JSON object"),
         (b'{"a":' * 50_000, "nested too deeply"),
         (b'{"format": 1, "format": 1}', "'format' is there twice"),
         ({"format": 1}, "protocol"),
-        (changed(format=2), "format 2; this Diptych reads 1"),
+        (changed(format=2), "format 2; this version of Diptych reads format 1"),
         (changed(scoers=[]), r"no setting is called 'scoers'; did you mean 'scores'"),
         (changed(**{"\x1b[2J": 1}), r"'\\\\x1b\[2J'"),
         (changed(tools={"lpips": 3}), r"tools\.lpips=3"),
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_result_is_refused_in_a_few_printable_words(tmp_path, 
 
 def test_a_file_that_is_too_large_or_not_there_is_not_read(tmp_path, monkeypatch):
     path = result().save(tmp_path / "x.json")
-    monkeypatch.setattr("diptych.evaluation.results.LARGEST", 100)
+    monkeypatch.setattr("diptych.evaluation.results.MAX_BYTES", 100)
     with pytest.raises(EvaluationError, match="larger than 0 KiB"):
         read_result(path)
     with pytest.raises(EvaluationError, match="No such file"):

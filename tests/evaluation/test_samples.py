@@ -307,18 +307,18 @@ def manifest(**row):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no json", "not the list of samples"),
-        (b"\xff\xfe\x00", "not the list of samples"),
-        (b"[]", "it holds no settings by name"),
+        (b"no json", "not a manifest"),
+        (b"\xff\xfe\x00", "not a manifest"),
+        (b"[]", "expected a JSON object"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"format": 1, "format": 1}', "'format' is there twice"),
         ({"format": 1, "about": {}}, "rows"),
-        (manifest() | {"format": 2}, "format 2; this Diptych reads 1"),
-        (manifest(fake="/etc/passwd"), "'/etc/passwd' lies outside"),
-        (manifest(source="../secret.png"), r"'\.\./secret\.png' lies outside"),
-        (manifest(truth="truth/../../x.png"), "lies outside"),
-        (manifest() | {"reals": {"a-b": ["real/1.png", "/x"]}}, "'/x' lies outside"),
-        (manifest() | {"reals": {"a-b": ["real/..\x1b/../.."]}}, r"real/..\\x1b/../..' lies outside"),
+        (manifest() | {"format": 2}, "format 2; this version of Diptych reads format 1"),
+        (manifest(fake="/etc/passwd"), "'/etc/passwd' is outside"),
+        (manifest(source="../secret.png"), r"'\.\./secret\.png' is outside"),
+        (manifest(truth="truth/../../x.png"), "is outside"),
+        (manifest() | {"reals": {"a-b": ["real/1.png", "/x"]}}, "'/x' is outside"),
+        (manifest() | {"reals": {"a-b": ["real/..\x1b/../.."]}}, r"real/..\\x1b/../..' is outside"),
         (manifest(fake=7), r"rows\.0\.fake=7"),
         (manifest(fake="x" * 5000), r"rows\.0\.fake"),
         (manifest(fkae="x"), r"no setting is called 'rows\.0\.fkae'"),
@@ -339,7 +339,7 @@ def test_a_manifest_that_means_harm_is_refused_in_a_few_printable_words(tmp_path
 def test_a_manifest_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     (tmp_path / MANIFEST).write_text(json.dumps(manifest()))
     assert open_samples(tmp_path) == Samples(tmp_path, {}, open_samples(tmp_path).rows, {})
-    monkeypatch.setattr("diptych.evaluation.samples.LARGEST", 20)
+    monkeypatch.setattr("diptych.evaluation.samples.MAX_BYTES", 20)
     with pytest.raises(EvaluationError, match="larger than 0 KiB"):
         open_samples(tmp_path)
     with pytest.raises(EvaluationError, match="No such file"):

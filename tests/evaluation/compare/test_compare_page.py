@@ -14,7 +14,7 @@ import pytest
 from commands import NO_DISCRIMINATOR, TINY, diptych
 from compared import ABOUT, IMAGES, NAME, Page, balanced, change, rows_of, run
 
-from diptych.evaluation.compare.page import LARGEST, compare
+from diptych.evaluation.compare.page import MAX_BYTES, compare
 from diptych.evaluation.metrics.intervals import score_of_set
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.results import Result, read_result
@@ -130,7 +130,7 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
         (folder / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
         folders.append(folder)
     path = compare(folders, tmp_path / "out")
-    assert 2_000_000 < path.stat().st_size < LARGEST
+    assert 2_000_000 < path.stat().st_size < MAX_BYTES
     page = Page(path)
     assert len(page.table("10 images through every run")) == 2
     assert "of 120 runs; compared.csv has all" in page.raw
