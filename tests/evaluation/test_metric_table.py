@@ -190,7 +190,9 @@ def test_a_measure_that_cannot_choose_is_refused_before_training():
 
 
 def test_attributes_of_a_judge_have_the_direction_of_accuracy(tmp_path):
-    looks = judge(Classifier, labels=(Labels(names=("l1", "Male"), kind="attributes"),), base_channels=4, n_downsample=2)
+    looks = judge(
+        Classifier, labels=(Labels(names=("l1", "Male"), kind="attributes"),), base_channels=4, n_downsample=2
+    )
     pictures = [noise(seed) for seed in range(4)]
     samples = two(tmp_path, pictures, pictures)
     rows = [row.model_copy(update={"controls": {"has": "Male"}}) for row in samples.rows]

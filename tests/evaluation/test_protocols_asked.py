@@ -245,7 +245,9 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
 def test_a_judge_of_another_kind_is_refused(tmp_path):
     fitted, data, translator = opened("stargan", "root=glyphs", "crop_size=32", "attributes=[sans,serif,bold]")
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
-    classes = judge(Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, base_channels=2, n_downsample=1)
+    classes = judge(
+        Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, base_channels=2, n_downsample=1
+    )
     with pytest.raises(
         EvaluationError, match="the evaluator classifies classes, and the translations are to attributes"
     ):

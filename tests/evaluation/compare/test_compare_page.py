@@ -62,7 +62,7 @@ def test_a_page_of_trained_runs_has_all_there_is_to_say(trained, tmp_path):
     assert {"G/l1", "D/real", "D/fake", "G/gan"} <= {m[1] for alt in alts if (m := re.match(r"Loss term (\S+)", alt))}
     assert len(page.table("8 of 154 images")) == 9
     assert sum(alt.startswith("source, translation by") for alt in alts) == 3 * 2 * 8
-    assert "154 translations of 32x32 pixels held against their truths" in page.raw
+    assert "154 translations of 32x32 pixels compared with their ground truth" in page.raw
 
 
 def test_the_page_is_one_file_that_readers_of_screens_can_use(tmp_path):
@@ -132,7 +132,7 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
     path = compare(folders, tmp_path / "out")
     assert 2_000_000 < path.stat().st_size < MAX_BYTES
     page = Page(path)
-    assert len(page.table("10 images through every run")) == 2
+    assert len(page.table("10 images, translated by every run")) == 2
     assert "of 120 runs; compared.csv has all" in page.raw
     assert 20 < len(page.table("Values")) < 100
     assert len(rows_of(tmp_path / "out")) == 120 * (24 + 5)
@@ -147,7 +147,7 @@ def test_routes_have_tables_grids_and_extremes_of_their_own(tmp_path):
     for route in ("a-b", "b-a"):
         assert any(head.startswith("l1") for head in page.table(f"{route}. Values")["one"])
         assert "two " in page.table(f"{route}: 6 of 6")[f"{route} 0"]
-        assert f"source, translation by one, truth of {route} 5" in [each["alt"] for each in page.images()]
+        assert f"source, translation by one, ground truth of {route} 5" in [each["alt"] for each in page.images()]
     fronts = [text for text in page.text if text.endswith("is better")]
     assert "a-b/l1, lower is better" in fronts
     assert {row["measure"] for row in rows_of(tmp_path / "out")} >= {"a-b/l1", "b-a/psnr"}

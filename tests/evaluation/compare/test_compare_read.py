@@ -26,12 +26,12 @@ def test_without_pictures_the_tables_stay(tmp_path):
     assert "gone (its samples were removed)" in said
     assert f"other (samples/{NAME} is not what was evaluated)" in said
     assert f"broken (samples/{NAME} cannot be read)" in said
-    cells = page.table("images through every run")["image <0>"]
-    assert [each.strip() for each in cells] == ["", "source", "whole", "holes", "truth"]
+    cells = page.table("images, translated by every run")["image <0>"]
+    assert [each.strip() for each in cells] == ["", "source", "whole", "holes", "ground truth"]
     assert cells["holes "].strip() == "–"
     for folder in (runs[0], runs[4]):
         shutil.rmtree(folder / "samples")
-    assert "through every run" not in Page(compare(runs, tmp_path / "out")).raw
+    assert "translated by every run" not in Page(compare(runs, tmp_path / "out")).raw
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
