@@ -17,6 +17,7 @@ from diptych.evaluation.metrics.image_sets import image_set
 from diptych.evaluation.metrics.palette import Palette, find_palette, palette_of, parse_palette
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
+from diptych.workflows.experiment import read_experiment
 
 MANY = np.array([[0, 0, 0], [128, 64, 128], [0, 255, 0], [255, 255, 255], [70, 130, 180], [255, 0, 0]], np.uint8)
 

@@ -55,7 +55,7 @@ def as_latex(entries: Sequence[Entry]) -> str:
     tools = "; ".join(f"{name} {value}" for name, value in result.tools.items()) or "none"
     caption = (
         f"Protocol {latex(result.protocol)} on {', '.join(map(str, counts))} images. Values with half the width of "
-        f"their 95\\,\\% interval over images; the best of a column is bold. Networks: {latex(tools)}."
+        f"their 95\\,\\% interval over images; the best of a column is bold. Tools: {latex(tools)}."
     )
     blocks = [
         (route, names[first : first + TABLE_COLUMNS])
