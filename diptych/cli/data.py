@@ -129,10 +129,10 @@ def _show_ignored(console: "Console", found: "Survey", text: str) -> None:
     from diptych.data.checks.survey import SIDE_BY_SIDE
     from diptych.data.dataset import ImageFiles
     from diptych.errors import printable
-    from diptych.evaluation.metrics.palette import given_ignored, share_near
+    from diptych.evaluation.metrics.palette import parse_ignored, share_near
     from diptych.system.colours import name_of
 
-    colours = given_ignored(text)
+    colours = parse_ignored(text)
     _say(console, f"\npixels of the colours to ignore ({' '.join(map(name_of, colours))})", "bold")
     for part in found.parts:
         files = tuple(file for file in part.files if not found.manifest.entry_of(file).info.problem)

@@ -99,9 +99,7 @@ class Run:
 
     def training_images(self) -> TrainingImages | None:
         """Return how the training images were stored; None for runs of early versions. RunError if damaged."""
-        try:
-            return TrainingImages.model_validate(parse_json(read_text(self.formats)))
-        except FileNotFoundError:
+        if not self.formats.exists():
             return None
         what = f"the description of the training images, which `diptych resume {self.folder}` writes again"
         values = read_mapping(self.formats, error=RunError, what=what)
