@@ -76,7 +76,7 @@ def feature_networks_of(
     """
     networks: dict[str, FeatureNetwork] = {}
     digests: dict[str, str] = {}
-    for name, setting in cls.feature_networks.items():
+    for name, setting in cls.feature_network_fields().items():
         spec = str(config.model_dump()[setting])
         if spec == NONE:
             continue

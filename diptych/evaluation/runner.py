@@ -24,7 +24,6 @@ from diptych.evaluation.sample_writer import Progress, write_samples
 from diptych.evaluation.samples import Samples, open_samples
 from diptych.evaluation.tools import Tools
 from diptych.inference.load import from_model, from_run, warn_of_untrained
-from diptych.inference.model_folder import digest_of
 from diptych.inference.translator import Translator
 from diptych.methods import find as find_method
 from diptych.runs import checkpoint
@@ -34,6 +33,7 @@ from diptych.settings.recipe import Recipe, from_settings
 from diptych.settings.train_config import TrainConfig
 from diptych.settings.validate import checked as checked_settings
 from diptych.system.atomic_files import write_text
+from diptych.system.hashes import sha256_of
 
 Trained = Run | Path  # a run, or a model folder
 SPLITS = ("auto", "train", "val", "test", "all")
@@ -84,7 +84,7 @@ def _recipe_of(trained: Trained, request: SampleRequest) -> Recipe:
     model = from_model(trained, request.cls)
     config = model.method.config
     default_size = DataConfig.model_fields["crop_size"].default
-    crop_size = vars(config).get(model.method.square) or model.notes.get("crop_size", default_size)
+    crop_size = model.method.image_size() or model.notes.get("crop_size", default_size)
     encoding = model.images.value_settings() if model.images else {}
     data = checked_settings(DataConfig, {"root": request.data, "crop_size": crop_size, **encoding}, str(trained))
     return Recipe(model.name, config, data, TrainConfig(), allowed=request.cls)
@@ -96,9 +96,9 @@ def find_source(trained: Trained, request: SampleRequest) -> Source:
         raise EvaluationError(f"--which {request.which}: choose {' or '.join(WHICH)}")
     recipe = _recipe_of(trained, request)
     training_root = Path(recipe.data.root).expanduser().absolute()
-    recipe = replace(recipe, data=recipe.data.of(request.data or recipe.data.root))
+    recipe = replace(recipe, data=recipe.data.for_root(request.data or recipe.data.root))
     data, manifest = check_images(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
-    data = recipe.encoded(data)
+    data = recipe.encode_data(data)
     root = Path(recipe.data.root).expanduser().absolute()
     is_other_data = not isinstance(trained, Run) or root != training_root
     wanted = "all" if is_other_data and request.split == "auto" and data.by_name else request.split
@@ -119,11 +119,11 @@ def sample_run(
 
 def default_protocol(cls: type[Method], split: Split) -> str:
     """Return the name of the protocol used if none is given."""
-    if cls.domains:
+    if cls.traits.multi_domain:
         return "domains"
-    if cls.noise:
+    if cls.traits.unconditional:
         return "unconditional"
-    if cls.scale > 1:
+    if cls.traits.upscale_factor > 1:
         return "srgan-y"
     return "paired-default" if split.aligned else "unpaired-default"
 
@@ -172,7 +172,7 @@ def _folder_of(trained: Trained) -> Path:
 
 def _newest(trained: Trained, which: str) -> str:
     if not isinstance(trained, Run):
-        return digest_of(trained / "model.safetensors")
+        return sha256_of(trained / "model.safetensors")
     path, (_, meta) = checkpoint.find_newest(trained.checkpoints)
     return str(meta["best"]["name"]) if which == "best" and meta["best"] else path.name
 
@@ -195,7 +195,7 @@ def sample_split(
     about = {**about, "protocol": str(protocol)}
     transform: CropToMultiple | Augment
     if protocol.whole_images:
-        transform = CropToMultiple(translator.method.scale)
+        transform = CropToMultiple(translator.method.traits.upscale_factor)
     else:
         transform = Augment(crop_size, crop_size, resize_mode)
         about["pixels"] = crop_size
@@ -243,7 +243,7 @@ def choose_split(data: Data, name: str) -> tuple[str, Split]:
     if name == "all" and not data.by_name:
         raise EvaluationError("--split all is for a folder without splits; this one has splits: choose one of them")
     if name == "all":
-        return name, data.everything
+        return name, data.all_images
     split = {"train": data.train, "val": data.held_out, "test": data.test}[name]
     if split is None:
         raise EvaluationError("there is no test split besides the held-out images: give --split auto")
@@ -255,15 +255,15 @@ def first_samples(split: Split, count: int | None) -> Split:
     if count is None:
         return split
     columns: dict[str, Column] = {}
-    for names in split.drawn if split.members else [(name,) for name in split.columns]:
+    for names in split.sample_groups if split.class_indices else [(name,) for name in split.columns]:
         length = len(split.columns[names[0]])
-        is_labelled = split.members and length == sum(map(len, split.members))
-        classes = split.members if is_labelled else (np.arange(length),)
+        is_labelled = split.class_indices and length == sum(map(len, split.class_indices))
+        classes = split.class_indices if is_labelled else (np.arange(length),)
         indices = sorted(index for members in classes for index in members[:count].tolist())
         for name in names:
             columns[name] = select(split.columns[name], indices)
     columns = {name: columns[name] for name in split.columns}
-    indices = sorted(index for members in split.members for index in members[:count].tolist())
+    indices = sorted(index for members in split.class_indices for index in members[:count].tolist())
     scene_ids = [split.scene_ids[index] for index in indices] if split.scene_ids else ()
     return replace(split, columns=columns, scene_ids=scene_ids)
 

@@ -108,7 +108,7 @@ class _Writer:
         """Generate as many images from noise as there are targets, with seed 0; yields the index of each."""
         for indices in batch_ranges(len(job.targets)):
             start = time.perf_counter()
-            images = self.translator.drawn(indices)
+            images = self.translator.sample_tensor(indices)
             self.seconds += time.perf_counter() - start
             for index, image in zip(indices, images, strict=True):
                 fake = write_image(self.folder, f"fake/{job.name}/{index:05d}", image)
@@ -179,7 +179,7 @@ class ImageBatches:
         return len(self.column)
 
     def __getitem__(self, indices: range) -> Tensor:
-        transform, column = self.transform.still, self.column
+        transform, column = self.transform.without_randomness, self.column
         return torch.stack([to_tensor(column[i], transform, self.channels, image_name(column, i)) for i in indices])
 
     def name_of(self, index: int) -> str:

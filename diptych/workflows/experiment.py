@@ -29,7 +29,8 @@ from diptych.evaluation.compare.page import compare
 from diptych.evaluation.protocols import find_protocol, unknown_protocol
 from diptych.methods import EVALUATORS, find
 from diptych.runs.folder import Run
-from diptych.settings.recipe import SHIPPED, TEXTS, Recipe, from_settings, refuse_unused
+from diptych.settings.overrides import Models, is_text
+from diptych.settings.recipe import SHIPPED, Recipe, from_settings, refuse_unused
 from diptych.settings.validate import checked
 from diptych.system.safe_parse import parse_yaml, read_text
 from diptych.workflows.evaluate_runs import EvaluationSettings, evaluate_runs
@@ -167,9 +168,10 @@ def plan_recipes(experiment: Experiment, overrides: Sequence[str], method: str |
     """
     experiment, overrides = experiment.with_overrides(overrides)
     cls = find(method) if method else None
+    models = {**SETTINGS, "model": (cls or find(str(experiment.recipe.get("method")))).Config}
     recipes: dict[str, Recipe] = {}
     for name, values in experiment.variants().items():
-        settings = [f"{key}={_text(key, value)}" for key, value in values.items()]
+        settings = [f"{key}={_text(key, value, models)}" for key, value in values.items()]
         common = [override for override in overrides if override.partition("=")[0] not in values]
         recipes[name] = from_settings(experiment.recipe, [*common, *settings], f"run {name}", cls, allow_unused=True)
     refuse_unused({f"run {name}": recipe for name, recipe in recipes.items()})
@@ -197,9 +199,9 @@ def _evaluator_recipe(experiment: Experiment, values: Values, overrides: Sequenc
     return with_palette({**values, "data": data}, settings)
 
 
-def _text(key: str, value: Any) -> str:
+def _text(key: str, value: Any, models: Models) -> str:
     """Return a value as on the command line."""
-    if key in TEXTS and isinstance(value, str):
+    if is_text(key, models) and isinstance(value, str):
         return value
     return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n").removesuffix("...").strip()
 

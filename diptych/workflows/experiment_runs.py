@@ -25,7 +25,7 @@ from diptych.system.cpus import cores
 from diptych.system.hardware import free_gib
 from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 from diptych.system.signals import STOPPING, stop_on_signals
-from diptych.training.trainer import is_old
+from diptych.training.trainer import is_stale
 
 POLL_SECONDS = 1.0  # between checks of the running processes
 MEMORY_FACTOR = 1.25  # free memory for another run, relative to the peak of the running ones
@@ -158,11 +158,11 @@ def is_finished(folder: Path, cls: type[Method] | None = None) -> bool:
     steps_taken = parse_json(read_text(config))["notes"].get("steps")
     if steps_taken == steps or not recipe.evaluate.patience_evals:
         return bool(steps_taken == steps)
-    meta = checkpoint.newest(folder / "checkpoints")[1]
+    meta = checkpoint.load_newest(folder / "checkpoints")[1]
     max_age = recipe.evaluate.patience_evals * (recipe.evaluate.eval_every or 0)
     best = meta["best"]
     is_newest = meta["total"] == steps_taken
-    return bool(best and is_newest and is_old(best["name"], meta["place"], meta["step"], max_age))
+    return bool(best and is_newest and is_stale(best["name"], meta["place"], meta["step"], max_age))
 
 
 def _start(job: Job, at_once: int) -> None:

@@ -18,7 +18,7 @@ from diptych.data.checks.unreadable import check_images
 from diptych.data.dataset import Data
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
-from diptych.data.value_encoding import channels_of
+from diptych.data.value_encoding import count_channels
 from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluation.metrics.palette import Palette, palette_of, parse_ignored, share_ignored
 from diptych.evaluation.protocols import find_protocol
@@ -60,7 +60,7 @@ def train_evaluator(
         if line := ignored_pixels(recipe):
             log(line)
         trainer = train.train(recipe, folder)
-    if trainer.stopped is not None or not trainer.first:
+    if trainer.stopped is not None or not trainer.is_main:
         return trainer, None
     return trainer, evaluate_on_real_images(trainer.run)
 
@@ -87,7 +87,7 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
     target = cls.routes[0].target
     settings = list(settings)
     if partial.data.label_map in ("target", "both"):
-        classes = channels_of(target, partial.data, data, partial.images)
+        classes = count_channels(target, partial.data, data, partial.images)
         palette: Colours = tuple(tuple(255 * (row == column) for column in range(classes)) for row in range(classes))
         if not ignore:  # pixels without a class are 0 in every channel
             settings.append(f"ignore={[[0] * classes]}")
@@ -132,7 +132,7 @@ def ignored_pixels(recipe: Recipe) -> str | None:
         method = recipe.cls(recipe.model)
     if not isinstance(method, Evaluator) or not method.ignored_classes():
         return None
-    data = recipe.encoded(_open_data(recipe))
+    data = recipe.encode_data(_open_data(recipe))
     share = share_ignored(data.train.columns[recipe.cls.routes[0].target], Palette.of(method))
     return f"{100 * share:.2g} % of the pixels of the label maps are ignored: {' '.join(method.ignored_classes())}"
 
@@ -167,7 +167,7 @@ def labelled_samples(recipe: Recipe, channels: int, folder: Path) -> Samples:
 
     Each image is both the translation and the ground truth.
     """
-    data = recipe.encoded(_open_data(recipe))
+    data = recipe.encode_data(_open_data(recipe))
     name, split = choose_split(data, "auto")
     columns, labels = (split.columns[entry] for entry in recipe.cls.batch)
     transform = Augment(recipe.data.crop_size, recipe.data.crop_size, recipe.data.resize_mode)

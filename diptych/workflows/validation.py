@@ -31,12 +31,12 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     split = first_samples(data.held_out, settings.eval_images)
     protocol = find_protocol(settings.protocol or default_protocol(recipe.cls, split))
     if settings.monitor is not None:
-        side = math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.traits.upscale_factor
+        side = math.inf if protocol.whole_images else recipe.data.crop_size * recipe.cls.traits.upscale_factor
         _check_monitor(settings.monitor, protocol, side)
     evaluator = Path(settings.evaluator).expanduser() if settings.evaluator else None
-    tools = gather(settings.extractor, evaluator, device=str(device))
-    if protocol.needs_judge:
-        tools.the_judge()
+    tools = load_tools(settings.extractor, evaluator, device=str(device))
+    if protocol.needs_evaluator:
+        tools.require_evaluator()
     try:
         protocol.jobs(method, split, data.train)
     except EvaluationError as error:
@@ -45,8 +45,8 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     def validate(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
         translator = Translator(method, recipe.method, recipe.cls.inference_networks, {}, device)
         with tempfile.TemporaryDirectory() as folder:
-            samples = sample(translator, recipe, split, data.train, protocol, Path(folder), {})
-            scores = judge_samples(samples, protocol, tools, recipe.method).scores
+            samples = sample_split(translator, recipe, split, data.train, protocol, Path(folder), {})
+            scores = evaluate_samples(samples, protocol, tools, recipe.method).scores
             num_routes = len(samples.by_route())
         name, error = _monitored(scores, num_routes, settings.monitor, protocol)
         return {score.name: round(score.value, 6) for score in scores}, name, error
@@ -77,7 +77,7 @@ def _monitored(scores: Sequence[Score], num_routes: int, name: str | None, proto
     for score in scores:
         metric = score.name.partition("/")[2] if num_routes > 1 else score.name
         by_metric.setdefault(metric, []).append(score)
-    default = next((metric for metric in protocol.chooses or by_metric if metric in by_metric), None)
+    default = next((metric for metric in protocol.monitors or by_metric if metric in by_metric), None)
     if name is None and default is None:
         raise ConfigError(
             f"{protocol} measured {', '.join(by_metric)}, none of which chooses the best checkpoint by default: "

@@ -16,7 +16,7 @@ from diptych.evaluation.metrics import extractors
 from diptych.evaluation.metrics.extractors import load_extractor
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
-from diptych.inference.load import assembled, load
+from diptych.inference.load import build_translator, load
 from diptych.methods.pix2pix import Pix2Pix
 
 # Scripts
@@ -119,7 +119,7 @@ def judge(tmp_path):
             for key, value in cls(config).state_dict().items()
             if key.partition(".")[0] in cls.inference_networks
         }
-        translator = assembled(
+        translator = build_translator(
             cls, name, config.model_dump(), state, cls.inference_networks, {"folder": folder}, "test"
         )
         return str(translator.save(tmp_path / folder))

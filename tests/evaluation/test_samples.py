@@ -90,7 +90,7 @@ def test_each_row_is_a_held_out_letter_its_truth_and_what_the_run_makes_of_it(pa
     translator = from_run(runs["letters"])
     where = split_indices()["test"][:10]
     for at, number in enumerate(where):
-        source, truth = (glyphs.pictures(face, 32)[number] for face in ("sans", "serif-bolditalic"))
+        source, truth = (glyphs.render_letters(face, 32)[number] for face in ("sans", "serif-bolditalic"))
         assert np.array_equal(image_io.read(pairs.files("source")[at]), source)
         assert np.array_equal(image_io.read(pairs.files("truth")[at]), truth)
         made = translator.tensor(torch.from_numpy(image_io.to_unit(source)).permute(2, 0, 1))
@@ -197,7 +197,7 @@ def test_other_channels_than_those_of_pictures_become_arrays(tmp_path):
 
 def test_the_best_checkpoint_is_asked_for_by_name(tmp_path, runs):
     run = trained(tmp_path / "run", "pix2pix", "root=glyphs", "steps=4", "preview_every=1", "lr=0.03")
-    first, *_, last = checkpoint.all_in(run.checkpoints)
+    first, *_, last = checkpoint.list_checkpoints(run.checkpoints)
     tensors, meta = checkpoint.load(last)
     checkpoint.save(last, (tensors, {**meta, "best": {"name": first.name, "error": 0.1}}))
     found = {

@@ -29,7 +29,7 @@ from diptych.importers import pretrained
 from diptych.importers.sandbox import first_line
 from diptych.inference.load import load
 from diptych.inference.translator import Translator
-from diptych.networks.layers import pad
+from diptych.networks.layers import pad_to_multiple
 from diptych.system.hardware import is_out_of_memory
 
 SCRIPT = "script:"
@@ -159,7 +159,7 @@ def _max_pool(x: Tensor) -> Tensor:
 
 
 def _script(path: Path, device: torch.device) -> Extractor:
-    digest = pretrained.sha256_of(path)
+    digest = pretrained.digest_of(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # newer versions of torch deprecate TorchScript
@@ -185,7 +185,7 @@ def evaluator_extractor(translator: Translator, where: Path | str) -> Extractor:
     def features(x: Tensor) -> Tensor:
         arrays = [image_io.to_unit(image_io.with_channels(array, channels, where)) for array in _arrays(x)]
         batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-        padded = pad(pad(batch, -2, method.size_multiple), -1, method.size_multiple)
+        padded = pad_to_multiple(batch, method.traits.size_multiple)
         return method.features(padded.to(translator.device))
 
     return _checked(f"evaluator:{translator.name}", digest_of(method.state_dict()), features)

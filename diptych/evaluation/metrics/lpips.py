@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from diptych.errors import EvaluationError, nearest, shown
 from diptych.evaluation.metrics.extractors import check_finite, deterministic
 from diptych.importers import pretrained
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 SHIFT, SCALE = (
     (-0.030, -0.088, -0.188),
@@ -139,5 +139,5 @@ def heads(name: str) -> tuple[Tensor, ...]:
     spec = importlib.util.find_spec("torchmetrics")
     if spec is None or not spec.submodule_search_locations:
         raise EvaluationError("the weights of LPIPS are part of torchmetrics: pip install torchmetrics")
-    state = unpacked(Path(spec.submodule_search_locations[0]) / HEADS / f"{name}.pth")
+    state = read_in_process(Path(spec.submodule_search_locations[0]) / HEADS / f"{name}.pth")
     return tuple(state[f"lin{layer}.model.1.weight"].flatten() for layer in range(len(BACKBONES[name].taps)))

@@ -19,7 +19,7 @@ from diptych.evaluation.metrics.intervals import MIN_IMAGES, Score, score_per_im
 from diptych.evaluation.metrics.table import metric_of
 from diptych.evaluation.samples import Samples
 from diptych.evaluation.tools import Tools
-from diptych.networks.layers import pad
+from diptych.networks.layers import pad_to_multiple, remove_padding
 
 Pass = Callable[[Samples, Tools, Sequence[str]], Iterator[Score]]
 MIN_SET = 8  # images for the comparison of two sets
@@ -267,12 +267,9 @@ def evaluator_logits(tools: Tools, batch: Tensor) -> Tensor:
         arrays = [image_io.with_channels(image.permute(1, 2, 0).numpy(), channels, "image") for image in batch]
         batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
     height, width = batch.shape[-2:]
-    x = pad(pad(_unit(batch), -2, evaluator.size_multiple), -1, evaluator.size_multiple)
+    x = pad_to_multiple(_unit(batch), evaluator.traits.size_multiple)
     logits = evaluator.logits(x.to(tools.device)).cpu()
-    if logits.dim() == 2:
-        return logits
-    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
-    return logits[..., top : top + height, left : left + width]
+    return logits if logits.dim() == 2 else remove_padding(logits, height, width)
 
 
 def _unit(batch: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def route_jobs(method: Method, split: Split, train: Split) -> list[TranslationJo
 
     A source is translated by each route; of many domains, to each other domain; with attributes, each is changed.
     """
-    if not method.domains:
+    if not method.traits.multi_domain:
         return [
             TranslationJob(
                 f"{route.source}-{route.target}",
@@ -113,7 +113,7 @@ def route_jobs(method: Method, split: Split, train: Split) -> list[TranslationJo
             )
             for route in method.routes
         ]
-    return domain_pair_jobs(method, split) if split.members else attribute_jobs(method, split)
+    return domain_pair_jobs(method, split) if split.class_indices else attribute_jobs(method, split)
 
 
 def same_controls(controls: Mapping[str, Any]) -> Choices:
@@ -126,7 +126,7 @@ def known_labels(method: Method, split: Split) -> Labels:
 
     EvaluationError for others; a missing attribute would count as one that no image has.
     """
-    learned: tuple[Labels, ...] = next(vars(method.config)[key] for key in method.labels.values())
+    learned: tuple[Labels, ...] = next(iter(method.labels().values()))
     labels = split.labels
     if labels:
         fits = set.__le__ if labels.kind == "class" else set.__eq__
@@ -144,12 +144,12 @@ def domain_pair_jobs(method: Method, split: Split, to_own: bool = False) -> list
     """
     entry = method.routes[0].source
     names = known_labels(method, split).names
-    if not split.members:
+    if not split.class_indices:
         raise EvaluationError("this protocol translates between classes, and these images have attributes")
     safe = safe_names(names)
     jobs = []
-    for a, sources in enumerate(split.members):
-        for b, others in enumerate(split.members):
+    for a, sources in enumerate(split.class_indices):
+        for b, others in enumerate(split.class_indices):
             if a == b and not to_own:
                 continue
             truths = _scenes_in_class(split, sources, b)
@@ -172,7 +172,7 @@ def _scenes_in_class(split: Split, sources: np.ndarray, number: int) -> list[int
     """Return the images of the class that show the same scenes as the sources, as far as they are known."""
     if not split.scene_ids:
         return []
-    indices = [split.twins.get((split.scene_ids[source], number)) for source in sources]
+    indices = [split.scene_index.get((split.scene_ids[source], number)) for source in sources]
     return [index for index in indices if index is not None]
 
 
@@ -189,7 +189,7 @@ def attribute_jobs(method: Method, split: Split) -> list[TranslationJob]:
 
     An attribute of a mutually exclusive group is flipped only in images that do not have it.
     """
-    entry, label = method.routes[0].source, next(iter(method.labels))
+    entry, label = method.routes[0].source, next(iter(method.label_fields()))
     rows = np.asarray(split.columns[label])
     labels = known_labels(method, split)
     present = [",".join(name for name, on in zip(labels.names, row, strict=True) if on) for row in rows]

@@ -21,8 +21,8 @@ from diptych.evaluation.tools import Tools
 
 def jobs(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Return the jobs of all routes with labels. EvaluationError without class labels, or for multi-domain methods."""
-    label = next((name for name in method.labels if name in split.columns), None)
-    if label is None or split.labels is None or split.labels.kind != "class" or method.domains:
+    label = next((name for name in method.label_fields() if name in split.columns), None)
+    if label is None or split.labels is None or split.labels.kind != "class" or method.traits.multi_domain:
         raise EvaluationError("this protocol is for methods that translate labelled images to another data set")
     names = [split.labels.names[int(number)] for number in np.asarray(split.columns[label])]
     return [replace(job, labels=names) for job in route_jobs(method, split, train)]

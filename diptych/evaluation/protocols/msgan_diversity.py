@@ -36,7 +36,7 @@ def jobs(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Return a job per route with ten seeds per source. EvaluationError for deterministic or multi-domain methods."""
     if "seed" not in {control.name for control in method.controls}:
         raise EvaluationError("this protocol is for methods with a latent code: this one has no control `seed`")
-    if method.domains:
+    if method.traits.multi_domain:
         raise EvaluationError("this protocol is for two domains; for a multi-domain method give protocol starganv2")
     return [replace(job, choices=_with_seeds(job.choices)) for job in route_jobs(method, split, train)]
 

@@ -33,8 +33,8 @@ def jobs(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     for job in domain_pair_jobs(method, split):
         domain = job.choices(0)[0]["domain"]
         number = known_labels(method, split).names.index(domain)
-        references = select(split.columns[entry], split.members[number].tolist())
-        targets = select(train.columns[entry], train.members[number].tolist())
+        references = select(split.columns[entry], split.class_indices[number].tolist())
+        targets = select(train.columns[entry], train.class_indices[number].tolist())
         common = replace(job, targets=targets, aligned=False, references=references)
         both_modes.append(replace(common, name=f"{job.name}-latent", choices=_latent_guided(domain)))
         reference_guided = _reference_guided(domain, len(references))

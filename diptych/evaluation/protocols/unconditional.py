@@ -14,7 +14,7 @@ from diptych.evaluation.samples import GENERATED, TranslationJob
 
 def jobs(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Return one job without sources. EvaluationError for a method that does not generate from noise."""
-    if not method.noise:
+    if not method.traits.unconditional:
         raise EvaluationError("this protocol is for methods that generate images from noise alone")
     entry = next(iter(method.channels()))
     return [TranslationJob(GENERATED, (), split.columns[entry], False, same_controls({}), (entry, entry))]

@@ -6,6 +6,7 @@ import torch
 from commands import diptych, files
 from judged import COLOURS, PIX2PIX, fill, label_map, offline, pairs, shades  # noqa: F401
 
+from diptych.cli.evaluate import train_judge
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
 from diptych.data.dataset import ImageFiles
@@ -17,7 +18,6 @@ from diptych.evaluation.results import read_result
 from diptych.inference.load import load
 from diptych.runs.events import read_events
 from diptych.settings import recipe
-from diptych.workflows import train_evaluator
 
 QUICK = [
     "crop_size=32",
