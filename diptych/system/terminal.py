@@ -16,4 +16,4 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, derive_inputs=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

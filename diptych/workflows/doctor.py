@@ -105,7 +105,7 @@ def _shared_memory(gpus: int) -> Finding:
         return Finding("shared memory", f"{SHARED}: not there ({error}); data workers do not need it", wrong=gpus > 1)
     found = f"{SHARED}: {usage.total / 2**20:,.0f} MiB, {usage.free / 2**20:,.0f} MiB free; data workers do not need it"
     if gpus > 1 and usage.free < FOR_NCCL:
-        found += f", but nccl between {gpus} GPUs does: give a container more by `docker run --shm-image_size=1g`"
+        found += f", but nccl between {gpus} GPUs does: give a container more by `docker run --shm-size=1g`"
     return Finding("shared memory", found)
 
 
