@@ -3,7 +3,7 @@
 Cross-entropy, Adam, a step size that falls to 0. Papers score translations by such networks: StarGAN's expression
 error (Choi et al. 2018, section 5.4), DTN's digit accuracy (Taigman et al. 2017, section 5.1); the network is ours.
 
-    diptych judge train classifier --data afhq -o judges/species
+    diptych evaluator train classifier --data afhq -o evaluators/species
 """
 
 from collections.abc import Iterator

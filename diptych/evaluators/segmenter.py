@@ -3,7 +3,7 @@
 The FCN score of pix2pix (Isola et al. 2017, section 3.4) asks such a network what it sees in a translation. The paper's
 is an FCN-8s of Caffe for Cityscapes; this one is a U-Net for any palette, trained by cross-entropy, and is ours.
 
-    diptych judge train segmenter --data facades -o judges/facades
+    diptych evaluator train segmenter --data facades -o evaluators/facades
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Segmenter(Evaluator):
         in_channels: int = Field(3, ge=1, le=1024, description="channels of the photographs; read from the data")
         out_channels: int = Field(3, ge=1, le=256, description="channels of the label maps; read from the data")
         palette: tuple[Colour, ...] = Field(
-            min_length=2, max_length=256, description="colour of each class, 0 to 255; `diptych judge train` finds it"
+            min_length=2, max_length=256, description="colour of each class, 0 to 255; `diptych evaluator train` finds it"
         )
         ignore: tuple[Colour, ...] = Field(
             (), max_length=254, description="colours, or class numbers, of pixels that are not trained on or scored"

@@ -4,7 +4,7 @@ Two multilayer perceptrons: G makes images out of noise, D tells them from real 
 methods here stand on, at its plainest.
 
     diptych train gan --data glyphs:sans crop_size=32 batch_size=100 -o runs/letters
-    diptych sample runs/letters -o letters/ -n 64
+    diptych generate runs/letters -o letters/ -n 64
 """
 
 from collections.abc import Iterator

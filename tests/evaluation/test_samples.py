@@ -286,12 +286,12 @@ def test_no_protocol_is_a_way_to_another_folder(runs, tmp_path, name):
 
 
 def test_on_the_command_line(runs, tmp_path):
-    words = ("samples", runs["letters"].folder, "-o", tmp_path / "s", "--count", "3", "--split", "val")
+    words = ("predict", runs["letters"].folder, "-o", tmp_path / "s", "--count", "3", "--split", "val")
     assert "3 translations in" in diptych(*words).stdout
     found = open_samples(tmp_path / "s")
     assert (len(found.rows), found.about["split"]) == (3, "val")
     with pytest.raises(EvaluationError, match="no protocol is called 'paird-default'; did you mean 'paired-default'"):
-        diptych("samples", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
+        diptych("predict", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
 
 
 # ------------------------------------------------------------------------------------------- manifests of strangers

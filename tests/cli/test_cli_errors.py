@@ -1,0 +1,36 @@
+"""Mistakes on the command line: one clear error, exit code 2, and nothing left behind."""
+
+import pytest
+from commands import TINY, diptych, process
+
+from diptych.errors import ConfigError, DataError, RunError
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["train", "pix2pixx"], ConfigError, "did you mean 'pix2pix'"),
+        (["train", "pix2pix", "bacth=3"], ConfigError, "did you mean 'batch'"),
+        (["train", "pix2pix", *TINY, "crop_size=48"], ConfigError, "not a multiple of 32"),
+        (["train", "pix2pix", *TINY, "grad_accum_steps=4"], ConfigError, "not a multiple of grad_accum_steps=4"),
+        (["train", "pix2pix", *TINY, "receptive_field=142"], ConfigError, "with crop_size=32 the networks do not fit"),
+        (["train", "pix2pix", *TINY, "steps=5", "epochs=2"], ConfigError, "give one"),
+        (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "none is number 77"),
+        (["train", "pix2pix", "-d", "/no/such/folder"], DataError, "/no/such/folder is not a folder"),
+        (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop_size=32"], DataError, "two or more of sans"),
+        (["resume", "/no/such/run"], RunError, "not a run folder"),
+        (["translate", "/no/such", "x.png", "-o", "/tmp/never"], DataError, "x.png: no such image"),
+    ],
+)
+def test_mistakes_are_one_clear_error(words, error, message, tmp_path):
+    out = ["-o", str(tmp_path / "run")] if words[0] == "train" else []
+    with pytest.raises(error, match=message):
+        diptych(*words, *out)
+    assert not (tmp_path / "run").exists(), "a run that could not begin leaves a folder behind"
+
+
+def test_an_error_is_a_line_and_a_code():
+    child = process("train", "pix2pixx")
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (2, "")
+    assert err.strip() == "error: 'pix2pixx' is no method, shipped recipe or .yaml file; did you mean 'pix2pix'?"
