@@ -20,12 +20,12 @@ REMEDIES = {
     "keep no state outside of parameters and buffers",
     "resume_is_exact": "keep everything that changes between steps in parameters and buffers of the method, so that "
     "`state_dict` holds it",
-    "micro_batches_add_up": "make each loss a mean over samples; name in the class attribute `apart` the settings that "
-    "turn off noise and batch statistics",
-    "ranks_add_up": "make each loss a mean over samples; name in the class attribute `apart` the settings that "
-    "turn off noise and batch statistics",
+    "micro_batches_add_up": "make each loss a mean over samples; put settings without noise and batch statistics into "
+    "`checks.independent`",
+    "ranks_add_up": "make each loss a mean over samples; put settings without noise and batch statistics into "
+    "`checks.independent`",
     "translate_is_pure": "compute in `translate` under no_grad, in eval mode, with an output in [-1, 1] and the size "
-    "of the input times `scale`; restore the training mode",
+    "of the input times `traits.upscale_factor`; restore the training mode",
     "samples_are_their_numbers": "derive the latent code of each image in `sample` from the seed and its number",
     "files_round_trip": "list in `inference_networks` every network that `translate` uses, and keep settings in Config "
     "as plain numbers, strings and tuples",
@@ -33,7 +33,8 @@ REMEDIES = {
     "rule_never_waits": "avoid `.item()`, `float(tensor)` and `if tensor:` in the update rule; use torch.where",
     "recorded_steps_are_the_steps": "compute what changes from step to step on the device: from clock tensors and "
     "buffers, not from Python numbers kept between steps",
-    "a_short_run_learns": "check the signs and weights of the loss terms and the learning rate in `tiny` or `learns`",
+    "a_short_run_learns": "check the signs and weights of the loss terms and the learning rate in `checks.tiny` or "
+    "`checks.learning`",
 }  # what to change in a method, by the name of the check that fails
 
 
@@ -54,7 +55,7 @@ def check(
 ) -> None:
     """Check that a method class keeps the contract of a method: exact resume, pure translation, learning, and more.
 
-    Each check trains the class's `tiny` config on embedded letters at 32 pixels. A failed check prints what it found
+    Each check trains the class's config `checks.tiny` on embedded letters at 32 pixels. A failed check prints what it found
     and what to change. Exit code 0: all checks passed. Exit code 1: at least one failed.
     """
     from diptych.methods import find

@@ -115,7 +115,7 @@ def _print_settings(console: "Console", cls: "type[Method]") -> None:
         symbol_columns = ["paper"] if has_symbols else []
         table = Table(name_column, "default", *symbol_columns, "description", box=None, header_style="bold")
         for key, field in fields.items():
-            default = "= crop_size" if key == cls.square else default_text(field)
+            default = "= crop_size" if key == cls.image_size_field() else default_text(field)
             symbol_cells = [escape(symbols[key])] if has_symbols else []
             table.add_row(key, escape(default), *symbol_cells, escape(field.description or ""))
         console.print(table, "")

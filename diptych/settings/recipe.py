@@ -109,14 +109,14 @@ class Recipe:
             raise ConfigError(
                 f"extra_roots={list(self.data.extra_roots)}: a judge learns from one data set; leave it out"
             )
-        if domains > self.train.batch_size and self.cls.domains:
+        if domains > self.train.batch_size and self.cls.traits.multi_domain:
             raise ConfigError(
                 f"batch_size={self.train.batch_size} is smaller than the {domains} domains, which a step is to compare: "
                 f"set batch_size={max(8, domains)}, or choose fewer by folders="
             )
         fields = self.images
         settings = resolved_ranges(self.data, data, fields)
-        found: dict[str, Any] = {key: data.labels for name, key in self.cls.batch.items() if name in self.cls.labels}
+        found: dict[str, Any] = dict.fromkeys(self.cls.label_fields().values(), data.labels)
         for name, key in fields.items():
             given = int(vars(self.model)[key]) if key in self.model.model_fields_set else None
             found[key] = channels_of(name, settings, data, fields, given)
@@ -130,7 +130,7 @@ class Recipe:
     @property
     def images(self) -> dict[str, str]:
         """The batch entries that are images, with the setting that counts their channels."""
-        return {name: key for name, key in self.cls.batch.items() if name not in self.cls.labels}
+        return self.cls.channel_fields()
 
     def encoded(self, data: Data) -> Data:
         """`data` with the values of images meaning what this recipe, once `fitted`, says. DataError."""
@@ -197,8 +197,8 @@ def from_settings(
     values["model"] = {**usual, **values["model"]}
     _refuse_former(values, models, settings["method"], where)
     parts, problems = {}, []
-    if cls.square:
-        values["model"][cls.square] = values["data"].get("crop_size", DataConfig.model_fields["crop_size"].default)
+    if size := cls.image_size_field():
+        values["model"][size] = values["data"].get("crop_size", DataConfig.model_fields["crop_size"].default)
     for section, model in models.items():
         try:
             parts[section] = checked(model, values[section], section)
@@ -257,10 +257,10 @@ def _refuse_former(
 
 def _refuse_following(cls: type[Method], given: Mapping[str, Any], where: str) -> None:
     """ConfigError for a setting of the method that follows from the data or its settings."""
-    if cls.square in given:
-        value = given[cls.square]
-        raise ConfigError(f"{where}: {cls.square} follows from crop: give crop_size={shown(value)} instead")
-    if labels := [key for key in cls.labels.values() if key in given]:
+    if (size := cls.image_size_field()) in given:
+        value = given[size]
+        raise ConfigError(f"{where}: {size} follows crop_size: give crop_size={shown(value)} instead")
+    if labels := [key for key in cls.label_fields().values() if key in given]:
         raise ConfigError(f"{where}: {labels[0]} are read from the data: choose some by folders= or attributes=")
 
 

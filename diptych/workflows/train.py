@@ -204,7 +204,7 @@ def prepare(
         rank=ranks.rank,
         world=ranks.world,
         also=tuple(each.train for each in data.others),
-        balance_classes=method.balance_classes,
+        balance_classes=method.traits.balance_classes,
         load_until=recipe.data.random_crop_until,
         bad=recipe.data.on_bad_image,
     )
