@@ -55,8 +55,8 @@ def check(
 ) -> None:
     """Check that a method class keeps the contract of a method: exact resume, pure translation, learning, and more.
 
-    Each check trains the class's config `checks.tiny` on embedded letters at 32 pixels. A failed check prints what it found
-    and what to change. Exit code 0: all checks passed. Exit code 1: at least one failed.
+    Each check trains the config `checks.tiny` of the class on embedded letters at 32 pixels. A failed check prints what
+    it found and what to change. Exit code 0: all checks passed. Exit code 1: at least one failed.
     """
     from diptych.methods import find
     from diptych.testing import MethodUnderTest

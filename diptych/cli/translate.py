@@ -51,7 +51,9 @@ def translate(
     ] = None,
     scale: Annotated[
         Literal["image", "training"],
-        typer.Option(help="image: translate at full size. training: resize to the scale of training, then back."),
+        typer.Option(
+            help="Scale to translate at. image: full size. training: resize to the scale of training, then back."
+        ),
     ] = "image",
     half: Annotated[
         Literal["auto", "left", "right", "none"],

@@ -36,6 +36,7 @@ from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 from diptych.training.reproducibility import Provenance, check_unchanged, defaults, provenance_of
 from diptych.training.trainer import Trainer
+from diptych.workflows.settings_check import check_settings, check_steps_left
 from diptych.workflows.validation import validator
 from diptych.workflows.warm_start import dry_run, initialise_from
 
@@ -88,6 +89,7 @@ def resume(
         data, manifest = look_at(recipe, ranks, console)
         recipe, data = _encoded(recipe, data, ranks, console)
         path, state = checkpoint.find_newest(run.checkpoints)
+        check_steps_left(recipe, state[1], run.folder)
         sights, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
         now = provenance_of(recipe, manifest, ranks.world) | digests
         before = {**defaults(recipe, now), **renamed.flat(state[1].get("made", now))}
@@ -148,6 +150,7 @@ def _jumps(recipe: Recipe, engine: Engine, before: Provenance, different: Collec
 def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:
     """The data of a recipe, each file of it examined; what was examined before is known. Raises DataError."""
     data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
+    check_settings(recipe, data, ranks.world)
     if not ranks.first:
         ranks.after_first()  # which leaves what it finds where the others read it
     with progress_bar(console, "looking at the images") as progress:

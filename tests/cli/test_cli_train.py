@@ -92,7 +92,7 @@ def test_a_run_is_not_overwritten(run):
 
 
 def test_a_run_in_whose_last_steps_nothing_is_cut(tmp_path):
-    """`load_until`: the first half is that of a run that cuts, and with 0 all of it is as of one that does not."""
+    """`random_crop_until=0.5`: the first half equals a run with crops; with 0 all steps equal a run without crops."""
     seen = []
     for settings in (
         ["load_size=36"],
@@ -103,14 +103,14 @@ def test_a_run_in_whose_last_steps_nothing_is_cut(tmp_path):
         run = tmp_path / str(len(seen))
         assert diptych("train", "pix2pix", *TINY, *settings, "steps=4", "log_every=1", "-o", run).exit_code == 0
         seen.append([event["terms"] for event in read_events(run / "events.jsonl") if event["event"] == "step"])
-    cut, settling, still, whole = seen
-    assert settling[:2] == cut[:2] != whole[:2]
-    assert settling[2] != cut[2]
-    assert still == whole
+    cropped, half_cropped, never_cropped, resized = seen
+    assert half_cropped[:2] == cropped[:2] != resized[:2]
+    assert half_cropped[2] != cropped[2]
+    assert never_cropped == resized
 
 
 def test_an_image_that_breaks_during_training_costs_no_step(tmp_path):
-    """D2: it is named with the hash it had and has, what was learnt is saved, and the run goes on once it is mended."""
+    """The error names it with its hashes, a checkpoint is saved, and the run continues once the image is restored."""
     for number in range(6):
         for folder in ("trainA", "trainB", "valA", "valB"):
             image_io.write(tmp_path / "data" / folder / f"{number}.png", np.full((32, 32, 1), 40 * number, np.uint8))
@@ -152,7 +152,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):
     [["gan_loss=wgan-gp", "d_norm=instance"], ["gan_loss=hinge"], ["loss=l1"], ["loss=gan", "preset=repo"]],
 )
 def test_every_form_of_pix2pix_trains_from_the_command_line(form, precision, tmp_path):
-    """The rehearsal, the engine and the report all take it, in both precisions."""
+    """Dry run, engine and report accept it, in both precisions."""
     words = [*(NO_DISCRIMINATOR if "loss=l1" in form else TINY), "steps=2", f"precision={precision}", *form]
     assert diptych("train", "pix2pix", *words, "-o", tmp_path / "run").exit_code == 0
     terms = next(read_events(tmp_path / "run" / "events.jsonl"))["terms"]
