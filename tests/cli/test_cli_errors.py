@@ -46,7 +46,7 @@ def test_an_error_is_a_line_and_a_code():
         ("pix2pix", ["receptive_field=142"], "with crop_size=32 the networks do not fit"),
         ("pix2pix", ["grad_accum_steps=4"], "not a multiple of grad_accum_steps=4"),
         ("pix2pix", ["eval_every=1", "protocol=paird-default"], "did you mean 'paired-default'"),
-        ("stargan", ["crop_size=30"], "crop_size=30 is not a multiple of 4"),
+        ("stargan", ["grad_accum_steps=3"], "not a multiple of grad_accum_steps=3"),
     ],
 )
 def test_settings_are_checked_before_images_are_scanned(method, settings, message, tmp_path, monkeypatch):

@@ -61,12 +61,24 @@ def _with_detail(entry: Entry) -> str:
 
 def _lacking(survey: Survey) -> Iterator[Problem]:
     """Sides and whole folders without any image."""
-    empty = [f"{part.side} in {part.split}" if part.split != ALL else part.side for part in _empty(survey)]
+    unrelated = _unrelated(survey)
+    missing = [part for part in _empty(survey) if part.side not in unrelated]
+    empty = [f"{part.side} in {part.split}" if part.split != ALL else part.side for part in missing]
     why = why_none(survey.root) if empty else ""
     yield Problem("has no images", tuple(empty), why or "fill it, or remove the folder in all splits")
+    remedy = "it is ignored by methods of two domains; remove it, as methods of many domains expect images in it"
+    yield Problem("is an empty folder", unrelated, remedy, wrong=False)
     if survey.layout == NOTHING:
         way_out = why_none(survey.root) or f"a folder for Diptych holds one of: {WAYS}"
         yield Problem("no images", (survey.root.name,), way_out)
+
+
+def _unrelated(survey: Survey) -> tuple[str, ...]:
+    """Return the folders that are empty in every split, if there are two domains or more without them."""
+    filled = dict.fromkeys(part.side for part in survey.parts if part.files)
+    if len(filled) < 2:
+        return ()
+    return tuple(dict.fromkeys(part.side for part in survey.parts if part.side not in filled))
 
 
 def _empty(survey: Survey) -> list[Part]:

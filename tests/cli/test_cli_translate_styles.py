@@ -108,9 +108,13 @@ def test_the_way_back_makes_grey_of_colour(made, method, tmp_path):
         (
             "drit",
             ["--seed", "2", "--reference", "colour.png"],
-            "--seed and --reference each choose the style: give one",
+            "--seed and --reference both choose the style: give one",
         ),
-        ("drit", ["--styles", "2", "--reference", "colour.png"], "--reference chooses one, and a sheet of all was"),
+        (
+            "drit",
+            ["--styles", "2", "--reference", "colour.png"],
+            "--reference chooses one, but the sample grid shows all",
+        ),
     ],
 )
 def test_what_a_method_cannot_be_asked_for_is_told(made, method, words, message, tmp_path):
