@@ -103,7 +103,7 @@ def test_two_sources_of_one_name_are_refused(run, pictures, tmp_path):
 
 def test_a_broken_image_does_not_stop_the_others(run, pictures, tmp_path):
     (pictures / "a.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"(?s)1 of 4 could not be translated.*a\.png"):
+    with pytest.raises(DataError, match=r"(?s)1 of 4 images could not be translated.*a\.png"):
         diptych("translate", run, pictures, "-o", tmp_path / "out")
     assert files(tmp_path / "out") == ["deep.tif", "deep/b.jpg", "deep/c.png"]
     image_io.write(pictures / "a.png", np.zeros((32, 32, 3), np.uint8))
