@@ -97,7 +97,7 @@ def find(there: Trained, asked: SampleRequest) -> Source:
     own = Path(recipe.data.root).expanduser().absolute()
     recipe = replace(recipe, data=recipe.data.of(asked.data or recipe.data.root))
     data, manifest = check_images(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
-    data = recipe.encoded(data)
+    data = recipe.encode_data(data)
     elsewhere = not isinstance(there, Run) or Path(recipe.data.root).expanduser().absolute() != own
     name, split = chosen(data, "all" if elsewhere and asked.split == "auto" and data.by_name else asked.split)
     protocol = find_protocol(asked.protocol or usual(recipe.cls, split))

@@ -10,7 +10,8 @@ from diptych.contract import Batch, Clock, FeatureNetwork, Method, Stage
 from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.feature_networks import NONE, AnyFeatures
 from diptych.inference.load import mismatches, networks_of, with_prefix
-from diptych.settings.recipe import Recipe, bounded
+from diptych.settings.recipe import Recipe
+from diptych.settings.validate import check_network_size
 
 TURNS = 40  # steps among which each kind of step occurs that a rehearsal takes
 
@@ -68,7 +69,7 @@ def dry_run(recipe: Recipe, sights: Mapping[str, FeatureNetwork] = MappingProxyT
         method = recipe.cls(recipe.model)
         seen = [name for name, key in recipe.cls.feature_network_fields().items() if vars(recipe.model)[key] != NONE]
         method.perceptual.update({name: copy.deepcopy(sights.get(name, AnyFeatures())).to("meta") for name in seen})
-        bounded(method, recipe.method)
+        check_network_size(method, recipe.method)
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
         if crop % method.traits.size_multiple:
             raise ConfigError(
