@@ -1,28 +1,48 @@
-"""The command line. Each command imports what it needs when it runs: `diptych --help` brings no torch."""
+"""The command line: one module a command. A command imports what it needs when it runs, so `--help` needs no torch."""
 
 import io
 import os
 import sys
 import warnings
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
 import diptych
-from diptych.cli import data, doctor, evaluate, generate, import_, methods, train, translate
+from diptych.cli import (
+    check,
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    evaluator,
+    experiment,
+    generate,
+    import_,
+    methods,
+    predict,
+    resume,
+    train,
+    translate,
+)
+from diptych.cli.former_names import CommandGroup
 from diptych.errors import DiptychError
 
 app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     add_completion=True,
-    help="Translate images between domains with GANs: train, resume, translate, each method as its paper says.",
+    help="Image-to-image translation with GANs: train a method, resume a run, translate images, evaluate the result.",
+    epilog="Example: diptych train pix2pix --data facades/ epochs=200",
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(value: bool) -> None:
+    if value:
         typer.echo(f"diptych {diptych.__version__}")
         raise typer.Exit
 
@@ -36,44 +56,53 @@ def options(
     """Options of `diptych` itself."""
 
 
-app.command()(train.train)
-app.command()(train.resume)
-app.command()(translate.translate)
-app.command()(generate.sample)
-app.command()(train.demo)
+def _add(command: Any, module: ModuleType, name: str | None = None) -> None:
+    """Register a command, with its module's example at the end of its help."""
+    app.command(name=name, epilog=f"Example: {module.EXAMPLE}")(command)
+
+
+_add(train.train, train)
+_add(resume.resume, resume)
+_add(demo.demo, demo)
+_add(translate.translate, translate)
+_add(generate.generate, generate)
+_add(predict.predict, predict)
+_add(evaluate.evaluate, evaluate)
+_add(compare.compare, compare)
+_add(experiment.experiment, experiment)
+app.add_typer(evaluator.app, name="evaluator")
 app.add_typer(data.app, name="data")
-app.command()(evaluate.samples)
-app.command()(evaluate.evaluate)
-app.add_typer(evaluate.judge_app, name="judge")
-app.command()(evaluate.compare)
-app.command()(evaluate.experiment)
-app.command()(methods.methods)
-app.command()(doctor.doctor)
-app.command(name="import")(import_.import_)
+_add(methods.methods, methods)
+_add(check.check, check)
+_add(import_.import_, import_, "import")
+_add(doctor.doctor, doctor)
 
 
 def main() -> None:
-    """Errors that a person can mend are one line on stderr; a signal ends with 128 + its number."""
-    print_what_can_be()
+    """Run the command line. A DiptychError is one line on stderr; a signal ends with exit code 128 + its number."""
+    replace_unencodable_characters()
     warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
     try:
         app()
     except DiptychError as error:
         typer.echo(f"error: {error}", err=True)
         _exit(error.exit_code)
-    except SystemExit as end:
-        _exit(end.code)
+    except SystemExit as exit_:
+        _exit(exit_.code)
 
 
-def print_what_can_be() -> None:
-    """From here on, what the encoding of a terminal, pipe or log lacks is replaced: it must not end a command."""
+def replace_unencodable_characters() -> None:
+    """Replace characters that the encoding of a terminal, pipe or log lacks, which would otherwise end a command."""
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
 
 
 def _exit(code: str | int | None) -> None:
-    """One process of several ends without a farewell: on a busy machine gloo's threads aborted 2 of 33 at their end."""
+    """Exit. A rank of several skips the clean-up of the interpreter, in which gloo's threads can abort the process.
+
+    On a busy machine 2 of 33 ranks aborted that way.
+    """
     if "RANK" in os.environ and isinstance(code, int | None):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,13 +1,8 @@
-"""`diptych data check`: what a folder holds, what is wrong with it, and the command to start with; `data get`."""
-
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+"""`diptych data`: `check` and `get`."""
 
 import typer
 
-from diptych.cli.json_output import Json, folder_json, print_json
+from diptych.cli import data_check, data_get
 
 if TYPE_CHECKING:
     from rich.console import Console

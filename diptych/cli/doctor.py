@@ -5,25 +5,28 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.common import Device
 from diptych.cli.json_output import Json, print_json
+
+EXAMPLE = "diptych doctor runs/ --seconds 5"
 
 
 def doctor(
-    folder: Annotated[Path, typer.Argument(help="where runs would be kept")] = Path("runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
-    seconds: Annotated[float, typer.Option(help="how long to measure the speed of a step", min=0.0)] = 10.0,
+    folder: Annotated[Path, typer.Argument(help="Folder that runs would be saved in.")] = Path("runs"),
+    device: Device = "auto",
+    seconds: Annotated[float, typer.Option(help="Seconds to measure training speed for.", min=0.0)] = 10.0,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine has, what `auto` would choose here and why, whether runs can be kept, how fast a step is.
+    """Check this machine: device, precision, free disk space and training speed.
 
-    The exit code is 0 if nothing stands in the way of training, else 1.
+    Exit code 0: training would work. Exit code 1: something would make it fail.
     """
     from rich.console import Console
 
     from diptych.workflows.doctor import examine
 
     console = Console(highlight=False, markup=False, quiet=as_json)
-    found = []
+    findings = []
     for finding in examine(folder, device, seconds):
         found.append(finding)
         console.print(

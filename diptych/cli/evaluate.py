@@ -1,15 +1,24 @@
 """`diptych samples`, `evaluate`, `evaluator`, `compare` and `experiment`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diptych.cli.json_output import Json, comparison_json, print_json, result_json
-from diptych.cli.train import Method
+from diptych.cli.common import (
+    Count,
+    Device,
+    EvaluationData,
+    MethodClass,
+    Protocol,
+    Split,
+    Which,
+    print_result,
+    progress_bar_on_terminal,
+)
+from diptych.cli.former_names import former_option
+from diptych.cli.json_output import Json, print_json, result_json
 
 if TYPE_CHECKING:
     from diptych.evaluation.results import Result
@@ -62,42 +71,61 @@ def samples(
 
 
 def evaluate(
-    what: Annotated[
+    source: Annotated[
         Path | None,
-        typer.Argument(help="a run or model folder, or one that `diptych samples` made", show_default=False),
+        typer.Argument(help="Run folder, model folder, or folder written by `diptych predict`.", show_default=False),
     ] = None,
-    real: Annotated[Path | None, typer.Option(help="folder of real images, of any origin", show_default=False)] = None,
-    fake: Annotated[Path | None, typer.Option(help="folder of translations by any tool", show_default=False)] = None,
-    data: Data = None,
-    protocol: Name = None,
-    judge: JudgeRun = None,
-    extractor: ExtractorName = "auto",
+    real: Annotated[Path | None, typer.Option(help="Folder of real images.", show_default=False)] = None,
+    fake: Annotated[
+        Path | None, typer.Option(help="Folder of translations, by any program.", show_default=False)
+    ] = None,
+    data: EvaluationData = None,
+    protocol: Protocol = None,
+    evaluator: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of a classifier or segmenter (`diptych evaluator train`).", show_default=False),
+    ] = None,
+    extractor: Annotated[
+        str,
+        typer.Option(
+            help="Feature network of FID and KID: torchvision-inception-v3, tf-fid-inception, script:FILE, the run "
+            "folder of an evaluator, or none. auto: torchvision-inception-v3 if available."
+        ),
+    ] = "auto",
     weights: Annotated[
-        Path | None, typer.Option(help="file of the extractor's published weights", show_default=False)
+        Path | None, typer.Option(help="File with the published weights of the extractor.", show_default=False)
     ] = None,
     border: Annotated[
-        int | None, typer.Option(help="pixels left out at each edge by srgan-y", min=0, show_default="the scale, or 4")
+        int | None,
+        typer.Option(
+            help="Pixels that protocol srgan-y ignores at each edge.", min=0, show_default="the upscale factor, or 4"
+        ),
     ] = None,
     palette: Annotated[
-        str | None, typer.Option(help="colours of label-maps, as [[0,0,0],[255,0,0]]", show_default="found in them")
+        str | None,
+        typer.Option(
+            help="Class colours of protocol label-maps, such as '[[0,0,0],[255,0,0]]'.",
+            show_default="read from the images",
+        ),
     ] = None,
     ignore: Annotated[
         str | None,
         typer.Option(
-            help="colours of label maps that are not scored, as [[0,0,0]], or class numbers, as [255]",
-            show_default="those of the judge",
+            help="Colours ('[[0,0,0]]') or class numbers ('[255]') of label maps that are not scored.",
+            show_default="those of the evaluator",
         ),
     ] = None,
     split: Split = "auto",
     count: Count = None,
     which: Which = "last",
     device: Device = "auto",
-    method: Method = None,
+    method: MethodClass = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="file of results", show_default="results/PROTOCOL.json in what is judged"),
+        typer.Option("--out", "-o", help="Results file to write.", show_default="SOURCE/results/PROTOCOL.json"),
     ] = None,
     as_json: Json = False,
+    judge: Annotated[str | None, former_option("--judge", "--evaluator")] = None,
 ) -> None:
     """Judge a run, a model, a folder of samples, or two folders of images; each number with its 95 % interval."""
     from diptych.errors import EvaluationError
@@ -108,11 +136,44 @@ def evaluate(
     from diptych.evaluation.samples import MANIFEST, Samples, safe_part
     from diptych.evaluation.tools import Tools, load_tools
 
-    if (what is None) == (real is None) or (real is None) != (fake is None):
-        raise EvaluationError("give a run or a folder of samples, or else both --real FOLDER and --fake FOLDER")
-    if (data or count or (split, which) != ("auto", "last")) and (what is None or (what / MANIFEST).is_file()):
+    _check_source(source, real, fake)
+    _check_translates(source, bool(data or count or (split, which) != ("auto", "last")))
+    if protocol and find_protocol(protocol).needs_judge and not evaluator:
+        Tools().the_judge()  # raises the error that says how to train one
+    folder, opened = _open(source, real, fake)
+    palettes = given_palette(palette), given_ignored(ignore)
+    tools = gather(extractor, evaluator, weights, border, device, *palettes, tell=partial(typer.echo, err=as_json))
+    if isinstance(opened, Samples):
+        samples = opened
+    else:
+        request = SampleRequest(protocol, data, split, count, which, device, method)
+        with progress_bar_on_terminal("translating", as_json) as progress:
+            samples = samples_of(opened, request, progress)
+    default = "paired-default" if samples.paired else "unpaired-default"
+    name = protocol or str(samples.about.get("protocol", default)).partition("/")[0]
+    result = judge_samples(samples, find_protocol(name), tools, str(samples.about.get("run", folder.absolute().name)))
+    if note := _note_on_label_maps(result):
+        typer.echo(note, err=as_json)
+    _save(result, out, folder / "results" / f"{find_protocol(name).name}{_data_suffix(data)}.json", as_json)
+
+
+def _check_source(source: Path | None, real: Path | None, fake: Path | None) -> None:
+    """Raise EvaluationError unless either a source or both folders are given."""
+    from diptych.errors import EvaluationError
+
+    if (source is None) == (real is None) or (real is None) != (fake is None):
+        raise EvaluationError("expected a run, model or prediction folder, or both --real FOLDER and --fake FOLDER")
+
+
+def _check_translates(source: Path | None, has_options: bool) -> None:
+    """Raise EvaluationError for options of translation where the translations exist already."""
+    from diptych.errors import EvaluationError
+    from diptych.evaluation.samples import MANIFEST
+
+    if has_options and (source is None or (source / MANIFEST).is_file()):
         raise EvaluationError(
-            "--data, --split, --count and --which are for runs and models: these pictures are there already"
+            "--data, --split, --count and --which choose what a run or model translates, but these images are "
+            "translated already: leave them out"
         )
     if protocol and find_protocol(protocol).needs_evaluator and not judge:
         Tools().require_evaluator()  # raises, and says how to come by one
@@ -129,7 +190,7 @@ def evaluate(
     elsewhere = f"-{safe_part(Path(data).resolve().name if Path(data).exists() else data)}" if data else ""
     path = out or folder / "results" / f"{chosen.name}{elsewhere}.json"
     saved: Path | None = None
-    try:  # kept before it is shown, and shown even if it cannot be kept
+    try:
         if not out:
             check_replaces(path, result)
         saved = result.save(path)
@@ -139,7 +200,7 @@ def evaluate(
         if as_json:
             print_json({"file": saved, **result_json(result)})
         else:
-            show(result)
+            print_result(result)
     if not as_json:
         typer.echo(f"\n{saved}")
 

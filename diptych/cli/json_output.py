@@ -1,6 +1,6 @@
-"""`--json`: one JSON document alone on stdout, for other programs. Notes and progress go to stderr.
+"""`--json`: one JSON document on stdout, for other programs. Notes and progress go to stderr.
 
-The keys of each document are listed in docs/json.md. Numbers that are not finite are null.
+docs/json.md lists the keys of each document. Numbers that are not finite are null.
 """
 
 import json
@@ -14,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pydantic.fields import FieldInfo
+
     from diptych.contract import Method
     from diptych.data.checks.manifest import Entry as ImageEntry
     from diptych.data.checks.problems import Problem
@@ -22,27 +24,29 @@ if TYPE_CHECKING:
     from diptych.evaluation.metrics.intervals import Score
     from diptych.evaluation.results import Result
 
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document, and nothing else, on stdout")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout; notes and progress go to stderr.")
+]
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print it in ASCII, which no terminal, pipe or log encodes wrongly."""
+    """Print a document in ASCII, which is the same in every encoding of terminals and pipes."""
     typer.echo(json.dumps(plain(document), allow_nan=False, indent=1))
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON has it: text, whole and finite numbers, true, false, null, lists and objects."""
+    """Return a value in the types of JSON; a number that is not finite is None, and other types are text."""
     if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def result_json(result: "Result") -> dict[str, Any]:
-    """What `diptych evaluate` measured."""
+    """Return the document of `diptych evaluate`."""
     return {
         "name": result.name,
         "protocol": result.protocol,
@@ -55,7 +59,7 @@ def result_json(result: "Result") -> dict[str, Any]:
 
 
 def score_json(score: "Score") -> dict[str, Any]:
-    """One value with its 95 % interval."""
+    """Return a score with its 95 % interval."""
     return {
         "name": score.name,
         "value": score.value,
@@ -69,7 +73,7 @@ def score_json(score: "Score") -> dict[str, Any]:
 
 
 def comparison_json(entries: "Sequence[Entry]") -> dict[str, Any]:
-    """The scores of each run, with their differences to the first one."""
+    """Return the scores of each run and their differences from the first run."""
     from diptych.evaluation.compare.read import FACTS
 
     runs = [
@@ -88,26 +92,26 @@ def comparison_json(entries: "Sequence[Entry]") -> dict[str, Any]:
 
 
 def _difference(score: "Score", first: "Score | None") -> dict[str, Any] | None:
-    """To the score of the first run; None where there is none to tell."""
+    """Return the difference from the first run's score; None if there is none or the images differ."""
     from diptych.errors import EvaluationError
     from diptych.evaluation.metrics.intervals import difference
 
     if first is None or first is score:
         return None
     try:
-        found = difference(score, first)
+        delta = difference(score, first)
     except EvaluationError:
         return None
     return {"value": found.value, "low": found.low, "high": found.high, "significant": found.significant}
 
 
-def folder_json(found: "Survey", faults: "Sequence[Problem]") -> dict[str, Any]:
-    """What lies in a folder, all that is wrong with it, and how each method would train on it."""
+def folder_json(data: "Survey", problems: "Sequence[Problem]") -> dict[str, Any]:
+    """Return the document of `diptych data check`: contents, problems, and the methods that can train on them."""
     from diptych.workflows.dataset_fit import command_of, fits
 
-    all_fits = fits(found)
+    all_fits = fits(data)
     if not any(fit.fits for fit in all_fits):
-        all_fits += fits(found, any_images=True)
+        all_fits += fits(data, any_images=True)
     return {
         "folder": found.root,
         "ok": not any(fault.is_error for fault in faults),
@@ -128,7 +132,7 @@ def folder_json(found: "Survey", faults: "Sequence[Problem]") -> dict[str, Any]:
                 "fits": fit.fits,
                 "summary": fit.summary,
                 "notes": fit.notes,
-                "command": command_of(fit, found) if fit.fits else None,
+                "command": command_of(fit, data) if fit.fits else None,
             }
             for fit in all_fits
         ],
@@ -141,13 +145,13 @@ def _values(entries: "Iterable[ImageEntry]") -> dict[str, Any]:
     sizes = {"width": [each.width for each in good], "height": [each.height for each in good]}
     return {
         **{name: [min(values), max(values)] if values else None for name, values in sizes.items()},
-        "channels": sorted({each.channels for each in good}),
-        "types": sorted({each.dtype for each in good}),
+        "channels": sorted({image.channels for image in images}),
+        "types": sorted({image.dtype for image in images}),
     }
 
 
 def method_json(name: str, cls: "type[Method]", about: str) -> dict[str, Any]:
-    """Everything that can be set in a method."""
+    """Return the presets, settings and controls of a method."""
     from diptych.settings.recipe import SETTINGS
 
     return {
@@ -161,20 +165,36 @@ def method_json(name: str, cls: "type[Method]", about: str) -> dict[str, Any]:
                 "type": _type_name(field.annotation),
                 "required": field.is_required(),
                 "default": None if field.is_required() else field.get_default(call_default_factory=True),
+                "symbol": symbol_of(field),
                 "description": field.description,
             }
             for section, config in {"model": cls.Config, **SETTINGS}.items()
             for key, field in config.model_fields.items()
         ],
         "controls": [
-            {"name": each.name, "default": each.default, "choices": each.choices, "description": each.help}
-            for each in cls.controls
+            {
+                "name": control.name,
+                "default": control.default,
+                "choices": control.choices,
+                "description": control.help,
+            }
+            for control in cls.controls
         ],
     }
 
 
+def symbol_of(field: "FieldInfo") -> str:
+    """Return the symbol of a setting in the method's paper; empty if it has none."""
+    return next((str(item.symbol) for item in field.metadata if hasattr(item, "symbol")), "")
+
+
+def default_text(field: "FieldInfo") -> str:
+    """Return the default of a setting as text, or `required`."""
+    return "required" if field.is_required() else str(field.get_default(call_default_factory=True))
+
+
 def _type_name(annotation: Any) -> str:
-    """A type as Python writes it, without its module and its limits."""
+    """Return a type as Python writes it, without modules and limits."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _type_name(inner[0])

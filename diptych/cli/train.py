@@ -1,110 +1,47 @@
-"""`diptych train`, `resume` and `demo`."""
+"""`diptych train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from diptych.training.trainer import Trainer
+from diptych.cli.common import MethodClass, Settings, TrainingData, finish_training, with_root
+from diptych.cli.completion import complete_recipe
 
-Folder = Annotated[Path, typer.Argument(help="a run folder", show_default=False)]
-
-Method = Annotated[
-    str | None,
-    typer.Option(
-        help="package.module:Class of a method outside of Diptych that the file may name; its code is imported",
-        show_default=False,
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Argument(help="key=value, over the recipe", metavar="[KEY=VALUE]...", show_default=False),
-]
+EXAMPLE = "diptych train pix2pix --data facades/ direction=b2a epochs=200 -o runs/facades"
 
 
 def train(
-    what: Annotated[
+    recipe: Annotated[
         str,
         typer.Argument(
-            help="a method, a shipped recipe (`diptych methods` lists both), or a recipe.yaml", show_default=False
+            help="Method or shipped recipe (`diptych methods` lists both), or a recipe file (.yaml).",
+            show_default=False,
+            autocompletion=complete_recipe,
         ),
     ],
     settings: Settings = None,
-    data: Annotated[
-        str | None, typer.Option("--data", "-d", help="folder of images, or glyphs", show_default=False)
-    ] = None,
+    data: TrainingData = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="run folder to make", show_default="runs/WHAT-DATA")
+        Path | None, typer.Option("--out", "-o", help="Run folder to create.", show_default="runs/RECIPE-DATA")
     ] = None,
-    method: Method = None,
+    method: MethodClass = None,
 ) -> None:
-    """Train a method on a folder of images. Ctrl-C finishes the step and saves; `diptych resume` goes on."""
-    from diptych.methods import find
-    from diptych.settings import recipe
-    from diptych.workflows import train as launch
+    """Train a method on a folder of images.
 
-    chosen = recipe.load_recipe(
-        what, [*(settings or []), *([f"root={data}"] if data else [])], find(method) if method else None
-    )
-    folder = (
-        out
-        or Path("runs")
-        / f"{Path(what).stem.replace(':', '-')}-{Path(chosen.data.root).name.replace(':', '-').replace('/', '-')}"
-    )
-    end(launch.train(chosen, folder))
-
-
-def resume(
-    run: Folder,
-    settings: Settings = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(help="a field that may differ from what the run was made with", show_default=False),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", "-d", help="where the images are now", show_default="where they were")
-    ] = None,
-    method: Method = None,
-) -> None:
-    """Go on with a run that was stopped, bit for bit as if it had not been; or with a change that is allowed by name.
-
-    `diptych resume runs/pairs steps=200000 --allow steps` trains it for longer.
+    Settings and data are checked before the run folder is created. Ctrl-C finishes the current step and saves a
+    checkpoint; `diptych resume` continues from it.
     """
     from diptych.methods import find
-    from diptych.workflows import train as launch
+    from diptych.settings.recipe import load_recipe
+    from diptych.workflows import train as training
 
-    changes = [*(settings or []), *([f"root={data}"] if data else [])]
-    end(launch.resume(run, changes, allow or (), method=find(method) if method else None))
-
-
-def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="folder to make")] = Path("demo"),
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="optimiser steps; default: as many of the recipe's 1200 as two minutes allow, at least 400", min=1
-        ),
-    ] = None,
-) -> None:
-    """Train a translator of letters for at most about two minutes, and leave a report with pictures.
-
-    A few steps are timed first to choose how many fit, and the expected time is printed. `--steps 1200` trains all.
-    """
-    from diptych.workflows.demo import run_demo
-
-    run_demo(out, steps)
+    chosen = load_recipe(recipe, with_root(settings, data), find(method) if method else None)
+    finish_training(training.train(chosen, out or _default_folder(recipe, chosen.data.root)))
 
 
-def end(trainer: "Trainer") -> None:
-    from diptych.system.distributed import leave
-
-    leave()
-    if trainer.stopped is not None:
-        trainer.console.print(
-            f"stopped at step {trainer.engine.step} and saved; go on with: diptych resume {trainer.run.folder}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        raise typer.Exit(128 + trainer.stopped)
-    trainer.console.print(f"done: {trainer.run.folder}/report.html", highlight=False, soft_wrap=True)
+def _default_folder(recipe: str, root: str) -> Path:
+    """Return runs/RECIPE-DATA, with the last part of the data's path."""
+    name = Path(recipe).stem.replace(":", "-")
+    data = Path(root).name.replace(":", "-").replace("/", "-")
+    return Path("runs") / f"{name}-{data}"

@@ -1,65 +1,85 @@
 """`diptych translate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from diptych.cli.train import Method
+from diptych.cli.common import Controls, Device, MethodClass, Model, Which
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
-    from diptych.data.images.image_io import Header
+    from diptych.cli.translation_files import FilePlan
     from diptych.inference.translator import Translator
 
-LOSSY = (".jpg", ".jpeg", ".jfif", ".webp")  # formats that change values, or the number of channels
+    Draw = Callable[[np.ndarray, str], np.ndarray]
+
+EXAMPLE = "diptych translate runs/facades photos/ -o translated/"
+MAX_FAILURES = 20  # images that could not be translated, listed in the error
 
 
 def translate(
-    model: Annotated[str, typer.Argument(help="a run folder, a model folder, or a hub id", show_default=False)],
+    model: Model,
     images: Annotated[
-        list[str], typer.Argument(help="image files, folders, or quoted patterns: 'in/**/*.png'", show_default=False)
+        list[str],
+        typer.Argument(help="Image files, folders, or quoted patterns such as 'in/**/*.png'.", show_default=False),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="folder for translations, which keep their names", show_default=False)
+        Path, typer.Option("--out", "-o", help="Folder for translations; file names are kept.", show_default=False)
     ],
-    control: Annotated[
-        list[str] | None,
-        typer.Option("--control", "-c", help="key=value, such as direction=b2a", show_default=False),
+    control: Controls = None,
+    domain: Annotated[
+        str | None, typer.Option(help="Target domain of a multi-domain model.", show_default="the first")
     ] = None,
-    domain: Annotated[str | None, typer.Option(help="domain to translate to, of those that the model knows")] = None,
-    seed: Annotated[int | None, typer.Option(help="which style, of a model that draws them")] = None,
-    reference: Annotated[Path | None, typer.Option(help="an image whose style to take, instead of a seed's")] = None,
-    all_domains: Annotated[bool, typer.Option(help="a sheet for each image: a row for each domain")] = False,
-    styles: Annotated[int, typer.Option(min=1, max=100, help="a sheet for each image, of so many styles")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the latent code, for methods with diverse outputs.", show_default="0")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Reference image whose style to use, instead of a seed.", show_default=False)
+    ] = None,
+    all_domains: Annotated[
+        bool, typer.Option("--all-domains", help="Write a sample grid of each image, a row a domain.")
+    ] = False,
+    styles: Annotated[
+        int, typer.Option(min=1, max=100, help="Write a sample grid of each image with this number of styles.")
+    ] = 1,
     suffix: Annotated[
-        str | None, typer.Option(help="write all in this format, such as .png or .npy", show_default="as the source")
+        str | None, typer.Option(help="File format, such as .png or .npy.", show_default="that of the source")
     ] = None,
     scale: Annotated[
-        str, typer.Option(help="image: as large as it is; training: resized to the scale of training, and back")
+        Literal["image", "training"],
+        typer.Option(
+            help="Scale to translate at. image: full size. training: resize to the scale of training, then back."
+        ),
     ] = "image",
     half: Annotated[
-        str, typer.Option(help="half of each file to translate: auto (the source, if side by side), left, right, none")
+        Literal["auto", "left", "right", "none"],
+        typer.Option(
+            help="Half of side-by-side files to translate. auto: the source half. none: the entire file.",
+        ),
     ] = "auto",
     depth: Annotated[
-        str | None, typer.Option(help="bits of translations: 8, 16 or float", show_default="as the target in training")
+        Literal["8", "16", "float"] | None,
+        typer.Option(help="Bit depth of translations.", show_default="that of the training targets"),
     ] = None,
     alpha: Annotated[
-        str,
-        typer.Option(help="transparency of sources: white (composited over it), or keep (as it is in translations)"),
+        Literal["white", "keep"],
+        typer.Option(help="Transparency of sources: composite over white, or keep it in translations."),
     ] = "white",
-    which: Annotated[str, typer.Option(help="of a run folder: the last or the best checkpoint")] = "last",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
-    overwrite: Annotated[bool, typer.Option(help="replace files that are there already")] = False,
-    skip_existing: Annotated[bool, typer.Option(help="leave files that are there already, and go on")] = False,
-    method: Method = None,
+    which: Which = "last",
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Skip images whose translation exists.")
+    ] = False,
+    method: MethodClass = None,
 ) -> None:
-    """Translate images of any size, keeping names and sizes, in the bit depth of the target domain in training.
+    """Translate images of any size with a trained or imported model.
 
-    Colour profile, resolution and georeference of an image are copied to its translation.
+    Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
     from rich.progress import track
 
@@ -70,8 +90,6 @@ def translate(
     from diptych.inference.preprocessing import copy_alpha
     from diptych.methods import find
 
-    if which not in ("last", "best"):
-        raise ConfigError(f"--which {which}: choose last or best")
     if seed is not None and reference is not None:
         raise ConfigError("--seed and --reference each choose the style: give one")
     sheets = all_domains or styles > 1
@@ -79,7 +97,7 @@ def translate(
     if sheets and depth:
         raise ConfigError(f"--depth {depth}: sheets have 8 bits; leave it out")
     translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
-        scale=scale, half=half, depth=int(depth) if depth and depth.isdecimal() else depth
+        scale=scale, half=half, depth=int(depth) if depth in ("8", "16") else depth
     )
     named = {"domain": domain, "seed": seed, "reference": reference}
     given = controls_of(translator, control or []) | {name: value for name, value in named.items() if value is not None}
@@ -108,19 +126,31 @@ def translate(
                 made = copy_alpha(made, adapter.cut(image_io.read(source, "rgba")), label)
             image_io.write(target, made, metadata.read_metadata(source).for_pixels(exact))
         except ImageError as error:
-            failed.append(str(error))
-    typer.echo(f"{len(jobs) - len(failed)} images in {out}")
-    if len(jobs) < len(found.images):
-        typer.echo(f"{len(found.images) - len(jobs)} images already there, skipped")
-    if found.others:
-        typer.echo(f"not translated: {found}")
-    if failed:
-        more = f"\n  and {len(failed) - 20} more" if len(failed) > 20 else ""
-        raise ImageError(f"{len(failed)} of {len(jobs)} could not be translated:\n  " + "\n  ".join(failed[:20]) + more)
+            failures.append(str(error))
+    typer.echo(f"{len(jobs) - len(failures)} images in {out}")
+    if len(jobs) < len(inputs.images):
+        typer.echo(f"{len(inputs.images) - len(jobs)} images already there, skipped")
+    if inputs.others:
+        typer.echo(f"not translated: {inputs}")
+    if failures:
+        lines = listed(failures, MAX_FAILURES, "\n  ")
+        raise ImageError(f"{len(failures)} of {len(jobs)} images could not be translated:\n  {lines}")
 
 
-def _tell_default_domain(translator: "Translator", given: "Mapping[str, Any]") -> None:
-    """Print which domain images are translated to where the user did not choose one."""
+def _controls(
+    translator: "Translator", pairs: "Sequence[str]", options: "Mapping[str, Any]", all_domains: bool
+) -> dict[str, Any]:
+    """Return the checked controls of `--control` and of the options that are given. Raises ConfigError."""
+    from diptych.cli.controls import parse_controls
+
+    given = parse_controls(translator, pairs) | {key: value for key, value in options.items() if value is not None}
+    if not all_domains:
+        _print_default_domain(translator, given)
+    return translator.ready(given)
+
+
+def _print_default_domain(translator: "Translator", given: "Mapping[str, Any]") -> None:
+    """Print the default domain if the model has several and the user chose none."""
     for control in translator.controls:
         if control.name == "domain" and control.default and "domain" not in given:
             others = ", ".join(name for name in control.choices if name != control.default)
@@ -129,54 +159,55 @@ def _tell_default_domain(translator: "Translator", given: "Mapping[str, Any]") -
             )
 
 
-def _jobs(names: dict[Path, Path], out: Path, overwrite: bool, skip: bool) -> dict[Path, Path]:
-    """Source and target of each image; every clash of names is found before the first is translated."""
-    import os
+def _translate_file(
+    translator: "Translator",
+    controls: dict[str, Any],
+    plan: "FilePlan",
+    draw: "Draw | None",
+    source: Path,
+    target: Path,
+) -> None:
+    """Translate one file, or draw its sample grid. Raises ImageError."""
+    from diptych.data.images import image_io, metadata
+    from diptych.inference.preprocessing import with_alpha_of
 
-    from diptych.errors import DataError
-
-    jobs: dict[Path, Path] = {}
-    sources: dict[Path, Path] = {}
-    for source, name in names.items():
-        target = out / name
-        if target in sources:
-            raise DataError(
-                f"{source} and {sources[target]} would both become {target}: translate them into two folders"
-            )
-        if os.path.realpath(target) == os.path.realpath(source):  # which links that loop do not stop
-            raise DataError(f"{source} would be replaced by its translation: choose another folder with -o")
-        sources[target] = source
-        if not target.exists() or overwrite:
-            jobs[source] = target
-        elif not skip:
-            raise DataError(f"{target} is there already; give --overwrite, --skip-existing, or another folder with -o")
-    return jobs
+    pixels, name = translator.read(source, **controls), str(source)
+    if draw:
+        image_io.write(target, draw(pixels, name))
+        return
+    dtype = plan.stored[source].dtype if source in plan.stored else None
+    translation = translator.array(pixels, name, dtype, **controls)
+    if plan.keeps_alpha and plan.headers[source].alpha:
+        rgba = translator.adapter(controls).cut(image_io.read(source, "rgba"))
+        translation = with_alpha_of(translation, rgba, name)
+    image_io.write(target, translation, metadata.of_file(source).for_pixels(plan.is_label_map))
 
 
-def _sheets(
-    translator: "Translator", all_domains: bool, styles: int, controls: dict[str, Any]
-) -> "Callable[[np.ndarray, str], np.ndarray]":
-    """What draws a sheet of one image (H, W, C): the source, then its styles, in a row for each domain."""
+def _grid_function(translator: "Translator", all_domains: bool, styles: int, controls: dict[str, Any]) -> "Draw":
+    """Return the function that draws the sample grid of an image (H, W, C): source, then styles; a row a domain.
+
+    Raises ConfigError if the controls choose one domain or style.
+    """
     import numpy as np
     import torch
 
     from diptych.errors import ConfigError
     from diptych.runs.preview import grid, viewable
 
-    for asked, name in ((all_domains, "domain"), (styles > 1, "reference")):
-        if asked and controls.get(name) is not None:
-            raise ConfigError(f"--{name} chooses one, and a sheet of all was asked for: leave it out")
-    ways = [{"domain": name} for name in translator.choices("domain")] if all_domains else [{}]
-    first = controls.get("seed", 0)
-    seeds = [{"seed": first + number} for number in range(styles)] if styles > 1 else [{}]
+    for is_varied, name in ((all_domains, "domain"), (styles > 1, "reference")):
+        if is_varied and controls.get(name) is not None:
+            raise ConfigError(f"--{name} chooses one, but the sample grid shows all: leave it out")
+    domains = [{"domain": name} for name in translator.choices("domain")] if all_domains else [{}]
+    first_seed = controls.get("seed", 0)
+    seeds = [{"seed": first_seed + number} for number in range(styles)] if styles > 1 else [{}]
 
     def drawn(pixels: np.ndarray, label: str) -> np.ndarray:
         choices = [{**controls, **way, **seed} for way in ways for seed in seeds]
         x, made = translator.translate_pixels(pixels, choices, label)
         adapter = translator.adapter(controls)
-        x = viewable(x[None], adapter.source_encoding)[0]
-        made = [viewable(each[None], adapter.target_encoding)[0] for each in made]
-        rows = [[x, *made[at : at + len(seeds)]] for at in range(0, len(made), len(seeds))]
+        source = viewable(x[None], adapter.source_encoding)[0]
+        images = [viewable(image[None], adapter.target_encoding)[0] for image in translations]
+        rows = [[source, *images[start : start + len(seeds)]] for start in range(0, len(images), len(seeds))]
         return np.asarray(grid([torch.stack(column) for column in zip(*rows, strict=True)]))
 
     return drawn

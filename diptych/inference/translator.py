@@ -320,7 +320,7 @@ class Translator:
     def _route(self, controls: Mapping[str, Any]) -> Route:
         if not self.method.routes:
             raise ConfigError(
-                f"{self.name} translates no images" + (": see `diptych sample`" * self.method.traits.unconditional)
+                f"{self.name} translates no images" + (": use `diptych generate`" * self.method.traits.unconditional)
             )
         fitting = [route for route in self.method.routes if route.controls.items() <= controls.items()]
         return max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))

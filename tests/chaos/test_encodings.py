@@ -75,7 +75,7 @@ def test_every_command_ends_well(said, data, tmp_path):
     assert "l1" in said("evaluate", run, "--extractor", "none")
     said("compare", run, "-o", tmp_path / "☃ compared")
     assert (tmp_path / "☃ compared" / "index.html").is_file()
-    said("samples", run, "-o", tmp_path / "☃ samples")
+    said("predict", run, "-o", tmp_path / "☃ samples")
     said("translate", run, data / "valA", "-o", tmp_path / "☃ made")
     made = sorted(path.name for path in (tmp_path / "☃ made").iterdir())
     assert made == sorted(path.name for path in (data / "valA").iterdir())
@@ -94,7 +94,7 @@ def test_a_run_folder_that_libraries_cannot_name_is_refused_before_the_first_ste
 def test_help_ends_well_in_a_real_process(encoding):
     """Of the whole and of each command, as a person starts it."""
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C", "PYTHONUTF8": "0"}
-    for words in ([], *([name] for name in ("train", "translate", "evaluate", "data", "judge"))):
+    for words in ([], *([name] for name in ("train", "translate", "evaluate", "data", "evaluator"))):
         command = [sys.executable, "-m", "diptych", *words, "--help"]
         done = subprocess.run(command, capture_output=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr
@@ -105,12 +105,12 @@ def test_streams_lose_no_other_setting(monkeypatch):
     for name, errors in (("stdout", "replace"), ("stderr", "backslashreplace")):
         stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", line_buffering=True)
         monkeypatch.setattr(sys, name, stream)
-        cli.print_what_can_be()
+        cli.replace_unencodable_characters()
         stream.write("↓ é \udce9")
         assert (stream.encoding, stream.errors, stream.line_buffering) == ("ascii", errors, True)
     monkeypatch.setattr(sys, "stdout", None)  # closed by whoever started it
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    cli.print_what_can_be()
+    cli.replace_unencodable_characters()
 
 
 def folders(tmp_path):

@@ -222,7 +222,7 @@ def test_judge_train_says_how_many_pixels_are_ignored(tmp_path):
     made = evaluator_recipe("segmenter", [f"root={tmp_path / 'd'}", white, *words])
     assert set(made.model.palette) == set(PALETTE[:3])
     assert made.model.ignore == PALETTE[3:]
-    done = diptych("judge", "train", "segmenter", "--data", tmp_path / "d", "-o", tmp_path / "run", white, *words)
+    done = diptych("evaluator", "train", "segmenter", "--data", tmp_path / "d", "-o", tmp_path / "run", white, *words)
     assert done.exit_code == 0, done.output
     share = [100 * np.mean([classes(seed) == 3 for seed in range(start, start + 4)]) for start in (0, 50)]
     assert f"{share[0]:.2g} % of the pixels of the label maps are ignored: #ffffff" in done.output

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from judged import judge, noise, two, values
 
-from diptych.cli.evaluate import show
+from diptych.cli.common import print_result
 from diptych.contract import Labels
 from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.compare.read import Entry
@@ -56,7 +56,7 @@ def test_an_added_error_is_printed_compared_and_selected_as_lower_is_better(with
         for name, fakes in (("near", near), ("far", far))
     }
     assert results["near"].score("edges").value < results["far"].score("edges").value
-    show(results["near"])
+    print_result(results["near"])
     assert "edges ↓ levels" in capsys.readouterr().out
     entries = [Entry(name, tmp_path / name, result, None) for name, result in results.items()]
     assert best_of(entries, "edges") == {"near"}

@@ -152,7 +152,7 @@ def test_a_run_is_judged_and_the_result_lies_with_it(run):
 
 
 def test_samples_are_judged_by_the_protocol_that_they_were_made_for(run, tmp_path):
-    diptych("samples", run, "-o", tmp_path / "s", "-p", "srgan-y", "--count", "4")
+    diptych("predict", run, "-o", tmp_path / "s", "-p", "srgan-y", "--count", "4")
     diptych("evaluate", tmp_path / "s", "--extractor", "none", "--border", "2")
     found = read_result(tmp_path / "s" / "results" / "srgan-y.json")
     assert [score.name for score in found.scores] == ["psnr-y", "ssim-y"]
@@ -269,7 +269,7 @@ def test_a_judge_by_its_folder_lends_features_too(tmp_path):
     judge = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "ngf=4", "d_layers=2")
     fill(tmp_path / "real", 9, make=lambda seed: shades(seed, True))
     fill(tmp_path / "fake", 8, 30, make=lambda seed: shades(seed, True))
-    words = ["--real", tmp_path / "real", "--fake", tmp_path / "fake", "--judge", judge.folder]
+    words = ["--real", tmp_path / "real", "--fake", tmp_path / "fake", "--evaluator", judge.folder]
     said = diptych("evaluate", *words, "-o", tmp_path / "x.json", "--device", "cpu").stdout
     found = read_result(tmp_path / "x.json")
     assert {"taken-for-target", "fid", "kid", "precision", "recall"} < {score.name for score in found.scores}

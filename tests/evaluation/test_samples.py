@@ -288,7 +288,7 @@ def test_no_protocol_is_a_way_to_another_folder(runs, tmp_path, name):
 
 
 def test_on_the_command_line(runs, tmp_path):
-    words = ("samples", runs["letters"].folder, "-o", tmp_path / "s", "--count", "3", "--split", "val")
+    words = ("predict", runs["letters"].folder, "-o", tmp_path / "s", "--count", "3", "--split", "val")
     assert "3 translations in" in diptych(*words).stdout
     found = open_samples(tmp_path / "s")
     assert (len(found.rows), found.about["split"]) == (3, "val")

@@ -21,7 +21,7 @@ TINY = [
 ]
 
 
-NO_DISCRIMINATOR = [word for word in TINY if not word.startswith(("d_width", "field"))]
+NO_DISCRIMINATOR = [word for word in TINY if not word.startswith(("ndf", "receptive_field"))]
 
 
 def diptych(*words, **options):

@@ -57,7 +57,7 @@ def test_previews_and_judgements_while_training(run):
 
 
 def test_a_folder_without_splits_is_judged_whole_and_beside_bicubic(run, odd, tmp_path):
-    diptych("samples", run, "-o", tmp_path / "s", "--data", odd)
+    diptych("predict", run, "-o", tmp_path / "s", "--data", odd)
     diptych("evaluate", tmp_path / "s", "--extractor", "none", "-o", tmp_path / "r.json")
     shapes = [image_io.read(file).shape for file in sorted((tmp_path / "s" / "truth").rglob("*.png"))]
     assert shapes == [(40, 56, 1), (64, 48, 1), (38, 40, 1), (50, 50, 1)]
@@ -77,11 +77,11 @@ def test_a_folder_without_splits_is_judged_whole_and_beside_bicubic(run, odd, tm
 
 
 def test_splits_are_asked_for_by_name(run, odd, tmp_path):
-    diptych("samples", run, "-o", tmp_path / "s", "--data", odd, "--count", "2")
+    diptych("predict", run, "-o", tmp_path / "s", "--data", odd, "--count", "2")
     assert len(list((tmp_path / "s" / "fake").rglob("*.png"))) == 2
     with pytest.raises(EvaluationError, match="--split all is for a folder without splits"):
-        diptych("samples", run, "-o", tmp_path / "t", "--split", "all")
-    diptych("samples", run, "-o", tmp_path / "own")
+        diptych("predict", run, "-o", tmp_path / "t", "--split", "all")
+    diptych("predict", run, "-o", tmp_path / "own")
     assert len(list((tmp_path / "own" / "fake").rglob("*.png"))) > 2, "its own images are still divided"
 
 
@@ -97,9 +97,9 @@ def test_everything_of_a_set_that_names_divide_is_each_file_once(tmp_path):
 def test_a_model_folder_is_judged_on_images_that_are_named(run, odd, tmp_path):
     model = run / "model"
     with pytest.raises(EvaluationError, match="a model names no images: say which by --data FOLDER"):
-        diptych("samples", model, "-o", tmp_path / "s")
+        diptych("predict", model, "-o", tmp_path / "s")
     for what in (run, model):
-        diptych("samples", what, "-o", tmp_path / what.name, "--data", odd)
+        diptych("predict", what, "-o", tmp_path / what.name, "--data", odd)
     one, other = (sorted((tmp_path / what.name / "fake").rglob("*.png")) for what in (run, model))
     assert [file.read_bytes() for file in one] == [file.read_bytes() for file in other]
 

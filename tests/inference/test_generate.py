@@ -25,7 +25,7 @@ def run(tmp_path_factory):
 
 
 def test_images_out_of_noise_are_written_and_found_again(run, tmp_path):
-    done = diptych("sample", run, "-o", tmp_path / "a", "-n", 70, "--seed", 5)
+    done = diptych("generate", run, "-o", tmp_path / "a", "-n", 70, "--seed", 5)
     assert "70 images in" in done.stdout
     assert [file.name for file in sorted((tmp_path / "a").iterdir())][:2] == ["000000.png", "000001.png"]
     translator = package.load(run, device="cpu")
@@ -39,16 +39,17 @@ def test_images_out_of_noise_are_written_and_found_again(run, tmp_path):
 def test_what_cannot_be_sampled_or_translated_is_told(run, tmp_path):
     pixels = tmp_path / "x.png"
     image_io.write(pixels, np.zeros((32, 32, 1), np.uint8))
-    with pytest.raises(ConfigError, match="gan translates no images: see `diptych sample`"):
+    with pytest.raises(ConfigError, match="gan translates no images: use `diptych generate`"):
         diptych("translate", run, pixels, "-o", tmp_path / "out")
     with pytest.raises(ConfigError, match="gan has no control 'domain'"):
-        diptych("sample", run, "-o", tmp_path / "out", "-c", "domain=a")
-    with pytest.raises(ConfigError, match="--which first: choose last or best"):
-        diptych("sample", run, "-o", tmp_path / "out", "--which", "first")
+        diptych("generate", run, "-o", tmp_path / "out", "-c", "domain=a")
+    refused = diptych("generate", run, "-o", tmp_path / "out", "--which", "first")
+    assert refused.exit_code == 2
+    assert all(word in refused.stderr for word in ("--which", "first", "last", "best"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "kept.txt").write_text("mine")
-    with pytest.raises(DataError, match="full is there already"):
-        diptych("sample", run, "-o", tmp_path / "full")
+    with pytest.raises(DataError, match="full already exists"):
+        diptych("generate", run, "-o", tmp_path / "full")
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
     with pytest.raises(ConfigError, match="pix2pix does not generate images from noise: give it images"):
         diptych("sample", pairs.folder, "-o", tmp_path / "out")

@@ -41,7 +41,7 @@ def commands(run, out):
         "resume": ["resume", run],
         "translate": ["translate", run, letter, "-o", out],
         "translate a model": ["translate", model, letter, "-o", out],
-        "samples": ["samples", run, "-o", out, "--count", 4],
+        "predict": ["predict", run, "-o", out, "--count", 4],
         "evaluate": ["evaluate", run, "--extractor", "none", "--count", 4],
         "evaluate a model": ["evaluate", model, "--data", "glyphs", "--extractor", "none", "--count", 4],
     }

@@ -237,7 +237,7 @@ def test_two_sets_of_attributes_train_and_are_shown(tmp_path):
 def test_a_judge_learns_from_one_set(animals, tmp_path):
     with pytest.raises(ConfigError, match="a judge learns from one data set"):
         diptych(
-            "judge",
+            "evaluator",
             "train",
             "classifier",
             "-d",

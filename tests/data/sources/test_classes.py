@@ -178,7 +178,7 @@ def test_a_recipe_learns_classes_and_channels_from_the_data(tmp_path):
 
 def test_a_classifier_learns_two_obvious_classes(tmp_path):
     root, out = bright_and_dark(tmp_path / "data"), tmp_path / "judge"
-    words = ["judge", "train", "classifier", "-d", root, "-o", out, *QUICK, "steps=30", "log_every=10"]
+    words = ["evaluator", "train", "classifier", "-d", root, "-o", out, *QUICK, "steps=30", "log_every=10"]
     done = diptych(*words, env={"COLUMNS": "160"})
     assert "told-apart/1 of judge" in done.stdout
     found = read_result(out / "results" / "told-apart.json")
@@ -198,7 +198,7 @@ def test_a_classifier_learns_two_obvious_classes(tmp_path):
 
 
 def test_a_judge_of_attributes_says_how_well_it_reads_each(tmp_path):
-    words = ["judge", "train", "classifier", "-d", "glyphs", "-o", tmp_path / "judge", "attributes=[bold,serif]"]
+    words = ["evaluator", "train", "classifier", "-d", "glyphs", "-o", tmp_path / "judge", "attributes=[bold,serif]"]
     done = diptych(*words, *QUICK, "flip=false", "steps=100", "batch_size=16", "lr=0.005", env={"COLUMNS": "160"})
     assert "told-apart/1 of judge" in done.stdout
     found = read_result(tmp_path / "judge" / "results" / "told-apart.json")
@@ -212,24 +212,24 @@ def test_a_judge_of_attributes_says_how_well_it_reads_each(tmp_path):
 def test_a_judge_is_not_gone_on_with_by_another_name_or_from_other_images(tmp_path):
     root, out = bright_and_dark(tmp_path / "data", 2, 1), tmp_path / "judge"
     words = ["-o", out, *QUICK, "steps=1"]
-    diptych("judge", "train", "classifier", "-d", root, *words)
+    diptych("evaluator", "train", "classifier", "-d", root, *words)
     before = files(out)
     with pytest.raises(ConfigError, match=f"{out} holds a classifier, and no segmenter: choose another folder with -o"):
-        diptych("judge", "train", "segmenter", "-d", root, *words)
+        diptych("evaluator", "train", "segmenter", "-d", root, *words)
     with pytest.raises(ConfigError, match=r"steps: 1 -> 2"):
-        diptych("judge", "train", "classifier", "-d", root, *words[:-1], "steps=2")
+        diptych("evaluator", "train", "classifier", "-d", root, *words[:-1], "steps=2")
     image_io.write(root / "train" / "dark" / "999.png", shades(9, False))
     with pytest.raises(ConfigError, match=r"images: "):
-        diptych("judge", "train", "classifier", "-d", root, *words)
+        diptych("evaluator", "train", "classifier", "-d", root, *words)
     assert files(out) == before
     for kind in ("clasifier", "pix2pix"):
         with pytest.raises(ConfigError, match=f"'{kind}' is no judge"):
-            diptych("judge", "train", kind, "-d", root, "-o", tmp_path / "other")
+            diptych("evaluator", "train", kind, "-d", root, "-o", tmp_path / "other")
 
 
 def test_a_segmenter_finds_the_palette_and_learns_it(tmp_path):
     root, out = pairs(tmp_path / "data", 16, 6), tmp_path / "judge"
-    words = ["judge", "train", "segmenter", "-d", root, "-o", out, *QUICK, "steps=40", "flip=false"]
+    words = ["evaluator", "train", "segmenter", "-d", root, "-o", out, *QUICK, "steps=40", "flip=false"]
     diptych(*words, env={"COLUMNS": "160"})
     found = read_result(out / "results" / "label-maps.json")
     for name in ("pixel-accuracy", "class-accuracy", "mean-iou"):
@@ -277,9 +277,9 @@ def test_a_palette_may_be_given_and_photographs_have_none(tmp_path):
 
 def test_a_judge_is_no_translator(tmp_path):
     root = bright_and_dark(tmp_path / "data", 2, 1)
-    diptych("judge", "train", "classifier", "-d", root, "-o", tmp_path / "judge", *QUICK, "steps=1")
+    diptych("evaluator", "train", "classifier", "-d", root, "-o", tmp_path / "judge", *QUICK, "steps=1")
     with pytest.raises(EvaluationError, match="classifier does not translate pictures"):
-        diptych("samples", tmp_path / "judge", "-o", tmp_path / "s")
+        diptych("predict", tmp_path / "judge", "-o", tmp_path / "s")
     with pytest.raises(EvaluationError, match="classifier does not translate pictures"):
         diptych("evaluate", tmp_path / "judge", "--extractor", "none")
 

@@ -11,10 +11,10 @@ from diptych.errors import ConfigError
 
 BOTH = ["ngf=4", "ndf=4", "d_layers=2", "num_scales=2", "style_dim=4"]
 SMALL = {
-    "munit": [*BOTH, "mapping_dim=8", "n_blocks=1"],
+    "munit": [*BOTH, "mlp_dim=8", "n_blocks=1"],
     "drit": [*BOTH, "d_iter=1"],
     "msgan": ["ngf=4", "ndf=4", "receptive_field=16", "latent_dim=4"],
-    "cut": ["ngf=4", "ndf=4", "receptive_field=16", "n_blocks=5", "num_patches=16", "embedding_dim=8"],
+    "cut": ["ngf=4", "ndf=4", "receptive_field=16", "n_blocks=5", "num_patches=16", "nce_dim=8"],
 }
 TWO_WAYS = ["munit", "drit"]
 
@@ -108,9 +108,13 @@ def test_the_way_back_makes_grey_of_colour(made, method, tmp_path):
         (
             "drit",
             ["--seed", "2", "--reference", "colour.png"],
-            "--seed and --reference each choose the style: give one",
+            "--seed and --reference both choose the style: give one",
         ),
-        ("drit", ["--styles", "2", "--reference", "colour.png"], "--reference chooses one, and a sheet of all was"),
+        (
+            "drit",
+            ["--styles", "2", "--reference", "colour.png"],
+            "--reference chooses one, but the sample grid",
+        ),
     ],
 )
 def test_what_a_method_cannot_be_asked_for_is_told(made, method, words, message, tmp_path):

@@ -1,0 +1,43 @@
+"""`diptych predict`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diptych.cli.common import (
+    Count,
+    Device,
+    EvaluationData,
+    MethodClass,
+    ModelFolder,
+    Protocol,
+    Split,
+    Which,
+    progress_bar_on_terminal,
+)
+
+EXAMPLE = "diptych predict runs/facades -o predictions/ --split test"
+
+
+def predict(
+    run: ModelFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to create.", show_default=False)],
+    data: EvaluationData = None,
+    protocol: Protocol = None,
+    split: Split = "auto",
+    count: Count = None,
+    which: Which = "last",
+    device: Device = "auto",
+    method: MethodClass = None,
+) -> None:
+    """Write the translations of a split with their sources and targets: the input of `diptych evaluate`.
+
+    The protocol decides which images are translated with which controls.
+    """
+    from diptych.evaluation.runner import SampleRequest, sample_run, trained
+
+    request = SampleRequest(protocol, data, split, count, which, device, method)
+    with progress_bar_on_terminal("translating") as progress:
+        samples = sample_run(trained(run), out, request, progress)
+    typer.echo(f"{len(samples.rows)} translations in {out}")
