@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from diptych.data.checks.manifest import Entry
     from diptych.data.checks.problems import Problem
-    from diptych.data.checks.survey import Part, Survey
+    from diptych.data.checks.survey import DomainFiles, Survey
 
 EXAMPLE = "diptych data check facades/"
 MAX_FILES = 5  # files listed of each problem
@@ -56,9 +56,9 @@ def check(
         console.width = PIPE_WIDTH
     with progress_bar(Console(stderr=True) if as_json else console, "scanning images") as progress:
         data = survey(folder, verify, progress)
-        found = problems.find(data)
-    errors = [problem for problem in found if problem.wrong]
-    warnings = [problem for problem in found if not problem.wrong]
+        found = problems.find_problems(data)
+    errors = [problem for problem in found if problem.is_error]
+    warnings = [problem for problem in found if not problem.is_error]
     exit_code = 1 if errors else 0
     if as_json:
         print_json(folder_json(data, found))
@@ -83,7 +83,7 @@ def _print_contents(console: "Console", data: "Survey") -> None:
     """Print the layout, a table of splits and folders, the attribute tables, and the files that are not used."""
     from rich.table import Table
 
-    from diptych.data.checks.unread_files import in_words
+    from diptych.data.checks.unread_files import describe_unused
     from diptych.errors import printable
 
     _print(console, f"{printable(str(data.root))}: {data.layout}", "bold")
@@ -102,8 +102,8 @@ def _print_contents(console: "Console", data: "Survey") -> None:
         columns = "1 value" if attributes.columns == 1 else f"{attributes.columns} values"
         split = "; gives the split" if attributes.splits else ""
         lines.append(f"{printable(attributes.file.name)}: {len(attributes.names):,} rows of {columns}{split}")
-    if data.unused:
-        lines.append(in_words(data.unused))
+    if data.unread_files:
+        lines.append(describe_unused(data.unread_files))
     if lines:
         _print(console, "\n" + "\n".join(f"  {line}" for line in lines), "dim")
 
@@ -116,21 +116,21 @@ def _rows(data: "Survey") -> Iterator[tuple[str, str, str, str, str]]:
             yield _row(data, split, f"{len(parts)} folders", parts)
         else:
             for part in parts:
-                yield _row(data, split, part.side, [part])
+                yield _row(data, split, part.domain, [part])
     for array in data.arrays:
         sizes = [f"{size:,}" for size in array.shape] or ["-"]
         yield array.split, array.name, sizes[0], " x ".join(sizes[1:]), array.dtype
 
 
-def _row(data: "Survey", split: str, folder: str, parts: "Sequence[Part]") -> tuple[str, str, str, str, str]:
-    entries = [entry for part in parts for entry in data.entries(part) if not entry.finding.problem]
+def _row(data: "Survey", split: str, folder: str, parts: "Sequence[DomainFiles]") -> tuple[str, str, str, str, str]:
+    entries = [entry for part in parts for entry in data.entries(part) if not entry.info.problem]
     count = sum(len(part.files) for part in parts)
     return split, folder, f"{count:,}", _pixels(entries), _values(entries)
 
 
 def _pixels(entries: "Sequence[Entry]") -> str:
     """Return the sizes of images in words, as a range if there are more than two."""
-    sizes = Counter((entry.finding.width, entry.finding.height) for entry in entries)
+    sizes = Counter((entry.info.width, entry.info.height) for entry in entries)
     if len(sizes) > 2:
         widths, heights = zip(*sizes, strict=True)
         return f"{min(widths)}-{max(widths)} x {min(heights)}-{max(heights)}, {len(sizes)} sizes"
@@ -142,7 +142,7 @@ def _pixels(entries: "Sequence[Entry]") -> str:
 
 def _values(entries: "Sequence[Entry]") -> str:
     """Return the numbers of channels and bit depths of images in words."""
-    kinds = Counter((entry.finding.channels, entry.finding.dtype) for entry in entries)
+    kinds = Counter((entry.info.channels, entry.info.dtype) for entry in entries)
     several = len(kinds) > 1
     return ", ".join(
         f"{CHANNELS.get(channels, f'{channels} channels')} {DEPTHS[dtype]}" + (f" ({count:,})" if several else "")
@@ -155,16 +155,16 @@ def _print_ignored(console: "Console", data: "Survey", text: str) -> None:
     from diptych.data.checks.survey import SIDE_BY_SIDE
     from diptych.data.dataset import ImageFiles
     from diptych.errors import printable
-    from diptych.evaluation.metrics.palette import given_ignored, share_near
+    from diptych.evaluation.metrics.palette import parse_ignored, share_near
     from diptych.system.colours import name_of
 
-    colours = given_ignored(text)
+    colours = parse_ignored(text)
     _print(console, f"\npixels of the colours to ignore ({' '.join(map(name_of, colours))})", "bold")
     for part in data.parts:
-        files = tuple(file for file in part.files if not data.manifest.of(file).finding.problem)
+        files = tuple(file for file in part.files if not data.manifest.entry_of(file).info.problem)
         if not files:
             continue
-        halves = {"left": 0, "right": 1} if data.layout == SIDE_BY_SIDE else {part.side: None}
+        halves = {"left": 0, "right": 1} if data.layout == SIDE_BY_SIDE else {part.domain: None}
         for name, half in halves.items():
             share = share_near(ImageFiles(files, half), colours)
             value = f"no images of {len(colours[0])} channels" if share is None else f"{100 * share:.2g} %"
@@ -184,4 +184,4 @@ def _print_problems(console: "Console", title: str, style: str, found: "Sequence
             _print(console, f"      {printable(name)}")
         if len(problem.names) > MAX_FILES:
             _print(console, f"      and {len(problem.names) - MAX_FILES:,} more")
-        _print(console, f"      -> {problem.way_out}", "dim")
+        _print(console, f"      -> {problem.remedy}", "dim")

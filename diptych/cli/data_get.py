@@ -28,5 +28,5 @@ def get(
     """
     from diptych.data.sources import download
 
-    data = download.get(name, out)
-    typer.echo(f"{data}: {download.KNOWN[name].title}\n{FIRST_COMMANDS[name].format(data=data)}")
+    data = download.download(name, out)
+    typer.echo(f"{data}: {download.DATASETS[name].title}\n{FIRST_COMMANDS[name].format(data=data)}")

@@ -28,12 +28,11 @@ def doctor(
     console = Console(highlight=False, markup=False, quiet=as_json)
     findings = []
     for finding in examine(folder, device, seconds):
-        found.append(finding)
-        console.print(
-            f"{finding.subject:<16}{finding.text}", style="bold red" if finding.is_problem else "", soft_wrap=True
-        )
-    wrong = any(finding.is_problem for finding in found)
+        findings.append(finding)
+        style = "bold red" if finding.is_problem else ""
+        console.print(f"{finding.subject:<16}{finding.text}", style=style, soft_wrap=True)
+    ok = not any(finding.is_problem for finding in findings)
     if as_json:
-        findings = [{"name": each.subject, "value": each.text, "error": each.is_problem} for each in found]
-        print_json({"ok": not wrong, "findings": findings})
-    raise typer.Exit(1 if wrong else 0)
+        rows = [{"name": finding.subject, "value": finding.text, "error": finding.is_problem} for finding in findings]
+        print_json({"ok": ok, "findings": rows})
+    raise typer.Exit(0 if ok else 1)

@@ -1,4 +1,4 @@
-"""`diptych samples`, `evaluate`, `evaluator`, `compare` and `experiment`."""
+"""`diptych evaluate`."""
 
 from functools import partial
 from pathlib import Path
@@ -25,49 +25,8 @@ if TYPE_CHECKING:
     from diptych.evaluation.runner import Trained
     from diptych.evaluation.samples import Samples
 
-Data = Annotated[
-    str | None, typer.Option("--data", "-d", help="folder of images", show_default="the one it was trained on")
-]
-Split = Annotated[
-    str, typer.Option(help="train, val, test, or all of a folder without splits; auto: test where there is one")
-]
-Which = Annotated[str, typer.Option(help="the last or the best checkpoint")]
-Count = Annotated[
-    int | None, typer.Option(help="translate so many images at most, or of each class", min=1, show_default="all")
-]
-Name = Annotated[
-    str | None,
-    typer.Option("--protocol", "-p", help="what to translate and measure", show_default="by whether there is a truth"),
-]
-JudgeRun = Annotated[Path | None, typer.Option(help="run folder of a trained judge", show_default=False)]
-ExtractorName = Annotated[
-    str,
-    typer.Option(help="of FID and KID: torchvision-inception-v3, tf-fid-inception, script:FILE, a judge, none"),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda")]
-
-judge_app = typer.Typer(no_args_is_help=True, help="Train the networks that score translations.")
-
-
-def samples(
-    run: Annotated[Path, typer.Argument(help="a run or model folder", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="folder to make", show_default=False)],
-    data: Data = None,
-    protocol: Name = None,
-    split: Split = "auto",
-    count: Count = None,
-    which: Which = "last",
-    device: Device = "auto",
-    method: Method = None,
-) -> None:
-    """Translate held-out images as a protocol asks for it, into a folder that measures and studies read."""
-    from diptych.evaluation.runner import SampleRequest, open_trained, sample_run
-
-    with _bar("translating") as progress:
-        made = sample_run(
-            open_trained(run), out, SampleRequest(protocol, data, split, count, which, device, method), progress
-        )
-    typer.echo(f"{len(made.rows)} translations in {out}")
+EXAMPLE = "diptych evaluate runs/facades --split test"
+PIXEL_METRICS = ("l1", "psnr", "ssim")
 
 
 def evaluate(
@@ -127,22 +86,23 @@ def evaluate(
     as_json: Json = False,
     judge: Annotated[str | None, former_option("--judge", "--evaluator")] = None,
 ) -> None:
-    """Judge a run, a model, a folder of samples, or two folders of images; each number with its 95 % interval."""
-    from diptych.errors import EvaluationError
+    """Compute metrics of a run, a model, a folder of predictions, or two folders of images.
+
+    Each score has its 95 % confidence interval.
+    """
     from diptych.evaluation.metrics.palette import parse_ignored, parse_palette
     from diptych.evaluation.protocols import find_protocol
-    from diptych.evaluation.results import check_replaces
     from diptych.evaluation.runner import SampleRequest, evaluate_samples, samples_of
-    from diptych.evaluation.samples import MANIFEST, Samples, safe_part
+    from diptych.evaluation.samples import Samples
     from diptych.evaluation.tools import Tools, load_tools
 
     _check_source(source, real, fake)
     _check_translates(source, bool(data or count or (split, which) != ("auto", "last")))
-    if protocol and find_protocol(protocol).needs_judge and not evaluator:
-        Tools().the_judge()  # raises the error that says how to train one
+    if protocol and find_protocol(protocol).needs_evaluator and not evaluator:
+        Tools().require_evaluator()  # raises the error that says how to train one
     folder, opened = _open(source, real, fake)
-    palettes = given_palette(palette), given_ignored(ignore)
-    tools = gather(extractor, evaluator, weights, border, device, *palettes, tell=partial(typer.echo, err=as_json))
+    palettes = parse_palette(palette), parse_ignored(ignore)
+    tools = load_tools(extractor, evaluator, weights, border, device, *palettes, log=partial(typer.echo, err=as_json))
     if isinstance(opened, Samples):
         samples = opened
     else:
@@ -151,7 +111,9 @@ def evaluate(
             samples = samples_of(opened, request, progress)
     default = "paired-default" if samples.paired else "unpaired-default"
     name = protocol or str(samples.about.get("protocol", default)).partition("/")[0]
-    result = judge_samples(samples, find_protocol(name), tools, str(samples.about.get("run", folder.absolute().name)))
+    result = evaluate_samples(
+        samples, find_protocol(name), tools, str(samples.about.get("run", folder.absolute().name))
+    )
     if note := _note_on_label_maps(result):
         typer.echo(note, err=as_json)
     _save(result, out, folder / "results" / f"{find_protocol(name).name}{_data_suffix(data)}.json", as_json)
@@ -175,20 +137,55 @@ def _check_translates(source: Path | None, has_options: bool) -> None:
             "--data, --split, --count and --which choose what a run or model translates, but these images are "
             "translated already: leave them out"
         )
-    if protocol and find_protocol(protocol).needs_evaluator and not judge:
-        Tools().require_evaluator()  # raises, and says how to come by one
-    folder, there = _opened(what, real, fake)
-    labels = parse_palette(palette), parse_ignored(ignore)
-    tell = partial(typer.echo, err=as_json)
-    tools = load_tools(extractor, judge, weights, border, device, *labels, log=tell)
-    if not isinstance(there, Samples):
-        with _bar("translating", as_json) as progress:
-            there = samples_of(there, SampleRequest(protocol, data, split, count, which, device, method), progress)
-    usual = "paired-default" if there.paired else "unpaired-default"
-    chosen = find_protocol(protocol or str(there.about.get("protocol", usual)).partition("/")[0])
-    result = evaluate_samples(there, chosen, tools, str(there.about.get("run", folder.absolute().name)))
-    elsewhere = f"-{safe_part(Path(data).resolve().name if Path(data).exists() else data)}" if data else ""
-    path = out or folder / "results" / f"{chosen.name}{elsewhere}.json"
+
+
+def _open(source: Path | None, real: Path | None, fake: Path | None) -> "tuple[Path, Trained | Samples]":
+    """Return the folder for the results, and the run, model or samples to evaluate."""
+    from diptych.evaluation.runner import open_trained
+    from diptych.evaluation.samples import MANIFEST, open_samples
+    from diptych.evaluation.two_folders import two_folders
+
+    if source is not None:
+        return source, open_samples(source) if (source / MANIFEST).is_file() else open_trained(source)
+    assert real is not None
+    assert fake is not None
+    return fake, two_folders(real, fake)
+
+
+def _data_suffix(data: str | None) -> str:
+    """Return `-NAME` for the results of another data set than that of training."""
+    from diptych.evaluation.samples import safe_part
+
+    if not data:
+        return ""
+    return f"-{safe_part(Path(data).resolve().name if Path(data).exists() else data)}"
+
+
+def _note_on_label_maps(result: "Result") -> str:
+    """Return a note if pixel metrics are computed over the one-hot planes of a label map; else an empty string."""
+    names = {score.name.rpartition("/")[2] for score in result.scores}
+    metrics = [name for name in PIXEL_METRICS if name in names]
+    targets = [part for part in str(result.about.get("values", "")).split("; ") if _is_label_map_target(part)]
+    if not metrics or not targets:
+        return ""
+    return (
+        f"{', '.join(map(str.upper, metrics))}: computed over the one-hot planes of the label maps "
+        f"(one 0/255 plane a class); protocol label-maps computes accuracy and IoU of classes"
+    )
+
+
+def _is_label_map_target(encoding: str) -> bool:
+    """Return whether `NAME: ENCODING`, as in the manifest of samples, is a target domain of class ids."""
+    name, _, text = encoding.partition(": ")
+    return name != "source" and "class" in text
+
+
+def _save(result: "Result", out: Path | None, default: Path, as_json: bool) -> None:
+    """Save a result and print it; it is printed even if it cannot be saved. Raises EvaluationError."""
+    from diptych.errors import EvaluationError
+    from diptych.evaluation.results import check_replaces
+
+    path = out or default
     saved: Path | None = None
     try:
         if not out:
@@ -203,116 +200,3 @@ def _check_translates(source: Path | None, has_options: bool) -> None:
             print_result(result)
     if not as_json:
         typer.echo(f"\n{saved}")
-
-
-def _opened(what: Path | None, real: Path | None, fake: Path | None) -> tuple[Path, "Trained | Samples"]:
-    """What is to be judged, and where its results go."""
-    from diptych.evaluation.runner import open_trained
-    from diptych.evaluation.samples import MANIFEST, open_samples
-    from diptych.evaluation.two_folders import two_folders
-
-    if what is not None:
-        return what, open_samples(what) if (what / MANIFEST).is_file() else open_trained(what)
-    assert real is not None
-    assert fake is not None
-    return fake, two_folders(real, fake)
-
-
-def show(result: "Result") -> None:
-    """A table of scores for a person."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    from diptych.errors import printable
-    from diptych.evaluation.metrics.table import metric_of
-
-    measure = Column("measure", overflow="fold")  # whole, where the name of a way is long
-    table = Table(measure, "value", "95 % interval", "images", "ceiling", "chance", box=None, header_style="bold")
-    for score in result.scores:
-        ends = [f"{each:.4g}" if each is not None else "" for each in (score.ceiling, score.chance)]
-        metric = metric_of(score.name)
-        name = f"{printable(score.name)} {metric.arrow}" + (f" {metric.unit}" if metric.unit else "")
-        interval = f"{score.low:.4g} to {score.high:.4g}"
-        table.add_row(name, f"{score.value:.4g}", interval, str(score.count), *ends)
-    console = Console(highlight=False, markup=False)
-    console.print(f"\n{result.protocol} of {printable(result.name)}", style="bold")
-    console.print(table)
-
-
-@contextmanager
-def _bar(what: str, to_stderr: bool = False) -> Iterator["Callable[[int, int], None] | None"]:
-    from rich.console import Console
-
-    from diptych.system.terminal import progress_bar
-
-    with progress_bar(Console(stderr=to_stderr), what) as progress:
-        yield progress
-
-
-@judge_app.command("train")
-def train_judge(
-    kind: Annotated[str, typer.Argument(help="classifier or segmenter", show_default=False)],
-    data: Annotated[str, typer.Option("--data", "-d", help="folder of real images", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="run folder to make", show_default=False)],
-    settings: Annotated[
-        list[str] | None, typer.Argument(help="key=value", metavar="[KEY=VALUE]...", show_default=False)
-    ] = None,
-) -> None:
-    """Train a network that scores translations, and say how it does on real images it never saw.
-
-    A classifier tells apart the folders of images; a segmenter paints the label maps of pairs, photograph first
-    (direction=b2a where the label map lies left).
-    """
-    from diptych.workflows.train_evaluator import train_evaluator
-
-    trainer, result = train_evaluator(kind, [*(settings or []), f"root={data}"], out, log=typer.echo)
-    if result is not None:
-        typer.echo("\n".join(result.said))
-        show(result)
-    from diptych.cli.train import end
-
-    end(trainer)
-
-
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="run folders that were evaluated", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="folder to make")] = Path("compared"),
-    protocol: Annotated[
-        str | None, typer.Option("--protocol", "-p", help="which results", show_default="the one that all have")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Hold runs against each other: a page with pictures and curves, a CSV and a LaTeX table."""
-    from diptych.evaluation.compare.page import compare as compared
-    from diptych.evaluation.compare.read import read_runs
-
-    page = compared(runs, out, protocol)
-    if as_json:
-        print_json({"page": page, **comparison_json(read_runs(runs, protocol))})
-    else:
-        typer.echo(f"{page}")
-
-
-def experiment(
-    what: Annotated[str, typer.Argument(help="a shipped experiment, or an experiment.yaml", show_default=False)],
-    settings: Annotated[
-        list[str] | None, typer.Argument(help="key=value, for all runs", metavar="[KEY=VALUE]...", show_default=False)
-    ] = None,
-    data: Annotated[str | None, typer.Option("--data", "-d", help="folder of images", show_default=False)] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="folder of all runs", show_default="experiments/WHAT")
-    ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="runs at once, where memory allows", min=1)] = 1,
-    method: Method = None,
-) -> None:
-    """Make all runs of an experiment, judge them alike, and compare them. The same command goes on after a stop."""
-    from diptych.workflows.experiment import run_experiment
-    from diptych.workflows.experiment_runs import Interrupted
-
-    chosen = [*(settings or []), *([f"root={data}"] if data else [])]
-    try:
-        folder = out or Path("experiments") / Path(what).stem
-        typer.echo(f"{run_experiment(what, chosen, folder, jobs, method=method)}")
-    except Interrupted as stop:
-        typer.echo("stopped, and all that was trained is saved; the same command goes on")
-        raise typer.Exit(128 + stop.number) from stop

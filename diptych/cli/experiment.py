@@ -33,7 +33,8 @@ def experiment(
 
     Settings apply to all runs. The same command continues an experiment that was stopped.
     """
-    from diptych.workflows.experiment import Interrupted, run_experiment
+    from diptych.workflows.experiment import run_experiment
+    from diptych.workflows.experiment_runs import Interrupted
 
     folder = out or Path("experiments") / Path(experiment).stem
     try:

@@ -102,7 +102,7 @@ def _difference(score: "Score", first: "Score | None") -> dict[str, Any] | None:
         delta = difference(score, first)
     except EvaluationError:
         return None
-    return {"value": found.value, "low": found.low, "high": found.high, "significant": found.significant}
+    return {"value": delta.value, "low": delta.low, "high": delta.high, "significant": delta.significant}
 
 
 def folder_json(data: "Survey", problems: "Sequence[Problem]") -> dict[str, Any]:
@@ -113,18 +113,26 @@ def folder_json(data: "Survey", problems: "Sequence[Problem]") -> dict[str, Any]
     if not any(fit.fits for fit in all_fits):
         all_fits += fits(data, any_images=True)
     return {
-        "folder": found.root,
-        "ok": not any(fault.is_error for fault in faults),
-        "layout": found.layout,
+        "folder": data.root,
+        "ok": not any(problem.is_error for problem in problems),
+        "layout": data.layout,
         "parts": [
-            {"split": part.split, "domain": part.domain, "images": len(part.files), **_values(found.entries(part))}
-            for part in found.parts
+            {"split": part.split, "domain": part.domain, "images": len(part.files), **_values(data.entries(part))}
+            for part in data.parts
         ],
-        "arrays": [{"split": each.split, "name": each.name, "shape": each.shape} for each in found.arrays],
-        "tables": [{"file": each.file.name, "rows": len(each.names), "columns": each.columns} for each in found.tables],
-        "unused": found.unread_files,
+        "arrays": [{"split": array.split, "name": array.name, "shape": array.shape} for array in data.arrays],
+        "tables": [
+            {"file": table.file.name, "rows": len(table.names), "columns": table.columns} for table in data.tables
+        ],
+        "unused": data.unread_files,
         "problems": [
-            {"kind": each.kind, "files": each.names, "solution": each.remedy, "error": each.is_error} for each in faults
+            {
+                "kind": problem.kind,
+                "files": problem.names,
+                "solution": problem.remedy,
+                "error": problem.is_error,
+            }
+            for problem in problems
         ],
         "methods": [
             {
@@ -140,9 +148,9 @@ def folder_json(data: "Survey", problems: "Sequence[Problem]") -> dict[str, Any]
 
 
 def _values(entries: "Iterable[ImageEntry]") -> dict[str, Any]:
-    """The least and the greatest width and height, channels and types of the images that can be read."""
-    good = [entry.info for entry in entries if not entry.info.problem]
-    sizes = {"width": [each.width for each in good], "height": [each.height for each in good]}
+    """Return [least, greatest] width and height, channels and types of the images that can be read."""
+    images = [entry.info for entry in entries if not entry.info.problem]
+    sizes = {"width": [image.width for image in images], "height": [image.height for image in images]}
     return {
         **{name: [min(values), max(values)] if values else None for name, values in sizes.items()},
         "channels": sorted({image.channels for image in images}),

@@ -35,9 +35,9 @@ def predict(
 
     The protocol decides which images are translated with which controls.
     """
-    from diptych.evaluation.runner import SampleRequest, sample_run, trained
+    from diptych.evaluation.runner import SampleRequest, open_trained, sample_run
 
     request = SampleRequest(protocol, data, split, count, which, device, method)
     with progress_bar_on_terminal("translating") as progress:
-        samples = sample_run(trained(run), out, request, progress)
+        samples = sample_run(open_trained(run), out, request, progress)
     typer.echo(f"{len(samples.rows)} translations in {out}")

@@ -145,7 +145,7 @@ def _names(
         ending = suffix or name.suffix
         if source in stored:
             dtype, channels = stored[source]
-            formats = image_io.holders(dtype, channels)
+            formats = image_io.suffixes_for(dtype, channels)
             if is_label_map:
                 formats = tuple(each for each in formats if each not in LOSSY)
             if ending.lower() not in formats:

@@ -30,7 +30,7 @@ from diptych.evaluation.protocols import find_protocol, unknown_protocol
 from diptych.methods import EVALUATORS, find
 from diptych.runs.folder import Run
 from diptych.settings.overrides import Models, is_text
-from diptych.settings.recipe import SHIPPED, Recipe, from_settings, refuse_unused
+from diptych.settings.recipe import SETTINGS, SHIPPED, Recipe, from_settings, refuse_unused
 from diptych.settings.validate import checked
 from diptych.system.safe_parse import parse_yaml, read_text
 from diptych.workflows.evaluate_runs import EvaluationSettings, evaluate_runs

@@ -12,7 +12,7 @@ from diptych.errors import ConfigError
 from diptych.evaluation.protocols import find_protocol
 from diptych.settings.recipe import Recipe
 from diptych.settings.validate import checked
-from diptych.workflows.warm_start import dry_run
+from diptych.workflows.dry_run import dry_run
 
 
 def check_settings(recipe: Recipe, data: Data, world_size: int = 1) -> None:
@@ -31,7 +31,7 @@ def check_settings(recipe: Recipe, data: Data, world_size: int = 1) -> None:
         find_protocol(recipe.evaluate.protocol)
     labels = dict.fromkeys(recipe.cls.label_fields().values(), data.labels)
     model = checked(recipe.cls.Config, {**recipe.model.model_dump(), **labels}, "model")
-    dry_run(replace(recipe, model=model), world=world_size)
+    dry_run(replace(recipe, model=model), world_size=world_size)
 
 
 def check_steps_left(recipe: Recipe, checkpoint: Mapping[str, Any], folder: Path) -> None:

@@ -40,6 +40,7 @@ from diptych.training.engine import Engine
 from diptych.training.reproducibility import Provenance, check_unchanged, provenance_of, saved_provenance
 from diptych.training.trainer import Trainer
 from diptych.workflows.dry_run import dry_run
+from diptych.workflows.settings_check import check_settings, check_steps_left
 from diptych.workflows.validation import validator
 from diptych.workflows.warm_start import initialise_from
 
@@ -109,6 +110,7 @@ def resume(
 
         # resume: compare with the checkpoint
         path, state = checkpoint.find_newest(run.checkpoints)
+        check_steps_left(recipe, state[1], run.folder)
         feature_networks, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
         now = provenance_of(recipe, manifest, ranks.world_size) | digests
         before = saved_provenance(state[1].get("made", now), recipe, now)
@@ -138,7 +140,8 @@ def resume(
 
 def load_data(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:
     """Open the data of a recipe, check each image file that was not checked before, and print a summary. DataError."""
-    data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
+    data = open_data(recipe.data, recipe.cls.data, recipe.cls.batch)
+    check_settings(recipe, data, ranks.world_size)
     if not ranks.is_main:
         ranks.wait_for_main()  # rank 0 stores its results where the other ranks find them
     with progress_bar(console, "checking images") as progress:

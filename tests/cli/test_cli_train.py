@@ -91,65 +91,6 @@ def test_a_run_is_not_overwritten(run):
         diptych("train", "pix2pix", *TINY, "-o", run)
 
 
-def test_a_finished_run_may_be_resumed(run):
-    before = (run / "events.jsonl").read_text()
-    assert diptych("resume", run).exit_code == 0
-    assert (run / "events.jsonl").read_text() == before
-
-
-@pytest.mark.parametrize(
-    ("words", "error", "message"),
-    [
-        (["train", "pix2pixx"], ConfigError, "did you mean 'pix2pix'"),
-        (["train", "pix2pix", "bacth=3"], ConfigError, "did you mean 'batch'"),
-        (["train", "pix2pix", *TINY, "crop_size=48"], ConfigError, "not a multiple of 32"),
-        (["train", "pix2pix", *TINY, "grad_accum_steps=4"], ConfigError, "not a multiple of grad_accum_steps=4"),
-        (["train", "pix2pix", *TINY, "receptive_field=142"], ConfigError, "with crop_size=32 the networks do not fit"),
-        (["train", "pix2pix", *TINY, "steps=5", "epochs=2"], ConfigError, "give one"),
-        (["train", "pix2pix", *TINY, "device=cuda:77"], ConfigError, "none is number 77"),
-        (["train", "pix2pix", "-d", "/no/such/folder"], DataError, "/no/such/folder is not a folder"),
-        (["train", "pix2pix", "-d", "glyphs:sans/comic", "crop_size=32"], DataError, "two or more of sans"),
-        (["resume", "/no/such/run"], RunError, "not a run folder"),
-        (["translate", "/no/such", "x.png", "-o", "/tmp/never"], DataError, "x.png: no such image"),
-    ],
-)
-def test_mistakes_are_one_clear_error(words, error, message, tmp_path):
-    out = ["-o", str(tmp_path / "run")] if words[0] == "train" else []
-    with pytest.raises(error, match=message):
-        diptych(*words, *out)
-    assert not (tmp_path / "run").exists(), "a run that could not begin leaves a folder behind"
-
-
-def test_an_error_is_a_line_and_a_code():
-    child = process("train", "pix2pixx")
-    out, err = child.communicate(timeout=60)
-    assert (child.returncode, out) == (2, "")
-    assert err.strip() == "error: 'pix2pixx' is no method, shipped recipe or .yaml file; did you mean 'pix2pix'?"
-
-
-def test_the_demo_reports_what_it_did(tmp_path):
-    out = diptych("demo", "-o", tmp_path / "demo", "--steps", "3", env={"COLUMNS": "200"}).stdout
-    said = re.search(
-        r"After 3 steps in .* the error on (\d+) unseen letters is (0\.\d+) .*; the identity baseline scores (0\.\d+)",
-        out,
-    )
-    assert 120 < int(said[1]) < 180
-    assert 0.10 < float(said[3]) < 0.15
-    assert float(said[2]) > float(said[3]), "three steps teach nothing"
-    page = (tmp_path / "demo" / "report.html").read_text()
-    assert "Letters of the test split" in page
-    assert json.loads((tmp_path / "demo" / "environment.json").read_text())["cores"] == os.cpu_count()
-
-
-def test_a_run_can_be_resumed_from_its_first_moment(tmp_path):
-    """Even if it dies before its first checkpoint would be due."""
-    with pytest.raises(TrainingError, match="is not finite"):
-        diptych("train", "pix2pix", *TINY, "lr=1e30", "steps=9", "-o", tmp_path / "run")
-    assert files(tmp_path / "run" / "checkpoints") == ["0-00000000.safetensors"]
-    with pytest.raises(TrainingError, match="is not finite"):
-        diptych("resume", tmp_path / "run")
-
-
 def test_a_run_in_whose_last_steps_nothing_is_cut(tmp_path):
     """`random_crop_until=0.5`: the first half equals a run with crops; with 0 all steps equal a run without crops."""
     seen = []
