@@ -14,7 +14,7 @@ from diptych.data.images.image_io import write
 from diptych.data.open import open_data
 from diptych.methods import EVALUATORS, METHODS, find
 from diptych.methods.pix2pix import Pix2Pix
-from diptych.networks.factory import Generator
+from diptych.networks.factory import GeneratorName
 from diptych.networks.latents import Prior
 from diptych.networks.layers import Init, Norm
 from diptych.networks.patchgan import ReceptiveField as ReceptiveField
@@ -27,7 +27,7 @@ from diptych.testing.harness import PIXELS, TinyFeatures
 from diptych.workflows import train as launch
 
 QUIET = Console(quiet=True)
-SHAPES = (Norm, Init, Dropout, Prior, Generator, ReceptiveField)  # choices that switch nothing else on or off
+SHAPES = (Norm, Init, Dropout, Prior, GeneratorName, ReceptiveField)  # choices that switch nothing else on or off
 
 
 def recorded(config, read):
