@@ -1,9 +1,9 @@
-"""classifier: a judge that tells domains, attributes or digits apart, trained on real images with their labels.
+"""classifier: an evaluator network for domains, attributes or digits, trained on real images with their labels.
 
-Cross-entropy, Adam, a step size that falls to 0. Papers score translations by such networks: StarGAN's expression
-error (Choi et al. 2018, section 5.4), DTN's digit accuracy (Taigman et al. 2017, section 5.1); the network is ours.
+Cross entropy, Adam, linear decay of the learning rate to 0. Papers score translations by such networks: StarGAN's
+expression error (Choi et al. 2018, section 5.4), DTN's digit accuracy (Taigman et al. 2017, section 5.1); the network is ours.
 
-    diptych judge train classifier --data afhq -o judges/species
+    diptych evaluator train classifier --data afhq -o evaluators/species
 """
 
 from collections.abc import Iterator
@@ -33,6 +33,8 @@ from diptych.networks.layers import Norm, evaluating, initialise
 
 class Classifier(Evaluator):
     class Config(MethodConfig):
+        """The size of the network, which is ours, and its training."""
+
         steps: int = Field(2000, ge=1, description="training steps")
         in_channels: Annotated[int, Setting(channels_of=("image",))] = Field(
             3, ge=1, le=1024, description="number of channels of the images; read from the data"
@@ -93,11 +95,11 @@ class Classifier(Evaluator):
         return self.C.maps(x)
 
     def validation_errors(self, batch: Batch) -> dict[str, float]:
-        """The share of images whose class it does not name, or of attributes that it sees otherwise."""
-        wrong = self.answers(batch["image"]) != batch["label"]
+        """Return the error rate over images, or over images and attributes."""
+        wrong = self.predict(batch["image"]) != batch["label"]
         return {"wrong": float(wrong.float().mean())}
 
-    def answers(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to labels as those of the data: class numbers (N,), or attributes (N, K) of 0 and 1."""
+    def predict(self, x: Tensor) -> Tensor:
+        """Return predicted labels of images (N, C, H, W): class indices (N,), or attributes (N, K) of 0 and 1."""
         logits = self.logits(x)
         return logits.argmax(1) if self.config.labels[0].kind == "class" else (logits > 0).long()

@@ -1,4 +1,4 @@
-"""Latent codes: sampled in a training step, or computed from a seed and a number so that an image can be reproduced."""
+"""Latent codes: random in a training step, or a function of seed and number, to generate an image again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
