@@ -12,9 +12,9 @@ from diptych.errors import ImportRefused, printable
 from diptych.importers.nearest import nearest_family
 from diptych.importers.rename_keys import check_gaps, folded, unfit
 from diptych.inference.load import mismatches
-from diptych.networks.factory import generator, known
+from diptych.networks.factory import build_generator, check_generator_name
 from diptych.networks.layers import Norm
-from diptych.networks.patchgan import HALVINGS, PatchGAN
+from diptych.networks.patchgan import N_LAYERS, PatchGAN
 from diptych.networks.unet import Dropout
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -67,7 +67,7 @@ class Found:
             return PatchGAN(self.in_channels, self.name, self.width, self.norm)
         dropout: Dropout = "repo" if self.dropout else "none"
         sizes = (self.in_channels, self.out_channels, self.width)
-        return generator(self.name, *sizes, self.norm, dropout, self.use_bias)
+        return build_generator(self.name, *sizes, self.norm, dropout, self.use_bias)
 
     def build(self) -> nn.Module:
         net = self.blank()
@@ -171,7 +171,7 @@ def _patchgan(state: dict[str, Tensor], where: str) -> Found:
         int(key.split(".")[1]) for key, value in state.items() if key.endswith(".weight") and value.dim() == 4
     )
     first = state[f"{root}.0.weight"]
-    fields = {halvings: size for size, halvings in HALVINGS.items()}
+    fields = {halvings: size for size, halvings in N_LAYERS.items()}
     receptive = 1 if first.shape[-1] == 1 else fields[len(convs) - 2]
     norm = _norm(state, [_then(root, at, "", 0) for at in convs[1:-1]], where)
     gap = 3 if norm != "none" else 2  # from one hidden convolution of ours to the next
@@ -219,7 +219,7 @@ def _renamed(found: Found, state: dict[str, Tensor], layers: Sequence[Layer], wh
     """With our keys, which must then be exactly those of the network, save for what versions added or left out."""
     if found.kind != "patchgan":
         try:
-            known(found.name)
+            check_generator_name(found.name)
         except ValueError as error:
             raise ImportRefused(f"{where}: a {found.name}; {error}") from error
     with torch.device("meta"):

@@ -15,7 +15,7 @@ class BlurDownsample(nn.Module):
 
 
 class BlurUpsample(nn.Module):
-    """(N, C, H, W) to (N, C, 2 H, 2 W): zero insertion and the filter [1, 3, 3, 1] / 4, which is bilinear upsampling."""
+    """(N, C, H, W) to (N, C, 2 H, 2 W): zeros inserted, then the filter [1, 3, 3, 1] / 4; this is bilinear."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

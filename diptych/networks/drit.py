@@ -81,7 +81,7 @@ class DownsampleBlock(nn.Module):
 
 
 class DeterministicAttributeEncoder(nn.Module):
-    """(N, C, H, W) to attribute codes (N, K) and None for the variance: MUNIT's style encoder (feature-wise variant)."""
+    """(N, C, H, W) to attribute codes (N, K), without variance: MUNIT's style encoder (feature-wise variant)."""
 
     def __init__(self, channels: int, width: int, attribute_dim: int) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class ContentDiscriminator(nn.Sequential):
 
 
 def content_logits_size(size: int, depth: int, kernel: int) -> int:
-    """Return the height of the content discriminator's logits for codes of this height; below 1 if they are too small."""
+    """Return the height of the content discriminator's logits for codes of height `size`; below 1: codes too small."""
     for _ in range(depth):
         size = (size + 2 - kernel) // 2 + 1
     return size - 3

@@ -1,4 +1,4 @@
-"""The pool of earlier generated images for the discriminator (Shrivastava et al. 2017; CycleGAN, Zhu et al. 2017, 4)."""
+"""A pool of earlier generated images for the discriminator (Shrivastava et al. 2017; Zhu et al. 2017, section 4)."""
 
 from typing import Any
 

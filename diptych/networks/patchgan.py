@@ -14,7 +14,7 @@ N_LAYERS = {
     70: 3,
     142: 4,
     286: 5,
-}  # convolutions of stride 2, by receptive field; n_layers in public code
+}  # by receptive field: convolutions of stride 2, as in public code
 
 
 class PatchGAN(nn.Module):

@@ -87,7 +87,7 @@ def _upsample(channels: int, norm: Norm, blur: bool) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))) with a norm after each convolution and reflection padding; no activation after the sum."""
+    """x + conv(relu(conv(x))), norms after the convolutions, reflection padding; no activation after the sum."""
 
     def __init__(self, channels: int, norm: Norm, dropout: bool) -> None:
         super().__init__()

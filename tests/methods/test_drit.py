@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from diptych.contract import Clock
-from diptych.methods.drit import DRIT, kl_loss, confusion_loss
+from diptych.methods.drit import DRIT, confusion_loss, kl_loss
 from diptych.networks.drit import ContentDiscriminator
 from diptych.training.engine import Engine
 
