@@ -12,7 +12,7 @@ from diptych.methods import METHODS, find
 from diptych.runs.folder import Run
 from diptych.settings.recipe import from_file, from_settings, load_recipe
 
-SQUARE = [name for name in METHODS if find(name).square]
+SQUARE = [name for name in METHODS if find(name).image_size_field()]
 
 
 def data_of(name):
