@@ -1,7 +1,8 @@
 """classifier: an evaluator network for domains, attributes or digits, trained on real images with their labels.
 
 Cross entropy, Adam, linear decay of the learning rate to 0. Papers score translations by such networks: StarGAN's
-expression error (Choi et al. 2018, section 5.4), DTN's digit accuracy (Taigman et al. 2017, section 5.1); the network is ours.
+expression error (Choi et al. 2018, section 5.4), DTN's digit accuracy (Taigman et al. 2017, section 5.1).
+The network is ours.
 
     diptych evaluator train classifier --data afhq -o evaluators/species
 """

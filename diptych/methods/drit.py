@@ -129,13 +129,13 @@ class DRIT(Method):
                 raise ValueError(f"crop_size={self.image_size} is not a multiple of 4: set {self.image_size // 4 * 4}")
             if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
                 raise ValueError(
-                    f"crop_size={self.image_size}: {self.num_scales} scales of {self.d_layers} stride-2 convolutions need "
-                    f"{1 << (self.d_layers + self.num_scales - 1)} pixels; set depth or scales lower"
+                    f"crop_size={self.image_size}: num_scales={self.num_scales} with d_layers={self.d_layers} need "
+                    f"{1 << (self.d_layers + self.num_scales - 1)} pixels; lower num_scales or d_layers"
                 )
             if self.critic is None:
                 raise ValueError(
-                    f"crop_size={self.image_size}: contents of {self.image_size // 4} pixels are too small for D_content; "
-                    f"leave content_depth and content_kernel out, or set crop_size={self.least} at least"
+                    f"crop_size={self.image_size}: {self.image_size // 4} pixels of contents are too small for D_content: "
+                    f"leave out content_d_layers and content_d_kernel, or set crop_size={self.least} at least"
                 )
             return self
 

@@ -104,8 +104,8 @@ class MUNIT(Method):
                 )
             if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
                 raise ValueError(
-                    f"crop_size={self.image_size}: {self.num_scales} scales of {self.d_layers} stride-2 convolutions need "
-                    f"{1 << (self.d_layers + self.num_scales - 1)} pixels; set depth or scales lower"
+                    f"crop_size={self.image_size}: num_scales={self.num_scales} with d_layers={self.d_layers} need "
+                    f"{1 << (self.d_layers + self.num_scales - 1)} pixels; lower num_scales or d_layers"
                 )
             return self
 

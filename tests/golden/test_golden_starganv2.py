@@ -100,7 +100,7 @@ def encoder_keys(golden):
     """The keys that a style encoder of this file would have, in the names of the public code."""
     settings = golden.notes["config"]
     width = golden.notes["keys_generator"]["from_rgb.weight"][0]
-    config = {"size": settings["img_size"], "width": width, "max_width": settings["max_conv_dim"]}
+    config = {"image_size": settings["img_size"], "ngf": width, "max_channels": settings["max_conv_dim"]}
     labels = ({"names": [f"{n}" for n in range(settings["num_domains"])]},)
     with torch.device("meta"):
         net = StarGANv2(StarGANv2.Config(**config, labels=labels)).E
@@ -113,17 +113,17 @@ def encoder_keys(golden):
 def train(golden: Golden, dtype: torch.dtype) -> Trained:
     settings, t = golden.notes["config"], golden.tensors
     weights = {
-        "r1": settings["lambda_reg"],
-        "style": settings["lambda_sty"],
-        "diversity": settings["lambda_ds"],
-        "cycle": settings["lambda_cyc"],
+        "lambda_r1": settings["lambda_reg"],
+        "lambda_sty": settings["lambda_sty"],
+        "lambda_ds": settings["lambda_ds"],
+        "lambda_cyc": settings["lambda_cyc"],
     }
     method = method_of(
         recognised(golden, "starganv2"),
         **weights,
         steps=100_000,
         lr=settings["lr"],
-        mapping_lr=settings["f_lr"],
+        f_lr=settings["f_lr"],
         weight_decay=settings["weight_decay"],
     ).to(dtype)
     players = method.stages()[0].players
@@ -159,5 +159,5 @@ def column_of(column):
 
 def unweighted(terms, weights):
     """Theirs are logged before weighting; the diversity is subtracted. Decay of its weight: one step in 100,000."""
-    scales = {**weights, "diversity": -weights["diversity"]}
+    scales = {**weights, "lambda_ds": -weights["diversity"]}
     return {name: value / scales.get(name.rpartition("_")[2], 1) for name, value in terms.items()}

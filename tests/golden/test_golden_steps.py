@@ -128,8 +128,15 @@ class DiscriminatorsFirst(CycleGAN):
     def updates(self, batch, clock):
         a, b = batch["a"], batch["b"]
         (fake_b, same_b), (fake_a, same_a) = self.translated(self.to_b, a, b), self.translated(self.to_a, b, a)
-        yield "D", {"a": self.discriminator_terms(self.D_a, a, fake_a), "b": self.discriminator_terms(self.D_b, b, fake_b)}
-        terms = self.adversarial_terms(fake_a, fake_b) | self.cycle_terms(a, b, fake_a, fake_b) | self.identity_terms(a, b, same_a, same_b)
+        yield (
+            "D",
+            {"a": self.discriminator_terms(self.D_a, a, fake_a), "b": self.discriminator_terms(self.D_b, b, fake_b)},
+        )
+        terms = (
+            self.adversarial_terms(fake_a, fake_b)
+            | self.cycle_terms(a, b, fake_a, fake_b)
+            | self.identity_terms(a, b, same_a, same_b)
+        )
         yield "G", terms
 
 

@@ -57,7 +57,7 @@ def test_constants():
     )
     assert DIAT.Config(**DIAT.presets["paper"]) == c
     adaptive = DIAT.Config(**DIAT.presets["adaptive"])
-    assert (adaptive.identity, adaptive.features, adaptive.layers, adaptive.smooths) == (
+    assert (adaptive.identity_features, adaptive.feature_network, adaptive.feature_layers, adaptive.smooths) == (
         "adaptive",
         "none",
         (4, 5),

@@ -164,8 +164,8 @@ def test_constants_of_the_papers_and_the_public_code():
         0.0,
     )
     assert DRIT.Config(**DRIT.presets["paper"]) == c
-    assert DRIT.Config(**DRIT.presets["drit"]).seek == 0
-    assert DRIT.Config(**DRIT.presets["shapes"]).variant == "mixed"
+    assert DRIT.Config(**DRIT.presets["drit"]).lambda_ms == 0
+    assert DRIT.Config(**DRIT.presets["shapes"]).attribute_injection == "mixed"
     assert DRIT.presets["one-scale"] == {"num_scales": 1, "d_layers": 6, "d_kernel": 3}
     with torch.device("meta"):
         m = DRIT(c)

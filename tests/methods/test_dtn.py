@@ -61,10 +61,20 @@ def test_constants_of_the_paper():
     assert (c.d_head, c.g_encoder, c.use_gan, c.f_noise_std) == ("ternary", "f", True, 0.0)
     assert DTN.Config(**DTN.presets["paper"]) == c
     pictures = DTN.Config(**DTN.presets["pictures"])
-    assert (pictures.const, pictures.tid, pictures.tv, pictures.tv_power) == (100.0, 1.0, 0.05, 1.0)
-    assert pictures.smooth
+    assert (pictures.lambda_const, pictures.lambda_tid, pictures.lambda_tv, pictures.tv_power) == (
+        100.0,
+        1.0,
+        0.05,
+        1.0,
+    )
+    assert pictures.one_by_one_convs
     first_row = DTN.Config(**DTN.presets["baseline"])
-    assert (first_row.critic, first_row.encoder, first_row.const, first_row.tid) == ("binary", "own", 15.0, 0.0)
+    assert (first_row.d_head, first_row.g_encoder, first_row.lambda_const, first_row.lambda_tid) == (
+        "binary",
+        "own",
+        15.0,
+        0.0,
+    )
     with torch.device("meta"):
         method = DTN(c)
     first, second = method.stages()

@@ -55,7 +55,7 @@ def test_a_published_file_translates_as_it_did():
 @pytest.mark.parametrize("weight", [None, 1.0, 2.0])
 def test_the_skips_are_told_by_the_depth(weight):
     """A released file is older than the buffer of the kernel: then w_hpf is 1."""
-    _, state = published(highpass=1.0)
+    _, state = published(w_hpf=1.0)
     if weight:
         kernel = -torch.ones(3, 3)
         kernel[1, 1] = 8
@@ -93,7 +93,7 @@ def test_high_pass_skips_that_are_off_are_told_at_import_at_use_and_in_the_card(
     """They follow a landmark network, `fan` in the file, which is not imported; only a warning tells of it."""
     monkeypatch.setattr(import_model, "read", unpacked)
     nets = {"fan": {"conv.weight": torch.zeros(3)}}
-    for key, value in published(highpass=highpass)[1].items():
+    for key, value in published(w_hpf=highpass)[1].items():
         net, _, rest = key.partition(".")
         nets.setdefault(net, {})[rest] = value
     torch.save(nets, tmp_path / "nets_ema.ckpt")

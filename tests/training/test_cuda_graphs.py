@@ -19,7 +19,7 @@ from diptych.training.engine import Engine
 class Critic(Method):
     """D moves in two steps of three; a weight and a step size fall; noise is drawn."""
 
-    batch, routes, inference_networks = {"x": "steps"}, (), ("G",)
+    batch, routes, inference_networks = ("x",), (), ("G",)
 
     def __init__(self):
         super().__init__(MethodConfig(steps=20))
