@@ -78,7 +78,7 @@ class CycleGAN(Method):
         )
         receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
-        init: Init = Field("normal", description="weight initialisation")
+        init: Init = Field("normal", description="initialisation of the weights")
         init_gain: float = Field(0.02, gt=0, description="standard deviation or gain of the initialisation")
         lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
 

@@ -75,7 +75,7 @@ class Pix2Pix(Method):
         d_norm: Norm = Field(
             "batch", description="normalisation layers of the discriminator; not batch with gan_loss=wgan-gp"
         )
-        init: Init = Field("normal", description="weight initialisation")
+        init: Init = Field("normal", description="initialisation of the weights")
         init_gain: float = Field(0.02, gt=0, description="standard deviation or gain of the initialisation")
         lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
         lr_decay_start: float = Field(
