@@ -69,7 +69,7 @@ def record(name: str) -> dict[str, Record]:
 
 
 def differences(before: dict[str, Record], after: dict[str, Record]) -> list[str]:
-    """Return one line for each record that is missing or not equal bit for bit. Only methods in `after` are compared."""
+    """Return one line for each record that is missing or not equal bit for bit, of the methods in `after`."""
     methods = {key.partition("/")[0] for key in after}
     expected = {key: value for key, value in before.items() if key.partition("/")[0] in methods}
     lines = [f"{key}: not recorded before" for key in after if key not in expected]

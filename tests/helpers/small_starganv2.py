@@ -8,7 +8,7 @@ from diptych.methods.starganv2 import StarGANv2
 DOMAINS = ("cat", "dog", "wild")
 LABELS = (Labels(names=DOMAINS),)
 START = Clock("train", 0, 10)
-SMALL = {**StarGANv2.checks.tiny, "width": 4, "max_width": 8, "steps": 10, "channels": 1, "labels": LABELS}
+SMALL = {**StarGANv2.checks.tiny, "ngf": 4, "max_channels": 8, "steps": 10, "channels": 1, "labels": LABELS}
 
 
 def tiny(**over):
@@ -40,7 +40,7 @@ def preset(name, **over):
 
 
 def drawing(**over):
-    """A method that tells everything apart: its images lie inside of [-1, 1] and differ."""
+    """Return a method whose translations differ and lie inside of [-1, 1]."""
     method = tiny(**over)
     with torch.no_grad():
         method.G.head[-1].weight.mul_(0.1)
