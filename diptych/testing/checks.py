@@ -52,7 +52,7 @@ def batch_entries_match_data_kind(method: MethodUnderTest) -> None:
 
 
 def translate_is_pure(method: MethodUnderTest) -> None:
-    """`translate` has an output of the right size in [-1, 1], no gradient and no side effect; images are independent."""
+    """`translate` outputs the right size in [-1, 1], without gradient or side effect; images are independent."""
     engine = _trained(method)
     networks = engine.method
     before, training = fingerprint(engine.state()), networks.training

@@ -73,7 +73,7 @@ def test_wrong_settings_are_named(overrides, message):
 
 def test_all_wrong_keys_are_named_at_once():
     with pytest.raises(
-        ConfigError, match=r"'nfg'; did you mean 'ngf'.*'nrom'; did you mean 'norm'.*'cropsize'; did you mean 'crop_size'"
+        ConfigError, match=r"'nfg'; did you mean 'ngf'.*'nrom'; did you mean 'norm'.*'cropsize'; did you mean 'crop_s"
     ):
         from_settings({"method": "pix2pix", "model": {"nfg": 3, "nrom": "batch"}, "data": {"root": "x", "cropsize": 3}})
 
