@@ -22,12 +22,13 @@ SIDES = ("published", "none", "exact", "max")
 STEPS = "pixels | batch | published, s | none, s | exact, s | max, s | none / exact | published / exact"
 MORE = "pixels | batch | published / none | published / max | published, GiB | none, GiB | exact, GiB | max, GiB"
 LEAD = """Batch {batch}, {domains} domains, {precision}, {width}: one step of each in turns ({rounds} rounds), each in
-its own process. **published** is the order of the public code in a textbook loop, with gradients of all networks
-in each of the four updates. **none** is the same order with our engine, which computes gradients only of the networks that are
-updated. **exact**, the default, encodes a source once for all translations with the same weights, and builds no unused
-graphs. **max** also uses the discriminator's latent-guided image in the generator's update. All give the same losses
-and weights (`tests/methods/test_starganv2.py`). Absolute times depend on the machine; compare the ratios, medians over
-the rounds (above 1: the second is faster). Memory is the peak of the process on a CPU, of tensors on a GPU."""
+its own process. **published** is the order of the public code in a textbook loop, with gradients of all networks in
+each of the four updates. **none** is the same order with our engine, which computes gradients only of the networks
+that are updated. **exact**, the default, encodes a source once for all translations with the same weights, and builds
+no unused graphs. **max** also uses the discriminator's latent-guided image in the generator's update. All give the
+same losses and weights (`tests/methods/test_starganv2.py`). Absolute times depend on the machine; compare the ratios,
+medians over the rounds (above 1: the second is faster). Memory is the peak of the process on a CPU, of tensors on a
+GPU."""
 
 
 class Textbook:

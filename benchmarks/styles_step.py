@@ -25,13 +25,13 @@ SIDES = {
 }
 COLUMNS = "what | pixels | batch | side | seconds | first / this | M weights | GiB"
 LEAD = """One step of each in turns ({rounds} rounds), {precision}, {width} channels at full size, each in its own
-process. **none**, **exact** and **max** are values of `reuse`. **none** encodes again in each update;
-**public** (MUNIT) also computes unused style codes, with a graph. **exact**, the default, encodes contents once for both updates and builds no
-graph for D's images (MUNIT), or takes the features of sources from their translation (CUT). **max** (MUNIT) samples
-styles once for both updates. Losses of none and exact are equal in float64 (`tests/methods/test_munit.py`,
-`test_cut.py`). **horses** compares three methods with generators of six blocks. Ratios are medians over the rounds;
-above 1, this is faster than the first. Weights are those of all trained networks. Memory is the peak of the process on
-a CPU, of tensors on a GPU."""
+process. **none**, **exact** and **max** are values of `reuse`. **none** encodes again in each update; **public**
+(MUNIT) also computes unused style codes, with a graph. **exact**, the default, encodes contents once for both updates
+and builds no graph for D's images (MUNIT), or takes the features of sources from their translation (CUT). **max**
+(MUNIT) samples styles once for both updates. Losses of none and exact are equal in float64
+(`tests/methods/test_munit.py`, `test_cut.py`). **horses** compares three methods with generators of six blocks.
+Ratios are medians over the rounds; above 1, this is faster than the first. Weights are those of all trained networks.
+Memory is the peak of the process on a CPU, of tensors on a GPU."""
 
 
 class Public(MUNIT):
