@@ -27,7 +27,7 @@ from faults import end
 
 from diptych.runs import checkpoint
 
-COLUMNS = "bar | what was done | times | wrong | seconds"
+COLUMNS = "limit | what was done | times | wrong | seconds"
 TESTS = Path(__file__).parents[1] / "tests"
 LEAD = """Real commands on the embedded letters, harmed many times in the ways that `tests/chaos` tries a few times.
 A run that was killed must come to the very bytes of one that was not: weights, Adam, averages, numbers of the log."""
@@ -160,7 +160,7 @@ def lost_ranks(folder, steps=150):
             if not re.search(rf"error: step \d+: rank {lost} of 2 died or hangs", said(child)):
                 row.wrong.append(f"{run.name}: the lost rank is not named: {said(child)[-500:]}")
             if "(most recent call first)" not in said(child):
-                row.wrong.append(f"{run.name}: no stack is told")
+                row.wrong.append(f"{run.name}: no stack trace is printed")
             if any(alive(pid) for pid in ranks.values()):
                 row.wrong.append(f"{run.name}: a process is left")
             finish("resume", run, launcher=TORCHRUN)
@@ -176,8 +176,8 @@ def alive(pid):
     return False
 
 
-def told(bar, what, program, *words):
-    """A program of the tests that looks for what is wrong by itself."""
+def check_by(bar, what, program, *words):
+    """Run a program of the tests that finds errors by itself, and return its row."""
     row = Row(bar, what)
     done = subprocess.run(
         [sys.executable, TESTS / program, *map(str, words)], capture_output=True, text=True, check=False
@@ -203,12 +203,12 @@ def disks(folder, quick):
             place.mkdir()
             checkpoint.save(place / "0-00000007.safetensors", small(7))
             stride = 64 if quick else 1
-            rows.append(told(bar, f"save {what} at each {where}", "chaos/cut_saves.py", place, how, writer, stride))
-    rows.append(told("C4", "bits flipped, all of a header", "chaos/bit_rot.py", 100 if quick else 10_000))
+            rows.append(check_by(bar, f"save {what} at each {where}", "chaos/cut_saves.py", place, how, writer, stride))
+    rows.append(check_by("C4", "bits flipped, all of a header", "chaos/bit_rot.py", 100 if quick else 10_000))
     rows.append(
-        told("C6", "saves between kills at random", "chaos/kill_keeper.py", folder / "kept", 10 if quick else 300)
+        check_by("C6", "saves between kills at random", "chaos/kill_keeper.py", folder / "kept", 10 if quick else 300)
     )
-    rows.append(told("D7", "damaged images of 27 kinds read", "image/fuzz.py", "--seconds", 2 if quick else 120))
+    rows.append(check_by("D7", "damaged images of 27 kinds read", "helpers/fuzz.py", "--seconds", 2 if quick else 120))
     return rows
 
 

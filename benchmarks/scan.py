@@ -16,14 +16,14 @@ import PIL
 import table
 
 COLUMNS = "scan | files | seconds | seconds of processors | peak memory of all processes, MB"
-LEAD = """Links to the images of one set ({set}), each read, hashed and decoded in the first scan and found in the cache
-in the others. Seconds include imports and the list of the folder; on a machine that others use too, those of processors
-are what to read. Bars for 100,000 files: 500 MB, and 2 s from the cache."""
+LEAD = """Links to the images of one data set ({set}), each read, hashed and decoded in the first scan and read from the
+cache in the others. Seconds include imports and listing the folder; on a shared machine, compare seconds of processors.
+Limits for 100,000 files: 500 MB, and 2 s from the cache."""
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from diptych.data.folders import images_in
-from diptych.data.manifest import scan
+from diptych.data.sources.folders import images_in
+from diptych.data.checks.manifest import scan
 began, before = time.perf_counter(), sum(os.times()[:4])
 root = Path(sys.argv[1])
 found = scan(root, images_in(root / "train"))

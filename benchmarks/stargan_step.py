@@ -1,8 +1,8 @@
-"""Time of a StarGAN step: what its rule saves against the published order, both in one run, by turns.
+"""Time of a StarGAN step with and without reuse of forward passes, in turns.
 
 python benchmarks/stargan_step.py                     # writes benchmarks/stargan_step.md
 
-A round is n_critic steps of the discriminator and one of the generator, so that each side does the whole of its work.
+A round is n_critic discriminator steps and one generator step, all the kinds of steps there are.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from diptych.system.hardware import tune_kernels
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 
-COLUMNS = "pixels | batch | width | published order, s | saving, s | published / saving | published, GiB | saving, GiB"
-LEAD = """{n_critic} steps of the discriminator and one of the generator make a round. Both sides run the same
-networks in {precision} by the same engine, each in a process of its own, one round in turns ({rounds} rounds). Seconds
-are medians of a round; the ratio is the median over the rounds (above 1: saving is faster). The published order keeps
-a graph of the generator in every step, and translates anew where the generator moves. `saving` does neither, and gives
-equal losses and weights (`tests/methods/test_stargan.py`). Memory is the peak of the whole process on a CPU, and of
+COLUMNS = "pixels | batch | width | none, s | exact, s | none / exact | none, GiB | exact, GiB"
+LEAD = """A round is {n_critic} discriminator steps and one generator step. `reuse=none` and `reuse=exact` run the same
+networks in {precision} with the same engine, each in its own process, in turns ({rounds} rounds). Seconds are medians
+of a round; the ratio is the median over the rounds (above 1: `exact` is faster). `none`, the order of the public code,
+builds a graph of the generator in every step, and translates again for the generator step. `exact` does neither, and
+gives equal losses and weights (`tests/methods/test_stargan.py`). Memory is the peak of the process on a CPU, and of
 tensors on a GPU."""
 LABELS = Labels(names=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"), kind="attributes")
 
@@ -34,8 +34,8 @@ LABELS = Labels(names=("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"
 def worker(options, device):
     torch.manual_seed(0)
     tune_kernels(device)
-    shape = {"size": options.size, "width": options.width, "d_width": options.width, "n_critic": options.n_critic}
-    method = StarGAN(StarGAN.Config(labels=(LABELS,), reuse=options.side == "saving", **shape))
+    shape = {"image_size": options.size, "ngf": options.width, "ndf": options.width, "n_critic": options.n_critic}
+    method = StarGAN(StarGAN.Config(labels=(LABELS,), reuse=options.side, **shape))
     capture = CudaCapture() if device.type == "cuda" else None
     engine = Engine(method, TrainConfig(precision=options.precision), ranks=Ranks(device=device), capture=capture)
     batch = {
@@ -51,11 +51,11 @@ def worker(options, device):
 
 
 def measure(size, options, device):
-    """Seconds of every round and peaks of memory, by side: the published order, and ours."""
+    """Return the seconds of every round and the peak memory, by value of `reuse`."""
     command = [sys.executable, __file__, "--device", str(device), "--size", str(size)]
     for name in ("batch", "width", "n_critic", "precision"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    return turns.measure({side: [*command, "--side", side] for side in ("published", "saving")}, options.rounds)
+    return turns.measure({side: [*command, "--side", side] for side in ("none", "exact")}, options.rounds)
 
 
 def main():
@@ -68,7 +68,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--size", type=int)
-    parser.add_argument("--side", choices=("published", "saving"), help="for the benchmark itself: be one side")
+    parser.add_argument("--side", choices=("none", "exact"), help="used by the benchmark itself")
     options = parser.parse_args()
     device = choose_device(options.device)
     if options.side:
@@ -77,7 +77,7 @@ def main():
     rows = []
     for size in options.sizes:
         times, peaks = measure(size, options, device)
-        ratio = turns.ratio(times["published"], times["saving"])
+        ratio = turns.ratio(times["none"], times["exact"])
         seconds = [f"{statistics.median(each):.3f}" for each in times.values()]
         sizes = [str(size), str(options.batch), str(options.width)]
         rows.append([*sizes, *seconds, f"{ratio:.2f}", *(f"{peak:.2f}" for peak in peaks.values())])

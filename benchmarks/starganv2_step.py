@@ -1,4 +1,4 @@
-"""Time and memory of a step of StarGAN v2: the published order, and ours with fewer forward passes, in turns.
+"""Time and memory of a StarGAN v2 step: a textbook loop, and each value of `reuse`, in turns.
 
 python benchmarks/starganv2_step.py                     # writes benchmarks/starganv2_step.md
 """
@@ -20,20 +20,20 @@ from diptych.training.ema import EMA
 from diptych.training.engine import Engine
 
 SIDES = ("published", "none", "exact", "max")
-STEPS = "pixels | batch | published, s | plain, s | passes, s | most, s | plain / passes | published / passes"
-MORE = "pixels | batch | published / plain | published / most | published, GiB | plain, GiB | passes, GiB | most, GiB"
-LEAD = """Batch {batch}, {domains} domains, {precision}, {width}: one step of each in turns ({rounds} rounds), each in a
-process of its own. **published** is the order of the public code in a textbook loop, with gradients of all networks in
-each of the four updates. **plain** is the same order under our engine, which makes the gradients of those networks
-alone that move. **passes**, the default, shares the encoder's pass among all that the same weights of the generator
-make, and makes no graph that nobody uses. **most** uses the discriminator's latent image in the generator's update too.
-All give the same losses and weights (`tests/methods/test_starganv2.py`). Absolute times depend on the machine; the
-ratios, medians over the rounds, are what to read (above 1: the second is faster). Memory is the peak of the whole
-process on a CPU, of tensors on a GPU."""
+STEPS = "pixels | batch | published, s | none, s | exact, s | max, s | none / exact | published / exact"
+MORE = "pixels | batch | published / none | published / max | published, GiB | none, GiB | exact, GiB | max, GiB"
+LEAD = """Batch {batch}, {domains} domains, {precision}, {width}: one step of each in turns ({rounds} rounds), each in
+its own process. **published** is the order of the public code in a textbook loop, with gradients of all networks in
+each of the four updates. **none** is the same order with our engine, which computes gradients only of the networks
+that are updated. **exact**, the default, encodes a source once for all translations with the same weights, and builds
+no unused graphs. **max** also uses the discriminator's latent-guided image in the generator's update. All give the
+same losses and weights (`tests/methods/test_starganv2.py`). Absolute times depend on the machine; compare the ratios,
+medians over the rounds (above 1: the second is faster). Memory is the peak of the process on a CPU, of tensors on a
+GPU."""
 
 
 class Textbook:
-    """`updates` in a plain loop: every backward pass reaches every network, as in the public code."""
+    """`updates` in a textbook loop: each backward pass gives gradients of all networks, as in the public code."""
 
     def __init__(self, method, precision):
         self.method, self.ema_weights, self.precision = method, EMA(method), precision
@@ -52,7 +52,7 @@ class Textbook:
             with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 update = next(rule, None)
             if update is None:
-                self.ema_weights.follow(self.method)
+                self.ema_weights.update(self.method)
                 return
             for adam in self.adams.values():
                 adam.zero_grad()
@@ -62,11 +62,11 @@ class Textbook:
 
 
 def stepper(side, options, device):
-    """A function that takes one step on a batch."""
+    """Return a function that takes one step on a batch."""
     tune_kernels(device)  # as `diptych train` does
     labels = (Labels(names=tuple(f"domain {number}" for number in range(options.domains))),)
-    saving = "none" if side == "published" else side
-    method = StarGANv2(StarGANv2.Config(image_size=options.size, ngf=options.width, labels=labels, reuse=saving))
+    reuse = "none" if side == "published" else side
+    method = StarGANv2(StarGANv2.Config(image_size=options.size, ngf=options.width, labels=labels, reuse=reuse))
     if side == "published":
         return Textbook(method.to(device), options.precision).step
     return Engine(method, TrainConfig(precision=options.precision), ranks=Ranks(device=device)).train_step

@@ -1,10 +1,10 @@
-"""Statistics of a set of pictures for FID: files to features to mean and covariance, against a plain loop.
+"""Statistics of a set of images for FID: files to features to mean and covariance, against a textbook loop.
 
 python benchmarks/statistics_of_sets.py [--count 2000]      # writes benchmarks/statistics_of_sets.md
 
-The plain loop is what pytorch-fid does: Pillow opens each file, ToTensor, a batch of 50 through the network, in turn.
-Ours decodes ahead in threads. Both have the same network, of the shape of the published one, with weights drawn at
-random (time does not depend on them), and must give the same features.
+The textbook loop is what pytorch-fid does: Pillow opens each file, ToTensor, batches of 50 through the network.
+Ours decodes ahead in threads. Both have the same network, of the shape of the published one, with random
+weights (time does not depend on them), and must give the same features.
 """
 
 import argparse
@@ -26,15 +26,15 @@ from diptych.evaluation.metrics.extractors import INCEPTIONS, build
 from diptych.evaluation.metrics.image_sets import image_set
 from diptych.networks.classifier import ClassifierNet
 
-COLUMNS = "network | pictures | plain loop, pictures/s | ours, pictures/s | ours / plain | decoding alone, pictures/s"
-LEAD = """Pictures of 256x256 pixels (PNG), from file to mean and covariance of the features; both sides by turns over
-parts of {part} pictures, medians of the ratios (above 1: ours is faster). The last column is how fast our threads
-decode when no network waits: where it is far above the others, decoding is not what limits."""
+COLUMNS = "network | images | textbook loop, images/s | ours, images/s | ours / textbook | decoding alone, images/s"
+LEAD = """Images of 256x256 pixels (PNG), from file to mean and covariance of the features; both sides by turns over
+parts of {part} images, medians of the ratios (above 1: ours is faster). The last column is how fast our threads
+decode without a network: if it is far above the others, decoding is not the bottleneck."""
 SOURCES = ("facades/train", "horse2zebra/trainA", "horse2zebra/trainB")
 
 
 def networks():
-    """By name: what takes (N, 3, 256, 256) in [0, 1] to features (N, D)."""
+    """Return functions from images (N, 3, 256, 256) in [0, 1] to features (N, D), by name."""
     torch.manual_seed(0)
     inception = build(INCEPTIONS["tf-fid-inception"]).to_empty(device="cpu")
     for module in inception.modules():
@@ -44,7 +44,7 @@ def networks():
     small = ClassifierNet(3, 10).eval()
     inception.eval()
     return {
-        "small judge": lambda x: small.features(2 * x - 1),
+        "small classifier": lambda x: small.features(2 * x - 1),
         "tf-fid-inception": lambda x: inception(
             2 * nn.functional.interpolate(x, (299, 299), mode="bilinear", align_corners=False) - 1
         ),
@@ -52,7 +52,7 @@ def networks():
 
 
 def files_of(folder, count):
-    """Real pictures at 256 pixels, cut and mirrored until there are enough; noise where there are none."""
+    """Return files of real images at 256 pixels, flipped to get more; of noise if there are no real ones."""
     random = np.random.RandomState(0)
     found = [file for source in SOURCES for file in images_in(table.DATA / source)]
     for number in range(count):
@@ -66,7 +66,7 @@ def files_of(folder, count):
 
 
 @torch.no_grad()
-def plain(files, net):
+def textbook(files, net):
     rows = []
     for first in range(0, len(files), 50):
         batch = torch.stack([ToTensor()(Image.open(file).convert("RGB")) for file in files[first : first + 50]])
@@ -94,7 +94,7 @@ def main():
             pass
         decoding = len(files) / (time.perf_counter() - began)
         for name, net in networks().items():
-            times = {plain: [], ours: []}
+            times = {textbook: [], ours: []}
             for first in range(0, len(files), options.part):
                 part, found = files[first : first + options.part], []
                 for side, spent in times.items():

@@ -29,14 +29,14 @@ EMPTY = "an empty method | ms a step"
 LEAD = """Batch 1, our engine in float32 and in what `precision=auto` chooses ({auto}), against the textbook loop of
 `textbook.py` in float32: each in a process of its own, one step in turns ({rounds} rounds). Absolute times depend on
 the machine; the ratios, medians over the rounds, are what to read (above 1: ours is faster). Memory is the peak of the
-whole process on a CPU, of tensors on a GPU. An empty method has one number to learn: what is left is what the engine
-costs."""
+whole process on a CPU, of tensors on a GPU. An empty method has one weight: its time is the overhead of the
+engine."""
 
 
 class Empty(Method):
-    """Learns one number, so that nothing but the engine takes time."""
+    """Has one weight, so that the time of a step is that of the engine."""
 
-    batch, routes, inference_networks = {}, (), ()
+    batch, routes, inference_networks = (), (), ()
 
     def __init__(self):
         super().__init__(MethodConfig())
@@ -144,9 +144,9 @@ def main():
     steps, memory = [], []
     for method in ("pix2pix", "cyclegan"):
         for size in options.sizes:
-            (plain, fp32, auto), peaks = measure(method, size, device, options.rounds)
-            ratios = [statistics.median(a / b for a, b in zip(plain, mine, strict=True)) for mine in (fp32, auto)]
-            seconds = [f"{statistics.median(each):.3f}" for each in (plain, fp32, auto)]
+            (by_hand, fp32, auto), peaks = measure(method, size, device, options.rounds)
+            ratios = [statistics.median(a / b for a, b in zip(by_hand, mine, strict=True)) for mine in (fp32, auto)]
+            seconds = [f"{statistics.median(each):.3f}" for each in (by_hand, fp32, auto)]
             steps.append(
                 [method, str(size), seconds[0], seconds[1], f"{ratios[0]:.2f}", seconds[2], f"{ratios[1]:.2f}"]
             )

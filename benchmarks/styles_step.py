@@ -20,22 +20,23 @@ from diptych.system.hardware import tune_kernels
 from diptych.training.engine import Engine
 
 SIDES = {
-    "munit": ("plain", "public", "passes", "most"),
-    "cut": ("plain", "passes"),
+    "munit": ("none", "public", "exact", "max"),
+    "cut": ("none", "exact"),
     "horses": ("CycleGAN", "CUT", "FastCUT"),
 }
 COLUMNS = "what | pixels | batch | side | seconds | first / this | M weights | GiB"
-LEAD = """One step of each in turns ({rounds} rounds), {precision}, {width} channels at full size, each in a process of
-its own. **plain** codes anew in each update; **public** (MUNIT) also computes the styles that nothing uses, with a
-graph. **passes**, the default, codes contents once for both updates and makes no graph for D's images (MUNIT), or takes
-what sources show from their translation (CUT). **most** (MUNIT) draws styles once for both. Losses of plain and passes
-are equal in float64 (`tests/methods/test_munit.py`, `test_cut.py`). **horses** sets three methods side by side,
-with generators of six blocks. Ratios are medians over the rounds; above 1, this is faster than the first. Weights are
-of all networks that are trained. Memory is the peak of the whole process on a CPU, of tensors on a GPU."""
+LEAD = """One step of each in turns ({rounds} rounds), {precision}, {width} channels at full size, each in its own
+process. **none**, **exact** and **max** are values of `reuse`. **none** encodes again in each update; **public**
+(MUNIT) also computes unused style codes, with a graph. **exact**, the default, encodes contents once for both updates
+and builds no graph for D's images (MUNIT), or takes the features of sources from their translation (CUT). **max**
+(MUNIT) samples styles once for both updates. Losses of none and exact are equal in float64
+(`tests/methods/test_munit.py`, `test_cut.py`). **horses** compares three methods with generators of six blocks.
+Ratios are medians over the rounds; above 1, this is faster than the first. Weights are those of all trained networks.
+Memory is the peak of the process on a CPU, of tensors on a GPU."""
 
 
 class Public(MUNIT):
-    """With the style encoders run beside the content encoders, as the public code does in both updates."""
+    """Also runs the style encoders in both updates, as the public code does."""
 
     def contents(self, a, b):
         self.G_a.style(a), self.G_b.style(b)
@@ -43,13 +44,13 @@ class Public(MUNIT):
 
 
 def made(method, side, options):
-    """The method that a side is about."""
-    sizes = {"width": options.width, "d_width": options.width}
+    """Return the method of a side of the comparison."""
+    sizes = {"ngf": options.width, "ndf": options.width}
     if side == "CycleGAN":
         return CycleGAN(CycleGAN.Config(generator="resnet_6", **sizes))
     if side in ("CUT", "FastCUT"):
         return CUT(CUT.Config(n_blocks=6, **sizes, **CUT.presets["fast" if side == "FastCUT" else "paper"]))
-    sizes["saving"] = "plain" if side == "public" else side
+    sizes["reuse"] = "none" if side == "public" else side
     if method == "cut":
         return CUT(CUT.Config(**sizes))
     cls = Public if side == "public" else MUNIT
@@ -74,7 +75,7 @@ def main():
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--method", choices=tuple(SIDES), help="for the benchmark itself, as is the next")
+    parser.add_argument("--method", choices=tuple(SIDES), help="used by the benchmark itself, as --side")
     parser.add_argument("--side")
     options = parser.parse_args()
     if options.side:
@@ -93,7 +94,7 @@ def main():
             rows.append([*sizes, side, f"{seconds:.3f}", f"{faster:.3f}", f"{weights / 1e6:.2f}", f"{peaks[side]:.2f}"])
             print(*rows[-1], sep="\t", flush=True)
     lead = LEAD.format(rounds=options.rounds, precision=options.precision, width=options.width)
-    table.leave(__file__, "A step of MUNIT, of CUT, and of CycleGAN beside it", lead, {COLUMNS: rows})
+    table.leave(__file__, "A step of MUNIT, CUT and CycleGAN", lead, {COLUMNS: rows})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark leaves beside itself: a table, and how it was made."""
+"""Write the results of a benchmark: tables, the machine, the versions and the command."""
 
 import os
 import platform

@@ -36,7 +36,7 @@ class Classifier(Evaluator):
     class Config(MethodConfig):
         """The size of the network, which is ours, and its training."""
 
-        steps: int = Field(2000, ge=1, description="training steps")
+        steps: int = Field(2000, ge=1, description="number of training steps")
         in_channels: Annotated[int, Setting(channels_of=("image",))] = Field(
             3, ge=1, le=1024, description="number of channels of the images; read from the data"
         )
@@ -48,7 +48,7 @@ class Classifier(Evaluator):
         )
         base_channels: int = Field(32, ge=1, le=1024, description="channels after the first convolution")
         n_downsample: int = Field(4, ge=1, le=8, description="number of stride-2 convolutions")
-        norm: Norm = Field("batch", description="normalisation layers")
+        norm: Norm = Field("batch", description="kind of normalisation layers")
         lr: float = Field(1e-3, gt=0, description="initial learning rate of Adam; linear decay to 0")
 
     config: Config

@@ -39,7 +39,7 @@ class Segmenter(Evaluator):
     class Config(MethodConfig):
         """The size of the network, which is ours, its palette, and its training."""
 
-        steps: int = Field(4000, ge=1, description="training steps")
+        steps: int = Field(4000, ge=1, description="number of training steps")
         in_channels: Annotated[int, Setting(channels_of=("source",))] = Field(
             3, ge=1, le=1024, description="number of channels of the photographs; read from the data"
         )
@@ -56,7 +56,7 @@ class Segmenter(Evaluator):
         )
         base_channels: int = Field(32, ge=1, le=1024, description="channels of the first layer")
         n_downsample: int = Field(5, ge=1, le=10, description="number of times that the image is halved")
-        norm: Norm = Field("batch", description="normalisation layers")
+        norm: Norm = Field("batch", description="kind of normalisation layers")
         lr: float = Field(1e-3, gt=0, description="initial learning rate of Adam; linear decay to 0")
 
         @model_validator(mode="after")

@@ -22,7 +22,7 @@ from diptych.importers.rename_keys import (
 )
 from diptych.networks.factory import generator, known
 from diptych.networks.layers import Norm
-from diptych.networks.patchgan import HALVINGS, PatchGAN
+from diptych.networks.patchgan import N_LAYERS, PatchGAN
 from diptych.networks.unet import Dropout
 
 
@@ -71,7 +71,7 @@ class Pix2PixNetwork(RecognisedNetwork):
             return PatchGAN(self.in_channels, self.name, self.width, self.norm)
         dropout: Dropout = "repo" if self.dropout else "none"
         sizes = (self.in_channels, self.out_channels, self.width)
-        return generator(self.name, *sizes, self.norm, dropout, self.use_bias)
+        return build_generator(self.name, *sizes, self.norm, dropout, self.use_bias)
 
 
 def recognise(state: dict[str, Tensor], where: str) -> Pix2PixNetwork:
@@ -170,7 +170,7 @@ def _patchgan(state: dict[str, Tensor], where: str) -> Pix2PixNetwork:
         int(key.split(".")[1]) for key, value in state.items() if key.endswith(".weight") and value.dim() == 4
     )
     first = state[f"{root}.0.weight"]
-    fields = {halvings: size for size, halvings in HALVINGS.items()}
+    fields = {halvings: size for size, halvings in N_LAYERS.items()}
     receptive = 1 if first.shape[-1] == 1 else fields[len(convs) - 2]
     norm = _norm(state, [_then(root, at, "", 0) for at in convs[1:-1]], where)
     gap = 3 if norm != "none" else 2  # from one hidden convolution of ours to the next

@@ -1,4 +1,4 @@
-"""Losses whose gradient is taken before a step and descended after it."""
+"""Losses whose gradient is computed before an optimizer step and applied after it (DRIT)."""
 
 from collections.abc import Iterable
 
@@ -7,18 +7,19 @@ from torch import Tensor, nn
 
 
 def deferred(terms: dict[str, Tensor], parameters: Iterable[nn.Parameter]) -> dict[str, Tensor]:
-    """The same values, whose gradient by `parameters` is the one at their weights of now, whenever it is asked for.
+    """Return loss terms with the same values whose gradient with respect to `parameters` is computed now and kept.
 
-    What the terms were computed from may change, and its graph may go, in between; it is kept for losses that share
-    it. Raises RuntimeError if none of the terms reaches any of the parameters.
+    A later backward pass gives this gradient even if the weights have changed since. The graph of `terms` is retained
+    for losses that share it. Raises RuntimeError if no term depends on any of the parameters.
     """
-    found = list(parameters)
+    parameters = list(parameters)
     total = torch.stack([term.reshape(()) for term in terms.values()]).sum()
-    gradients = torch.autograd.grad(total, found, retain_graph=True, allow_unused=True)
-    reached = [(p, g.detach()) for p, g in zip(found, gradients, strict=True) if g is not None]
-    if not reached:
-        raise RuntimeError(f"the terms {', '.join(terms)} reach none of the weights they should move")
+    gradients = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+    pairs = [(p, gradient.detach()) for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
+    if not pairs:
+        raise RuntimeError(f"the terms {', '.join(terms)} have no gradient with respect to the weights they update")
     values = {name: term.detach() for name, term in terms.items()}
-    line = torch.stack([(p * g).sum() for p, g in reached]).sum()  # its gradient is theirs
+    # A linear function of the parameters with the value 0 and the kept gradients. It is added to the first term.
+    linear = torch.stack([(p * gradient).sum() for p, gradient in pairs]).sum()
     first = next(iter(values))
-    return values | {first: values[first] + (line - line.detach())}
+    return values | {first: values[first] + (linear - linear.detach())}

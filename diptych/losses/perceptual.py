@@ -1,8 +1,8 @@
-"""Losses between images, and on images alone.
+"""Losses on images, on feature maps, and on pairs of outputs.
 
-total_variation   how much neighbouring pixels differ (Mahendran and Vedaldi 2015; Taigman et al. 2017)
-feature_distance  squared distance of what a trained network sees (Johnson et al. 2016; Ledig et al. 2017)
-mode_seeking      how little images differ, for how much their noise does (Mao et al. 2019)
+total_variation   differences between neighbouring pixels (Mahendran and Vedaldi 2015; Taigman et al. 2017)
+feature_distance  MSE between feature maps of a pretrained network (Johnson et al. 2016; Ledig et al. 2017)
+mode_seeking      inverse ratio of the distance of two outputs to the distance of their codes (Mao et al. 2019)
 """
 
 import torch.nn.functional as F
@@ -10,32 +10,38 @@ from torch import Tensor
 
 from diptych.losses.adversarial import to_float32
 
-FLAT = 1e-12  # added under a root, which has no slope where two pixels are equal
+EPS = 1e-12  # added under a root, whose derivative at 0 is infinite
 
 
 def total_variation(x: Tensor, power: float = 2.0) -> Tensor:
-    """Of (N, C, H, W) the sum over pixels of (right difference^2 + lower difference^2)^(power / 2), mean over N.
+    """Return the total variation of images (N, C, H, W), the mean over N.
 
-    The last row and column have no such neighbours, and are left out.
+    It is the sum over pixels of (difference to the right^2 + difference to below^2)^(power / 2), without the last row
+    and column.
     """
     x = to_float32(x)
-    here = x[..., :-1, :-1]
-    squares = (x[..., :-1, 1:] - here).square() + (x[..., 1:, :-1] - here).square()
+    pixels = x[..., :-1, :-1]
+    squares = (x[..., :-1, 1:] - pixels).square() + (x[..., 1:, :-1] - pixels).square()
     if power != 2:
-        squares = (squares + FLAT) ** (power / 2)
+        squares = (squares + EPS) ** (power / 2)
     return squares.sum() / len(x)
 
 
-def feature_distance(one: Tensor, other: Tensor, rescale: float = 1.0) -> Tensor:
-    """Mean squared difference of two maps (N, C, H, W) that are multiplied by `rescale` first."""
-    return F.mse_loss(to_float32(one) * rescale, to_float32(other) * rescale)
+def feature_distance(first: Tensor, second: Tensor, rescale: float = 1.0) -> Tensor:
+    """Return the MSE between two feature maps (N, C, H, W), both first multiplied by `rescale`."""
+    return F.mse_loss(to_float32(first) * rescale, to_float32(second) * rescale)
 
 
-def mode_seeking(images: tuple[Tensor, Tensor], noise: tuple[Tensor, Tensor], clamp: float = 1e-5) -> Tensor:
-    """1 / (mean |images[0] - images[1]| / mean |noise[0] - noise[1]| + clamp), for one source under two noises.
+def mode_seeking(images: tuple[Tensor, Tensor], noise: tuple[Tensor, Tensor], eps: float = 1e-5) -> Tensor:
+    """Return 1 / (mean |images[0] - images[1]| / mean |noise[0] - noise[1]| + eps), two outputs for one source.
 
-    Means are over the whole batch, as published (the paper writes the ratio, to be maximised), so the term depends on
-    the size of a batch. It is `1 / clamp` at most, where the images are the same.
+    Means are over the whole batch, as in the public code, so the term depends on the batch size. The paper writes the
+    ratio itself, to be maximised. The largest value is `1 / eps`, for equal images.
     """
-    apart, drawn = ((to_float32(one) - to_float32(other)).abs().mean() for one, other in (images, noise))
-    return 1 / (apart / drawn + clamp)
+    image_distance = _l1(*images)
+    noise_distance = _l1(*noise)
+    return 1 / (image_distance / noise_distance + eps)
+
+
+def _l1(first: Tensor, second: Tensor) -> Tensor:
+    return (to_float32(first) - to_float32(second)).abs().mean()

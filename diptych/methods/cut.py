@@ -33,7 +33,7 @@ from diptych.losses.adversarial import lsgan
 from diptych.losses.patchnce import TEMPERATURE, patchnce
 from diptych.networks.layers import evaluating, initialise, without_graph
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
-from diptych.networks.resnet import ResNet, num_tapped
+from diptych.networks.resnet import ResNet, num_feature_blocks
 
 EPS = 1e-7  # added to the norm of embeddings
 
@@ -114,7 +114,7 @@ class CUT(Method):
         self.D = PatchGAN(c.channels, c.receptive_field, c.ndf, "instance", blur=True)
         self.F = nn.ModuleList(
             nn.Sequential(nn.Linear(channels, c.nce_dim), nn.ReLU(), nn.Linear(c.nce_dim, c.nce_dim))
-            for channels in (c.channels, 2 * c.ngf, *[4 * c.ngf] * (1 + num_tapped(c.n_blocks)))
+            for channels in (c.channels, 2 * c.ngf, *[4 * c.ngf] * (1 + num_feature_blocks(c.n_blocks)))
         )
         initialise(self, "xavier")
 

@@ -34,7 +34,7 @@ from diptych.contract import (
 )
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
-from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
+from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of
 from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import Init, Norm, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
@@ -67,7 +67,7 @@ class CycleGAN(Method):
             description="weight of the identity loss, as a fraction of the cycle weights (paper: 0.5 for paintings)",
         )
         pool_size: int = Field(50, ge=0, le=10_000, description="generated images kept for each discriminator")
-        generator: Generator = Field(
+        generator: GeneratorName = Field(
             "resnet_9", description="resnet_9 from 256 pixels, resnet_6 at 128 (paper), or a U-Net"
         )
         ngf: int = Field(64, ge=1, le=1024, description="channels of the generators' first layer")
@@ -78,7 +78,7 @@ class CycleGAN(Method):
         )
         receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
-        init: Init = Field("normal", description="weight initialisation")
+        init: Init = Field("normal", description="initialisation of the weights")
         init_gain: float = Field(0.02, gt=0, description="standard deviation or gain of the initialisation")
         lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
 
@@ -126,13 +126,13 @@ class CycleGAN(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.to_b = generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
-        self.to_a = generator(c.generator, c.out_channels, c.in_channels, c.ngf, c.norm, c.dropout, c.use_bias)
+        self.to_b = build_generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
+        self.to_a = build_generator(c.generator, c.out_channels, c.in_channels, c.ngf, c.norm, c.dropout, c.use_bias)
         self.D_a = PatchGAN(c.in_channels, c.receptive_field, c.ndf, c.norm)
         self.D_b = PatchGAN(c.out_channels, c.receptive_field, c.ndf, c.norm)
         self.pool_a, self.pool_b = ImagePool(c.pool_size), ImagePool(c.pool_size)
         initialise(self, c.init, c.init_gain)
-        self.traits = Traits(size_multiple=multiple_of(c.generator))
+        self.traits = Traits(size_multiple=size_multiple_of(c.generator))
 
     def stages(self) -> list[Stage]:
         players = {"G": Player((self.to_b, self.to_a), self.config.lr, schedule=self.config.schedule)}

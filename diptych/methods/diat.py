@@ -31,7 +31,7 @@ from diptych.contract import (
 )
 from diptych.losses.adversarial import bce, to_float32
 from diptych.losses.perceptual import feature_distance
-from diptych.networks.diat import Denoiser, Discriminator, Enhancer, blur
+from diptych.networks.diat import Denoiser, Discriminator, Enhancer, blur_bicubic
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 from diptych.networks.resnet import ResNet
 
@@ -234,7 +234,7 @@ class DIAT(Method):
         assert self.E is not None
         x = batch["a"]
         if self.config.enhancement == "global":
-            yield "E", {"restored": F.mse_loss(to_float32(self.E(blur(x))), x)}
+            yield "E", {"restored": F.mse_loss(to_float32(self.E(blur_bicubic(x))), x)}
             return
         with without_graph(), evaluating(self.T):
             transferred = self.T(x)

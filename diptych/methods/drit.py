@@ -19,22 +19,22 @@ from torch import Tensor, nn
 
 from diptych import contract
 from diptych.contract import OUTPUT, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import bce, sum_of, to_float32
+from diptych.losses.adversarial import bce, sum_terms, to_float32
 from diptych.losses.deferred import deferred
 from diptych.losses.perceptual import mode_seeking
 from diptych.networks.drit import (
-    CONTENT,
+    CONTENT_MULTIPLIER,
     AttributeEncoder,
     ContentDiscriminator,
     ContentEncoder,
-    Fixed,
+    DeterministicAttributeEncoder,
     Generator,
-    critic_side,
-    dense_layers,
+    content_logits_size,
+    linear_layers,
 )
 from diptych.networks.latents import Prior, latent_for_seed, sample_latents
 from diptych.networks.layers import evaluating, initialise, without_graph
-from diptych.networks.multiscale import MultiScale, halving
+from diptych.networks.multiscale import MultiScaleDiscriminator, patch_discriminator
 
 Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 
@@ -153,7 +153,7 @@ class DRIT(Method):
             kernels = (7, 3) if self.content_d_kernel is None else (self.content_d_kernel,)
             depths = (3, 2, 1) if self.content_d_layers is None else (self.content_d_layers,)
             pairs = ((depth, kernel) for kernel in kernels for depth in depths)
-            return next((pair for pair in pairs if critic_side(size // 4, *pair) >= 1), None)
+            return next((pair for pair in pairs if content_logits_size(size // 4, *pair) >= 1), None)
 
         def unused(self) -> dict[str, str]:
             found = {} if self.lambda_ms else {"ms_eps": "lambda_ms above 0"}
@@ -192,19 +192,21 @@ class DRIT(Method):
         c, channels = config, (config.in_channels, config.out_channels)
         concat = c.attribute_injection == "concat"
         self.E_c = ContentEncoder(channels, c.ngf, c.content_noise_std)
-        attribute_encoder = AttributeEncoder if concat else Fixed
+        attribute_encoder = AttributeEncoder if concat else DeterministicAttributeEncoder
         self.E_a = nn.ModuleList(attribute_encoder(n, c.ngf, c.style_dim) for n in channels)
         self.G = Generator(channels, c.ngf, c.style_dim, concat)
         # for each domain one for translations with attributes of an image, and one for those with sampled attributes
         self.D_a, self.D_a2, self.D_b, self.D_b2 = (
-            MultiScale(halving(n, c.ndf, c.d_layers, 0.01, c.d_kernel) for _ in range(c.num_scales))
+            MultiScaleDiscriminator(
+                patch_discriminator(n, c.ndf, c.d_layers, 0.01, c.d_kernel) for _ in range(c.num_scales)
+            )
             for n in channels
             for _ in range(2)
         )
         assert c.critic is not None
-        self.D_content = ContentDiscriminator(CONTENT * c.ngf, *c.critic)
+        self.D_content = ContentDiscriminator(CONTENT_MULTIPLIER * c.ngf, *c.critic)
         initialise(self)
-        for layer in dense_layers(self):  # with PyTorch's default, as in the authors' code
+        for layer in linear_layers(self):  # with PyTorch's default, as in the authors' code
             layer.reset_parameters()
 
     def stages(self) -> list[Stage]:
@@ -296,7 +298,7 @@ class DRIT(Method):
             translated = outputs.translated[domain].detach()
             terms[name] = gan_loss(d1(outputs.x[domain]), True) + gan_loss(d1(translated), False)
             real_loss = len(sampled) * gan_loss(d2(real[domain]), True)
-            terms[f"{name}2"] = real_loss + sum_of([gan_loss(d2(fake), False) for fake in sampled])
+            terms[f"{name}2"] = real_loss + sum_terms([gan_loss(d2(fake), False) for fake in sampled])
         return terms
 
     def content_discriminator_terms(self, content: Pair) -> Terms:
@@ -328,7 +330,7 @@ class DRIT(Method):
         for domain, name in enumerate("ab"):
             discriminator = (self.D_a2, self.D_b2)[domain]
             sampled = [pair[domain] for pair in outputs.sampled]
-            terms[f"gan2_{name}"] = c.lambda_gan * sum_of([gan_loss(discriminator(fake), True) for fake in sampled])
+            terms[f"gan2_{name}"] = c.lambda_gan * sum_terms([gan_loss(discriminator(fake), True) for fake in sampled])
             if c.lambda_latent:
                 loss = F.l1_loss(outputs.recovered[domain], outputs.latents[0])
                 terms[f"latent_{name}"] = c.lambda_latent * loss
@@ -365,7 +367,7 @@ class DRIT(Method):
 
 def gan_loss(logits: Sequence[Tensor], real: bool) -> Tensor:
     """Return the binary cross entropy, summed over scales."""
-    return sum_of([bce(scale, real) for scale in logits])
+    return sum_terms([bce(scale, real) for scale in logits])
 
 
 def confusion_loss(logits: Tensor) -> Tensor:

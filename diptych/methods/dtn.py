@@ -33,7 +33,7 @@ from diptych.contract import (
 )
 from diptych.losses.adversarial import to_float32
 from diptych.losses.perceptual import total_variation
-from diptych.networks.classifier import ClassifierNet, channels_of
+from diptych.networks.classifier import ClassifierNet, stage_channels
 from diptych.networks.dtn import Discriminator, FNetwork, GNetwork
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 
@@ -120,7 +120,7 @@ class DTN(Method):
                 )
             if self.labels[0].kind != "class":
                 raise ValueError("labels: f needs a class for each source image, not attributes")
-            features = channels_of(self.f_base_channels, self.f_n_downsample)[-1]
+            features = stage_channels(self.f_base_channels, self.f_n_downsample)[-1]
             if self.f_network == "classifier" and self.embedding_dim != features:
                 raise ValueError(
                     f"f_network=classifier with f_base_channels={self.f_base_channels} and "

@@ -32,11 +32,11 @@ from diptych.contract import (
     Traits,
     Update,
 )
-from diptych.losses.adversarial import lsgan, sum_of
+from diptych.losses.adversarial import lsgan, sum_terms
 from diptych.losses.perceptual import mode_seeking
 from diptych.networks.latents import Prior, latent_codes, sample_latents
 from diptych.networks.layers import Norm, evaluating, initialise
-from diptych.networks.multiscale import MultiScale
+from diptych.networks.multiscale import MultiScaleDiscriminator
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import UNet, Upsample
 
@@ -124,7 +124,7 @@ class MSGAN(Method):
         self.G = UNet(
             c.in_channels, c.out_channels, c.ngf, depth, c.norm, "none", code=c.latent_dim, upsample=c.upsample
         )
-        self.D = MultiScale(
+        self.D = MultiScaleDiscriminator(
             PatchGAN(d_channels, c.receptive_field, c.ndf >> scale, c.norm) for scale in range(c.num_scales)
         )
         initialise(self, "xavier")
@@ -162,7 +162,7 @@ class MSGAN(Method):
 
     def pair_loss(self, x: Tensor, y: Tensor, real: bool) -> Tensor:
         """Return the least-squares GAN loss of a pair, summed over scales."""
-        return sum_of([lsgan(logits, real) for logits in self.D(torch.cat([x, y], 1))])
+        return sum_terms([lsgan(logits, real) for logits in self.D(torch.cat([x, y], 1))])
 
     @torch.no_grad()
     def translate(self, x: Tensor, seed: int = 0) -> Tensor:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from diptych import contract
 from diptych.contract import OUTPUT, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
-from diptych.losses.adversarial import lsgan, sum_of
+from diptych.losses.adversarial import lsgan, sum_terms
 from diptych.losses.perceptual import feature_distance
 from diptych.networks.latents import Prior, latent_for_seed, sample_latents
 from diptych.networks.layers import evaluating, initialise, without_graph
-from diptych.networks.multiscale import MultiScale, halving
+from diptych.networks.multiscale import MultiScaleDiscriminator, patch_discriminator
 from diptych.networks.munit import AdaINAutoencoder
 
 Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
@@ -148,7 +148,7 @@ class MUNIT(Method):
             for channels in (c.in_channels, c.out_channels)
         )
         self.D_a, self.D_b = (
-            MultiScale(halving(channels, c.ndf, c.d_layers, 0.2) for _ in range(c.num_scales))
+            MultiScaleDiscriminator(patch_discriminator(channels, c.ndf, c.d_layers, 0.2) for _ in range(c.num_scales))
             for channels in (c.in_channels, c.out_channels)
         )
         for autoencoder in (self.G_a, self.G_b):
@@ -203,7 +203,7 @@ class MUNIT(Method):
         terms = {}
         for name, discriminator, x, y in zip("ab", (self.D_a, self.D_b), real, fake, strict=True):
             scales = zip(discriminator(x), discriminator(y.detach()), strict=True)
-            terms[name] = self.config.lambda_gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in scales])
+            terms[name] = self.config.lambda_gan * sum_terms([lsgan(r, True) + lsgan(f, False) for r, f in scales])
         return terms
 
     def generator_terms(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
@@ -214,7 +214,7 @@ class MUNIT(Method):
         for index, name in enumerate("ab"):
             discriminator, decode = (self.D_a, self.D_b)[index], autoencoders[index].decode
             logits = discriminator(fake[index])
-            terms[f"gan_{name}"] = c.lambda_gan * sum_of([lsgan(scale, True) for scale in logits])
+            terms[f"gan_{name}"] = c.lambda_gan * sum_terms([lsgan(scale, True) for scale in logits])
             if c.lambda_image:
                 image = decode(contents[index], own_styles[index])
                 terms[f"image_{name}"] = c.lambda_image * F.l1_loss(image, real[index])

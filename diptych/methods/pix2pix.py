@@ -31,8 +31,8 @@ from diptych.contract import (
     Traits,
     Update,
 )
-from diptych.losses.adversarial import Adversarial, discriminator_loss, generator_loss, gradient_penalty
-from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
+from diptych.losses.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty
+from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of
 from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import Dropout
@@ -55,11 +55,11 @@ class Pix2Pix(Method):
         lambda_l1: Annotated[float, Setting(symbol="λ")] = Field(
             100.0, ge=0, description="weight of the L1 loss (paper: 100)"
         )
-        gan_loss: Adversarial = Field("vanilla", description="form of the GAN loss (paper: vanilla)")
+        gan_loss: GANLoss = Field("vanilla", description="form of the GAN loss (paper: vanilla)")
         lambda_gp: Annotated[float, Setting(symbol="λ_gp")] = Field(
             10.0, ge=0, description="weight of the gradient penalty of gan_loss=wgan-gp"
         )
-        generator: Generator = Field(
+        generator: GeneratorName = Field(
             "unet_256", description="unet_N for images of N x N pixels; encoder_decoder_N: without skip connections"
         )
         ngf: int = Field(64, ge=1, le=1024, description="channels of the generator's first layer")
@@ -75,7 +75,7 @@ class Pix2Pix(Method):
         d_norm: Norm = Field(
             "batch", description="normalisation layers of the discriminator; not batch with gan_loss=wgan-gp"
         )
-        init: Init = Field("normal", description="weight initialisation")
+        init: Init = Field("normal", description="initialisation of the weights")
         init_gain: float = Field(0.02, gt=0, description="standard deviation or gain of the initialisation")
         lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
         lr_decay_start: float = Field(
@@ -137,11 +137,11 @@ class Pix2Pix(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.G = generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
+        self.G = build_generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
         d_channels = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
         self.D = PatchGAN(d_channels, c.receptive_field, c.ndf, c.d_norm) if "gan" in c.loss else None
         initialise(self, c.init, c.init_gain)
-        self.traits = Traits(size_multiple=multiple_of(c.generator))
+        self.traits = Traits(size_multiple=size_multiple_of(c.generator))
 
     def stages(self) -> list[Stage]:
         nets: dict[str, nn.Module] = {"G": self.G} if self.D is None else {"D": self.D, "G": self.G}

@@ -33,7 +33,14 @@ from diptych.contract import (
 from diptych.losses.adversarial import bce, to_float32
 from diptych.losses.perceptual import feature_distance, total_variation
 from diptych.networks.layers import Norm, evaluating, without_graph
-from diptych.networks.srresnet import Discriminator, End, Head, Joint, SRResNet, shrunk
+from diptych.networks.srresnet import (
+    Discriminator,
+    DiscriminatorHead,
+    OutputActivation,
+    PreUpsample,
+    SRResNet,
+    downsample_bicubic,
+)
 
 
 class SRGAN(Method):
@@ -48,7 +55,7 @@ class SRGAN(Method):
         image_size: Annotated[int, Setting(follows="crop_size")] = Field(
             96, ge=16, le=4096, description="side of the training images in pixels, a multiple of 16; follows crop_size"
         )
-        scale: Annotated[Literal[2, 4, 8], Setting(symbol="r")] = Field(4, description="upscaling factor")
+        scale: Annotated[Literal[2, 4, 8], Setting(symbol="r")] = Field(4, description="factor by which images are enlarged")
         feature_network: Annotated[str, Setting(feature_network="features", text=True, path=True)] = Field(
             "vgg19",
             min_length=1,
@@ -74,14 +81,16 @@ class SRGAN(Method):
         ngf: int = Field(64, ge=1, le=1024, description="channels of the generator")
         n_blocks: int = Field(16, ge=1, le=256, description="residual blocks of the generator")
         norm: Norm = Field("batch", description="normalisation layers of both networks")
-        pre_upsample: Joint = Field(
+        pre_upsample: PreUpsample = Field(
             "norm", description="what follows the convolution after the blocks: norm, or prelu (public code)"
         )
-        output_activation: End = Field(
+        output_activation: OutputActivation = Field(
             "linear", description="last layer of the generator: linear, or tanh (public code)"
         )
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
-        d_head: Head = Field("dense", description="end of the discriminator: dense, for one image size; or pooled")
+        d_head: DiscriminatorHead = Field(
+            "dense", description="end of the discriminator: dense, for one image size; or pooled"
+        )
         lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
         lr_schedule: Literal["paper", "linear"] = Field(
             "paper",
@@ -137,7 +146,7 @@ class SRGAN(Method):
 
     def derive_inputs(self, batch: Batch) -> Batch:
         """Return the batch with `low`, the images at 1 / scale of their size (bicubic)."""
-        return {**batch, "low": shrunk(batch["image"], self.config.scale)}
+        return {**batch, "low": downsample_bicubic(batch["image"], self.config.scale)}
 
     def stages(self) -> list[Stage]:
         c, betas = self.config, (0.9, 0.999)

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from diptych import contract
 from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError, nearest, shown
-from diptych.losses.adversarial import Adversarial, discriminator_loss, generator_loss, gradient_penalty, r1, to_float32
+from diptych.losses.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty, r1, to_float32
 from diptych.networks.layers import initialise, without_graph
 from diptych.networks.starganv2 import (
     Content,
     Discriminator,
     Generator,
-    Landmarks,
+    LandmarkNetwork,
     MappingNetwork,
     Masks,
     StyleEncoder,
@@ -165,7 +165,7 @@ class StarGANv2(Method):
         },
         independent={"style_sources": ("reference",)},
     )  # fmt: skip
-    landmarks: Landmarks | None = None  # see `use_landmarks`
+    landmarks: LandmarkNetwork | None = None  # see `use_landmarks`
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -181,7 +181,7 @@ class StarGANv2(Method):
             self.E = StyleEncoder(*sizes, *((c.style_dim, domains) if styled else (c.latent_dim, 1)))
         self.D = Discriminator(*sizes, domains + (c.d_head == "classes"))
         initialise(self, "kaiming")
-        self.kind: Adversarial = "vanilla" if c.gan_loss == "nonsaturating" else "wgan-gp"
+        self.kind: GANLoss = "vanilla" if c.gan_loss == "nonsaturating" else "wgan-gp"
         self.names = c.labels[0].names
         self.traits = replace(self.traits, size_multiple=2 * self.G.size_multiple)  # the last norm needs two pixels
         self.style_sources: tuple[StyleSource, ...] = c.style_sources if styled else ("latent",)
@@ -324,7 +324,7 @@ class StarGANv2(Method):
             terms["cycle"] = c.lambda_cyc * F.l1_loss(self.G(fake, own_style, self.masks(fake)), x)
         return terms
 
-    def use_landmarks(self, landmarks: Landmarks | None) -> None:
+    def use_landmarks(self, landmarks: LandmarkNetwork | None) -> None:
         """Set the function or network that gives the masks of the high-pass skip connections; default: none.
 
         It is frozen and not part of checkpoints: set it again after loading.

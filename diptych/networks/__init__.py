@@ -1,4 +1,4 @@
-"""Networks as plain `nn.Module`s: building blocks, and the generators, discriminators and encoders of the papers.
+"""Networks as `nn.Module`s: layers, and the generators, discriminators and encoders of the papers.
 
-Not here: losses, optimisers, anything that reads files. Start with `factory.py` (networks by their usual names).
+Not here: losses, optimizers, anything that reads files. Start with `factory.py` (generators by their usual names).
 """

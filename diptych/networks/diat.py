@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from diptych.networks.layers import Norm
 from diptych.networks.resnet import ResNet
-from diptych.networks.srresnet import shrunk
+from diptych.networks.srresnet import downsample_bicubic
 
 
 class Enhancer(nn.Module):
@@ -50,6 +50,6 @@ class Denoiser(nn.Sequential):
         super().__init__(nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, channels, 3, 1, 1))
 
 
-def blur(x: Tensor) -> Tensor:
+def blur_bicubic(x: Tensor) -> Tensor:
     """Return images downsampled by 2 and upsampled again (bicubic): the input of global enhancement."""
-    return F.interpolate(shrunk(x, 2), x.shape[-2:], mode="bicubic", align_corners=False).clamp(-1, 1)
+    return F.interpolate(downsample_bicubic(x, 2), x.shape[-2:], mode="bicubic", align_corners=False).clamp(-1, 1)

@@ -1,6 +1,6 @@
-"""The networks of DRIT and DRIT++ (Lee et al. 2018, 2020): content and attributes of two domains, and back.
+"""The networks of DRIT and DRIT++ (Lee et al. 2018, 2020): content and attribute encoders, generators, discriminators.
 
-Domain a is 0, b is 1. Convolutions pad by reflection; none has a bias that a norm behind it would remove.
+Domain a is 0, domain b is 1. Convolutions use reflection padding and have no bias if a norm follows that removes it.
 """
 
 from itertools import pairwise
@@ -11,29 +11,21 @@ from torch import Tensor, nn
 
 from diptych.networks.layers import next_to
 from diptych.networks.munit import StyleEncoder, conv
-from diptych.networks.resnet import Block
+from diptych.networks.resnet import ResidualBlock
 
-CONTENT = 4  # times the width of the first layer
+CONTENT_MULTIPLIER = 4  # channels of the content code, as a multiple of those of the first layer
 
 
 class ContentEncoder(nn.Module):
-    """(N, C, H, W) to (N, 4 width, H / 4, W / 4): a network of each domain, then a block that both share, and noise.
+    """(N, C, H, W) to content codes (N, 4 width, H / 4, W / 4): layers of each domain, then a block shared by both.
 
-    The noise, of that deviation, is there in training alone.
+    In training, Gaussian noise with standard deviation `noise` is added to the output.
     """
 
     def __init__(self, channels: tuple[int, int], width: int, noise: float) -> None:
         super().__init__()
-        wide = CONTENT * width
-        self.own = nn.ModuleList(
-            nn.Sequential(
-                conv(each, width, 7), nn.LeakyReLU(0.01),
-                *_down(width, 2 * width), *_down(2 * width, wide),
-                *(Block(wide, "instance", dropout=False) for _ in range(3)),
-            )
-            for each in channels
-        )  # fmt: skip
-        self.shared = Block(wide, "instance", dropout=False)
+        self.own = nn.ModuleList(_content_layers(in_channels, width) for in_channels in channels)
+        self.shared = ResidualBlock(CONTENT_MULTIPLIER * width, "instance", dropout=False)
         self.noise = noise
 
     def forward(self, x: Tensor, domain: int) -> Tensor:
@@ -41,63 +33,77 @@ class ContentEncoder(nn.Module):
         return content + self.noise * torch.randn_like(content) if self.training and self.noise else content
 
 
-def _down(narrow: int, wide: int) -> list[nn.Module]:
-    return [conv(narrow, wide, 3, 2, bias=False), nn.InstanceNorm2d(wide), nn.ReLU()]
+def _content_layers(in_channels: int, width: int) -> nn.Sequential:
+    """Return the layers of one domain: (N, in, H, W) to (N, 4 width, H / 4, W / 4)."""
+    out_channels = CONTENT_MULTIPLIER * width
+    return nn.Sequential(
+        conv(in_channels, width, 7),
+        nn.LeakyReLU(0.01),
+        *_downsample(width, 2 * width),
+        *_downsample(2 * width, out_channels),
+        *(ResidualBlock(out_channels, "instance", dropout=False) for _ in range(3)),
+    )
+
+
+def _downsample(in_channels: int, out_channels: int) -> list[nn.Module]:
+    return [conv(in_channels, out_channels, 3, 2, bias=False), nn.InstanceNorm2d(out_channels), nn.ReLU()]
 
 
 class AttributeEncoder(nn.Module):
-    """(N, C, H, W) to mean and log-variance of its attributes, (N, K) each: the variant that concatenates."""
+    """(N, C, H, W) to the mean and log-variance of its attribute code, (N, K) each: the variant that concatenates."""
 
-    def __init__(self, channels: int, width: int, size: int) -> None:
+    def __init__(self, channels: int, width: int, attribute_dim: int) -> None:
         super().__init__()
         widths = [width * level for level in range(1, 5)]
         self.body = nn.Sequential(
-            conv(channels, width, 4, 2), *(Pooling(*pair) for pair in pairwise(widths)), nn.LeakyReLU(0.2)
+            conv(channels, width, 4, 2), *(DownsampleBlock(*pair) for pair in pairwise(widths)), nn.LeakyReLU(0.2)
         )
-        self.mean, self.log_variance = nn.Linear(widths[-1], size), nn.Linear(widths[-1], size)
+        self.mean = nn.Linear(widths[-1], attribute_dim)
+        self.log_variance = nn.Linear(widths[-1], attribute_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.body(x).mean((2, 3))
         return self.mean(h), self.log_variance(h)
 
 
-class Pooling(nn.Module):
-    """A residual block (N, narrow, H, W) to (N, wide, H / 2, W / 2) without norms."""
+class DownsampleBlock(nn.Module):
+    """A residual block (N, in, H, W) to (N, out, H / 2, W / 2) with average pooling and without norms."""
 
-    def __init__(self, narrow: int, wide: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1, self.conv2 = conv(narrow, narrow, 3), conv(narrow, wide, 3)
-        self.shortcut = nn.Conv2d(narrow, wide, 1)
+        self.conv1 = conv(in_channels, in_channels, 3)
+        self.conv2 = conv(in_channels, out_channels, 3)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.2)), 0.2))
         return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2))
 
 
-class Fixed(nn.Module):
-    """The same without a variance, by MUNIT's style encoder: of the feature-wise variant."""
+class DeterministicAttributeEncoder(nn.Module):
+    """(N, C, H, W) to attribute codes (N, K), without variance: MUNIT's style encoder (feature-wise variant)."""
 
-    def __init__(self, channels: int, width: int, size: int) -> None:
+    def __init__(self, channels: int, width: int, attribute_dim: int) -> None:
         super().__init__()
-        self.style = StyleEncoder(channels, width, size)
+        self.style = StyleEncoder(channels, width, attribute_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         return self.style(x), None
 
 
 class ConcatDecoder(nn.Module):
-    """One domain's decoder: the attributes (N, K) stand beside the features, as planes, at each of its sizes."""
+    """The decoder of one domain: the attribute code (N, K) is concatenated to the features at each of their sizes."""
 
-    def __init__(self, channels: int, width: int, size: int) -> None:
+    def __init__(self, channels: int, width: int, attribute_dim: int) -> None:
         super().__init__()
-        wide = CONTENT * width + size
-        self.blocks = nn.Sequential(*(Block(wide, "instance", dropout=False) for _ in range(3)))
-        halves = [wide]
+        in_channels = CONTENT_MULTIPLIER * width + attribute_dim
+        self.blocks = nn.Sequential(*(ResidualBlock(in_channels, "instance", dropout=False) for _ in range(3)))
         self.up = nn.ModuleList()
         for _ in range(2):
-            self.up.append(_up(halves[-1] + size, (halves[-1] + size) // 2))
-            halves.append((halves[-1] + size) // 2)
-        self.head = nn.Conv2d(halves[-1] + size, channels, 1)
+            out_channels = (in_channels + attribute_dim) // 2
+            self.up.append(_upsample(in_channels + attribute_dim, out_channels))
+            in_channels = out_channels
+        self.head = nn.Conv2d(in_channels + attribute_dim, channels, 1)
 
     def forward(self, x: Tensor, attributes: Tensor) -> Tensor:
         x = self.blocks(next_to(x, attributes))
@@ -106,88 +112,96 @@ class ConcatDecoder(nn.Module):
         return torch.tanh(self.head(next_to(x, attributes)))
 
 
-class MixedDecoder(nn.Module):
-    """One domain's decoder of the feature-wise variant: a dense network gives each block its part of the attributes."""
+class FeatureWiseDecoder(nn.Module):
+    """The decoder of one domain in the feature-wise variant: an MLP maps the attribute code to one code per block."""
 
-    def __init__(self, channels: int, width: int, size: int) -> None:
+    def __init__(self, channels: int, width: int, attribute_dim: int) -> None:
         super().__init__()
-        wide = CONTENT * width
+        features = CONTENT_MULTIPLIER * width
         self.mapping = nn.Sequential(
-            nn.Linear(size, wide), nn.ReLU(), nn.Linear(wide, wide), nn.ReLU(), nn.Linear(wide, 4 * wide)
+            nn.Linear(attribute_dim, features),
+            nn.ReLU(),
+            nn.Linear(features, features),
+            nn.ReLU(),
+            nn.Linear(features, 4 * features),
         )
-        self.blocks = nn.ModuleList(MixedBlock(wide) for _ in range(4))
-        self.up = nn.Sequential(_up(wide, wide // 2), _up(wide // 2, wide // 4))
-        self.head = nn.Conv2d(wide // 4, channels, 1)
+        self.blocks = nn.ModuleList(FeatureWiseBlock(features) for _ in range(4))
+        self.up = nn.Sequential(_upsample(features, features // 2), _upsample(features // 2, features // 4))
+        self.head = nn.Conv2d(features // 4, channels, 1)
 
     def forward(self, x: Tensor, attributes: Tensor) -> Tensor:
-        for block, part in zip(self.blocks, self.mapping(attributes).chunk(4, 1), strict=True):
-            x = block(x, part)
+        for block, code in zip(self.blocks, self.mapping(attributes).chunk(4, 1), strict=True):
+            x = block(x, code)
         return torch.tanh(self.head(self.up(x)))
 
 
-class MixedBlock(nn.Module):
-    """A residual block in which, behind each norm, 1x1 convolutions mix features with as many planes of attributes."""
+class FeatureWiseBlock(nn.Module):
+    """A residual block that, after each norm, mixes the features with the attribute code (N, C) by 1x1 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = (conv(channels, channels, 3, bias=False) for _ in range(2))
-        self.mix1, self.mix2 = (
-            nn.Sequential(
-                nn.Conv2d(2 * channels, 2 * channels, 1), nn.ReLU(), nn.Conv2d(2 * channels, channels, 1), nn.ReLU()
-            )
-            for _ in range(2)
-        )
+        self.mix1, self.mix2 = (_mix(channels) for _ in range(2))
 
     def forward(self, x: Tensor, attributes: Tensor) -> Tensor:
         h = self.mix1(next_to(F.instance_norm(self.conv1(x)), attributes))
         return x + self.mix2(next_to(F.instance_norm(self.conv2(h)), attributes))
 
 
-class Generator(nn.Module):
-    """Contents and attributes of a domain to its images (N, C, H, W) in [-1, 1]."""
+def _mix(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(2 * channels, 2 * channels, 1), nn.ReLU(), nn.Conv2d(2 * channels, channels, 1), nn.ReLU()
+    )
 
-    def __init__(self, channels: tuple[int, int], width: int, size: int, concat: bool) -> None:
+
+class Generator(nn.Module):
+    """Content codes and attribute codes of a domain to its images (N, C, H, W) in [-1, 1]."""
+
+    def __init__(self, channels: tuple[int, int], width: int, attribute_dim: int, concat: bool) -> None:
         super().__init__()
-        decoder = ConcatDecoder if concat else MixedDecoder
-        self.shared = Block(CONTENT * width, "instance", dropout=False) if concat else nn.Identity()
-        self.own = nn.ModuleList(decoder(each, width, size) for each in channels)
+        decoder = ConcatDecoder if concat else FeatureWiseDecoder
+        block = ResidualBlock(CONTENT_MULTIPLIER * width, "instance", dropout=False) if concat else nn.Identity()
+        self.shared: nn.Module = block
+        self.own = nn.ModuleList(decoder(out_channels, width, attribute_dim) for out_channels in channels)
 
     def forward(self, content: Tensor, attributes: Tensor, domain: int) -> Tensor:
         return self.own[domain](self.shared(content), attributes)
 
 
-def dense_layers(net: nn.Module) -> list[nn.Linear]:
-    """Those of attributes and mappings; a style encoder's last stands for a 1x1 convolution, and is none of them."""
-    found: list[nn.Module] = []
+def linear_layers(net: nn.Module) -> list[nn.Linear]:
+    """Return the linear layers of attribute encoders and mappings.
+
+    The last layer of a style encoder is not among them: in the public code it is a 1x1 convolution.
+    """
+    layers: list[nn.Module] = []
     for module in net.modules():
         if isinstance(module, AttributeEncoder):
-            found += [module.mean, module.log_variance]
-        elif isinstance(module, MixedDecoder):
-            found += module.mapping
-    return [layer for layer in found if isinstance(layer, nn.Linear)]
+            layers += [module.mean, module.log_variance]
+        elif isinstance(module, FeatureWiseDecoder):
+            layers += module.mapping
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
 
 
 class ContentDiscriminator(nn.Sequential):
-    """Contents to logits (N, 1, h, w) of their domain; at the paper's 54 x 54 a single one."""
+    """Content codes to logits (N, 1, h, w) of their domain; 1 x 1 for the paper's codes of 54 x 54."""
 
     def __init__(self, channels: int, depth: int, kernel: int) -> None:
         layers: list[nn.Module] = []
         for _ in range(depth):
-            layers += [
-                nn.Conv2d(channels, channels, kernel, 2, 1, padding_mode="reflect"), nn.LeakyReLU(0.01)
-            ]  # fmt: skip
+            layers.append(nn.Conv2d(channels, channels, kernel, 2, 1, padding_mode="reflect"))
+            layers.append(nn.LeakyReLU(0.01))
         super().__init__(*layers, nn.Conv2d(channels, channels, 4), nn.LeakyReLU(0.01), nn.Conv2d(channels, 1, 1))
 
 
-def critic_side(side: int, depth: int, kernel: int) -> int:
-    """Of its logits, for contents of that side; below 1 they do not fit."""
+def content_logits_size(size: int, depth: int, kernel: int) -> int:
+    """Return the height of the content discriminator's logits for codes of height `size`; below 1: codes too small."""
     for _ in range(depth):
-        side = (side + 2 - kernel) // 2 + 1
-    return side - 3
+        size = (size + 2 - kernel) // 2 + 1
+    return size - 3
 
 
 class ImageNorm(nn.Module):
-    """(N, C, H, W) normalised over each image, then affine by channel."""
+    """(N, C, H, W) normalised over each image, then scaled and shifted per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -197,7 +211,6 @@ class ImageNorm(nn.Module):
         return F.layer_norm(x, x.shape[1:]) * self.scale[:, None, None] + self.shift[:, None, None]
 
 
-def _up(narrow: int, wide: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.ConvTranspose2d(narrow, wide, 3, 2, 1, output_padding=1), ImageNorm(wide), nn.ReLU()
-    )  # fmt: skip
+def _upsample(in_channels: int, out_channels: int) -> nn.Sequential:
+    conv_transpose = nn.ConvTranspose2d(in_channels, out_channels, 3, 2, 1, output_padding=1)
+    return nn.Sequential(conv_transpose, ImageNorm(out_channels), nn.ReLU())

@@ -1,6 +1,6 @@
-"""Networks between images and short codes (Taigman et al. 2017, section 5.1, as far as it is known): f, g and D.
+"""The networks of DTN (Taigman et al. 2017, section 5.1, as far as it describes them): f, g and D.
 
-Each works on images of any multiple of `size` on a side: a code is then a map of codes, one for each square.
+All are fully convolutional: images whose sides are multiples of `size` give a map of embeddings, one for each square.
 """
 
 from itertools import pairwise
@@ -11,28 +11,29 @@ from torch import Tensor, nn
 from diptych.networks.layers import Norm, bias_before, norm_layers
 
 
-def depth_of(size: int) -> int:
-    """How many convolutions bring `size` pixels, a power of two from 16 on, to one: the last goes from 4 to 1."""
+def num_convolutions(size: int) -> int:
+    """Return how many convolutions reduce `size` pixels, a power of two from 16, to 1; the last one from 4 to 1."""
     return size.bit_length() - 2
 
 
 class FNetwork(nn.Module):
-    """(N, in, size, size) to codes (N, code, 1, 1): 3x3 convolutions with norm, pooling and ReLU, the last without it.
+    """f: (N, in, size, size) to embeddings (N, embedding_dim, 1, 1), 3x3 convolutions with norm, pooling and ReLU.
 
-    Its norm is behind the pooling: numbers of a code vary by about 1, however large f would make them.
-    64, 128 and 256 channels at 32 pixels; one more layer of 256 for each doubling.
+    The last layer has no ReLU, and its norm follows the pooling, so that embeddings have about unit variance. There
+    are 64, 128 and 256 channels at 32 pixels; each doubling of `size` adds a layer of 256.
     """
 
-    def __init__(self, in_channels: int, size: int, width: int = 64, code: int = 128, norm: Norm = "batch") -> None:
+    def __init__(
+        self, in_channels: int, size: int, width: int = 64, embedding_dim: int = 128, norm: Norm = "batch"
+    ) -> None:
         super().__init__()
-        depth = depth_of(size)
-        widths = [in_channels, *(width * min(2**level, 4) for level in range(depth - 1)), code]
+        widths = [in_channels, *(width * min(2**level, 4) for level in range(num_convolutions(size) - 1))]
         layers: list[nn.Module] = []
-        for narrow, wide in pairwise(widths[:-1]):
-            layers.append(nn.Conv2d(narrow, wide, 3, 1, 1, bias=bias_before(norm)))
-            layers += [*norm_layers(norm, wide), nn.MaxPool2d(2), nn.ReLU()]
-        layers.append(nn.Conv2d(widths[-2], code, 3, 1, 1, bias=bias_before(norm)))
-        layers += [nn.MaxPool2d(4), *norm_layers(norm, code)]
+        for ins, outs in pairwise(widths):
+            layers.append(nn.Conv2d(ins, outs, 3, 1, 1, bias=bias_before(norm)))
+            layers += [*norm_layers(norm, outs), nn.MaxPool2d(2), nn.ReLU()]
+        layers.append(nn.Conv2d(widths[-1], embedding_dim, 3, 1, 1, bias=bias_before(norm)))
+        layers += [nn.MaxPool2d(4), *norm_layers(norm, embedding_dim)]
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,24 +41,30 @@ class FNetwork(nn.Module):
 
 
 class GNetwork(nn.Module):
-    """Codes (N, code, 1, 1) to images (N, out, size, size) in -1..1: transposed convolutions with norm and ReLU.
+    """g: embeddings (N, embedding_dim, 1, 1) to images (N, out, size, size) in [-1, 1], transposed convolutions.
 
-    512, 256 and 128 channels at 32 pixels. `smooth` puts a 1x1 convolution behind each, as for the paper's pictures.
+    There are 512, 256 and 128 channels at 32 pixels, with norm and ReLU. `one_by_one_convs` adds a 1x1 convolution
+    after each layer, as in the paper's experiments on photos.
     """
 
     def __init__(
-        self, out: int, size: int, width: int = 64, code: int = 128, norm: Norm = "batch", smooth: bool = False
+        self,
+        out_channels: int,
+        size: int,
+        width: int = 64,
+        embedding_dim: int = 128,
+        norm: Norm = "batch",
+        one_by_one_convs: bool = False,
     ) -> None:
         super().__init__()
-        depth = depth_of(size)
-        widths = [code, *(8 * width // 2**level for level in range(depth - 1))]
+        widths = [embedding_dim, *(8 * width // 2**level for level in range(num_convolutions(size) - 1))]
         layers: list[nn.Module] = []
-        for level, (narrow, wide) in enumerate(pairwise(widths)):
-            kind = (4, 4, 0) if level == 0 else (4, 2, 1)
-            layers.append(nn.ConvTranspose2d(narrow, wide, *kind, bias=bias_before(norm)))
-            layers += [*norm_layers(norm, wide), nn.ReLU()]
-            layers += [nn.Conv2d(wide, wide, 1), nn.ReLU()] if smooth else []
-        layers.append(nn.ConvTranspose2d(widths[-1], out, 4, 2, 1))
+        for level, (ins, outs) in enumerate(pairwise(widths)):
+            stride, padding = (2, 1) if level else (4, 0)
+            layers.append(nn.ConvTranspose2d(ins, outs, 4, stride, padding, bias=bias_before(norm)))
+            layers += [*norm_layers(norm, outs), nn.ReLU()]
+            layers += [nn.Conv2d(outs, outs, 1), nn.ReLU()] if one_by_one_convs else []
+        layers.append(nn.ConvTranspose2d(widths[-1], out_channels, 4, 2, 1))
         self.body = nn.Sequential(*layers)
 
     def forward(self, code: Tensor) -> Tensor:
@@ -65,18 +72,18 @@ class GNetwork(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(N, in, size, size) to logits (N, kinds, 1, 1): convolutions that halve, with norm and leaky ReLU."""
+    """D: (N, in, size, size) to logits (N, classes, 1, 1), strided convolutions with norm and LeakyReLU."""
 
-    def __init__(self, in_channels: int, size: int, width: int = 64, kinds: int = 3, norm: Norm = "batch") -> None:
+    def __init__(self, in_channels: int, size: int, width: int = 64, classes: int = 3, norm: Norm = "batch") -> None:
         super().__init__()
-        depth = depth_of(size)
+        depth = num_convolutions(size)
         widths = [in_channels, *(width * min(2**level, 4) for level in range(depth - 1)), 2 * width]
         layers: list[nn.Module] = []
-        for level, (narrow, wide) in enumerate(pairwise(widths)):
-            kind = (4, 4, 0) if level == depth - 1 else (4, 2, 1)
-            layers.append(nn.Conv2d(narrow, wide, *kind, bias=bias_before(norm)))
-            layers += [*norm_layers(norm, wide), nn.LeakyReLU(0.2)]
-        self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], kinds, 1))
+        for level, (ins, outs) in enumerate(pairwise(widths)):
+            stride, padding = (4, 0) if level == depth - 1 else (2, 1)
+            layers.append(nn.Conv2d(ins, outs, 4, stride, padding, bias=bias_before(norm)))
+            layers += [*norm_layers(norm, outs), nn.LeakyReLU(0.2)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], classes, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)

@@ -1,4 +1,4 @@
-"""Generators by the names that the field gives them."""
+"""Generators by their usual names, `unet_256` or `resnet_9`."""
 
 import re
 from typing import Annotated
@@ -11,28 +11,28 @@ from diptych.networks.layers import Norm
 from diptych.networks.resnet import ResNet
 from diptych.networks.unet import Dropout, UNet
 
-SIZES = (32, 64, 128, 256, 512, 1024)  # pixels a side that a U-Net brings down to one
-MOST_BLOCKS = 100
-SIZED = tuple(f"{family}_{size}" for family in ("unet", "encoder_decoder") for size in SIZES)
+SIZES = (32, 64, 128, 256, 512, 1024)  # height and width in pixels that a U-Net reduces to 1
+MAX_BLOCKS = 100
+UNET_NAMES = tuple(f"{family}_{size}" for family in ("unet", "encoder_decoder") for size in SIZES)
 
 
-def known(name: str) -> str:
-    """`name`, if there is such a generator. Raises ValueError that lists what there is."""
+def check_generator_name(name: str) -> str:
+    """Return the name of a generator. Raises ValueError with the valid names if there is none of that name."""
     match = re.fullmatch(r"resnet_([1-9]\d{0,2})", name)
-    if name in SIZED or (match and int(match[1]) <= MOST_BLOCKS):
+    if name in UNET_NAMES or (match and int(match[1]) <= MAX_BLOCKS):
         return name
     sizes = ", ".join(map(str, SIZES))
     raise ValueError(
         f"expected unet_N or encoder_decoder_N for N x N pixels (N: {sizes}), or resnet_N with N residual blocks "
-        f"(1 to {MOST_BLOCKS}){nearest(name, [*SIZED, 'resnet_6', 'resnet_9'])}"
+        f"(1 to {MAX_BLOCKS}){nearest(name, [*UNET_NAMES, 'resnet_6', 'resnet_9'])}"
     )
 
 
-Generator = Annotated[str, AfterValidator(known)]
+GeneratorName = Annotated[str, AfterValidator(check_generator_name)]
 
 
-def generator(
-    name: Generator,
+def build_generator(
+    name: GeneratorName,
     in_channels: int,
     out_channels: int,
     width: int,
@@ -42,8 +42,8 @@ def generator(
 ) -> nn.Module:
     """Return the generator of that name.
 
-    `unet_N` and `encoder_decoder_N` bring N pixels down to one; `resnet_N` has N blocks, with dropout or without.
-    `use_bias` is as in `UNet`; a ResNet has no convolution that it concerns.
+    `unet_N` and `encoder_decoder_N` reduce N pixels to 1. `resnet_N` has N residual blocks, with dropout unless
+    `dropout` is "none". `use_bias` is as in `UNet` and does not affect a ResNet.
     """
     family, _, number = name.rpartition("_")
     if family == "resnet":
@@ -53,16 +53,16 @@ def generator(
     return UNet(in_channels, out_channels, width, depth, norm, dropout, skip=skip, use_bias=use_bias)
 
 
-def check_use_bias(name: Generator, norm: Norm, use_bias: bool) -> None:
-    """Raises ValueError where `use_bias` would be accepted and ignored."""
+def check_use_bias(name: GeneratorName, norm: Norm, use_bias: bool) -> None:
+    """Raise ValueError if `use_bias` has no effect on this generator."""
     if use_bias and (norm != "batch" or name.startswith("resnet_")):
         raise ValueError(
-            f"use_bias=True changes U-Nets and encoder-decoders with norm=batch alone; here are generator={name} and "
+            f"use_bias=True changes only U-Nets and encoder-decoders with norm=batch; got generator={name} and "
             f"norm={norm}: set use_bias=False"
         )
 
 
-def multiple_of(name: Generator) -> int:
-    """Heights and widths must be multiples of this."""
+def size_multiple_of(name: GeneratorName) -> int:
+    """Return the number of which heights and widths of input images are multiples."""
     family, _, number = name.rpartition("_")
     return 4 if family == "resnet" else int(number)

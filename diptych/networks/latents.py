@@ -18,7 +18,7 @@ _constant = ContextVar("constant latent codes", default=False)
 
 @contextmanager
 def constant_latents() -> Iterator[None]:
-    """Within, every latent code is 1 everywhere: samples of a batch no longer depend on their order."""
+    """Set every latent code to 1 in this context, so that the samples of a batch do not depend on their order."""
     token = _constant.set(True)
     try:
         yield
@@ -26,29 +26,29 @@ def constant_latents() -> Iterator[None]:
         _constant.reset(token)
 
 
-def sample_latents(prior: Prior, count: int, size: int, like: Tensor) -> Tensor:
-    """Return random latent codes (count, size) with dtype and device of `like`, uniform in [-1, 1] or normal."""
-    code = torch.empty(count, size, dtype=like.dtype, device=like.device)
+def sample_latents(prior: Prior, count: int, dim: int, like: Tensor) -> Tensor:
+    """Return random latent codes (count, dim) with dtype and device of `like`, uniform in [-1, 1] or normal."""
+    codes = torch.empty(count, dim, dtype=like.dtype, device=like.device)
     if _constant.get():
-        return code.fill_(1)
-    return code.uniform_(-1, 1) if prior == "uniform" else code.normal_()
+        return codes.fill_(1)
+    return codes.uniform_(-1, 1) if prior == "uniform" else codes.normal_()
 
 
-def latent_codes(prior: Prior, numbers: range, size: int, seed: int) -> Tensor:
-    """Return the latent codes (N, size) of these numbers and this seed, in float32."""
+def latent_codes(prior: Prior, numbers: range, dim: int, seed: int) -> Tensor:
+    """Return the latent codes (N, dim) of these numbers and this seed, in float32."""
     if _constant.get():
-        return torch.ones(len(numbers), size)
-    rows = [random_state("code", seed, number) for number in numbers]
-    drawn = [row.uniform(-1, 1, size) if prior == "uniform" else row.standard_normal(size) for row in rows]
-    return torch.from_numpy(np.stack(drawn).astype(np.float32))
+        return torch.ones(len(numbers), dim)
+    states = [random_state("code", seed, number) for number in numbers]
+    codes = [state.uniform(-1, 1, dim) if prior == "uniform" else state.standard_normal(dim) for state in states]
+    return torch.from_numpy(np.stack(codes).astype(np.float32))
 
 
-def latent_for_seed(prior: Prior, size: int, seed: int, given: Tensor | None, x: Tensor) -> Tensor:
-    """Return latent codes (N, size) for images x: `given`, one for all or one for each, or the one of the seed.
+def latent_for_seed(prior: Prior, dim: int, seed: int, given: Tensor | None, x: Tensor) -> Tensor:
+    """Return latent codes (N, dim) for images x (N, ...): `given`, of length 1 or N, or else the code of the seed.
 
-    Raises ConfigError if as many are given as there are not images.
+    Raises ConfigError if the number of given codes is neither 1 nor the number of images.
     """
-    found = latent_codes(prior, range(seed, seed + 1), size, 0).to(x) if given is None else given
-    if len(found) not in (1, len(x)):
-        raise ConfigError(f"{len(found)} references for {len(x)} images: give one, or one for each")
-    return found.expand(len(x), -1)
+    codes = latent_codes(prior, range(seed, seed + 1), dim, 0).to(x) if given is None else given
+    if len(codes) not in (1, len(x)):
+        raise ConfigError(f"got {len(codes)} references for {len(x)} images: give one, or one for each image")
+    return codes.expand(len(x), -1)

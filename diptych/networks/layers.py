@@ -1,4 +1,4 @@
-"""What all networks share: norms, the bias rule, initialisers, and the two ways to run a trained network."""
+"""Parts that all networks share: norms, the bias rule, weight initialisation, evaluation modes, padding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,36 +10,39 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 Norm = Literal["batch", "instance", "none"]
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
-SMALLEST = 16  # pixels a side: what the networks here can halve and normalise
+SMALLEST = 16  # height and width in pixels of the smallest images that the networks can downsample and normalise
 
 
 def norm_layers(norm: Norm, channels: int) -> list[nn.Module]:
-    """The norm as a list to splice into a Sequential: InstanceNorm without affine or statistics, eps 1e-5."""
+    """Return the norm as a list of layers for a Sequential. InstanceNorm has no affine weights and no statistics."""
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
     return [nn.InstanceNorm2d(channels)] if norm == "instance" else []
 
 
 def bias_before(norm: Norm) -> bool:
-    """Whether a convolution right before `norm` has a bias.
+    """Return whether a convolution right before `norm` has a bias.
 
-    A norm removes it, and Adam would turn the rounding noise of its zero gradient into real steps.
+    A norm removes it: its gradient is 0 up to rounding errors, which Adam would scale up to full steps.
     """
     return norm == "none"
 
 
 def bias_alone(norm: Norm) -> bool:
-    """Whether a convolution that no norm follows has a bias in a network of `norm`: BatchNorm ones have none."""
+    """Return whether a convolution that no norm follows has a bias in a network with `norm`; not with BatchNorm."""
     return norm != "batch"
 
 
 def next_to(x: Tensor, code: Tensor) -> Tensor:
-    """Images (N, C, H, W), and behind them numbers (N, K) as planes of one value each: (N, C + K, H, W)."""
+    """Return images (N, C, H, W) with a code (N, K) concatenated as constant planes: (N, C + K, H, W)."""
     return torch.cat([x, code[:, :, None, None].expand(-1, -1, *x.shape[2:]).to(x.dtype)], 1)
 
 
 def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> None:
-    """Fill every convolution, linear layer and embedding by `init`; biases 0; BatchNorm scale N(1, gain)."""
+    """Initialise the weights of convolutions, linear layers and embeddings; biases are 0, BatchNorm scales N(1, gain).
+
+    `gain` is the standard deviation of "normal" and the gain of "xavier" and "orthogonal".
+    """
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             _fill(module.weight, init, gain)
@@ -65,19 +68,22 @@ def _fill(weight: Tensor, init: Init, gain: float) -> None:
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Inside, dropout is off and BatchNorm uses its running statistics; afterwards each module is as before."""
-    before = [(module, module.training) for module in net.modules()]
+    """Set a network to evaluation mode in this context, and restore the mode of each module afterwards."""
+    modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
         yield
     finally:
-        for module, training in before:
+        for module, training in modes:
             module.training = training
 
 
 @contextmanager
 def as_in_training(net: nn.Module) -> Iterator[None]:
-    """Inside, dropout is on and BatchNorm uses the images at hand and remembers nothing; afterwards as before."""
+    """Set a network to training mode in this context, without updates of BatchNorm's running statistics.
+
+    Dropout is on, and BatchNorm uses the statistics of the batch. The modes are restored afterwards.
+    """
     norms = [(module, module.track_running_stats) for module in net.modules() if isinstance(module, _BatchNorm)]
     with evaluating(net):
         net.train()
@@ -92,9 +98,10 @@ def as_in_training(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_graph() -> Iterator[None]:
-    """As `torch.no_grad`, but safe under autocast, which in older torch keeps the casts of weights made inside.
+    """Disable gradients in this context, as `torch.no_grad`, safely under autocast.
 
-    Those carry no gradient, so what runs later with a graph would give its weights none. 2.15 does not keep them.
+    Before torch 2.15 autocast caches the half-precision copies of weights made under `no_grad`. These have no graph,
+    so a later forward pass with gradients would give the weights none. The cache is cleared at the end.
     """
     try:
         with torch.no_grad():

@@ -1,6 +1,6 @@
-"""Discriminators that look at an image and at smaller ones of it: MUNIT, DRIT, and pix2pix in MSGAN.
+"""Discriminators at several image scales, as in pix2pixHD (Wang et al. 2018), MUNIT, DRIT and MSGAN.
 
-Wang et al. 2018 (pix2pixHD) had several first: each scale has a network of its own.
+Each scale has its own network.
 """
 
 from collections.abc import Iterable
@@ -9,26 +9,30 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 
-class MultiScale(nn.Module):
-    """Images (N, C, H, W) to a list of logits: of the first network at full size, of each next one at half of that."""
+class MultiScaleDiscriminator(nn.Module):
+    """Images (N, C, H, W) to a list of logits: the first network at full size, each further one at half the size."""
 
     def __init__(self, nets: Iterable[nn.Module]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
-        self.halve = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+        self.downsample = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         logits = []
-        for place, net in enumerate(self.nets):
-            x = self.halve(x) if place else x
+        for scale, net in enumerate(self.nets):
+            if scale:
+                x = self.downsample(x)
             logits.append(net(x))
         return logits
 
 
-def halving(in_channels: int, width: int, depth: int, slope: float, kernel: int = 4) -> nn.Sequential:
-    """(N, in, H, W) to logits (N, 1, H / 2^depth, W / 2^depth): convolutions of stride 2 with reflection, no norm."""
+def patch_discriminator(in_channels: int, width: int, depth: int, slope: float, kernel: int = 4) -> nn.Sequential:
+    """Return a network from images (N, in, H, W) to logits (N, 1, H / 2^depth, W / 2^depth).
+
+    It has `depth` convolutions of stride 2 with reflection padding and LeakyReLU, without norm.
+    """
     widths = [in_channels, *(width * 2**level for level in range(depth))]
     layers: list[nn.Module] = []
-    for narrow, wide in pairwise(widths):
-        layers += [nn.Conv2d(narrow, wide, kernel, 2, 1, padding_mode="reflect"), nn.LeakyReLU(slope)]
+    for ins, outs in pairwise(widths):
+        layers += [nn.Conv2d(ins, outs, kernel, 2, 1, padding_mode="reflect"), nn.LeakyReLU(slope)]
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 1))

@@ -1,4 +1,4 @@
-"""The PatchGAN discriminator of pix2pix (Isola et al. 2017, section 3.2.2), by the receptive field of one output."""
+"""The PatchGAN discriminator of pix2pix (Isola et al. 2017, section 3.2.2), by its receptive field."""
 
 from typing import Literal
 
@@ -8,29 +8,43 @@ from diptych.networks.blur import BlurDownsample
 from diptych.networks.layers import Norm, bias_alone, bias_before, norm_layers
 
 ReceptiveField = Literal[1, 16, 34, 70, 142, 286]
-HALVINGS = {16: 1, 34: 2, 70: 3, 142: 4, 286: 5}  # stride-2 convolutions of the network with that field
+N_LAYERS = {
+    16: 1,
+    34: 2,
+    70: 3,
+    142: 4,
+    286: 5,
+}  # by receptive field: convolutions of stride 2, as in public code
 
 
 class PatchGAN(nn.Module):
-    """(N, in, H, W) to a map of logits (N, 1, h, w), each judging a patch of `field` x `field` pixels.
+    """(N, in, H, W) to a map of logits (N, 1, h, w), each for a patch of `receptive_field` pixels in both directions.
 
-    70 is the paper's choice; 1 judges single pixels (PixelGAN), 286 whole pictures of 256 pixels (ImageGAN). With
-    `blur` it halves by filters, and no convolution has a stride (CUT, Park et al. 2020); the field is then a name.
+    The paper uses 70. 1 classifies single pixels (PixelGAN), 286 whole images of 256 pixels (ImageGAN). With `blur`
+    the network downsamples by `BlurDownsample` instead of strides (CUT, Park et al. 2020), and `receptive_field`
+    gives only the number of layers.
     """
 
     def __init__(
-        self, in_channels: int, field: ReceptiveField = 70, width: int = 64, norm: Norm = "batch", blur: bool = False
+        self,
+        in_channels: int,
+        receptive_field: ReceptiveField = 70,
+        width: int = 64,
+        norm: Norm = "batch",
+        blur: bool = False,
     ) -> None:
         super().__init__()
-        sizes = (width, norm)
-        layers = _pixel(in_channels, *sizes) if field == 1 else _patch(in_channels, HALVINGS[field], *sizes, blur)
+        if receptive_field == 1:
+            layers = _pixel_layers(in_channels, width, norm)
+        else:
+            layers = _patch_layers(in_channels, N_LAYERS[receptive_field], width, norm, blur)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
 
-def _pixel(in_channels: int, width: int, norm: Norm) -> list[nn.Module]:
+def _pixel_layers(in_channels: int, width: int, norm: Norm) -> list[nn.Module]:
     return [
         nn.Conv2d(in_channels, width, 1),
         nn.LeakyReLU(0.2),
@@ -41,16 +55,18 @@ def _pixel(in_channels: int, width: int, norm: Norm) -> list[nn.Module]:
     ]
 
 
-def _patch(in_channels: int, halvings: int, width: int, norm: Norm, blur: bool) -> list[nn.Module]:
-    stride, halve = (1, [BlurDownsample()]) if blur else (2, [])
-    layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride, 1), nn.LeakyReLU(0.2), *halve]
-    for level in range(1, halvings + 1):
-        narrow, wide = (width * min(2**k, 8) for k in (level - 1, level))
-        last = level == halvings
+def _patch_layers(in_channels: int, n_layers: int, width: int, norm: Norm, blur: bool) -> list[nn.Module]:
+    stride = 1 if blur else 2
+    downsample = [BlurDownsample()] if blur else []
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride, 1), nn.LeakyReLU(0.2), *downsample]
+    outs = width
+    for level in range(1, n_layers + 1):
+        ins, outs = outs, width * min(2**level, 8)
+        last = level == n_layers
         layers += [
-            nn.Conv2d(narrow, wide, 4, 1 if last else stride, 1, bias=bias_before(norm)),
-            *norm_layers(norm, wide),
+            nn.Conv2d(ins, outs, 4, 1 if last else stride, 1, bias=bias_before(norm)),
+            *norm_layers(norm, outs),
             nn.LeakyReLU(0.2),
-            *([] if last else halve),
+            *([] if last else downsample),
         ]
-    return [*layers, nn.Conv2d(wide, 1, 4, 1, 1)]
+    return [*layers, nn.Conv2d(outs, 1, 4, 1, 1)]

@@ -1,4 +1,4 @@
-"""The networks of SRGAN (Ledig et al. 2017, figure 4): SRResNet, and the discriminator of its patches."""
+"""The networks of SRGAN (Ledig et al. 2017, figure 4): the generator SRResNet, and the discriminator."""
 
 from itertools import pairwise
 from typing import Literal
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from diptych.networks.layers import Norm, bias_before, norm_layers
 
-Joint = Literal["norm", "prelu"]
-End = Literal["linear", "tanh"]
-Head = Literal["dense", "pooled"]
+PreUpsample = Literal["norm", "prelu"]
+OutputActivation = Literal["linear", "tanh"]
+DiscriminatorHead = Literal["dense", "pooled"]
 
 
 class SRResNet(nn.Module):
     """(N, C, H, W) to (N, C, scale H, scale W), fully convolutional; `scale` is a power of two.
 
-    `joint` is what follows the convolution behind the residual blocks: a norm, or a PReLU as in some published files.
-    With `end` linear the output is not bounded.
+    `pre_upsample` is the layer after the convolution that follows the residual blocks: a norm, or a PReLU as in some
+    published weights. With `output_activation` "linear" the output is not bounded.
     """
 
     def __init__(
@@ -28,40 +28,44 @@ class SRResNet(nn.Module):
         width: int = 64,
         blocks: int = 16,
         norm: Norm = "batch",
-        joint: Joint = "norm",
-        end: End = "linear",
+        pre_upsample: PreUpsample = "norm",
+        output_activation: OutputActivation = "linear",
     ) -> None:
         super().__init__()
-        self.end = end
+        self.output_activation = output_activation
         self.stem = nn.Sequential(nn.Conv2d(channels, width, 9, 1, 4), nn.PReLU())
-        self.blocks = nn.Sequential(*(Residual(width, norm) for _ in range(blocks)))
-        bias, after = (bias_before(norm), norm_layers(norm, width)) if joint == "norm" else (True, [nn.PReLU()])
-        self.joint = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=bias), *after)
-        self.up = nn.Sequential(*(Doubled(width) for _ in range(scale.bit_length() - 1)))
+        self.blocks = nn.Sequential(*(ResidualBlock(width, norm) for _ in range(blocks)))
+        if pre_upsample == "norm":
+            self.joint = nn.Sequential(*_conv(width, norm))
+        else:
+            self.joint = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.PReLU())
+        self.up = nn.Sequential(*(UpsampleBlock(width) for _ in range(scale.bit_length() - 1)))
         self.head = nn.Conv2d(width, channels, 9, 1, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         x = self.head(self.up(x + self.joint(self.blocks(x))))
-        return torch.tanh(x) if self.end == "tanh" else x
+        return torch.tanh(x) if self.output_activation == "tanh" else x
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """x + norm(conv(prelu(norm(conv(x)))))."""
 
     def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
-        first, second = (
-            [nn.Conv2d(width, width, 3, 1, 1, bias=bias_before(norm)), *norm_layers(norm, width)] for _ in range(2)
-        )
+        first, second = _conv(width, norm), _conv(width, norm)
         self.body = nn.Sequential(*first, nn.PReLU(), *second)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
 
 
-class Doubled(nn.Sequential):
-    """(N, width, H, W) to (N, width, 2H, 2W): four channels of each become four pixels (Shi et al. 2016)."""
+def _conv(width: int, norm: Norm) -> list[nn.Module]:
+    return [nn.Conv2d(width, width, 3, 1, 1, bias=bias_before(norm)), *norm_layers(norm, width)]
+
+
+class UpsampleBlock(nn.Sequential):
+    """(N, width, H, W) to (N, width, 2H, 2W): convolution to four times the channels, pixel shuffle, PReLU."""
 
     def __init__(self, width: int) -> None:
         super().__init__(nn.Conv2d(width, 4 * width, 3, 1, 1), nn.PixelShuffle(2), nn.PReLU())
@@ -70,7 +74,8 @@ class Doubled(nn.Sequential):
 class Discriminator(nn.Module):
     """(N, C, size, size) to logits (N, 1); `size` is a multiple of 16.
 
-    Its head is dense and made for that size, as in the paper, or pools, as in some public code, and takes any.
+    With `head` "dense", as in the paper, it accepts images of this size only; with "pooled" (global average pooling,
+    as in some public code), of any size.
     """
 
     def __init__(
@@ -79,32 +84,32 @@ class Discriminator(nn.Module):
         size: int,
         width: int = 64,
         norm: Norm = "batch",
-        head: Head = "dense",
-        hidden: int = 1024,
+        head: DiscriminatorHead = "dense",
+        hidden_dim: int = 1024,
     ) -> None:
         super().__init__()
         widths = [width, width, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width, 8 * width]
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]
-        for level, (narrow, wide) in enumerate(pairwise(widths)):
+        for level, (ins, outs) in enumerate(pairwise(widths)):
             stride = 2 - level % 2
-            layers.append(nn.Conv2d(narrow, wide, 3, stride, 1, bias=bias_before(norm)))
-            layers += [*norm_layers(norm, wide), nn.LeakyReLU(0.2)]
+            layers.append(nn.Conv2d(ins, outs, 3, stride, 1, bias=bias_before(norm)))
+            layers += [*norm_layers(norm, outs), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers)
-        place = [nn.AdaptiveAvgPool2d(1)] if head == "pooled" else []
-        flat = widths[-1] * (1 if head == "pooled" else (size // 16) ** 2)
+        pool = [nn.AdaptiveAvgPool2d(1)] if head == "pooled" else []
+        features = widths[-1] * (1 if head == "pooled" else (size // 16) ** 2)
         self.head = nn.Sequential(
-            *place, nn.Flatten(), nn.Linear(flat, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)
+            *pool, nn.Flatten(), nn.Linear(features, hidden_dim), nn.LeakyReLU(0.2), nn.Linear(hidden_dim, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
 
 
-def shrunk(x: Tensor, scale: int) -> Tensor:
-    """(N, C, H, W) in [-1, 1] to (N, C, H / scale, W / scale): bicubic, antialiased, in 8 bits as a file would be.
+def downsample_bicubic(x: Tensor, scale: int) -> Tensor:
+    """Return images (N, C, H, W) in [-1, 1] at 1 / scale of their size: bicubic, antialiased, rounded to 8 bits.
 
-    H and W are multiples of `scale`. What Pillow makes of the same picture differs by one level in few pixels.
+    H and W are multiples of `scale`. Few pixels differ from Pillow's bicubic resizing, by one level.
     """
-    size = [side // scale for side in x.shape[-2:]]
+    size = [length // scale for length in x.shape[-2:]]
     small = F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
     return (small.clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1

@@ -9,44 +9,44 @@ from diptych.errors import ConfigError
 class Generator(nn.Module):
     """Images (N, C, H, W) and conditions (N, L) to images in [-1, 1]; H and W are multiples of 4. Fully convolutional.
 
-    The zero padding matters: a constant condition map only shifts the output of a convolution, which InstanceNorm
-    removes; next to padding it does more.
+    Zero padding is needed: a constant condition map only shifts the output of a convolution, which InstanceNorm
+    removes, except near the zero padding.
     """
 
     def __init__(self, channels: int, labels: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(channels + labels, width, 7, 1, 3, bias=False), *normed(width))
+        self.stem = nn.Sequential(nn.Conv2d(channels + labels, width, 7, 1, 3, bias=False), *_norm_relu(width))
         self.down = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), *normed(2 * w)) for w in (width, 2 * width)
+            nn.Sequential(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), *_norm_relu(2 * w)) for w in (width, 2 * width)
         )
-        self.blocks = nn.ModuleList(Block(4 * width) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(4 * width) for _ in range(blocks))
         self.up = nn.ModuleList(
-            nn.Sequential(nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False), *normed(w)) for w in (2 * width, width)
+            nn.Sequential(nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False), *_norm_relu(w)) for w in (2 * width, width)
         )
         self.head = nn.Sequential(nn.Conv2d(width, channels, 7, 1, 3, bias=False), nn.Tanh())
 
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        x = self.stem(torch.cat([x, code[..., None, None].expand(-1, -1, *x.shape[2:])], 1))
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        x = self.stem(torch.cat([x, condition[..., None, None].expand(-1, -1, *x.shape[2:])], 1))
         for layer in (*self.down, *self.blocks, *self.up):
             x = layer(x)
         return self.head(x)
 
 
-def normed(channels: int) -> tuple[nn.Module, nn.Module]:
-    """InstanceNorm and ReLU. The public code keeps running statistics too, and never uses them."""
+def _norm_relu(channels: int) -> tuple[nn.Module, nn.Module]:
+    """Return InstanceNorm and ReLU. The public code also keeps running statistics, which it never uses."""
     return nn.InstanceNorm2d(channels, affine=True), nn.ReLU()
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """x + conv(conv(x)), without an activation after the sum."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            *normed(channels),
+            *_norm_relu(channels),
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            normed(channels)[0],
+            nn.InstanceNorm2d(channels, affine=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:

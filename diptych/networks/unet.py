@@ -1,4 +1,4 @@
-"""The U-Net of pix2pix (Isola et al. 2017, appendix 6.1.1), and its encoder-decoder ablation without skips."""
+"""The U-Net of pix2pix (Isola et al. 2017, appendix 6.1.1), and the encoder-decoder without skip connections."""
 
 from typing import Literal
 
@@ -8,21 +8,22 @@ from torch import Tensor, nn
 from diptych.networks.layers import Norm, bias_alone, bias_before, next_to, norm_layers
 
 Dropout = Literal["paper", "repo", "none"]
-Upsample = Literal["basic", "bilinear"]  # BicycleGAN's names
+Upsample = Literal["basic", "bilinear"]  # names of the public code of BicycleGAN
 
 
 class UNet(nn.Module):
-    """(N, in, H, W) to (N, out, H, W), in [-1, 1] where `bounded`; H and W are multiples of 2 ** depth.
+    """(N, in, H, W) to (N, out, H, W), in [-1, 1] if `bounded`; H and W are multiples of 2 ** depth.
 
-    Every level halves the picture with a 4x4 convolution: depth 8 takes 256 pixels to 1, depth 5 takes 32.
-    Widths are `width` times 1, 2, 4, 8, 8, ... Dropout (.5) stands behind the first three up-convolutions (`paper`, as
-    the authors' Torch code), or behind all inner ones at full width but the first (`repo`, as their PyTorch code).
-    With `code` > 0, so many numbers (N, code) go beside the picture into each level on the way down, as planes
-    (BicycleGAN, Zhu et al. 2017, figure 3b).
+    Each level halves the size with a 4x4 convolution: depth 8 reduces 256 pixels to 1, depth 5 reduces 32. The levels
+    have `width` times 1, 2, 4, 8, 8, ... channels. Dropout (0.5) follows the first three up-convolutions ("paper", as
+    in the authors' Torch code), or all inner ones at full width except the first ("repo", as in their PyTorch code).
 
-    `upsample` is how a level doubles the size: `basic`, a transposed 4x4 convolution, or `bilinear`, interpolation and
-    a 3x3 convolution with reflection padding. A BatchNorm network has no bias where no norm follows a convolution
-    either, save for the last, as in the public code; with `use_bias` it has.
+    A latent code (N, code), with `code` > 0 dimensions, is concatenated as constant planes to the input of each level
+    of the encoder (BicycleGAN, Zhu et al. 2017, figure 3b).
+
+    `upsample` is how a level doubles the size: "basic", a transposed 4x4 convolution, or "bilinear", interpolation and
+    a 3x3 convolution with reflection padding. In a BatchNorm network, as in the public code, convolutions that no norm
+    follows have no bias, except for the last; with `use_bias` they have.
     """
 
     def __init__(
@@ -42,26 +43,28 @@ class UNet(nn.Module):
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(depth)]
         self.skip = skip
-        alone = use_bias or bias_alone(norm)
-        first = nn.Conv2d(in_channels + code, widths[0], 4, 2, 1, bias=alone)
-        self.down = nn.ModuleList([nn.Sequential(first)])
+        bias = use_bias or bias_alone(norm)
+        outermost = nn.Conv2d(in_channels + code, widths[0], 4, 2, 1, bias=bias)
+        self.down = nn.ModuleList([nn.Sequential(outermost)])
         for level in range(1, depth):
-            if level == depth - 1:  # at 1x1 a norm would leave nothing: there is none
-                innermost = nn.Conv2d(widths[level - 1] + code, widths[level], 4, 2, 1, bias=alone)
+            if level == depth - 1:  # 1x1 feature maps: a norm would make them 0
+                innermost = nn.Conv2d(widths[level - 1] + code, widths[level], 4, 2, 1, bias=bias)
                 self.down.append(nn.Sequential(nn.LeakyReLU(0.2), innermost))
             else:
-                self.down.append(_down(widths[level - 1] + code, widths[level], norm))
+                self.down.append(_downsample(widths[level - 1] + code, widths[level], norm))
         self.up = nn.ModuleList()
-        for level in range(depth - 1, 0, -1):  # from the innermost out
-            wide = widths[level] * (2 if skip and level < depth - 1 else 1)
-            drop = [nn.Dropout(0.5)] if _drops(dropout, level, depth) else []
-            doubled = _doubled(wide, widths[level - 1], upsample, bias_before(norm))
-            self.up.append(nn.Sequential(nn.ReLU(), *doubled, *norm_layers(norm, widths[level - 1]), *drop))
-        last = _doubled(widths[0] * (2 if skip else 1), out_channels, upsample, bias=True)
+        for level in range(depth - 1, 0, -1):  # from the innermost level to the outermost
+            ins = widths[level] * (2 if skip and level < depth - 1 else 1)
+            outs = widths[level - 1]
+            layers = [nn.ReLU(), *_upsample(ins, outs, upsample, bias_before(norm)), *norm_layers(norm, outs)]
+            if _has_dropout(dropout, level, depth):
+                layers.append(nn.Dropout(0.5))
+            self.up.append(nn.Sequential(*layers))
+        last = _upsample(widths[0] * (2 if skip else 1), out_channels, upsample, bias=True)
         self.up.append(nn.Sequential(nn.ReLU(), *last, *([nn.Tanh()] if bounded else [])))
 
     def encode(self, x: Tensor, code: Tensor | None = None) -> list[Tensor]:
-        """What each level holds on the way down, from the outermost in."""
+        """Return the feature maps of all levels of the encoder, the outermost first."""
         levels = []
         for down in self.down:
             x = down(x if code is None else next_to(x, code))
@@ -78,21 +81,21 @@ class UNet(nn.Module):
         return x
 
 
-def _down(narrow: int, wide: int, norm: Norm) -> nn.Sequential:
-    conv = nn.Conv2d(narrow, wide, 4, 2, 1, bias=bias_before(norm))
-    return nn.Sequential(nn.LeakyReLU(0.2), conv, *norm_layers(norm, wide))
+def _downsample(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, 4, 2, 1, bias=bias_before(norm))
+    return nn.Sequential(nn.LeakyReLU(0.2), conv, *norm_layers(norm, out_channels))
 
 
-def _doubled(wide: int, narrow: int, upsample: Upsample, bias: bool) -> list[nn.Module]:
-    """Layers from (N, wide, H, W) to (N, narrow, 2 H, 2 W)."""
+def _upsample(in_channels: int, out_channels: int, upsample: Upsample, bias: bool) -> list[nn.Module]:
+    """Return layers from (N, in, H, W) to (N, out, 2 H, 2 W)."""
     if upsample == "basic":
-        return [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=bias)]
-    between = nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
-    return [between, nn.ReflectionPad2d(1), nn.Conv2d(wide, narrow, 3, bias=bias)]
+        return [nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=bias)]
+    interpolation = nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
+    return [interpolation, nn.ReflectionPad2d(1), nn.Conv2d(in_channels, out_channels, 3, bias=bias)]
 
 
-def _drops(dropout: Dropout, level: int, depth: int) -> bool:
-    """Whether the up-convolution from `level` is followed by dropout; levels count from the outermost, 0."""
+def _has_dropout(dropout: Dropout, level: int, depth: int) -> bool:
+    """Return whether dropout follows the up-convolution from `level`; the outermost level is 0."""
     if dropout == "paper":
         return level >= depth - 3
     return dropout == "repo" and 4 <= level < depth - 1

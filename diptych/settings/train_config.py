@@ -37,7 +37,7 @@ class TrainConfig(BaseModel):
         "auto", description="record each kind of step as a CUDA graph; auto: on one GPU"
     )
     device: Annotated[str, Setting(free=True, text=True)] = Field(
-        "auto", max_length=16, description="auto, cpu, cuda, cuda:1, ..."
+        "auto", max_length=16, description="device to train on: auto, cpu, cuda, or one GPU such as cuda:1"
     )
     workers: Annotated[Auto | Annotated[int, Field(ge=0, le=64)], Free] = Field(
         "auto", description="processes that load images; auto: one per core, at most 4"

@@ -1,10 +1,16 @@
-"""`check_method`: what every method must hold, for the methods here and for yours.
+"""Checks that every method passes, for the methods of Diptych and for your own.
 
     from diptych import check_method
-    check_method(MyMethod)              # raises AssertionError that says which promise is broken, and where
+    check_method(MyMethod)              # raises AssertionError with what is wrong, where, and what to change
 
-or one test for each promise: `@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)`. The method's `tiny`
-config is trained on the embedded letters at 32 pixels; the class must be importable by name, for fresh processes.
+Or one test for each check:
+
+    @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+    def test_my_method(check):
+        check(MethodUnderTest(MyMethod))
+
+The config `checks.tiny` of the method is trained on the embedded letters at 32 pixels. The class must be importable by
+name, because some checks train in new processes. Not here: tests of Diptych itself. Start with `checks.py`.
 """
 
 from diptych.contract import Method
@@ -15,6 +21,6 @@ __all__ = ["CHECKS", "MethodUnderTest", "check_method"]
 
 
 def check_method(cls: type[Method]) -> None:
-    """Run every check on one method class. Raises AssertionError at the first broken promise."""
+    """Run every check on a method class. Raises AssertionError at the first check that fails."""
     for check in CHECKS.values():
         check(MethodUnderTest(cls))

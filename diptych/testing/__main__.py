@@ -1,4 +1,7 @@
-"""What the checks ask of a fresh process: `python -m diptych.testing resume SPEC FOLDER`, `... ranks SPEC FILE`."""
+"""Training runs in new processes, for the checks: `python -m diptych.testing resume SPEC FOLDER` or `ranks SPEC FILE`.
+
+SPEC is the method class as `module:Class`.
+"""
 
 import os
 import sys
@@ -9,19 +12,22 @@ import torch
 from diptych.methods import find
 from diptych.runs import checkpoint
 from diptych.system.distributed import join, leave
-from diptych.testing.harness import MethodUnderTest, fingerprint, run, scramble
+from diptych.testing.harness import MethodUnderTest, fingerprint, set_global_seeds, train
 
 
-def answer_resume(spec: str, folder: str) -> None:
-    """For each checkpoint in the folder and each number of workers: cut, workers, fingerprint of the end, log."""
-    subject = MethodUnderTest(find(spec))
+def resume(spec: str, folder: str) -> None:
+    """Resume from each checkpoint in a folder, with 0 and 2 data workers, and train to the end.
+
+    Prints a line for each: step, workers, fingerprint of the final state, log records since.
+    """
+    method = MethodUnderTest(find(spec))
     for path in sorted(Path(folder).glob("cut-*.safetensors")):
         for workers in (0, 2):
-            engine = subject.engine(seed=0)
-            scramble(workers)
+            engine = method.engine(seed=0)
+            set_global_seeds(workers)
             engine.load(checkpoint.load(path))
-            lines = [line for line in run(engine, subject.batches(), workers) if line]
-            print(path.stem.removeprefix("cut-"), workers, fingerprint(engine.state()), repr(lines))
+            records = [record for record in train(engine, method.batches(), workers) if record]
+            print(path.stem.removeprefix("cut-"), workers, fingerprint(engine.state()), repr(records))
 
 
 def answer_ranks(spec: str, file: str) -> None:
@@ -36,4 +42,4 @@ def answer_ranks(spec: str, file: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    {"resume": answer_resume, "ranks": answer_ranks}[sys.argv[1]](*sys.argv[2:])
+    {"resume": resume, "ranks": train_ranks}[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,4 @@
-"""A method as it is checked: its tiny config, on letters; how it is trained, compared, and run in a fresh process."""
+"""What the checks share: a method with its tiny config on letters, its training, its errors, and new processes."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -32,29 +32,31 @@ from diptych.system.distributed import Ranks
 from diptych.training.cuda_graphs import Capture
 from diptych.training.engine import Engine
 
-PIXELS = 32
-STEPS = 5  # enough that each kind of state (Adam, averages, pools) has been written and read
+PIXELS = 32  # height and width of the images
+STEPS = 5  # enough for each part of the state (Adam, averaged weights, image pools) to be written and read
+LOG_EVERY = 2  # steps, so that some checkpoints lie between two log records
 CPU = torch.device("cpu")
-LOG_EVERY = 2  # so that cuts fall inside a line of the log
 
 
 @dataclass(frozen=True)
 class MethodUnderTest:
-    """A method class as it is checked: tiny, on letters."""
+    """A method class with its config `checks.tiny`, and letters as its data."""
 
     cls: type[Method]
 
     @property
     def spec(self) -> str:
+        """The class as `module:Class`."""
         return f"{self.cls.__module__}:{self.cls.__qualname__}"
 
-    def config(self, **over: Any) -> MethodConfig:
-        faces = (Labels(names=tuple(LATIN) if self.cls.data == DataKind.TRANSFER else FACES),)
-        seen: dict[str, Any] = dict.fromkeys(self.cls.channel_fields().values(), 1)
-        seen |= dict.fromkeys(self.cls.label_fields().values(), faces)
-        if size := self.cls.image_size_field():
-            seen[size] = PIXELS
-        return self.cls.Config(**{"steps": STEPS, **seen, **self.cls.checks.tiny, **over})
+    def config(self, **changes: Any) -> MethodConfig:
+        """Return the tiny config with these changes."""
+        labels = Labels(names=tuple(LATIN) if self.cls.data == DataKind.TRANSFER else FACES)
+        from_data: dict[str, Any] = dict.fromkeys(self.cls.channel_fields().values(), 1)
+        from_data |= dict.fromkeys(self.cls.label_fields().values(), (labels,))
+        if size_field := self.cls.image_size_field():
+            from_data[size_field] = PIXELS
+        return self.cls.Config(**{"steps": STEPS, **from_data, **self.cls.checks.tiny, **changes})
 
     def engine(
         self,
@@ -63,10 +65,11 @@ class MethodUnderTest:
         ranks: Ranks = Ranks(),
         double: bool = False,
         capture: Capture | None = None,
-        **over: Any,
+        **changes: Any,
     ) -> Engine:
+        """Return an engine with new networks, in float64 if `double`, and `TinyFeatures` as pretrained networks."""
         torch.manual_seed(seed)
-        method = self.cls(self.config(**over))
+        method = self.cls(self.config(**changes))
         method.perceptual.update({name: TinyFeatures() for name in self.cls.feature_network_fields()})
         return Engine(
             method.double() if double else method,
@@ -76,16 +79,21 @@ class MethodUnderTest:
         )
 
     def batches(
-        self, size: int = 2, seed: int = 0, grad_accum_steps: int = 1, rank: int = 0, world: int = 1, flip: bool = True
+        self,
+        batch_size: int = 2,
+        seed: int = 0,
+        grad_accum_steps: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        flip: bool = True,
     ) -> Batches:
-        data, augment = self._data(), Augment(36 if flip else PIXELS, PIXELS, flip=flip)
-        also, balanced = tuple(each.train for each in data.others), self.cls.traits.balance_classes
-        grey = self._grey()
+        """Return training batches; randomly cropped and flipped if `flip`, else always the same crops."""
+        data = self._data()
         return Batches(
             data.train,
-            grey,
-            augment,
-            size,
+            self._channels(),
+            Augment(36 if flip else PIXELS, PIXELS, flip=flip),
+            batch_size,
             seed,
             grad_accum_steps=grad_accum_steps,
             rank=rank,
@@ -94,78 +102,100 @@ class MethodUnderTest:
             balance_classes=balanced,
         )
 
-    def truth(self, count: int = 32) -> Batch:
+    def held_out_batch(self, count: int = 32) -> Batch:
+        """Return a batch of this many held-out samples."""
         data = self._data()
-        names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
+        classes = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
         with torch.device("meta"):
             method = self.cls(self.config())
         return method.derive_inputs(held_out_batch(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names))
 
     def _data(self) -> Data:
-        """Letters, with the labels that the config asks for: what they have in common if that comes first, or faces."""
-        if self.cls.data == DataKind.TRANSFER:
-            config = DataConfig(root="glyphs:sans", target_root="glyphs:serif-bold", crop_size=PIXELS)
-            return open_data(config, self.cls.data, tuple(self.cls.batch))
-        sets: tuple[Labels, ...] = next((vars(self.config())[key] for key in self.cls.label_fields().values()), ())
-        attributes = next((each for each in sets if each.kind == "attributes"), None)
-        roots = ["glyphs" if each is attributes else f"glyphs:{'/'.join(each.names)}" for each in sets] or ["glyphs"]
-        settings = {"attributes": attributes.names, "exclusive": attributes.exclusive} if attributes else {}
-        config = DataConfig(root=roots[0], extra_roots=tuple(roots[1:]), crop_size=PIXELS, **settings)
+        """Return letters with the labels of the config: classes are typefaces, attributes those of `glyphs`."""
+        config = DataConfig(root="glyphs:sans", target_root="glyphs:serif-bold", crop_size=PIXELS)
+        if self.cls.data != DataKind.TRANSFER:
+            config = self._data_config()
         return open_data(config, self.cls.data, tuple(self.cls.batch))
 
-    def _grey(self) -> dict[str, int]:
+    def _data_config(self) -> DataConfig:
+        label_sets: tuple[Labels, ...] = ()
+        for field in self.cls.label_fields().values():
+            label_sets = vars(self.config())[field]
+            break
+        attributes = next((labels for labels in label_sets if labels.kind == "attributes"), None)
+        roots = []
+        for labels in label_sets:
+            roots.append("glyphs" if labels is attributes else f"glyphs:{'/'.join(labels.names)}")
+        first, *extra = roots or ["glyphs"]
+        settings = {"attributes": attributes.names, "exclusive": attributes.exclusive} if attributes else {}
+        return DataConfig(root=first, extra_roots=tuple(extra), crop_size=PIXELS, **settings)
+
+    def _channels(self) -> dict[str, int]:
+        """Return the number of channels by batch entry: all images are grayscale."""
         return dict.fromkeys(self.cls.channel_fields(), 1)
 
 
 class TinyFeatures(nn.Module):
-    """What losses look through here: two layers with weights of a fixed seed, frozen."""
+    """A feature network for perceptual losses: two convolutions with random weights of a fixed seed, frozen."""
 
     fine: Tensor
     coarse: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        made = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         for name, shape in (("fine", (8, 1, 3, 3)), ("coarse", (8, 8, 3, 3))):
-            self.register_buffer(name, torch.randn(shape, generator=made) / 3)
+            self.register_buffer(name, torch.randn(shape, generator=generator) / 3)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         fine = F.relu(F.conv2d(x, self.fine.to(x), padding=1))
         return [fine, F.relu(F.conv2d(fine, self.coarse.to(x), stride=2, padding=1))]
 
 
-def run(engine: Engine, batches: Batches, workers: int = 0, double: bool = False) -> Iterator[dict[str, float]]:
-    """Train to the end; yields after each step the line of the log, or nothing between two lines."""
+def train(engine: Engine, batches: Batches, workers: int = 0, double: bool = False) -> Iterator[dict[str, float]]:
+    """Train through all stages; yield after each step the log record, or {} between two records."""
     while True:
         for batch in batches.stream(engine.step, engine.stage.steps, workers):
-            engine.train_step(doubled(batch) if double else batch)
+            engine.train_step(to_float64(batch) if double else batch)
             yield engine.loss_tracker.close().means() if engine.step % LOG_EVERY == 0 else {}
         if engine.stage_index + 1 == len(engine.stages):
             return
         engine.start_stage(engine.stage_index + 1)
 
 
-def doubled(batch: Batch) -> Batch:
-    """Images in float64, labels as they are."""
+def observe_updates(engine: Engine, before: Callable[[], None], after: Callable[[tuple[str, ...]], None]) -> None:
+    """Call `before` and `after` around each update of the engine, the latter with the names of the players."""
+    update = engine._update
+
+    def observed(rules: list[Any], clock: Clock) -> tuple[str, ...]:
+        before()
+        players = update(rules, clock)
+        after(players)
+        return players
+
+    engine._update = observed  # type: ignore[method-assign]
+
+
+def to_float64(batch: Batch) -> Batch:
+    """Return the batch with images in float64 and labels unchanged."""
     return {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
 
 
-def ways(method: Method) -> list[tuple[Route, dict[str, Any]]]:
-    """Every route, and with every choice of the controls that no route makes."""
-    found = [(route, dict(route.controls)) for route in method.routes]
-    made = {name for route in method.routes for name in route.controls}
+def routes_and_controls(method: Method) -> list[tuple[Route, dict[str, Any]]]:
+    """Return every route with its controls, and with each choice of the controls that no route sets."""
+    calls = [(route, dict(route.controls)) for route in method.routes]
+    set_by_routes = {name for route in method.routes for name in route.controls}
     for control in method.controls:
-        found += [
-            (route, {**route.controls, control.name: choice})
-            for route in method.routes
-            for choice in control.choices
-            if control.name not in made
-        ]
-    return found
+        if control.name in set_by_routes:
+            continue
+        for route in method.routes:
+            calls += [(route, {**route.controls, control.name: choice}) for choice in control.choices]
+    return calls
 
 
-def errors(engine: Engine, truth: Batch) -> dict[Route, float]:
-    """Mean absolute error to the truth by route, where that is known, with averaged weights."""
+def errors_by_route(engine: Engine, batch: Batch) -> dict[Route, float]:
+    """Return the mean absolute error of each route with a known ground truth, with averaged weights."""
+    errors = {}
     with engine.ema_weights.applied_to(engine.method):
         return {
             route: float((translate_route(engine.method, truth, route, CPU) - target).abs().mean())
@@ -175,58 +205,72 @@ def errors(engine: Engine, truth: Batch) -> dict[Route, float]:
 
 
 def fingerprint(state: State) -> str:
+    """Return a hash of an engine's state."""
     tensors, meta = state
-    return checkpoint.digest(
-        {name: value.contiguous() for name, value in tensors.items()}, json.dumps(meta, sort_keys=True)
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    return checkpoint.digest(contiguous, json.dumps(meta, sort_keys=True))
+
+
+def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> tuple[float, str]:
+    """Return the largest difference between the tensors of two states, and the name of its tensor.
+
+    The sums for the next log record (`ledger`) are not compared.
+    """
+    names = [name for name in first if not name.startswith("ledger.")]
+    assert set(names) == {name for name in second if not name.startswith("ledger.")}, "the states differ in entries"
+    differences = []
+    for name in names:
+        difference = (first[name].double() - second[name].double()).abs()
+        differences.append((float(difference.max()) if difference.numel() else 0.0, name))
+    return max(differences)
+
+
+def set_global_seeds(number: int) -> None:
+    """Set the global random generators of Python, NumPy and torch to a state that depends on `number`."""
+    for set_seed in (random.seed, np.random.seed, torch.manual_seed):
+        set_seed(seed_for("scramble", number) % 2**32)
+
+
+def run_in_new_processes(*arguments: str, ranks: int = 1) -> str:
+    """Run `python -m diptych.testing ARGUMENTS` in a new process, or in several as torchrun does; return the output.
+
+    Raises AssertionError with the end of stderr if a process fails.
+    """
+    processes = [_start(arguments, variables) for variables in _rank_variables(ranks)]
+
+    def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+        output = process.communicate(timeout=600)
+        if process.returncode:  # the other ranks would wait for this one
+            for other in processes:
+                other.kill()
+        return output
+
+    with ThreadPoolExecutor(ranks) as pool:  # pipes are read while all processes run
+        outputs = list(pool.map(finish, processes))
+    results = [(process.returncode, stderr) for process, (_, stderr) in zip(processes, outputs, strict=True)]
+    code, stderr = max(results)  # killed processes have a negative code and did not fail by themselves
+    assert not any(returncode for returncode, _ in results), (
+        f"a new process that trains the method failed with code {code}:\n{stderr[-4000:]}"
     )
+    return "".join(stdout for stdout, _ in outputs)
 
 
-def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> tuple[float, str]:
-    """The largest difference between two states, and where. The open line of the log is no part of what is compared."""
-    names = [name for name in one if not name.startswith("ledger.")]
-    assert set(names) == {name for name in other if not name.startswith("ledger.")}, "the states have different entries"
-    return max(
-        ((float((one[name].double() - other[name].double()).abs().max()) if one[name].numel() else 0.0), name)
-        for name in names
-    )
+def _rank_variables(ranks: int) -> list[dict[str, str]]:
+    """Return the environment variables of each rank, as torchrun sets them."""
+    if ranks == 1:
+        return [{}]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
-def scramble(seed: int) -> None:
-    """Leave every global generator somewhere else."""
-    for generator in (random.seed, np.random.seed, torch.manual_seed):
-        generator(seed_for("scramble", seed) % 2**32)
-
-
-def in_fresh_process(*words: str, ranks: int = 1) -> str:
-    """What `python -m diptych.testing WORDS` prints, in so many processes that know of each other as under torchrun."""
+def _start(arguments: tuple[str, ...], variables: dict[str, str]) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        **variables,
     }
-    if ranks > 1:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-    told = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {} for rank in range(ranks)]
-    command = [sys.executable, "-m", "diptych.testing", *words]
-    running = [
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**environment, **each}
-        )
-        for each in told
-    ]
-
-    def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
-        said = process.communicate(timeout=600)
-        if process.returncode:  # the others would wait for it
-            for other in running:
-                other.kill()
-        return said
-
-    with ThreadPoolExecutor(ranks) as pool:  # each is read while the others run
-        ends = list(pool.map(ended, running))
-    failed = [(process.returncode, errors) for process, (_, errors) in zip(running, ends, strict=True)]
-    code, errors = max(failed)  # those that were killed have a code below 0, and did not fail by themselves
-    assert not any(each for each, _ in failed), f"the fresh process ended with code {code}:\n{errors[-4000:]}"
-    return "".join(said for said, _ in ends)
+    command = [sys.executable, "-m", "diptych.testing", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

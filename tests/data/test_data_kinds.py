@@ -92,7 +92,7 @@ def test_a_method_whose_entries_do_not_fit_its_kind_is_refused(cls, words):
         find(spec(cls))
     assert all(word in str(caught.value) for word in words)
     with pytest.raises(AssertionError, match=cls.__name__):
-        CHECKS["batch_fits_its_data"](MethodUnderTest(cls))
+        CHECKS["batch_entries_match_data_kind"](MethodUnderTest(cls))
 
 
 def test_every_method_declares_a_kind_that_its_entries_fit():

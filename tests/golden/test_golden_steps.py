@@ -16,7 +16,7 @@ from diptych.contract import Method
 from diptych.importers import pix2pix_family
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
-from diptych.networks.patchgan import HALVINGS
+from diptych.networks.patchgan import N_LAYERS
 from diptych.training.engine import Engine
 
 PIX2PIX_BEFORE = ("D_real", "D_fake", "G_L1 (x100)")  # G moves once D has
@@ -54,7 +54,7 @@ def networks(settings: dict, G: str, D: str) -> dict[str, object]:
     """Such as `unet_128 ngf=8 batch no dropout` and `n_layers 3 ndf=8 batch`."""
     kind, width, norm = re.match(r"(\w+?)(?:blocks)? ngf=(\d+) (\w+)", settings[G]).groups()
     depth, d_width, d_norm = re.match(r"n_layers (\d) ndf=(\d+) (\w+)", settings[D]).groups()
-    fields = {halvings: field for field, halvings in HALVINGS.items()}
+    fields = {halvings: field for field, halvings in N_LAYERS.items()}
     return {
         "generator": kind, "width": int(width), "norm": norm,
         "field": fields[int(depth)], "d_width": int(d_width), "d_norm": d_norm,

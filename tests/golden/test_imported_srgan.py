@@ -94,7 +94,7 @@ def test_depth_scale_and_joint_are_inferred_from_keys_alone(fork, tmp_path):
 
 def test_a_bias_before_a_norm_is_kept_in_its_running_mean():
     state = theirs(fork=True)
-    net = SRResNet(3, 4, 8, 2, end="tanh").eval()
+    net = SRResNet(3, 4, 8, 2, output_activation="tanh").eval()
     net.load_state_dict({key.removeprefix("G."): value for key, value in srgan.model(state, (), "here")[1].items()})
     x = torch.rand(1, 8, 6, 6)
     with torch.no_grad():

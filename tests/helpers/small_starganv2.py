@@ -40,7 +40,7 @@ def preset(name, **over):
 
 
 def drawing(**over):
-    """A method that tells everything apart: its images lie inside of [-1, 1] and differ."""
+    """Return a method whose translations differ and lie inside of [-1, 1]."""
     method = tiny(**over)
     with torch.no_grad():
         method.G.head[-1].weight.mul_(0.1)

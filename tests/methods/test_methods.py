@@ -9,5 +9,5 @@ from diptych.testing import CHECKS, MethodUnderTest
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
 @pytest.mark.parametrize("name", [*METHODS, *EVALUATORS])
 def test_contract(name, check):
-    """T1 is `resume_is_exact`, T2 `same_seed_same_bytes`, T10 `micro_batches_add_up` and `ranks_add_up`."""
+    """T1 is `resume_is_exact`, T2 `training_is_deterministic`, T10 `gradient_accumulation_is_exact` and `ranks_match_one_process`."""
     check(MethodUnderTest(find(name)))

@@ -8,7 +8,7 @@ from torch import nn
 
 from diptych.contract import Clock
 from diptych.methods.munit import MUNIT
-from diptych.networks.munit import AdaptiveBlock, Decoder, LayerNorm
+from diptych.networks.munit import AdaINBlock, Decoder, LayerNorm
 from diptych.testing.harness import TinyFeatures
 from diptych.training.engine import Engine
 
@@ -101,7 +101,7 @@ def whitened(h):
 def test_networks_by_hand():
     """Shift first, then scale (the published code names them bias and weight); LayerNorm's deviation is unbiased."""
     torch.manual_seed(0)
-    block, norm = AdaptiveBlock(4).double(), LayerNorm(4).double()
+    block, norm = AdaINBlock(4).double(), LayerNorm(4).double()
     x, given = torch.randn(2, 4, 8, 8).double(), torch.randn(2, 16).double()
 
     def padded(conv, h):

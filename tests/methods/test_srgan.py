@@ -13,9 +13,9 @@ from diptych.data.batches import Batches
 from diptych.data.dataset import Split
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
-from diptych.losses.perceptual import FLAT, feature_distance, total_variation
+from diptych.losses.perceptual import EPS, feature_distance, total_variation
 from diptych.methods.srgan import SRGAN
-from diptych.networks.srresnet import Discriminator, SRResNet, shrunk
+from diptych.networks.srresnet import Discriminator, SRResNet, downsample_bicubic
 from diptych.testing.harness import MethodUnderTest, TinyFeatures
 
 SMALL = {
@@ -64,7 +64,7 @@ def test_other_forms_are_built(scale):
 def test_low_resolution_is_pillows_bicubic_in_8_bits(scale):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     x = torch.from_numpy(image_io.to_unit(pixels).transpose(2, 0, 1).copy())[None]
-    made = ((shrunk(x, scale)[0].permute(1, 2, 0) + 1) * 127.5).numpy()
+    made = ((downsample_bicubic(x, scale)[0].permute(1, 2, 0) + 1) * 127.5).numpy()
     assert np.allclose(made, made.round(), atol=1e-4)
     off = np.abs(made - image_io.resize(pixels, 48 // scale, 64 // scale))
     assert off.max() < 1.01
@@ -77,14 +77,14 @@ def test_the_networks_see_0_to_1_and_make_minus_1_to_1():
     x = torch.rand(2, 1, 16, 16) * 2 - 1
     next(method.pretrain_step({"image": x}, Clock("mse", 0, 10)))
     assert seen[0].min() >= 0
-    assert torch.allclose(seen[0] * 2 - 1, shrunk(x, 2), atol=1e-6)
+    assert torch.allclose(seen[0] * 2 - 1, downsample_bicubic(x, 2), atol=1e-6)
     assert method.derive_inputs({"image": x})["low"].shape == (2, 1, 8, 8)
 
 
 def test_the_first_stage_is_the_squared_error():
     method, x = tiny(), torch.rand(3, 1, 16, 16) * 2 - 1
     ((player, terms),) = method.pretrain_step({"image": x}, Clock("mse", 0, 10))
-    made = method.G((shrunk(x, 2) + 1) / 2)
+    made = method.G((downsample_bicubic(x, 2) + 1) / 2)
     assert player == "G"
     assert terms["mse"].item() == pytest.approx(((made - x) ** 2).mean().item(), rel=1e-5)
 
@@ -95,7 +95,7 @@ def test_every_term_of_the_second_stage_by_hand():
         torch.rand(3, 1, 16, 16) * 2 - 1,
     )
     terms = gan(method, x)
-    made, see = method.G((shrunk(x, 2) + 1) / 2), TinyFeatures()
+    made, see = method.G((downsample_bicubic(x, 2) + 1) / 2), TinyFeatures()
     real, fake = method.D(x).sigmoid(), method.D(made).sigmoid()
     down, across = made[:, :, 1:, :-1] - made[:, :, :-1, :-1], made[:, :, :-1, 1:] - made[:, :, :-1, :-1]
     wanted = {
@@ -119,7 +119,7 @@ def test_total_variation_and_feature_distance_on_numbers():
     flat = torch.zeros(1, 1, 3, 3, requires_grad=True)
     total_variation(flat, 1.0).backward()
     assert flat.grad.isfinite().all()
-    assert total_variation(torch.cat([x, x]), 1.0).item() == pytest.approx(5 + math.sqrt(18) + 2 * FLAT)
+    assert total_variation(torch.cat([x, x]), 1.0).item() == pytest.approx(5 + math.sqrt(18) + 2 * EPS)
     assert feature_distance(torch.tensor([2.0, 4.0]), torch.tensor([0.0, 0.0]), 0.5).item() == pytest.approx(2.5)
 
 
@@ -155,7 +155,7 @@ def test_pixels_beyond_the_range_still_teach_the_generator():
 
 def test_without_anything_that_sees_content_is_the_squared_error():
     method, x = tiny(feature_network="none"), torch.rand(2, 1, 16, 16) * 2 - 1
-    made = method.G((shrunk(x, 2) + 1) / 2)
+    made = method.G((downsample_bicubic(x, 2) + 1) / 2)
     assert gan(method, x)["G"]["content"].item() == pytest.approx(F.mse_loss(made, x).item(), rel=1e-5)
 
 

@@ -11,7 +11,7 @@ from diptych.data.config import DataConfig
 from diptych.losses.adversarial import r1
 from diptych.methods.starganv2 import StarGANv2
 from diptych.networks.layers import without_graph
-from diptych.networks.starganv2 import Block, laplacian
+from diptych.networks.starganv2 import ResidualBlock, laplacian
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.training.engine import Engine
 
@@ -43,7 +43,7 @@ def dead(method):
     return sum(m.out_channels for m in method.G.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is None) - sum(
         block.shortcut.out_channels
         for block in method.G.modules()
-        if isinstance(block, Block) and isinstance(block.shortcut, torch.nn.Conv2d)
+        if isinstance(block, ResidualBlock) and isinstance(block.shortcut, torch.nn.Conv2d)
     )
 
 

@@ -13,7 +13,7 @@ from diptych.methods.munit import MUNIT
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.testing import CHECKS, MethodUnderTest
 
-SLOW = {"resume_is_exact", "ranks_add_up", "a_short_run_learns"}  # fresh processes, and some seconds each
+SLOW = {"resume_is_exact", "ranks_match_one_process", "short_run_learns"}  # fresh processes, and some seconds each
 
 
 class Adaptive(DIAT):
@@ -76,7 +76,7 @@ PROMISES = [
     (cls, check)
     for cls in FORMS
     for check in CHECKS
-    if check not in SLOW and not (check == "micro_batches_add_up" and cls in INEXACT)
+    if check not in SLOW and not (check == "gradient_accumulation_is_exact" and cls in INEXACT)
 ]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from diptych.losses.adversarial import discriminator_loss, generator_loss, gradient_penalty
-from diptych.networks.factory import check_use_bias, generator, known, multiple_of
+from diptych.networks.factory import build_generator, check_generator_name, check_use_bias, size_multiple_of
 from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import as_in_training, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN
@@ -89,8 +89,8 @@ def test_dropout_stands_where_paper_and_repo_put_it(depth, dropout, levels):
 @pytest.mark.parametrize("name", ["unet_32", "unet_64", "encoder_decoder_32", "resnet_1", "resnet_6", "resnet_9"])
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
 def test_generators_keep_the_size(name, norm):
-    net = generator(name, 2, 5, 2, norm, "none")
-    size = multiple_of(name)
+    net = build_generator(name, 2, 5, 2, norm, "none")
+    size = size_multiple_of(name)
     y = net(torch.randn(2, 2, 2 * size, 3 * size))
     assert y.shape == (2, 5, 2 * size, 3 * size)
     assert y.abs().max() <= 1
@@ -216,7 +216,7 @@ def test_a_penalty_that_would_do_nothing_is_refused():
 
 @pytest.mark.parametrize("name", ["unet_512", "unet_1024", "encoder_decoder_512", "resnet_1", "resnet_7", "resnet_100"])
 def test_unets_of_large_images_and_resnets_of_any_number_of_blocks_have_names(name):
-    assert known(name) == name
+    assert check_generator_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -226,12 +226,12 @@ def test_a_generator_that_does_not_exist_is_refused_with_what_there_is(name):
     with pytest.raises(
         ValueError, match=r"expected unet_N .*512, 1024\), or resnet_N with N residual blocks \(1 to 100\)"
     ):
-        known(name)
+        check_generator_name(name)
 
 
 def test_a_bias_setting_without_effect_is_refused():
     check_use_bias("unet_256", "batch", True)
     check_use_bias("resnet_9", "instance", False)
     for name, norm in (("unet_256", "instance"), ("resnet_9", "batch")):
-        with pytest.raises(ValueError, match="use_bias=True changes U-Nets"):
+        with pytest.raises(ValueError, match="use_bias=True changes only U-Nets"):
             check_use_bias(name, norm, True)

@@ -14,10 +14,10 @@ from diptych.data.images.image_io import write
 from diptych.data.open import open_data
 from diptych.methods import EVALUATORS, METHODS, find
 from diptych.methods.pix2pix import Pix2Pix
-from diptych.networks.factory import Generator
+from diptych.networks.factory import GeneratorName
 from diptych.networks.latents import Prior
 from diptych.networks.layers import Init, Norm
-from diptych.networks.patchgan import ReceptiveField as ReceptiveField
+from diptych.networks.patchgan import ReceptiveField
 from diptych.networks.unet import Dropout
 from diptych.settings import recipe as recipes
 from diptych.settings.recipe import Recipe
@@ -27,11 +27,11 @@ from diptych.testing.harness import PIXELS, TinyFeatures
 from diptych.workflows import train as launch
 
 QUIET = Console(quiet=True)
-SHAPES = (Norm, Init, Dropout, Prior, Generator, ReceptiveField)  # choices that switch nothing else on or off
+SHAPES = (Norm, Init, Dropout, Prior, GeneratorName, ReceptiveField)  # choices that switch nothing else on or off
 
 
 def recorded(config, read):
-    """The same settings; the name of each that is read from now on is added to `read`, `model_dump` aside."""
+    """Return a copy of a config that adds the name of each setting to `read` when it is read as an attribute."""
     known = type(config).model_fields
 
     class Recorded(type(config)):
@@ -40,35 +40,31 @@ def recorded(config, read):
                 read.add(name)
             return super().__getattribute__(name)
 
-    made = Recorded.model_construct(set(config.model_fields_set), **dict(config))
+    copy = Recorded.model_construct(set(config.model_fields_set), **dict(config))
     read.clear()
-    return made
+    return copy
 
 
 def unread(cls, config):
-    """The settings of a method that neither its networks nor a step of any of its stages reads."""
+    """Return the settings of a method that neither its networks nor a step of any of its stages reads."""
     read = set()
     method = cls(recorded(config, read))
-    method.perceptual.update(
-        {name: TinyFeatures() for name, field in cls.feature_networks.items() if dict(config)[field] != "none"}
-    )
+    features = cls.feature_network_fields()
+    method.perceptual.update({name: TinyFeatures() for name, key in features.items() if dict(config)[key] != "none"})
     batch = {name: torch.rand(4, channels, PIXELS, PIXELS) * 2 - 1 for name, channels in method.channels().items()}
-    batch |= {name: torch.arange(4) % 2 for name in cls.labels}
+    batch |= {name: torch.arange(4) % 2 for name in cls.label_fields()}
     for stage in method.stages():
         clocks = [Clock(stage.name, step, stage.steps) for step in range(stage.steps)]
-        for clock in {stage.turn(clock): clock for clock in clocks}.values():
+        for clock in {stage.schedule_key(clock): clock for clock in clocks}.values():
             for players, _ in stage.updates(batch, clock):
                 for name in [players] if isinstance(players, str) else players:
                     stage.players[name].schedule(clock)
-    by_name = {
-        *cls.feature_networks.values(),
-        *cls.batch.values(),
-    }  # as the contract has it: by `sights_of` and `channels`
-    return type(config).model_fields.keys() - read - by_name - {cls.image_size_field()}  # which nobody can give
+    by_metadata = {*features.values(), *cls.channel_fields().values(), *cls.label_fields().values()}
+    return type(config).model_fields.keys() - read - by_metadata - {cls.image_size_field()}  # the latter is not given
 
 
 def switched(cls):
-    """The tiny config; then each preset, and each choice, switch and weight of 0 by itself, where that is valid."""
+    """Yield changes to the tiny config: none, each preset, and each choice, switch and weight of 0 by itself."""
     yield {}
     yield from ({**cls.checks.independent, **preset} for preset in cls.presets.values())
     for key, field in cls.Config.model_fields.items():
@@ -137,17 +133,17 @@ def test_data_training_and_evaluation_read_each_of_their_settings_but_one_that_n
     recipe = Recipe(
         "pix2pix",
         MethodUnderTest(Pix2Pix).config(steps=2, in_channels=3, out_channels=3),
-        recorded(MoreData(root=str(tmp_path / "pairs"), crop=PIXELS), data),
+        recorded(MoreData(root=str(tmp_path / "pairs"), crop_size=PIXELS), data),
         recorded(MoreTrain(device="cpu", workers=0, precision="fp32", log_every=1), train),
-        recorded(MoreEvaluate(every=1, images=4), evaluate),
+        recorded(MoreEvaluate(eval_every=1, eval_images=4), evaluate),
     )
     launch.train(recipe, tmp_path / "run", QUIET)
     faces = set()
-    table = MoreData(root=str(tmp_path / "faces"), exclusive=(("Young", "Old"),), crop=PIXELS)
+    table = MoreData(root=str(tmp_path / "faces"), exclusive=(("Young", "Old"),), crop_size=PIXELS)
     open_data(recorded(table, faces), DataKind.LABELLED)
     digits, x, y = set(), np.zeros((40, 28, 28), np.uint8), np.arange(40, dtype=np.uint8) % 10
     np.savez(tmp_path / "digits.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    open_data(recorded(MoreData(root=str(tmp_path / "digits.npz"), crop=PIXELS), digits), DataKind.LABELLED)
+    open_data(recorded(MoreData(root=str(tmp_path / "digits.npz"), crop_size=PIXELS), digits), DataKind.LABELLED)
     assert MoreTrain.model_fields.keys() - train == {"max_grad_norm"}
     assert MoreData.model_fields.keys() - data - faces - digits == {"shear"}
     assert MoreEvaluate.model_fields.keys() - evaluate == {"crops"}
