@@ -16,10 +16,10 @@ the clock, never on data, and `updates` never waits for the device (`.item()`, `
 both. Not here: any network or loss. Start with `method.py`.
 """
 
-from diptych.contract.method_config import AveragedWeights, LinearDecay, MethodConfig, Setting, setting_of
 from diptych.contract.data import OUTPUT, Batch, Control, DataKind, Labels, Route
 from diptych.contract.evaluator import Evaluator
 from diptych.contract.method import CheckConfigs, FeatureNetwork, Method, Traits
+from diptych.contract.method_config import AveragedWeights, LinearDecay, MethodConfig, Setting, setting_of
 from diptych.contract.training import Clock, Player, Rule, Stage, Terms, Update
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from diptych.contract.method_config import AveragedWeights, MethodConfig, Setting, setting_of
 from diptych.contract.data import Batch, Control, DataKind, Labels, Route
+from diptych.contract.method_config import AveragedWeights, MethodConfig, Setting, setting_of
 from diptych.contract.training import Stage
 from diptych.errors import ConfigError
 

@@ -20,7 +20,7 @@ from diptych.importers.rename_keys import (
     refusal,
     rename_keys,
 )
-from diptych.networks.factory import generator, known
+from diptych.networks.factory import build_generator, check_generator_name
 from diptych.networks.layers import Norm
 from diptych.networks.patchgan import N_LAYERS, PatchGAN
 from diptych.networks.unet import Dropout
@@ -220,7 +220,7 @@ def _complete(net: Pix2PixNetwork, state: dict[str, Tensor], layers: Sequence[La
     """Return the network with its weights under our keys, whatever version of torch and of the code saved them."""
     if net.kind != "patchgan":
         try:
-            known(net.name)
+            check_generator_name(net.name)
         except ValueError as error:
             raise ImportRefused(f"{where}: a {net.name}; {error}") from error
     expected = net.expected()

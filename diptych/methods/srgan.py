@@ -55,7 +55,9 @@ class SRGAN(Method):
         image_size: Annotated[int, Setting(follows="crop_size")] = Field(
             96, ge=16, le=4096, description="side of the training images in pixels, a multiple of 16; follows crop_size"
         )
-        scale: Annotated[Literal[2, 4, 8], Setting(symbol="r")] = Field(4, description="factor by which images are enlarged")
+        scale: Annotated[Literal[2, 4, 8], Setting(symbol="r")] = Field(
+            4, description="factor by which images are enlarged"
+        )
         feature_network: Annotated[str, Setting(feature_network="features", text=True, path=True)] = Field(
             "vgg19",
             min_length=1,

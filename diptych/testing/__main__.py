@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from diptych.methods import find
+from diptych.networks.latents import constant_latents
 from diptych.runs import checkpoint
 from diptych.system.distributed import join, leave
 from diptych.testing.harness import MethodUnderTest, fingerprint, set_global_seeds, train
@@ -30,11 +31,13 @@ def resume(spec: str, folder: str) -> None:
             print(path.stem.removeprefix("cut-"), workers, fingerprint(engine.state()), repr(records))
 
 
-def answer_ranks(spec: str, file: str) -> None:
-    subject, ranks = MethodUnderTest(find(spec)), join("cpu")
-    engine = subject.engine(ranks=ranks, double=True, **find(spec).checks.independent)
-    for _ in run(engine, subject.batches(4, rank=ranks.rank, world=ranks.world_size), double=True):
-        pass
+def train_ranks(spec: str, file: str) -> None:
+    """Train as one rank of several, with the config of `checks.independent`, and save the final state to a file."""
+    method, ranks = MethodUnderTest(find(spec)), join("cpu")
+    engine = method.engine(ranks=ranks, double=True, **method.cls.checks.independent)
+    with constant_latents():
+        for _ in train(engine, method.batches(4, rank=ranks.rank, world=ranks.world_size), double=True):
+            pass
     if ranks.is_main:
         checkpoint.save(Path(file), engine.state())
     leave()

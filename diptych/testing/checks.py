@@ -15,7 +15,7 @@ from torch import Tensor
 from diptych.contract import Batch, Route
 from diptych.errors import ConfigError
 from diptych.inference.load import build_translator, load
-from diptych.networks.latents import constant_latents
+from diptych.inference.translator import Translator
 from diptych.runs import checkpoint
 from diptych.testing.harness import (
     MethodUnderTest,
@@ -51,30 +51,18 @@ def batch_entries_match_data_kind(method: MethodUnderTest) -> None:
         raise AssertionError(str(error)) from error
 
 
-def players_move_alone(subject: MethodUnderTest) -> None:
-    """The named players all move and nothing else does; no gradient is left anywhere."""
-    engine = subject.engine()
-    before: dict[str, Tensor] = {}
-
-    def remember() -> None:
-        before.update({name: p.detach().clone() for name, p in engine.method.named_parameters()})
-
-    def compare(players: tuple[str, ...]) -> None:
-        allowed = {id(p) for player in players for p in engine.optimizers[player].parameters}
-        for name, p in engine.method.named_parameters():
-            moved = not torch.equal(p, before[name])
-            assert not moved or id(p) in allowed, f"{name} moved while {players} were named"
-            assert p.grad is None, f"a gradient is left in {name} after {players} moved"
-        by_id = {id(p): before[name] for name, p in engine.method.named_parameters()}
-        for player in players:
-            for net in engine.stage.players[player].nets:
-                assert any(not torch.equal(p, by_id[id(p)]) for p in net.parameters()), (
-                    f"player {player} was named but its {type(net).__name__} stood still at step {engine.step}"
-                )
-
-    engine.before_update, engine.after_update = remember, compare
-    for _ in run(engine, subject.batches()):
-        pass
+def translate_is_pure(method: MethodUnderTest) -> None:
+    """`translate` outputs the right size in [-1, 1], without gradient or side effect; images are independent."""
+    engine = _trained(method)
+    networks = engine.method
+    before, training = fingerprint(engine.state()), networks.training
+    for route, controls in routes_and_controls(networks):
+        x = method.held_out_batch(3)[route.source]
+        x = x if networks.traits.fixed_size else torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
+        _check_translation(engine, x, route, controls)
+    remedy = EVALUATION.format(name="translate")
+    assert fingerprint(engine.state()) == before, f"translate changed weights or buffers: {remedy}"
+    assert networks.training == training, f"translate changed the training mode: {remedy}"
 
 
 def _check_translation(engine: Engine, x: Tensor, route: Route, controls: dict[str, Any]) -> None:
@@ -136,20 +124,15 @@ def saved_files_round_trip(method: MethodUnderTest) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.safetensors"
         checkpoint.save(path, engine.state())
-        other = subject.engine(seed=7)
-        other.load(checkpoint.load(path))
-        assert fingerprint(other.state()) == fingerprint(engine.state()), "the state changes on its way through a file"
-        state = {
-            name: value
-            for name, value in engine.method.state_dict().items()
-            if name.partition(".")[0] in subject.cls.inference_networks
-        }
-        build_translator(
-            subject.cls, subject.spec, config.model_dump(), state, subject.cls.inference_networks, {}, "check"
-        ).save(path.parent / "model")
-        translator = load(path.parent / "model", device="cpu", method=subject.cls)
-    for route, controls in ways(engine.method):
-        x = subject.truth(2)[route.source]
+        loaded = method.engine(seed=7)
+        loaded.load(checkpoint.load(path))
+        assert fingerprint(loaded.state()) == fingerprint(engine.state()), (
+            "the state is not equal after saving and loading: a buffer must keep its shape and dtype"
+        )
+        translator = _model_folder(method, engine, Path(folder) / "model")
+    remedy = "name every network that inference uses in `inference_networks`, and keep what it needs in their weights"
+    for route, controls in routes_and_controls(engine.method):
+        x = method.held_out_batch(2)[route.source]
         assert torch.equal(translator.tensor(x, **controls), engine.method.translate(x, **controls)), (
             f"the loaded model translates differently, route {route.source} to {route.target}, {controls}: {remedy}"
         )
@@ -165,7 +148,7 @@ def _model_folder(method: MethodUnderTest, engine: Engine, folder: Path) -> Tran
     names = method.cls.inference_networks
     state = {name: value for name, value in engine.method.state_dict().items() if name.partition(".")[0] in names}
     config = engine.method.config.model_dump()
-    assembled(method.cls, method.spec, config, state, names, {}, "check").save(folder)
+    build_translator(method.cls, method.spec, config, state, names, {}, "check").save(folder)
     return load(folder, device="cpu", method=method.cls)
 
 

@@ -71,12 +71,8 @@ class MethodUnderTest:
         torch.manual_seed(seed)
         method = self.cls(self.config(**changes))
         method.perceptual.update({name: TinyFeatures() for name in self.cls.feature_network_fields()})
-        return Engine(
-            method.double() if double else method,
-            TrainConfig(seed=seed, grad_accum_steps=grad_accum_steps, precision="fp32"),
-            ranks=ranks,
-            capture=capture,
-        )
+        settings = TrainConfig(seed=seed, grad_accum_steps=grad_accum_steps, precision="fp32")
+        return Engine(method.double() if double else method, settings, ranks=ranks, capture=capture)
 
     def batches(
         self,
@@ -98,8 +94,8 @@ class MethodUnderTest:
             grad_accum_steps=grad_accum_steps,
             rank=rank,
             world=world,
-            extra_splits=also,
-            balance_classes=balanced,
+            extra_splits=tuple(other.train for other in data.others),
+            balance_classes=self.cls.traits.balance_classes,
         )
 
     def held_out_batch(self, count: int = 32) -> Batch:
@@ -108,7 +104,8 @@ class MethodUnderTest:
         classes = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
         with torch.device("meta"):
             method = self.cls(self.config())
-        return method.derive_inputs(held_out_batch(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names))
+        batch = held_out_batch(data.held_out, self._channels(), Augment(PIXELS, PIXELS), count, classes)
+        return method.derive_inputs(batch)
 
     def _data(self) -> Data:
         """Return letters with the labels of the config: classes are typefaces, attributes those of `glyphs`."""
@@ -165,15 +162,7 @@ def train(engine: Engine, batches: Batches, workers: int = 0, double: bool = Fal
 
 def observe_updates(engine: Engine, before: Callable[[], None], after: Callable[[tuple[str, ...]], None]) -> None:
     """Call `before` and `after` around each update of the engine, the latter with the names of the players."""
-    update = engine._update
-
-    def observed(rules: list[Any], clock: Clock) -> tuple[str, ...]:
-        before()
-        players = update(rules, clock)
-        after(players)
-        return players
-
-    engine._update = observed  # type: ignore[method-assign]
+    engine.before_update, engine.after_update = before, after
 
 
 def to_float64(batch: Batch) -> Batch:
@@ -197,11 +186,11 @@ def errors_by_route(engine: Engine, batch: Batch) -> dict[Route, float]:
     """Return the mean absolute error of each route with a known ground truth, with averaged weights."""
     errors = {}
     with engine.ema_weights.applied_to(engine.method):
-        return {
-            route: float((translate_route(engine.method, truth, route, CPU) - target).abs().mean())
-            for route in engine.method.routes
-            if (target := route.target_in(truth, aligned=True)) is not None
-        }
+        for route in engine.method.routes:
+            target = route.target_in(batch, aligned=True)
+            if target is not None:
+                errors[route] = float((translate_route(engine.method, batch, route, CPU) - target).abs().mean())
+    return errors
 
 
 def fingerprint(state: State) -> str:

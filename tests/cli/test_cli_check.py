@@ -8,7 +8,7 @@ from diptych.errors import ConfigError
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.testing import CHECKS
 
-QUICK = ("batch_fits_its_data", "clock_orders_players", "files_round_trip")
+QUICK = ("batch_entries_match_data_kind", "player_order_depends_on_clock", "saved_files_round_trip")
 
 
 class Amplified(Pix2Pix):
@@ -41,9 +41,9 @@ def test_a_passed_check_is_a_line():
 
 
 def test_a_failed_check_is_named_with_what_to_change():
-    done = diptych("check", f"{__name__}:Amplified", *options("translate_is_pure", "batch_fits_its_data"))
+    done = diptych("check", f"{__name__}:Amplified", *options("translate_is_pure", "batch_entries_match_data_kind"))
     assert done.exit_code == 1
-    assert "1/2 batch_fits_its_data: passed" in done.stdout
+    assert "1/2 batch_entries_match_data_kind: passed" in done.stdout
     assert "2/2 translate_is_pure: FAILED" in done.stdout
     assert "found: " in done.stdout
     assert "leaves [-1, 1]" in done.stdout
@@ -52,7 +52,7 @@ def test_a_failed_check_is_named_with_what_to_change():
 
 
 def test_an_error_in_the_method_is_shown_with_its_line():
-    done = diptych("check", f"{__name__}:Broken", *options("clock_orders_players"))
+    done = diptych("check", f"{__name__}:Broken", *options("player_order_depends_on_clock"))
     assert done.exit_code == 1
     assert "found: KeyError: 'no such network' (" in done.stdout
     assert f"{__name__}.py:" in done.stdout

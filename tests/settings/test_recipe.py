@@ -83,7 +83,7 @@ def test_all_wrong_keys_are_named_at_once():
     [
         ("pix2pxi", "did you mean 'pix2pix'"),
         ("facade", "did you mean 'facades'"),
-        ("/no/such.yaml", "not a recipe, a YAML mapping"),
+        ("/no/such.yaml", "cannot be read as a recipe"),
         ("nowhere:Class", "there is no Class"),
     ],
 )

@@ -9,6 +9,7 @@ from commands import diptych
 from judged import fill, noise, offline  # noqa: F401
 from torchvision import datasets
 
+from diptych.cli.data_get import FIRST_COMMANDS
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
 from diptych.data.open import open_data
@@ -120,7 +121,7 @@ def test_from_the_command_line(tmp_path):
     assert said.exit_code == 0
     assert f"{tmp_path / 'mnist.npz'}: 70,000 digits" in said.output
     assert f"--data {tmp_path / 'mnist.npz'}" in said.output
-    assert STARTS.keys() == known.DATASETS.keys()
+    assert FIRST_COMMANDS.keys() == known.DATASETS.keys()
     with pytest.raises(DataError, match="no data set is called 'mnits'; did you mean 'mnist'"):
         known.download("mnits", tmp_path)
     refused = diptych("data", "get", "mnits", "-o", tmp_path)
