@@ -9,7 +9,8 @@ DiptychError
 ├── RunError          the run folder is taken, missing or not writable    (exit code 2)
 ├── EvaluationError   a measure that cannot be taken, or must not be held against another (exit code 2)
 └── TrainingError     a step that cannot be taken: not finite, no memory  (exit code 3)
-    └── LoadingError  a batch that cannot be loaded: a data worker died or failed
+    ├── LoadingError  a batch that cannot be loaded: a data worker died or failed
+    └── CallbackError a callback of the user raised an exception
 """
 
 import difflib
@@ -62,6 +63,10 @@ class TrainingError(DiptychError):
 
 
 class LoadingError(TrainingError):
+    pass
+
+
+class CallbackError(TrainingError):
     pass
 
 

@@ -23,7 +23,7 @@ translator = diptych.load("this folder, or its hub id")
 translator("input.png").save("output.png")
 ```
 
-Images of any size are padded by reflection to a multiple of {multiple} pixels and cropped back.
+Images of any size are padded by reflection to a multiple of {size_multiple} pixels and cropped back.
 Input and output channels: {channels}. Controls: {controls}.
 {images}
 | setting | value |

@@ -1,11 +1,10 @@
-"""The log: one JSON object a line in `events.jsonl`, and the same numbers for TensorBoard where it is installed."""
+"""The log: one JSON object a line in `events.jsonl`."""
 
 import json
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,7 @@ class EventLog:
     """Appends events. A disk that is full or read-only costs what was to be logged, never the training."""
 
     def __init__(self, folder: Path) -> None:
-        self.path, self.board_path = folder / "events.jsonl", folder / "tensorboard"
-        self.board: Any = None
+        self.path = folder / "events.jsonl"
         self.failed = False
 
     @contextmanager
@@ -51,26 +49,9 @@ class EventLog:
             kept = [event for event in read_events(self.path) if event["step"] <= step]
             write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
 
-    def write(self, kind: str, stage: str, step: int, **values: Any) -> None:
-        """One event; `step` counts through all stages."""
+    def write(self, kind: str, stage: str, step: int, **values: Any) -> Event:
+        """Append an event and return it; `step` counts through all stages."""
         event = {"event": kind, "stage": stage, "step": step, "time": round(time.time(), 3), **values}
         with self.tried(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
-        with self.tried(self.board_path):
-            self._draw(event)
-
-    def close(self) -> None:
-        if self.board is not None:
-            with self.tried(self.board_path):
-                self.board.close()
-
-    def _draw(self, event: Event) -> None:
-        if self.board is None:
-            if find_spec("tensorboard") is None:  # an extra: `pip install diptych[board]`
-                return
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.board_path), purge_step=event["step"])
-        for group in ("terms", "error", "scores", "lr"):
-            for name, value in event.get(group, {}).items():
-                self.board.add_scalar(f"{group}/{name}", value, event["step"])
+        return event

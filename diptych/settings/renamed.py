@@ -267,6 +267,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(METHODS.get(str(values.get("method")), {}))
     for table in SECTIONS.values():
         merged |= table
+    del merged["images"]  # of a checkpoint it is the digest of the training images
     return _flat(values, merged)
 
 

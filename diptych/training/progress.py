@@ -29,7 +29,7 @@ def progress(console: Console, engine: Engine) -> Iterator[Show]:
         task = bar.add_task("", total=None, rate="", terms="")
 
         def show(terms: dict[str, float], rate: float) -> None:
-            bar.update(task, description=engine.stage.name, total=engine.stage.steps, derive_inputs=engine.step)
+            bar.update(task, description=engine.stage.name, total=engine.stage.steps, completed=engine.step)
             if terms:
                 bar.update(task, rate=f"{rate:.2f} steps/s", terms=in_words(terms))
 

@@ -4,9 +4,10 @@ import shlex
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from diptych.contract import Batch, Method
 from diptych.data.batches import Batches
-from diptych.errors import ConfigError, DataError, EvaluationError, LoadingError, TrainingError
+from diptych.errors import CallbackError, ConfigError, DataError, EvaluationError, LoadingError, TrainingError
 from diptych.metric import HELD_OUT_ERROR
 from diptych.runs import checkpoint
 from diptych.runs.checkpoint import State
@@ -26,11 +27,13 @@ from diptych.settings.train_config import TrainConfig
 from diptych.system.atomic_files import atomic_write
 from diptych.system.hardware import is_out_of_memory, peak_gib
 from diptych.system.signals import stop_on_signals
+from diptych.training.callbacks import Callback, CallbackList, TrainingContext, context_of
 from diptych.training.checkpoint_manager import CheckpointManager
 from diptych.training.engine import Engine
 from diptych.training.loss_tracker import LogRecord
 from diptych.training.precompute import with_precomputed
 from diptych.training.progress import Show, progress
+from diptych.training.tensorboard import TensorBoardLogger
 
 # Held-out images judged: value by measure, the one that chooses, and its value as an error (`Metric.error`).
 Validate = Callable[[Method, torch.device], tuple[dict[str, float], str, float]]
@@ -58,6 +61,7 @@ class Trainer:
     every: int = 0
     stop_after: int | None = None
     stopped: int | None = None
+    callbacks: Sequence[Callback] = ()  # the same on all ranks; called on the first one
 
     def __post_init__(self) -> None:
         self.first = self.engine.ranks.first
@@ -65,6 +69,11 @@ class Trainer:
         self.checkpoint_manager = CheckpointManager(self.run, 60 * self.settings.checkpoint_minutes)
         self.open: tuple[LogRecord, dict[str, Any]] | None = None  # a line that may still be on its way from the device
         self.show: Show = lambda terms, rate: None
+        board = TensorBoardLogger(self.run.folder / "tensorboard", self.log.tried)
+        self.hooks = CallbackList([board, *self.callbacks] if self.first else [])
+        self.losses: Mapping[str, float] = {}  # of the last log record
+        self.is_running = False
+        self.stop_requested = False  # by a callback
         self.early_stop = False  # nothing has become better for long enough
 
     def restore(self, path: Path, state: State) -> None:
@@ -84,18 +93,23 @@ class Trainer:
         self.early_stop = self._is_enough()  # of a run that ended so, and goes on only with another `stop_after`
         with stop_on_signals(self._stop), progress(self.console, engine) as self.show:
             try:
+                self.is_running = True
+                self.hooks.on_start(self._context())
                 while not self._stage() and engine.place + 1 < len(engine.stages):
                     engine.start_stage(engine.place + 1)
             except LoadingError as error:
                 self.save()
                 raise self._with_way_on(error) from error
+            except CallbackError:
+                self.save()
+                raise
             except TrainingError as error:
                 raise self._with_images(error) from error
             except (ConfigError, DataError, EvaluationError):
                 self.save()
                 raise
             self.save()
-            self.log.close()
+            self.hooks.on_end(self._context())
         if self.early_stop or (engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps):
             self.stopped = None  # the signal came in the last step: there is nothing to go on with
 
@@ -116,6 +130,7 @@ class Trainer:
             for batch in batches:
                 self._take(batch)
                 self.show({}, 0.0)
+                self.hooks.on_step(self._context())
                 last = engine.step == engine.stage.steps
                 if engine.step % settings.log_every == 0 or last:
                     rate = (engine.step - at) / (time.monotonic() - began)
@@ -163,7 +178,7 @@ class Trainer:
     def _skipped(self, why: str) -> None:
         """An image can no longer be read, and another takes its place."""
         if self.first:
-            self.log.write("skipped", self.engine.stage.name, self.engine.total, why=why)
+            self._log("skipped", why=why)
             self.console.print(f"left out, another takes its place: {why}", highlight=False, soft_wrap=True)
 
     def _with_images(self, error: TrainingError) -> TrainingError:
@@ -219,7 +234,9 @@ class Trainer:
         line.verify(values["stage"])
         terms = line.means()
         if self.first:
-            self.log.write("step", terms=terms, **values)
+            self.losses = terms
+            event = self.log.write("step", terms=terms, **values)
+            self.hooks.on_log(self._context(event=event))
             self.show(terms, values["steps_per_second"])
 
     def _preview(self) -> None:
@@ -240,7 +257,8 @@ class Trainer:
         name = f"{engine.place}-{engine.step:08d}.png"
         with self.log.tried(self.run.previews), atomic_write(self.run.previews / name) as part:
             sheet.save(part, "PNG")
-        self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
+        self._log("preview", error=errors, file=name)
+        self.hooks.on_preview(self._context(preview=sheet, errors=errors))
         mean = HELD_OUT_ERROR.function(list(errors.values())) if errors else None
         if mean is not None and not self.validate and self.checkpoint_manager.is_better(mean):
             self.save(mean, must=False)
@@ -254,7 +272,8 @@ class Trainer:
         engine.verify()
         with engine.ema_weights.applied_to(engine.method):
             scores, chosen, error = examine(engine.method, engine.device)
-        self.log.write("evaluation", engine.stage.name, engine.total, scores=scores, chosen=chosen)
+        self._log("evaluation", scores=scores, chosen=chosen)
+        self.hooks.on_evaluation(self._context(scores=scores))
         if self.checkpoint_manager.is_better(error):
             self.save(error, must=False)
         self.early_stop = self._is_enough()
@@ -277,6 +296,9 @@ class Trainer:
             self._write_line()  # no later checkpoint has what it says
             engine.verify()
             self.checkpoint_manager.save(self._state(), error, must)
+            name = checkpoint.name_of(engine.place, engine.step)
+            if self.is_running and self.checkpoint_manager.last == name:
+                self.hooks.on_checkpoint(self._context(checkpoint=self.run.checkpoints / name))
 
     def save_again(self) -> None:
         """The checkpoint just restored, as it is now made with something else. RunError."""
@@ -286,6 +308,16 @@ class Trainer:
     def _state(self) -> State:
         tensors, meta = self.engine.state()
         return tensors, {**meta, "made": self.provenance}
+
+    def _log(self, kind: str, **values: Any) -> None:
+        """Write an event of this step to the log."""
+        event = self.log.write(kind, self.engine.stage.name, self.engine.total, **values)
+        self.hooks.on_log(self._context(event=event))
+
+    def _context(self, **details: Any) -> TrainingContext:
+        """Return what callbacks get at this moment."""
+        stop = partial(setattr, self, "stop_requested", True)
+        return context_of(self.engine, self.run.folder, self.losses, stop, **details)
 
     def _stop(self, number: int) -> None:
         self.stopped = number
@@ -304,6 +336,8 @@ class Trainer:
         with ranks.watched(self.engine.total):
             if self.stop_after and ranks.any(self.early_stop):
                 self.early_stop = True
+                return True
+            if self.callbacks and ranks.any(self.stop_requested):
                 return True
             if not ranks.any(self.stopped is not None):
                 return False

@@ -32,6 +32,7 @@ from diptych.settings.validate import checked as checked_settings
 from diptych.system.distributed import Ranks, join
 from diptych.system.hardware import is_out_of_memory, tune_kernels
 from diptych.system.terminal import progress_bar
+from diptych.training.callbacks import Callback
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 from diptych.training.reproducibility import Provenance, check_unchanged, defaults, provenance_of
@@ -42,7 +43,9 @@ from diptych.workflows.warm_start import dry_run, initialise_from
 MEASURED = {"protocol", "monitor", "evaluator", "extractor", "eval_images"}  # what the value of a checkpoint depends on
 
 
-def train(recipe: Recipe, folder: Path | str, console: Console | None = None) -> Trainer:
+def train(
+    recipe: Recipe, folder: Path | str, console: Console | None = None, callbacks: Sequence[Callback] = ()
+) -> Trainer:
     """Train a recipe in a new run folder; returns the trainer, whose `stopped` is the signal that ended it, or None.
 
     Whatever is wrong with settings or data is raised before the folder is made.
@@ -54,7 +57,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     data, manifest = look_at(recipe, ranks, console)
     recipe, data = _encoded(recipe.located(), data, ranks, console)
     sights, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
-    trainer = prepare(recipe, data, run, ranks, console, sights, fresh=True)
+    trainer = prepare(recipe, data, run, ranks, console, sights, fresh=True, callbacks=callbacks)
     trainer.provenance = provenance_of(recipe, manifest, ranks.world) | digests
     if ranks.first:
         run.create()
@@ -72,6 +75,7 @@ def resume(
     allow: Collection[str] = (),
     console: Console | None = None,
     method: type[Method] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """Go on from the newest whole checkpoint, bit for bit as if the training had never stopped.
 
@@ -93,7 +97,7 @@ def resume(
         before = {**defaults(recipe, now), **renamed.flat(state[1].get("made", now))}
         command = shlex.join(["diptych", "resume", str(run.folder), *settings])
         different = check_unchanged(before, now, allow, command, partial(_hint, run, manifest))
-        trainer = prepare(recipe, data, run, ranks, console, sights)
+        trainer = prepare(recipe, data, run, ranks, console, sights, callbacks=callbacks)
         trainer.provenance = now
         trainer.restore(path, state)
         for line in _jumps(recipe, trainer.engine, before, different):
@@ -178,6 +182,7 @@ def prepare(
     console: Console,
     sights: Mapping[str, FeatureNetwork] = MappingProxyType({}),
     fresh: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """Everything that trains, built but not started, with the networks that losses look through.
 
@@ -233,7 +238,16 @@ def prepare(
         engine.compile()
     every, stop_after = recipe.evaluate.eval_every or 0, recipe.evaluate.patience_evals
     return Trainer(
-        engine, batches, run, settings, preview, console, validate=examine, every=every, stop_after=stop_after
+        engine,
+        batches,
+        run,
+        settings,
+        preview,
+        console,
+        validate=examine,
+        every=every,
+        stop_after=stop_after,
+        callbacks=callbacks,
     )
 
 
