@@ -61,8 +61,8 @@ def check(
         console.width = WIDTH
     with progress_bar(Console(stderr=True) if as_json else console, "looking at images") as progress:
         found = survey(folder, verify, progress)
-        troubles = problems.find(found)
-    wrong, doubtful = ([fault for fault in troubles if fault.wrong == known] for known in (True, False))
+        troubles = problems.find_problems(found)
+    wrong, doubtful = ([fault for fault in troubles if fault.is_error == known] for known in (True, False))
     if as_json:
         print_json(folder_json(found, troubles))
         raise typer.Exit(1 if wrong else 0)
@@ -88,8 +88,8 @@ def get(
     """
     from diptych.data.sources import download as known
 
-    data = known.get(name, out)
-    typer.echo(f"{data}: {known.KNOWN[name].title}\n{STARTS[name].format(data=data)}")
+    data = known.download(name, out)
+    typer.echo(f"{data}: {known.DATASETS[name].title}\n{STARTS[name].format(data=data)}")
 
 
 def _say(console: "Console", text: str, style: str = "") -> None:
@@ -99,7 +99,7 @@ def _say(console: "Console", text: str, style: str = "") -> None:
 def _show_contents(console: "Console", found: "Survey") -> None:
     from rich.table import Table
 
-    from diptych.data.checks.unread_files import in_words
+    from diptych.data.checks.unread_files import describe_unused
     from diptych.errors import printable
 
     _say(console, f"{printable(str(found.root))}: {found.layout}", "bold")
@@ -118,8 +118,8 @@ def _show_contents(console: "Console", found: "Survey") -> None:
         + ("; it tells the split" * bool(t.splits))
         for t in found.tables
     ]
-    if found.unused:
-        lines.append(in_words(found.unused))
+    if found.unread_files:
+        lines.append(describe_unused(found.unread_files))
     if lines:
         _say(console, "\n" + "\n".join(f"  {line}" for line in lines), "dim")
 
@@ -135,7 +135,7 @@ def _show_ignored(console: "Console", found: "Survey", text: str) -> None:
     colours = given_ignored(text)
     _say(console, f"\npixels of the colours to ignore ({' '.join(map(name_of, colours))})", "bold")
     for part in found.parts:
-        files = tuple(file for file in part.files if not found.manifest.of(file).finding.problem)
+        files = tuple(file for file in part.files if not found.manifest.entry_of(file).info.problem)
         halves = {"left": 0, "right": 1} if found.layout == SIDE_BY_SIDE else {part.side: None}
         for side, half in halves.items() if files else ():
             share = share_near(ImageFiles(files, half), colours)
@@ -152,7 +152,7 @@ def _rows(found: "Survey") -> Iterator[tuple[str, str, str, str, str]]:
     for split in dict.fromkeys(part.split for part in found.parts):
         parts = [part for part in found.parts if part.split == split]
         for side, some in [(f"{len(parts)} folders", parts)] if len(parts) > SIDES else [(p.side, [p]) for p in parts]:
-            entries = [entry for part in some for entry in found.entries(part) if not entry.finding.problem]
+            entries = [entry for part in some for entry in found.entries(part) if not entry.info.problem]
             count = sum(len(part.files) for part in some)
             yield split, side, f"{count:,}", _pixels(entries), _values(entries)
     for array in found.arrays:
@@ -161,7 +161,7 @@ def _rows(found: "Survey") -> Iterator[tuple[str, str, str, str, str]]:
 
 
 def _pixels(entries: "Sequence[Entry]") -> str:
-    sizes = Counter((entry.finding.width, entry.finding.height) for entry in entries)
+    sizes = Counter((entry.info.width, entry.info.height) for entry in entries)
     if len(sizes) > 2:
         (left, right), (low, high) = ((min(side), max(side)) for side in zip(*sizes, strict=True))
         return f"{left}-{right} x {low}-{high}, {len(sizes)} sizes"
@@ -170,7 +170,7 @@ def _pixels(entries: "Sequence[Entry]") -> str:
 
 
 def _values(entries: "Sequence[Entry]") -> str:
-    kinds = Counter((entry.finding.channels, entry.finding.dtype) for entry in entries)
+    kinds = Counter((entry.info.channels, entry.info.dtype) for entry in entries)
     few = len(kinds) == 1
     return ", ".join(
         f"{CHANNELS.get(channels, f'{channels} channels')} {DEPTHS[dtype]}" + ("" if few else f" ({count:,})")
@@ -190,4 +190,4 @@ def _show_troubles(console: "Console", title: str, style: str, troubles: "Sequen
             _say(console, f"      {printable(name)}")
         if len(fault.names) > NAMED:
             _say(console, f"      and {len(fault.names) - NAMED:,} more")
-        _say(console, f"      -> {fault.way_out}", "dim")
+        _say(console, f"      -> {fault.remedy}", "dim")

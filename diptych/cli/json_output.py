@@ -110,7 +110,7 @@ def folder_json(found: "Survey", faults: "Sequence[Problem]") -> dict[str, Any]:
         all_fits += fits(found, any_images=True)
     return {
         "folder": found.root,
-        "ok": not any(fault.wrong for fault in faults),
+        "ok": not any(fault.is_error for fault in faults),
         "layout": found.layout,
         "parts": [
             {"split": part.split, "domain": part.side, "images": len(part.files), **_values(found.entries(part))}
@@ -118,9 +118,9 @@ def folder_json(found: "Survey", faults: "Sequence[Problem]") -> dict[str, Any]:
         ],
         "arrays": [{"split": each.split, "name": each.name, "shape": each.shape} for each in found.arrays],
         "tables": [{"file": each.file.name, "rows": len(each.names), "columns": each.columns} for each in found.tables],
-        "unused": found.unused,
+        "unused": found.unread_files,
         "problems": [
-            {"kind": each.kind, "files": each.names, "solution": each.way_out, "error": each.wrong} for each in faults
+            {"kind": each.kind, "files": each.names, "solution": each.remedy, "error": each.is_error} for each in faults
         ],
         "methods": [
             {
@@ -137,7 +137,7 @@ def folder_json(found: "Survey", faults: "Sequence[Problem]") -> dict[str, Any]:
 
 def _values(entries: "Iterable[ImageEntry]") -> dict[str, Any]:
     """The least and the greatest width and height, channels and types of the images that can be read."""
-    good = [entry.finding for entry in entries if not entry.finding.problem]
+    good = [entry.info for entry in entries if not entry.info.problem]
     sizes = {"width": [each.width for each in good], "height": [each.height for each in good]}
     return {
         **{name: [min(values), max(values)] if values else None for name, values in sizes.items()},

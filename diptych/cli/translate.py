@@ -106,7 +106,7 @@ def translate(
             made = translator.array(pixels, label, stored[source].dtype if source in stored else None, **controls)
             if keeps_alpha and headers[source].alpha:
                 made = with_alpha_of(made, adapter.cut(image_io.read(source, "rgba")), label)
-            image_io.write(target, made, metadata.of_file(source).for_pixels(exact))
+            image_io.write(target, made, metadata.read_metadata(source).for_pixels(exact))
         except ImageError as error:
             failed.append(str(error))
     typer.echo(f"{len(jobs) - len(failed)} images in {out}")
@@ -259,7 +259,7 @@ def _names(
         holders: tuple[str, ...] = (ending.lower(),)
         if source in stored:
             dtype, channels = stored[source]
-            holders = image_io.holders(dtype, channels)
+            holders = image_io.suffixes_for(dtype, channels)
             holders = tuple(each for each in holders if each not in LOSSY) if exact else holders
         if ending.lower() not in holders:
             what = f"{ending} cannot hold " + ("class ids" if exact else f"{dtype} with {channels} channels")

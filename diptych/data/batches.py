@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diptych.contract import Batch
-from diptych.data.config import MOST_BAD
+from diptych.data.config import MAX_BAD_SHARE
 from diptych.data.dataset import Split, files_of
 from diptych.data.images import image_io as image
 from diptych.data.images.transforms import Augment
@@ -40,14 +40,16 @@ class Batches(Dataset[dict[str, Tensor]]):
     grad_accum_steps: int = 1
     rank: int = 0
     world: int = 1
-    also: tuple[Split, ...] = ()  # of further sets, whose batches come in turns with those of `split`
+    extra_splits: tuple[Split, ...] = ()  # of further sets, whose batches come in turns with those of `split`
     balance_classes: bool = (
         False  # each class, or images with and without the one attribute, equally often in each epoch
     )
-    load_until: float = 1.0  # share of the batches of a stage after which images are resized to the crop
-    settled: int | None = None  # the first of those
-    bad: Literal["error", "skip"] = "error"  # of images that can no longer be read: raise, or take others instead
-    lost: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
+    random_crop_until: float = 1.0  # share of the batches of a stage after which images are resized to the crop
+    no_crop_from: int | None = None  # the first of those
+    on_bad_image: Literal["error", "skip"] = (
+        "error"  # of images that can no longer be read: raise, or take others instead
+    )
+    unreadable: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
 
     def __post_init__(self) -> None:
         if self.size % (self.grad_accum_steps * self.world):
@@ -56,32 +58,32 @@ class Batches(Dataset[dict[str, Tensor]]):
             )
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        return self.made(step, {})
+        return self.load_batch(step, {})
 
-    def of(self, stage: str, steps: int) -> "Batches":
+    def for_stage(self, stage: str, steps: int) -> "Batches":
         """Those of a stage of so many steps."""
-        settled = ceil(self.load_until * steps) if self.load_until < 1 else None
-        return replace(self, stage=stage, settled=settled)
+        settled = ceil(self.random_crop_until * steps) if self.random_crop_until < 1 else None
+        return replace(self, stage=stage, no_crop_from=settled)
 
-    def made(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
-        """Batch number `step`; under `on_bad_image="skip"`, `lost` gets the images that others took the place of, and why."""
-        if self.settled is not None and step >= self.settled:
-            augment = replace(self.augment, load=self.augment.crop)
-            return replace(self, augment=augment, settled=None).made(step, lost)
-        if self.also:
+    def load_batch(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
+        """Batch number `step`; under `on_bad_image="skip"`, `unreadable` gets the images that others took the place of, and why."""
+        if self.no_crop_from is not None and step >= self.no_crop_from:
+            augment = replace(self.augment, load_size=self.augment.crop_size)
+            return replace(self, augment=augment, no_crop_from=None).load_batch(step, lost)
+        if self.extra_splits:
             batches, own = self._turn(step)
-            return batches.made(own, lost)
+            return batches.load_batch(own, lost)
         samples = [self.sample(number, lost) for number in self._numbers(step)]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
-    def names(self, step: int) -> list[str]:
+    def image_names(self, step: int) -> list[str]:
         """What the images of that batch are called, for an error that they have to do with."""
-        if self.also:
+        if self.extra_splits:
             batches, own = self._turn(step)
-            return batches.names(own)
+            return batches.image_names(own)
         found: dict[str, None] = {}
         for number in self._numbers(step):
-            for own, group in enumerate(self.split.drawn):
+            for own, group in enumerate(self.split.sample_groups):
                 places, place = self._places(group, own, number)
                 for name in group:
                     if name in self.channels:
@@ -91,9 +93,9 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def _turn(self, step: int) -> tuple["Batches", int]:
         """The set whose turn it is, and which of its batches."""
-        sets = (self.split, *self.also)
+        sets = (self.split, *self.extra_splits)
         own, which = divmod(step, len(sets))
-        return replace(self, split=sets[which], also=(), stage=f"{self.stage}/{which}"), own
+        return replace(self, split=sets[which], extra_splits=(), stage=f"{self.stage}/{which}"), own
 
     def _numbers(self, step: int) -> list[int]:
         """The samples of this rank's part of a batch, counted through all epochs."""
@@ -104,7 +106,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     def sample(self, number: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """The sample of that number, counted through all epochs of this stage."""
         drawn = {}
-        for own, group in enumerate(self.split.drawn):
+        for own, group in enumerate(self.split.sample_groups):
             for name, (at, value) in self._values(group, own, number, lost).items():
                 if name in self.channels:
                     salt = (
@@ -119,7 +121,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     def _values(self, names: Sequence[str], own: int, number: int, lost: dict[str, str]) -> dict[str, tuple[int, Any]]:
         """What these columns hold, and where: at one place of the epoch; with `on_bad_image="skip"` at the next one read."""
         places, place = self._places(names, own, number)
-        tries = int(MOST_BAD * len(places)) if self.bad == "skip" else 0
+        tries = int(MAX_BAD_SHARE * len(places)) if self.on_bad_image == "skip" else 0
         while True:
             index, values = int(places[place % len(places)]), {}
             try:
@@ -138,17 +140,17 @@ class Batches(Dataset[dict[str, Tensor]]):
         length = len(self.split.columns[names[0]])
         sizes: tuple[int, ...] = ()
         if self.balance_classes and any(name not in self.channels for name in names):
-            sizes = tuple(len(each) for each in self.split.heaps)
+            sizes = tuple(len(each) for each in self.split.balanced_groups)
             length = len(sizes) * max(sizes, default=0) or length
         epoch, place = divmod(number, length)
-        places = order(self.seed, self.stage, own, epoch, length, sizes)
-        return (np.concatenate(self.split.heaps)[places] if sizes else places), place
+        places = epoch_order(self.seed, self.stage, own, epoch, length, sizes)
+        return (np.concatenate(self.split.balanced_groups)[places] if sizes else places), place
 
     def _where(self, name: str, index: int, own: int, number: int) -> int:
         """The place of a sample in a column: `index`, or that of another image of the same class."""
         if name not in self.split.same_class_columns:
             return index
-        members = next(each for each in self.split.members if index in each)
+        members = next(each for each in self.split.class_indices if index in each)
         others = members[members != index]
         return int(passing_state(self.seed, self.stage, "mate", own, number).choice(others)) if len(others) else index
 
@@ -167,7 +169,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         while a batch is awaited. Raises DataError when too many images cannot be read, LoadingError when a worker dies
         or fails.
         """
-        count = sum(len(files_of(split)) for split in (self.split, *self.also))
+        count = sum(len(files_of(split)) for split in (self.split, *self.extra_splits))
         with closing(load_ahead(self._noted, start, stop, workers, interrupted)) as loaded:
             for batch, lost in loaded:
                 self._count(lost, count, skipped)
@@ -176,22 +178,22 @@ class Batches(Dataset[dict[str, Tensor]]):
     def _noted(self, step: int) -> tuple[dict[str, Tensor], dict[str, str]]:
         """A batch, and the images that others took the place of in it, with the reasons."""
         lost: dict[str, str] = {}
-        return self.made(step, lost), lost
+        return self.load_batch(step, lost), lost
 
     def _count(self, lost: dict[str, str], count: int, skipped: Callable[[str], None] | None) -> None:
         for path, why in lost.items():
-            if skipped and path not in self.lost:
+            if skipped and path not in self.unreadable:
                 skipped(why)
-            self.lost[path] = why
-        if len(self.lost) > MOST_BAD * count:
+            self.unreadable[path] = why
+        if len(self.unreadable) > MAX_BAD_SHARE * count:
             raise DataError(
-                f"{len(self.lost)} of {count} images can no longer be read, and on_bad_image=skip leaves out 1 % at most; "
-                f"the last: {next(reversed(self.lost.values()))}"
+                f"{len(self.unreadable)} of {count} images can no longer be read, and on_bad_image=skip leaves out 1 % at most; "
+                f"the last: {next(reversed(self.unreadable.values()))}"
             )
 
 
 @lru_cache(maxsize=8)
-def order(seed: int, stage: str, column: int, epoch: int, length: int, sizes: tuple[int, ...] = ()) -> np.ndarray:
+def epoch_order(seed: int, stage: str, column: int, epoch: int, length: int, sizes: tuple[int, ...] = ()) -> np.ndarray:
     """The permutation of one epoch; of classes of these `sizes`, one behind the other, each as often as the largest."""
     random = random_state(seed, stage, "epoch", column, epoch)
     if not sizes:
@@ -202,7 +204,7 @@ def order(seed: int, stage: str, column: int, epoch: int, length: int, sizes: tu
     return random.permutation(np.concatenate(places))
 
 
-def held_out(
+def held_out_batch(
     split: Split, channels: dict[str, int], augment: Augment, count: int, classes: Sequence[str] = ()
 ) -> Batch:
     """`count` samples as one batch, resized and cropped without chance. Aligned only if the split is.
@@ -214,7 +216,7 @@ def held_out(
     count = min(count, *(len(column) for column in split.columns.values()))
     labelled = any(name not in channels for name in split.columns)
     places, batch = np.arange(count), {}
-    for group, names in enumerate(split.drawn if labelled else [tuple(split.columns)]):
+    for group, names in enumerate(split.sample_groups if labelled else [tuple(split.columns)]):
         if labelled:
             places = np.linspace(0, len(split.columns[names[0]]) - 1, count).round().astype(int)
         for name in names:
@@ -237,7 +239,9 @@ def held_out(
 
 
 def _stacked(column: Any, places: Sequence[int], augment: Augment, channels: int) -> Tensor:
-    return torch.stack([to_tensor(column[i], augment.still, channels, image_name(column, i)) for i in places])
+    return torch.stack(
+        [to_tensor(column[i], augment.without_randomness, channels, image_name(column, i)) for i in places]
+    )
 
 
 def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 Side = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
-MOST_BAD = 0.01  # of the files may be unreadable under `bad=skip`
+MAX_BAD_SHARE = 0.01  # of the files may be unreadable under `bad=skip`
 MOST_VALUE = 65535  # of a pixel
 
 
@@ -125,7 +125,7 @@ class DataConfig(BaseModel):
             raise ValueError(f"load_size={self.load_size} is smaller than crop_size={self.crop_size}")
         return self
 
-    def of(self, root: str) -> "DataConfig":
+    def for_root(self, root: str) -> "DataConfig":
         """For another set alone. What is said of the table or the folders of the first set holds for none of `also`."""
         others = [Path(each).expanduser().absolute() for each in self.extra_roots]
         further = Path(root).expanduser().absolute() in others
@@ -134,5 +134,5 @@ class DataConfig(BaseModel):
         return self.model_copy(update={**usual, "root": root})
 
     @property
-    def loaded(self) -> int:
+    def effective_load_size(self) -> int:
         return self.load_size or round(self.crop_size * 286 / 256)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diptych.data.checks.manifest import Entry, confirm
+from diptych.data.checks.manifest import Entry, check_unchanged
 from diptych.data.images import image_io
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.sources.file_names import stem_of
@@ -39,7 +39,7 @@ class ImageFiles(Sequence[np.ndarray]):
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         file, kind = self.files[index], self.encoding.kind
         if self.entries:
-            confirm(file, self.entries[index])
+            check_unchanged(file, self.entries[index])
         array = image_io.read(file, kind) if self.half is None else _last_read(file, kind)
         if self.half is not None:
             middle = array.shape[1] // 2
@@ -83,14 +83,14 @@ class Split:
     labels: "Labels | None" = None
 
     @property
-    def drawn(self) -> tuple[tuple[str, ...], ...]:
+    def sample_groups(self) -> tuple[tuple[str, ...], ...]:
         """The names of columns, in groups that are drawn together."""
         if self.groups:
             return self.groups
         return (tuple(self.columns),) if self.aligned else tuple((name,) for name in self.columns)
 
     @cached_property
-    def members(self) -> tuple[np.ndarray, ...]:
+    def class_indices(self) -> tuple[np.ndarray, ...]:
         """Of each class the places of its images; none if there are no class numbers."""
         for column in self.columns.values():
             if not isinstance(column, ImageFiles) and np.ndim(column) == 1:
@@ -98,7 +98,7 @@ class Split:
         return ()
 
     @cached_property
-    def heaps(self) -> tuple[np.ndarray, ...]:
+    def balanced_groups(self) -> tuple[np.ndarray, ...]:
         """What is to be seen equally often, as places: each class; of one attribute the images without it and with it.
 
         None of several attributes, which cannot all be.
@@ -107,14 +107,14 @@ class Split:
             if not isinstance(column, ImageFiles) and np.ndim(column) == 2 and np.shape(column)[1] == 1:
                 found = (np.flatnonzero(np.asarray(column)[:, 0] == value) for value in (0, 1))
                 return tuple(places for places in found if len(places))
-        return self.members
+        return self.class_indices
 
     @cached_property
     def twins(self) -> Mapping[tuple[str, int], int]:
         """Where each motif is drawn in each class, by motif and class number."""
         return {
             (self.scene_ids[place], number): place
-            for number, places in enumerate(self.members if self.scene_ids else ())
+            for number, places in enumerate(self.class_indices if self.scene_ids else ())
             for place in places.tolist()
         }
 
@@ -168,7 +168,7 @@ class Data:
         )
 
     @property
-    def everything(self) -> Split:
+    def all_images(self) -> Split:
         """All images, of a set that nothing divides."""
         if set(files_of(self.held_out)) <= set(files_of(self.train)):  # there were too few to hold any out
             return self.held_out
@@ -176,13 +176,13 @@ class Data:
         if self.held_out.aligned == self.train.aligned:
             return whole
         pictures = {column.files for column in whole.columns.values() if isinstance(column, ImageFiles)}
-        return replace(whole, aligned=True) if len(pictures) == 1 else of_one_name(whole)  # side by side; or twins
+        return replace(whole, aligned=True) if len(pictures) == 1 else matched_by_name(whole)  # side by side; or twins
 
-    def with_twins(self) -> "Data":
+    def with_matched_names(self) -> "Data":
         """Held-out files of one name are one scene: those of all heaps are kept, as pairs. DataError without any."""
         if self.held_out.aligned:
             return self
-        held_out, test = of_one_name(self.held_out), self.test and of_one_name(self.test)
+        held_out, test = matched_by_name(self.held_out), self.test and matched_by_name(self.test)
         kept = max(len(each) for each in self.held_out.columns.values())
         note = f"truth is known of {len(held_out)} of {kept} held-out files, by their names"
         return replace(self, held_out=held_out, test=test, notes=(*self.notes, note))
@@ -199,7 +199,7 @@ def select(column: Column, places: Sequence[int]) -> Column:
 def concat(one: Split, other: Split) -> Split:
     """The samples of two splits of the same columns, one behind the other; a heap that is in both is taken once."""
     columns: dict[str, Column] = {}
-    for group in one.drawn:
+    for group in one.sample_groups:
         files = [set(files_of(_part(each, group))) for each in (one, other)]
         for name in group:
             column, more = one.columns[name], other.columns[name]
@@ -217,10 +217,10 @@ def _part(split: Split, names: Sequence[str]) -> Split:
     return replace(split, columns={name: split.columns[name] for name in names})
 
 
-def of_one_name(split: Split) -> Split:
+def matched_by_name(split: Split) -> Split:
     """The files whose name is in each group of columns, as scenes known in all of them. DataError if there are none."""
     places: dict[str, dict[str, int]] = {}
-    for group in split.drawn:
+    for group in split.sample_groups:
         files = next((column.files for name in group if isinstance(column := split.columns[name], ImageFiles)), ())
         found: dict[str, int] = {}
         for place, file in enumerate(files):

@@ -112,14 +112,14 @@ class TrainingImages(BaseModel):
         return sqrt(height * width / (high * wide))
 
 
-def describe(data: Data, config: DataConfig) -> TrainingImages:
+def describe_images(data: Data, config: DataConfig) -> TrainingImages:
     """Return the formats of the training images of `data`, which was opened with `config` and scanned."""
     domains, root = domains_of(data, config), Path(config.root).expanduser()
     found = {name: _format_of(column, domains.get(name, root.name)) for name, column in data.train.columns.items()}
     resized = config.crop_mode == "random" and config.random_crop_until > 0
     return TrainingImages(
         crop=config.crop_size,
-        load=config.loaded if resized else config.crop_size,
+        load=config.effective_load_size if resized else config.crop_size,
         fit=config.resize_mode,
         entries={name: each for name, each in found.items() if each is not None},
     )
@@ -150,7 +150,7 @@ def direction_of(data: Data, config: DataConfig) -> str:
     return f", from {domains[0]} to {domains[1]} (direction={reverse} reverses it)"
 
 
-def notes_on(data: Data, config: DataConfig) -> tuple[str, ...]:
+def direction_notes(data: Data, config: DataConfig) -> tuple[str, ...]:
     """Return what a person should know about direction and aspect ratios before training on `data`, once scanned."""
     columns = [column for column in data.train.columns.values() if isinstance(column, ImageFiles)]
     domains, notes = list(dict.fromkeys(domains_of(data, config).values())), []
@@ -182,7 +182,7 @@ def notes_on(data: Data, config: DataConfig) -> tuple[str, ...]:
 def sizes_of(column: ImageFiles) -> list[tuple[int, int]]:
     """Return the height and width of each image of a scanned column; of the half where there are two."""
     halves = 1 if column.half is None else 2
-    return [(entry.finding.height, max(1, entry.finding.width // halves)) for entry in column.entries]
+    return [(entry.info.height, max(1, entry.info.width // halves)) for entry in column.entries]
 
 
 def aspect_of(sizes: Sequence[tuple[int, int]]) -> float:
@@ -196,7 +196,7 @@ def _format_of(column: Column, domain: str) -> ImageFormat | None:
     if isinstance(column, ImageFiles) and column.entries:
         sizes = sizes_of(column)
         height, width = median_low(high for high, _ in sizes), median_low(wide for _, wide in sizes)
-        dtype = Counter(entry.finding.dtype for entry in column.entries).most_common(1)[0][0]
+        dtype = Counter(entry.info.dtype for entry in column.entries).most_common(1)[0][0]
     else:
         first = np.asarray(column[0])
         if first.ndim != 3:

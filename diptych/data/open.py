@@ -52,31 +52,31 @@ def _open_pairs(config: "DataConfig") -> "Data":
     _refuse_digits(config)
     _refuse(FOR_TABLES, config, "this method takes two folders, or two pictures in each file")
     if glyphs.is_glyphs(config.root):
-        return glyphs.open_two(config, pairs=True)
+        return glyphs.open_two_faces(config, pairs=True)
     data = open_folder(config, paired=True)
-    return data.with_twins() if config.matched_names else data
+    return data.with_matched_names() if config.matched_names else data
 
 
 def _open_unpaired(config: "DataConfig") -> "Data":
     """Images of two domains: two folders, images without and with one attribute of a table, or letters."""
     from diptych.data.sources import glyphs
     from diptych.data.sources.pairs import open_folder
-    from diptych.data.sources.transfer import with_and_without
+    from diptych.data.sources.transfer import split_by_attribute
     from diptych.errors import DataError
 
     _refuse_digits(config)
     if config.attributes or config.table:
-        return with_and_without(_open_one(config), config)
+        return split_by_attribute(_open_one(config), config)
     _refuse(FOR_TABLES, config, "this method takes two folders, or two pictures in each file")
     if glyphs.is_glyphs(config.root):
-        return glyphs.open_two(config, pairs=False)
+        return glyphs.open_two_faces(config, pairs=False)
     try:
         data = open_folder(config, paired=False)
     except DataError as error:
         if not _is_table_alone(config):
             raise
         raise DataError(f"{error}. Or choose one attribute of the table there: attributes=[NAME]") from error
-    return data.with_twins() if config.matched_names else data
+    return data.with_matched_names() if config.matched_names else data
 
 
 def _refuse_digits(config: "DataConfig") -> None:
@@ -120,17 +120,17 @@ def _open_images(config: "DataConfig") -> "Data":
 
 def _open_heap(config: "DataConfig", half: int | None = None) -> "Data":
     from diptych.data.sources import digits, glyphs
-    from diptych.data.sources.pairs import open_heap
+    from diptych.data.sources.pairs import open_unlabelled
 
     if digits.is_digits(config.root):
-        return digits.heap_of(digits.open_digits(config, half))
-    return glyphs.open_heap(config) if glyphs.is_glyphs(config.root) else open_heap(config)
+        return digits.without_labels(digits.open_digits(config, half))
+    return glyphs.open_unlabelled(config) if glyphs.is_glyphs(config.root) else open_unlabelled(config)
 
 
 def _open_transfer(config: "DataConfig") -> "Data":
     """The labelled set at `config.root`, and the images of `config.target`. Of one file of digits each has a half."""
     from diptych.data.sources import digits, glyphs
-    from diptych.data.sources.transfer import transfer
+    from diptych.data.sources.transfer import combine_for_transfer
     from diptych.errors import DataError
 
     if not config.target_root:
@@ -141,17 +141,17 @@ def _open_transfer(config: "DataConfig") -> "Data":
         raise DataError("letters are drawn like letters: let both root and target begin with glyphs:")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_transfer(config)
-    other = there.of(config.target_root).model_copy(update={"background_root": None})
+    other = there.for_root(config.target_root).model_copy(update={"background_root": None})
     if not Path(config.target_root).expanduser().exists():
         raise DataError(f"target_root={config.target_root}: there is no such folder")
     if digits.is_digits(config.root):
         _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
         half = (0, 1) if config.target_root == config.root else (None, None)
-        return transfer(digits.open_digits(there, half[0]), _open_heap(other, half[1]), twins=False)
+        return combine_for_transfer(digits.open_digits(there, half[0]), _open_heap(other, half[1]), twins=False)
     source = _open_one(there)
     if source.labels[0].kind != "class":
         raise DataError(f"{config.root}: a table of attributes, and this method reads classes: put each into a folder")
-    return transfer(source, _open_heap(other), config.matched_names)
+    return combine_for_transfer(source, _open_heap(other), config.matched_names)
 
 
 def _open_referenced(config: "DataConfig") -> "Data":
@@ -174,7 +174,7 @@ def _open_labelled(config: "DataConfig") -> "Data":
 
     _refuse(FOR_PAIRS, config, "this method goes from any class or attribute to any other")
     data = _open_one(config)
-    others = tuple(_open_one(config.of(root)) for root in config.extra_roots)
+    others = tuple(_open_one(config.for_root(root)) for root in config.extra_roots)
     summary = "\n".join(each.summary for each in (data, *others))
     notes = tuple(note for each in (data, *others) for note in each.notes)
     labels = tuple(label for each in (data, *others) for label in each.labels)

@@ -5,12 +5,12 @@ from diptych.data.config import DataConfig
 from diptych.data.sources.glyphs import is_glyphs
 
 
-def unused(config: DataConfig, kind: DataKind) -> dict[str, str]:
+def unused_settings(config: DataConfig, kind: DataKind) -> dict[str, str]:
     """The settings without effect on data of this kind, by name, each with what it needs."""
     found: dict[str, str] = {}
     if config.resize_mode == "none" or config.crop_mode == "random_resized":
         found |= dict.fromkeys(("load_size", "random_crop_until"), "crop_mode=random and a fit other than none")
-    elif config.loaded == config.crop_size:
+    elif config.effective_load_size == config.crop_size:
         found["random_crop_until"] = "load above crop"
     if is_glyphs(config.root):
         found |= dict.fromkeys(("layout", "folders", "pair_names", "table", "partition"), "a folder of images as root")

@@ -21,12 +21,12 @@ PLACES: Mapping[str, tuple[int, ...]] = {"none": (), "source": (0,), "target": (
 LABEL_MAP = "label_map={}: {}; leave it out"
 
 
-def resolved_ranges(config: DataConfig, data: Data, fields: Fields) -> DataConfig:
+def resolve_ranges(config: DataConfig, data: Data, fields: Fields) -> DataConfig:
     """Return `config` with numbers for `range=auto`: lowest and highest value of the training images of each domain.
 
     A range that is all of what the depth can hold is `full`. Raises DataError for a range that the files cannot have.
     """
-    names, maps = domains(data, fields), _label_maps(config, data, fields)
+    names, maps = columns_by_domain(data, fields), _label_maps(config, data, fields)
     if config.range == "full":
         return config
     if len(names) == len(maps):
@@ -62,7 +62,7 @@ def _dtype_of(names: tuple[str, ...], data: Data) -> str:
     found: dict[str, str] = {}
     for column in _pictures(names, data):
         for at in range(len(column)):
-            dtype = column.entries[at].finding.dtype if column.entries else image_io.probe(column.files[at]).dtype
+            dtype = column.entries[at].info.dtype if column.entries else image_io.probe(column.files[at]).dtype
             found.setdefault(dtype, column.name(at))
     if not found:
         raise DataError("range, label_map and alpha are settings of image files: leave them out")
@@ -75,7 +75,7 @@ def _dtype_of(names: tuple[str, ...], data: Data) -> str:
 def _limits(column: ImageFiles) -> Iterator[tuple[float, float]]:
     """The lowest and highest value of each image; of halves by reading them."""
     for at in range(len(column)):
-        finding = column.entries[at].finding if column.entries else None
+        finding = column.entries[at].info if column.entries else None
         if finding is None or finding.low is None or finding.high is None or column.half is not None:
             array = column[at]
             yield float(array.min()), float(array.max())
@@ -83,13 +83,13 @@ def _limits(column: ImageFiles) -> Iterator[tuple[float, float]]:
             yield finding.low, finding.high
 
 
-def channels_of(name: str, config: DataConfig, data: Data, fields: Fields, given: int | None = None) -> int:
+def count_channels(name: str, config: DataConfig, data: Data, fields: Fields, given: int | None = None) -> int:
     """Return the channels that a column of images has for a network: classes of a label map, or those of the files.
 
     `given` channels are returned as they are. Raises DataError, ImageError for a label map that holds no class ids, or
     more of them than `given`, or than 256.
     """
-    found, maps = domains(data, fields), _label_maps(config, data, fields)
+    found, maps = columns_by_domain(data, fields), _label_maps(config, data, fields)
     place = next(place for place, names in enumerate(found) if name in names)
     if place in maps:
         sharing = [names for names in found if fields[names[0]] == fields[name]]
@@ -114,7 +114,7 @@ def _count(column: Column) -> int:
 
 def _is_transparent(column: ImageFiles) -> bool:
     if column.entries:
-        return any(entry.finding.transparent for entry in column.entries)
+        return any(entry.info.transparent for entry in column.entries)
     return any(image_io.probe(file).alpha for file in column.files)
 
 
@@ -135,7 +135,7 @@ def count_label_classes(names: tuple[str, ...], data: Data) -> int:
 
 def _ids(column: ImageFiles, at: int) -> list[int]:
     """The class ids in one label map, as the scan found them if it did."""
-    finding = column.entries[at].finding if column.entries and column.half is None else None
+    finding = column.entries[at].info if column.entries and column.half is None else None
     known = finding and (finding.values or finding.indices)
     if known:
         return known
@@ -143,12 +143,12 @@ def _ids(column: ImageFiles, at: int) -> list[int]:
     return [int(each) for each in np.unique(ids)]
 
 
-def encoded(config: DataConfig, data: Data, fields: Fields, channels: Mapping[str, int]) -> Data:
+def with_encodings(config: DataConfig, data: Data, fields: Fields, channels: Mapping[str, int]) -> Data:
     """Return `data` with the encoding of each column, as the resolved settings and the networks' channels have it."""
     if (config.range, config.label_map, config.alpha) == ("full", "none", "white"):
         return data
     encodings: dict[str, Encoding] = {}
-    for place, names in enumerate(domains(data, fields)):
+    for place, names in enumerate(columns_by_domain(data, fields)):
         encodings |= dict.fromkeys(names, _encoding(config, place, names, data, fields, channels[names[0]]))
     if config.alpha == "keep" and not any(each.alpha for each in encodings.values()):
         raise DataError("alpha=keep: no image has transparency, or the networks have no fourth channel; leave it out")
@@ -192,7 +192,7 @@ def notes_on_encodings(split: Split) -> list[str]:
     return [f"{name}: {encoding}" for name, encoding in encodings_of(split).items() if str(encoding)]
 
 
-def domains(data: Data, fields: Fields) -> list[tuple[str, ...]]:
+def columns_by_domain(data: Data, fields: Fields) -> list[tuple[str, ...]]:
     """Return the columns of each domain: of the source first, then of the target. Equal columns are of one domain."""
     found: list[tuple[str, ...]] = []
     columns = data.train.columns
@@ -217,7 +217,7 @@ def _is_same(one: Column, other: Column) -> bool:
 def _label_maps(config: DataConfig, data: Data, fields: Fields) -> tuple[int, ...]:
     """The places of the domains that hold label maps. DataError where there is no source and target."""
     places = PLACES[config.label_map]
-    if places and len(domains(data, fields)) != 2:
+    if places and len(columns_by_domain(data, fields)) != 2:
         raise DataError(LABEL_MAP.format(config.label_map, "this method has no source and target domain"))
     return places
 

@@ -97,7 +97,7 @@ def find(there: Trained, asked: SampleRequest) -> Source:
         raise EvaluationError(f"--which {asked.which}: choose {' or '.join(WHICH)}")
     recipe = _recipe_of(there, asked)
     own = Path(recipe.data.root).expanduser().absolute()
-    recipe = replace(recipe, data=recipe.data.of(asked.data or recipe.data.root))
+    recipe = replace(recipe, data=recipe.data.for_root(asked.data or recipe.data.root))
     data, manifest = check_images(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
     data = recipe.encoded(data)
     elsewhere = not isinstance(there, Run) or Path(recipe.data.root).expanduser().absolute() != own
@@ -232,7 +232,7 @@ def chosen(data: Data, name: str) -> tuple[str, Split]:
     if name == "all" and not data.by_name:
         raise EvaluationError("--split all is for a folder without splits, and this one has some: choose one of them")
     if name == "all":
-        return name, data.everything
+        return name, data.all_images
     found = {"train": data.train, "val": data.held_out, "test": data.test}[name]
     if found is None:
         raise EvaluationError("there is no test split beside what was held out: give --split auto")
@@ -244,14 +244,14 @@ def first(split: Split, count: int | None) -> Split:
     if count is None:
         return split
     found: dict[str, Column] = {}
-    for names in split.drawn if split.members else [(name,) for name in split.columns]:
+    for names in split.sample_groups if split.class_indices else [(name,) for name in split.columns]:
         length = len(split.columns[names[0]])
-        of_classes = split.members and length == sum(map(len, split.members))
-        each = split.members if of_classes else (np.arange(length),)
+        of_classes = split.class_indices and length == sum(map(len, split.class_indices))
+        each = split.class_indices if of_classes else (np.arange(length),)
         for name in names:
             found[name] = select(split.columns[name], sorted(place for at in each for place in at[:count].tolist()))
     found = {name: found[name] for name in split.columns}
-    places = sorted(place for places in split.members for place in places[:count].tolist())
+    places = sorted(place for places in split.class_indices for place in places[:count].tolist())
     return replace(
         split, columns=found, scene_ids=[split.scene_ids[place] for place in places] if split.scene_ids else ()
     )

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from diptych.data.images import image_io
-from diptych.data.sources.folders import files_below, kind_of, named_like_image
+from diptych.data.sources.folders import file_suffix, files_below, is_image_name
 from diptych.errors import DataError
 
 
@@ -33,10 +33,10 @@ def sources(given: Sequence[str], out: Path) -> Sources:
     found = Sources()
     for each in given:
         for file, name in _found(each, out):
-            if named_like_image(file.name):
+            if is_image_name(file.name):
                 found.images[file] = name
             else:
-                found.others[kind_of(file.name)] += 1
+                found.others[file_suffix(file.name)] += 1
     if not found.images:
         there = f": there are {found}; Diptych reads {', '.join(sorted(image_io.SUFFIXES))}" if found.others else ""
         raise DataError(f"no images among {', '.join(given)}{there}")
@@ -49,7 +49,7 @@ def _found(given: str, out: Path) -> Iterator[tuple[Path, Path]]:
     if os.path.isdir(path):  # false where `path.is_dir()` raises, as for a name that is too long
         yield from _matching(path, ("**",), out)
     elif os.path.exists(path):
-        if not named_like_image(path.name):
+        if not is_image_name(path.name):
             reads = ", ".join(sorted(image_io.SUFFIXES))
             raise DataError(f"{path}: not an image by its name; Diptych reads {reads}")
         yield path, Path(path.name)

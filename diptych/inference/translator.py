@@ -23,7 +23,7 @@ from diptych.data.image_format import TrainingImages
 from diptych.data.images import image_io as image
 from diptych.data.images import metadata
 from diptych.data.images.encoding import PLAIN, Encoding
-from diptych.data.images.metadata import NOTHING, Metadata
+from diptych.data.images.metadata import NO_METADATA, Metadata
 from diptych.data.images.transforms import Augment
 from diptych.errors import ConfigError, ImageError, nearest
 from diptych.inference import model_folder
@@ -162,7 +162,7 @@ class Translator:
         label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
         pixels = encoding.decode(_read(picture, label, encoding), label)
         size = int(self.method.config.model_dump()[self.method.square])
-        pixels = Augment(size, size, "center_square").still(
+        pixels = Augment(size, size, "center_square").without_randomness(
             image.with_channels(pixels, self.method.channels()[entry], label)
         )
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
@@ -300,7 +300,7 @@ class Translator:
         label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
         pixels, encoding = _read(picture, label, adapter.source_encoding), adapter.target_encoding
         made = self._arrays(pixels, choices, label, adapter.dtype_of_files(pixels.dtype))
-        kept = metadata.of_picture(picture) if isinstance(picture, Image.Image) else metadata.of_file(picture)
+        kept = metadata.metadata_of_image(picture) if isinstance(picture, Image.Image) else metadata.read_metadata(picture)
         return [_as_pil(each, encoding, kept) for each in made]
 
     def channels_in(self, controls: Mapping[str, Any]) -> int:
@@ -345,7 +345,7 @@ def _read(picture: str | Path | Image.Image | np.ndarray, label: str, encoding: 
     return image.read(picture, encoding.kind)
 
 
-def _as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NOTHING) -> Image.Image | np.ndarray:
+def _as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NO_METADATA) -> Image.Image | np.ndarray:
     """As a PIL image with this metadata, or as it is where PIL has no such image."""
     channels = pixels.shape[-1]
     if pixels.dtype != np.uint8 or channels not in ((1, 3, 4) if encoding.alpha else (1, 3)):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.contract import Batch, Method, Route
 from diptych.data.images import image_io as image
-from diptych.data.images.class_maps import colours_of
+from diptych.data.images.class_maps import class_colours
 from diptych.data.images.encoding import PLAIN, Encoding
 
 SHOWN = 8  # rows of a grid
@@ -83,7 +83,7 @@ def viewable(x: Tensor, encoding: Encoding) -> Tensor:
     The class of a pixel is the largest channel; black where no channel is above -1. Others are as they are.
     """
     if encoding.num_classes:
-        colours = torch.from_numpy(colours_of(encoding.num_classes)).to(x) / 127.5 - 1
+        colours = torch.from_numpy(class_colours(encoding.num_classes)).to(x) / 127.5 - 1
         most, classes = x.max(1)
         return torch.where((most > -1)[..., None], colours[classes], -1.0).permute(0, 3, 1, 2)
     if encoding.alpha:

@@ -21,8 +21,8 @@ from diptych.contract import Evaluator, Method, MethodConfig
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data
 from diptych.data.sources.glyphs import is_glyphs
-from diptych.data.unused_settings import unused
-from diptych.data.value_encoding import channels_of, encoded, resolved_ranges
+from diptych.data.unused_settings import unused_settings
+from diptych.data.value_encoding import count_channels, resolve_ranges, with_encodings
 from diptych.errors import ConfigError, listed, nearest, shown
 from diptych.methods import EVALUATORS, METHODS, find, method_of
 from diptych.settings import renamed
@@ -91,7 +91,7 @@ class Recipe:
 
     def unused(self) -> dict[str, str]:
         """The settings of `given` that have no effect beside the others, by name, each with what to do about it."""
-        data = unused(self.data, self.cls.data) if self.given else {}
+        data = unused_settings(self.data, self.cls.data) if self.given else {}
         needs = {**self.model.unused(), **data, **self.evaluate.unused()}
         return {
             key: f"{key} has no effect without {needs[key]}: leave {key}= out"
@@ -115,11 +115,11 @@ class Recipe:
                 f"set batch_size={max(8, domains)}, or choose fewer by folders="
             )
         fields = self.images
-        settings = resolved_ranges(self.data, data, fields)
+        settings = resolve_ranges(self.data, data, fields)
         found: dict[str, Any] = {key: data.labels for name, key in self.cls.batch.items() if name in self.cls.labels}
         for name, key in fields.items():
             given = int(vars(self.model)[key]) if key in self.model.model_fields_set else None
-            found[key] = channels_of(name, settings, data, fields, given)
+            found[key] = count_channels(name, settings, data, fields, given)
         if self.train.epochs is not None:  # of the first set, whose turn comes as often as that of each other
             turns = self.train.epochs * (1 + len(data.others))
             found["steps"] = math.ceil(turns * len(data.train) / self.train.batch_size)
@@ -135,7 +135,7 @@ class Recipe:
     def encoded(self, data: Data) -> Data:
         """`data` with the values of images meaning what this recipe, once `fitted`, says. DataError."""
         channels = {name: int(vars(self.model)[key]) for name, key in self.images.items()}
-        return encoded(self.data, data, self.images, channels)
+        return with_encodings(self.data, data, self.images, channels)
 
     def settled(self, ranks: Ranks) -> "Recipe":
         """With what only the machine can tell, so that a resume elsewhere does the same: precision and compiling."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.contract import Batch, DataKind, Labels, Method, MethodConfig, Route
-from diptych.data.batches import Batches, held_out
+from diptych.data.batches import Batches, held_out_batch
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data
 from diptych.data.images.transforms import Augment
@@ -88,7 +88,7 @@ class MethodUnderTest:
             grad_accum_steps=grad_accum_steps,
             rank=rank,
             world=world,
-            also=also,
+            extra_splits=also,
             balance_classes=balanced,
         )
 
@@ -97,7 +97,7 @@ class MethodUnderTest:
         names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
         with torch.device("meta"):
             method = self.cls(self.config())
-        return method.derive_inputs(held_out(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names))
+        return method.derive_inputs(held_out_batch(data.held_out, self._grey(), Augment(PIXELS, PIXELS), count, names))
 
     def _data(self) -> Data:
         """Letters, with the labels that the config asks for: what they have in common if that comes first, or faces."""

@@ -17,16 +17,16 @@ def with_precomputed(batches: Batches, stage: Stage, device: torch.device, preci
     It would not where images are cut by chance, or where one that has become unreadable gives way to another.
     """
     split, augment = batches.split, batches.augment
-    if not stage.codes or not augment.is_still or batches.bad == "skip" or batches.also:
+    if not stage.codes or not augment.is_deterministic or batches.on_bad_image == "skip" or batches.extra_splits:
         return batches
-    columns, groups = dict(split.columns), split.drawn
+    columns, groups = dict(split.columns), split.sample_groups
     for name, code in stage.codes.items():
         column: Any = split.columns[name]
         found = []
         for first in range(0, len(column), AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, len(column)))
             images = [
-                to_tensor(column[i], augment.still, batches.channels[name], image_name(column, i)) for i in numbers
+                to_tensor(column[i], augment.without_randomness, batches.channels[name], image_name(column, i)) for i in numbers
             ]
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 found.append(code(torch.stack(images).to(device)).float().cpu())

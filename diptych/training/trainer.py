@@ -118,7 +118,7 @@ class Trainer:
         if self.early_stop:
             return True
         engine, settings = self.engine, self.settings
-        self.batches = self.batches.of(engine.stage.name, engine.stage.steps)
+        self.batches = self.batches.for_stage(engine.stage.name, engine.stage.steps)
         began, at, told = time.monotonic(), engine.step, False
         pin = engine.device.type == "cuda"
         if self.validate and not engine.total:
@@ -184,7 +184,7 @@ class Trainer:
     def _with_images(self, error: TrainingError) -> TrainingError:
         if error.step is None:
             return error
-        names = ", ".join(self.batches.names(error.step))
+        names = ", ".join(self.batches.image_names(error.step))
         return TrainingError(f"{error}\nImages of that step: {names}", error.step)
 
     def _with_way_on(self, error: LoadingError) -> LoadingError:

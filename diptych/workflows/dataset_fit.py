@@ -55,10 +55,10 @@ def command_of(fit: Fit, found: "Survey") -> str:
 
 def why_not(found: "Survey") -> str:
     from diptych.data.checks import survey
-    from diptych.data.checks.unread_files import why_none
+    from diptych.data.checks.unread_files import explain_no_images
 
     wanted = "they want pairs side by side in each file, or two folders"
-    if found.layout == survey.HEAPS and (why := why_none(found.root)):
+    if found.layout == survey.UNLABELLED and (why := explain_no_images(found.root)):
         return f"{wanted}; {why}"
     return {
         survey.NOTHING: "there are no images; give the folder that holds train/, or two folders of images",
@@ -128,17 +128,17 @@ def fit_for(sizes: Sequence[tuple[int, int]], crop: int) -> tuple[tuple[str, ...
 def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
     from diptych.data.image_format import direction_of
     from diptych.data.open import open_data
-    from diptych.data.sources.pairs import many_folders, sides_setting
+    from diptych.data.sources.pairs import domain_folders, folders_setting
     from diptych.errors import ConfigError, DataError
     from diptych.methods import find
     from diptych.settings.recipe import load_recipe
     from diptych.settings.validate import checked
 
-    lying, crop = many_folders(found.root), crop_for(sizes)
+    lying, crop = domain_folders(found.root), crop_for(sizes)
     reason = ""
     choose = len(lying) > 2 and not find(method).labels
     looser = _looser_names(found)
-    for sides in ([], [sides_setting(lying)] if choose else looser) if choose or looser else ([],):
+    for sides in ([], [folders_setting(lying)] if choose else looser) if choose or looser else ([],):
         try:
             chosen = load_recipe(method, [f"root={found.root}", *sides])
             data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
@@ -171,10 +171,10 @@ def _in_short(message: str, root: str) -> str:
 def _looser_names(found: "Survey") -> list[str]:
     """The setting by which the names of two folders agree, if they do not as they are."""
     from diptych.data.checks.survey import UNPAIRED
-    from diptych.data.sources.file_names import looser_match
+    from diptych.data.sources.file_names import suggest_match
 
     parts = [part.files for part in found.parts if part.files and part.split == found.parts[0].split]
-    match = looser_match(*parts) if found.layout == UNPAIRED and len(parts) == 2 else None
+    match = suggest_match(*parts) if found.layout == UNPAIRED and len(parts) == 2 else None
     return [f"pair_names={match[0]}"] if match else []
 
 

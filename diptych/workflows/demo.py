@@ -8,7 +8,7 @@ from PIL import Image
 from rich.console import Console
 
 from diptych.contract import Batch
-from diptych.data.batches import Batches, held_out
+from diptych.data.batches import Batches, held_out_batch
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import ConfigError
@@ -115,4 +115,4 @@ def unseen(chosen: recipe.Recipe) -> Batch:
     assert data.test is not None
     crop = chosen.data.crop_size
     channels = dict.fromkeys(chosen.cls.batch, 1)
-    return held_out(data.test, channels, Augment(crop, crop), len(data.test))
+    return held_out_batch(data.test, channels, Augment(crop, crop), len(data.test))

@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 
 from diptych.contract import Clock, FeatureNetwork, Method
-from diptych.data.batches import Batches, held_out
-from diptych.data.checks.manifest import Manifest, changes
-from diptych.data.checks.unreadable import check_images, large_enough
+from diptych.data.batches import Batches, held_out_batch
+from diptych.data.checks.manifest import Manifest, compare_manifests
+from diptych.data.checks.unreadable import check_images, drop_small_images
 from diptych.data.dataset import Data
-from diptych.data.image_format import describe, direction_of, notes_on
+from diptych.data.image_format import describe_images, direction_notes, direction_of
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.data.value_encoding import encodings_of, notes_on_encodings
@@ -64,7 +64,7 @@ def train(
     with _held(run, ranks):
         trainer.save()  # so that a run can be resumed from its first step on
         if ranks.first:
-            run.keep_formats(describe(data, recipe.data))
+            run.keep_formats(describe_images(data, recipe.data))
             run.keep(recipe.settings(), manifest)  # only now is it a run
         return _go(trainer, recipe)
 
@@ -105,7 +105,7 @@ def resume(
         if different.keys() & MEASURED or different.get("eval_every", (1, 1))[0] is None:
             trainer.checkpoint_manager.best = None  # it was the best by another measure
         if ranks.first:
-            run.keep_formats(describe(data, recipe.data))
+            run.keep_formats(describe_images(data, recipe.data))
         if ranks.first and (different or settings):
             run.keep(recipe.settings(), manifest)
         if ranks.first and different:
@@ -123,7 +123,7 @@ def _hint(run: Run, manifest: Manifest, field: str) -> str:
     """Which images changed, as far as that is known."""
     if field == "images":
         with suppress(DataError):
-            return str(changes(Manifest.load(run.manifest), manifest))
+            return str(compare_manifests(Manifest.load(run.manifest), manifest))
     return ""
 
 
@@ -156,10 +156,10 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
         ranks.after_first()  # which leaves what it finds where the others read it
     with progress_bar(console, "looking at the images") as progress:
         data, manifest = check_images(data, recipe.data, progress)
-    data = large_enough(data, recipe.data)
+    data = drop_small_images(data, recipe.data)
     if ranks.first:
         ranks.after_first()
-    notes = (*notes_on(data, recipe.data), *data.notes)
+    notes = (*direction_notes(data, recipe.data), *data.notes)
     said = "\n".join((data.summary + direction_of(data, recipe.data), *notes)).splitlines()
     console.print(*map(printable, said), sep="\n", highlight=False, soft_wrap=True)
     return data, manifest
@@ -197,7 +197,7 @@ def prepare(
         console.print(printable(said), highlight=False, soft_wrap=True)
     channels = method.channels()
     augment = Augment(
-        recipe.data.loaded, recipe.data.crop_size, recipe.data.resize_mode, recipe.data.flip, recipe.data.crop_mode
+        recipe.data.effective_load_size, recipe.data.crop_size, recipe.data.resize_mode, recipe.data.flip, recipe.data.crop_mode
     )
     batches = Batches(
         data.train,
@@ -208,13 +208,13 @@ def prepare(
         grad_accum_steps=settings.grad_accum_steps,
         rank=ranks.rank,
         world=ranks.world,
-        also=tuple(each.train for each in data.others),
+        extra_splits=tuple(each.train for each in data.others),
         balance_classes=method.balance_classes,
-        load_until=recipe.data.random_crop_until,
-        bad=recipe.data.on_bad_image,
+        random_crop_until=recipe.data.random_crop_until,
+        on_bad_image=recipe.data.on_bad_image,
     )
     names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
-    shown = method.derive_inputs(held_out(data.held_out, channels, augment, settings.preview_images, names))
+    shown = method.derive_inputs(held_out_batch(data.held_out, channels, augment, settings.preview_images, names))
     preview = Preview(shown, data.held_out.aligned, encodings_of(data.held_out))
     tune_kernels(ranks.device)
     examine = validator(recipe, method, data, ranks.device)

@@ -15,7 +15,7 @@ from diptych.contract import Evaluator, Labels
 from diptych.data.checks.unreadable import check_images
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
-from diptych.data.value_encoding import channels_of
+from diptych.data.value_encoding import count_channels
 from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluation.metrics.palette import Palette, given_ignored, palette_of, share_ignored
 from diptych.evaluation.protocols import find_protocol
@@ -76,7 +76,7 @@ def with_palette(values: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
     data, _ = check_images(open_data(blank.data, cls.data, tuple(cls.batch)), blank.data)
     target = cls.routes[0].target
     if blank.data.label_map in ("target", "both"):
-        classes = channels_of(target, blank.data, data, blank.images)
+        classes = count_channels(target, blank.data, data, blank.images)
         palette = tuple(tuple(255 * (one == other) for other in range(classes)) for one in range(classes))
         if not ignore:  # pixels without a class are 0 in every channel
             settings = [*settings, f"ignore={[[0] * classes]}"]

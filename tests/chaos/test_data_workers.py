@@ -64,7 +64,7 @@ def nothing_left(pid):
 
 def slow_loading():
     """No batch comes within a minute."""
-    Batches.made = lambda self, step, lost: time.sleep(60)
+    Batches.load_batch = lambda self, step, lost: time.sleep(60)
 
 
 def check_resumes(run, undisturbed):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.contract import DataKind
-from diptych.data.batches import Batches, held_out, order
+from diptych.data.batches import Batches, epoch_order, held_out_batch
 from diptych.data.config import DataConfig
 from diptych.data.dataset import ImageFiles, Split
 from diptych.data.images import image_io
-from diptych.data.images.transforms import Augment, fitted
+from diptych.data.images.transforms import Augment, resized_size
 from diptych.data.open import open_data
 from diptych.errors import ConfigError, DataError, ImageError
 
@@ -57,7 +57,7 @@ def same(left, right):
 def test_a_batch_depends_on_nothing_but_its_step(steps):
     fresh = {step: batches()[step] for step in range(5)}
     used = batches()
-    order.cache_clear()
+    epoch_order.cache_clear()
     np.random.seed(steps[0])
     assert all(same(used[step], fresh[step]) for step in [*steps, *steps])
 
@@ -144,7 +144,7 @@ def test_values_are_float32_between_black_and_white(dtype):
         assert (tensor.min(), tensor.max()) == (-1, 1)
 
 
-@pytest.mark.parametrize("augment", [WHOLE, Augment(13, 8), Augment(8, 8, "none"), Augment(9, 8, "short")])
+@pytest.mark.parametrize("augment", [WHOLE, Augment(13, 8), Augment(8, 8, "none"), Augment(9, 8, "short_side")])
 def test_16_bits_stay_16_bits(augment):
     array = np.full((1, 9, 9, 1), 40001, np.uint16)
     tensor = batches(columns(array, array), augment, channels=1)[0]["a"]
@@ -155,7 +155,9 @@ def test_16_bits_stay_16_bits(augment):
 def test_in_the_last_share_of_the_steps_nothing_is_cut(also):
     """As in the decaying half of CUT's public code."""
     cut, whole, settling = (
-        batches(columns(NOISE, NOISE, aligned=False), Augment(load, 16), also=also, load_until=until).of("train", 9)
+        batches(
+            columns(NOISE, NOISE, aligned=False), Augment(load, 16), extra_splits=also, random_crop_until=until
+        ).for_stage("train", 9)
         for load, until in ((24, 1), (16, 1), (24, 0.5))
     )
     assert all(same(settling[step], cut[step]) for step in range(5))
@@ -170,7 +172,7 @@ def test_channels_are_made_equal_per_column():
     assert {name: tensor.shape for name, tensor in batch.items()} == {"a": (3, 3, 8, 8), "b": (3, 5, 8, 8)}
     assert numbers(batch) == [77] * 3
     with pytest.raises(ImageError, match="image 0: has 5 channels where 3 are wanted"):
-        held_out(split, {"a": 3, "b": 3}, WHOLE, 1)
+        held_out_batch(split, {"a": 3, "b": 3}, WHOLE, 1)
 
 
 def test_labels_are_whole_numbers_in_step_with_their_pictures():
@@ -178,7 +180,7 @@ def test_labels_are_whole_numbers_in_step_with_their_pictures():
     batch = Batches(split, {"image": 1}, WHOLE, size=5)[1]
     assert batch["label"].dtype == torch.int64
     assert batch["label"].tolist() == numbers(batch, "image")
-    spread = held_out(split, {"image": 1}, WHOLE, 3)
+    spread = held_out_batch(split, {"image": 1}, WHOLE, 3)
     assert spread["label"].tolist() == numbers(spread, "image") == [0, 3, 6]
 
 
@@ -187,16 +189,18 @@ def test_labels_are_whole_numbers_in_step_with_their_pictures():
 
 def test_held_out_images_are_the_first_and_cut_without_chance():
     split = columns(NOISE, NOISE[::-1])
-    first, again = (held_out(split, {"a": 3, "b": 3}, CUT, 3) for _ in range(2))
+    first, again = (held_out_batch(split, {"a": 3, "b": 3}, CUT, 3) for _ in range(2))
     assert same(first, again)
     for name, column in split.columns.items():
         assert len(first[name]) == 3
         for tensor, array in zip(first[name], column, strict=False):
-            np.testing.assert_array_equal(tensor.numpy(), image_io.to_unit(CUT.still(array)).transpose(2, 0, 1))
+            np.testing.assert_array_equal(
+                tensor.numpy(), image_io.to_unit(CUT.without_randomness(array)).transpose(2, 0, 1)
+            )
 
 
 def test_no_more_images_are_held_out_than_there_are():
-    made = held_out(columns(PLAIN, PLAIN[:5], aligned=False), {"a": 1, "b": 1}, WHOLE, 64)
+    made = held_out_batch(columns(PLAIN, PLAIN[:5], aligned=False), {"a": 1, "b": 1}, WHOLE, 64)
     assert numbers(made, "a") == numbers(made, "b") == [0, 1, 2, 3, 4]
 
 
@@ -228,7 +232,7 @@ def test_an_image_smaller_than_the_crop_is_named(tmp_path, workers):
         next(batches(split, Augment(24, 16, "none")).stream(0, 1, workers))
     assert str(caught.value) == message
     with pytest.raises(DataError) as caught:
-        held_out(split, {"a": 3, "b": 3}, Augment(24, 16, "none"), 1)
+        held_out_batch(split, {"a": 3, "b": 3}, Augment(24, 16, "none"), 1)
     assert str(caught.value) == message
 
 
@@ -278,14 +282,18 @@ def test_equal_generators_cut_equally_whatever_the_picture():
 @given(height=SIDES, width=SIDES, crop=st.integers(1, 20), more=st.integers(0, 9), seed=st.integers(0, 99))
 def test_shapes(height, width, crop, more, seed):
     size, array = crop + more, np.zeros((height, width, 3), np.uint8)
-    assert fitted(array, size, crop, "squash") == (size, size)
-    tall, wide = fitted(array, size, crop, "short")
+    assert resized_size(array, size, crop, "squash") == (size, size)
+    tall, wide = resized_size(array, size, crop, "short_side")
     assert min(tall, wide) == size
     assert abs(max(tall, wide) - size * max(height, width) / min(height, width)) <= 0.5
     assert (tall >= wide) == (height >= width) or tall == wide
-    for fit in ("squash", "short"):
+    for fit in ("squash", "short_side"):
         augment = Augment(size, crop, fit)
-        assert augment(array, np.random.RandomState(seed)).shape == augment.still(array).shape == (crop, crop, 3)
+        assert (
+            augment(array, np.random.RandomState(seed)).shape
+            == augment.without_randomness(array).shape
+            == (crop, crop, 3)
+        )
 
 
 @FEW
@@ -293,25 +301,25 @@ def test_shapes(height, width, crop, more, seed):
 def test_fit_none_takes_pictures_as_they_are_or_not_at_all(height, width, crop):
     array, augment = places(height, width), Augment(50, crop, "none")
     if min(height, width) < crop:
-        for cut in (lambda: augment(array, np.random.RandomState(0)), lambda: augment.still(array)):
+        for cut in (lambda: augment(array, np.random.RandomState(0)), lambda: augment.without_randomness(array)):
             with pytest.raises(DataError, match=f"{width}x{height} .* crop_size={crop}"):
                 cut()
         return
-    assert fitted(array, 50, crop, "none") == array.shape[:2]
-    top, left = augment.still(array)[0, 0].tolist()
+    assert resized_size(array, 50, crop, "none") == array.shape[:2]
+    top, left = augment.without_randomness(array)[0, 0].tolist()
     assert abs(2 * top + crop - height) <= 1
     assert abs(2 * left + crop - width) <= 1
 
 
 def test_a_still_picture_keeps_its_middle_and_is_never_mirrored():
     array = NOISE[0, :16]  # 16 high, 20 wide
-    np.testing.assert_array_equal(Augment(24, 16, "none").still(array), array[:, 2:18])
-    np.testing.assert_array_equal(Augment(24, 16, "short").still(array), array[:, 2:18])
-    np.testing.assert_array_equal(Augment(24, 16).still(array), image_io.resize(array, 16, 16))
+    np.testing.assert_array_equal(Augment(24, 16, "none").without_randomness(array), array[:, 2:18])
+    np.testing.assert_array_equal(Augment(24, 16, "short_side").without_randomness(array), array[:, 2:18])
+    np.testing.assert_array_equal(Augment(24, 16).without_randomness(array), image_io.resize(array, 16, 16))
 
 
 def test_images_are_loaded_larger_than_the_crop_as_in_the_paper_and_never_smaller():
-    assert [DataConfig(root="x", crop_size=crop).loaded for crop in (256, 32)] == [286, 36]
-    assert DataConfig(root="x", crop_size=32, load_size=32).loaded == 32
+    assert [DataConfig(root="x", crop_size=crop).effective_load_size for crop in (256, 32)] == [286, 36]
+    assert DataConfig(root="x", crop_size=32, load_size=32).effective_load_size == 32
     with pytest.raises(ValueError, match="load_size=31 is smaller than crop_size=32"):
         DataConfig(root="x", crop_size=32, load_size=31)

@@ -219,5 +219,5 @@ def test_the_palette_of_the_shipped_experiment_is_that_of_cityscapes():
 
 
 def test_letters_are_label_maps_of_black_and_white():
-    found = find_palette(list(glyphs.pictures("sans-bold", 64)[:200]))
+    found = find_palette(list(glyphs.render_letters("sans-bold", 64)[:200]))
     assert {(0,), (255,)} <= set(found.colours)

@@ -153,8 +153,8 @@ def test_every_pair_of_domains_is_held_against_the_truth_where_it_is_known(tmp_p
     for row in samples.rows[: len(letters) : 20]:
         source, target = row.route.split("-")
         at = int(row.of.removeprefix("image "))
-        assert np.array_equal(image_io.read(tmp_path / "s" / row.source), glyphs.pictures(source, 32)[letters[at]])
-        assert np.array_equal(image_io.read(tmp_path / "s" / row.truth), glyphs.pictures(target, 32)[letters[at]])
+        assert np.array_equal(image_io.read(tmp_path / "s" / row.source), glyphs.render_letters(source, 32)[letters[at]])
+        assert np.array_equal(image_io.read(tmp_path / "s" / row.truth), glyphs.render_letters(target, 32)[letters[at]])
     result = judge_samples(samples, find_protocol("domains"), Tools(), "x")
     ways = [score.value for score in result.scores if score.name.endswith("/l1") and not score.name.startswith("mean")]
     assert result.score("mean/l1").value == pytest.approx(np.mean(ways))

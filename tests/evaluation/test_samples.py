@@ -90,7 +90,7 @@ def test_each_row_is_a_held_out_letter_its_truth_and_what_the_run_makes_of_it(pa
     translator = from_run(runs["letters"])
     where = split_indices()["test"][:10]
     for at, number in enumerate(where):
-        source, truth = (glyphs.pictures(face, 32)[number] for face in ("sans", "serif-bolditalic"))
+        source, truth = (glyphs.render_letters(face, 32)[number] for face in ("sans", "serif-bolditalic"))
         assert np.array_equal(image_io.read(pairs.files("source")[at]), source)
         assert np.array_equal(image_io.read(pairs.files("truth")[at]), truth)
         made = translator.tensor(torch.from_numpy(image_io.to_unit(source)).permute(2, 0, 1))

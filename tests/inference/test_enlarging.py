@@ -91,7 +91,7 @@ def test_everything_of_a_set_that_names_divide_is_each_file_once(tmp_path):
     data = open_data(DataConfig(root=str(tmp_path), crop_size=16), DataKind.IMAGES)
     assert data.by_name
     assert 0 < len(data.held_out) < 60
-    assert sorted(files_of(data.everything)) == sorted(tmp_path.iterdir())
+    assert sorted(files_of(data.all_images)) == sorted(tmp_path.iterdir())
 
 
 def test_a_model_folder_is_judged_on_images_that_are_named(run, odd, tmp_path):
@@ -139,8 +139,8 @@ def test_images_that_no_crop_fits_into_are_found_before_the_first_step(tmp_path)
 
 def test_whole_pictures_lose_what_the_scale_leaves():
     array = np.arange(7 * 9).reshape(7, 9, 1)
-    assert CropToMultiple(4).still(array).shape == (4, 8, 1)
-    assert CropToMultiple().still(array) is not None
-    assert np.array_equal(CropToMultiple(4).still(array), array[:4, :8])
+    assert CropToMultiple(4).without_randomness(array).shape == (4, 8, 1)
+    assert CropToMultiple().without_randomness(array) is not None
+    assert np.array_equal(CropToMultiple(4).without_randomness(array), array[:4, :8])
     with pytest.raises(DataError, match="9x7 pixels is smaller than 8"):
-        CropToMultiple(8).still(array)
+        CropToMultiple(8).without_randomness(array)

@@ -28,7 +28,7 @@ class Own(Pix2Pix):
 def own(tmp_path_factory):
     """A run of a method outside of Diptych, named on the command line."""
     root = tmp_path_factory.mktemp("own")
-    image_io.write(root / "letter.png", glyphs.pictures("sans", 32)[40])
+    image_io.write(root / "letter.png", glyphs.render_letters("sans", 32)[40])
     done = diptych("train", OWN, *TINY, "steps=2", "preview_images=2", "-o", root / "run")
     assert done.exit_code == 0, done.output
     return root / "run"

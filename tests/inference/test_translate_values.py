@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from diptych import load
 from diptych.data.images import image_io, metadata
-from diptych.data.images.class_maps import colours_of
+from diptych.data.images.class_maps import class_colours
 from diptych.errors import CheckpointError, ConfigError, DataError, ImageError
 from diptych.workflows import train_judge
 
@@ -138,7 +138,7 @@ def test_class_ids_are_not_mixed_at_the_scale_of_training(from_maps):
 def test_previews_of_label_maps_have_a_colour_for_each_class(from_maps):
     preview = np.asarray(Image.open(next((from_maps / "run/previews").glob("*.png"))))
     ids = image_io.read(from_maps / "data/valA/0.png")[..., 0]
-    expected = np.where(ids[..., None] == 255, 0, colours_of(9)[np.where(ids == 255, 0, ids)])
+    expected = np.where(ids[..., None] == 255, 0, class_colours(9)[np.where(ids == 255, 0, ids)])
     assert np.array_equal(preview[:32, :32], expected)
 
 
@@ -201,7 +201,7 @@ def test_profile_resolution_and_georeference_reach_the_translation(run, tmp_path
         Image.fromarray(colours(1, 1)[0][..., 0]).save(tmp_path / name, icc_profile=grey, dpi=(300, 200))
     diptych("translate", run, *(tmp_path / name for name in ("a.png", "a.jpg", "a.tif")), "-o", tmp_path / "out")
     for name in ("a.png", "a.jpg", "a.tif"):
-        made = metadata.of_file(tmp_path / "out" / name)
+        made = metadata.read_metadata(tmp_path / "out" / name)
         assert made.profile == grey
         assert np.allclose(made.dpi, (300, 200), atol=0.1)
     translator = load(run, device="cpu")

@@ -298,8 +298,8 @@ def test_codes_are_computed_once_where_images_are_cut_alike():
 
 @pytest.mark.parametrize("cut", [{"load": 36}, {"flip": True}, {"fit": "none"}, {"cut": "zoom"}])
 def test_codes_are_not_kept_where_chance_cuts(cut):
-    augment = Augment(**{"load": 32, "crop": 32, "flip": False, **cut})
-    assert not augment.is_still
+    augment = Augment(**{"load_size": 32, "crop_size": 32, "flip": False, **cut})
+    assert not augment.is_deterministic
     plain = MethodUnderTest(DTN).batches()
     moving = Batches(plain.split, plain.channels, augment, 2)
     assert with_precomputed(moving, MethodUnderTest(DTN).engine().stages[1], CPU, "fp32") is moving

@@ -56,7 +56,7 @@ def flips(tmp_path_factory):
 
 @pytest.fixture
 def letter(tmp_path):
-    image_io.write(tmp_path / "a.png", glyphs.pictures("sans", 32)[40])
+    image_io.write(tmp_path / "a.png", glyphs.render_letters("sans", 32)[40])
     return tmp_path / "a.png"
 
 
@@ -74,7 +74,7 @@ def test_a_run_logs_each_update_and_shows_references_against_sources(v2):
 def test_translations_by_domain_seed_and_reference_are_those_of_the_translator(v2, letter, tmp_path):
     translator = package.load(v2, device="cpu")
     reference = tmp_path / "photo.png"
-    image_io.write(reference, glyphs.pictures("serif", 64)[50])  # of another size: a file is brought to the right one
+    image_io.write(reference, glyphs.render_letters("serif", 64)[50])  # of another size: a file is brought to the right one
     for words, controls in {
         ("--domain", "mono"): {"domain": "mono"},
         ("--domain", "mono", "--seed", "3"): {"domain": "mono", "seed": 3},

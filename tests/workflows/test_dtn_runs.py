@@ -44,7 +44,7 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def given(monkeypatch):
     """The batches that steps are taken on."""
-    seen, plain = [], Batches.made
+    seen, plain = [], Batches.load_batch
     monkeypatch.setattr(Batches, "made", lambda self, *each: seen.append(plain(self, *each)) or seen[-1])
     return seen
 

@@ -17,7 +17,7 @@ SHORT = [word for word in TINY if word != "root=glyphs"] + ["preview_images=2"]
 def pairs(folder):
     for side, face in (("trainA", "sans"), ("trainB", "serif")):
         for number in range(4):
-            image_io.write(folder / side / f"{number}.png", glyphs.pictures(face, 32)[number])
+            image_io.write(folder / side / f"{number}.png", glyphs.render_letters(face, 32)[number])
     return folder
 
 

@@ -21,34 +21,36 @@ CROWD = 200  # pictures with the same band: it says nothing, such as the white b
 UNLIKE = 0.15  # of the range, anywhere at 16 x 16: a heart of another colour; JPEG of quality 60 stays below
 
 
-def copies(entries: Iterable[Entry]) -> list[tuple[str, ...]]:
+def exact_duplicates(entries: Iterable[Entry]) -> list[tuple[str, ...]]:
     """Groups of paths with the same bytes, each in order."""
     groups: dict[str, list[str]] = {}
     for entry in entries:
-        if entry.finding.sha256 and not entry.finding.problem and not _flat(entry):
-            groups.setdefault(entry.finding.sha256, []).append(entry.path)
+        if entry.info.sha256 and not entry.info.problem and not _flat(entry):
+            groups.setdefault(entry.info.sha256, []).append(entry.path)
     return [tuple(sorted(paths)) for paths in groups.values() if len(paths) > 1]
 
 
-def leaks(splits: Mapping[str, Sequence[Entry]]) -> list[tuple[str, ...]]:
+def split_leaks(splits: Mapping[str, Sequence[Entry]]) -> list[tuple[str, ...]]:
     """Groups of paths with the same bytes that lie in more than one split."""
     where = {entry.path: name for name, entries in splits.items() for entry in entries}
-    found = copies({entry.path: entry for entries in splits.values() for entry in entries}.values())
+    found = exact_duplicates({entry.path: entry for entries in splits.values() for entry in entries}.values())
     return [group for group in found if len({where[path] for path in group}) > 1]
 
 
-def look_alikes(root: Path, splits: Mapping[str, Sequence[Entry]]) -> list[tuple[str, str]]:
+def near_duplicates(root: Path, splits: Mapping[str, Sequence[Entry]]) -> list[tuple[str, str]]:
     """Pairs of paths in two splits, of other bytes, that are one picture: stored again, scaled, or cut by a little.
 
     Found by their hashes, then decided by reading both.
     """
-    kept = [[entry for entry in entries if entry.finding.look and not _flat(entry)] for entries in splits.values()]
+    kept = [
+        [entry for entry in entries if entry.info.difference_hash and not _flat(entry)] for entries in splits.values()
+    ]
     found = [pair for ours, theirs in combinations(kept, 2) if ours and theirs for pair in _near(ours, theirs)]
     small = lru_cache(maxsize=4096)(_small)
     return sorted((a, b) for a, b in found if _alike(small(root / a), small(root / b)))
 
 
-def same_picture(a: Path, b: Path) -> bool:
+def is_same_image(a: Path, b: Path) -> bool:
     """Return whether two files are one picture, at whatever size; False if one cannot be read."""
     return _alike(_small(a), _small(b))
 
@@ -77,7 +79,7 @@ def _near(ours: Sequence[Entry], theirs: Sequence[Entry]) -> Iterator[tuple[str,
         apart = (a != b).sum(axis=1)
         near = (apart <= APART) & (apart * SHARE <= np.minimum(a.sum(axis=1), b.sum(axis=1)))
         for i, j in zip(first[near], second[near], strict=True):
-            if ours[i].finding.sha256 != theirs[j].finding.sha256:
+            if ours[i].info.sha256 != theirs[j].info.sha256:
                 yield ours[i].path, theirs[j].path
 
 
@@ -93,7 +95,7 @@ def _meeting(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 def _bits(entries: Sequence[Entry]) -> np.ndarray:
     """(files, 256) of 0 and 1."""
-    raw = b"".join(bytes.fromhex(entry.finding.look or "") for entry in entries)
+    raw = b"".join(bytes.fromhex(entry.info.difference_hash or "") for entry in entries)
     return np.unpackbits(np.frombuffer(raw, np.uint8).reshape(-1, 32), axis=1)
 
 
@@ -105,4 +107,4 @@ def _bands(bits: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _flat(entry: Entry) -> bool:
-    return not int(entry.finding.look or "0", 16)
+    return not int(entry.info.difference_hash or "0", 16)

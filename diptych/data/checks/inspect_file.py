@@ -43,7 +43,7 @@ class FileInfo(
     width: int = 0
     channels: int = 0
     dtype: str = ""
-    look: str | None = None  # 256 bits in hexadecimal, see `look_of`
+    difference_hash: str | None = None  # 256 bits in hexadecimal, see `difference_hash`
     problem: str | None = None
     note: str | None = None
     low: float | None = None  # smallest pixel value, in the units of `dtype`
@@ -64,7 +64,7 @@ def inspect_file(path: Path | str) -> FileInfo:
             header = image_io.probe(path)
             array, transparent = _colours_of(path, header)
             indices = values_of(image_io.read(path, "ids")) if header.palette else None
-            profile = metadata.profile_name(metadata.of_file(path).profile)
+            profile = metadata.profile_name(metadata.read_metadata(path).profile)
         height, width, channels = array.shape
         return FileInfo(
             sha256,
@@ -72,7 +72,7 @@ def inspect_file(path: Path | str) -> FileInfo:
             width,
             channels,
             array.dtype.name,
-            look_of(array),
+            difference_hash(array),
             note=_misnamed(path),
             low=float(array.min()),
             high=float(array.max()),
@@ -116,7 +116,7 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def look_of(array: np.ndarray) -> str:
+def difference_hash(array: np.ndarray) -> str:
     """A difference hash: for 16 x 16 places whether the picture gets brighter to the right. All 0 where it is flat.
 
     Steps of less than 1 % of the range count as none, so that the noise of a JPEG in a flat sky sets no bits.

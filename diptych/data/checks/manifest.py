@@ -32,20 +32,20 @@ Progress = Callable[[int, int], None]  # files done, files to do
 
 
 class Entry(NamedTuple):
-    """One file as it was when it was examined; `path` is relative to the root, as in `relative`."""
+    """One file as it was when it was examined; `path` is relative to the root, as in `relative_path`."""
 
     path: str
     size: int
     mtime_ns: int
-    finding: FileInfo
+    info: FileInfo
 
     @property
     def kind(self) -> str:
         """The problem without details and way out, such as `is empty`; nothing for a good file."""
-        return (self.finding.problem or "").partition(";")[0].partition(" (")[0].partition(":")[0]
+        return (self.info.problem or "").partition(";")[0].partition(" (")[0].partition(":")[0]
 
     def line(self) -> str:
-        values = {"path": self.path, "size": self.size, "mtime_ns": self.mtime_ns, **self.finding._asdict()}
+        values = {"path": self.path, "size": self.size, "mtime_ns": self.mtime_ns, **self.info._asdict()}
         body = json.dumps(values)[1:]
         return f'{{"crc": "{zlib.crc32(body.encode()):08x}", {body}\n'
 
@@ -63,7 +63,7 @@ class Changes:
 
     def __str__(self) -> str:
         kinds = {"added": self.added, "removed": self.removed, "altered": self.altered}
-        return "; ".join(f"{len(paths)} {kind}: {first(paths)}" for kind, paths in kinds.items() if paths)
+        return "; ".join(f"{len(paths)} {kind}: {first_few(paths)}" for kind, paths in kinds.items() if paths)
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,19 @@ class Manifest:
     def by_path(self) -> Mapping[str, Entry]:
         return {entry.path: entry for entry in self.entries}
 
-    def of(self, file: Path) -> Entry:
-        return self.by_path[relative(file, self.root)]
+    def entry_of(self, file: Path) -> Entry:
+        return self.by_path[relative_path(file, self.root)]
 
     @cached_property
     def problems(self) -> Mapping[str, tuple[Entry, ...]]:
         """The files that cannot be used, by kind of problem."""
-        bad = [entry for entry in self.entries if entry.finding.problem]
+        bad = [entry for entry in self.entries if entry.info.problem]
         return {kind: tuple(entry for entry in bad if entry.kind == kind) for kind in sorted({e.kind for e in bad})}
 
     @property
     def digest(self) -> str:
         """SHA-256 over paths and contents: the name of exactly this data."""
-        lines = "".join(f"{json.dumps(entry.path)} {entry.finding.sha256}\n" for entry in self.entries)
+        lines = "".join(f"{json.dumps(entry.path)} {entry.info.sha256}\n" for entry in self.entries)
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
@@ -110,9 +110,9 @@ class Manifest:
         return cls(root, good)
 
 
-def changes(old: Manifest, new: Manifest) -> Changes:
+def compare_manifests(old: Manifest, new: Manifest) -> Changes:
     ours, theirs = old.by_path, new.by_path
-    altered = [path for path in ours if path in theirs and ours[path].finding.sha256 != theirs[path].finding.sha256]
+    altered = [path for path in ours if path in theirs and ours[path].info.sha256 != theirs[path].info.sha256]
     return Changes(
         tuple(path for path in theirs if path not in ours),
         tuple(path for path in ours if path not in theirs),
@@ -130,9 +130,9 @@ def scan(root: Path, files: Iterable[Path], *, verify: bool = False, progress: P
     stamps: dict[str, tuple[int, int]] = {}
     waiting: dict[str, str] = {}
     for file in files:
-        path = relative(file, root)
+        path = relative_path(file, root)
         found, stamp = known.get(path), _stamp(file)
-        if found and not verify and found.finding.transparent is not None and stamp == (found.size, found.mtime_ns):
+        if found and not verify and found.info.transparent is not None and stamp == (found.size, found.mtime_ns):
             entries[path] = found
         else:
             stamps[path], waiting[path] = stamp, str(file)
@@ -149,9 +149,9 @@ def scan(root: Path, files: Iterable[Path], *, verify: bool = False, progress: P
     return Manifest(root, tuple(entries[path] for path in sorted(entries)))
 
 
-def confirm(file: Path, entry: Entry) -> None:
+def check_unchanged(file: Path, entry: Entry) -> None:
     """Raise DataError if `file` is no longer what `entry` says. Its bytes are read only if size or date differ."""
-    expected = entry.finding.sha256
+    expected = entry.info.sha256
     try:
         if _stamp(file) == (entry.size, entry.mtime_ns) or (actual := hash_of(file)) == expected:
             return
@@ -166,13 +166,13 @@ def confirm(file: Path, entry: Entry) -> None:
     )
 
 
-def relative(file: Path, root: Path) -> str:
+def relative_path(file: Path, root: Path) -> str:
     """The name of a file in a manifest."""
     text, start = str(file), f"{root}/"
     return text[len(start) :] if text.startswith(start) else os.path.relpath(file, root)
 
 
-def first(names: Iterable[str], count: int = 5) -> str:
+def first_few(names: Iterable[str], count: int = 5) -> str:
     """The first few for a message."""
     names = list(names)
     return ", ".join(map(printable, names[:count])) + (", ..." if len(names) > count else "")
@@ -198,10 +198,10 @@ def _unless_rotten(entry: Entry, before: Entry | None) -> Entry:
     """`entry`, or if its content changed behind its date's back, an entry with the hash it had before."""
     if before is None or (before.size, before.mtime_ns) != (entry.size, entry.mtime_ns):
         return entry
-    old, new = before.finding.sha256, entry.finding.sha256
+    old, new = before.info.sha256, entry.info.sha256
     if old is None or new is None or old == new:
         return entry
-    return entry._replace(finding=FileInfo(old, problem=ROT))
+    return entry._replace(info=FileInfo(old, problem=ROT))
 
 
 def _parsed(line: str) -> Entry | None:

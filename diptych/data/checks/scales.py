@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.data.checks.duplicates import same_picture
+from diptych.data.checks.duplicates import is_same_image
 from diptych.data.images import image_io
-from diptych.data.sources.file_names import keys, names_agree
+from diptych.data.sources.file_names import matching_keys, names_agree
 from diptych.errors import DataError, ImageError
 
 COMPARED = 9  # images of a folder
@@ -29,7 +29,7 @@ def scale_of(first: Sequence[Path], second: Sequence[Path]) -> Scale | None:
     """Return the scale between two folders, if their first images have the same names and content but not size."""
     if not names_agree([first, second]):
         return None
-    ours, theirs = (dict(zip(keys(files), files, strict=True)) for files in (first, second))
+    ours, theirs = (dict(zip(matching_keys(files), files, strict=True)) for files in (first, second))
     factors = [_factor(ours[key], theirs[key]) for key in sorted(ours.keys() & theirs.keys())[:COMPARED]]
     known = [factor for factor in factors if factor is not None]
     if not known or 1.0 in known or len(set(known)) > 1:
@@ -64,4 +64,4 @@ def _factor(a: Path, b: Path) -> float | None:
         return None
     factor = large.width / small.width
     same_shape = abs(large.height - factor * small.height) <= max(1, factor)  # up to a pixel of the smaller
-    return round(factor, 2) if factor != 1 and same_shape and same_picture(a, b) else 1.0
+    return round(factor, 2) if factor != 1 and same_shape and is_same_image(a, b) else 1.0

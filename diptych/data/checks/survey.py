@@ -12,18 +12,18 @@ from pathlib import Path
 
 from diptych.data.checks.manifest import Entry, Manifest, Progress, scan
 from diptych.data.checks.scales import Scale, scale_among
-from diptych.data.checks.unread_files import unused
+from diptych.data.checks.unread_files import unread_files
 from diptych.data.sources.file_names import names_agree
 from diptych.data.sources.folders import (
-    NAMED_SIDES,
+    DOMAIN_FOLDERS,
     SPLITS,
     distinct_folders_of_images,
     folders_of_images,
     images_in,
     names_in,
 )
-from diptych.data.sources.pairs import is_double
-from diptych.data.sources.tables import Array, Table, arrays_in, split_of, table_of
+from diptych.data.sources.pairs import is_side_by_side
+from diptych.data.sources.tables import Array, Table, arrays_in, read_table, split_of
 from diptych.errors import DataError
 
 SIDE_BY_SIDE = "two pictures side by side in each file"
@@ -32,14 +32,14 @@ UNPAIRED = "two folders without pairs"
 DOMAINS = "a folder for each domain"
 DOMAINS_BY_NAME = "a folder for each domain, the same names in each"
 TABLE = "images with a table of attributes"
-HEAPS = "images without pairs or domains"
+UNLABELLED = "images without pairs or domains"
 ARRAYS = "arrays"
 NOTHING = "no images"
 ALL = "all"  # the split of a set that has none
 
 
 @dataclass(frozen=True)
-class Part:
+class DomainFiles:
     """The images of one side in one split; `side` is the folder's name, or nothing where there is one side only."""
 
     split: str
@@ -51,24 +51,26 @@ class Part:
 class Survey:
     root: Path
     layout: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[DomainFiles, ...] = ()
     tables: tuple[Table, ...] = ()
     arrays: tuple[Array, ...] = ()
-    unused: Mapping[str, int] = field(default_factory=dict)  # folders, and files outside of them, with their images
+    unread_files: Mapping[str, int] = field(
+        default_factory=dict
+    )  # folders, and files outside of them, with their images
     manifest: Manifest = field(default_factory=lambda: Manifest(Path()))
 
     @property
     def paired(self) -> bool:
         return self.layout in (BY_NAME, DOMAINS_BY_NAME)
 
-    def entries(self, part: Part) -> list[Entry]:
-        return [self.manifest.of(file) for file in part.files]
+    def entries(self, part: DomainFiles) -> list[Entry]:
+        return [self.manifest.entry_of(file) for file in part.files]
 
     def sizes(self, side: str | None = None) -> list[tuple[int, int]]:
         """Height and width of each image that can be read, of all sides or one; of the halves of side-by-side files."""
         halves = 2 if self.layout == SIDE_BY_SIDE else 1
         entries = [entry for part in self.parts if side in (None, part.side) for entry in self.entries(part)]
-        good = [entry.finding for entry in entries if not entry.finding.problem]
+        good = [entry.info for entry in entries if not entry.info.problem]
         return [(each.height, max(1, each.width // halves)) for each in good]
 
     @cached_property
@@ -89,12 +91,12 @@ def survey(root: Path, verify: bool = False, progress: Progress | None = None) -
     """Raises DataError if `root` is no folder; what is wrong inside is for `faults.find`."""
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give the folder that holds the images")
-    layout, parts = recognise(root)
+    layout, parts = detect_layout(root)
     names = [name for name, is_folder in sorted(names_in(root).items()) if not is_folder]
     images = sorted({file.name for part in parts for file in part.files})
-    tables = tuple(table for name in names if (table := table_of(root / name, images)))
+    tables = tuple(table for name in names if (table := read_table(root / name, images)))
     arrays = tuple(array for name in names if name.endswith(".npz") for array in arrays_in(root / name))
-    if layout == HEAPS and tables and len(parts) == 1:
+    if layout == UNLABELLED and tables and len(parts) == 1:
         layout = TABLE
     if layout == NOTHING and arrays:
         layout = ARRAYS
@@ -103,45 +105,49 @@ def survey(root: Path, verify: bool = False, progress: Progress | None = None) -
     files = [file for part in parts for file in part.files]
     manifest = scan(root, files, verify=verify, progress=progress)
     known = {table.file.name for table in tables} | ({n for n in names if n.endswith(".npz")} if arrays else set())
-    return Survey(root, layout, tuple(parts), tables, arrays, unused(root, files, known), manifest)
+    return Survey(root, layout, tuple(parts), tables, arrays, unread_files(root, files, known), manifest)
 
 
-def recognise(root: Path) -> tuple[str, list[Part]]:
+def detect_layout(root: Path) -> tuple[str, list[DomainFiles]]:
     """The layout and its parts, by the names of folders and files, and a look at the first headers."""
-    for sides in NAMED_SIDES:
+    for sides in DOMAIN_FOLDERS:
         here = [split for split in SPLITS if any((root / side.format(split)).is_dir() for side in sides)]
-        parts = [Part(split, side.format(""), images_in(root / side.format(split))) for split in here for side in sides]
+        parts = [
+            DomainFiles(split, side.format(""), images_in(root / side.format(split)))
+            for split in here
+            for side in sides
+        ]
         if any(part.files for part in parts):
             parts = [replace(part, side=part.side.strip("/")) for part in parts]
             return _two(parts), parts
     if _are_sides(root / "train"):
         return _by_split(root)
-    flat = [Part(split, "", files) for split in SPLITS if (files := images_in(root / split))]
+    flat = [DomainFiles(split, "", files) for split in SPLITS if (files := images_in(root / split))]
     if flat and flat[0].split == "train":
         return _doubles(flat), flat
     if _are_sides(root):
-        parts = [Part(ALL, side, images_in(root / side)) for side in _sides(root)]
+        parts = [DomainFiles(ALL, side, images_in(root / side)) for side in _sides(root)]
         return _many(parts), parts
     if files := images_in(root):
-        parts = [Part(ALL, "", files)]
+        parts = [DomainFiles(ALL, "", files)]
         return _doubles(parts), parts
     lying = [folder for folder in distinct_folders_of_images(root) if folder.name not in SPLITS]
-    parts = [Part(ALL, folder.name, images_in(folder)) for folder in lying]
+    parts = [DomainFiles(ALL, folder.name, images_in(folder)) for folder in lying]
     if not parts:  # one class, say, in train/
         inside = {split: distinct_folders_of_images(root / split) for split in SPLITS}
-        parts = [Part(split, each.name, images_in(each)) for split in SPLITS for each in inside[split]]
-    return HEAPS if parts else NOTHING, parts
+        parts = [DomainFiles(split, each.name, images_in(each)) for split in SPLITS for each in inside[split]]
+    return UNLABELLED if parts else NOTHING, parts
 
 
-def _by_split(root: Path) -> tuple[str, list[Part]]:
+def _by_split(root: Path) -> tuple[str, list[DomainFiles]]:
     """train/x train/y ...: domains that each split has, or heaps to train on beside folders to measure with."""
     here = [split for split in SPLITS if _sides(root / split)]
     beside = [folder for folder in folders_of_images(root) if not folder.name.startswith(SPLITS)]
     if here == ["train"] and beside:
-        heaps = [Part("train", side, images_in(root / "train" / side)) for side in _sides(root / "train")]
-        return HEAPS, heaps + [Part("test", folder.name, images_in(folder)) for folder in beside]
+        heaps = [DomainFiles("train", side, images_in(root / "train" / side)) for side in _sides(root / "train")]
+        return UNLABELLED, heaps + [DomainFiles("test", folder.name, images_in(folder)) for folder in beside]
     sides = sorted({side for split in here for side in _sides(root / split)})
-    parts = [Part(split, side, images_in(root / split / side)) for split in here for side in sides]
+    parts = [DomainFiles(split, side, images_in(root / split / side)) for split in here for side in sides]
     return _many(parts), parts
 
 
@@ -157,37 +163,37 @@ def _sides(folder: Path) -> list[str]:
     return [name for name in inside if images_in(folder / name) or not names_in(folder / name)]
 
 
-def _many(parts: list[Part]) -> str:
+def _many(parts: list[DomainFiles]) -> str:
     if len({part.side for part in parts}) == 2:
         return _two(parts)
     return DOMAINS_BY_NAME if _names_agree(parts) else DOMAINS
 
 
-def _two(parts: list[Part]) -> str:
+def _two(parts: list[DomainFiles]) -> str:
     return BY_NAME if _names_agree(parts) else UNPAIRED
 
 
-def _names_agree(parts: list[Part]) -> bool:
+def _names_agree(parts: list[DomainFiles]) -> bool:
     """Whether the sides of the first split are meant as pairs."""
     full = [part for part in parts if part.files]
     return names_agree([part.files for part in full if part.split == full[0].split])
 
 
-def _doubles(parts: list[Part]) -> str:
+def _doubles(parts: list[DomainFiles]) -> str:
     """Whether most of the first files are twice as wide as high."""
-    seen = [double for file in parts[0].files[:9] if (double := is_double(file)) is not None]
-    return SIDE_BY_SIDE if 2 * sum(seen) > len(seen) else HEAPS
+    seen = [double for file in parts[0].files[:9] if (double := is_side_by_side(file)) is not None]
+    return SIDE_BY_SIDE if 2 * sum(seen) > len(seen) else UNLABELLED
 
 
-def _divided(part: Part, splits: Mapping[str, str]) -> Iterator[Part]:
+def _divided(part: DomainFiles, splits: Mapping[str, str]) -> Iterator[DomainFiles]:
     """A part without a split, as the table has it."""
     if part.split != ALL:
         yield part
         return
     where = {file: split_of(file, splits) for file in part.files}
     for split in set(where.values()):
-        yield Part(split or ALL, part.side, tuple(file for file in part.files if where[file] == split))
+        yield DomainFiles(split or ALL, part.side, tuple(file for file in part.files if where[file] == split))
 
 
-def _place(part: Part) -> tuple[int, str, str]:
+def _place(part: DomainFiles) -> tuple[int, str, str]:
     return SPLITS.index(part.split) if part.split in SPLITS else len(SPLITS), part.split, part.side

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.checks import duplicates
-from diptych.data.checks.manifest import Entry, Manifest, Progress, first, scan
-from diptych.data.checks.unread_files import in_words, unused_in
+from diptych.data.checks.manifest import Entry, Manifest, Progress, first_few, scan
+from diptych.data.checks.unread_files import describe_unused, unread_files_of
 from diptych.data.checks.value_ranges import notes_on_ranges
-from diptych.data.config import MOST_BAD, DataConfig
+from diptych.data.config import MAX_BAD_SHARE, DataConfig
 from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, select
 from diptych.errors import DataError
 
@@ -30,19 +30,19 @@ def check_images(data: Data, config: DataConfig, progress: Progress | None = Non
     if not files:
         return data, Manifest(root)
     manifest = scan(root, files, progress=progress)
-    entries = {file: manifest.of(file) for file in files}
-    bad = [entry.path for entry in manifest.entries if entry.finding.problem]
-    if bad and (config.on_bad_image == "error" or len(bad) > MOST_BAD * len(files)):
+    entries = {file: manifest.entry_of(file) for file in files}
+    bad = [entry.path for entry in manifest.entries if entry.info.problem]
+    if bad and (config.on_bad_image == "error" or len(bad) > MAX_BAD_SHARE * len(files)):
         raise DataError(_in_words(manifest, len(bad), config.on_bad_image))
     sets = tuple(_left(each, entries) for each in sets)
     data = replace(sets[0], others=sets[1:])
     more = [*_unused(config, files), *(note for each in sets for note in (*_same(each), *_ranges(each, config)))]
-    left_out = f"{len(bad)} of {len(files)} images cannot be read and are left out: {first(bad, NAMED)}"
+    left_out = f"{len(bad)} of {len(files)} images cannot be read and are left out: {first_few(bad, NAMED)}"
     stored = _on_alpha_and_profiles(manifest, config)
     return replace(data, notes=(*data.notes, *([left_out] if bad else []), *more, *stored)), manifest
 
 
-def large_enough(data: Data, config: DataConfig) -> Data:
+def drop_small_images(data: Data, config: DataConfig) -> Data:
     """`data`, as `check_images` gave it, without images that are too small for a crop of them as they are (`resize_mode=none`).
 
     With `on_bad_image="error"`, or where they are more than 1 %, a DataError names them.
@@ -54,27 +54,29 @@ def large_enough(data: Data, config: DataConfig) -> Data:
     columns = [column for split in splits for column in split.columns.values() if isinstance(column, ImageFiles)]
     for column in columns:
         for file, entry in zip(column.files, column.entries, strict=True):
-            height, width = entry.finding.height, entry.finding.width // (1 if column.half is None else 2)
+            height, width = entry.info.height, entry.info.width // (1 if column.half is None else 2)
             found[file] = entry
             if min(height, width) < config.crop_size:
                 small[file] = f"{file}: {width}x{height}"
-                found[file] = entry._replace(finding=entry.finding._replace(problem="too small"))
+                found[file] = entry._replace(info=entry.info._replace(problem="too small"))
     if not small:
         return data
     said = f"{len(small)} of {len(found)} images are smaller than crop_size={config.crop_size}, and resize_mode=none cuts them as they are"
-    if config.on_bad_image == "error" or len(small) > MOST_BAD * len(found):
+    if config.on_bad_image == "error" or len(small) > MAX_BAD_SHARE * len(found):
         raise DataError(
-            f"{said}: {first(small.values())}. Use a smaller crop, or resize_mode=short_side; on_bad_image=skip leaves out up to 1 %"
+            f"{said}: {first_few(small.values())}. Use a smaller crop, or resize_mode=short_side; on_bad_image=skip leaves out up to 1 %"
         )
     sets = tuple(_left(each, found) for each in sets)
-    return replace(sets[0], others=sets[1:], notes=(*data.notes, f"{said}: left out: {first(small.values(), NAMED)}"))
+    return replace(
+        sets[0], others=sets[1:], notes=(*data.notes, f"{said}: left out: {first_few(small.values(), NAMED)}")
+    )
 
 
 def _unused(config: DataConfig, files: Collection[Path]) -> list[str]:
     """Notes on files that lie in the folders of the set and are not read."""
     roots = [Path(root).expanduser() for root in (config.root, *config.extra_roots)]
-    found = [unused_in(root, files) for root in roots if root.is_dir()]
-    return [in_words(counts) for counts in found if counts]
+    found = [unread_files_of(root, files) for root in roots if root.is_dir()]
+    return [describe_unused(counts) for counts in found if counts]
 
 
 def _ranges(data: Data, config: DataConfig) -> list[str]:
@@ -86,20 +88,20 @@ def _ranges(data: Data, config: DataConfig) -> list[str]:
 
 def _on_alpha_and_profiles(manifest: Manifest, config: DataConfig) -> list[str]:
     """Notes on what files hold beside the colours that networks see."""
-    findings, notes = [entry.finding for entry in manifest.entries], []
+    findings, notes = [entry.info for entry in manifest.entries], []
     transparent = sum(bool(finding.transparent) for finding in findings)
     if transparent and config.alpha == "white":
         notes.append(f"{transparent} images have transparency: composited over white; alpha=keep learns it too")
     profiles = [finding.profile for finding in findings if finding.profile]
     if profiles:
-        names = first(sorted(set(profiles)), 3)
+        names = first_few(sorted(set(profiles)), 3)
         notes.append(f"{len(profiles)} images have a colour profile ({names}): ignored in training, kept by translate")
     return notes
 
 
 def _in_words(manifest: Manifest, count: int, bad: str) -> str:
     kinds = [
-        f"  {len(entries)} x {kind}: {first(entry.path for entry in entries)}"
+        f"  {len(entries)} x {kind}: {first_few(entry.path for entry in entries)}"
         for kind, entries in manifest.problems.items()
     ]
     way_out = (
@@ -125,7 +127,7 @@ def _left(data: Data, entries: Mapping[Path, Entry]) -> Data:
 def _good(split: Split, entries: Mapping[Path, Entry]) -> Split:
     """Without the samples that cannot be read: what is drawn together stays together."""
     kept: dict[str, np.ndarray] = {name: _readable(column, entries) for name, column in split.columns.items()}
-    for group in split.drawn:
+    for group in split.sample_groups:
         together = np.array([all(values) for values in zip(*(kept[name] for name in group), strict=True)])
         kept |= dict.fromkeys(group, together)
     columns = {
@@ -135,7 +137,7 @@ def _good(split: Split, entries: Mapping[Path, Entry]) -> Split:
     for name, column in columns.items():
         if not len(column):
             raise DataError(f"no image of {name} can be read: `diptych data check` says why")
-    places = np.flatnonzero(kept[split.drawn[0][0]]).tolist()
+    places = np.flatnonzero(kept[split.sample_groups[0][0]]).tolist()
     motifs = [split.scene_ids[place] for place in places] if split.scene_ids else ()
     return replace(split, columns=columns, scene_ids=motifs)
 
@@ -150,7 +152,7 @@ def _noted(column: Column, entries: Mapping[Path, Entry]) -> Column:
 def _readable(column: Column, entries: Mapping[Path, Entry]) -> np.ndarray:
     if not isinstance(column, ImageFiles):
         return np.ones(len(column), bool)
-    return np.array([not entries[file].finding.problem for file in column.files])
+    return np.array([not entries[file].info.problem for file in column.files])
 
 
 def _same(data: Data) -> list[str]:
@@ -158,12 +160,14 @@ def _same(data: Data) -> list[str]:
     train = _entries(data.train)
     unseen = {path: entry for split in (data.held_out, data.test) if split for path, entry in _entries(split).items()}
     notes = []
-    if twice := duplicates.copies(train.values()):
-        notes.append(f"{len(twice)} training images are there more than once: {first(' = '.join(g) for g in twice)}")
-    if leaked := duplicates.leaks({"train": list(train.values()), "unseen": list(unseen.values())}):
+    if twice := duplicates.exact_duplicates(train.values()):
+        notes.append(
+            f"{len(twice)} training images are there more than once: {first_few(' = '.join(g) for g in twice)}"
+        )
+    if leaked := duplicates.split_leaks({"train": list(train.values()), "unseen": list(unseen.values())}):
         notes.append(
             f"{len(leaked)} held-out images are also in training, so figures flatter: "
-            f"{first(' = '.join(group) for group in leaked)}"
+            f"{first_few(' = '.join(group) for group in leaked)}"
         )
     return notes
 

@@ -19,7 +19,7 @@ def class_ids(entries: Sequence[Entry]) -> list[int]:
 
     White stands for void where it is not the only other value: a mask of black and white has no ids.
     """
-    findings = [entry.finding for entry in entries]
+    findings = [entry.info for entry in entries]
     listed = [finding.values for finding in findings if finding.values is not None]
     if not listed or len(listed) < len(findings):
         return []
@@ -36,13 +36,11 @@ def narrow_range(entries: Sequence[Entry]) -> tuple[float, float, float] | None:
 
     None for 8 bits, where dark images are too common, for domains of mixed depth, and for those of one value.
     """
-    if len({entry.finding.dtype for entry in entries}) != 1 or entries[0].finding.dtype == "uint8":
+    if len({entry.info.dtype for entry in entries}) != 1 or entries[0].info.dtype == "uint8":
         return None
-    known = [
-        (e.finding.low, e.finding.high) for e in entries if e.finding.low is not None and e.finding.high is not None
-    ]
+    known = [(e.info.low, e.info.high) for e in entries if e.info.low is not None and e.info.high is not None]
     low, high = min((low for low, _ in known), default=0), max((high for _, high in known), default=0)
-    white = white_of(np.dtype(entries[0].finding.dtype))
+    white = white_of(np.dtype(entries[0].info.dtype))
     return (low, high, white) if 0 < high - low < SHARE * white else None
 
 
@@ -51,7 +49,7 @@ def advice(name: str, entries: Iterable[Entry], label_map: str = "") -> str:
 
     `label_map` is the value of that setting for this domain, empty where there is none.
     """
-    good = [entry for entry in entries if not entry.finding.problem]
+    good = [entry for entry in entries if not entry.info.problem]
     if not good:
         return ""
     if ids := class_ids(good):

@@ -52,7 +52,7 @@ class Worker:
             return True
         return False
 
-    def finding(self, ready: bool) -> FileInfo | None:
+    def info(self, ready: bool) -> FileInfo | None:
         """The answer if it is there; the verdict if the process is gone or late; None if it is still at work."""
         if ready:
             try:
@@ -87,7 +87,7 @@ def inspect_files(paths: Mapping[str, str], processes: int) -> Iterator[tuple[st
             patience = max(0.0, min(worker.until for worker in busy) - time.monotonic()) + 0.01
             ready = wait([worker.answers.fileno() for worker in busy], patience)
             for worker in list(busy):
-                if (finding := worker.finding(worker.answers.fileno() in ready)) is not None:
+                if (finding := worker.info(worker.answers.fileno() in ready)) is not None:
                     yield worker.key, finding
                     if not worker.given(waiting):
                         busy.remove(worker)

@@ -7,7 +7,7 @@ import numpy as np
 Kind = Literal["colour", "rgba", "ids"]  # what to read: colours over white, with alpha as the fourth channel, class ids
 
 
-def of_kind(samples: np.ndarray, kind: Kind) -> np.ndarray:
+def convert_alpha(samples: np.ndarray, kind: Kind) -> np.ndarray:
     """Samples (H, W, 1 to 4), of which the last is alpha where they are 2 or 4, as `kind` says."""
     if kind == "rgba":
         return with_alpha(samples)
@@ -16,7 +16,7 @@ def of_kind(samples: np.ndarray, kind: Kind) -> np.ndarray:
     return over_white(samples) if kind == "colour" else samples[..., :-1]
 
 
-def is_key(samples: np.ndarray, key: int | tuple[int, ...], file: BinaryIO) -> np.ndarray:
+def transparent_pixels(samples: np.ndarray, key: int | tuple[int, ...], file: BinaryIO) -> np.ndarray:
     """Where (H, W, 1) a grey or RGB PNG has the colour that it names as transparent."""
     file.seek(24)
     most, white = 2 ** file.read(1)[0] - 1, white_of(samples.dtype)

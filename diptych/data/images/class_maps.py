@@ -57,7 +57,7 @@ def count_classes(ids: Collection[int]) -> int:
     return known[-1] + 1
 
 
-def colours_of(num_classes: int) -> np.ndarray:
+def class_colours(num_classes: int) -> np.ndarray:
     """Return a colour for each class, uint8 (num_classes, 3): the colour map of PASCAL VOC, whose first is black.
 
     Bit i of the id is, in turns, bit 7, 6, 5 ... of red, green and blue.

@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from diptych.data.images.alpha import Kind, is_key, key_to_alpha, key_to_white, of_kind, with_alpha
+from diptych.data.images.alpha import Kind, convert_alpha, key_to_alpha, key_to_white, transparent_pixels, with_alpha
 from diptych.errors import ImageError
 
 MAX_PIXELS = 100_000_000
@@ -39,16 +39,16 @@ _OPENERS: dict[bytes, type[ImageFile]] = {
 _EXACT_TIFF = re.compile(r"\w+ (I;16[BNRS]?|I;32[NS]|F;32F|RGB[AX]?;16[BLN])|raw (I;16BS|I;32BS|F;32BF)")
 
 
-class UnfitError(Exception):
-    """What is wrong with a file and the way out; `naming` puts the file's name in front."""
+class InvalidImageError(Exception):
+    """What is wrong with a file and the way out; `image_errors` puts the file's name in front."""
 
 
 @contextmanager
-def naming(path: Path | str, problem: str, way_out: str) -> Iterator[None]:
+def image_errors(path: Path | str, problem: str, way_out: str) -> Iterator[None]:
     """Turn whatever happens inside into an `ImageError` that names `path`."""
     try:
         yield
-    except UnfitError as error:
+    except InvalidImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except MemoryError as error:
         raise ImageError(f"{path}: does not fit into memory; scale it down or cut it into pieces") from error
@@ -57,18 +57,22 @@ def naming(path: Path | str, problem: str, way_out: str) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[BinaryIO]:
-    with naming(path, "is damaged, cut short, too large or of unknown kind", "export it again as PNG, or remove it"):
+def open_file(path: Path | str) -> Iterator[BinaryIO]:
+    with image_errors(
+        path, "is damaged, cut short, too large or of unknown kind", "export it again as PNG, or remove it"
+    ):
         if not os.path.isfile(path):
             problem = "is a folder, not an image" if os.path.isdir(path) else "there is no such file"
-            raise UnfitError(f"{problem}; check the path")
+            raise InvalidImageError(f"{problem}; check the path")
         with open(path, "rb") as file:
             yield file
 
 
 def check_size(count: int, limit: int) -> None:
     if count > limit:
-        raise UnfitError(f"is too large ({count:,}, the limit is {limit:,}); scale it down or cut it into pieces")
+        raise InvalidImageError(
+            f"is too large ({count:,}, the limit is {limit:,}); scale it down or cut it into pieces"
+        )
 
 
 def is_npy(path: Path | str) -> bool:
@@ -80,12 +84,12 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
     layouts = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, by_columns, dtype = layouts[np.lib.format.read_magic(file)](file)
     if dtype.name not in ("uint8", "uint16", "bool", "float16", "float32", "float64"):
-        raise UnfitError(f"holds {dtype.name}; save it as uint8, uint16, bool, or float within 0..1")
+        raise InvalidImageError(f"holds {dtype.name}; save it as uint8, uint16, bool, or float within 0..1")
     if len(shape) not in (2, 3) or min(shape) < 1:
-        raise UnfitError(f"has the shape {shape}; save it as (H, W) or (H, W, C), none of them zero")
+        raise InvalidImageError(f"has the shape {shape}; save it as (H, W) or (H, W, C), none of them zero")
     check_size(math.prod(shape), 4 * MAX_PIXELS)
     if os.fstat(file.fileno()).st_size < file.tell() + math.prod(shape) * dtype.itemsize:
-        raise UnfitError("is cut short: it holds fewer values than its header says; copy or save it again")
+        raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or save it again")
     return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1), dtype, by_columns
 
 
@@ -94,7 +98,7 @@ def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
     if kind != "rgba":
         return values
     if values.shape[2] not in (1, 3, 4):
-        raise UnfitError(f"has {values.shape[2]} channels; with alpha=keep, arrays have 1, 3 or 4")
+        raise InvalidImageError(f"has {values.shape[2]} channels; with alpha=keep, arrays have 1, 3 or 4")
     return with_alpha(values)
 
 
@@ -111,11 +115,11 @@ def _npy_values(file: BinaryIO) -> np.ndarray:
 
 def unit_floats(values: np.ndarray) -> np.ndarray:
     if not (values.min() >= 0 and values.max() <= 1):  # NaN fails this too
-        raise UnfitError("has values outside 0..1 or not finite; rescale it to 0..1 and save it again")
+        raise InvalidImageError("has values outside 0..1 or not finite; rescale it to 0..1 and save it again")
     return np.ascontiguousarray(values, np.float32)
 
 
-def open_picture(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
+def open_image(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
     """The picture in `file`, not yet decoded, and where to read its bytes; refused if `read` cannot give it.
 
     That is `file` itself, or for a PNG whose metadata is damaged a copy without it.
@@ -123,7 +127,7 @@ def open_picture(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
     start = file.read(4)
     opener = next((opener for prefix, opener in _OPENERS.items() if start.startswith(prefix)), None)
     if opener is None:
-        raise UnfitError("is not a PNG, JPEG, WebP, BMP, TIFF or binary PNM image; convert it to PNG")
+        raise InvalidImageError("is not a PNG, JPEG, WebP, BMP, TIFF or binary PNM image; convert it to PNG")
     file.seek(0)
     try:
         image = opener(file)
@@ -135,7 +139,7 @@ def open_picture(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
     check_size(math.prod(image.size), MAX_PIXELS)
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise UnfitError(f"holds {frames} frames; split it into frames, one file each")
+        raise InvalidImageError(f"holds {frames} frames; split it into frames, one file each")
     if isinstance(image, TiffImageFile):
         _check_tiff(image)
     return image, file
@@ -148,7 +152,9 @@ def _check_tiff(image: TiffImageFile) -> None:
     exact = _EXACT_TIFF.fullmatch(layout) and tags.get(262, 0) != 0 and not apart
     deep, signed = max(tags.get(258, (1,))) > 8, 2 in tags.get(339, (1,))
     if (deep and not exact) or (signed and not deep):
-        raise UnfitError(f"is a TIFF that is not read exactly ({layout}); save it as PNG, or .npy uint16 (H, W, C)")
+        raise InvalidImageError(
+            f"is a TIFF that is not read exactly ({layout}); save it as PNG, or .npy uint16 (H, W, C)"
+        )
 
 
 def _raw_mode(image: ImageFile) -> str:
@@ -157,7 +163,7 @@ def _raw_mode(image: ImageFile) -> str:
     return args if isinstance(args, str) else str(args[0])
 
 
-def layout_of(image: ImageFile) -> tuple[int, str]:
+def channels_and_dtype(image: ImageFile) -> tuple[int, str]:
     """Channels and dtype, as `read` gives them."""
     raw = _raw_mode(image)
     grey = image.mode[0] in "1FI" or image.mode in ("L", "LA", "La") or raw == "LA;16B"
@@ -217,20 +223,22 @@ def _png_chunks(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
             yield data
 
 
-def read_picture(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
+def decode_image(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
     """Class ids are the indices of a palette, or the samples without alpha; see `image.read` for the other kinds."""
-    image, file = open_picture(file)
+    image, file = open_image(file)
     orientation = orientation_of(image, file)
     if kind == "ids" and image.mode == "P":
-        samples = array_of(_decoded(image, file))
+        samples = to_array(_decoded(image, file))
     else:
         deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
         samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file))
     if image.mode != "P" and "transparency" in image.info and kind != "ids":
-        clear = is_key(samples, image.info["transparency"], file)
+        clear = transparent_pixels(samples, image.info["transparency"], file)
         samples = key_to_alpha(samples, clear) if kind == "rgba" else key_to_white(samples, clear)
-    samples = of_kind(samples, kind)
-    return samples if image.format == "TIFF" else turned(samples, orientation)  # Pillow turns a TIFF as it decodes
+    samples = convert_alpha(samples, kind)
+    return (
+        samples if image.format == "TIFF" else apply_orientation(samples, orientation)
+    )  # Pillow turns a TIFF as it decodes
 
 
 def _decoded(image: ImageFile, file: BinaryIO, raw: str = "") -> ImageFile:
@@ -249,7 +257,7 @@ def _decoded(image: ImageFile, file: BinaryIO, raw: str = "") -> ImageFile:
         again.im = Image.new(again.mode, stored_size(again), white).im
         _load(again, raw)
         if again.tobytes() != image.tobytes():
-            raise UnfitError("is cut short: its data ends before its last pixel; copy or export it again")
+            raise InvalidImageError("is cut short: its data ends before its last pixel; copy or export it again")
     return image
 
 
@@ -275,32 +283,32 @@ def _load(image: ImageFile, raw: str) -> None:
 def samples_of(image: Image.Image) -> np.ndarray:
     """The samples that Pillow decodes exactly: 1 or 3 channels, or 2 or 4 of which the last is alpha."""
     if image.mode == "F":
-        return unit_floats(array_of(image))
+        return unit_floats(to_array(image))
     if image.mode[0] == "I":
-        values = array_of(image)
+        values = to_array(image)
         if values.min() < 0 or values.max() > 65535:
-            raise UnfitError("has values outside 0..65535; save it with 16 bits, or as float .npy within 0..1")
+            raise InvalidImageError("has values outside 0..65535; save it with 16 bits, or as float .npy within 0..1")
         return values.astype(np.uint16)
     palette = "RGBA" if "transparency" in image.info else "RGB"
     simpler = {"1": "L", "L": "L", "La": "LA", "LA": "LA", "RGBA": "RGBA", "PA": "RGBA", "P": palette}
     wanted = simpler.get(image.mode, "RGB")
-    return array_of(image if image.mode == wanted else image.convert(wanted))
+    return to_array(image if image.mode == wanted else image.convert(wanted))
 
 
 def _deep_colour(image: ImageFile, file: BinaryIO) -> np.ndarray:
     """Samples of 16 bits, of which Pillow keeps the high byte: a second decoding, as if swapped, gives the low one."""
     raw = _raw_mode(image)
     if raw == "LA;16B":
-        return array_of(_decoded(image, file, "RGBA")).view(">u2").astype(np.uint16)
+        return to_array(_decoded(image, file, "RGBA")).view(">u2").astype(np.uint16)
     native, foreign = "LB" if sys.byteorder == "little" else "BL"
     swapped = raw[:-1] + {native: foreign, foreign: native, "N": foreign}[raw[-1]]
-    high = array_of(_decoded(image, file)).astype(np.uint16)
+    high = to_array(_decoded(image, file)).astype(np.uint16)
     file.seek(0)
-    low = array_of(_decoded(type(image)(file), file, swapped))
+    low = to_array(_decoded(type(image)(file), file, swapped))
     return np.asarray(high << 8 | low)
 
 
-def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+def apply_orientation(array: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 6, 7):
         array = array[::-1]
     if orientation in (2, 3, 7, 8):
@@ -308,6 +316,6 @@ def turned(array: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(array.swapaxes(0, 1) if orientation >= 5 else array)
 
 
-def array_of(image: Image.Image) -> np.ndarray:
+def to_array(image: Image.Image) -> np.ndarray:
     array = np.array(image)  # not asarray: torch warns about arrays that cannot be written to
     return array[..., None] if array.ndim == 2 else array

@@ -20,25 +20,25 @@ import numpy as np
 from PIL import Image
 
 from diptych.data.images import pnm
-from diptych.data.images.alpha import Kind, of_kind, over_white, white_of
+from diptych.data.images.alpha import Kind, convert_alpha, over_white, white_of
 from diptych.data.images.class_maps import IDS, one_hot
 from diptych.data.images.decode import (
     MAX_PIXELS,
-    UnfitError,
-    array_of,
+    InvalidImageError,
+    apply_orientation,
+    channels_and_dtype,
+    decode_image,
     has_alpha,
+    image_errors,
     is_npy,
-    layout_of,
-    naming,
     npy_header,
-    open_picture,
-    opened,
+    open_file,
+    open_image,
     orientation_of,
     read_npy,
-    read_picture,
     samples_of,
     stored_size,
-    turned,
+    to_array,
     unit_floats,
 )
 from diptych.data.images.metadata import Metadata, png_chunks, save_options
@@ -88,26 +88,26 @@ def read(path: Path | str, kind: Kind = "colour") -> np.ndarray:
     opaque where there is no alpha; "ids" gives the indices of a palette and ignores alpha.
     The content tells the format, not the name, except that .npy goes by its name. Raises `ImageError` only.
     """
-    with opened(path) as file:
+    with open_file(path) as file:
         if is_npy(path):
             return read_npy(file, kind)
         if pnm.is_pnm(file):
-            return of_kind(pnm.read_pnm(file, scaled=kind != "ids"), kind)
-        return read_picture(file, kind)
+            return convert_alpha(pnm.read_pnm(file, scaled=kind != "ids"), kind)
+        return decode_image(file, kind)
 
 
 def probe(path: Path | str) -> Header:
     """What `read` would return, by the header alone; `ImageError` for all that the header shows to be unreadable."""
-    with opened(path) as file:
+    with open_file(path) as file:
         if is_npy(path):
             shape, dtype, _ = npy_header(file)
             return Header(*shape, dtype={"u": dtype.name, "b": "uint8", "f": "float32"}[dtype.kind])
         if pnm.is_pnm(file):
             shape, white = pnm.pnm_header(file)
             return Header(*shape, dtype="uint8" if white < 256 else "uint16")
-        image, file = open_picture(file)
+        image, file = open_image(file)
         width, height = stored_size(image) if orientation_of(image, file) < 5 else stored_size(image)[::-1]
-        return Header(height, width, *layout_of(image), has_alpha(image), image.mode == "P")
+        return Header(height, width, *channels_and_dtype(image), has_alpha(image), image.mode == "P")
 
 
 def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None) -> None:
@@ -119,7 +119,7 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
     hold. Raises `ImageError` only.
     """
     path = Path(path)
-    with naming(path, "cannot be written", "check the folder and the free space"):
+    with image_errors(path, "cannot be written", "check the folder and the free space"):
         data = _encode(path.suffix.lower(), array, metadata or Metadata())
         with atomic_write(path, durable=False) as part:
             part.write_bytes(data)
@@ -127,14 +127,14 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
 
 def from_pil(picture: Image.Image, label: str = "image", kind: Kind = "colour") -> np.ndarray:
     """The pixels of a PIL image by the rules of `read`, orientation included; `label` names it in an `ImageError`."""
-    with naming(Path(label), "cannot be taken", "convert it to RGB"):
+    with image_errors(Path(label), "cannot be taken", "convert it to RGB"):
         orientation = picture.getexif().get(274, 1)
         if kind == "ids":
-            samples = array_of(picture) if picture.mode == "P" else samples_of(picture)
+            samples = to_array(picture) if picture.mode == "P" else samples_of(picture)
         else:
             keyed = "transparency" in picture.info and picture.mode != "P"
             samples = samples_of(picture.convert("RGBA") if keyed else picture)
-        return turned(of_kind(samples, kind), orientation)
+        return apply_orientation(convert_alpha(samples, kind), orientation)
 
 
 def to_pil(array: np.ndarray) -> Image.Image:
@@ -144,15 +144,15 @@ def to_pil(array: np.ndarray) -> Image.Image:
 
 def as_pixels(array: np.ndarray, label: str = "array") -> np.ndarray:
     """An array of a person's as (H, W, C) uint8, uint16 or float32 within 0..1; `ImageError` for any other."""
-    with naming(Path(label), "cannot be taken", "give uint8, uint16, or float within 0..1"):
+    with image_errors(Path(label), "cannot be taken", "give uint8, uint16, or float within 0..1"):
         pixels = array[..., None] if array.ndim == 2 else array
         if pixels.ndim != 3 or not pixels.size:
-            raise UnfitError(f"has the shape {array.shape}; give (H, W) or (H, W, C), none of them zero")
+            raise InvalidImageError(f"has the shape {array.shape}; give (H, W) or (H, W, C), none of them zero")
         if pixels.dtype.kind == "f":
             return unit_floats(pixels)
         pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         if pixels.dtype not in (np.uint8, np.uint16):
-            raise UnfitError(f"holds {pixels.dtype}; give uint8, uint16, or float within 0..1")
+            raise InvalidImageError(f"holds {pixels.dtype}; give uint8, uint16, or float within 0..1")
         return pixels
 
 
@@ -207,7 +207,7 @@ def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
     if array.dtype == IDS:
         return array[_nearest_places(array.shape[0], height)[:, None], _nearest_places(array.shape[1], width)]
     if array.dtype == np.uint8 and array.shape[2] in (1, 3):
-        return array_of(to_pil(array).resize((width, height), Image.Resampling.BICUBIC))
+        return to_array(to_pil(array).resize((width, height), Image.Resampling.BICUBIC))
     planes = [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in np.moveaxis(array, 2, 0)]
     resized = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes]
     return _nearest(np.stack(resized, axis=2), array.dtype)
@@ -222,13 +222,15 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
     """The bytes of a file that ends in `suffix`; refused if it cannot hold the array."""
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not pixels.size:
-        raise UnfitError(f"no file can hold the shape {array.shape}; give (H, W) or (H, W, C), none of them zero")
+        raise InvalidImageError(
+            f"no file can hold the shape {array.shape}; give (H, W) or (H, W, C), none of them zero"
+        )
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     channels = pixels.shape[2]
-    endings = holders(pixels.dtype, channels)
+    endings = suffixes_for(pixels.dtype, channels)
     if suffix not in endings:
         what = f"{pixels.dtype} with {channels} channel{'s' * (channels > 1)}"
-        raise UnfitError(f"this ending cannot hold {what}; write it to {', '.join(endings)}")
+        raise InvalidImageError(f"this ending cannot hold {what}; write it to {', '.join(endings)}")
     if pixels.dtype.kind == "f":
         unit_floats(pixels)
     if pixels.dtype == np.uint16 and channels > 1 and suffix == ".png":
@@ -245,10 +247,10 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
     return buffer.getvalue()
 
 
-def holders(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
+def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
     """The endings whose files hold such pixels whole."""
     if dtype not in (np.uint8, np.uint16, np.float32):
-        raise UnfitError(f"no file can hold {dtype}; give uint8, uint16, or float32 within 0..1")
+        raise InvalidImageError(f"no file can hold {dtype}; give uint8, uint16, or float32 within 0..1")
     no_pnm = {suffix for suffix, counts in pnm.HOLD.items() if channels not in counts}
     if dtype == np.uint8 and channels in (1, 3):
         return tuple(suffix for suffix in SUFFIXES if suffix not in no_pnm)

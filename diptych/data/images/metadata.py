@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from diptych.data.images.decode import is_npy, open_picture, opened, orientation_of
+from diptych.data.images.decode import is_npy, open_file, open_image, orientation_of
 from diptych.errors import ImageError, printable
 
 MAX_PROFILE = 4 * 2**20  # bytes; profiles of printers with large tables have 2 to 3 MiB
@@ -48,20 +48,20 @@ class Metadata:
         return {key: value for key, value in found.items() if value}
 
 
-NOTHING = Metadata()
+NO_METADATA = Metadata()
 
 
-def of_file(path: Path | str) -> Metadata:
+def read_metadata(path: Path | str) -> Metadata:
     """The metadata of an image file; none for what cannot be read."""
-    with suppress(ImageError), warnings.catch_warnings(), opened(path) as file:
+    with suppress(ImageError), warnings.catch_warnings(), open_file(path) as file:
         warnings.simplefilter("ignore")  # what Pillow thinks of damaged metadata
         if not is_npy(path):
-            picture, file = open_picture(file)
-            return of_picture(picture, orientation_of(picture, file))
-    return NOTHING
+            picture, file = open_image(file)
+            return metadata_of_image(picture, orientation_of(picture, file))
+    return NO_METADATA
 
 
-def of_picture(picture: Image.Image, orientation: int | None = None) -> Metadata:
+def metadata_of_image(picture: Image.Image, orientation: int | None = None) -> Metadata:
     """The metadata of a PIL image whose pixels are turned by an EXIF orientation; by default its own."""
     with suppress(Exception):  # of a stranger's bytes Pillow makes objects of any kind
         orientation = picture.getexif().get(274, 1) if orientation is None else orientation
@@ -71,7 +71,7 @@ def of_picture(picture: Image.Image, orientation: int | None = None) -> Metadata
         return Metadata(
             profile if keeps else None, dpi[::-1] if dpi and orientation > 4 else dpi, geotiff, picture.size
         )
-    return NOTHING
+    return NO_METADATA
 
 
 def _dpi(value: Any) -> tuple[float, float] | None:

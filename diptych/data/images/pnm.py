@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from diptych.data.images.alpha import white_of
-from diptych.data.images.decode import MAX_PIXELS, UnfitError, check_size
+from diptych.data.images.decode import MAX_PIXELS, InvalidImageError, check_size
 
 CHANNELS = {b"P5": 1, b"P6": 3}
 HOLD = {".pgm": (1,), ".ppm": (1, 3), ".pnm": (1, 3)}  # channels that a file of this name holds, as in other programs
@@ -33,15 +33,15 @@ def pnm_header(file: BinaryIO) -> tuple[tuple[int, int, int], int]:
     start = file.read(_MAX_HEADER)
     found = _HEADER.match(start)
     if not found:
-        raise UnfitError("has a damaged PNM header; export it again as PNG")
+        raise InvalidImageError("has a damaged PNM header; export it again as PNG")
     width, height, white = map(int, found.groups())
     channels = CHANNELS[start[:2]]
     if not (width and height and 0 < white < 65536):
-        raise UnfitError(f"has a damaged PNM header ({width}x{height}, maxval {white}); export it again as PNG")
+        raise InvalidImageError(f"has a damaged PNM header ({width}x{height}, maxval {white}); export it again as PNG")
     check_size(width * height, MAX_PIXELS)
     needed = height * width * channels * (1 if white < 256 else 2)
     if os.fstat(file.fileno()).st_size < found.end() + needed:
-        raise UnfitError("is cut short: it holds fewer values than its header says; copy or export it again")
+        raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or export it again")
     file.seek(found.end())
     return (height, width, channels), white
 
@@ -54,13 +54,15 @@ def read_pnm(file: BinaryIO, scaled: bool = True) -> np.ndarray:
     shape, white = pnm_header(file)
     stored = np.fromfile(file, "u1" if white < 256 else ">u2", math.prod(shape)).reshape(shape)
     if file.read(64).strip():
-        raise UnfitError("holds more than one image, or other bytes after the last pixel; export it again as PNG")
+        raise InvalidImageError(
+            "holds more than one image, or other bytes after the last pixel; export it again as PNG"
+        )
     dtype = np.dtype(np.uint8 if white < 256 else np.uint16)
     most = white_of(dtype)
     if white == most:
         return stored.astype(dtype, copy=False)
     if stored.max() > white:
-        raise UnfitError(f"has values above the maxval of its header ({white}); export it again as PNG")
+        raise InvalidImageError(f"has values above the maxval of its header ({white}); export it again as PNG")
     if not scaled:
         return stored.astype(dtype, copy=False)
     table = (np.arange(white + 1, dtype=np.uint32) * most + white // 2) // white

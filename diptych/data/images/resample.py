@@ -18,15 +18,15 @@ _LEAST = 160  # pixels on a side: smaller windows are done sooner by Pillow, whi
 _MOST = 8  # shrunk further, a sum may have more bits than float32 holds
 
 
-def window(array: np.ndarray, height: int, width: int, top: int, left: int, crop: int) -> np.ndarray:
+def resize_and_crop(array: np.ndarray, height: int, width: int, top: int, left: int, crop: int) -> np.ndarray:
     """`image.resize(array, height, width)[top : top + crop, left : left + crop]` of an image (H, W, C) of any kind."""
     if _is_sooner(array, height, width, crop):
-        return resampled(array, height, width, top, left, crop)
+        return resize_and_crop_exact(array, height, width, top, left, crop)
     return image_io.resize(array, height, width)[top : top + crop, left : left + crop]
 
 
 def _is_sooner(array: np.ndarray, height: int, width: int, crop: int) -> bool:
-    """Whether `resampled` can make a window, and is faster."""
+    """Whether `resize_and_crop_exact` can make a window, and is faster."""
     most = max(array.shape[0] / height, array.shape[1] / width)
     square = array.shape[0] == array.shape[1] and height == width
     in_order = most <= 1 or square  # where it shrinks a side, Pillow may begin with the rows
@@ -35,8 +35,8 @@ def _is_sooner(array: np.ndarray, height: int, width: int, crop: int) -> bool:
     return fits and in_order and changes and crop >= _LEAST
 
 
-def resampled(array: np.ndarray, height: int, width: int, top: int, left: int, crop: int) -> np.ndarray:
-    """`window`, computed here, of uint8 (H, W, C). In memory, one channel follows the other."""
+def resize_and_crop_exact(array: np.ndarray, height: int, width: int, top: int, left: int, crop: int) -> np.ndarray:
+    """`resize_and_crop`, computed here, of uint8 (H, W, C). In memory, one channel follows the other."""
     rows, down = (part[top : top + crop] for part in _taps(array.shape[0], height))
     columns, across = (part[left : left + crop] for part in _taps(array.shape[1], width))
     first, last = int(rows.min()), int(rows.max()) + 1

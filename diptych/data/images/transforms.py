@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from diptych.data.images.resample import window
+from diptych.data.images.resample import resize_and_crop
 from diptych.errors import DataError
 
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
@@ -16,43 +16,47 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Augment:
-    """Resize to `load`, cut a random `crop` x `crop` square, mirror half of the time (Isola et al. 2017, 6.2)."""
+    """Resize to `load_size`, cut a random `crop_size` x `crop_size` square, mirror half of the time (Isola et al. 2017, 6.2)."""
 
-    load: int
-    crop: int
-    fit: ResizeMode = "squash"
+    load_size: int
+    crop_size: int
+    resize_mode: ResizeMode = "squash"
     flip: bool = True
-    cut: CropMode = "random"
+    crop_mode: CropMode = "random"
 
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
         """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
-        if self.fit == "center_square":
-            array = centre(array)
+        if self.resize_mode == "center_square":
+            array = center_square(array)
         down, across, mirror = random.random_sample(3)
-        if self.cut == "random_resized":
-            array = window(part(array, down, across, random), self.crop, self.crop, 0, 0, self.crop)
+        if self.crop_mode == "random_resized":
+            array = resize_and_crop(
+                random_resized_crop(array, down, across, random), self.crop_size, self.crop_size, 0, 0, self.crop_size
+            )
         else:
-            height, width = fitted(array, self.load, self.crop, self.fit)
-            top, left = (int(share * (size - self.crop + 1)) for share, size in ((down, height), (across, width)))
-            array = window(array, height, width, top, left, self.crop)
+            height, width = resized_size(array, self.load_size, self.crop_size, self.resize_mode)
+            top, left = (int(share * (size - self.crop_size + 1)) for share, size in ((down, height), (across, width)))
+            array = resize_and_crop(array, height, width, top, left, self.crop_size)
         return array[:, ::-1] if self.flip and mirror < 0.5 else array
 
     @property
-    def is_still(self) -> bool:
-        """Whether nothing is left to chance, so that each call is as `still`."""
+    def is_deterministic(self) -> bool:
+        """Whether nothing is left to chance, so that each call is as `without_randomness`."""
         return (
-            self.load == self.crop
-            and self.fit in ("squash", "center_square")
+            self.load_size == self.crop_size
+            and self.resize_mode in ("squash", "center_square")
             and not self.flip
-            and self.cut == "random"
+            and self.crop_mode == "random"
         )
 
-    def still(self, array: Array) -> Array:
+    def without_randomness(self, array: Array) -> Array:
         """The same picture each time, (crop, crop, C): what held-out images go through."""
-        if self.fit == "center_square":
-            array = centre(array)
-        height, width = fitted(array, self.crop, self.crop, self.fit)
-        return window(array, height, width, (height - self.crop) // 2, (width - self.crop) // 2, self.crop)
+        if self.resize_mode == "center_square":
+            array = center_square(array)
+        height, width = resized_size(array, self.crop_size, self.crop_size, self.resize_mode)
+        return resize_and_crop(
+            array, height, width, (height - self.crop_size) // 2, (width - self.crop_size) // 2, self.crop_size
+        )
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class CropToMultiple:
 
     size_multiple: int = 1
 
-    def still(self, array: Array) -> Array:
+    def without_randomness(self, array: Array) -> Array:
         """(H, W, C) to (H', W', C). DataError if that leaves nothing."""
         height, width = (side // self.size_multiple * self.size_multiple for side in array.shape[:2])
         if not height or not width:
@@ -71,7 +75,7 @@ class CropToMultiple:
         return array[:height, :width]
 
 
-def centre(array: Array) -> Array:
+def center_square(array: Array) -> Array:
     """The largest square in the middle."""
     height, width = array.shape[:2]
     side = min(height, width)
@@ -79,7 +83,7 @@ def centre(array: Array) -> Array:
     return array[top : top + side, left : left + side]
 
 
-def part(array: Array, down: float, across: float, random: np.random.RandomState) -> Array:
+def random_resized_crop(array: Array, down: float, across: float, random: np.random.RandomState) -> Array:
     """Half of the time all of it, else 0.8 to 1 of its area at a ratio of 0.9 to 1.1 (the code of Choi et al. 2020)."""
     zoom, area, ratio = random.random_sample(3)
     if zoom < 0.5:
@@ -92,10 +96,10 @@ def part(array: Array, down: float, across: float, random: np.random.RandomState
     return array[top : top + high, left : left + wide]
 
 
-def fitted(array: Array, size: int, crop: int, fit: ResizeMode) -> tuple[int, int]:
-    """The height and width to which an image (H, W, C) is resized, both at least `crop`.
+def resized_size(array: Array, size: int, crop: int, fit: ResizeMode) -> tuple[int, int]:
+    """The height and width to which an image (H, W, C) is resized, both at least `crop_size`.
 
-    `squash` makes it `size` x `size` as the papers do, and so does `centre`, of a square; `short` makes the shorter
+    `squash` makes it `size` x `size` as the papers do, and so does `center_square`, of a square; `short` makes the shorter
     side `size` and keeps the shape; `none` leaves it as it is. DataError if what is left is smaller than the crop.
     """
     height, width = array.shape[:2]

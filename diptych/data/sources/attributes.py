@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from diptych.contract import Labels
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data, ImageFiles, Split
-from diptych.data.sources.file_names import composed, stem_of
+from diptych.data.sources.file_names import normalized, stem_of
 from diptych.data.sources.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
-from diptych.data.sources.tables import is_table, rows_of, splits_beside, table_of
+from diptych.data.sources.tables import is_table, read_rows, read_table, splits_from_tables
 from diptych.errors import DataError, nearest, printable, shown
 
 VALUES = {"1": 1, "-1": 0, "0": 0, "true": 1, "false": 0, "yes": 1, "no": 0}
@@ -45,10 +45,10 @@ def find_table(root: Path, config: DataConfig) -> Path | None:
             raise DataError(f"{root / config.table}: no table that can be read; it is a .csv, .tsv or .txt file")
         return root / config.table
     files = [root / name for name in names_in(root) if is_table(root / name)]
-    tables = [table for file in files if (table := table_of(file, _called(root)))]
+    tables = [table for file in files if (table := read_table(file, _called(root)))]
     found = [table.file for table in tables if table.columns > 1 or not table.splits]
     if len(found) > 1 and config.attributes:  # CelebA has boxes and landmarks in tables too
-        found = [file for file in found if set(config.attributes) <= set(rows_of(file)[0])] or found
+        found = [file for file in found if set(config.attributes) <= set(read_rows(file)[0])] or found
     if len(found) > 1:
         raise DataError(f"{root}: {', '.join(file.name for file in found)} are all tables: choose one by table=NAME")
     return found[0] if found else None
@@ -88,7 +88,7 @@ def attribute_labels(names: tuple[str, ...], config: DataConfig, where: str) -> 
 def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...]) -> Attributes:
     """The `chosen` columns of a table, or all. DataError for what is missing, double, or neither 0 nor 1."""
     try:
-        head, rows = rows_of(file)
+        head, rows = read_rows(file)
         names = chosen or tuple(name for name in head if name != "split")
         if not names:
             raise DataError(f"{file}: no column of attributes behind the names of images; are commas between them?")
@@ -97,12 +97,12 @@ def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...])
             near = nearest(missing[0], there)
             raise DataError(f"{file}: no column is called {missing[0]}{near}; there are {_few(there)}")
         where = [head.index(name) + 1 for name in names]
-        by_name = {stem_of(image): image for image in images} | {composed(image.name): image for image in images}
+        by_name = {stem_of(image): image for image in images} | {normalized(image.name): image for image in images}
         files, values, strange = [], [], []
         for line, row in rows:
             if len(row) != len(head) + 1:
                 raise DataError(f"{file}: line {line} has {len(row) - 1} values for {len(head)} columns")
-            image = by_name.get(composed(row[0]))
+            image = by_name.get(normalized(row[0]))
             if image is None:
                 strange.append(row[0])
                 continue
@@ -146,7 +146,7 @@ def _parts(root: Path, table: Attributes, partition: str) -> tuple[dict[str, np.
         classes = [np.flatnonzero(table.values[:, 0] == value) for value in (0, 1)]
         first, last = zip(*(np.split(each, [int(TRAINED_ON * len(each))]) for each in classes), strict=True)
         return {"train": np.sort(np.concatenate(first)), "test": np.sort(np.concatenate(last))}, ""
-    if named := splits_beside(root, table.files):
+    if named := splits_from_tables(root, table.files):
         return {name: places[[named[file] == name for file in table.files]] for name in SPLITS}, ""
     unseen = np.array([is_held_out(file) for file in table.files])
     note = f"no partition: {unseen.sum()} images are held out, chosen by name"

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diptych.contract import Labels
-from diptych.data.checks.unread_files import why_empty, why_none
+from diptych.data.checks.unread_files import explain_empty, explain_no_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data, ImageFiles, Split
 from diptych.data.sources.file_names import stem_of
 from diptych.data.sources.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
-from diptych.data.sources.tables import splits_beside
+from diptych.data.sources.tables import splits_from_tables
 from diptych.errors import DataError
 
 LABELLED = ("image", "label")  # the columns
@@ -31,7 +31,7 @@ def open_classes(root: Path, config: DataConfig) -> Data:
     if not train and (others := [name for name in splits if name != "train"]):
         raise DataError(f"{root}: has {', '.join(others)}, and nothing to train on: put folders of images into train/")
     if not train or len(train) < 2:
-        why = f": {why}" if (why := why_none(root)) else ""
+        why = f": {why}" if (why := explain_no_images(root)) else ""
         raise DataError(
             f"{root}: no two classes to tell apart{why}. Give a folder for each: train/cat and train/dog, "
             f"trainA and trainB, or just cat and dog; or a table of attributes beside the images"
@@ -96,7 +96,7 @@ def _divided(root: Path, chosen: tuple[str, ...] | None) -> dict[str, dict[str, 
     """Folders without splits, by the table beside them if it says which image is in which."""
     found = _plain(root)
     classes = {name: files for name, files in found.items() if not chosen or name in chosen} or found
-    named = splits_beside(root, [file for files in classes.values() for file in files])
+    named = splits_from_tables(root, [file for files in classes.values() for file in files])
     if not named:
         return {"train": found}
     return {
@@ -120,7 +120,7 @@ def _check(
     if missing := sorted({*classes, *(chosen or ())} - found.keys()):
         raise DataError(f"{root}: {split} has no folder {', '.join(missing[:5])}; there are {', '.join(found)}")
     if empty := [name for name in classes if not found[name]]:
-        why = "; ".join(filter(None, (why_empty(root / split / name) for name in empty[:2])))
+        why = "; ".join(filter(None, (explain_empty(root / split / name) for name in empty[:2])))
         way_out = why or "fill it, or remove the folder"
         raise DataError(f"{root}: {', '.join(empty[:5])} in {split} has no images: {way_out}")
     few = [name for name in classes if len(found[name]) < FEWEST]

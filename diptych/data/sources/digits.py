@@ -79,7 +79,7 @@ def open_digits(config: DataConfig, half: int | None = None) -> Data:
     return Data(train, held_out, summary, test=splits["test"], labels=(names,))
 
 
-def heap_of(data: Data) -> Data:
+def without_labels(data: Data) -> Data:
     """The images alone."""
     train, held_out, test = (
         each and replace(each, columns={"image": each.columns["image"]})

@@ -22,30 +22,30 @@ EXTRA = "pip install 'diptych[data]'"
 
 
 @dataclass(frozen=True)
-class Known:
+class PublishedDataset:
     """A published set: how it is made ready in a folder, and what to fetch elsewhere where that cannot be."""
 
     title: str
-    get: Callable[[Any, Path], Path]  # of torchvision.datasets and the folder; returns what `--data` takes
+    download: Callable[[Any, Path], Path]  # of torchvision.datasets and the folder; returns what `--data` takes
     files: str  # below the folder, for who fetches them elsewhere
     url: str
 
 
-def get(name: str, folder: Path) -> Path:
+def download(name: str, folder: Path) -> Path:
     """What `--data` takes. DataError says what to fetch and where to put it."""
-    if name not in KNOWN:
-        raise DataError(f"no data set is called {name!r}{nearest(name, KNOWN)}; there are {', '.join(KNOWN)}")
-    known = KNOWN[name]
+    if name not in DATASETS:
+        raise DataError(f"no data set is called {name!r}{nearest(name, DATASETS)}; there are {', '.join(DATASETS)}")
+    dataset = DATASETS[name]
     try:
         from torchvision import datasets
 
         make_folder(folder)
         with download_timeout():
-            return known.get(datasets, folder)
+            return dataset.download(datasets, folder)
     except (OSError, RuntimeError, HTTPException, ImportError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{name}: could not be had ({why}); fetch it elsewhere from {known.url}, put {known.files} into {folder}, "
+            f"{name}: could not be had ({why}); fetch it elsewhere from {dataset.url}, put {dataset.files} into {folder}, "
             f"and give this command again"
         ) from error
 
@@ -98,27 +98,27 @@ def _as_arrays(file: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -
     return file
 
 
-KNOWN: Mapping[str, Known] = MappingProxyType(
+DATASETS: Mapping[str, PublishedDataset] = MappingProxyType(
     {
-        "mnist": Known(
+        "mnist": PublishedDataset(
             "70,000 digits, 28 pixels, grey",
             _mnist,
             "the four .gz files as MNIST/raw/",
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
         ),
-        "svhn": Known(
+        "svhn": PublishedDataset(
             "99,289 digits of house numbers, 32 pixels, colour",
             _svhn,
             "train_32x32.mat and test_32x32.mat",
             "http://ufldl.stanford.edu/housenumbers/",
         ),
-        "celeba": Known(
+        "celeba": PublishedDataset(
             "202,599 faces, 178 x 218 pixels, 40 attributes",
             _celeba,
             "img_align_celeba.zip and the five .txt files as celeba/",
             "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         ),
-        "cityscapes": Known(
+        "cityscapes": PublishedDataset(
             "3,475 streets with label maps, 2048 x 1024 pixels; behind a registration",
             _cityscapes,
             "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",

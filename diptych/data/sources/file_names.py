@@ -8,17 +8,17 @@ DIGITS = "0123456789"  # which number images, and are no part of an affix in a m
 CASEFOLD, AFFIX = "casefold", "affix"  # ways of comparing names, looser than `exact`
 
 
-def composed(name: str) -> str:
+def normalized(name: str) -> str:
     """Return a name in the one Unicode form: a Mac writes an accent as a letter of its own."""
     return unicodedata.normalize("NFC", name)
 
 
 def stem_of(file: Path) -> str:
     """Return the name before the suffix, composed."""
-    return composed(file.stem)
+    return normalized(file.stem)
 
 
-def keys(files: Sequence[Path], match: str = "exact") -> list[str]:
+def matching_keys(files: Sequence[Path], match: str = "exact") -> list[str]:
     """Return what is compared of each name.
 
     `casefold` ignores capitals; `affix` also the beginning and the end that all names of the folder share.
@@ -30,13 +30,13 @@ def keys(files: Sequence[Path], match: str = "exact") -> list[str]:
     return folded if match == CASEFOLD else _stripped(folded)
 
 
-def looser_match(first: Sequence[Path], second: Sequence[Path]) -> tuple[str, str] | None:
+def suggest_match(first: Sequence[Path], second: Sequence[Path]) -> tuple[str, str] | None:
     """Return the way of comparing names by which each file has one partner, and how that differs, for a message.
 
     None if there is no such way. With one file in each folder any two names would agree once all is stripped.
     """
     for match in (CASEFOLD, AFFIX):
-        ours, theirs = keys(first, match), keys(second, match)
+        ours, theirs = matching_keys(first, match), matching_keys(second, match)
         agree = len(ours) == len(set(ours)) == len(theirs) and set(ours) == set(theirs)
         if agree and match == CASEFOLD:
             return match, "once capitals are ignored"
@@ -47,7 +47,7 @@ def looser_match(first: Sequence[Path], second: Sequence[Path]) -> tuple[str, st
 
 def names_agree(folders: Sequence[Sequence[Path]]) -> bool:
     """Return whether folders are meant as pairs: nearly all names are in each of them."""
-    stems = [set(keys(files)) for files in folders]
+    stems = [set(matching_keys(files)) for files in folders]
     if len(stems) < 2:
         return False
     shared, largest = len(set.intersection(*stems)), max(map(len, stems))
@@ -68,7 +68,7 @@ def _shared(stems: Sequence[str]) -> tuple[str, str]:
 
 def _affixes(first: Sequence[Path], second: Sequence[Path]) -> str:
     """Return what the names of each folder share and the other's do not, such as `*_left and *_right`."""
-    (start, end), (other_start, other_end) = (_shared(keys(files)) for files in (first, second))
+    (start, end), (other_start, other_end) = (_shared(matching_keys(files)) for files in (first, second))
     before = len(_common([start, other_start]))
     behind = len(_common([end[::-1], other_end[::-1]]))
     starts = [text[before:].rstrip(DIGITS) for text in (start, other_start)]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
-from diptych.data.sources.file_names import composed
+from diptych.data.sources.file_names import normalized
 from diptych.errors import DataError
 
 HELD_OUT = ("val", "test")  # splits that training never sees, by preference
 SPLITS = ("train", *HELD_OUT)
-NAMED_SIDES = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
+DOMAIN_FOLDERS = (("{}A", "{}B"), ("A/{}", "B/{}"))  # of a split: two ways in which its two folders are called
 SYSTEM = frozenset(  # names that desktops, network drives and tools leave in folders, in small letters
     {
         "thumbs.db",
@@ -55,7 +55,7 @@ def root_of(config: DataConfig) -> Path:
 
 def images_in(folder: Path) -> tuple[Path, ...]:
     """What is named like an image in it, in the order of the names; nothing if it is no folder."""
-    return tuple(folder / name for name in sorted(names_in(folder)) if named_like_image(name))
+    return tuple(folder / name for name in sorted(names_in(folder)) if is_image_name(name))
 
 
 def folders_of_images(folder: Path) -> list[Path]:
@@ -89,7 +89,7 @@ def names_in(folder: Path, named: Collection[str] = ()) -> dict[str, bool]:
     try:
         with os.scandir(folder) as found:
             seen = [each for each in found if not is_left_out(each.name, named)]
-            return {each.name: not named_like_image(each.name) and _is_folder(each) for each in seen}
+            return {each.name: not is_image_name(each.name) and _is_folder(each) for each in seen}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -134,11 +134,11 @@ def is_left_out(name: str, named: Collection[str] = ()) -> bool:
     return name.lower() in SYSTEM and name not in named
 
 
-def named_like_image(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     return name.lower().endswith(image_io.SUFFIXES)
 
 
-def kind_of(name: str) -> str:
+def file_suffix(name: str) -> str:
     """Return the ending of a file's name in small letters, such as `.gif` or `.nii.gz`."""
     suffixes = Path(name.lower()).suffixes
     packed = suffixes[-1:] and suffixes[-1] in PACKED
@@ -151,4 +151,4 @@ def is_held_out(file: Path) -> bool:
 
 
 def name_is_held_out(stem: str) -> bool:
-    return zlib.crc32(composed(stem).encode(errors="surrogateescape")) % 20 == 0
+    return zlib.crc32(normalized(stem).encode(errors="surrogateescape")) % 20 == 0

@@ -49,7 +49,9 @@ ATTRIBUTES = ("bold", "slanted", "sans", "mono", "serif")
 def paired(source: str = "sans", target: str = "serif-bolditalic", size: int = 32) -> dict[str, Split]:
     """Splits train, val and test of `source` and `target`: the same letter in two faces, (size, size, 1) uint8."""
     return {
-        name: Split({"source": pictures(source, size)[where], "target": pictures(target, size)[where]}, aligned=True)
+        name: Split(
+            {"source": render_letters(source, size)[where], "target": render_letters(target, size)[where]}, aligned=True
+        )
         for name, where in split_indices().items()
     }
 
@@ -58,12 +60,14 @@ def unpaired(a: str = "sans", b: str = "serif-bolditalic", size: int = 32) -> di
     """Columns `a` and `b`. In training they share no look; val and test are aligned, so that error can be measured."""
     where = split_indices()
     seen = where["train"]
-    odd = np.unique(looks()[seen], return_inverse=True)[1] % 2 == 1
-    train = Split({"a": pictures(a, size)[seen[~odd]], "b": pictures(b, size)[seen[odd]]}, aligned=False)
+    odd = np.unique(lookalikes()[seen], return_inverse=True)[1] % 2 == 1
+    train = Split({"a": render_letters(a, size)[seen[~odd]], "b": render_letters(b, size)[seen[odd]]}, aligned=False)
     return {
         "train": train,
         **{
-            name: Split({"a": pictures(a, size)[where[name]], "b": pictures(b, size)[where[name]]}, aligned=True)
+            name: Split(
+                {"a": render_letters(a, size)[where[name]], "b": render_letters(b, size)[where[name]]}, aligned=True
+            )
             for name in SPLITS[1:]
         },
     }
@@ -78,7 +82,7 @@ def labelled(faces: Sequence[str] = FACES, size: int = 32, attributes: Sequence[
     return {
         name: Split(
             {
-                "image": np.stack([pictures(face, size)[where] for face in faces], 1).reshape(-1, size, size, 1),
+                "image": np.stack([render_letters(face, size)[where] for face in faces], 1).reshape(-1, size, size, 1),
                 "label": np.tile(rows, (len(where), 1))
                 if attributes
                 else np.tile(range(len(faces)), len(where)).tolist(),
@@ -104,7 +108,7 @@ def is_glyphs(root: str) -> bool:
     return root == "glyphs" or root.startswith("glyphs:")
 
 
-def open_two(config: DataConfig, pairs: bool) -> Data:
+def open_two_faces(config: DataConfig, pairs: bool) -> Data:
     """`glyphs`, or `glyphs:serif/mono-bold` for two other faces, as two columns; in training pairs, or unpaired."""
     faces = _faces(config.root, ("sans", "serif-bolditalic"))
     if len(faces) != 2:
@@ -122,13 +126,13 @@ def open_two(config: DataConfig, pairs: bool) -> Data:
 def open_labelled(config: DataConfig) -> Data:
     """All faces as classes, or those of `glyphs:sans/serif/mono`; or `attributes` of them, such as bold and serif.
 
-    Of one face alone the classes are letters: see `reading`.
+    Of one face alone the classes are letters: see `latin_indices`.
     """
     faces = _faces(config.root, FACES, least=1)
     if strange := [name for name in config.attributes if name not in ATTRIBUTES]:
         raise DataError(f"attributes: {strange[0]!r} is none of letters; they are {', '.join(ATTRIBUTES)}")
     if len(faces) == 1 and not config.attributes:
-        return open_reading(faces[0], config.crop_size)
+        return open_latin(faces[0], config.crop_size)
     found = labelled(faces, config.crop_size, config.attributes)
     summary = f"letters in {len(faces)} faces of DejaVu: {len(found['train'])}, {len(found['val'])} in val"
     if config.attributes:
@@ -138,12 +142,12 @@ def open_labelled(config: DataConfig) -> Data:
     return Data(found["train"], found["val"], summary, test=found["test"], labels=(labels,))
 
 
-def open_heap(config: DataConfig) -> Data:
+def open_unlabelled(config: DataConfig) -> Data:
     """The letters of `glyphs:sans`, or of several faces; without any of all."""
     faces = _faces(config.root, FACES, least=1)
     splits = {
         name: Split(
-            {"image": np.concatenate([pictures(face, config.crop_size)[where] for face in faces])}, aligned=True
+            {"image": np.concatenate([render_letters(face, config.crop_size)[where] for face in faces])}, aligned=True
         )
         for name, where in split_indices().items()
     }
@@ -151,11 +155,11 @@ def open_heap(config: DataConfig) -> Data:
     return Data(splits["train"], splits["val"], summary, test=splits["test"])
 
 
-def open_reading(face: str, size: int) -> Data:
+def open_latin(face: str, size: int) -> Data:
     """Columns `image` and `label`, which of A to Z it is, with whatever accents, small or large; others left out."""
     found = {
-        name: Split({"image": pictures(face, size)[where], "label": _named(where)}, aligned=True)
-        for name, where in reading().items()
+        name: Split({"image": render_letters(face, size)[where], "label": _named(where)}, aligned=True)
+        for name, where in latin_indices().items()
     }
     summary = f"A to Z of DejaVu {face}, with accents: {len(found['train'])}, {len(found['val'])} in val"
     labels = (Labels(names=tuple(LATIN)),)
@@ -163,14 +167,14 @@ def open_reading(face: str, size: int) -> Data:
 
 
 def open_transfer(config: DataConfig) -> Data:
-    """`source` and `label` as `open_reading`, and as `target` the same letters of another face, in another order.
+    """`source` and `label` as `open_latin`, and as `target` the same letters of another face, in another order.
 
     In val and test they are pairs, so that the truth is known.
     """
     first, second = (_faces(root or "", (), least=1)[0] for root in (config.root, config.target_root))
     splits = {}
-    for name, where in reading().items():
-        source, target = (pictures(face, config.crop_size)[where] for face in (first, second))
+    for name, where in latin_indices().items():
+        source, target = (render_letters(face, config.crop_size)[where] for face in (first, second))
         columns = {"source": source, "label": _named(where), "target": target}
         groups = () if name != "train" else (("source", "label"), ("target",))
         splits[name] = Split(columns, aligned=name != "train", groups=groups, labels=Labels(names=tuple(LATIN)))
@@ -181,20 +185,20 @@ def open_transfer(config: DataConfig) -> Data:
     return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=labels, domains=domains)
 
 
-def reading() -> dict[str, np.ndarray]:
+def latin_indices() -> dict[str, np.ndarray]:
     """`split_indices` of the letters that are one of A to Z."""
     return {
-        name: np.array([place for place in where if base_of(letters()[place])])
+        name: np.array([place for place in where if base_letter(letters()[place])])
         for name, where in split_indices().items()
     }
 
 
 def _named(places: np.ndarray) -> list[int]:
     """Class numbers of letters."""
-    return [LATIN.index(base_of(letters()[place])) for place in places]
+    return [LATIN.index(base_letter(letters()[place])) for place in places]
 
 
-def base_of(letter: str) -> str:
+def base_letter(letter: str) -> str:
     """Which of A to Z a letter is without its accents; nothing if it is none."""
     base = unicodedata.normalize("NFKD", letter)[0].upper()
     return base if base in LATIN else ""
@@ -217,12 +221,12 @@ def letters() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
-def looks() -> np.ndarray:
+def lookalikes() -> np.ndarray:
     """For each letter the index of the first that looks the same: in one of the faces, or by way of a third letter."""
     first = np.arange(len(letters()))
     for face in FACES:
         seen: dict[bytes, int] = {}
-        for index, picture in enumerate(pictures(face, 32)):
+        for index, picture in enumerate(render_letters(face, 32)):
             ours, theirs = sorted((first[seen.setdefault(picture.tobytes(), index)], first[index]))
             first[first == theirs] = ours
     return first
@@ -231,12 +235,12 @@ def looks() -> np.ndarray:
 @lru_cache(maxsize=1)
 def split_indices() -> dict[str, np.ndarray]:
     """Indices into `letters()`: 80 % train, 10 % val, 10 % test, by a hash of the first letter that looks the same."""
-    share = np.array([zlib.crc32(letters()[first].encode()) % 10 for first in looks()])
+    share = np.array([zlib.crc32(letters()[first].encode()) % 10 for first in lookalikes()])
     return {"train": np.flatnonzero(share > 1), "val": np.flatnonzero(share == 1), "test": np.flatnonzero(share == 0)}
 
 
 @lru_cache(maxsize=32)
-def pictures(face: str, size: int) -> np.ndarray:
+def render_letters(face: str, size: int) -> np.ndarray:
     """All letters in one face: (letters, size, size, 1) uint8, black on white, on one baseline."""
     font = ImageFont.truetype(str(file_of(face)), round(0.66 * size))
     return np.stack([_draw(letter, font, size) for letter in letters()])[..., None]

@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from diptych.data.checks.scales import check_one_size
-from diptych.data.checks.unread_files import why_empty, why_none
+from diptych.data.checks.unread_files import explain_empty, explain_no_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data, ImageFiles, Split, files_of, keep_files
 from diptych.data.images import image_io
-from diptych.data.sources.file_names import keys, looser_match
+from diptych.data.sources.file_names import matching_keys, suggest_match
 from diptych.data.sources.folders import (
+    DOMAIN_FOLDERS,
     HELD_OUT,
-    NAMED_SIDES,
     SPLITS,
     folders_of_images,
     images_in,
@@ -32,7 +32,7 @@ from diptych.data.sources.folders import (
     name_is_held_out,
     root_of,
 )
-from diptych.data.sources.tables import splits_beside
+from diptych.data.sources.tables import splits_from_tables
 from diptych.errors import DataError, ImageError, nearest
 from diptych.system.safe_parse import parse_yaml
 
@@ -71,13 +71,13 @@ def open_folder(config: DataConfig, paired: bool) -> Data:
             return Data(
                 train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test")
             )
-    if divided := as_tables_say(root, splits["train"]):
+    if divided := split_by_tables(root, splits["train"]):
         made = {name: replace(split, aligned=train.aligned and split.aligned) for name, split in divided.items()}
         unseen = next((name for name in HELD_OUT if name in made), None)
         if "train" in made and unseen:
             summary = f"{root}: {len(made['train'])} {kind}, {len(made[unseen])} in {unseen}"
             return Data(made["train"], divided[unseen], summary, test=divided.get("test") if unseen == "val" else None)
-    kept, held_out = without_every_twentieth(splits["train"])
+    kept, held_out = hold_out(splits["train"])
     note = f"no val or test folder: {len(held_out)} of {len(train)} are held out, chosen by name"
     if not all(len(column) for split in (kept, held_out) for column in split.columns.values()):
         kept = held_out = splits["train"]
@@ -85,7 +85,7 @@ def open_folder(config: DataConfig, paired: bool) -> Data:
     return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,), by_name=True)
 
 
-def open_heap(config: DataConfig) -> Data:
+def open_unlabelled(config: DataConfig) -> Data:
     """All images of a folder, or of each of its splits, and of the folders in it, as the one column `image`.
 
     Splits may have two sides, such as trainA/ and trainB/.
@@ -95,7 +95,7 @@ def open_heap(config: DataConfig) -> Data:
     sides = {name: heap for name in SPLITS if (heap := _named_sides(root, name))}
     splits = splits or (sides if "train" in sides else {"train": images_in_and_below(root)})
     if not splits.get("train"):
-        why = why_none(root) or f"in it, in train/ or in folders there ({SUFFIXES})"
+        why = explain_no_images(root) or f"in it, in train/ or in folders there ({SUFFIXES})"
         raise DataError(f"{root}: no images to train on: {why}")
     for files in splits.values():
         check_one_size(files)
@@ -104,7 +104,7 @@ def open_heap(config: DataConfig) -> Data:
         if name in made:
             summary = f"{root}: {len(made['train'])} images, {len(made[name])} in {name}"
             return Data(made["train"], made[name], summary, test=made.get("test"))
-    kept, unseen = without_every_twentieth(made["train"])
+    kept, unseen = hold_out(made["train"])
     if not len(kept) or not len(unseen):
         note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
         return Data(made["train"], made["train"], f"{root}: {len(made['train'])} images", (note,), by_name=True)
@@ -114,12 +114,12 @@ def open_heap(config: DataConfig) -> Data:
 
 def _named_sides(root: Path, split: str) -> tuple[Path, ...]:
     """What lies in trainA/ and trainB/, or in A/train and B/train."""
-    return tuple(file for ways in NAMED_SIDES for way in ways for file in images_in(root / way.format(split)))
+    return tuple(file for ways in DOMAIN_FOLDERS for way in ways for file in images_in(root / way.format(split)))
 
 
 def find_splits(root: Path, layout: str, match: str | None, sides: tuple[str, str] | None = None) -> dict[str, Split]:
     """Splits by name, `train` always among them. `match` is how names of pairs are compared; None for no pairs."""
-    lying = many_folders(root)
+    lying = domain_folders(root)
     for side in sides or ():
         if not any((root / place / side).is_dir() for place in ("train", "")):
             here = f"there are {', '.join(lying)}" if lying else "there are no folders of images"
@@ -131,11 +131,11 @@ def find_splits(root: Path, layout: str, match: str | None, sides: tuple[str, st
     if layout != "folders" and not sides and (files := flat.get("train") or images_in(root)):
         flat["train"] = files
         return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
-    why = f": {why}" if (why := why_none(root)) else ""
+    why = f": {why}" if (why := explain_no_images(root)) else ""
     raise DataError(
         f"{root}: no images to train on{why}. A folder for Diptych holds one of: {WAYS} "
         f"({SUFFIXES})"
-        + (f". Here are {', '.join(lying)}: choose two by {sides_setting(lying)}" if len(lying) > 2 else "")
+        + (f". Here are {', '.join(lying)}: choose two by {folders_setting(lying)}" if len(lying) > 2 else "")
     )
 
 
@@ -148,7 +148,7 @@ def two_folders(root: Path, sides: tuple[str, str] | None = None) -> dict[str, t
         else:
             inside = folders_of_images(root / name)
             options = [
-                *((root / a.format(name), root / b.format(name)) for a, b in NAMED_SIDES),
+                *((root / a.format(name), root / b.format(name)) for a, b in DOMAIN_FOLDERS),
                 *([(inside[0], inside[1])] if len(inside) == 2 else []),
             ]
         for a, b in options:
@@ -161,13 +161,13 @@ def two_folders(root: Path, sides: tuple[str, str] | None = None) -> dict[str, t
     return found
 
 
-def many_folders(root: Path) -> list[str]:
+def domain_folders(root: Path) -> list[str]:
     """The names of the folders of images that lie side by side, in `train` or else in the root itself."""
     inside = folders_of_images(root / "train") or [p for p in folders_of_images(root) if p.name not in SPLITS]
     return [folder.name for folder in inside]
 
 
-def sides_setting(names: Sequence[str]) -> str:
+def folders_setting(names: Sequence[str]) -> str:
     """The first two as a setting; quoted where YAML would read other things than names."""
     plain = f"[{names[0]},{names[1]}]"
     with suppress(ValueError):
@@ -178,7 +178,7 @@ def sides_setting(names: Sequence[str]) -> str:
 
 def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
     """Pairs from files of two pictures; unless the caller is `sure`, most of the first nine are twice as wide."""
-    odd = [] if sure else [file for file in files[:9] if is_double(file) is False]
+    odd = [] if sure else [file for file in files[:9] if is_side_by_side(file) is False]
     if 2 * len(odd) >= min(9, len(files)) and odd:
         header = image_io.probe(odd[0])
         raise DataError(
@@ -188,7 +188,7 @@ def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
     return Split({"a": ImageFiles(files, 0), "b": ImageFiles(files, 1)}, aligned=True)
 
 
-def is_double(file: Path) -> bool | None:
+def is_side_by_side(file: Path) -> bool | None:
     """Whether a file is twice as wide as high; None if that cannot be read."""
     try:
         header = image_io.probe(file)
@@ -201,14 +201,16 @@ def _sides(a: Path, b: Path, match: str | None) -> Split:
     first, second = images_in(a), images_in(b)
     for folder, files in ((a, first), (b, second)):
         if not files:
-            why = f": {why}" if (why := why_empty(folder)) else f" ({SUFFIXES})"
+            why = f": {why}" if (why := explain_empty(folder)) else f" ({SUFFIXES})"
             raise DataError(f"{folder}: no images in it{why}")
     if match is None:
         return Split({"a": ImageFiles(first), "b": ImageFiles(second)}, aligned=False)
-    ours, theirs = (dict(zip(keys(files, match), files, strict=True)) for files in (first, second))
+    ours, theirs = (dict(zip(matching_keys(files, match), files, strict=True)) for files in (first, second))
     for folder, files, found in ((a, first, ours), (b, second, theirs)):
         if len(found) < len(files):
-            twice = next(file for file, key in zip(files, keys(files, match), strict=True) if found[key] != file)
+            twice = next(
+                file for file, key in zip(files, matching_keys(files, match), strict=True) if found[key] != file
+            )
             raise DataError(
                 f"{twice}: another file in {folder} has the same name before the suffix; pairs are found by it"
             )
@@ -223,15 +225,15 @@ def _sides(a: Path, b: Path, match: str | None) -> Split:
 
 
 def _way_to_partners(first: Sequence[Path], second: Sequence[Path]) -> str:
-    if found := looser_match(first, second):
+    if found := suggest_match(first, second):
         match, how = found
         return f"All have one {how}: give pair_names={match}, or rename them"
     return "A method that needs no pairs takes folders like these"
 
 
-def as_tables_say(root: Path, split: Split) -> dict[str, Split]:
+def split_by_tables(root: Path, split: Split) -> dict[str, Split]:
     """A set without splits, divided as a table beside the images says; nothing if there is none."""
-    named = splits_beside(root, files_of(split))
+    named = splits_from_tables(root, files_of(split))
     return {
         each: keep_files(split, {file for file in named if named[file] == each})
         for each in SPLITS
@@ -239,7 +241,7 @@ def as_tables_say(root: Path, split: Split) -> dict[str, Split]:
     }
 
 
-def without_every_twentieth(split: Split) -> tuple[Split, Split]:
+def hold_out(split: Split) -> tuple[Split, Split]:
     """Training and held-out parts of a set without splits: by a hash of the name, the same on every machine.
 
     Partners whose names differ stay together, by the name that comes first.

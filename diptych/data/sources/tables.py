@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.sources.file_names import composed, stem_of
+from diptych.data.sources.file_names import normalized, stem_of
 from diptych.data.sources.folders import SPLITS, names_in
 from diptych.errors import DataError, shown
 
@@ -53,7 +53,7 @@ def is_table(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and file.is_file() and file.stat().st_size <= MAX_TABLE
 
 
-def rows_of(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+def read_rows(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The names of the columns behind the first, none if it does not say; then each row with the number of its line.
 
     Raises OSError, csv.Error.
@@ -69,19 +69,19 @@ def rows_of(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     return lines[1].split() if counted and len(lines) > 1 else [], (each for each in rows if not counted or each[0] > 2)
 
 
-def table_of(file: Path, names: Sequence[str]) -> Table | None:
+def read_table(file: Path, names: Sequence[str]) -> Table | None:
     """`file` as a table of the images called `names`; None if most of its rows are about something else."""
     if not is_table(file):
         return None
     try:
-        head, numbered = rows_of(file)
+        head, numbered = read_rows(file)
         where = head.index("split") + 1 if "split" in head else 1
         rows = [
-            (composed(row[0]), row[where] if len(row) > where else "", len(row)) for _, row in numbered
+            (normalized(row[0]), row[where] if len(row) > where else "", len(row)) for _, row in numbered
         ]  # of 40 columns two
     except (OSError, csv.Error):
         return None
-    named = list(map(composed, names))
+    named = list(map(normalized, names))
     known = {*named, *(name.rpartition(".")[0] for name in named)}
     listed = [name for name, _, _ in rows]
     if 2 * sum(name in known for name in listed) <= len(listed):
@@ -94,10 +94,12 @@ def table_of(file: Path, names: Sequence[str]) -> Table | None:
     return Table(file, tuple(listed), max(count for _, _, count in rows) - 1, splits)
 
 
-def splits_beside(root: Path, files: Sequence[Path]) -> dict[Path, str]:
+def splits_from_tables(root: Path, files: Sequence[Path]) -> dict[Path, str]:
     """The split of each file, where a table in the folder says it. DataError if one says it of some files alone."""
     names = [file.name for file in files]
-    for table in (found for name in sorted(names_in(root)) if (found := table_of(root / name, names)) and found.splits):
+    for table in (
+        found for name in sorted(names_in(root)) if (found := read_table(root / name, names)) and found.splits
+    ):
         splits = {file: split_of(file, table.splits) for file in files}
         if bare := [file for file, split in splits.items() if not split]:
             raise DataError(
@@ -111,7 +113,7 @@ def splits_beside(root: Path, files: Sequence[Path]) -> dict[Path, str]:
 
 def split_of(file: Path, splits: Mapping[str, str]) -> str:
     """Return the split that a table has for a file, by its name or its name before the suffix; else nothing."""
-    return splits.get(composed(file.name), splits.get(stem_of(file), ""))
+    return splits.get(normalized(file.name), splits.get(stem_of(file), ""))
 
 
 def arrays_in(file: Path) -> list[Array]:

@@ -11,7 +11,7 @@ from diptych.errors import DataError
 COLUMNS = ("source", "label", "target")
 
 
-def transfer(source: Data, target: Data, twins: bool) -> Data:
+def combine_for_transfer(source: Data, target: Data, twins: bool) -> Data:
     """`image` and `label` of one set as `source` and `label`, `image` of the other as `target`, drawn apart.
 
     With `twins`, held-out files of one name are one scene, so the truth is known.
@@ -26,10 +26,10 @@ def transfer(source: Data, target: Data, twins: bool) -> Data:
         labels=source.labels,
         by_name=source.by_name and target.by_name,
     )
-    return found.with_twins() if twins else found
+    return found.with_matched_names() if twins else found
 
 
-def with_and_without(data: Data, config: DataConfig) -> Data:
+def split_by_attribute(data: Data, config: DataConfig) -> Data:
     """The images of a table of attributes as two heaps: those without the one that is chosen, then those with it.
 
     `direction=b2a` begins with the latter. DataError if several are chosen.

@@ -91,7 +91,7 @@ def each_route(method: Method, split: Split, train: Split) -> list[TranslationJo
             )
             for route in method.routes
         ]
-    return each_pair(method, split) if split.members else each_flip(method, split)
+    return each_pair(method, split) if split.class_indices else each_flip(method, split)
 
 
 def always(controls: Mapping[str, Any]) -> Choices:
@@ -118,11 +118,11 @@ def each_pair(method: Method, split: Split, own: bool = False) -> list[Translati
     """From each class to each other one, or its `own` too; the truth is known where scenes are in both."""
     image = method.routes[0].source
     names = known_labels(method, split).names
-    if not split.members:
+    if not split.class_indices:
         raise EvaluationError("this protocol goes from class to class, and these images have attributes")
     plain, ways = plain_names(names), []
-    for a, members in enumerate(split.members):
-        for b, others in enumerate(split.members):
+    for a, members in enumerate(split.class_indices):
+        for b, others in enumerate(split.class_indices):
             if a == b and not own:
                 continue
             truths = [split.twins.get((split.scene_ids[place], b)) for place in members] if split.scene_ids else [None]

@@ -34,8 +34,8 @@ def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     for way in each_pair(method, split):
         domain = way.choices(0)[0]["domain"]
         number = known_labels(method, split).names.index(domain)
-        shown = select(split.columns[image], split.members[number].tolist())
-        real = select(train.columns[image], train.members[number].tolist())
+        shown = select(split.columns[image], split.class_indices[number].tolist())
+        real = select(train.columns[image], train.class_indices[number].tolist())
         common = replace(way, targets=real, aligned=False, references=shown)
         found.append(replace(common, name=f"{way.name}-latent", choices=_drawn(domain)))
         found.append(replace(common, name=f"{way.name}-reference", choices=_shown(domain, len(shown))))

@@ -93,9 +93,9 @@ def test_d4_the_thinnest_pictures_can_be_trained_on(shape):
 
 BOMB = """
 import sys
-from diptych.data.image import read, probe
+from diptych.data.images.image_io import read, probe
 from diptych.errors import ImageError
-from diptych.engine.machine import peak_gib
+from diptych.system.hardware import peak_gib
 from torch import device
 before = peak_gib(device("cpu"))
 for path in sys.argv[1:]:

@@ -15,7 +15,14 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from diptych.data.checks.inspect_file import FileInfo, inspect_file
 from diptych.data.images.image_io import read, write
-from diptych.data.images.metadata import MAX_PROFILE, NOTHING, Metadata, of_file, of_picture, profile_name
+from diptych.data.images.metadata import (
+    MAX_PROFILE,
+    NO_METADATA,
+    Metadata,
+    metadata_of_image,
+    profile_name,
+    read_metadata,
+)
 
 RGBA = np.concatenate([RGB, GREY], axis=2)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -49,7 +56,7 @@ KEPT += [(".png", DEEP), (".png", np.concatenate([DEEP, DEEP[..., :1]], 2)), (".
 def test_profile_and_resolution_are_written_and_read_back(tmp_path, suffix, array):
     given = Metadata(profile(space=b"GRAY" if array.shape[2] == 1 else b"RGB "), (300, 150))
     write(tmp_path / f"a{suffix}", array, given)
-    found = of_file(tmp_path / f"a{suffix}")
+    found = read_metadata(tmp_path / f"a{suffix}")
     assert found.profile == given.profile
     assert np.allclose(found.dpi, given.dpi, atol=0.1)
     write(tmp_path / f"b{suffix}", array)
@@ -60,45 +67,45 @@ def test_formats_without_room_for_them_are_written_all_the_same(tmp_path):
     for suffix in (".webp", ".bmp", ".npy"):
         write(tmp_path / f"a{suffix}", RGB, Metadata(profile(), (300, 150), GEOTIFF, (7, 6)))
         same(read(tmp_path / f"a{suffix}"), RGB)
-    assert of_file(tmp_path / "a.webp").profile == profile()
-    assert of_file(tmp_path / "a.npy") == NOTHING
+    assert read_metadata(tmp_path / "a.webp").profile == profile()
+    assert read_metadata(tmp_path / "a.npy") == NO_METADATA
 
 
 @pytest.mark.parametrize(("suffix", "array"), [(".png", RGB), (".jpg", GREY), (".tif", RGB), (".png", DEEP)])
 def test_a_profile_of_another_colour_space_is_left_out(tmp_path, suffix, array):
     for space in (b"CMYK", b"GRAY" if array.shape[2] == 3 else b"RGB "):
         write(tmp_path / f"a{suffix}", array, Metadata(profile(space=space)))
-        assert of_file(tmp_path / f"a{suffix}").profile is None
+        assert read_metadata(tmp_path / f"a{suffix}").profile is None
 
 
 def test_the_georeference_goes_into_a_tiff_of_the_same_size_only(tmp_path):
     tagged(tmp_path / "a.tif")
-    found = of_file(tmp_path / "a.tif")
+    found = read_metadata(tmp_path / "a.tif")
     write(tmp_path / "b.tif", GREY, found)
     with Image.open(tmp_path / "b.tif") as picture:
         written = {tag: picture.tag_v2[tag] for tag in GEOTIFF}
     assert written == GEOTIFF | {34736: GEOTIFF[34736][0]}
     write(tmp_path / "c.tif", np.repeat(RGB, 4, 0), found)
     write(tmp_path / "d.png", RGB, found)
-    assert not of_file(tmp_path / "c.tif").geotiff
-    assert not of_file(tmp_path / "d.png").geotiff
+    assert not read_metadata(tmp_path / "c.tif").geotiff
+    assert not read_metadata(tmp_path / "d.png").geotiff
 
 
 def test_a_turned_picture_has_its_resolutions_turned_and_no_georeference(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=exif, dpi=(300, 150))
-    assert of_file(tmp_path / "a.jpg").dpi == (150, 300)
+    assert read_metadata(tmp_path / "a.jpg").dpi == (150, 300)
     tagged(tmp_path / "a.tif", tags=GEOTIFF)
     with Image.open(tmp_path / "a.tif") as picture:
-        assert of_picture(picture, 3).geotiff == {}
+        assert metadata_of_image(picture, 3).geotiff == {}
 
 
 def test_an_enormous_profile_is_not_copied(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.tif", icc_profile=profile(size=MAX_PROFILE))
     Image.fromarray(RGB).save(tmp_path / "a.webp", icc_profile=profile(size=MAX_PROFILE), lossless=True)
     for name in ("a.tif", "a.webp"):
-        assert of_file(tmp_path / name).profile is None
+        assert read_metadata(tmp_path / name).profile is None
         same(read(tmp_path / name), RGB)
 
 
@@ -118,7 +125,7 @@ BROKEN = {
 def test_damaged_metadata_of_a_png_does_not_keep_its_pixels(tmp_path, before, pixels, colour, depth):
     (tmp_path / "a.png").write_bytes(png(pixels, colour, depth, before=before))
     same(read(tmp_path / "a.png"), pixels)
-    assert of_file(tmp_path / "a.png").profile is None
+    assert read_metadata(tmp_path / "a.png").profile is None
     assert inspect_file(tmp_path / "a.png").problem is None
 
 
@@ -130,14 +137,14 @@ def test_no_profile_whatever_is_in_it_raises(data, kept, mluc):
     buffer = io.BytesIO()
     Image.fromarray(RGB).save(buffer, "PNG", icc_profile=broken)
     with Image.open(buffer) as picture:
-        assert of_picture(picture).profile == broken
+        assert metadata_of_image(picture).profile == broken
 
 
 @pytest.mark.parametrize("dpi", [(0, 0), (-1, 2), (float("nan"), 1), (1e9, 1e9), (1,), "72", None])
 def test_a_resolution_that_is_none_is_left_out(dpi):
     picture = Image.fromarray(RGB)
     picture.info["dpi"] = dpi
-    assert of_picture(picture).dpi is None
+    assert metadata_of_image(picture).dpi is None
 
 
 def test_profiles_are_called_by_their_names_and_srgb_is_none():

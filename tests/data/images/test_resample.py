@@ -12,7 +12,7 @@ from PIL import Image
 
 from diptych.data.batches import to_tensor
 from diptych.data.images import image_io, resample
-from diptych.data.images.resample import resampled, window
+from diptych.data.images.resample import resize_and_crop, resize_and_crop_exact
 from diptych.data.images.transforms import Augment
 
 SIDES = st.integers(1, 130)
@@ -37,7 +37,7 @@ def test_a_window_of_an_enlarged_image_is_that_of_pillow(data, high, wide, chann
     crop = data.draw(st.integers(1, min(height, width)))
     top, left = data.draw(st.integers(0, height - crop)), data.draw(st.integers(0, width - crop))
     array, place = noise(high, wide, channels, extreme), (height, width, top, left, crop)
-    same(np.ascontiguousarray(resampled(array, *place)), of_pillow(array, *place))
+    same(np.ascontiguousarray(resize_and_crop_exact(array, *place)), of_pillow(array, *place))
 
 
 @FUZZ
@@ -47,7 +47,7 @@ def test_a_window_of_a_square_is_that_of_pillow_down_to_an_eighth(data, side, ch
     crop = data.draw(st.integers(1, new))
     top, left = data.draw(st.integers(0, new - crop)), data.draw(st.integers(0, new - crop))
     array, place = noise(side, side, channels, extreme), (new, new, top, left, crop)
-    same(np.ascontiguousarray(resampled(array, *place)), of_pillow(array, *place))
+    same(np.ascontiguousarray(resize_and_crop_exact(array, *place)), of_pillow(array, *place))
 
 
 @pytest.mark.parametrize("size", [64, 128, 178, 218, 256, 300, 512, 1024])
@@ -57,7 +57,7 @@ def test_the_usual_sizes(size, extreme):
     for new, crop in ((286, 256), (286, 286), (572, 512)):
         for top, left in ((0, 0), (new - crop, new - crop), (7 % (new - crop + 1), 0)):
             same(
-                np.ascontiguousarray(resampled(array, new, new, top, left, crop)),
+                np.ascontiguousarray(resize_and_crop_exact(array, new, new, top, left, crop)),
                 of_pillow(array, new, new, top, left, crop),
             )
 
@@ -78,7 +78,7 @@ def test_a_window_is_cut_out_of_the_resized_image_whichever_way_it_is_made(data,
     top, left = data.draw(st.integers(0, height - crop)), data.draw(st.integers(0, width - crop))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resample, "_LEAST", 1)
-        made = window(array, height, width, top, left, crop)
+        made = resize_and_crop(array, height, width, top, left, crop)
     expected = image_io.resize(array, height, width)[top : top + crop, left : left + crop]
     same(np.ascontiguousarray(made), np.ascontiguousarray(expected))
 
@@ -90,10 +90,10 @@ def test_both_ways_are_taken(monkeypatch):
     assert resample._is_sooner(noise(256, 256), 286, 286, 256)
     monkeypatch.setattr(resample, "resampled", never)
     for size, new, crop in (((64, 64), 72, 60), ((400, 300), 286, 256), ((286, 286), 286, 256), ((999, 999), 99, 99)):
-        assert window(noise(*size), new, new, 0, 0, crop).shape == (crop, crop, 3)
-    assert window(noise(256, 256).astype(np.uint16), 286, 286, 3, 5, 256).shape == (256, 256, 3)
+        assert resize_and_crop(noise(*size), new, new, 0, 0, crop).shape == (crop, crop, 3)
+    assert resize_and_crop(noise(256, 256).astype(np.uint16), 286, 286, 3, 5, 256).shape == (256, 256, 3)
     with pytest.raises(AssertionError, match="left to Pillow"):
-        window(noise(256, 256), 286, 286, 3, 5, 256)
+        resize_and_crop(noise(256, 256), 286, 286, 3, 5, 256)
 
 
 @pytest.mark.parametrize("half", [None, 0, 1])

@@ -131,9 +131,9 @@ def test_damage_anywhere_gives_pixels_or_an_image_error(tmp_path, data):
 
 BOMB = """
 import sys
-from diptych.data.image import read, probe
+from diptych.data.images.image_io import read, probe
 from diptych.errors import ImageError
-from diptych.engine.machine import peak_gib
+from diptych.system.hardware import peak_gib
 from torch import device
 before = peak_gib(device("cpu"))
 for path in sys.argv[1:]:

@@ -76,7 +76,7 @@ def notes(root, method="pix2pix", **settings):
 
 
 def warnings_of(root):
-    return [fault for fault in problems.find(survey.survey(root)) if "range=auto" in fault.way_out]
+    return [fault for fault in problems.find_problems(survey.survey(root)) if "range=auto" in fault.remedy]
 
 
 @pytest.mark.parametrize("name", NOTED)
@@ -85,7 +85,7 @@ def test_it_is_noted_in_training_and_by_data_check(tmp_path, name):
     root = domains(tmp_path, made)
     assert [each for each in notes(root) if each.startswith(note)]
     (fault,) = warnings_of(root)
-    assert f"{fault.kind}: {fault.way_out}".replace("A ", "trainA ", 1).startswith(note)
+    assert f"{fault.kind}: {fault.remedy}".replace("A ", "trainA ", 1).startswith(note)
     assert fault.names == ("trainA",)
     assert not fault.wrong
 

@@ -157,8 +157,8 @@ def test_settings_of_classes_and_of_tables_are_not_passed_over(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / "classes" / name, 30)
     for root, settings, says in (
-        ("table", {"sides": ("A", "B")}, "attributes.csv has attributes, and no classes: leave folders= out"),
-        ("table", {"twins": True}, "leave matched_names= out"),
+        ("table", {"folders": ("A", "B")}, "attributes.csv has attributes, and no classes: leave folders= out"),
+        ("table", {"matched_names": True}, "leave matched_names= out"),
         ("classes", {"exclusive": (("A", "B"),)}, "there is no table of attributes: leave exclusive= out"),
         ("classes", {"attributes": ("A",)}, "leave attributes= out"),
     ):
@@ -178,7 +178,7 @@ def test_several_sets_each_with_labels_of_their_own(tmp_path):
     for side in ("cat", "dog"):
         for split in ("train", "val"):
             fill(tmp_path / "animals" / split / side, 3)
-    data = opened(tmp_path / "faces", also=(str(tmp_path / "animals"),))
+    data = opened(tmp_path / "faces", extra_roots=(str(tmp_path / "animals"),))
     assert [each.names for each in data.labels] == [("Male", "Young"), ("cat", "dog")]
     assert len(data.others[0].train) == 6
     with pytest.raises(DataError, match="learns from one data set"):

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from sets import cut_short, fill, noise
 
 from diptych.data.checks import problems, worker_pool
-from diptych.data.checks.inspect_file import FileInfo, inspect_file, look_of
+from diptych.data.checks.inspect_file import FileInfo, difference_hash, inspect_file
 from diptych.data.checks.survey import survey
 from diptych.data.images import image_io
 from diptych.errors import DataError
@@ -90,12 +90,12 @@ def test_d1_a_wrong_ending_is_a_note(tmp_path):
 
 def test_looks_stay_near_when_a_picture_is_stored_again_and_are_far_for_others(tmp_path):
     def apart(a, b):
-        return (int(look_of(a), 16) ^ int(look_of(b), 16)).bit_count()
+        return (int(difference_hash(a), 16) ^ int(difference_hash(b), 16)).bit_count()
 
     picture = noise(1, 64, 64)
     assert apart(picture, image_io.resize(picture, 32, 32)) <= 6
     assert min(apart(picture, noise(seed, 64, 64)) for seed in range(2, 20)) > 40
-    assert int(look_of(np.full((9, 9, 3), 200, np.uint8)), 16) == 0
+    assert int(difference_hash(np.full((9, 9, 3), 200, np.uint8)), 16) == 0
 
 
 def test_the_worker_answers_line_by_line_and_brings_no_torch(tmp_path):
@@ -158,9 +158,9 @@ def test_data_check_says_what_lies_beside_the_colours(tmp_path):
     for number, options in enumerate(({}, {"icc_profile": srgb})):
         picture.save(tmp_path / f"{number}.png", **options)
     picture.convert("RGB").save(tmp_path / "2.png", icc_profile=lab)
-    found = {fault.kind: fault for fault in problems.find(survey(tmp_path)) if not fault.wrong}
+    found = {fault.kind: fault for fault in problems.find_problems(survey(tmp_path)) if not fault.wrong}
     assert found["has transparency"].names == ("0.png", "1.png")
-    assert "alpha=keep" in found["has transparency"].way_out
+    assert "alpha=keep" in found["has transparency"].remedy
     (profiled,) = found["has a colour profile"].names
     assert profiled.startswith("2.png (")
-    assert "kept by translate" in found["has a colour profile"].way_out
+    assert "kept by translate" in found["has a colour profile"].remedy

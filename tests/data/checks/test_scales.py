@@ -5,7 +5,7 @@ from sets import cache, fill, noise  # noqa: F401
 
 from diptych.data.checks import problems, survey
 from diptych.data.config import DataConfig
-from diptych.data.image_format import notes_on
+from diptych.data.image_format import direction_notes
 from diptych.data.images import image_io
 from diptych.data.open import open_data
 from diptych.errors import DataError
@@ -35,8 +35,8 @@ def test_a_method_that_takes_all_images_refuses_them_with_the_way_out(tmp_path, 
     for method in ("srgan", "gan"):
         with pytest.raises(DataError, match=words + str(root / large)):
             opened(root, method)
-        assert len(opened(root / large, method).everything) == 4
-    assert len(opened(root, "pix2pix").everything) == 4, "as pairs they are sound"
+        assert len(opened(root / large, method).all_images) == 4
+    assert len(opened(root, "pix2pix").all_images) == 4, "as pairs they are sound"
 
 
 def test_folders_that_are_no_two_sizes_of_one_set_are_taken(tmp_path):
@@ -60,7 +60,7 @@ def test_an_image_that_cannot_be_read_hides_nothing(tmp_path):
 def test_data_check_says_so_and_offers_both_ways(tmp_path):
     root = scaled(tmp_path, "lr", "hr", 4)
     found = survey.survey(root)
-    (fault,) = [fault for fault in problems.find(found) if "two sizes" in fault.kind]
+    (fault,) = [fault for fault in problems.find_problems(found) if "two sizes" in fault.kind]
     assert (fault.kind, fault.names, fault.wrong) == ("the same images at two sizes, 1:4", ("lr/ = hr/",), False)
     pairs = dataset_fit._fit("pix2pix", found, [(256, 256)])
     assert pairs.settings == ("direction=b2a",)
@@ -77,7 +77,7 @@ def test_the_direction_stays_where_the_first_folder_is_the_smaller(tmp_path):
 def test_training_says_that_it_learns_to_make_images_smaller(tmp_path):
     root = scaled(tmp_path, "lr", "hr", 4)
     notes = [
-        notes_on(opened(root, "pix2pix", direction=way), DataConfig(root=str(root), direction=way))
+        direction_notes(opened(root, "pix2pix", direction=way), DataConfig(root=str(root), direction=way))
         for way in ("a2b", "b2a")
     ]
     wrong = "lr/ and hr/ hold the same images at two sizes, 1:4: this learns to make them smaller; direction=b2a learns"

@@ -6,12 +6,12 @@ from commands import diptych
 from judged import fill, noise, offline, trained  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data.batches import held_out
+from diptych.data.batches import held_out_batch
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
-from diptych.data.sources.glyphs import LATIN, base_of, pictures, reading
+from diptych.data.sources.glyphs import LATIN, base_letter, latin_indices, render_letters
 from diptych.errors import DataError
 from diptych.evaluation.results import read_result
 
@@ -46,24 +46,26 @@ def test_a_file_of_digits_is_a_labelled_set(digits):
 
 def test_mnist_m_is_the_difference_of_digit_and_patch(digits):
     root, arrays = digits
-    data = opened(DataKind.LABELLED, root=root / "mnist.npz", patches=root / "photographs")
+    data = opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=root / "photographs")
     column = data.held_out.columns["image"]
     made, digit = column[1].astype(int), arrays["x_train"][20].astype(int)
     photographs = [image_io.read(file).astype(int) for file in sorted((root / "photographs").iterdir())]
     places = [photo[y : y + 8, x : x + 8] for photo in photographs for y in range(25) for x in range(25)]
     assert any(np.array_equal(made, np.abs(digit[..., None] - patch)) for patch in places)
     assert column.shape == (5, 8, 8, 3)
-    again = opened(DataKind.LABELLED, root=root / "mnist.npz", patches=root / "photographs").held_out.columns["image"]
+    again = opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=root / "photographs").held_out.columns[
+        "image"
+    ]
     assert np.array_equal(made, again[1]), "a digit has one patch"
 
 
 def test_source_and_target_share_no_digit(digits):
     root, arrays = digits
     file = root / "mnist.npz"
-    data = opened(root=file, target=file, patches=root / "photographs")
+    data = opened(root=file, target_root=file, background_root=root / "photographs")
     assert tuple(data.train.columns) == ("source", "label", "target")
     assert not data.train.aligned
-    assert data.train.drawn == (("source", "label"), ("target",))
+    assert data.train.sample_groups == (("source", "label"), ("target",))
     targets = {bytes(each) for each in data.train.columns["target"]} | {
         bytes(each) for each in data.held_out.columns["target"]
     }
@@ -89,22 +91,22 @@ def test_digits_that_are_none_are_told(digits, tmp_path):
     with pytest.raises(DataError, match="pickled Python objects, which are never loaded"):
         opened(DataKind.LABELLED, root=tmp_path / "pickled.npz")
     with pytest.raises(DataError, match="no photographs in it"):
-        opened(DataKind.LABELLED, root=root / "mnist.npz", patches=tmp_path)
+        opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=tmp_path)
     fill(tmp_path / "small", 1, make=lambda seed: noise(seed, (7, 20, 3)))
     with pytest.raises(DataError, match="larger than the digits"):
-        opened(DataKind.LABELLED, root=root / "mnist.npz", patches=tmp_path / "small")
+        opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=tmp_path / "small")
 
 
 def test_letters_of_one_face_are_read_and_drawn_like_another():
-    data = opened(root="glyphs:sans", target="glyphs:serif-bold")
+    data = opened(root="glyphs:sans", target_root="glyphs:serif-bold")
     assert data.labels[0].names == tuple(LATIN)
-    where = reading()["val"]
+    where = latin_indices()["val"]
     assert data.held_out.aligned
-    assert np.array_equal(data.held_out.columns["source"], pictures("sans", 16)[where])
-    assert np.array_equal(data.held_out.columns["target"], pictures("serif-bold", 16)[where])
+    assert np.array_equal(data.held_out.columns["source"], render_letters("sans", 16)[where])
+    assert np.array_equal(data.held_out.columns["target"], render_letters("serif-bold", 16)[where])
     assert not data.train.aligned
     assert set(data.train.columns["label"]) == set(range(26))
-    assert [base_of(each) for each in "aÁçZßжα1"] == ["A", "A", "C", "Z", "", "", "", ""]
+    assert [base_letter(each) for each in "aÁçZßжα1"] == ["A", "A", "C", "Z", "", "", "", ""]
     assert opened(DataKind.LABELLED, root="glyphs:sans").labels == data.labels
 
 
@@ -122,10 +124,10 @@ def folders(tmp_path_factory):
 
 
 def test_folders_are_drawn_apart_and_spread_over_the_classes(folders):
-    data = opened(root=folders / "photos", target=folders / "drawings")
+    data = opened(root=folders / "photos", target_root=folders / "drawings")
     assert [len(data.train.columns[name]) for name in ("source", "label", "target")] == [9, 9, 7]
     assert not data.held_out.aligned
-    batch = held_out(data.held_out, {"source": 3, "target": 3}, Augment(16, 16), 4)
+    batch = held_out_batch(data.held_out, {"source": 3, "target": 3}, Augment(16, 16), 4)
     assert batch["label"].tolist() == [0, 0, 0, 1]
     assert batch["target"].shape == (4, 3, 16, 16)
 
@@ -149,13 +151,13 @@ def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
     with pytest.raises(DataError, match=r"to draw like which images\? Name their folder by target_root=FOLDER"):
         opened(root=folders / "photos")
     with pytest.raises(DataError, match="this method takes one set; leave it out"):
-        opened(DataKind.PAIRED, root=folders / "photos", target=folders / "drawings")
+        opened(DataKind.PAIRED, root=folders / "photos", target_root=folders / "drawings")
     with pytest.raises(DataError, match="target_root=nowhere: there is no such folder"):
-        opened(root=folders / "photos", target="nowhere")
+        opened(root=folders / "photos", target_root="nowhere")
     with pytest.raises(DataError, match="goes from root to target: leave direction= out"):
-        opened(root=folders / "photos", target=folders / "drawings", direction="b2a")
+        opened(root=folders / "photos", target_root=folders / "drawings", direction="b2a")
     with pytest.raises(DataError, match="letters are drawn like letters"):
-        opened(root="glyphs:sans", target=folders / "drawings")
+        opened(root="glyphs:sans", target_root=folders / "drawings")
 
 
 def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
@@ -200,7 +202,7 @@ def test_a_target_too_small_to_hold_any_out_is_taken_once_where_all_is_judged(tm
     for start, name in enumerate(("cat", "dog")):
         fill(tmp_path / "photos" / name, 60, 100 * start)
     fill(tmp_path / "drawings", 2, 500)
-    data = opened(root=tmp_path / "photos", target=tmp_path / "drawings")
-    whole = data.everything
+    data = opened(root=tmp_path / "photos", target_root=tmp_path / "drawings")
+    whole = data.all_images
     assert [len(whole.columns[name]) for name in ("source", "label", "target")] == [120, 120, 2]
     assert not whole.aligned

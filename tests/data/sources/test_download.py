@@ -32,7 +32,7 @@ def test_mnist_becomes_one_file_of_arrays(tmp_path):
         wanted[f"y_{part}"] = (np.arange(count) % 10).astype(np.uint8)
         (raw / f"{name}-images-idx3-ubyte").write_bytes(idx(wanted[f"x_{part}"]))
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx(wanted[f"y_{part}"]))
-    file = known.get("mnist", tmp_path)
+    file = known.download("mnist", tmp_path)
     with np.load(file) as stored:
         assert {name: stored[name].tolist() for name in stored} == {
             name: each.tolist() for name, each in wanted.items()
@@ -51,7 +51,7 @@ def test_svhn_is_in_colour_and_its_label_10_is_the_digit_0(tmp_path, monkeypatch
         digest = hashlib.md5(file.read_bytes()).hexdigest()
         published[part] = [published[part][0], file.name, digest]
     monkeypatch.setattr(datasets.SVHN, "split_list", published)
-    file = known.get("svhn", tmp_path)
+    file = known.download("svhn", tmp_path)
     data = open_data(DataConfig(root=str(file), crop_size=32), DataKind.LABELLED)
     assert data.labels[0].names == tuple("0123456789")
     assert data.test.columns["image"].shape == (20, 32, 32, 3)
@@ -76,7 +76,7 @@ def test_celeba_is_taken_as_it_is(tmp_path, monkeypatch):
         (tmp_path / "celeba" / table).write_text("\n".join(lines) + "\n")
     monkeypatch.setattr(datasets.CelebA, "_check_integrity", lambda self: True)
     monkeypatch.setattr(datasets.CelebA, "__init__", lambda self, root, split, download: None)
-    folder = known.get("celeba", tmp_path)
+    folder = known.download("celeba", tmp_path)
     data = open_data(DataConfig(root=str(folder), table="list_attr_celeba.txt", crop_size=16), DataKind.LABELLED)
     assert data.labels[0].names == ("Male", "Young")
     assert (len(data.train), len(data.held_out), len(data.test)) == (4, 1, 1)
@@ -95,21 +95,21 @@ def test_cityscapes_becomes_two_sides_without_copies(tmp_path):
                     name = f"{kind}/{split}/aachen/aachen_00000{number}_000019{suffix}"
                     file = fill(tmp_path / "made", 1, start=number)[0]
                     stored.writestr(name, file.read_bytes())
-    folder = known.get("cityscapes", tmp_path)
+    folder = known.download("cityscapes", tmp_path)
     data = open_data(DataConfig(root=str(folder), crop_size=16), DataKind.PAIRED)
     assert (len(data.train), len(data.held_out)) == (2, 2)
     assert data.train.aligned
     linked = folder / "trainB" / "aachen_000000_000019.png"
     assert linked.samefile(tmp_path / "gtFine/train/aachen/aachen_000000_000019_gtFine_color.png")
-    assert known.get("cityscapes", tmp_path) == folder, "once more changes nothing"
+    assert known.download("cityscapes", tmp_path) == folder, "once more changes nothing"
 
 
-@pytest.mark.parametrize("name", list(known.KNOWN))
+@pytest.mark.parametrize("name", list(known.DATASETS))
 def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(tmp_path, name):
     with pytest.raises(
         DataError, match=rf"{name}: could not be had \(.+\); fetch it elsewhere from http.*, put .* into"
     ):
-        known.get(name, tmp_path)
+        known.download(name, tmp_path)
     assert not list(tmp_path.glob("*.npz"))
 
 
@@ -123,6 +123,6 @@ def test_from_the_command_line(tmp_path):
     assert said.exit_code == 0
     assert f"{tmp_path / 'mnist.npz'}: 70,000 digits" in said.output
     assert f"--data {tmp_path / 'mnist.npz'}" in said.output
-    assert STARTS.keys() == known.KNOWN.keys()
+    assert STARTS.keys() == known.DATASETS.keys()
     with pytest.raises(DataError, match="no data set is called 'mnits'; did you mean 'mnist'"):
         diptych("data", "get", "mnits", "-o", tmp_path)

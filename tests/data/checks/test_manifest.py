@@ -10,7 +10,7 @@ from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 
 from diptych.data.checks import manifest, worker_pool
 from diptych.data.checks.inspect_file import FileInfo
-from diptych.data.checks.manifest import Manifest, cache_of, changes, confirm, scan
+from diptych.data.checks.manifest import Manifest, cache_of, check_unchanged, compare_manifests, scan
 from diptych.data.images import image_io
 from diptych.errors import DataError
 
@@ -107,7 +107,7 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_the_scan_goes_on(tmp_pa
     with pytest.warns(UserWarning, match="cannot remember what was checked .*; set DIPTYCH_CACHE") as told:
         found = scan(tmp_path / "set", files)
     assert len(told) == 1
-    assert [bool(entry.finding.sha256) for entry in found.entries] == [True] * 3
+    assert [bool(entry.info.sha256) for entry in found.entries] == [True] * 3
 
 
 def no_space(*_, **__):
@@ -137,7 +137,7 @@ def test_d3_a_flipped_bit_is_found_by_verify_alone_and_stays_found(tmp_path, suf
         assert list(rotten.problems) == [
             "holds other bytes than when it was first read, though its size and date are the same"
         ]
-    assert [entry.path for entry in rotten.entries if entry.finding.problem] == ["002" + suffix]
+    assert [entry.path for entry in rotten.entries if entry.info.problem] == ["002" + suffix]
     assert scan(tmp_path, files).problems == rotten.problems
     flip_bit(files[2])
     assert scan(tmp_path, files, verify=True) == before
@@ -167,7 +167,7 @@ def test_a_crashing_worker_costs_one_file_and_the_rest_is_remembered(tmp_path, m
     assert {kind: [entry.path for entry in entries] for kind, entries in found.problems.items()} == {
         "crashed the decoder": ["003.png"]
     }
-    assert sum(entry.finding.sha256 is not None for entry in found.entries) == 7
+    assert sum(entry.info.sha256 is not None for entry in found.entries) == 7
 
 
 def test_a_saved_manifest_comes_back_and_damage_to_it_is_an_error(tmp_path):
@@ -189,13 +189,13 @@ def test_a_saved_manifest_comes_back_and_damage_to_it_is_an_error(tmp_path):
 def test_what_changed_between_two_manifests(tmp_path):
     files = fill(tmp_path, 8)
     old = scan(tmp_path, files)
-    assert not changes(old, old)
+    assert not compare_manifests(old, old)
     shutil.copy(files[1], files[0])
     files[7].unlink()
     more = fill(tmp_path / "new", 1)
     os.utime(files[2])
     new = scan(tmp_path, [*files[:7], *more])
-    found = changes(old, new)
+    found = compare_manifests(old, new)
     assert (found.added, found.removed, found.altered) == (("new/000.png",), ("007.png",), ("000.png",))
     assert str(found) == "1 added: new/000.png; 1 removed: 007.png; 1 altered: 000.png"
     assert old.digest != new.digest
@@ -204,15 +204,15 @@ def test_what_changed_between_two_manifests(tmp_path):
 def test_d2_confirm_names_the_file_with_both_hashes(tmp_path):
     file = fill(tmp_path, 1)[0]
     entry = scan(tmp_path, [file]).entries[0]
-    confirm(file, entry)
+    check_unchanged(file, entry)
     os.utime(file)
-    confirm(file, entry)  # touched, the same bytes
+    check_unchanged(file, entry)  # touched, the same bytes
     image_io.write(file, noise(9))
-    actual = scan(tmp_path, [file]).entries[0].finding.sha256
+    actual = scan(tmp_path, [file]).entries[0].info.sha256
     with pytest.raises(DataError) as caught:
-        confirm(file, entry)
-    for word in (str(file), actual, entry.finding.sha256):
+        check_unchanged(file, entry)
+    for word in (str(file), actual, entry.info.sha256):
         assert word in str(caught.value)
     file.unlink()
-    with pytest.raises(DataError, match=f"{file}: there is no such file, .*{entry.finding.sha256}"):
-        confirm(file, entry)
+    with pytest.raises(DataError, match=f"{file}: there is no such file, .*{entry.info.sha256}"):
+        check_unchanged(file, entry)

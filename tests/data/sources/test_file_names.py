@@ -11,7 +11,7 @@ from diptych.data.config import DataConfig
 from diptych.data.images import image_io
 from diptych.data.open import open_data
 from diptych.data.sources.attributes import open_attributes
-from diptych.data.sources.file_names import looser_match
+from diptych.data.sources.file_names import suggest_match
 from diptych.errors import DataError
 from diptych.evaluation.two_folders import two_folders
 from diptych.methods import find
@@ -41,13 +41,13 @@ def test_accents_are_compared_in_one_form(tmp_path):
     for number, name in enumerate(ACCENTS):
         for folder, form in (("trainA", "NFC"), ("trainB", "NFD")):
             image_io.write(tmp_path / folder / f"{unicodedata.normalize(form, name)}.png", noise(number))
-    first, second = opened(tmp_path).everything.columns.values()
+    first, second = opened(tmp_path).all_images.columns.values()
     for a, b in zip(first.files, second.files, strict=True):
         assert a.stem != b.stem or a.stem == "jaune"
         assert unicodedata.normalize("NFC", b.stem) == a.stem
     found = survey.survey(tmp_path)
     assert found.layout == survey.BY_NAME
-    assert not [fault for fault in problems.find(found) if "partner" in fault.kind]
+    assert not [fault for fault in problems.find_problems(found) if "partner" in fault.kind]
     assert sum(row.truth is not None for row in two_folders(tmp_path / "trainA", tmp_path / "trainB").rows) == 6
 
 
@@ -62,7 +62,7 @@ def test_a_table_in_the_other_form_names_its_images(tmp_path):
     found = survey.survey(tmp_path)
     assert found.layout == survey.TABLE
     assert {part.split: len(part.files) for part in found.parts} == {"train": 30, "val": 10}
-    assert not [fault for fault in problems.find(found) if "table.csv" in fault.kind]
+    assert not [fault for fault in problems.find_problems(found) if "table.csv" in fault.kind]
     data = open_attributes(tmp_path, tmp_path / "table.csv", DataConfig(root=str(tmp_path), attributes=("old",)))
     assert (len(data.train), len(data.held_out)) == (30, 10)
 
@@ -73,7 +73,7 @@ def test_names_that_differ_in_form_alone_are_refused_with_the_setting_that_pairs
     pairs(tmp_path, first, second)
     with pytest.raises(DataError, match=f"(?s)12 images have no partner.*All have one.*({how}).*pair_names={setting}"):
         opened(tmp_path)
-    split = opened(tmp_path, match_names=setting).everything
+    split = opened(tmp_path, pair_names=setting).all_images
     a, b = (column.files for column in split.columns.values())
     partners = {(first.format(number), second.format(number)) for number in range(6)}
     assert {(ours.stem, theirs.stem) for ours, theirs in zip(a, b, strict=True)} == partners
@@ -94,7 +94,7 @@ def test_one_name_too_many_is_still_listed(tmp_path):
     with pytest.raises(DataError, match="A method that needs no pairs takes folders like these"):
         opened(tmp_path)
     with pytest.raises(DataError, match="13 images have no partner"):
-        opened(tmp_path, match_names="affix")
+        opened(tmp_path, pair_names="affix")
     assert dataset_fit._looser_names(survey.survey(tmp_path)) == []
 
 
@@ -106,26 +106,26 @@ def test_names_of_unpaired_images_are_no_pairs(tmp_path):
 
 
 def test_a_single_file_in_each_folder_agrees_with_any_other():
-    assert looser_match([Path("x.png")], [Path("y.png")]) is None
-    assert looser_match([Path("X.png")], [Path("x.png")]) == ("casefold", "once capitals are ignored")
+    assert suggest_match([Path("x.png")], [Path("y.png")]) is None
+    assert suggest_match([Path("X.png")], [Path("x.png")]) == ("casefold", "once capitals are ignored")
 
 
 def test_two_names_that_differ_by_case_alone_are_no_partner_of_one(tmp_path):
     pairs(tmp_path, "IMG_{}", "img_{}")
     image_io.write(tmp_path / "trainA" / "img_0.png", noise(8))
     with pytest.raises(DataError, match="has the same name before the suffix"):
-        opened(tmp_path, match_names="casefold")
+        opened(tmp_path, pair_names="casefold")
 
 
 @pytest.mark.parametrize("direction", ["a2b", "b2a"])
 def test_partners_of_other_names_are_held_out_together(tmp_path, direction):
     pairs(tmp_path, "frame_{:03}_left", "frame_{:03}_right", 80)
-    data = opened(tmp_path, match_names="affix", direction=direction)
+    data = opened(tmp_path, pair_names="affix", direction=direction)
     assert len(data.held_out) > 0
     for split in (data.train, data.held_out):
         numbers = [[file.stem[6:9] for file in column.files] for column in split.columns.values()]
         assert numbers[0] == numbers[1]
-    other = opened(tmp_path, match_names="affix")
+    other = opened(tmp_path, pair_names="affix")
     assert len(other.held_out) == len(data.held_out), "whichever the direction"
 
 
@@ -133,4 +133,4 @@ def test_partners_of_other_names_are_held_out_together(tmp_path, direction):
 def test_methods_without_pairs_refuse_the_setting(tmp_path, method):
     pairs(tmp_path, "{:03}", "{:03}", 40)
     with pytest.raises(DataError, match="match_names"):
-        opened(tmp_path, method, match_names="casefold")
+        opened(tmp_path, method, pair_names="casefold")

@@ -4,7 +4,7 @@ import pytest
 from sets import cache, fill, noise  # noqa: F401
 
 from diptych.data.checks import problems, survey
-from diptych.data.checks.unread_files import LISTED, in_words
+from diptych.data.checks.unread_files import LISTED, describe_unused
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
@@ -30,7 +30,7 @@ def test_training_lists_what_data_check_lists(tmp_path):
     touch(tmp_path / "trainA", *(f"{number}.gif" for number in range(4)), ".hidden", "Thumbs.db")
     touch(tmp_path / "raw", "a.dcm", "b.dcm")
     touch(tmp_path, "README.md", "x.nii.gz", "y.nii.gz")
-    line = in_words(survey.survey(tmp_path).unused)
+    line = describe_unused(survey.survey(tmp_path).unread_files)
     assert line == "not used: README.md, *.nii.gz (2), raw/ (2), trainA/*.gif (4)"
     assert line in notes(tmp_path)
 
@@ -48,7 +48,7 @@ def test_nothing_is_said_where_all_is_used_tables_included(tmp_path):
 
 
 def test_long_lists_end():
-    assert in_words({f"{number}/": 1 for number in range(LISTED + 3)}).endswith(f"{LISTED - 1}/ (1), and 3 more")
+    assert describe_unused({f"{number}/": 1 for number in range(LISTED + 3)}).endswith(f"{LISTED - 1}/ (1), and 3 more")
 
 
 EMPTY = {  # folders without images: what is in them, and what is said
@@ -97,7 +97,9 @@ def test_data_check_says_why_there_are_no_images(empty):
 
     root, words = empty
     found = survey.survey(root)
-    said = " ".join(f"{fault.kind} {fault.names} {fault.way_out}" for fault in problems.find(found)) + why_not(found)
+    said = " ".join(f"{fault.kind} {fault.names} {fault.remedy}" for fault in problems.find_problems(found)) + why_not(
+        found
+    )
     assert all(word in said for word in words), said
 
 
@@ -107,7 +109,7 @@ def test_one_folder_of_other_kinds_beside_one_of_images(tmp_path):
     words = r"trainB/ holds 1 file of a kind that is not read \(\.nii\.gz\); Diptych reads"
     with pytest.raises(DataError, match=words):
         open_data(DataConfig(root=str(tmp_path)), find("pix2pix").data)
-    assert any("trainB/ holds 1 file" in fault.way_out for fault in problems.find(survey.survey(tmp_path)))
+    assert any("trainB/ holds 1 file" in fault.remedy for fault in problems.find_problems(survey.survey(tmp_path)))
 
 
 def test_kinds_that_are_new_are_used(tmp_path):

@@ -9,7 +9,7 @@ from sets import cache, fill  # noqa: F401
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
 from diptych.data.open import open_data
-from diptych.data.sources.pairs import sides_setting
+from diptych.data.sources.pairs import folders_setting
 from diptych.errors import ConfigError, DataError
 from diptych.settings.recipe import from_settings, load_recipe
 from diptych.system.safe_parse import parse_yaml
@@ -34,7 +34,7 @@ def test_two_of_three_folders_with_and_without_splits(tmp_path, names, direction
     for split in splits or ("",):
         for number, side in enumerate(("cat", "dog", "wild")):
             fill(tmp_path / split / side, 40, 100 * number)
-    data = opened(tmp_path, names, sides=("wild", "cat"), direction=direction)
+    data = opened(tmp_path, names, folders=("wild", "cat"), direction=direction)
     expected = ["wild", "cat"] if direction == "a2b" else ["cat", "wild"]
     assert folders(data.train) == folders(data.held_out) == expected
     assert data.train.aligned == (names == PAIRED)
@@ -45,7 +45,7 @@ def test_two_of_three_folders_with_and_without_splits(tmp_path, names, direction
 def test_two_folders_may_be_named_too_and_in_the_other_order(tmp_path):
     for side in ("x", "y"):
         fill(tmp_path / side, 2)
-    assert folders(opened(tmp_path, sides=("y", "x")).train) == ["y", "x"]
+    assert folders(opened(tmp_path, folders=("y", "x")).train) == ["y", "x"]
 
 
 def test_many_folders_are_told_with_the_way_to_choose(tmp_path):
@@ -54,14 +54,14 @@ def test_many_folders_are_told_with_the_way_to_choose(tmp_path):
     with pytest.raises(DataError, match=r"Here are cat, dog, wild: choose two by folders=\[cat,dog\]"):
         opened(tmp_path)
     with pytest.raises(DataError, match=r"no folder is called dgo.*did you mean 'dog'.*there are cat, dog, wild"):
-        opened(tmp_path, sides=("cat", "dgo"))
+        opened(tmp_path, folders=("cat", "dgo"))
 
 
 def test_a_side_that_is_empty_is_told(tmp_path):
     fill(tmp_path / "x", 1)
     (tmp_path / "y").mkdir()
     with pytest.raises(DataError, match=r"y: no images in it"):
-        opened(tmp_path, sides=("x", "y"))
+        opened(tmp_path, folders=("x", "y"))
 
 
 def test_sides_on_the_command_line_and_back_from_a_run(tmp_path):
@@ -98,7 +98,7 @@ def test_what_systems_leave_behind_is_no_image(tmp_path):
 
 def test_real_emoji_pair_by_name_in_any_two_drawings():
     root = folder_of("DIPTYCH_DATA", "shared/data") / "emoji"
-    data = opened(root, sides=("google", "twitter"))
+    data = opened(root, folders=("google", "twitter"))
     assert folders(data.train) == ["google", "twitter"]
     assert [len(split) for split in (data.train, data.held_out, data.test)] == [1243, 152, 130], "as the table says"
     assert data.train.aligned
@@ -106,7 +106,7 @@ def test_real_emoji_pair_by_name_in_any_two_drawings():
 
 @pytest.mark.parametrize("names", [["cat", "dog"], ["no", "01"], ["a, b", "c: d"], ["[", '"'], ["é", "日本"]])
 def test_the_way_to_choose_is_read_as_it_is_meant(names):
-    key, _, value = sides_setting(names).partition("=")
+    key, _, value = folders_setting(names).partition("=")
     assert (key, parse_yaml(value)) == ("sides", names)
 
 
@@ -121,7 +121,7 @@ def heaps(root, splits, names):
 @pytest.mark.parametrize("direction", ["a2b", "b2a"])
 def test_twins_of_two_heaps_are_known_where_they_are_held_out(tmp_path, direction):
     heaps(tmp_path, ("train", "val", "test"), ("abcd", "xdb"))
-    plain, data = (opened(tmp_path, UNPAIRED, twins=said, direction=direction) for said in (False, True))
+    plain, data = (opened(tmp_path, UNPAIRED, matched_names=said, direction=direction) for said in (False, True))
     assert not plain.held_out.aligned
     assert data.train.columns == plain.train.columns
     assert not data.train.aligned, "those that train are drawn apart"
@@ -138,43 +138,43 @@ def test_twins_of_a_folder_that_nothing_divides(tmp_path):
     """Names decide what is held out, the same for both; all of it is judged by --split all."""
     for side, count in (("x", 60), ("y", 50)):
         fill(tmp_path / side, count)
-    data = opened(tmp_path, UNPAIRED, twins=True)
+    data = opened(tmp_path, UNPAIRED, matched_names=True)
     assert data.held_out.aligned
     assert 0 < len(data.held_out) < 10
-    assert data.everything.aligned
-    names = [[file.name for file in column.files] for column in data.everything.columns.values()]
+    assert data.all_images.aligned
+    names = [[file.name for file in column.files] for column in data.all_images.columns.values()]
     assert names[0] == names[1]
     assert len(names[0]) == 50
-    assert not opened(tmp_path, UNPAIRED).everything.aligned
+    assert not opened(tmp_path, UNPAIRED).all_images.aligned
 
 
 def test_twins_of_too_few_images_to_hold_any_out(tmp_path):
     for side, count in (("x", 2), ("y", 3)):
         fill(tmp_path / side, count)
-    data = opened(tmp_path, UNPAIRED, twins=True)
+    data = opened(tmp_path, UNPAIRED, matched_names=True)
     assert data.held_out.aligned
-    assert [len(column) for column in data.everything.columns.values()] == [2, 2]
+    assert [len(column) for column in data.all_images.columns.values()] == [2, 2]
     assert [len(column) for column in data.train.columns.values()] == [2, 3]
 
 
 def test_twins_that_are_none_or_two_are_told(tmp_path):
     heaps(tmp_path, ("train", "test"), ("ab", "cd"))
     with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
-        opened(tmp_path, UNPAIRED, twins=True)
+        opened(tmp_path, UNPAIRED, matched_names=True)
     heaps(tmp_path, ("test",), ("", "a"))
     fill(tmp_path / "testA", 1, suffix=".bmp")[0].rename(tmp_path / "testA" / "test-a.bmp")
     with pytest.raises(DataError, match=r"test-a\.\w+: one set has two images of this name"):
-        opened(tmp_path, UNPAIRED, twins=True)
+        opened(tmp_path, UNPAIRED, matched_names=True)
 
 
 @pytest.mark.parametrize(
     ("names", "settings", "words"),
     [
-        (HEAP, {"sides": ("x", "y")}, "takes all images alike: leave folders= out"),
-        (HEAP, {"twins": True}, "takes all images alike: leave matched_names= out"),
+        (HEAP, {"folders": ("x", "y")}, "takes all images alike: leave folders= out"),
+        (HEAP, {"matched_names": True}, "takes all images alike: leave matched_names= out"),
         (HEAP, {"attributes": ("Young",)}, "takes all images alike: leave attributes= out"),
         (HEAP, {"direction": "b2a"}, "takes all images alike: leave direction= out"),
-        (HEAP, {"patches": "x"}, "only a file of digits is laid over photographs: leave background_root= out"),
+        (HEAP, {"background_root": "x"}, "only a file of digits is laid over photographs: leave background_root= out"),
         (LABELLED, {"layout": "folders"}, "from any class or attribute to any other: leave layout= out"),
         (LABELLED, {"direction": "b2a"}, "leave direction= out"),
         (PAIRED, {"attributes": ("Young",)}, "takes two folders, or two pictures in each file: leave attributes= out"),
@@ -206,8 +206,8 @@ def test_all_pairs_side_by_side_are_pairs_whatever_they_are_called(tmp_path):
     fill(tmp_path, 2, 100, suffix=".bmp", width=32, height=16)
     data = opened(tmp_path, UNPAIRED)
     assert data.by_name
-    assert data.everything.aligned
-    assert len(data.everything) == 62
+    assert data.all_images.aligned
+    assert len(data.all_images) == 62
 
 
 def test_a_heap_with_a_test_folder_of_sides_alone_stays_a_heap(tmp_path):

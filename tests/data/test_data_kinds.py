@@ -16,7 +16,7 @@ from diptych.settings.recipe import from_settings
 from diptych.testing import CHECKS, MethodUnderTest
 from diptych.workflows import train
 
-SIZES = {"crop": 32, "load": 32, "flip": False}
+SIZES = {"crop_size": 32, "load_size": 32, "flip": False}
 
 
 class Renamed(Pix2Pix):
@@ -109,8 +109,8 @@ def test_columns_bear_the_names_of_the_method_whatever_they_are(kind):
     ours, usual = open_data(config, kind, names), open_data(config, kind)
     for split, other in ((ours.train, usual.train), (ours.held_out, usual.held_out), (ours.test, usual.test)):
         assert list(split.columns) == names
-        assert [name for group in split.drawn for name in group] == names
-        assert [len(group) for group in split.drawn] == [len(group) for group in other.drawn]
+        assert [name for group in split.sample_groups for name in group] == names
+        assert [len(group) for group in split.sample_groups] == [len(group) for group in other.sample_groups]
         assert all(np.array_equal(a, b) for a, b in zip(split.columns.values(), other.columns.values(), strict=True))
         assert len(split.same_class_columns) == len(other.same_class_columns)
         assert set(split.same_class_columns) <= set(names)

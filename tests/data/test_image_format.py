@@ -10,7 +10,7 @@ from sets import cache, noise  # noqa: F401
 from diptych.contract import DataKind
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
-from diptych.data.image_format import ImageFormat, TrainingImages, describe, direction_of, notes_on
+from diptych.data.image_format import ImageFormat, TrainingImages, describe_images, direction_notes, direction_of
 from diptych.data.images import image_io
 from diptych.data.open import open_data
 from diptych.errors import RunError
@@ -32,15 +32,15 @@ def scanned(root, kind=PAIRED, **settings):
 
 
 def formats(root, kind=PAIRED, **settings):
-    return describe(*scanned(root, kind, **settings))
+    return describe_images(*scanned(root, kind, **settings))
 
 
 def test_each_batch_entry_is_described(tmp_path):
     fill(tmp_path / "trainA", width=40, height=30)
     fill(tmp_path / "trainB", channels=1, dtype=np.uint16, start=50)
     image_io.write(tmp_path / "trainA" / "3.png", noise(9, 400, 300))
-    found = formats(tmp_path, crop=32, load=64, fit="short")
-    assert (found.crop, found.load, found.fit) == (32, 64, "short")
+    found = formats(tmp_path, crop_size=32, load_size=64, resize_mode="short_side")
+    assert (found.crop, found.load, found.fit) == (32, 64, "short_side")
     assert found.entries == {
         "source": ImageFormat(domain="trainA", dtype="uint8", height=30, width=40),
         "target": ImageFormat(domain="trainB", dtype="uint16", height=32, width=32),
@@ -56,10 +56,10 @@ def test_the_size_of_an_image_in_a_side_by_side_file_is_that_of_its_half(tmp_pat
         assert found["source"].domain == f"{('left', 'right')[halves[0]]} half of train/"
 
 
-@pytest.mark.parametrize("settings", [{"cut": "zoom"}, {"load_until": 0}])
+@pytest.mark.parametrize("settings", [{"crop_mode": "random_resized"}, {"random_crop_until": 0}])
 def test_where_nothing_is_resized_to_load_it_is_crop(tmp_path, settings):
     fill(tmp_path / "train", width=64)
-    assert formats(tmp_path, crop=32, load=64, **settings).load == 32
+    assert formats(tmp_path, crop_size=32, load_size=64, **settings).load == 32
 
 
 @pytest.mark.parametrize("names", [PAIRED, UNPAIRED])
@@ -79,11 +79,11 @@ def test_the_direction_has_the_names_of_both_folders(tmp_path, folders, domains,
     assert direction_of(*scanned(tmp_path, names)) == f", from {a} to {b} (direction=b2a reverses it)"
     back = scanned(tmp_path, names, direction="b2a")
     assert direction_of(*back) == f", from {b} to {a} (direction=a2b reverses it)"
-    assert [each.domain for each in describe(*back).entries.values()] == [b, a]
+    assert [each.domain for each in describe_images(*back).entries.values()] == [b, a]
 
 
 def test_letters_and_attributes_name_their_domains(tmp_path):
-    assert [each.domain for each in formats("glyphs:sans/mono", crop=32).entries.values()] == ["sans", "mono"]
+    assert [each.domain for each in formats("glyphs:sans/mono", crop_size=32).entries.values()] == ["sans", "mono"]
     fill(tmp_path / "images", 100, 8, 8)
     rows = "".join(f"{number}.png,{number % 2}\n" for number in range(100))
     (tmp_path / "labels.csv").write_text("name,hat\n" + rows)
@@ -97,8 +97,8 @@ def test_labelled_images_have_no_direction(tmp_path):
             fill(tmp_path / split / name, start=10 * number + 100 * (split == "val"))
     data, config = scanned(tmp_path, DataKind.LABELLED)
     assert direction_of(data, config) == ""
-    assert notes_on(data, config) == ()
-    assert list(describe(data, config).entries) == ["image"]
+    assert direction_notes(data, config) == ()
+    assert list(describe_images(data, config).entries) == ["image"]
 
 
 def test_that_the_alphabet_chose_the_source_is_noted(tmp_path):
@@ -107,25 +107,26 @@ def test_that_the_alphabet_chose_the_source_is_noted(tmp_path):
         fill(tmp_path / "named" / f"train{'AB'[number]}", start=10 * number)
         fill(tmp_path / "double" / "train", width=64)
     note = "clean is the source by alphabetical order alone; direction=b2a goes from raw to clean"
-    assert notes_on(*scanned(tmp_path / "plain")) == (note,)
-    assert notes_on(*scanned(tmp_path / "plain", UNPAIRED)) == (note,)
-    assert notes_on(*scanned(tmp_path / "plain", direction="b2a")) == ()
-    assert notes_on(*scanned(tmp_path / "plain", sides=("raw", "clean"))) == ()
-    assert notes_on(*scanned(tmp_path / "named")) == notes_on(*scanned(tmp_path / "double")) == ()
+    assert direction_notes(*scanned(tmp_path / "plain")) == (note,)
+    assert direction_notes(*scanned(tmp_path / "plain", UNPAIRED)) == (note,)
+    assert direction_notes(*scanned(tmp_path / "plain", direction="b2a")) == ()
+    assert direction_notes(*scanned(tmp_path / "plain", folders=("raw", "clean"))) == ()
+    assert direction_notes(*scanned(tmp_path / "named")) == direction_notes(*scanned(tmp_path / "double")) == ()
 
 
 def test_a_changed_aspect_ratio_is_noted_with_the_setting_that_keeps_it(tmp_path):
     for number, side in enumerate("AB"):
         fill(tmp_path / f"train{side}", width=64 if side == "B" else 32, start=10 * number)
-    (note,) = notes_on(*scanned(tmp_path, UNPAIRED))
+    (note,) = direction_notes(*scanned(tmp_path, UNPAIRED))
     assert "trainB" in note
     assert "aspect ratio by 2.0" in note
     assert "resize_mode=short_side" in note
     assert (
-        "resize_mode=center_square" in notes_on(*scanned(tmp_path, UNPAIRED, crop_mode="zoom", resize_mode="short"))[0]
+        "resize_mode=center_square"
+        in direction_notes(*scanned(tmp_path, UNPAIRED, crop_mode="random_resized", resize_mode="short_side"))[0]
     )
-    for fit in ("short", "centre", "none"):
-        assert notes_on(*scanned(tmp_path, UNPAIRED, fit=fit, crop=32)) == ()
+    for fit in ("short_side", "center_square", "none"):
+        assert direction_notes(*scanned(tmp_path, UNPAIRED, resize_mode=fit, crop_size=32)) == ()
 
 
 def stored(fit="squash", height=128, width=128, crop=32, load=36):
@@ -140,10 +141,10 @@ def stored(fit="squash", height=128, width=128, crop=32, load=36):
         (stored(), (512, 512), (32, 32)),
         (stored(), (128, 256), (32, 64)),  # more of the scene: nothing is pressed that was not in training
         (stored(height=64, width=256), (128, 512), (32, 32)),
-        (stored("short"), (100, 200), (32, 64)),
-        (stored("centre"), (200, 100), (64, 32)),
+        (stored("short_side"), (100, 200), (32, 64)),
+        (stored("center_square"), (200, 100), (64, 32)),
         (stored("none"), (100, 200), (100, 200)),
-        (stored("short", load=128), (256, 512), (128, 256)),  # crops of larger images
+        (stored("short_side", load=128), (256, 512), (128, 256)),  # crops of larger images
     ],
 )
 def test_the_size_at_the_scale_of_training(images, size, expected):

@@ -13,7 +13,7 @@ from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 
 from diptych.data.checks import problems, survey
 from diptych.data.checks.inspect_file import FileInfo
-from diptych.data.checks.manifest import Entry, Manifest, relative
+from diptych.data.checks.manifest import Entry, Manifest, relative_path
 from diptych.data.images import image_io
 from diptych.workflows import dataset_fit
 
@@ -45,7 +45,7 @@ REAL = {  # layout, images by split and side, methods that fit
     ),
     "celeba": (survey.TABLE, {"train images": 2400, "val images": 300, "test images": 300}, ["stargan"]),
     "sr": (
-        survey.HEAPS,
+        survey.UNLABELLED,
         {"train BSDS": 110, "train T91": 90, "test B100": 100, "test Set14": 14, "test Set5": 5},
         HEAPS,
     ),
@@ -68,7 +68,7 @@ SETTINGS = {
 
 def by_headers(root, files, **_):
     """Instead of a scan."""
-    headers = {relative(file, root): image_io.probe(file) for file in files}
+    headers = {relative_path(file, root): image_io.probe(file) for file in files}
     found = {path: FileInfo(path, h.height, h.width, h.channels, h.dtype) for path, h in headers.items()}
     return Manifest(root, tuple(Entry(path, 0, 0, finding) for path, finding in found.items()))
 
@@ -82,8 +82,8 @@ def test_real_sets_are_understood_counted_and_without_fault(name, monkeypatch):
     assert found.layout == layout
     assert {f"{part.split} {part.side}".strip(): len(part.files) for part in found.parts} == counts
     grey = [("Set14/bridge.png (1)",)] if name == "sr" else []
-    assert [fault.names for fault in problems.find(found)] == grey
-    assert not any(fault.wrong for fault in problems.find(found))
+    assert [fault.names for fault in problems.find_problems(found)] == grey
+    assert not any(fault.wrong for fault in problems.find_problems(found))
     chosen = {fit.method: fit.settings for fit in dataset_fit.fits(found) if fit.fits}
     assert chosen == {method: SETTINGS.get(f"{name} {method}", ()) for method in methods}
 
@@ -91,7 +91,7 @@ def test_real_sets_are_understood_counted_and_without_fault(name, monkeypatch):
 def test_what_the_folders_hold_beside_images():
     data = folder_of("DIPTYCH_DATA", "shared/data")
     retina = survey.survey(data / "retina_vessels")
-    assert dict(retina.unused) == {"test_vessels_png/": 16, "train_vessels_png/": 35, "val_vessels_png/": 3}
+    assert dict(retina.unread_files) == {"test_vessels_png/": 16, "train_vessels_png/": 35, "val_vessels_png/": 3}
     arrays = survey.survey(data / "mnist").arrays
     assert [(array.name, array.shape, array.split) for array in arrays] == [
         ("x_train", (60000, 28, 28), "train"),
@@ -226,7 +226,7 @@ SHAPES = {  # folders and how many images each has -> layout, sides
     "A and B": ({"A/train": 2, "B/train": 4, "B/test": 1}, survey.BY_NAME, {"A", "B"}),
     "nothing in train": ({"trainA": 0, "trainB": 0, "testA": 1}, survey.UNPAIRED, {"A", "B"}),
     "three by split": ({"train/x": 2, "train/y": 2, "train/z": 2, "val/x": 1}, survey.DOMAINS_BY_NAME, {"x", "y", "z"}),
-    "one heap": ({"pictures": 2}, survey.HEAPS, {"pictures"}),
+    "one heap": ({"pictures": 2}, survey.UNLABELLED, {"pictures"}),
     "no train": ({"val": 2}, survey.NOTHING, set()),
 }
 
@@ -240,7 +240,7 @@ def test_shapes_of_folders(tmp_path, name):
     found = survey.survey(tmp_path)
     assert found.layout == layout
     assert {part.side for part in found.parts} == sides
-    assert isinstance(problems.find(found), list)
+    assert isinstance(problems.find_problems(found), list)
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,11 @@ def test_odd_files_beside_images_do_no_harm(tmp_path, name, content):
     fill(tmp_path / "images", 2)
     (tmp_path / name).write_bytes(content)
     found = survey.survey(tmp_path)
-    assert found.layout == survey.HEAPS
+    assert found.layout == survey.UNLABELLED
     assert found.tables == ()
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
-    assert survey.survey(tmp_path).layout == survey.HEAPS
+    assert survey.survey(tmp_path).layout == survey.UNLABELLED
 
 
 def test_channels_that_do_not_go_together_are_wrong(tmp_path):

@@ -25,7 +25,7 @@ def split_of():
 def letters_shown(pictures, face, size=32):
     """For each picture the letters that look so in that face."""
     looks = {}
-    for letter, picture in zip(glyphs.letters(), glyphs.pictures(face, size), strict=True):
+    for letter, picture in zip(glyphs.letters(), glyphs.render_letters(face, size), strict=True):
         looks.setdefault(picture.tobytes(), set()).add(letter)
     return [looks[picture.tobytes()] for picture in pictures]
 
@@ -49,7 +49,7 @@ def test_about_1500_letters_of_several_alphabets_in_twelve_faces():
 @EVERY
 @SIZES
 def test_every_letter_is_drawn_whole(face, size):
-    pictures = glyphs.pictures(face, size)
+    pictures = glyphs.render_letters(face, size)
     assert (pictures.dtype, pictures.shape) == (np.uint8, (len(glyphs.letters()), size, size, 1))
     assert (pictures.min((1, 2, 3)) < 128).all(), "blank"
     edges = [pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]]
@@ -61,15 +61,15 @@ def test_every_letter_is_drawn_whole(face, size):
 
 def test_faces_differ_from_each_other():
     for one, other in combinations(FACES, 2):
-        different = (glyphs.pictures(one, 32) != glyphs.pictures(other, 32)).any((1, 2, 3))
+        different = (glyphs.render_letters(one, 32) != glyphs.render_letters(other, 32)).any((1, 2, 3))
         assert different.mean() > 0.9, (one, other)
 
 
 def test_bold_is_darker_and_letters_stand_on_one_line():
     for family in ("sans", "mono", "serif"):
-        assert glyphs.pictures(f"{family}-bold", 32).mean() < glyphs.pictures(family, 32).mean() - 2
+        assert glyphs.render_letters(f"{family}-bold", 32).mean() < glyphs.render_letters(family, 32).mean() - 2
     for face in FACES:
-        shown = glyphs.pictures(face, 64)[[glyphs.letters().index(letter) for letter in "EHTXΓ"], ..., 0]
+        shown = glyphs.render_letters(face, 64)[[glyphs.letters().index(letter) for letter in "EHTXΓ"], ..., 0]
         feet = [np.flatnonzero(picture.min(1) < 128).max() for picture in shown]
         assert max(feet) - min(feet) <= 1
 
@@ -97,7 +97,7 @@ def test_letters_stay_where_they_are():
 @SIZES
 def test_letters_that_look_the_same_are_in_the_same_split(face, size):
     found = split_of()
-    for letters in letters_shown(glyphs.pictures(face, size), face, size):
+    for letters in letters_shown(glyphs.render_letters(face, size), face, size):
         assert len({found[letter] for letter in letters}) == 1, letters
 
 
@@ -112,7 +112,7 @@ def test_paired_letters(direction):
         assert split.aligned
         assert list(split.columns) == ["source", "target"]
         for column, face in zip(split.columns.values(), faces, strict=True):
-            np.testing.assert_array_equal(column, glyphs.pictures(face, 32)[glyphs.split_indices()[name]])
+            np.testing.assert_array_equal(column, glyphs.render_letters(face, 32)[glyphs.split_indices()[name]])
     assert "serif and mono-bold, paired" in data.summary
     assert data.notes == ()
 
@@ -133,7 +133,7 @@ def test_unpaired_letters(direction):
     for name, split in {"val": data.held_out, "test": data.test}.items():
         assert list(split.columns) == ["x", "y"]
         for column, face in zip(split.columns.values(), faces, strict=True):
-            np.testing.assert_array_equal(column, glyphs.pictures(face, 32)[glyphs.split_indices()[name]])
+            np.testing.assert_array_equal(column, glyphs.render_letters(face, 32)[glyphs.split_indices()[name]])
     assert "unpaired" in data.summary
 
 
@@ -152,7 +152,7 @@ def test_labelled_letters():
         assert list(split.columns) == ["image", "label"]
         assert split.columns["label"] == [0, 1, 2] * len(where)
         for label, face in enumerate(faces):
-            np.testing.assert_array_equal(split.columns["image"][label::3], glyphs.pictures(face, 32)[where])
+            np.testing.assert_array_equal(split.columns["image"][label::3], glyphs.render_letters(face, 32)[where])
     assert set(glyphs.labelled()["val"].columns["label"]) == set(range(12))
 
 
@@ -161,7 +161,7 @@ def test_letters_have_the_size_of_the_crop_and_are_sans_and_serif_by_default(siz
     train = opened(crop=size).train
     where = glyphs.split_indices()["train"]
     for column, face in zip(train.columns.values(), ("sans", "serif-bolditalic"), strict=True):
-        np.testing.assert_array_equal(column, glyphs.pictures(face, size)[where])
+        np.testing.assert_array_equal(column, glyphs.render_letters(face, size)[where])
 
 
 @pytest.mark.parametrize("faces", ["", "serif", "serif/comic", "Serif/mono", "serif/mono/sans", "serif-oblique/mono"])

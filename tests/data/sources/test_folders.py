@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 from sets import fill
 
-from diptych.data.checks.survey import HEAPS, survey
+from diptych.data.checks.survey import UNLABELLED, survey
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
 from diptych.data.sources.folders import (
     distinct_folders_of_images,
+    file_suffix,
     folders_of_images,
     images_in,
     is_held_out,
-    kind_of,
     names_in,
 )
-from diptych.data.sources.pairs import open_heap
+from diptych.data.sources.pairs import open_unlabelled
 from diptych.errors import DataError
 from diptych.inference.input_files import sources
 
@@ -59,7 +59,7 @@ def found(*given, out="nowhere"):
 def test_translate_takes_what_training_takes_and_says_what_it_leaves(messy):
     assert found(messy) == {"a.png", "site1/b.JFIF", "site2/linked.png"}
     assert str(sources([str(messy)], messy / "out")) == "1 .gif, 1 .nii.gz, 1 .txt"
-    heap = open_heap(DataConfig(root=str(messy)))
+    heap = open_unlabelled(DataConfig(root=str(messy)))
     assert {str(file.relative_to(messy)) for file in heap.train.columns["image"].files} == found(messy)
 
 
@@ -104,7 +104,7 @@ def test_a_linked_folder_of_a_heap_is_not_taken_twice(tmp_path):
     (tmp_path / "again").symlink_to("site1")
     (tmp_path / "loop").symlink_to(".")
     assert distinct_folders_of_images(tmp_path) == [tmp_path / "site1"]
-    assert len(open_heap(DataConfig(root=str(tmp_path))).train.columns["image"]) == 2
+    assert len(open_unlabelled(DataConfig(root=str(tmp_path))).train.columns["image"]) == 2
 
 
 def test_translations_are_no_sources_but_sources_below_them_are(messy):
@@ -140,7 +140,7 @@ def test_names_of_images(tmp_path):
 
 def test_kinds_of_files():
     names = {"a.GIF": ".gif", "a.b.nii.gz": ".nii.gz", "a.gz": ".gz", "a": "without ending", "v1.a.dcm": ".dcm"}
-    assert {name: kind_of(name) for name in names} == names
+    assert {name: file_suffix(name) for name in names} == names
 
 
 def test_names_that_are_not_utf8_are_held_out_or_not_like_others():
@@ -156,7 +156,7 @@ def test_links_that_lead_back_stop_nothing(tmp_path):
     assert folders_of_images(tmp_path / "a") == []
     assert len(images_in(tmp_path / "a")) == 3
     assert len(sources([str(tmp_path / "a")], tmp_path / "out").images) == 3
-    assert survey(tmp_path / "a").layout == HEAPS
+    assert survey(tmp_path / "a").layout == UNLABELLED
 
 
 def test_a_name_that_is_too_long_is_no_image(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from judged import fill, noise  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data.batches import Batches, held_out, order
+from diptych.data.batches import Batches, epoch_order, held_out_batch
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Split
 from diptych.data.images.transforms import Augment
@@ -66,9 +66,9 @@ def test_images_with_and_without_the_one_attribute_come_equally_often():
 
 
 def test_the_order_of_balanced_epochs_differs_and_is_a_function_of_its_place():
-    first, second = (order(0, "train", 0, epoch, 30, (3, 10, 5)) for epoch in (0, 1))
+    first, second = (epoch_order(0, "train", 0, epoch, 30, (3, 10, 5)) for epoch in (0, 1))
     assert not np.array_equal(first, second)
-    assert np.array_equal(first, order.__wrapped__(0, "train", 0, 0, 30, (3, 10, 5)))
+    assert np.array_equal(first, epoch_order.__wrapped__(0, "train", 0, 0, 30, (3, 10, 5)))
 
 
 def test_references_are_two_images_of_the_target_drawn_anew():
@@ -87,7 +87,7 @@ def test_references_are_two_images_of_the_target_drawn_anew():
 
 def test_sets_come_in_turns_with_an_order_of_their_own():
     one, two = numbered([8, 8]), numbered([4, 4, 4])
-    both = batches(one, also=(two,))
+    both = batches(one, extra_splits=(two,))
     assert {len(np.unique(levels(both[step]["image"]))) for step in range(6)} == {4}
     first, second = (
         [level for step in steps for level in levels(both[step]["image"])] for steps in ((0, 2, 4, 6), (1, 3, 5))
@@ -96,17 +96,17 @@ def test_sets_come_in_turns_with_an_order_of_their_own():
     assert sorted(second) == list(range(12))
     stream = list(replace(both, stage="train").stream(0, 5))
     assert all(torch.equal(batch["image"], both[step]["image"]) for step, batch in enumerate(stream))
-    assert len(both.names(1)) == 4
+    assert len(both.image_names(1)) == 4
 
 
 def test_an_image_of_each_class_where_every_scene_is_known():
     data = open_data(DataConfig(root="glyphs:sans/serif/mono", crop_size=16), DataKind.LABELLED)
-    batch = held_out(data.held_out, {"image": 1}, CUT, 6, data.labels[0].names)
+    batch = held_out_batch(data.held_out, {"image": 1}, CUT, 6, data.labels[0].names)
     for row, label in enumerate(batch["label"].tolist()):
         own = data.labels[0].names[label]
         assert torch.equal(batch["image"][row], batch[f"image of {own}"][row])
     assert not torch.equal(batch["image of sans"], batch["image of serif"])
-    assert set(held_out(numbered([3, 3]), {"image": 1}, CUT, 4, ("a", "b"))) == {"image", "label"}
+    assert set(held_out_batch(numbered([3, 3]), {"image": 1}, CUT, 4, ("a", "b"))) == {"image", "label"}
 
 
 def test_files_of_one_name_are_one_scene_only_if_that_is_said(tmp_path):
@@ -123,23 +123,23 @@ def test_files_of_one_name_are_one_scene_only_if_that_is_said(tmp_path):
 
 def test_references_held_out_are_of_other_samples():
     split = replace(referenced(numbered([4, 4])), scene_ids=())
-    batch = held_out(split, {"image": 1, "reference": 1, "other": 1}, CUT, 4)
+    batch = held_out_batch(split, {"image": 1, "reference": 1, "other": 1}, CUT, 4)
     assert all(one != two for one, two in zip(levels(batch["image"]), levels(batch["reference"]), strict=True))
     assert batch["label"].tolist() != batch["target"].tolist()
     assert [level // 4 for level in levels(batch["reference"])] == batch["target"].tolist()
 
 
-@pytest.mark.parametrize("fit", ["centre", "squash"])
+@pytest.mark.parametrize("fit", ["center_square", "squash"])
 def test_the_centre_is_the_middle_square(fit):
     image = np.zeros((8, 20, 1), np.uint8)
     image[:, 6:14] = 255
-    found = Augment(8, 8, fit, flip=False).still(image)
-    assert (found == 255).all() == (fit == "centre")
+    found = Augment(8, 8, fit, flip=False).without_randomness(image)
+    assert (found == 255).all() == (fit == "center_square")
 
 
 def test_zoom_keeps_most_of_the_image_and_half_of_the_time_all():
     image = np.arange(64 * 64, dtype=np.float32).reshape(64, 64, 1) / 4096
-    cut = Augment(64, 64, flip=False, cut="zoom")
+    cut = Augment(64, 64, flip=False, crop_mode="random_resized")
     found = [cut(image, np.random.RandomState(seed)) for seed in range(60)]
     whole = sum(np.array_equal(each, image) for each in found)
     assert 15 < whole < 45

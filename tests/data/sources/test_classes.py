@@ -90,11 +90,11 @@ def test_of_many_classes_two_may_be_chosen(tmp_path, layout):
     for name in ("cat", "dog", "wild"):
         fill(tmp_path / layout.format(name), 60, shape=(8, 8, 3))
     (tmp_path / layout.format("empty-for-now")).mkdir()
-    data = opened(tmp_path, sides=("wild", "cat"))
+    data = opened(tmp_path, folders=("wild", "cat"))
     assert data.labels[0].names == ("cat", "wild")
     assert {(number, folder) for number, folder, _ in named(data.train)} == {(0, "cat"), (1, "wild")}
     with pytest.raises(DataError, match=r"train has no folder dgo; there are cat, dog"):
-        opened(tmp_path, sides=("cat", "dgo"))
+        opened(tmp_path, folders=("cat", "dgo"))
 
 
 def test_folders_of_splits_are_no_classes(tmp_path):
@@ -114,7 +114,7 @@ def test_what_is_stray_missing_or_empty_is_named(tmp_path):
     fill(tmp_path / "val" / "wild", 1, shape=(8, 8, 3))
     with pytest.raises(DataError, match=f"{tmp_path}: val has wild, which train has not: remove it, or add it there"):
         opened(tmp_path)
-    opened(tmp_path, sides=("cat", "dog"))
+    opened(tmp_path, folders=("cat", "dog"))
     (tmp_path / "train" / "wild").mkdir()
     with pytest.raises(DataError, match=f"{tmp_path}: wild in train has no images: fill it, or remove the folder"):
         opened(tmp_path)
@@ -135,17 +135,17 @@ def test_too_few_to_hold_any_out_is_told(tmp_path):
 
 
 def test_letters_have_their_face_as_class():
-    data = opened("glyphs:serif/mono-bold/sans", crop=32)
+    data = opened("glyphs:serif/mono-bold/sans", crop_size=32)
     assert data.labels[0].names == ("serif", "mono-bold", "sans")
     assert (np.bincount(data.held_out.columns["label"]) == len(data.held_out) // 3).all()
     where = glyphs.split_indices()["val"]
     for at, label in enumerate(data.held_out.columns["label"][:30]):
-        shown = glyphs.pictures(data.labels[0].names[label], 32)[where[at // 3]]
+        shown = glyphs.render_letters(data.labels[0].names[label], 32)[where[at // 3]]
         assert np.array_equal(data.held_out.columns["image"][at], shown)
-    assert opened("glyphs", crop=32).labels[0].names == glyphs.FACES
-    assert opened("glyphs:serif", crop=32).labels[0].names == tuple(glyphs.LATIN), "of one face"
+    assert opened("glyphs", crop_size=32).labels[0].names == glyphs.FACES
+    assert opened("glyphs:serif", crop_size=32).labels[0].names == tuple(glyphs.LATIN), "of one face"
     with pytest.raises(DataError, match="with two or more of"):
-        opened("glyphs:serif/roman", crop=32)
+        opened("glyphs:serif/roman", crop_size=32)
 
 
 def test_a_recipe_learns_classes_and_channels_from_the_data(tmp_path):
@@ -279,10 +279,10 @@ def test_with_twins_a_name_is_one_image_of_each_class(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / "train" / name, 3)
         fill(tmp_path / "val" / name, 2)
-    assert opened(tmp_path, twins=True).train.scene_ids[:3] == ["000", "001", "002"]
+    assert opened(tmp_path, matched_names=True).train.scene_ids[:3] == ["000", "001", "002"]
     fill(tmp_path / "train" / "dog", 1, suffix=".bmp")
     with pytest.raises(DataError, match="dog has two images of this name; with matched_names=true it is a scene"):
-        opened(tmp_path, twins=True)
+        opened(tmp_path, matched_names=True)
 
 
 def test_images_to_judge_alone_are_nothing_to_train_on(tmp_path):

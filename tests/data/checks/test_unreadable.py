@@ -27,7 +27,7 @@ def opened(root, names=PAIRED, **settings):
 
 def batches(data, bad="error", size=4):
     _last_read.cache_clear()
-    return Batches(data.train, dict.fromkeys(data.train.columns, 3), Augment(8, 8), size, bad=bad)
+    return Batches(data.train, dict.fromkeys(data.train.columns, 3), Augment(8, 8), size, on_bad_image=bad)
 
 
 def stems(column):
@@ -82,14 +82,14 @@ def test_d1_skip_leaves_pairs_out_together_and_heaps_each_by_itself(tmp_path, na
         fill(tmp_path / f"train{side}", 200, start)
         fill(tmp_path / f"test{side}", 2, 900 + start)
     cut_short(tmp_path / "trainB" / "007.png")
-    data, manifest = opened(tmp_path, names, bad="skip")
+    data, manifest = opened(tmp_path, names, on_bad_image="skip")
     assert tuple(len(column) for column in data.train.columns.values()) == left
     first, second = data.train.columns.values()
     assert "007" not in stems(second)
     assert ("007" in stems(first)) == (names == UNPAIRED)
     assert names == UNPAIRED or stems(first) == stems(second)
     assert any("1 of 404 images cannot be read and are left out: trainB/007.png" in note for note in data.notes)
-    assert manifest.of(tmp_path / "trainB" / "007.png").finding.problem
+    assert manifest.entry_of(tmp_path / "trainB" / "007.png").info.problem
     assert batches(data)[0].keys() == set(names)
 
 
@@ -99,10 +99,13 @@ def test_d1_skip_refuses_more_than_one_in_a_hundred(tmp_path, bad, refused):
     for file in files[:bad]:
         file.write_bytes(b"")
     if not refused:
-        assert len(opened(tmp_path, bad="skip")[0].train) + len(opened(tmp_path, bad="skip")[0].held_out) == 198
+        assert (
+            len(opened(tmp_path, on_bad_image="skip")[0].train) + len(opened(tmp_path, on_bad_image="skip")[0].held_out)
+            == 198
+        )
         return
     with pytest.raises(DataError, match=r"3 of 200 images (.|\n)*3 x is empty(.|\n)*1 % at most"):
-        opened(tmp_path, bad="skip")
+        opened(tmp_path, on_bad_image="skip")
 
 
 def test_d5_copies_and_leaks_are_notes(tmp_path):
@@ -146,7 +149,7 @@ def test_d2_a_file_that_changes_or_vanishes_stops_the_run_with_its_hash(tmp_path
         list(stream)
     assert str(caught.value).startswith(f"{file}: ")
     assert words in str(caught.value)
-    assert manifest.of(file).finding.sha256 in str(caught.value)
+    assert manifest.entry_of(file).info.sha256 in str(caught.value)
 
 
 def test_d2_a_file_that_was_only_touched_is_read_as_before(tmp_path):
@@ -165,7 +168,7 @@ def streamed(data, workers=0, start=0, stop=60):
 @pytest.mark.parametrize("names", [PAIRED, UNPAIRED])
 def test_d2_skip_puts_another_sample_in_the_place_of_a_lost_one_the_same_for_any_workers(tmp_path, names):
     fill(tmp_path / "train", 110)
-    data, _ = opened(tmp_path, names, bad="skip")
+    data, _ = opened(tmp_path, names, on_bad_image="skip")
     before, told = streamed(data)
     assert not told
     lost = data.train.columns[names[0]].files[3]
@@ -187,7 +190,7 @@ def test_d2_skip_puts_another_sample_in_the_place_of_a_lost_one_the_same_for_any
 def test_d2_skip_takes_both_halves_of_a_pair_from_the_other_sample(tmp_path):
     for side in "AB":
         fill(tmp_path / f"train{side}", 120, width=8)
-    data, _ = opened(tmp_path, bad="skip")
+    data, _ = opened(tmp_path, on_bad_image="skip")
     data.train.columns["target"].files[5].unlink()
     made, told = streamed(data)
     assert len(told) == 1
@@ -197,7 +200,7 @@ def test_d2_skip_takes_both_halves_of_a_pair_from_the_other_sample(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_d2_skip_gives_up_when_too_much_is_lost(tmp_path, workers):
     fill(tmp_path / "train", 230)
-    data, _ = opened(tmp_path, bad="skip")
+    data, _ = opened(tmp_path, on_bad_image="skip")
     for file in data.train.columns["source"].files[:6:2]:
         file.unlink()
     told = []
@@ -210,7 +213,7 @@ def test_a_lost_file_is_told_once_in_all_stages(tmp_path):
     from dataclasses import replace
 
     fill(tmp_path / "train", 110)
-    data, _ = opened(tmp_path, bad="skip")
+    data, _ = opened(tmp_path, on_bad_image="skip")
     data.train.columns["source"].files[0].unlink()
     first, told = batches(data, "skip"), []
     for stage in ("warmup", "main"):
@@ -221,7 +224,9 @@ def test_a_lost_file_is_told_once_in_all_stages(tmp_path):
 def test_an_image_that_does_not_fit_is_no_lost_one(tmp_path):
     """`skip` is about files that cannot be read; settings that do not fit are told at once."""
     fill(tmp_path / "train", 110)
-    data, _ = opened(tmp_path, bad="skip")
-    wide = Batches(Split(data.train.columns, aligned=True), dict.fromkeys(PAIRED, 5), Augment(8, 8), bad="skip")
+    data, _ = opened(tmp_path, on_bad_image="skip")
+    wide = Batches(
+        Split(data.train.columns, aligned=True), dict.fromkeys(PAIRED, 5), Augment(8, 8), on_bad_image="skip"
+    )
     with pytest.raises(DataError, match="has 3 channels where 5 are wanted"):
         next(wide.stream(0, 5))

@@ -6,7 +6,7 @@ from PIL import Image
 from sets import cache  # noqa: F401
 
 from diptych.data.checks.unreadable import check_images
-from diptych.data.image_format import TrainingImages, describe
+from diptych.data.image_format import TrainingImages, describe_images
 from diptych.data.images import image_io
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.open import open_data
@@ -228,7 +228,7 @@ def test_alpha_that_is_nowhere_is_refused_and_alpha_that_is_lost_is_said(tmp_pat
 
 def test_what_was_resolved_is_kept_beside_the_run_and_becomes_settings_again(tmp_path):
     chosen, data = opened(folder_of(tmp_path, ids([0, 2]), deep(4095)), "range=auto", "label_map=source")
-    kept = TrainingImages.model_validate_json(describe(data, chosen.data).model_dump_json())
+    kept = TrainingImages.model_validate_json(describe_images(data, chosen.data).model_dump_json())
     assert kept.entries["source"].encoding.num_classes == 3
     assert kept.entries["target"].encoding == Encoding((0, 4095), "uint16")
     assert kept.value_settings() == {"range": ("full", (0, 4095)), "label_map": "source", "alpha": "white"}
