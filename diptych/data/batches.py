@@ -17,6 +17,7 @@ from diptych.data.config import MAX_BAD_SHARE
 from diptych.data.dataset import Split, files_of
 from diptych.data.images import image_io as image
 from diptych.data.images.transforms import Augment
+from diptych.data.sample_transform import SampleTransform
 from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
 from diptych.seeds import passing_state, random_state
@@ -51,6 +52,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     )
     unreadable: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
 
+    transform: SampleTransform | None = None  # of the user, on all images of a sample jointly, before `augment`
+
     def __post_init__(self) -> None:
         if self.size % (self.grad_accum_steps * self.world):
             raise ConfigError(
@@ -68,7 +71,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     def load_batch(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """Batch number `step`; under `on_bad_image="skip"`, `unreadable` gets the images that others took the place of, and why."""
         if self.no_crop_from is not None and step >= self.no_crop_from:
-            augment = replace(self.augment, load_size=self.augment.crop_size)
+            augment = replace(self.augment, load_size=self.augment.crop_size, random_scale=None)
             return replace(self, augment=augment, no_crop_from=None).load_batch(step, lost)
         if self.extra_splits:
             batches, own = self._turn(step)
@@ -106,8 +109,11 @@ class Batches(Dataset[dict[str, Tensor]]):
     def sample(self, number: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """The sample of that number, counted through all epochs of this stage."""
         drawn = {}
-        for own, group in enumerate(self.split.sample_groups):
-            for name, (at, value) in self._values(group, own, number, lost).items():
+        groups = [self._values(group, own, number, lost) for own, group in enumerate(self.split.sample_groups)]
+        if self.transform:
+            groups = self._transformed(groups, number, self.transform)
+        for own, group in enumerate(groups):
+            for name, (at, value) in group.items():
                 if name in self.channels:
                     salt = (
                         name if name in self.split.same_class_columns else "sample"
@@ -117,6 +123,18 @@ class Batches(Dataset[dict[str, Tensor]]):
                 else:
                     drawn[name] = torch.as_tensor(value)
         return drawn
+
+    def _transformed(
+        self, groups: list[dict[str, tuple[int, Any]]], number: int, transform: SampleTransform
+    ) -> list[dict[str, tuple[int, Any]]]:
+        """Return the (index, value) of each column, with all images of the sample transformed jointly."""
+        images = {name: each for group in groups for name, each in group.items() if name in self.channels}
+        paths = dict.fromkeys(image_name(self.split.columns[name], index) for name, (index, _) in images.items())
+        arrays = {name: value for name, (_, value) in images.items()}
+        arrays = transform(arrays, (self.seed, self.stage, "augment", number), ", ".join(paths))
+        return [
+            {name: (index, arrays.get(name, value)) for name, (index, value) in group.items()} for group in groups
+        ]
 
     def _values(self, names: Sequence[str], own: int, number: int, lost: dict[str, str]) -> dict[str, tuple[int, Any]]:
         """What these columns hold, and where: at one place of the epoch; with `on_bad_image="skip"` at the next one read."""

@@ -96,6 +96,17 @@ class DataConfig(BaseModel):
         description="a crop of what was resized to load, or half of the time 0.8 to 1 of the image (Choi et al. 2020)",
     )
     flip: bool = Field(True, description="mirror half of the images")
+    rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")
+    color_jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="strength of random brightness, contrast and saturation: factors from 1 - color_jitter to "
+        "1 + color_jitter, alike for the images of a pair",
+    )
+    random_scale: tuple[float, float] | None = Field(
+        None, description="range of a random factor on the size before the crop, such as [0.8,1.2]"
+    )
     range: Annotated[Range | tuple[Range, Range], BeforeValidator(_check_range)] = Field(
         "full",
         description="pixel values that become -1 and 1: full (all that the depth holds), auto (lowest and highest of "
@@ -117,6 +128,12 @@ class DataConfig(BaseModel):
             raise ValueError("sides names two folders, but layout=side_by_side has two pictures in each file: give one")
         if self.folders and (len(set(self.folders)) < len(self.folders) or {".", ".."} & set(self.folders)):
             raise ValueError(f"folders={list(self.folders)}: name different folders")
+        return self
+
+    @model_validator(mode="after")
+    def _random_scale_is_a_range(self) -> "DataConfig":
+        if self.random_scale and not 0 < self.random_scale[0] <= self.random_scale[1] <= 10:
+            raise ValueError(f"random_scale={list(self.random_scale)}: expected [LOW,HIGH] with 0 < LOW <= HIGH <= 10")
         return self
 
     @model_validator(mode="after")

@@ -20,6 +20,26 @@ if TYPE_CHECKING:  # processes that examine images bring no torch
 Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded when asked for; or labels
 
 
+class ImageColumn(Sequence[np.ndarray]):
+    """A column of images (H, W, C) that are not files, read when they are needed."""
+
+    ndim = 4  # for NumPy: asking for it must read nothing
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Length, and height, width and channels of the first image; channels of all as `channels` counts them."""
+        height, width, _ = self[0].shape
+        return len(self), height, width, self.channels()
+
+    def channels(self) -> int:
+        """Return the channels of the images."""
+        raise NotImplementedError
+
+    def take(self, indices: Sequence[int]) -> "ImageColumn":
+        """Return the column of the images at these indices."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class ImageFiles(Sequence[np.ndarray]):
     """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file.
@@ -153,6 +173,7 @@ class Data:
     labels: "tuple[Labels, ...]" = ()  # what they say, of this set and the others
     others: tuple["Data", ...] = ()  # further sets, each with labels of its own, taken in turns
     by_name: bool = False  # whether nothing divides the set, so names chose what is held out
+    fingerprint: str = ""  # hash of a few samples, of data that is not in files
     domains: Mapping[str, str] = field(default_factory=dict)  # by column, where the folder of its files does not say it
 
     def named(self, names: Sequence[str]) -> "Data":
@@ -193,6 +214,8 @@ def select(column: Column, places: Sequence[int]) -> Column:
     if isinstance(column, ImageFiles):
         entries = tuple(column.entries[place] for place in places) if column.entries else ()
         return replace(column, files=tuple(column.files[place] for place in places), entries=entries)
+    if isinstance(column, ImageColumn):
+        return column.take(places)
     return column[list(places)] if isinstance(column, np.ndarray) else [column[place] for place in places]  # type: ignore[return-value]
 
 

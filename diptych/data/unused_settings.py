@@ -12,6 +12,8 @@ def unused_settings(config: DataConfig, kind: DataKind) -> dict[str, str]:
         found |= dict.fromkeys(("load_size", "random_crop_until"), "crop_mode=random and a fit other than none")
     elif config.effective_load_size == config.crop_size:
         found["random_crop_until"] = "load above crop"
+    if config.crop_mode == "random_resized":
+        found["random_scale"] = "crop_mode=random"
     if is_glyphs(config.root):
         found |= dict.fromkeys(("layout", "folders", "pair_names", "table", "partition"), "a folder of images as root")
     elif config.layout == "side_by_side":

@@ -20,6 +20,9 @@ from pydantic import BaseModel
 from diptych.contract import Evaluator, Method, MethodConfig
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data
+from diptych.data.open import open_data
+from diptych.data.sample_transform import SampleTransform
+from diptych.data.sources.datasets import DatasetSource
 from diptych.data.sources.glyphs import is_glyphs
 from diptych.data.unused_settings import unused_settings
 from diptych.data.value_encoding import count_channels, resolve_ranges, with_encodings
@@ -33,25 +36,11 @@ from diptych.system.hardware import precision_for
 from diptych.system.safe_parse import parse_yaml, read_text
 
 Model = TypeVar("Model", bound=BaseModel)
-TEXTS = (
-    "preset",
-    "root",
-    "device",
-    "evaluator",
-    "feature_network",
-    "target_root",
-    "background_root",
-)  # never read as numbers or anything else
-PATHS = (
-    "root",
-    "extra_roots",
-    "target_root",
-    "background_root",
-    "init_from",
-    "feature_network",
-    "evaluator",
-    "extractor",
-)  # may name files or folders
+# never read as numbers or anything else
+TEXTS = ("preset", "root", "device", "evaluator", "feature_network", "target_root", "background_root")
+PATHS = (  # may name files or folders
+    "root", "extra_roots", "target_root", "background_root", "init_from", "feature_network", "evaluator", "extractor",
+)  # fmt: skip
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
 SHIPPED = Path(__file__).parent / "recipes"
@@ -67,10 +56,18 @@ class Recipe:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     allowed: type[Method] | None = None  # the class of a method that is not part of Diptych
     given: Mapping[str, Any] = field(default_factory=dict, compare=False)  # what a person set, other than the defaults
+    dataset: DatasetSource | None = field(default=None, compare=False)  # given from Python, instead of a folder
+    transform: SampleTransform | None = field(default=None, compare=False)  # given from Python, as `augment=`
 
     @property
     def cls(self) -> type[Method]:
         return self.allowed or find(self.method)
+
+    def open_data(self) -> Data:
+        """Return the data as the method takes it. DataError."""
+        if self.dataset is not None:
+            return self.dataset.open(self.data, self.cls.data, tuple(self.cls.batch))
+        return open_data(self.data, self.cls.data, tuple(self.cls.batch))
 
     def settings(self) -> dict[str, Any]:
         """As plain data that `from_settings` reads back to an equal recipe."""

@@ -17,7 +17,7 @@ def with_precomputed(batches: Batches, stage: Stage, device: torch.device, preci
     It would not where images are cut by chance, or where one that has become unreadable gives way to another.
     """
     split, augment = batches.split, batches.augment
-    if not stage.codes or not augment.is_deterministic or batches.on_bad_image == "skip" or batches.extra_splits:
+    if not stage.codes or not augment.is_deterministic or batches.on_bad_image == "skip" or batches.extra_splits or batches.transform:
         return batches
     columns, groups = dict(split.columns), split.sample_groups
     for name, code in stage.codes.items():

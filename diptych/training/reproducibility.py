@@ -43,7 +43,8 @@ def provenance_of(recipe: Recipe, manifest: Manifest, world: int) -> Provenance:
     made = {
         "method": recipe.method,
         **{key: value for key, value in flat.items() if key not in free},
-        "images": manifest.digest if manifest.entries else "",
+        "images": manifest.digest if manifest.entries or manifest.fingerprint else "",
+        **({"augment": str(recipe.transform)} if recipe.transform else {}),
         "processes": world,
         "code": code_of(recipe.cls),
         "torch": torch.__version__,

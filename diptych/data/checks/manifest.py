@@ -72,6 +72,7 @@ class Manifest:
 
     root: Path
     entries: tuple[Entry, ...] = ()
+    fingerprint: str = ""  # of data that is not in files
 
     @cached_property
     def by_path(self) -> Mapping[str, Entry]:
@@ -88,7 +89,9 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over paths and contents: the name of exactly this data."""
+        """SHA-256 over paths and contents: the name of exactly this data. Without files, the fingerprint if known."""
+        if self.fingerprint and not self.entries:
+            return self.fingerprint
         lines = "".join(f"{json.dumps(entry.path)} {entry.info.sha256}\n" for entry in self.entries)
         return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from diptych.data.images.augmentations import random_color_jitter, random_rotate90, random_size
 from diptych.data.images.resample import resize_and_crop
 from diptych.errors import DataError
 
@@ -23,6 +24,9 @@ class Augment:
     resize_mode: ResizeMode = "squash"
     flip: bool = True
     crop_mode: CropMode = "random"
+    rotate90: bool = False
+    color_jitter: float = 0.0
+    random_scale: tuple[float, float] | None = None
 
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
         """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
@@ -35,9 +39,15 @@ class Augment:
             )
         else:
             height, width = resized_size(array, self.load_size, self.crop_size, self.resize_mode)
+            if self.random_scale:
+                height, width = random_size(height, width, self.crop_size, self.random_scale, random)
             top, left = (int(share * (size - self.crop_size + 1)) for share, size in ((down, height), (across, width)))
             array = resize_and_crop(array, height, width, top, left, self.crop_size)
-        return array[:, ::-1] if self.flip and mirror < 0.5 else array
+        if self.flip and mirror < 0.5:
+            array = array[:, ::-1]
+        if self.rotate90:
+            array = random_rotate90(array, random)
+        return random_color_jitter(array, self.color_jitter, random) if self.color_jitter else array
 
     @property
     def is_deterministic(self) -> bool:
@@ -47,6 +57,7 @@ class Augment:
             and self.resize_mode in ("squash", "center_square")
             and not self.flip
             and self.crop_mode == "random"
+            and not (self.rotate90 or self.color_jitter or self.random_scale)
         )
 
     def without_randomness(self, array: Array) -> Array:
