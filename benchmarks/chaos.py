@@ -85,7 +85,7 @@ def wait_until(ready, child):
 
 def latest(run):
     """The step of the newest checkpoint, as its name says."""
-    return max((int(path.stem[2:]) for path in checkpoint.all_in(run / "checkpoints")), default=0)
+    return max((int(path.stem[2:]) for path in checkpoint.list_checkpoints(run / "checkpoints")), default=0)
 
 
 def kills(method, count, folder, dice, steps):

@@ -13,6 +13,7 @@ import turns
 
 from diptych.contract import Clock, Labels
 from diptych.methods.starganv2 import StarGANv2
+from diptych.settings.train_config import TrainConfig
 from diptych.system.distributed import Ranks, choose_device
 from diptych.system.hardware import tune_kernels
 from diptych.training.ema import EMA
@@ -68,7 +69,7 @@ def stepper(side, options, device):
     method = StarGANv2(StarGANv2.Config(image_size=options.size, ngf=options.width, labels=labels, reuse=saving))
     if side == "published":
         return Textbook(method.to(device), options.precision).step
-    return Engine(method, precision=options.precision, ranks=Ranks(device=device)).train_step
+    return Engine(method, TrainConfig(precision=options.precision), ranks=Ranks(device=device)).train_step
 
 
 def worker(side, options, device):

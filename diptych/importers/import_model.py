@@ -42,7 +42,7 @@ from diptych.importers.rename_keys import unfit
 from diptych.inference.load import assembled, warn_of_caution
 from diptych.inference.translator import Translator
 from diptych.methods import METHODS, find
-from diptych.system.safe_parse import check_weights
+from diptych.system.safe_parse import check_safetensors
 
 FAMILIES = (stargan, starganv2, srgan, munit, drit, msgan, cut)  # the pix2pix family takes what is left
 DISCRIMINATORS = {"MUNIT": r"[ab]\.cnns\..*", "DRIT": r"dis(A|B|Content).*"}
@@ -155,7 +155,7 @@ def read(path: Path, which: str | None = None) -> dict[str, Tensor]:
         if code != 0:
             raise ImportRefused(_reason(path, code, out))
         try:
-            check_weights(out / sandbox.WEIGHTS, zip_check.LARGEST)
+            check_safetensors(out / sandbox.WEIGHTS, zip_check.LARGEST)
             with safe_open(out / sandbox.WEIGHTS, "pt") as file:
                 others = json.loads((file.metadata() or {}).get(wrappers.OTHER_NAMES, "{}"))
             state = load_file(out / sandbox.WEIGHTS)

@@ -26,7 +26,7 @@ from diptych.errors import ImportRefused, printable
 from diptych.importers import legacy_torch, zip_check
 from diptych.importers.file_signatures import AGAIN
 from diptych.importers.wrappers import once, state_of
-from diptych.system.safe_parse import check_weights
+from diptych.system.safe_parse import check_safetensors
 
 FLOOR = "2.11"  # of torch, as in pyproject.toml: `weights_only` of older ones has known holes
 SLACK = 2**28  # bytes that reading may take beside twice the file
@@ -152,7 +152,7 @@ def tensors_in(file: BinaryIO, path: Path, which: str | None = None) -> dict[str
 
 def _read(file: BinaryIO, path: Path, form: zip_check.Form, size: int) -> Any:
     if form == "safetensors":
-        check_weights(path, zip_check.LARGEST)
+        check_safetensors(path, zip_check.LARGEST)
         return load_file(path)
     if form == "tar":
         return legacy_torch.tensors_of_tar(file, size, str(path))

@@ -23,7 +23,7 @@ from diptych.runs.folder import Run
 from diptych.settings import renamed
 from diptych.settings.recipe import LARGEST_NETWORKS, bounded, from_settings
 from diptych.settings.validate import checked
-from diptych.system.safe_parse import LARGEST_HEADER, check_weights, parse_json, read_text
+from diptych.system.safe_parse import LARGEST_HEADER, check_safetensors, parse_json, read_text
 
 
 class ModelFile(BaseModel):
@@ -67,7 +67,7 @@ def networks_of(source: str | Path) -> dict[str, Tensor]:
     folder = Path(source).expanduser()
     if not (folder / "config.yaml").is_file():
         return load(source, device="cpu").method.state_dict()
-    tensors, _ = checkpoint.newest(Run.open(folder).checkpoints)
+    tensors, _ = checkpoint.load_newest(Run.open(folder).checkpoints)
     return with_prefix(tensors, "method.") | with_prefix(tensors, "ema.")
 
 
@@ -79,7 +79,7 @@ def with_prefix(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
     cls = method_of(str(run.settings().get("method")), method, str(run.config))
     recipe = from_settings(run.settings(), where=str(run.config), cls=cls, saved=True)
-    tensors, meta = checkpoint.newest(run.checkpoints)
+    tensors, meta = checkpoint.load_newest(run.checkpoints)
     if which == "best":
         if not meta["best"]:
             raise CheckpointError(
@@ -133,7 +133,7 @@ def from_model(folder: Path, method: type[Method] | None = None) -> "Translator"
             raise CheckpointError(
                 f"{folder}/model.safetensors is not the file that config.json describes: copy both again"
             )
-        check_weights(folder / "model.safetensors", LARGEST_NETWORKS + LARGEST_HEADER)
+        check_safetensors(folder / "model.safetensors", LARGEST_NETWORKS + LARGEST_HEADER)
         weights = load_file(folder / "model.safetensors")
         stored = found.notes.pop("images", None)
         if not isinstance(stored, dict | None):

@@ -22,7 +22,7 @@ from diptych.system.safe_parse import parse_json
 State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and what fits into JSON
 VERSION = 1
 SUFFIX = ".safetensors"
-NAME = re.compile(r"(\d+)-(\d{8,})\.safetensors")  # of `name_of`: a copy that someone made is none of ours
+NAME = re.compile(r"(\d+)-(\d{8,})\.safetensors")  # of `file_name`: a copy that someone made is none of ours
 META = {"place": int, "stage": str, "step": int, "total": int, "ledger": dict}  # what each has, beside the version
 HEADER = 200  # bytes at most that the header spends on a tensor beside its name
 
@@ -110,33 +110,33 @@ def digest(tensors: dict[str, Tensor], text: str) -> str:
     return total.hexdigest()
 
 
-def name_of(place: int, step: int) -> str:
+def file_name(place: int, step: int) -> str:
     """`0-00001200.safetensors`: the place of the stage and the step, so that names sort by age."""
     return f"{place}-{step:08d}{SUFFIX}"
 
 
-def place_of(name: str) -> tuple[int, int]:
-    """The inverse of `name_of`. ValueError."""
+def parse_name(name: str) -> tuple[int, int]:
+    """The inverse of `file_name`. ValueError."""
     match = NAME.fullmatch(name)
     if not match:
         raise ValueError(f"{shown(name)} is no name of a checkpoint")
     return int(match[1]), int(match[2])
 
 
-def all_in(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder, oldest first."""
     found = [(match, path) for path in folder.glob(f"*{SUFFIX}") if (match := NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found, key=lambda each: (int(each[0][1]), int(each[0][2])))]
 
 
-def newest(folder: Path) -> State:
+def load_newest(folder: Path) -> State:
     """The newest whole checkpoint; a damaged one is passed over with a warning. CheckpointError if none is whole."""
     return find_newest(folder)[1]
 
 
 def find_newest(folder: Path) -> tuple[Path, State]:
-    """The newest whole checkpoint, as `newest`, and its file."""
-    found = all_in(folder)
+    """The newest whole checkpoint, as `load_newest`, and its file."""
+    found = list_checkpoints(folder)
     for path in reversed(found):
         try:
             return path, load(path)

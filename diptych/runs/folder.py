@@ -28,7 +28,7 @@ from diptych.data.checks.manifest import Manifest
 from diptych.data.image_format import TrainingImages
 from diptych.errors import RunError, printable, shown
 from diptych.settings import renamed
-from diptych.system.atomic_files import make_folder, sweep, write_probe, write_text
+from diptych.system.atomic_files import make_folder, remove_leftovers, write_probe, write_text
 from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 
 
@@ -65,7 +65,7 @@ class Run:
             for path in (self.checkpoints, self.previews):
                 make_folder(path)
             for path in (self.folder, self.checkpoints):
-                sweep(path)
+                remove_leftovers(path)
             write_probe(self.checkpoints)
             write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
         except OSError as error:

@@ -35,7 +35,7 @@ class Preview:
         known: list[Tensor] = []  # of the batch, those that have a column
         errors = {}
         for route in method.routes:
-            made = translated(method, self.batch, route, device)
+            made = translate_route(method, self.batch, route, device)
             source, truth = self.batch[route.source], route.known(self.batch, self.aligned)
             if not any(source is each for each in known):
                 columns.append(self.viewable(source, route.source))
@@ -44,8 +44,8 @@ class Preview:
             if truth is not None:
                 columns.append(self.viewable(truth, route.target))
                 known.append(truth)
-                errors[called(route)] = float((made - truth).abs().mean())
-        columns += drawn(method) if method.noise else []
+                errors[route_name(route)] = float((made - truth).abs().mean())
+        columns += sample_columns(method) if method.noise else []
         columns = columns or [self.viewable(each, name) for name, each in self.batch.items() if each.dim() == 4]
         sheet = grid([column[:SHOWN] for column in columns])
         return self.with_references(sheet, method, device), {**errors, **method.validation_errors(self.batch)}
@@ -71,10 +71,10 @@ class Preview:
                 control.name: references[at : at + 1].to(device),
             }
             shown = Route(route.source, route.target, controls)
-            made = translated(method, {route.source: sources}, shown, device)
+            made = translate_route(method, {route.source: sources}, shown, device)
             tiles = (references[at : at + 1], control.entry(route)), (made, route.target)
             columns.append(torch.cat([self.viewable(*tile) for tile in tiles]))
-        return stacked(sheet, grid(columns))
+        return stack_vertically(sheet, grid(columns))
 
 
 def viewable(x: Tensor, encoding: Encoding) -> Tensor:
@@ -92,18 +92,18 @@ def viewable(x: Tensor, encoding: Encoding) -> Tensor:
     return x
 
 
-def drawn(method: Method) -> list[Tensor]:
+def sample_columns(method: Method) -> list[Tensor]:
     """Columns of images out of noise, of seed 0."""
     return list(method.sample(range(SHOWN**2)).float().cpu().split(SHOWN))
 
 
-def called(route: Route) -> str:
+def route_name(route: Route) -> str:
     """Its name where errors are logged: source and target, or where one source has many, what is chosen."""
     chosen = " ".join(map(str, route.controls.values()))
     return f"{route.source}->{route.target if route.source != route.target else chosen}"
 
 
-def translated(method: Method, batch: Batch, route: Route, device: torch.device, size: int = 8) -> Tensor:
+def translate_route(method: Method, batch: Batch, route: Route, device: torch.device, size: int = 8) -> Tensor:
     """The sources of a route, `size` at a time, back on the CPU in float32.
 
     One at a time, where the method must be told what each of them is.
@@ -140,7 +140,7 @@ def grid(columns: Sequence[Tensor]) -> Image.Image:
     return Image.fromarray(np.concatenate(rows)[:-GAP, :-GAP])
 
 
-def stacked(above: Image.Image, below: Image.Image) -> Image.Image:
+def stack_vertically(above: Image.Image, below: Image.Image) -> Image.Image:
     """One sheet over the other, on white."""
     sheet = Image.new("RGB", (max(above.width, below.width), above.height + GAP + below.height), "white")
     sheet.paste(above, (0, 0))

@@ -49,7 +49,7 @@ def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] |
         body += [figure(drawn, "Scores of held-out images by step.", "plot")]
     chosen = {key: value for part in SECTIONS for key, value in (settings.get(part) or {}).items()}
     machine = run.environment()
-    body += [folded("Settings", table(chosen)), folded("Machine", table(machine))]
+    body += [collapsible("Settings", table(chosen)), collapsible("Machine", table(machine))]
     path = run.folder / "report.html"
     write_text(path, page(f"{settings['method']}: {run.folder.name}", body))
     return path
@@ -59,7 +59,7 @@ def page(title: str, body: Iterable[str]) -> str:
     return PAGE.format(title=html.escape(title), body="\n".join(body))
 
 
-def folded(title: str, content: str) -> str:
+def collapsible(title: str, content: str) -> str:
     return f"<details><summary>{html.escape(title)}</summary>{content}</details>"
 
 

@@ -57,11 +57,11 @@ class TrainConfig(BaseModel):
 
     def records(self, ranks: Ranks) -> bool:
         """Whether steps are recorded. ConfigError where they cannot be."""
-        if self.cuda_graphs is True and (ranks.device.type != "cuda" or ranks.world > 1):
+        if self.cuda_graphs is True and (ranks.device.type != "cuda" or ranks.world_size > 1):
             raise ConfigError(
-                f"cuda_graphs=true: steps are recorded on one GPU, not on {ranks.world} x {ranks.device}; use cuda_graphs=auto"
+                f"cuda_graphs=true: steps are recorded on one GPU, not on {ranks.world_size} x {ranks.device}; use cuda_graphs=auto"
             )
-        return self.cuda_graphs is not False and ranks.device.type == "cuda" and ranks.world == 1
+        return self.cuda_graphs is not False and ranks.device.type == "cuda" and ranks.world_size == 1
 
 
 class EvaluateConfig(BaseModel):

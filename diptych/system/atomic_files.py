@@ -57,7 +57,7 @@ def write_probe(folder: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left half written in a folder. What cannot be removed stays.
 
     What is not named as `atomic_write` names it is none of ours. What belongs to a process that lives is left alone, for an

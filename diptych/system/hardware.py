@@ -30,10 +30,10 @@ def tune_kernels(device: torch.device) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     else:
-        hold_memory()
+        keep_freed_memory()
 
 
-def hold_memory() -> bool:
+def keep_freed_memory() -> bool:
     """Have the C library keep what is freed for the next step instead of giving it back to the system.
 
     Each step asks for the same large pieces again; giving back and fetching them anew costs a step on a CPU up to a

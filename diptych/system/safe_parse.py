@@ -38,7 +38,7 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def check_weights(path: Path, largest: int) -> None:
+def check_safetensors(path: Path, largest: int) -> None:
     """The size of a safetensors file and of its header, before anything is read whole. OSError or ValueError."""
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -25,8 +25,9 @@ from diptych.data.open import open_data
 from diptych.data.sources.glyphs import FACES, LATIN
 from diptych.runs import checkpoint
 from diptych.runs.checkpoint import State
-from diptych.runs.preview import translated
+from diptych.runs.preview import translate_route
 from diptych.seeds import seed_for
+from diptych.settings.train_config import TrainConfig
 from diptych.system.distributed import Ranks
 from diptych.training.cuda_graphs import Capture
 from diptych.training.engine import Engine
@@ -67,8 +68,7 @@ class MethodUnderTest:
         method.perceptual.update({name: TinyFeatures() for name in self.cls.feature_networks})
         return Engine(
             method.double() if double else method,
-            seed=seed,
-            grad_accum_steps=grad_accum_steps,
+            TrainConfig(seed=seed, grad_accum_steps=grad_accum_steps, precision="fp32"),
             ranks=ranks,
             capture=capture,
         )
@@ -138,9 +138,9 @@ def run(engine: Engine, batches: Batches, workers: int = 0, double: bool = False
         for batch in batches.stream(engine.step, engine.stage.steps, workers):
             engine.train_step(doubled(batch) if double else batch)
             yield engine.loss_tracker.close().means() if engine.step % LOG_EVERY == 0 else {}
-        if engine.place + 1 == len(engine.stages):
+        if engine.stage_index + 1 == len(engine.stages):
             return
-        engine.start_stage(engine.place + 1)
+        engine.start_stage(engine.stage_index + 1)
 
 
 def doubled(batch: Batch) -> Batch:
@@ -166,7 +166,7 @@ def errors(engine: Engine, truth: Batch) -> dict[Route, float]:
     """Mean absolute error to the truth by route, where that is known, with averaged weights."""
     with engine.ema_weights.applied_to(engine.method):
         return {
-            route: float((translated(engine.method, truth, route, CPU) - target).abs().mean())
+            route: float((translate_route(engine.method, truth, route, CPU) - target).abs().mean())
             for route in engine.method.routes
             if (target := route.known(truth, aligned=True)) is not None
         }

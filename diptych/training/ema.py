@@ -1,4 +1,4 @@
-"""Averaged weights: copies of the networks named in `Method.ema`, that follow them by `Method.ema_decay` a step."""
+"""Exponential moving averages of weights, of the networks named in `Method.ema` with decay `Method.ema_decay`."""
 
 import copy
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from diptych.contract import Method
 
 
 class EMA:
+    """Copies of a method's networks that follow their weights after each step."""
+
     def __init__(self, method: Method) -> None:
         self.decay = method.ema_decay
         self.copies = nn.ModuleDict({name: copy.deepcopy(method.get_submodule(name)) for name in method.ema})
@@ -18,19 +20,22 @@ class EMA:
 
     @torch.no_grad()
     def update(self, method: Method) -> None:
-        """Weights by decay, and running statistics with them: those of the live network are not of averaged weights."""
-        for name, net in self.copies.items():
+        """Move averaged weights towards the present ones by 1 - decay.
+
+        Running statistics are averaged too, because those of the trained network do not fit averaged weights.
+        """
+        for name, average in self.copies.items():
             live = method.get_submodule(name)
-            torch._foreach_lerp_(list(net.parameters()), list(live.parameters()), 1 - self.decay)
-            for old, new in zip(net.buffers(), live.buffers(), strict=True):
-                if old.is_floating_point():
-                    old.lerp_(new, 1 - self.decay)
+            torch._foreach_lerp_(list(average.parameters()), list(live.parameters()), 1 - self.decay)
+            for averaged, present in zip(average.buffers(), live.buffers(), strict=True):
+                if averaged.is_floating_point():
+                    averaged.lerp_(present, 1 - self.decay)
                 else:
-                    old.copy_(new)
+                    averaged.copy_(present)
 
     @contextmanager
     def applied_to(self, method: Method) -> Iterator[None]:
-        """Within, the method translates with the averaged weights."""
+        """Let the method use the averaged networks inside the `with` block."""
         live = {name: method.get_submodule(name) for name in self.copies}
         for name, net in self.copies.items():
             method.set_submodule(name, net)
@@ -41,7 +46,9 @@ class EMA:
                 method.set_submodule(name, net)
 
     def state(self) -> dict[str, Tensor]:
+        """Return the averaged weights and statistics."""
         return self.copies.state_dict()
 
     def load(self, state: dict[str, Tensor]) -> None:
+        """Restore a state. RuntimeError if it is of other networks."""
         self.copies.load_state_dict(state)

@@ -1,12 +1,12 @@
-"""What the terms of training came to: sums for the log, and a watch for values that are not finite.
+"""Means of loss terms for the log, and detection of values that are not finite.
 
-Both stay on the device and are changed in place, so that a recorded step changes them too; they are read only when a
-line of the log is written, so that no step waits for them.
+Both are kept in tensors on the device and changed in place, so that CUDA graphs can replay the changes. They are read
+only when a log record is written, so that no step waits for the device.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,36 +17,35 @@ from diptych.errors import TrainingError
 
 @dataclass(frozen=True)
 class LogRecord:
-    """One line of the log on its way from the device: `arrived` waits until its numbers are here."""
+    """Sums of loss terms over the steps between two log records, as CPU tensors.
 
-    names: dict[str, list[str]]
-    sums: dict[str, Tensor]
-    first_bad: dict[str, Tensor]
-    arrived: Callable[[], None]
+    On a GPU the copies may still be under way: `wait` returns when they are complete.
+    """
+
+    names: dict[str, list[str]]  # names of the loss terms by row
+    sums: dict[str, Tensor]  # sums of the terms by row, and last the number of updates
+    first_bad: dict[str, Tensor]  # by row, the step at which a term first was not finite, or inf
+    wait: Callable[[], None]
 
     def means(self) -> dict[str, float]:
-        """By `player/term`, over the updates in which that player moved down it."""
-        self.arrived()
+        """Return the mean of each loss term over its updates, as `player/term`."""
+        self.wait()
         totals: dict[str, float] = {}
         counts: dict[str, float] = {}
-        for key, row in self.sums.items():
-            *values, count = row.tolist()
-            for name, value in zip(self.entries(key), values, strict=True):
+        for row, sums in self.sums.items():
+            *values, count = sums.tolist()
+            for name, value in zip(self._full_names(row), values, strict=True):
                 totals[name] = totals.get(name, 0.0) + value
                 counts[name] = counts.get(name, 0.0) + count
         return {name: total / counts[name] for name, total in totals.items() if counts[name]}
 
-    def entries(self, key: str) -> list[str]:
-        """`player/term` for each entry of a row."""
-        return [f"{key.partition('/')[0]}/{name}" for name in self.names[key]]
-
     def verify(self, stage: str) -> None:
-        """Raise TrainingError naming stage, step and terms if anything up to this line was not finite."""
-        self.arrived()
+        """Raise TrainingError naming stage, step and terms if a value up to this record was not finite."""
+        self.wait()
         bad = [
             (step, name)
-            for key, row in self.first_bad.items()
-            for name, step in zip(self.entries(key), row.tolist(), strict=True)
+            for row, steps in self.first_bad.items()
+            for name, step in zip(self._full_names(row), steps.tolist(), strict=True)
             if step < math.inf
         ]
         if not bad:
@@ -55,84 +54,92 @@ class LogRecord:
         terms = ", ".join(name for step, name in bad if step == first)
         raise TrainingError(
             f"stage {stage!r} step {int(first)}: {terms} is not finite. That update was not applied and nothing "
-            f"after it is saved. Resume goes back to the last checkpoint; if it happens again, train anew with a "
-            f"smaller lr, or with precision=fp32",
+            f"after it is saved. `diptych resume` continues from the last checkpoint; if it happens again, start a "
+            f"new run with a smaller lr, or with precision=fp32",
             step=int(first),
         )
 
+    def _full_names(self, row: str) -> list[str]:
+        """Return `player/term` for each term of a row."""
+        return [f"{row.partition('/')[0]}/{name}" for name in self.names[row]]
+
 
 class LossTracker:
-    """Rows by player: entries for its terms and the norm of the gradient, and last how often they came.
+    """Sums loss terms and gradient norms per player, in one row per update.
 
-    A player that moves twice in a step has two rows, `player/0` and `player/1`.
+    A player that is updated twice in a step has two rows, `player/0` and `player/1`.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.names: dict[str, list[str]] = {}
-        self.moves: Counter[str] = Counter()  # of each player in the step being taken
+        self.updates: Counter[str] = Counter()  # updates of each player in the present step
         self.sums: dict[str, Tensor] = {}
-        self.first_bad: dict[str, Tensor] = {}  # the step at which an entry first was not finite, or inf
-        self.now = torch.zeros((), device=device)  # the step being taken
-        self.never = torch.full((), math.inf, device=device)  # a number from Python would be copied, and waited for
-        self.bad = torch.zeros((), device=device)  # 1 once anything was not finite: optimisers stand still
+        self.first_bad: dict[str, Tensor] = {}
+        self.now = torch.zeros((), device=device)  # the present step
+        self.never = torch.full((), math.inf, device=device)  # on the device: a Python number would have to be copied
+        self.not_finite = torch.zeros((), device=device)  # 1 once a value was not finite: optimisers stand still
 
-    def begin(self) -> None:
-        """A step is taken now."""
-        self.moves.clear()
+    def begin_step(self) -> None:
+        """Start counting updates for a new step."""
+        self.updates.clear()
 
     def add(self, player: str, names: list[str], values: Tensor) -> None:
-        key = f"{player}/{self.moves[player]}"
-        self.moves[player] += 1
-        if self.names.setdefault(key, names) != names:
+        """Add the values (len(names),) of one update. TrainingError if the names differ from earlier steps."""
+        row = f"{player}/{self.updates[player]}"
+        self.updates[player] += 1
+        if self.names.setdefault(row, names) != names:
             raise TrainingError(
                 f"step {self.now.item():.0f}: player {player!r} was given the terms {', '.join(names)} after "
-                f"{', '.join(self.names[key])}; a rule names the same terms whenever a player moves"
+                f"{', '.join(self.names[row])}; `updates` must name the same terms in every step"
             )
-        if key not in self.sums:
-            self.sums[key] = values.new_zeros(len(values) + 1)
-        if key not in self.first_bad:
-            self.first_bad[key] = torch.full_like(values, math.inf)
-        finite, first = values.isfinite(), self.first_bad[key]
-        torch.minimum(first, torch.where(finite, self.never, self.now), out=first)
-        torch.maximum(self.bad, (~finite).any().to(self.bad), out=self.bad)
-        self.sums[key][:-1] += values
-        self.sums[key][-1] += 1
+        if row not in self.sums:
+            self.sums[row] = values.new_zeros(len(values) + 1)
+        if row not in self.first_bad:
+            self.first_bad[row] = torch.full_like(values, math.inf)
+        finite, first_bad = values.isfinite(), self.first_bad[row]
+        torch.minimum(first_bad, torch.where(finite, self.never, self.now), out=first_bad)
+        torch.maximum(self.not_finite, (~finite).any().to(self.not_finite), out=self.not_finite)
+        self.sums[row][:-1] += values
+        self.sums[row][-1] += 1
 
     def verify(self, stage: str) -> None:
-        """Raise TrainingError naming stage, step and terms if anything so far was not finite. Waits for the device."""
-        if self.bad.item():
-            self._line().verify(stage)
+        """Raise TrainingError naming stage, step and terms if a value so far was not finite. Waits for the device."""
+        if self.not_finite.item():
+            self._record().verify(stage)
 
     def close(self) -> LogRecord:
-        """The line of the steps since the last call; then starts anew. Does not wait."""
-        line = self._line()
-        for row in self.sums.values():
-            row.zero_()
-        return line
+        """Return the record of the steps since the last call and reset the sums. Does not wait for the device."""
+        record = self._record()
+        for sums in self.sums.values():
+            sums.zero_()
+        return record
 
-    def _line(self) -> LogRecord:
-        sums, first_bad = ({key: self._sent(row) for key, row in rows.items()} for rows in (self.sums, self.first_bad))
-        if self.bad.device.type != "cuda":
-            return LogRecord(dict(self.names), sums, first_bad, lambda: None)
+    def _record(self) -> LogRecord:
+        names = dict(self.names)
+        sums = {row: _copy_to_cpu(values) for row, values in self.sums.items()}
+        first_bad = {row: _copy_to_cpu(steps) for row, steps in self.first_bad.items()}
+        if self.not_finite.device.type != "cuda":
+            return LogRecord(names, sums, first_bad, lambda: None)
         event = torch.cuda.Event()
         event.record()
-        return LogRecord(dict(self.names), sums, first_bad, event.synchronize)
-
-    def _sent(self, row: Tensor) -> Tensor:
-        """A copy on the CPU, which is there when the event after it is."""
-        return row.to("cpu", non_blocking=True) if row.is_cuda else row.clone()
+        return LogRecord(names, sums, first_bad, event.synchronize)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        counts = {key: int(row[-1].item()) for key, row in self.sums.items()}
-        open_ = {key: count for key, count in counts.items() if count}
-        return {key: self.sums[key][:-1] for key in open_}, {
-            "names": {key: self.names[key] for key in open_},
-            "counts": open_,
-        }
+        """Return the sums by row, and names and numbers of updates for JSON, of rows with an update."""
+        counts = {row: int(values[-1].item()) for row, values in self.sums.items()}
+        counts = {row: count for row, count in counts.items() if count}
+        sums = {row: self.sums[row][:-1] for row in counts}
+        return sums, {"names": {row: self.names[row] for row in counts}, "counts": counts}
 
-    def load(self, sums: dict[str, Tensor], meta: dict[str, dict[str, object]]) -> None:
+    def load(self, sums: dict[str, Tensor], meta: Mapping[str, Mapping[str, object]]) -> None:
+        """Restore what `state` returned."""
         self.names = dict(meta["names"])  # type: ignore[arg-type]
         self.sums = {
-            key: torch.cat([sums[key], torch.tensor([float(count)])]).to(self.bad.device)  # type: ignore[arg-type]
-            for key, count in meta["counts"].items()
+            row: torch.cat([sums[row], torch.tensor([float(count)])]).to(self.not_finite.device)  # type: ignore[arg-type]
+            for row, count in meta["counts"].items()
         }
+
+
+def _copy_to_cpu(values: Tensor) -> Tensor:
+    """Return a copy on the CPU; from a GPU it is complete once an event recorded after it has passed."""
+    return values.to("cpu", non_blocking=True) if values.is_cuda else values.clone()

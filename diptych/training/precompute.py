@@ -1,4 +1,4 @@
-"""What a stage computes of each image once, where images are always cut alike: columns beside those of the data."""
+"""Codes of images that a stage computes once, if augmentation is deterministic: additional columns of the data."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,28 +8,32 @@ import torch
 from diptych.contract import Stage
 from diptych.data.batches import Batches, image_name, to_tensor
 
-AT_ONCE = 128
+BATCH_SIZE = 128
 
 
 def with_precomputed(batches: Batches, stage: Stage, device: torch.device, precision: str) -> Batches:
-    """The same batches with `code of NAME` for each image that the stage has one of, if each step would find the same.
+    """Return the batches with an entry `code of NAME` for each entry in `stage.codes`.
 
-    It would not where images are cut by chance, or where one that has become unreadable gives way to another.
+    The batches are returned unchanged where a step might compute another code: with random augmentation, or where
+    an unreadable image is replaced by another one.
     """
     split, augment = batches.split, batches.augment
-    if not stage.codes or not augment.is_deterministic or batches.on_bad_image == "skip" or batches.extra_splits or batches.transform:
+    if not stage.codes or not augment.is_deterministic or batches.transform or batches.on_bad_image == "skip":
+        return batches
+    if batches.extra_splits:
         return batches
     columns, groups = dict(split.columns), split.sample_groups
-    for name, code in stage.codes.items():
+    for name, encode in stage.codes.items():
         column: Any = split.columns[name]
-        found = []
-        for first in range(0, len(column), AT_ONCE):
-            numbers = range(first, min(first + AT_ONCE, len(column)))
+        codes = []
+        for first in range(0, len(column), BATCH_SIZE):
+            indices = range(first, min(first + BATCH_SIZE, len(column)))
             images = [
-                to_tensor(column[i], augment.without_randomness, batches.channels[name], image_name(column, i)) for i in numbers
+                to_tensor(column[i], augment.without_randomness, batches.channels[name], image_name(column, i))
+                for i in indices
             ]
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                found.append(code(torch.stack(images).to(device)).float().cpu())
-        columns[f"code of {name}"] = torch.cat(found).numpy()
+                codes.append(encode(torch.stack(images).to(device)).float().cpu())
+        columns[f"code of {name}"] = torch.cat(codes).numpy()
         groups = tuple((*group, f"code of {name}") if name in group else group for group in groups)
     return replace(batches, split=replace(split, columns=columns, groups=groups))

@@ -1,5 +1,6 @@
-"""The progress of a training on the terminal."""
+"""Training progress on the terminal."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,12 +9,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from diptych.training.engine import Engine
 
-Show = Callable[[dict[str, float], float], None]  # the terms of a line of the log and steps per second; or neither
+Show = Callable[[dict[str, float], float], None]  # loss terms of a log record (or {}), and steps per second
+
+
+class StepTimer:
+    """Measures steps per second since it was created."""
+
+    def __init__(self, step: int) -> None:
+        self.first_step, self.start = step, time.monotonic()
+
+    def rate(self, step: int) -> float:
+        """Return the mean steps per second up to `step`."""
+        return (step - self.first_step) / (time.monotonic() - self.start)
 
 
 @contextmanager
 def progress(console: Console, engine: Engine) -> Iterator[Show]:
-    """A live bar on a terminal, a line now and then elsewhere."""
+    """Yield a function that shows progress: a progress bar on a terminal, else one line per log record."""
     if not console.is_terminal or console.quiet:
         yield lambda terms, rate: _print_line(console, engine, terms, rate)
         return
@@ -31,7 +43,7 @@ def progress(console: Console, engine: Engine) -> Iterator[Show]:
         def show(terms: dict[str, float], rate: float) -> None:
             bar.update(task, description=engine.stage.name, total=engine.stage.steps, completed=engine.step)
             if terms:
-                bar.update(task, rate=f"{rate:.2f} steps/s", terms=in_words(terms))
+                bar.update(task, rate=f"{rate:.2f} steps/s", terms=format_terms(terms))
 
         yield show
 
@@ -39,14 +51,15 @@ def progress(console: Console, engine: Engine) -> Iterator[Show]:
 def _print_line(console: Console, engine: Engine, terms: dict[str, float], rate: float) -> None:
     if not terms:
         return
-    left = f"{(engine.stage.steps - engine.step) / rate / 60:.0f}" if rate else "?"
+    minutes = f"{(engine.stage.steps - engine.step) / rate / 60:.0f}" if rate else "?"
     console.print(
         f"{engine.stage.name} {engine.step}/{engine.stage.steps}  {rate:.2f} steps/s  "
-        f"{left} min left  {in_words(terms)}",
+        f"{minutes} min left  {format_terms(terms)}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def in_words(terms: dict[str, float]) -> str:
+def format_terms(terms: dict[str, float]) -> str:
+    """Return the loss terms as `G/l1 0.123  D/real 0.5`, without the norms of gradients."""
     return "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if not name.endswith("/gradient"))

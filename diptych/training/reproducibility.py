@@ -1,5 +1,6 @@
-"""What the numbers of a run follow from: settings, code, versions, images. Kept in each checkpoint, so that a resume
-which would quietly go on with something else is refused, unless it is allowed by name.
+"""Provenance: what the results of a run depend on (settings, code, versions, images). Saved in each checkpoint.
+
+A resume with another provenance is refused, unless the changed fields are allowed by name:
 
     diptych resume runs/pairs lr=1e-4 --allow lr
 """
@@ -7,7 +8,7 @@ which would quietly go on with something else is refused, unless it is allowed b
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import diptych
 from diptych.contract import Method
 from diptych.data.checks.manifest import Manifest
 from diptych.errors import ConfigError, nearest, shown
+from diptych.settings import renamed
 from diptych.settings.recipe import SECTIONS, SETTINGS, Recipe
 
 Provenance = dict[str, Any]
-# Settings that mean the same numbers: where it runs (another device rounds otherwise), what it shows and keeps.
-FREE = {
+Changes = dict[str, tuple[Any, Any]]  # old and new value by field
+# Settings that do not change results: the device (up to rounding), and what is shown and saved.
+WITHOUT_EFFECT = {
     "device",
     "workers",
     "cuda_graphs",
@@ -32,69 +35,84 @@ FREE = {
     "preview_images",
     "checkpoint_minutes",
 }
-PLACES = {"root", "extra_roots", "target_root"}  # where images of files lie; free too, since their contents are known
+PATHS = {"root", "extra_roots", "target_root"}  # without effect where the contents of the images are in the manifest
+NOT_SETTINGS = {"method", "images", "processes", "code", "torch", "diptych"}  # the fields that are no settings
 
 
-def provenance_of(recipe: Recipe, manifest: Manifest, world: int) -> Provenance:
-    """Field by field, as plain data. A data set of files is known by its contents, wherever it lies."""
+def provenance_of(recipe: Recipe, manifest: Manifest, world_size: int) -> Provenance:
+    """Return the provenance of a training as flat, plain data. Image files are identified by content, not by path."""
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
-    free = FREE | (PLACES if manifest.entries else set())
-    made = {
+    ignored = WITHOUT_EFFECT | (PATHS if manifest.entries else set())
+    provenance = {
         "method": recipe.method,
-        **{key: value for key, value in flat.items() if key not in free},
+        **{key: value for key, value in flat.items() if key not in ignored},
         "images": manifest.digest if manifest.entries or manifest.fingerprint else "",
         **({"augment": str(recipe.transform)} if recipe.transform else {}),
-        "processes": world,
-        "code": code_of(recipe.cls),
+        "processes": world_size,
+        "code": code_digest(recipe.cls),
         "torch": torch.__version__,
         "diptych": diptych.__version__,
     }
-    return dict(json.loads(json.dumps(made)))  # as it will come back from a checkpoint
+    return dict(json.loads(json.dumps(provenance)))  # as it is read from a checkpoint
+
+
+def saved_provenance(saved: Mapping[str, Any], recipe: Recipe, now: Provenance) -> Provenance:
+    """Return the provenance saved in a checkpoint with present names of settings.
+
+    A setting that is newer than the checkpoint has its default. Former settings named `code` and `images` were hidden
+    by the fields of these names: they are unknown, and taken to be unchanged.
+    """
+    fields = {key: value for key, value in saved.items() if key in NOT_SETTINGS}
+    settings = {key: value for key, value in saved.items() if key not in NOT_SETTINGS or key == "method"}
+    hidden = {renamed.new_name(key, recipe.method) for key in fields}
+    unknown = {key: now[key] for key in hidden if key in now and key not in saved}
+    return {**defaults(recipe, now), **unknown, **renamed.flat(settings), **fields}
 
 
 def defaults(recipe: Recipe, now: Provenance) -> Provenance:
-    """What a checkpoint was made with that is older than a setting of `now`: what does as if there were none."""
+    """Return the default of each setting in `now` that has one, as plain data."""
     models = (type(recipe.model), *SETTINGS.values())
     return {
-        key: to_jsonable_python(field.default)  # as it comes back from a checkpoint
+        key: to_jsonable_python(field.default)
         for model in models
         for key, field in model.model_fields.items()
         if key in now and not field.is_required() and field.default is not None
     }
 
 
-def code_of(cls: type[Method]) -> str:
-    """A digest of the method's own file and of the networks and losses of this package."""
+def code_digest(cls: type[Method]) -> str:
+    """Return a digest of the source files of the method and of this package's networks and losses."""
     package = Path(__file__).parents[1]
     files = [Path(inspect.getfile(cls)), *sorted(package.glob("networks/*.py")), *sorted(package.glob("losses/*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def changed(before: Provenance, now: Provenance) -> dict[str, tuple[Any, Any]]:
-    """The fields that differ, with what they were and what they are."""
+def changed(before: Provenance, now: Provenance) -> Changes:
+    """Return the fields that differ, with their old and new values."""
     fields = dict.fromkeys([*now, *before])
     return {field: (before.get(field), now.get(field)) for field in fields if before.get(field) != now.get(field)}
 
 
 def check_unchanged(
-    before: Provenance, now: Provenance, allow: Collection[str], command: str, hints: Callable[[str], str]
-) -> dict[str, tuple[Any, Any]]:
-    """What changed, all of it allowed by name; else ConfigError lists all that did, with old and new values.
+    before: Provenance, now: Provenance, allow: Collection[str], command: str, details: Callable[[str], str]
+) -> Changes:
+    """Return the fields that changed, if all of them are in `allow`; else raise ConfigError that lists all changes.
 
-    `command` is what was called, without `--allow`; `hints` may say more of a field than its values do.
+    `command` is the command line without `--allow`. `details(field)` may describe a change better than its values do.
     """
     known = {**now, **before}
-    unknown = [field for field in allow if field not in known]
-    if unknown:
-        raise ConfigError(f"--allow {unknown[0]}: nothing of that name can change{nearest(unknown[0], known)}")
-    found = changed(before, now)
-    if found.keys() - set(allow):
-        listed = "\n".join(
-            f"  {field}: {hints(field) or f'{shown(old)} -> {shown(new)}'}" for field, (old, new) in found.items()
+    for field in allow:
+        if field not in known:
+            raise ConfigError(f"--allow {field}: nothing of that name can change{nearest(field, known)}")
+    changes = changed(before, now)
+    if changes.keys() - set(allow):
+        lines = "\n".join(
+            f"  {field}: {details(field) or f'{shown(old)} -> {shown(new)}'}" for field, (old, new) in changes.items()
         )
         raise ConfigError(
-            f"{command}: what is there now is not what the last checkpoint was made with:\n{listed}\n"
-            f"Change it back, or go on with it: {command} {' '.join(f'--allow {field}' for field in found)}"
+            f"{command}: these fields differ from the last checkpoint:\n{lines}\n"
+            f"Change them back, or continue with the changes: "
+            f"{command} {' '.join(f'--allow {field}' for field in changes)}"
         )
-    return found
+    return changes

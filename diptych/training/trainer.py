@@ -1,8 +1,9 @@
-"""The loop round the steps: log, previews, checkpoints, progress, and a stop that loses nothing."""
+"""The training loop: batches, log, previews, validation, checkpoints, and a stop that loses no step.
 
-import shlex
+`Trainer.train` runs the stages of a method one after the other; `Trainer._train_stage` is the loop over batches.
+"""
+
 import signal
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -23,32 +24,33 @@ from diptych.runs.checkpoint import State
 from diptych.runs.events import EventLog
 from diptych.runs.folder import Run
 from diptych.runs.preview import Preview
-from diptych.settings.train_config import TrainConfig
+from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.system.atomic_files import atomic_write
 from diptych.system.hardware import is_out_of_memory, peak_gib
 from diptych.system.signals import stop_on_signals
 from diptych.training.callbacks import Callback, CallbackList, TrainingContext, context_of
 from diptych.training.checkpoint_manager import CheckpointManager
 from diptych.training.engine import Engine
+from diptych.training.error_hints import suggest_accumulation, with_image_names, with_resume_command
 from diptych.training.loss_tracker import LogRecord
 from diptych.training.precompute import with_precomputed
-from diptych.training.progress import Show, progress
+from diptych.training.progress import Show, StepTimer, progress
 from diptych.training.tensorboard import TensorBoardLogger
 
-# Held-out images judged: value by measure, the one that chooses, and its value as an error (`Metric.error`).
+# Returns the scores by metric, the name of the monitored metric, and its value as an error (lower is better).
 Validate = Callable[[Method, torch.device], tuple[dict[str, float], str, float]]
-ASK_EVERY = 10  # steps between questions to the other ranks whether one of them was told to stop
+STOP_CHECK_EVERY = 10  # steps between all-reduces that ask whether any rank received a signal
 
 
-def is_old(best: str, place: int, step: int, age: int) -> bool:
-    """Whether the best checkpoint was made so many steps ago, in the same stage."""
-    best_place, best_step = checkpoint.place_of(best)
-    return best_place == place and step - best_step >= age
+def is_stale(best: str, stage_index: int, step: int, age: int) -> bool:
+    """Return whether the checkpoint named `best` is at least `age` steps old and of the same stage."""
+    best_stage, best_step = checkpoint.parse_name(best)
+    return best_stage == stage_index and step - best_step >= age
 
 
 @dataclass
 class Trainer:
-    """Trains until the last stage is done, or until it is told to stop; `stopped` then holds the signal."""
+    """Trains to the end of the last stage, or until a signal arrives; `stopped` then holds the signal's number."""
 
     engine: Engine
     batches: Batches
@@ -56,111 +58,131 @@ class Trainer:
     settings: TrainConfig
     preview: Preview
     console: Console
-    provenance: dict[str, Any] = field(default_factory=dict)  # what results follow from; kept in each checkpoint
-    validate: Validate | None = None  # judges held-out images, every so many steps
-    every: int = 0
-    stop_after: int | None = None
+    evaluation: EvaluateConfig = field(default_factory=EvaluateConfig)
+    validate: Validate | None = None  # scores held-out images every `evaluation.eval_every` steps
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # what determines the results; saved in checkpoints
     stopped: int | None = None
-    callbacks: Sequence[Callback] = ()  # the same on all ranks; called on the first one
+    callbacks: Sequence[Callback] = ()  # the same on all ranks; called on rank 0
 
     def __post_init__(self) -> None:
-        self.first = self.engine.ranks.first
+        self.is_main = self.engine.ranks.is_main
         self.log = EventLog(self.run.folder)
         self.checkpoint_manager = CheckpointManager(self.run, 60 * self.settings.checkpoint_minutes)
-        self.open: tuple[LogRecord, dict[str, Any]] | None = None  # a line that may still be on its way from the device
+        self.pending_record: tuple[LogRecord, dict[str, Any]] | None = None  # still being copied from the GPU
         self.show: Show = lambda terms, rate: None
+        self.early_stop = False
         board = TensorBoardLogger(self.run.folder / "tensorboard", self.log.tried)
-        self.hooks = CallbackList([board, *self.callbacks] if self.first else [])
+        self.hooks = CallbackList([board, *self.callbacks] if self.is_main else [])
         self.losses: Mapping[str, float] = {}  # of the last log record
         self.is_running = False
         self.stop_requested = False  # by a callback
-        self.early_stop = False  # nothing has become better for long enough
 
-    def restore(self, path: Path, state: State) -> None:
-        """Go back to a checkpoint, as read from `path`. CheckpointError; RunError if none could be added to it."""
-        if self.first:
+    # Resume
+
+    def restore(self, path: Path, state: State, keep_best: bool = True) -> None:
+        """Restore the checkpoint `state` that was read from `path`.
+
+        With `keep_best=False` its best checkpoint is forgotten, because errors are now measured differently.
+        Raises CheckpointError if it does not fit, RunError if the folder cannot be written.
+        """
+        if self.is_main:
             self.checkpoint_manager.prepare()
         self.checkpoint_manager.restore(self.engine, path, state)
-        if self.first:
+        if not keep_best:
+            self.checkpoint_manager.best = None
+        if self.is_main:
             self.log.forget_after(self.engine.total)
 
-    def train(self) -> None:
-        """To the end, or to the end of the step in which a signal came; either way the last thing done is to save.
+    def save_changes(self, changed: Mapping[str, tuple[Any, Any]]) -> None:
+        """Save the restored checkpoint again with the present provenance, and log the changed fields. RunError."""
+        if self.is_main and changed:
+            self.checkpoint_manager.save(self._state())
+            self.log.write("resume", self.engine.stage.name, self.engine.total, changed=dict(changed))
 
-        So it is where the first rank meets an image that has become unreadable, or cannot judge: no step is lost.
+    # Loop
+
+    def train(self) -> None:
+        """Train to the end, or to the end of the step in which a signal arrives, then save a checkpoint.
+
+        A checkpoint is also saved where an image becomes unreadable or validation fails, so that no step is lost.
         """
         engine = self.engine
-        self.early_stop = self._is_enough()  # of a run that ended so, and goes on only with another `stop_after`
+        self.early_stop = self._is_stale()  # a run that early stopping ended, resumed with the same `patience_evals`
         with stop_on_signals(self._stop), progress(self.console, engine) as self.show:
             try:
                 self.is_running = True
                 self.hooks.on_start(self._context())
-                while not self._stage() and engine.place + 1 < len(engine.stages):
-                    engine.start_stage(engine.place + 1)
+                while not self._train_stage() and engine.stage_index + 1 < len(engine.stages):
+                    engine.start_stage(engine.stage_index + 1)
             except LoadingError as error:
                 self.save()
-                raise self._with_way_on(error) from error
+                workers, folder = self.settings.loaders, self.run.folder
+                raise with_resume_command(error, self.batches, engine.total, workers, folder) from error
             except CallbackError:
                 self.save()
                 raise
             except TrainingError as error:
-                raise self._with_images(error) from error
+                raise with_image_names(error, self.batches) from error
             except (ConfigError, DataError, EvaluationError):
                 self.save()
                 raise
             self.save()
             self.hooks.on_end(self._context())
-        if self.early_stop or (engine.place + 1 == len(engine.stages) and engine.step == engine.stage.steps):
-            self.stopped = None  # the signal came in the last step: there is nothing to go on with
+        in_last_stage = engine.stage_index + 1 == len(engine.stages)
+        if self.early_stop or (in_last_stage and engine.step == engine.stage.steps):
+            self.stopped = None  # the signal arrived in the last step: training is complete
 
-    def _stage(self) -> bool:
-        """Take the steps that are left of this stage; True if told to stop."""
+    def _train_stage(self) -> bool:
+        """Train the remaining steps of this stage; return whether training should stop."""
         if self.early_stop:
             return True
         engine, settings = self.engine, self.settings
         self.batches = self.batches.for_stage(engine.stage.name, engine.stage.steps)
-        began, at, told = time.monotonic(), engine.step, False
-        pin = engine.device.type == "cuda"
         if self.validate and not engine.total:
-            self._validate(self.validate)  # where to start from; and what is wrong with its settings is known now
-        stream = self._coded().stream(
-            engine.step, engine.stage.steps, settings.loaders, pin, self._skipped, self._interrupted
+            self._validate(self.validate)  # scores of the untrained networks; wrong settings fail before training
+        timer = StepTimer(engine.step)
+        should_stop = False
+        stream = self._with_precomputed().stream(
+            engine.step,
+            engine.stage.steps,
+            settings.loaders,
+            engine.device.type == "cuda",
+            self._log_skipped,
+            self._is_interrupted,
         )
-        with closing(stream) as batches:  # whatever ends this, the workers end with it
+        with closing(stream) as batches:  # ends the data workers, whatever ends this block
             for batch in batches:
-                self._take(batch)
+                self._train_step(batch)
                 self.show({}, 0.0)
-                self.hooks.on_step(self._context())
-                last = engine.step == engine.stage.steps
-                if engine.step % settings.log_every == 0 or last:
-                    rate = (engine.step - at) / (time.monotonic() - began)
-                    self._close_line(rate)
-                    began, at = time.monotonic(), engine.step
-                if engine.step % settings.preview_every == 0 or last:
+                is_last = engine.step == engine.stage.steps
+                if engine.step % settings.log_every == 0 or is_last:
+                    self._close_record(timer.rate(engine.step))
+                    timer = StepTimer(engine.step)
+                if engine.step % settings.preview_every == 0 or is_last:
                     self._preview()
-                    began, at = time.monotonic(), engine.step
-                if self.validate and (engine.step % self.every == 0 or last):
+                    timer = StepTimer(engine.step)
+                if self.validate and (is_last or engine.step % (self.evaluation.eval_every or 1) == 0):
                     self._validate(self.validate)
-                    began, at = time.monotonic(), engine.step
-                if self.first and self.checkpoint_manager.is_due():
-                    self.save(must=False)
-                told = self._should_stop(engine.step)
-                if told:
+                    timer = StepTimer(engine.step)
+                if self.is_main and self.checkpoint_manager.is_due():
+                    self.save(required=False)
+                should_stop = self._should_stop(engine.step)
+                if should_stop:
                     break
-        self._write_line()
-        return told or self._interrupted()
+        self._write_record()
+        return should_stop or self._is_interrupted()
 
-    def _coded(self) -> Batches:
-        """The batches with what the stage computes once of each image."""
+    def _with_precomputed(self) -> Batches:
+        """Return the batches with what the stage computes once per image."""
         engine = self.engine
-        made = with_precomputed(self.batches, engine.stage, engine.device, engine.precision)
-        if made is not self.batches:
+        batches = with_precomputed(self.batches, engine.stage, engine.device, engine.precision)
+        if batches is not self.batches:
             names = ", ".join(engine.stage.codes)
-            self.console.print(f"{engine.stage.name}: computed once for all steps, codes of {names}", highlight=False)
-        return made
+            self.console.print(f"{engine.stage.name}: computed once per image: codes of {names}", highlight=False)
+        return batches
 
-    def _take(self, batch: Batch) -> None:
-        """One step. Where memory is short, the error names the parts that would fit."""
+    def _train_step(self, batch: Batch) -> None:
+        """Take one step. If memory runs out, the error names a `grad_accum_steps` that fits."""
         engine = self.engine
         try:
             with engine.ranks.watched(engine.total):
@@ -169,145 +191,117 @@ class Trainer:
             if not is_out_of_memory(error):
                 raise
             reason = (str(error) or type(error).__name__).partition("\n")[0]
-        # only here, where the error no longer holds on to what the step had made
+        # Outside the `except` block the traceback no longer keeps the tensors of the failed step alive.
         raise TrainingError(
-            f"stage {engine.stage.name!r} step {engine.step}: out of memory with batch_size={self.settings.batch_size} "
-            f"grad_accum_steps={self.settings.grad_accum_steps} ({reason}). Nothing of this step is kept. {self._suggest_accumulation(batch)}"
+            f"stage {engine.stage.name!r} step {engine.step}: out of memory with "
+            f"batch_size={self.settings.batch_size} grad_accum_steps={self.settings.grad_accum_steps} ({reason}). "
+            f"Nothing of this step is saved. {suggest_accumulation(engine, batch, self.run.folder)}"
         )
 
-    def _skipped(self, why: str) -> None:
-        """An image can no longer be read, and another takes its place."""
-        if self.first:
-            self._log("skipped", why=why)
-            self.console.print(f"left out, another takes its place: {why}", highlight=False, soft_wrap=True)
+    # Log, previews, validation, checkpoints
 
-    def _with_images(self, error: TrainingError) -> TrainingError:
-        if error.step is None:
-            return error
-        names = ", ".join(self.batches.image_names(error.step))
-        return TrainingError(f"{error}\nImages of that step: {names}", error.step)
-
-    def _with_way_on(self, error: LoadingError) -> LoadingError:
-        """With the images of the batch, where those may matter, and the command that goes on with fewer workers."""
-        workers = [f"workers={self.settings.loaders // 2}"] if self.settings.loaders else []
-        command = shlex.join(["diptych", "resume", str(self.run.folder), *workers])
-        named = self._with_images(error)
-        return LoadingError(f"step {self.engine.total}: {named}\nGo on, once that is mended, with: {command}")
-
-    def _suggest_accumulation(self, batch: Batch) -> str:
-        """Which `grad_accum_steps` fits, found by trying it."""
-        share, world = len(next(iter(batch.values()))), self.engine.ranks.world
-        for parts in range(self.engine.grad_accum_steps + 1, share + 1):
-            if share % parts == 0 and (world > 1 or self.engine.fits(batch, parts)):
-                said = "fits" if world == 1 else "may fit"
-                words = [
-                    "diptych",
-                    "resume",
-                    str(self.run.folder),
-                    f"grad_accum_steps={parts}",
-                    "--allow",
-                    "grad_accum_steps",
-                ]
-                return f"grad_accum_steps={parts} {said}: {shlex.join(words)}"
-        lower = "" if self.engine.precision == "bf16" else ", or precision=bf16"
-        return f"No grad_accum_steps= fits: start a new run with a smaller crop_size= or width={lower}"
-
-    def _close_line(self, rate: float) -> None:
-        """End a line of the log. On a GPU it is written when the next one ends: the device is never waited for."""
+    def _close_record(self, rate: float) -> None:
+        """Close a record of the log. On a GPU it is written one record later, so that no step waits for the device."""
         engine = self.engine
         if engine.device.type == "cuda":
-            self._write_line()
+            self._write_record()
         values = {
-            "lr": {name: mover.lr for name, mover in engine.optimizers.items()},
+            "lr": {name: optimizer.lr for name, optimizer in engine.optimizers.items()},
             "steps_per_second": round(rate, 3),
             "samples_per_second": round(rate * self.settings.batch_size, 3),
             "peak_gib": round(peak_gib(engine.device), 3),
         }
-        self.open = engine.loss_tracker.close(), {"stage": engine.stage.name, "step": engine.total, **values}
+        record = engine.loss_tracker.close()
+        self.pending_record = record, {"stage": engine.stage.name, "step": engine.total, **values}
         if engine.device.type != "cuda":
-            self._write_line()
+            self._write_record()
 
-    def _write_line(self) -> None:
-        if self.open is None:
+    def _write_record(self) -> None:
+        """Write the pending record, if there is one. TrainingError if a value in it is not finite."""
+        if self.pending_record is None:
             return
-        (line, values), self.open = self.open, None
-        line.verify(values["stage"])
-        terms = line.means()
-        if self.first:
+        (record, values), self.pending_record = self.pending_record, None
+        record.verify(values["stage"])
+        terms = record.means()
+        if self.is_main:
             self.losses = terms
             event = self.log.write("step", terms=terms, **values)
             self.hooks.on_log(self._context(event=event))
             self.show(terms, values["steps_per_second"])
 
+    def _log_skipped(self, reason: str) -> None:
+        """Log that an image could not be read and is replaced by another one."""
+        if self.is_main:
+            self._log("skipped", why=reason)
+            self.console.print(f"skipped, replaced by another image: {reason}", highlight=False, soft_wrap=True)
+
     def _preview(self) -> None:
-        """Draw a preview; where the truth is known, keep the checkpoint with the least error to it."""
-        self._write_line()
-        if not self.first:
+        """Write a sample grid; with target images, keep the checkpoint of the lowest error unless metrics decide."""
+        self._write_record()
+        if not self.is_main:
             return
         engine = self.engine
         engine.verify()
         try:
             with engine.ema_weights.applied_to(engine.method):
-                sheet, errors = self.preview.render(engine.method, engine.device)
+                image, errors = self.preview.render(engine.method, engine.device)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            warnings.warn(f"step {engine.total}: no preview, as memory is short; training goes on", stacklevel=2)
+            warnings.warn(f"step {engine.total}: out of memory, preview skipped; training goes on", stacklevel=2)
             return
-        name = f"{engine.place}-{engine.step:08d}.png"
+        name = f"{engine.stage_index}-{engine.step:08d}.png"
         with self.log.tried(self.run.previews), atomic_write(self.run.previews / name) as part:
-            sheet.save(part, "PNG")
+            image.save(part, "PNG")
         self._log("preview", error=errors, file=name)
-        self.hooks.on_preview(self._context(preview=sheet, errors=errors))
+        self.hooks.on_preview(self._context(preview=image, errors=errors))
         mean = HELD_OUT_ERROR.function(list(errors.values())) if errors else None
         if mean is not None and not self.validate and self.checkpoint_manager.is_better(mean):
-            self.save(mean, must=False)
+            self.save(mean, required=False)
 
-    def _validate(self, examine: Validate) -> None:
-        """Judge held-out images; the best by the measure that was chosen is kept, and ends the run if it is old."""
-        self._write_line()
-        if not self.first:
+    def _validate(self, validate: Validate) -> None:
+        """Score held-out images; keep the best checkpoint by the monitored metric, and decide on early stopping."""
+        self._write_record()
+        if not self.is_main:
             return
         engine = self.engine
         engine.verify()
         with engine.ema_weights.applied_to(engine.method):
-            scores, chosen, error = examine(engine.method, engine.device)
-        self._log("evaluation", scores=scores, chosen=chosen)
+            scores, monitor, error = validate(engine.method, engine.device)
+        self._log("evaluation", scores=scores, chosen=monitor)
         self.hooks.on_evaluation(self._context(scores=scores))
         if self.checkpoint_manager.is_better(error):
-            self.save(error, must=False)
-        self.early_stop = self._is_enough()
+            self.save(error, required=False)
+        self.early_stop = self._is_stale()
         if self.early_stop and self.checkpoint_manager.best:
-            since = checkpoint.place_of(self.checkpoint_manager.best[0])[1]
-            self.console.print(f"{chosen} has not become better since step {since}: that is enough")
+            since = checkpoint.parse_name(self.checkpoint_manager.best[0])[1]
+            self.console.print(f"early stop: {monitor} has not improved since step {since}", highlight=False)
 
-    def _is_enough(self) -> bool:
-        """Whether `stop_after` ends this stage."""
-        best, age = self.checkpoint_manager.best, (self.stop_after or 0) * self.every
-        return bool(best and age and is_old(best[0], self.engine.place, self.engine.step, age))
+    def _is_stale(self) -> bool:
+        """Return whether the best checkpoint is older than `patience_evals` evaluations."""
+        best = self.checkpoint_manager.best
+        age = (self.evaluation.patience_evals or 0) * (self.evaluation.eval_every or 0)
+        return bool(best and age and is_stale(best[0], self.engine.stage_index, self.engine.step, age))
 
-    def save(self, error: float | None = None, must: bool = True) -> None:
-        """A checkpoint of this moment; the state is the same on all ranks, so the first one writes it.
+    def save(self, error: float | None = None, required: bool = True) -> None:
+        """Save a checkpoint of this step, with its held-out error if known. The state is the same on all ranks.
 
-        `error` is its mean error to the truth, if known. One that is no `must` may fail: see the keeper. RunError.
+        If not `required`, a failed write is only a warning, up to a number of failures in a row. RunError.
         """
         engine = self.engine
-        if self.first and self.checkpoint_manager.should_save(engine.place, engine.step, must):
-            self._write_line()  # no later checkpoint has what it says
+        if self.is_main and self.checkpoint_manager.should_save(engine.stage_index, engine.step, required):
+            self._write_record()  # a later checkpoint does not contain its sums
             engine.verify()
-            self.checkpoint_manager.save(self._state(), error, must)
-            name = checkpoint.name_of(engine.place, engine.step)
+            self.checkpoint_manager.save(self._state(), error, required)
+            name = checkpoint.file_name(engine.stage_index, engine.step)
             if self.is_running and self.checkpoint_manager.last == name:
                 self.hooks.on_checkpoint(self._context(checkpoint=self.run.checkpoints / name))
 
-    def save_again(self) -> None:
-        """The checkpoint just restored, as it is now made with something else. RunError."""
-        if self.first:
-            self.checkpoint_manager.save(self._state())
-
     def _state(self) -> State:
         tensors, meta = self.engine.state()
-        return tensors, {**meta, "made": self.provenance}
+        return tensors, {**meta, "made": dict(self.provenance)}
+
+    # Callbacks
 
     def _log(self, kind: str, **values: Any) -> None:
         """Write an event of this step to the log."""
@@ -319,22 +313,25 @@ class Trainer:
         stop = partial(setattr, self, "stop_requested", True)
         return context_of(self.engine, self.run.folder, self.losses, stop, **details)
 
-    def _stop(self, number: int) -> None:
-        self.stopped = number
-        with suppress(RuntimeError):  # if it came in the middle of another print, Python allows none
-            self.console.print("finishing this step, then saving; once more to stop at once")
+    # Stopping
 
-    def _interrupted(self) -> bool:
-        """Whether to stop without asking other ranks, as is possible where there are none."""
-        return self.stopped is not None and self.engine.ranks.world == 1
+    def _stop(self, number: int) -> None:
+        """Remember the signal. Called inside the signal handler."""
+        self.stopped = number
+        with suppress(RuntimeError):  # Python refuses to print while another print is interrupted
+            self.console.print("finishing this step and saving; send the signal once more to stop at once")
+
+    def _is_interrupted(self) -> bool:
+        """Return whether to stop without asking other ranks, which is possible only for a single process."""
+        return self.stopped is not None and self.engine.ranks.world_size == 1
 
     def _should_stop(self, step: int) -> bool:
-        """Whether to stop, the same answer on all ranks."""
-        if self.engine.ranks.world > 1 and step % ASK_EVERY:
-            return False
+        """Return whether to stop: the same answer on all ranks."""
         ranks = self.engine.ranks
+        if ranks.world_size > 1 and step % STOP_CHECK_EVERY:
+            return False
         with ranks.watched(self.engine.total):
-            if self.stop_after and ranks.any(self.early_stop):
+            if self.evaluation.patience_evals and ranks.any(self.early_stop):
                 self.early_stop = True
                 return True
             if self.callbacks and ranks.any(self.stop_requested):

@@ -194,7 +194,7 @@ def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:
     """The settings for this crop: none at the method's own, else a generator that is made for it."""
     from diptych.errors import ConfigError
     from diptych.settings.recipe import load_recipe
-    from diptych.workflows.warm_start import dry_run
+    from diptych.workflows.dry_run import dry_run
 
     if crop == CROPS[0]:
         return ()

@@ -13,7 +13,7 @@ from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import ConfigError
 from diptych.inference.load import from_run
-from diptych.runs.preview import grid, identity_error, translated
+from diptych.runs.preview import grid, identity_error, translate_route
 from diptych.runs.report import write_report
 from diptych.settings import recipe
 from diptych.system.atomic_files import atomic_write
@@ -53,7 +53,7 @@ def run_demo(folder: Path, steps: int | None) -> float:
     batch = unseen(chosen)
     translator = from_run(trainer.run)
     route = translator.method.routes[0]
-    made = translated(translator.method, batch, route, torch.device("cpu"), 64)
+    made = translate_route(translator.method, batch, route, torch.device("cpu"), 64)
     error, nothing = float((made - batch[route.target]).abs().mean()), identity_error(batch, route)
     lead = (
         f"After {trainer.engine.step} steps{took}, the error on {len(made)} letters it never saw is "
@@ -97,7 +97,7 @@ def seconds_per_step(chosen: recipe.Recipe) -> float:
     tune_kernels(ranks.device)
     method, crop = chosen.cls(chosen.model), chosen.data.crop_size
     batches = Batches(data.train, method.channels(), Augment(crop, crop), chosen.train.batch_size)
-    engine = Engine(method, precision=chosen.train.precision, ranks=ranks)
+    engine = Engine(method, chosen.train, ranks=ranks)
     for step in range(WARM_UP):
         engine.train_step(batches[step])
     engine.verify()

@@ -18,6 +18,7 @@ import torch
 
 from diptych.errors import DiptychError
 from diptych.methods import find
+from diptych.settings.train_config import TrainConfig
 from diptych.system.atomic_files import write_probe
 from diptych.system.distributed import Ranks, choose_device
 from diptych.system.hardware import is_out_of_memory, precision_for, tune_kernels
@@ -118,7 +119,7 @@ def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Fin
     engines = {
         each: Engine(
             method(method.Config(**PROBED)),
-            precision=each,
+            TrainConfig(precision=each),
             ranks=Ranks(device=device),
             capture=CudaCapture() if device.type == "cuda" else None,
         )

@@ -45,7 +45,7 @@ from diptych.system.cpus import cores
 from diptych.system.hardware import free_gib
 from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 from diptych.system.signals import STOPPING, stop_on_signals
-from diptych.training.trainer import is_old
+from diptych.training.trainer import is_stale
 from diptych.workflows.judge_runs import EvaluationSettings, evaluate_runs
 from diptych.workflows.train_judge import on_real_images, with_palette
 
@@ -296,10 +296,10 @@ def finished(folder: Path, cls: type[Method] | None = None) -> bool:
     taken = parse_json(read_text(config))["notes"].get("steps")
     if taken == steps or not recipe.evaluate.patience_evals:
         return bool(taken == steps)
-    meta = checkpoint.newest(folder / "checkpoints")[1]
+    meta = checkpoint.load_newest(folder / "checkpoints")[1]
     age = recipe.evaluate.patience_evals * (recipe.evaluate.eval_every or 0)
     best = meta["best"]
-    return bool(best and meta["total"] == taken and is_old(best["name"], meta["place"], meta["step"], age))
+    return bool(best and meta["total"] == taken and is_stale(best["name"], meta["place"], meta["step"], age))
 
 
 def _start(job: Job, at_once: int) -> None:

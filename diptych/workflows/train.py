@@ -1,11 +1,15 @@
-"""From a recipe to a finished run: what `diptych train`, `resume` and `demo` do, for programs."""
+"""Train a recipe and resume a run: what `diptych train` and `diptych resume` do, for programs.
+
+`train` and `resume` show the whole flow: data, model, run folder, loop. `prepare` builds what the loop needs.
+"""
 
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -17,7 +21,6 @@ from diptych.data.checks.unreadable import check_images, drop_small_images
 from diptych.data.dataset import Data
 from diptych.data.image_format import describe_images, direction_notes, direction_of
 from diptych.data.images.transforms import Augment
-from diptych.data.open import open_data
 from diptych.data.value_encoding import encodings_of, notes_on_encodings
 from diptych.errors import ConfigError, DataError, RunError, printable
 from diptych.evaluation.feature_networks import feature_networks_of
@@ -26,7 +29,6 @@ from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.runs.preview import Preview
 from diptych.runs.report import write_report
-from diptych.settings import renamed
 from diptych.settings.recipe import Recipe, from_settings
 from diptych.settings.validate import checked as checked_settings
 from diptych.system.distributed import Ranks, join
@@ -35,38 +37,50 @@ from diptych.system.terminal import progress_bar
 from diptych.training.callbacks import Callback
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
-from diptych.training.reproducibility import Provenance, check_unchanged, defaults, provenance_of
+from diptych.training.reproducibility import Provenance, check_unchanged, provenance_of, saved_provenance
 from diptych.training.trainer import Trainer
+from diptych.workflows.dry_run import dry_run
 from diptych.workflows.validation import validator
-from diptych.workflows.warm_start import dry_run, initialise_from
+from diptych.workflows.warm_start import initialise_from
 
-MEASURED = {"protocol", "monitor", "evaluator", "extractor", "eval_images"}  # what the value of a checkpoint depends on
+# Settings that define the held-out error of a checkpoint: if one changes, the best checkpoint is chosen anew.
+DEFINE_ERROR = {"protocol", "monitor", "evaluator", "extractor", "eval_images"}
 
 
 def train(
     recipe: Recipe, folder: Path | str, console: Console | None = None, callbacks: Sequence[Callback] = ()
 ) -> Trainer:
-    """Train a recipe in a new run folder; returns the trainer, whose `stopped` is the signal that ended it, or None.
+    """Train a recipe in a new run folder.
 
-    Whatever is wrong with settings or data is raised before the folder is made.
+    Returns the trainer, whose `stopped` is the number of the signal that ended training early, or None.
+    Raises ConfigError and DataError for wrong settings and data, before the folder is created.
     """
-    ranks, run = join(recipe.train.device, recipe.train.rank_timeout_minutes), Run(folder)
-    console = console or _console(ranks)
-    if ranks.first:
+    ranks = join(recipe.train.device, recipe.train.rank_timeout_minutes)
+    console = console or _console_of(ranks)
+    run = Run(folder)
+    if ranks.is_main:
         run.check_new()
-    data, manifest = look_at(recipe, ranks, console)
-    recipe, data = _encoded(recipe.located(), data, ranks, console)
-    sights, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
-    trainer = prepare(recipe, data, run, ranks, console, sights, fresh=True, callbacks=callbacks)
-    trainer.provenance = provenance_of(recipe, manifest, ranks.world) | digests
-    if ranks.first:
+
+    # data
+    data, manifest = load_data(recipe, ranks, console)
+    recipe, data = _resolve(recipe.located(), data, ranks, console)
+
+    # model
+    feature_networks, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
+    provenance = provenance_of(recipe, manifest, ranks.world_size) | digests
+    trainer = prepare(recipe, data, run, ranks, console, feature_networks, provenance, callbacks, initialise=True)
+
+    # run folder
+    if ranks.is_main:
         run.create()
-    with _held(run, ranks):
-        trainer.save()  # so that a run can be resumed from its first step on
-        if ranks.first:
+    with _lock(run, ranks):
+        trainer.save()  # so that the run can be resumed from its first step on
+        if ranks.is_main:
             run.keep_formats(describe_images(data, recipe.data))
-            run.keep(recipe.settings(), manifest)  # only now is it a run
-        return _go(trainer, recipe)
+            run.keep(recipe.settings(), manifest)  # from here on the folder is a run
+
+        # loop
+        return _train_and_report(trainer, recipe)
 
 
 def resume(
@@ -76,102 +90,84 @@ def resume(
     console: Console | None = None,
     method: type[Method] | None = None,
     callbacks: Sequence[Callback] = (),
+    attach: Callable[[Recipe], Recipe] = lambda recipe: recipe,
 ) -> Trainer:
-    """Go on from the newest whole checkpoint, bit for bit as if the training had never stopped.
+    """Continue a run from its newest intact checkpoint, bit for bit as if training had never stopped.
 
-    `settings` are as on the command line, `key=value`. What results follow from may differ from what the checkpoint
-    was made with only where it is named in `allow`; ConfigError lists what else differs. `method` is the class of one
-    that is not part of Diptych.
+    Args:
+        settings: changed settings as on the command line, `key=value`.
+        allow: fields of the provenance that may differ from the checkpoint; ConfigError lists all others that do.
+        method: the class of a method that is not part of Diptych.
+        callbacks: user code that the training calls.
+        attach: adds to the recipe what no file holds, such as a dataset given from Python.
+
+    Returns the trainer, as `train` does.
     """
     run = Run.open(folder)
-    recipe = from_settings(run.settings(), settings, str(run.config), method, saved=True)
-    recipe = recipe.located([each.partition("=")[0] for each in settings])
+    recipe = attach(from_settings(run.settings(), settings, str(run.config), method, saved=True))
+    recipe = recipe.located([setting.partition("=")[0] for setting in settings])
     ranks = join(recipe.train.device, recipe.train.rank_timeout_minutes)
-    console = console or _console(ranks)
-    with _held(run, ranks):
-        data, manifest = look_at(recipe, ranks, console)
-        recipe, data = _encoded(recipe, data, ranks, console)
+    console = console or _console_of(ranks)
+    with _lock(run, ranks):
+        # data
+        data, manifest = load_data(recipe, ranks, console)
+        recipe, data = _resolve(recipe, data, ranks, console)
+
+        # resume: compare with the checkpoint
         path, state = checkpoint.find_newest(run.checkpoints)
-        sights, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
-        now = provenance_of(recipe, manifest, ranks.world) | digests
-        before = {**defaults(recipe, now), **renamed.flat(state[1].get("made", now))}
+        feature_networks, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
+        now = provenance_of(recipe, manifest, ranks.world_size) | digests
+        before = saved_provenance(state[1].get("made", now), recipe, now)
         command = shlex.join(["diptych", "resume", str(run.folder), *settings])
-        different = check_unchanged(before, now, allow, command, partial(_hint, run, manifest))
-        trainer = prepare(recipe, data, run, ranks, console, sights, callbacks=callbacks)
-        trainer.provenance = now
-        trainer.restore(path, state)
-        for line in _jumps(recipe, trainer.engine, before, different):
+        changed = check_unchanged(before, now, allow, command, partial(_image_changes, run, manifest))
+
+        # model
+        trainer = prepare(recipe, data, run, ranks, console, feature_networks, now, callbacks)
+        validation_is_new = changed.get("eval_every", (1, 1))[0] is None
+        trainer.restore(path, state, keep_best=not (changed.keys() & DEFINE_ERROR or validation_is_new))
+        for line in _lr_changes(recipe, trainer.engine, before, changed):
             console.print(line, highlight=False, soft_wrap=True)
-        if different.keys() & MEASURED or different.get("eval_every", (1, 1))[0] is None:
-            trainer.checkpoint_manager.best = None  # it was the best by another measure
-        if ranks.first:
+
+        # run folder
+        if ranks.is_main:
             run.keep_formats(describe_images(data, recipe.data))
-        if ranks.first and (different or settings):
-            run.keep(recipe.settings(), manifest)
-        if ranks.first and different:
-            trainer.save_again()
-            trainer.log.write("resume", trainer.engine.stage.name, trainer.engine.total, changed=different)
-        return _go(trainer, recipe)
+            if changed or settings:
+                run.keep(recipe.settings(), manifest)
+        trainer.save_changes(changed)
+
+        # loop
+        return _train_and_report(trainer, recipe)
 
 
-def _held(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
-    """The first rank alone holds the folder."""
-    return run.locked() if ranks.first else nullcontext()
+# Data
 
 
-def _hint(run: Run, manifest: Manifest, field: str) -> str:
-    """Which images changed, as far as that is known."""
-    if field == "images":
-        with suppress(DataError):
-            return str(compare_manifests(Manifest.load(run.manifest), manifest))
-    return ""
-
-
-def _jumps(recipe: Recipe, engine: Engine, before: Provenance, different: Collection[str]) -> Iterator[str]:
-    """Which learning rates the changed settings make other than they were at the last step, as lines for a person."""
-    old = {
-        key: before[key] for key in different if key in type(recipe.model).model_fields and before.get(key) is not None
-    }
-    with torch.device("meta"):
-        stages = recipe.cls(
-            checked_settings(type(recipe.model), {**recipe.model.model_dump(), **old}, "model")
-        ).stages()
-    was = stages[min(engine.place, len(stages) - 1)]
-    step = max(0, min(engine.step, was.steps) - 1)  # the last one taken
-    for name, player in engine.stage.players.items():
-        if name in was.players and old:
-            last = was.players[name]
-            rates = [
-                last.lr * last.schedule(Clock(was.name, step, was.steps)),
-                player.lr * player.schedule(Clock(engine.stage.name, engine.step, engine.stage.steps)),
-            ]
-            if abs(rates[1] - rates[0]) > 0.01 * max(rates):
-                yield f"the learning rate of {name} goes from {rates[0]:.3g} to {rates[1]:.3g} at step {engine.step}"
-
-
-def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:
-    """The data of a recipe, each file of it examined; what was examined before is known. Raises DataError."""
-    data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
-    if not ranks.first:
-        ranks.after_first()  # which leaves what it finds where the others read it
-    with progress_bar(console, "looking at the images") as progress:
+def load_data(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:
+    """Open the data of a recipe, check each image file that was not checked before, and print a summary. DataError."""
+    data = recipe.open_data()
+    if not ranks.is_main:
+        ranks.wait_for_main()  # rank 0 stores its results where the other ranks find them
+    with progress_bar(console, "checking images") as progress:
         data, manifest = check_images(data, recipe.data, progress)
     data = drop_small_images(data, recipe.data)
-    if ranks.first:
-        ranks.after_first()
+    if ranks.is_main:
+        ranks.wait_for_main()
     notes = (*direction_notes(data, recipe.data), *data.notes)
-    said = "\n".join((data.summary + direction_of(data, recipe.data), *notes)).splitlines()
-    console.print(*map(printable, said), sep="\n", highlight=False, soft_wrap=True)
+    summary = "\n".join((data.summary + direction_of(data, recipe.data), *notes)).splitlines()
+    console.print(*map(printable, summary), sep="\n", highlight=False, soft_wrap=True)
     return data, manifest
 
 
-def _encoded(recipe: Recipe, data: Data, ranks: Ranks, console: Console) -> tuple[Recipe, Data]:
-    """The recipe with what data and machine tell, and the data as it says. Raises ConfigError, DataError."""
+def _resolve(recipe: Recipe, data: Data, ranks: Ranks, console: Console) -> tuple[Recipe, Data]:
+    """Return the recipe with all defaults that depend on data and machine, and the data encoded as it says."""
     recipe = recipe.fitted(data).settled(ranks)
     data = recipe.encoded(data)
     for note in notes_on_encodings(data.train):
         console.print(printable(note), highlight=False, soft_wrap=True)
     return recipe, data
+
+
+# Model
 
 
 def prepare(
@@ -180,108 +176,175 @@ def prepare(
     run: Run,
     ranks: Ranks,
     console: Console,
-    sights: Mapping[str, FeatureNetwork] = MappingProxyType({}),
-    fresh: bool = False,
+    feature_networks: Mapping[str, FeatureNetwork] = MappingProxyType({}),
+    provenance: Mapping[str, Any] = MappingProxyType({}),
     callbacks: Sequence[Callback] = (),
+    initialise: bool = False,
 ) -> Trainer:
-    """Everything that trains, built but not started, with the networks that losses look through.
+    """Build a trainer: method, batches, preview, validation and engine.
 
-    A `fresh` one has the weights that it begins with; else they are still to come, from a checkpoint.
+    With `initialise` the weights come from `init_from=`, if given; else a checkpoint is expected to be restored.
     Raises CheckpointError, ConfigError, DataError.
     """
-    dry_run(recipe, sights, ranks.world)
+    dry_run(recipe, feature_networks, ranks.world_size)
     torch.manual_seed(recipe.train.seed)
-    method, settings = recipe.cls(recipe.model), recipe.train
-    method.perceptual.update(sights)
-    if fresh and (said := initialise_from(method, settings.init_from)):
-        console.print(printable(said), highlight=False, soft_wrap=True)
-    channels = method.channels()
-    augment = Augment(
-        recipe.data.effective_load_size, recipe.data.crop_size, recipe.data.resize_mode, recipe.data.flip, recipe.data.crop_mode
-    )
-    batches = Batches(
-        data.train,
-        channels,
-        augment,
-        settings.batch_size,
-        settings.seed,
-        grad_accum_steps=settings.grad_accum_steps,
-        rank=ranks.rank,
-        world=ranks.world,
-        extra_splits=tuple(each.train for each in data.others),
-        balance_classes=method.balance_classes,
-        random_crop_until=recipe.data.random_crop_until,
-        on_bad_image=recipe.data.on_bad_image,
-    )
-    names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
-    shown = method.derive_inputs(held_out_batch(data.held_out, channels, augment, settings.preview_images, names))
-    preview = Preview(shown, data.held_out.aligned, encodings_of(data.held_out))
+    method = recipe.cls(recipe.model)
+    method.perceptual.update(feature_networks)
+    if initialise and (message := initialise_from(method, recipe.train.init_from)):
+        console.print(printable(message), highlight=False, soft_wrap=True)
+    augment = _augment(recipe)
+    batches = _batches(recipe, method, data, augment, ranks)
+    preview = _preview(recipe, method, data, augment)
     tune_kernels(ranks.device)
-    examine = validator(recipe, method, data, ranks.device)
-    capture = CudaCapture() if settings.records(ranks) else None
-    try:
-        engine = Engine(
-            method,
-            seed=settings.seed,
-            grad_accum_steps=settings.grad_accum_steps,
-            precision=settings.precision,
-            ranks=ranks,
-            capture=capture,
-        )
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ConfigError(
-            f"the networks do not fit into the memory of {ranks.device}: choose a smaller width="
-        ) from error
-    if settings.compile is True:
-        engine.compile()
-    every, stop_after = recipe.evaluate.eval_every or 0, recipe.evaluate.patience_evals
+    validate = validator(recipe, method, data, ranks.device)
+    engine = _engine(recipe, method, ranks)
     return Trainer(
         engine,
         batches,
         run,
-        settings,
+        recipe.train,
         preview,
         console,
-        validate=examine,
-        every=every,
-        stop_after=stop_after,
+        evaluation=recipe.evaluate,
+        validate=validate,
+        provenance=provenance,
         callbacks=callbacks,
     )
 
 
-def _go(trainer: Trainer, recipe: Recipe) -> Trainer:
-    """Train to the end, and leave model and report."""
+def _augment(recipe: Recipe) -> Augment:
+    """Return the built-in augmentation of training images."""
+    data = recipe.data
+    return Augment(
+        data.effective_load_size,
+        data.crop_size,
+        data.resize_mode,
+        data.flip,
+        data.crop_mode,
+        data.rotate90,
+        data.color_jitter,
+        data.random_scale,
+    )
+
+
+def _batches(recipe: Recipe, method: Method, data: Data, augment: Augment, ranks: Ranks) -> Batches:
+    """Return the training batches of this rank."""
+    return Batches(
+        data.train,
+        method.channels(),
+        augment,
+        recipe.train.batch_size,
+        recipe.train.seed,
+        grad_accum_steps=recipe.train.grad_accum_steps,
+        rank=ranks.rank,
+        world=ranks.world_size,
+        extra_splits=tuple(other.train for other in data.others),
+        balance_classes=method.balance_classes,
+        random_crop_until=recipe.data.random_crop_until,
+        on_bad_image=recipe.data.on_bad_image,
+        transform=recipe.transform,
+    )
+
+
+def _preview(recipe: Recipe, method: Method, data: Data, augment: Augment) -> Preview:
+    """Return the preview of held-out images."""
+    names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
+    images = held_out_batch(data.held_out, method.channels(), augment, recipe.train.preview_images, names)
+    return Preview(method.derive_inputs(images), data.held_out.aligned, encodings_of(data.held_out))
+
+
+def _engine(recipe: Recipe, method: Method, ranks: Ranks) -> Engine:
+    """Return the engine with the method on this rank's device. ConfigError if it does not fit into memory."""
+    capture = CudaCapture() if recipe.train.records(ranks) else None
+    try:
+        engine = Engine(method, recipe.train, ranks=ranks, capture=capture)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"the networks do not fit into the memory of {ranks.device}: choose a smaller network (ngf=)"
+        ) from error
+    if recipe.train.compile is True:
+        engine.compile()
+    return engine
+
+
+# Resume
+
+
+def _lock(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
+    """Return the lock of the run folder on rank 0; nothing on other ranks."""
+    return run.locked() if ranks.is_main else nullcontext()
+
+
+def _image_changes(run: Run, manifest: Manifest, field: str) -> str:
+    """Return which images changed, if `field` is `images` and the run has a manifest; else an empty string."""
+    if field == "images":
+        with suppress(DataError):
+            return str(compare_manifests(Manifest.load(run.manifest), manifest))
+    return ""
+
+
+def _lr_changes(recipe: Recipe, engine: Engine, before: Provenance, changed: Collection[str]) -> Iterator[str]:
+    """Yield a line for each player whose learning rate jumps by more than 1 % because settings changed."""
+    fields = type(recipe.model).model_fields
+    old_settings = {key: before[key] for key in changed if key in fields and before.get(key) is not None}
+    if not old_settings:
+        return
+    with torch.device("meta"):
+        old_config = checked_settings(type(recipe.model), {**recipe.model.model_dump(), **old_settings}, "model")
+        old_stages = recipe.cls(old_config).stages()
+    old_stage, stage = old_stages[min(engine.stage_index, len(old_stages) - 1)], engine.stage
+    last_step = max(0, min(engine.step, old_stage.steps) - 1)
+    for name, player in stage.players.items():
+        if name not in old_stage.players:
+            continue
+        old_player = old_stage.players[name]
+        old_lr = old_player.lr * old_player.schedule(Clock(old_stage.name, last_step, old_stage.steps))
+        lr = player.lr * player.schedule(Clock(stage.name, engine.step, stage.steps))
+        if abs(lr - old_lr) > 0.01 * max(old_lr, lr):
+            yield f"the learning rate of {name} changes from {old_lr:.3g} to {lr:.3g} at step {engine.step}"
+
+
+# Loop
+
+
+def _train_and_report(trainer: Trainer, recipe: Recipe) -> Trainer:
+    """Train to the end, then write the model folder and the report."""
     engine = trainer.engine
-    begun = engine.step < engine.stage.steps
-    ahead = [stage for stage in engine.stages[engine.place + (not begun) :] if stage.steps]
-    step = engine.step if begun else 0
-    left = f"stage {ahead[0].name} from step {step} of {ahead[0].steps}" if ahead else "nothing left to train"
     trainer.console.print(
-        f"{recipe.method} on {engine.device} in {engine.precision}, {engine.ranks.world} process(es), {left}; "
-        f"everything is kept in {trainer.run.folder}",
+        f"{recipe.method} on {engine.device} in {engine.precision}, {engine.ranks.world_size} process(es), "
+        f"{_remaining(engine)}; run folder: {trainer.run.folder}",
         highlight=False,
         soft_wrap=True,
     )
     trainer.train()
-    if trainer.first:
-        _leave(trainer.run, recipe.cls)
+    if trainer.is_main:
+        _write_outputs(trainer.run, recipe.cls)
     return trainer
 
 
-def _leave(run: Run, cls: type[Method]) -> None:
-    """What a stopped training leaves for people: the model to ship and the report."""
+def _remaining(engine: Engine) -> str:
+    """Return where training continues: `stage train from step 0 of 1000`."""
+    stage_is_done = engine.step >= engine.stage.steps
+    stages = [stage for stage in engine.stages[engine.stage_index + stage_is_done :] if stage.steps]
+    if not stages:
+        return "nothing left to train"
+    return f"stage {stages[0].name} from step {0 if stage_is_done else engine.step} of {stages[0].steps}"
+
+
+def _write_outputs(run: Run, cls: type[Method]) -> None:
+    """Write the model folder and the report of a run. RunError."""
     try:
         from_run(run, method=cls).save(run.model)
         write_report(run)
     except OSError as error:
         raise RunError(
-            f"{run.folder}: the checkpoint is whole, but model/ or report.html cannot be written ({error}); make room, "
-            f"then `diptych resume {run.folder}` writes them"
+            f"{run.folder}: the checkpoint is complete, but model/ or report.html cannot be written ({error}); make "
+            f"room on the disk, then `diptych resume {run.folder}` writes them"
         ) from error
 
 
-def _console(ranks: Ranks) -> Console:
-    """A person's console on the first rank; silence on the others."""
-    return Console(quiet=not ranks.first, markup=False)
+def _console_of(ranks: Ranks) -> Console:
+    """Return a console that prints on rank 0 and is silent on others."""
+    return Console(quiet=not ranks.is_main, markup=False)

@@ -53,7 +53,7 @@ def train(
         if line := ignored_pixels(made_by):
             tell(line)
         trainer = launch.train(made_by, folder)
-    if trainer.stopped is not None or not trainer.first:
+    if trainer.stopped is not None or not trainer.is_main:
         return trainer, None
     return trainer, on_real_images(trainer.run)
 

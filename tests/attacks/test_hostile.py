@@ -172,7 +172,7 @@ def test_m3_whatever_is_shown_is_short_and_printable(value):
     ],
 )
 def test_m3_absurd_networks_are_refused_before_they_are_built(settings):
-    from diptych.workflows.warm_start import dry_run
+    from diptych.workflows.dry_run import dry_run
 
     chosen = load_recipe("pix2pix", ["root=glyphs", "crop_size=256", *settings])
     message = r"pix2pix: these networks would take \d+ GiB, more than 8: lower .*ngf=\d+"

@@ -16,7 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
-from diptych.system.atomic_files import atomic_write, sweep
+from diptych.system.atomic_files import atomic_write, remove_leftovers
 
 OLD, NEW = "0-00000007.safetensors", "0-00000008.safetensors"
 
@@ -74,7 +74,7 @@ def main(folder, how, writer, stride):
         expected = 0 if limit == size else 1 if how == "refuse" else -signal.SIGXFSZ
         if code != expected or (how == "refuse" and left):
             found["wrong"].append(f"byte {limit}: ended with {code}, left {left}")
-        sweep(folder)
+        remove_leftovers(folder)
         whole_ones = [path for path in folder.iterdir() if sound(path)]
         if {path.name for path in whole_ones} != ({OLD, NEW} if code == 0 else {OLD}):
             found["wrong"].append(f"byte {limit}: whole are {whole_ones}")

@@ -31,13 +31,13 @@ def make_images(folder):
 
 def end(folder):
     """All that a run comes to: the bytes of its newest checkpoint, and the numbers of its log."""
-    tensors, meta = checkpoint.newest(folder / "checkpoints")
+    tensors, meta = checkpoint.load_newest(folder / "checkpoints")
     content = {name: value.reshape(-1).view(torch.uint8).numpy().tobytes() for name, value in tensors.items()}
     return content, (meta["place"], meta["step"]), numbers(folder)
 
 
 def newest_step(folder):
-    return checkpoint.newest(folder / "checkpoints")[1]["step"]
+    return checkpoint.load_newest(folder / "checkpoints")[1]["step"]
 
 
 def changed_terms(monkeypatch, cls, at, change):

@@ -33,7 +33,7 @@ def save_on_and_on(run, keep, until=math.inf):
     """From the newest checkpoint on: what a trainer does, without the training."""
     at = SimpleNamespace(step=0)
     keeper = CheckpointManager(run, every=0, keep=keep)
-    if checkpoint.all_in(run.checkpoints):
+    if checkpoint.list_checkpoints(run.checkpoints):
         keeper.prepare()
         loads = SimpleNamespace(load=lambda state: setattr(at, "step", state[1]["step"]))
         keeper.restore(loads, *checkpoint.find_newest(keeper.folder))
@@ -53,14 +53,14 @@ def main(run, kills):
             finally:
                 os._exit(1)
         until = time.monotonic() + 60
-        while len(checkpoint.all_in(run.checkpoints)) < 2 and time.monotonic() < until:  # in the very first round
+        while len(checkpoint.list_checkpoints(run.checkpoints)) < 2 and time.monotonic() < until:
             time.sleep(0.001)
         time.sleep(dice.uniform(0, 0.04))
         os.kill(pid, signal.SIGKILL)
         if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != -signal.SIGKILL:
             wrong.append(f"round {round_}: the child ended by itself")
         states = {}
-        for path in checkpoint.all_in(run.checkpoints):
+        for path in checkpoint.list_checkpoints(run.checkpoints):
             try:
                 states[path.name] = checkpoint.load(path)
             except CheckpointError as error:
@@ -70,7 +70,7 @@ def main(run, kills):
         best = states[max(states)][1]["best"]
         if best and best["name"] not in states:
             wrong.append(f"round {round_}: the best, {best['name']}, is gone; {list(states)} left")
-    last = checkpoint.newest(run.checkpoints)[1]["step"]
+    last = checkpoint.load_newest(run.checkpoints)[1]["step"]
     save_on_and_on(run, keep=2, until=last + 2)
     print(
         json.dumps({"written": last, "left": sorted(path.name for path in run.checkpoints.iterdir()), "wrong": wrong})

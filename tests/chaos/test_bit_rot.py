@@ -21,8 +21,8 @@ def test_every_bit_of_a_header_and_hundreds_of_others_are_noticed(tmp_path):
 def test_a_rotten_one_is_passed_over_with_its_name(tmp_path):
     """C4: the one before is taken, and a warning says why."""
     for step in (1, 2):
-        checkpoint.save(tmp_path / checkpoint.name_of(0, step), small(step))
+        checkpoint.save(tmp_path / checkpoint.file_name(0, step), small(step))
     rotten = tmp_path / "0-00000002.safetensors"
     bit_rot.put(rotten, rotten.stat().st_size - 1, 255)
     with pytest.warns(UserWarning, match=r"0-00000002\.safetensors.*does not match its digest.*the one before"):
-        assert checkpoint.newest(tmp_path)[1]["step"] == 1
+        assert checkpoint.load_newest(tmp_path)[1]["step"] == 1

@@ -33,7 +33,7 @@ def words(images):
 
 def workers_of(child):
     """The data workers of a training that has begun; before, what examines the images has processes too."""
-    if "everything is kept in" not in child.output:
+    if "run folder:" not in child.output:
         return []
     return children(child.pid)
 
@@ -80,7 +80,7 @@ def test_a_worker_killed_before_the_first_batch(words, undisturbed, child, tmp_p
     assert waiting.ended(15) == 3, waiting.error
     said = waiting.error.strip().splitlines()
     assert re.match(r"error: step 0: a data worker \(process \d+\) was killed by SIGKILL", said[0]), said
-    assert said[1] == f"Go on, once that is mended, with: diptych resume {run} workers=1"
+    assert said[1] == f"When this is fixed, resume with: diptych resume {run} workers=1"
     assert len(said) == 2, "more than one error"
     assert nothing_left(waiting.pid)
     check_resumes(run, undisturbed)

@@ -44,7 +44,7 @@ def test_what_cannot_be_logged_costs_the_log_alone(spoil, undisturbed, images, t
     """T11: one warning, then silence, and the same weights."""
     run, console = Run(tmp_path / "run"), Console(file=io.StringIO())
     recipe = load_recipe("pix2pix", [*IMAGES, f"root={images}", *SHORT])
-    data, _ = train.look_at(recipe, Ranks(), console)
+    data, _ = train.load_data(recipe, Ranks(), console)
     recipe = recipe.fitted(data).settled(Ranks())
     trainer = train.prepare(recipe, data, run, Ranks(), console)
     run.create()
@@ -52,7 +52,7 @@ def test_what_cannot_be_logged_costs_the_log_alone(spoil, undisturbed, images, t
     with pytest.warns(UserWarning, match="cannot be written .*; training goes on without it") as caught:
         trainer.train()
     assert len(caught) == 1
-    ours, theirs = (checkpoint.newest(folder / "checkpoints") for folder in (run.folder, undisturbed))
+    ours, theirs = (checkpoint.load_newest(folder / "checkpoints") for folder in (run.folder, undisturbed))
     assert ours[0].keys() == theirs[0].keys()
     assert all(torch.equal(ours[0][name], theirs[0][name]) for name in ours[0])
     assert ours[1]["best"] == theirs[1]["best"], "previews that cannot be kept still choose the best"

@@ -20,7 +20,7 @@ APART += ["batch_size=4", "precision=fp32", "norm=instance", "d_norm=instance", 
 
 def impatient():
     """Who does not answer for half a second is lost."""
-    distributed.GRACE = 0.5
+    distributed.ROLL_CALL_SECONDS = 0.5
 
 
 @pytest.mark.parametrize(("number", "lost"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 0)])
@@ -82,7 +82,7 @@ def test_a_run_of_one_process_goes_on_with_two(child, tmp_path):
     (told,) = (event for event in read_events(run / "events.jsonl") if event["event"] == "resume")
     assert (told["step"], told["changed"]) == (3, {"processes": [1, 2]})
     assert [line[:2] for line in numbers(run)] == [line[:2] for line in numbers(tmp_path / "whole")]
-    ours, theirs = (checkpoint.newest(folder / "checkpoints")[0] for folder in (run, tmp_path / "whole"))
+    ours, theirs = (checkpoint.load_newest(folder / "checkpoints")[0] for folder in (run, tmp_path / "whole"))
     names = [name for name in ours if name.startswith("method.")]
     worst = max(float((ours[name] - theirs[name]).abs().max()) for name in names)
     print("worst", worst)

@@ -130,7 +130,7 @@ def test_another_number_of_threads(undisturbed, images, tmp_path):
         torch.set_num_threads(1)
     threads = [json.loads((run / "environment.json").read_text())["threads"] for run in (undisturbed, tmp_path / "run")]
     assert threads == [1, 2]
-    ours, theirs = (checkpoint.newest(run / "checkpoints")[0] for run in (tmp_path / "run", undisturbed))
+    ours, theirs = (checkpoint.load_newest(run / "checkpoints")[0] for run in (tmp_path / "run", undisturbed))
     worst = max(float((ours[name] - theirs[name]).abs().max()) for name in ours if name.startswith("method."))
     assert worst < 1e-5
 
@@ -183,7 +183,7 @@ def test_what_is_not_finite_stops_before_it_is_learnt(
     assert caught.value.exit_code == 3
     assert set(str(caught.value).partition("Images of that step: ")[2].split(", ")) == set(read[-4:])
     assert newest_step(run) == 3
-    saved, now = checkpoint.newest(run / "checkpoints")[0], trainers[0].engine.state()[0]
+    saved, now = checkpoint.load_newest(run / "checkpoints")[0], trainers[0].engine.state()[0]
     same = {name for name in saved if torch.equal(saved[name], now[name])}
     moved = {name for name in now if name.startswith(("method.", "adam.")) and "running" not in name} - same
     moved = {name.split(".")[1] for name in moved if not name.endswith("num_batches_tracked")}

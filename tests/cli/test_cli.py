@@ -74,7 +74,7 @@ def test_a_run_leaves_what_it_promises(run):
 
 def test_the_best_checkpoint_is_kept(run):
     names = sorted(p.name for p in (run / "checkpoints").iterdir())
-    best = checkpoint.newest(run / "checkpoints")[1]["best"]
+    best = checkpoint.load_newest(run / "checkpoints")[1]["best"]
     assert best["name"] in names
     errors = {
         e["step"]: e["error"]["source->target"] for e in read_events(run / "events.jsonl") if e["event"] == "preview"
@@ -211,11 +211,11 @@ def test_an_image_that_breaks_during_training_costs_no_step(tmp_path):
     _, said = child.communicate(timeout=120)
     assert child.returncode == 2
     assert all(word in said for word in ("trainA/3.png", hashlib.sha256(good).hexdigest()[:8])), said
-    learnt = checkpoint.newest(run / "checkpoints")[1]["step"]
+    learnt = checkpoint.load_newest(run / "checkpoints")[1]["step"]
     assert learnt > 0
     broken.write_bytes(good)
     assert diptych("resume", run, f"steps={learnt + 2}", "--allow", "steps").exit_code == 0
-    assert checkpoint.newest(run / "checkpoints")[1]["step"] == learnt + 2
+    assert checkpoint.load_newest(run / "checkpoints")[1]["step"] == learnt + 2
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):

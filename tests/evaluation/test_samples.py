@@ -195,7 +195,7 @@ def test_other_channels_than_those_of_pictures_become_arrays(tmp_path):
 
 def test_the_best_checkpoint_is_asked_for_by_name(tmp_path, runs):
     run = trained(tmp_path / "run", "pix2pix", "root=glyphs", "steps=4", "preview_every=1", "lr=0.03")
-    first, *_, last = checkpoint.all_in(run.checkpoints)
+    first, *_, last = checkpoint.list_checkpoints(run.checkpoints)
     tensors, meta = checkpoint.load(last)
     checkpoint.save(last, (tensors, {**meta, "best": {"name": first.name, "error": 0.1}}))
     found = {

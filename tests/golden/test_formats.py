@@ -34,8 +34,8 @@ def test_an_old_run_and_an_old_model_draw_the_same_picture(source, old, tmp_path
 
 def test_an_old_run_goes_on_where_it_was(old):
     """C7: weights, Adam, the clock and the open line of the log; its next numbers are those it had then."""
-    assert checkpoint.newest(old / "run" / "checkpoints")[1]["step"] == 4
+    assert checkpoint.load_newest(old / "run" / "checkpoints")[1]["step"] == 4
     resume(old / "run", allow=("code", "torch", "diptych"))
-    assert checkpoint.newest(old / "run" / "checkpoints")[1]["step"] == 6
+    assert checkpoint.load_newest(old / "run" / "checkpoints")[1]["step"] == 6
     line = next(event for event in read_events(old / "run" / "events.jsonl") if event["event"] == "step")
     assert line["terms"] == pytest.approx(json.loads((old / "numbers.json").read_text()), rel=1e-2)

@@ -208,7 +208,7 @@ def test_averaged_weights_translate(tmp_path):
     run.create()
     run.keep(recipe.settings())
     tensors, meta = engine.state()
-    checkpoint.save(run.checkpoints / checkpoint.name_of(0, 1), (tensors, {**meta, "best": None}))
+    checkpoint.save(run.checkpoints / checkpoint.file_name(0, 1), (tensors, {**meta, "best": None}))
     x = torch.rand(1, 1, 32, 32)
     with engine.ema_weights.inside(engine.method):
         expected = engine.method.translate(x)

@@ -10,6 +10,7 @@ from diptych.errors import ConfigError
 from diptych.losses.adversarial import gradient_penalty
 from diptych.methods.stargan import StarGAN
 from diptych.networks.layers import without_graph
+from diptych.settings.train_config import TrainConfig
 from diptych.training.engine import Engine
 
 SPECIES = Labels(names=("cat", "dog", "wild"))
@@ -142,7 +143,7 @@ def test_targets_are_the_labels_of_the_batch_shuffled():
 def trained(*sets, steps=12, **over):
     """Losses of each step and the weights at the end, in float64."""
     method = tiny(*sets, n_critic=5, lr=1e-3, **over).double()
-    engine, losses = Engine(method, seed=4), []
+    engine, losses = Engine(method, TrainConfig(seed=4, precision="fp32")), []
     for step in range(steps * len(method.config.labels)):
         given = batch(method.config.labels[step % len(method.config.labels)], seed=step)
         engine.train_step({**given, "image": given["image"].double()})
@@ -194,7 +195,7 @@ def test_a_pass_without_graph_leaves_no_casts_behind(monkeypatch):
 
 def test_bf16_trains_both():
     method, before = tiny(n_critic=1), tiny().state_dict()
-    Engine(method, precision="bf16").train_step(batch())
+    Engine(method, TrainConfig(precision="bf16")).train_step(batch())
     assert not [name for name, value in method.state_dict().items() if torch.equal(value, before[name])]
 
 

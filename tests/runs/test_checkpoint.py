@@ -94,25 +94,25 @@ def test_a_folder_of_that_name_is_refused(tmp_path):
 def test_the_newest_whole_one_is_taken(tmp_path):
     """C4: a damaged one is passed over, and said so."""
     for step in (3, 5):
-        checkpoint.save(tmp_path / checkpoint.name_of(0, step), small(step))
+        checkpoint.save(tmp_path / checkpoint.file_name(0, step), small(step))
     newest = tmp_path / "0-00000005.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     with pytest.warns(UserWarning, match="0-00000005.*going back to the one before"):
-        assert checkpoint.newest(tmp_path)[1]["step"] == 3
+        assert checkpoint.load_newest(tmp_path)[1]["step"] == 3
     (tmp_path / "0-00000003.safetensors").unlink()
     with (
         pytest.warns(UserWarning, match="going back"),
         pytest.raises(CheckpointError, match="no whole checkpoint among 1"),
     ):
-        checkpoint.newest(tmp_path)
+        checkpoint.load_newest(tmp_path)
 
 
 def test_names_sort_by_age(tmp_path):
     """And what a person put there is no checkpoint of the run."""
-    ours = [checkpoint.name_of(place, step) for place, step in ((0, 5), (2, 3), (10, 1), (10, 123_456_789))]
+    ours = [checkpoint.file_name(place, step) for place, step in ((0, 5), (2, 3), (10, 1), (10, 123_456_789))]
     for name in (*ours, "0-00000005-copy.safetensors", "mine.safetensors", "0-00000005.safetensors.bak"):
         (tmp_path / name).touch()
-    assert [path.name for path in checkpoint.all_in(tmp_path)] == ours
+    assert [path.name for path in checkpoint.list_checkpoints(tmp_path)] == ours
 
 
 def test_a_network_in_two_places_is_written_twice(tmp_path):

@@ -27,7 +27,7 @@ def test_alone_there_is_nothing_to_agree_on():
     ranks = Ranks()
     value = torch.ones(3)
     ranks.mean_([value])
-    assert (ranks.any(True), ranks.any(False), ranks.first) == (True, False, True)
+    assert (ranks.any(True), ranks.any(False), ranks.is_main) == (True, False, True)
     assert torch.equal(value, torch.ones(3))
     assert join("cpu") == ranks
 

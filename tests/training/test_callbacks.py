@@ -15,6 +15,11 @@ from diptych.settings.recipe import load_recipe
 from diptych.training.callbacks import Callback
 from diptych.workflows import train
 
+
+def newest(folder):
+    return checkpoint.find_newest(folder)[1]
+
+
 SHORT = [*TINY, "steps=6", "log_every=2", "preview_every=3"]
 
 
@@ -80,16 +85,16 @@ def test_each_hook_is_called_at_its_time(tmp_path):
 def test_a_callback_changes_no_number(run, tmp_path):
     trained(tmp_path / "run", Record())
     assert numbers(tmp_path / "run") == numbers(run)
-    ours, theirs = (checkpoint.newest(folder / "checkpoints")[0] for folder in (tmp_path / "run", run))
+    ours, theirs = (newest(folder / "checkpoints")[0] for folder in (tmp_path / "run", run))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_an_exception_is_named_and_costs_no_step(run, tmp_path):
     with pytest.raises(CallbackError, match=r"step 4: callback Fail.on_step failed \(ValueError: no such thing\)"):
         trained(tmp_path / "run", Record(), Fail())
-    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[1]["step"] == 4
+    assert newest(tmp_path / "run" / "checkpoints")[1]["step"] == 4
     assert diptych("resume", tmp_path / "run").exit_code == 0
-    ours, theirs = (checkpoint.newest(folder / "checkpoints")[0] for folder in (tmp_path / "run", run))
+    ours, theirs = (newest(folder / "checkpoints")[0] for folder in (tmp_path / "run", run))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -101,7 +106,7 @@ def test_every_hook_is_named_when_it_fails(hook, tmp_path):
     with pytest.raises(CallbackError, match=rf"callback Broken.{hook} failed \(OSError: disk\)"):
         trained(tmp_path / "run", type("Broken", (Callback,), {hook: fail})())
     assert (
-        checkpoint.newest(tmp_path / "run" / "checkpoints")[1]["step"]
+        newest(tmp_path / "run" / "checkpoints")[1]["step"]
         == {
             "on_start": 0,
             "on_log": 2,
@@ -115,4 +120,4 @@ def test_every_hook_is_named_when_it_fails(hook, tmp_path):
 def test_a_callback_may_stop_the_training(tmp_path):
     trainer = trained(tmp_path / "run", Stop())
     assert trainer.stopped is None
-    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[1]["step"] == 4
+    assert newest(tmp_path / "run" / "checkpoints")[1]["step"] == 4

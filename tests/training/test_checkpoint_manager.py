@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from diptych.errors import CheckpointError, RunError
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
-from diptych.system.atomic_files import sweep, write_probe
+from diptych.system.atomic_files import remove_leftovers, write_probe
 from diptych.training import checkpoint_manager
 from diptych.training.checkpoint_manager import CheckpointManager
 
@@ -23,7 +23,7 @@ class Disk:
     def __init__(self, monkeypatch, full):
         self.full, self.asked, self.real = full, 0, checkpoint.save_file
         monkeypatch.setattr(checkpoint, "save_file", self.save)
-        monkeypatch.setattr(checkpoint_manager, "PAUSE", 0)
+        monkeypatch.setattr(checkpoint_manager, "PAUSE_SECONDS", 0)
 
     def save(self, tensors, part, notes):
         self.asked += 1
@@ -39,11 +39,11 @@ def run(tmp_path):
 
 
 def steps(run):
-    return [checkpoint.load(path)[1]["step"] for path in checkpoint.all_in(run.checkpoints)]
+    return [checkpoint.load(path)[1]["step"] for path in checkpoint.list_checkpoints(run.checkpoints)]
 
 
 def at_once(monkeypatch):
-    monkeypatch.setattr(checkpoint_manager, "RETRY", -1)
+    monkeypatch.setattr(checkpoint_manager, "RETRY_SECONDS", -1)
 
 
 def test_a_refused_save_is_a_warning_and_is_tried_again(run, monkeypatch):
@@ -53,16 +53,16 @@ def test_a_refused_save_is_a_warning_and_is_tried_again(run, monkeypatch):
     kept = CheckpointManager(run, every=3600)
     kept.save(small(1))
     for step in (2, 3):
-        assert kept.should_save(0, step, must=False)
+        assert kept.should_save(0, step, required=False)
         with pytest.warns(UserWarning, match=r"checkpoints: .*No space left.*goes on.*make room.*more failure"):
-            kept.save(small(step), must=False)
+            kept.save(small(step), required=False)
         assert names(run.checkpoints) == ["0-00000001.safetensors"]
-    kept.save(small(4), must=False)
+    kept.save(small(4), required=False)
     assert kept.failures == 0
     for step in (5, 6):
         with pytest.warns(UserWarning, match=f"{7 - step} more failure"):
-            kept.save(small(step), must=False)
-    kept.save(small(7), must=False)
+            kept.save(small(step), required=False)
+    kept.save(small(7), required=False)
     assert steps(run) == [4, 7]
 
 
@@ -74,9 +74,9 @@ def test_the_third_refusal_in_a_row_ends_the_run(run, monkeypatch):
     kept.save(small(1))
     for step in (2, 3):
         with pytest.warns(UserWarning, match="goes on"):
-            kept.save(small(step), must=False)
+            kept.save(small(step), required=False)
     with pytest.raises(RunError, match=r"checkpoints: .*No space left.*3 times in a row; make room.*diptych resume"):
-        kept.save(small(4), must=False)
+        kept.save(small(4), required=False)
     assert steps(run) == [1]
 
 
@@ -85,25 +85,25 @@ def test_after_a_refusal_there_is_time_to_make_room(run, monkeypatch):
     Disk(monkeypatch, full={2})
     kept = CheckpointManager(run, every=3600)
     kept.save(small(1))
-    assert kept.should_save(0, 2, must=False)
+    assert kept.should_save(0, 2, required=False)
     with pytest.warns(UserWarning, match="next try is in 60 s"):
-        kept.save(small(2), error=0.5, must=False)
-    assert not kept.should_save(0, 3, must=False)
-    assert kept.should_save(0, 3, must=True)
-    kept.tried -= 61
+        kept.save(small(2), error=0.5, required=False)
+    assert not kept.should_save(0, 3, required=False)
+    assert kept.should_save(0, 3, required=True)
+    kept.last_try -= 61
     assert kept.is_due()
-    assert kept.should_save(0, 3, must=False)
+    assert kept.should_save(0, 3, required=False)
 
 
 def test_a_save_that_must_not_be_missed_is_tried_three_times(run, monkeypatch):
     """C2: the last of a training; never "saved" when it is not."""
     disk = Disk(monkeypatch, full={1, 2})
     kept = CheckpointManager(run, every=3600, failures=2)
-    kept.save(small(1), must=True)
+    kept.save(small(1), required=True)
     assert (disk.asked, steps(run)) == (3, [1])
     disk.full = range(99)
     with pytest.raises(RunError, match="make room"):
-        kept.save(small(2), must=True)
+        kept.save(small(2), required=True)
     assert (disk.asked, kept.last) == (6, "0-00000001.safetensors")
 
 
@@ -114,11 +114,11 @@ def test_a_refused_best_is_not_the_best(run, monkeypatch):
     kept = CheckpointManager(run, every=3600)
     kept.save(small(1), error=0.5)
     with pytest.warns(UserWarning, match="goes on"):
-        kept.save(small(2), error=0.1, must=False)
+        kept.save(small(2), error=0.1, required=False)
     for step in (3, 4, 5):
         kept.save(small(step))
     assert steps(run) == [1, 4, 5]
-    assert checkpoint.newest(run.checkpoints)[1]["best"] == {"name": "0-00000001.safetensors", "error": 0.5}
+    assert checkpoint.load_newest(run.checkpoints)[1]["best"] == {"name": "0-00000001.safetensors", "error": 0.5}
 
 
 def test_room_is_asked_for_before_anything_is_written(run, monkeypatch):
@@ -129,7 +129,7 @@ def test_room_is_asked_for_before_anything_is_written(run, monkeypatch):
     usage = SimpleNamespace(total=10**9, used=10**9, free=100)
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda folder: usage)
     with pytest.warns(UserWarning, match=r"are needed, 0\.0 MiB are free.*make room"):
-        kept.save(small(2), must=False)
+        kept.save(small(2), required=False)
     assert disk.asked == 1
     usage.total = usage.free = 0  # a network folder that does not say
     kept.save(small(3))
@@ -149,7 +149,7 @@ def test_two_newest_and_the_best_are_kept(keep, run):
 def test_nothing_is_removed_for_one_that_is_not_known_to_be_whole(run):
     """C6: neither for those that lie there unread, nor for one that has lost its size since."""
     for step in (1, 2, 3, 4):
-        checkpoint.save(run.checkpoints / checkpoint.name_of(0, step), small(step))
+        checkpoint.save(run.checkpoints / checkpoint.file_name(0, step), small(step))
     damaged = run.checkpoints / "0-00000004.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     kept = CheckpointManager(run, every=3600)
@@ -183,7 +183,7 @@ def test_what_was_restored_is_not_written_again(run):
     CheckpointManager(run, every=3600).save(small(1))
     kept = CheckpointManager(run, every=3600)
     kept.restore(engine(), *checkpoint.find_newest(kept.folder))
-    assert not kept.should_save(0, 1, must=True)
+    assert not kept.should_save(0, 1, required=True)
 
 
 @pytest.mark.parametrize("wrong", [KeyError("G"), IndexError("place"), CheckpointError("shape"), RuntimeError("x")])
@@ -214,7 +214,7 @@ def test_the_next_start_sweeps_what_a_kill_left(run):
         theirs = [".film.mp4.part", "0-00000001.safetensors"]
         assert names(run.checkpoints) == sorted([left[other.pid].name, *theirs])
         os.utime(left[other.pid], (0, 0))  # then the number was given out anew
-        sweep(run.checkpoints)
+        remove_leftovers(run.checkpoints)
         assert names(run.checkpoints) == theirs
         other.communicate(b"\n")
 

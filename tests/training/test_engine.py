@@ -14,6 +14,7 @@ from diptych.contract import Clock, Stage
 from diptych.errors import CheckpointError, TrainingError
 from diptych.methods.cyclegan import CycleGAN
 from diptych.seeds import seed_for
+from diptych.settings.train_config import TrainConfig
 from diptych.training.ema import EMA
 from diptych.training.engine import Engine
 
@@ -126,7 +127,7 @@ def other_terms(method, batch, clock):
     ],
 )
 def test_a_rule_that_breaks_the_contract_is_refused(rule, message):
-    engine = Engine(Toy(rule), grad_accum_steps=2)
+    engine = Engine(Toy(rule), TrainConfig(grad_accum_steps=2, precision="fp32"))
     batch = {"source": torch.tensor([[1.0], [1.0], [-9.0], [1.0]])}
     with pytest.raises(TrainingError, match=message):
         for _ in range(2):
@@ -196,7 +197,7 @@ def test_bf16_is_close_to_fp32():
     lines = []
     for precision in ("fp32", "bf16"):
         torch.manual_seed(0)
-        engine = Engine(CycleGAN(CycleGAN.Config(**CycleGAN.tiny, steps=9)), precision=precision)
+        engine = Engine(CycleGAN(CycleGAN.Config(**CycleGAN.tiny, steps=9)), TrainConfig(precision=precision))
         engine.train_step(batch)
         assert all(p.dtype == torch.float32 for p in engine.method.parameters())
         lines.append(engine.loss_tracker.close().means())
@@ -235,9 +236,9 @@ def test_resume_across_stages_is_exact():
 
     def go(engine):
         lines = []
-        while (engine.place, engine.step) != (1, 3):
+        while (engine.stage_index, engine.step) != (1, 3):
             if engine.step == engine.stage.steps:
-                engine.start_stage(engine.place + 1)
+                engine.start_stage(engine.stage_index + 1)
             engine.train_step(BATCH)
             lines += [engine.loss_tracker.close().means()] if engine.step == 3 else []
             yield engine, lines

@@ -56,7 +56,7 @@ def test_a_disk_that_stays_full_ends_the_run_at_the_third_refusal(begun):
     assert not list(begun.rglob(f"*{PART}"))
     assert [event["step"] for event in read_events(begun / "events.jsonl")] == [1, 2, 3], "it went on in between"
     assert diptych("resume", begun).exit_code == 0
-    assert checkpoint.newest(begun / "checkpoints")[1]["step"] == 6
+    assert checkpoint.load_newest(begun / "checkpoints")[1]["step"] == 6
 
 
 def test_a_disk_that_was_full_for_a_moment_costs_nothing(begun, tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def test_a_disk_that_was_full_for_a_moment_costs_nothing(begun, tmp_path, monkey
         assert diptych("resume", begun).exit_code == 0
     assert len(caught) == 3
     assert diptych("train", "pix2pix", *SAVING, "-o", tmp_path / "other").exit_code == 0
-    ours, theirs = (checkpoint.newest(tmp_path / name / "checkpoints") for name in ("run", "other"))
+    ours, theirs = (checkpoint.load_newest(tmp_path / name / "checkpoints") for name in ("run", "other"))
     assert same((ours[0], {}), (theirs[0], {}))
 
 
@@ -89,7 +89,7 @@ def test_a_last_save_that_fails_is_not_passed_over(begun, monkeypatch):
         real(path, state)
 
     monkeypatch.setattr(checkpoint, "save", not_the_last)
-    monkeypatch.setattr("diptych.training.checkpoint_manager.PAUSE", 0)
+    monkeypatch.setattr("diptych.training.checkpoint_manager.PAUSE_SECONDS", 0)
     with pytest.warns(UserWarning, match="goes on"), pytest.raises(RunError, match=r"No space left.*resume"):
         diptych("resume", begun)
     assert at.count(6) == 5, "as the best, as one that was due, and three times at the end"

@@ -9,7 +9,7 @@ import torch
 from commands import diptych
 
 from diptych.system import hardware
-from diptych.system.hardware import hold_memory, is_out_of_memory, peak_gib, precision_for
+from diptych.system.hardware import is_out_of_memory, keep_freed_memory, peak_gib, precision_for
 from diptych.workflows import doctor
 
 
@@ -102,4 +102,4 @@ def test_memory_that_is_held_is_not_fetched_again():
 
 def test_elsewhere_memory_is_left_alone(monkeypatch):
     monkeypatch.setattr(hardware.sys, "platform", "darwin")
-    assert not hold_memory()
+    assert not keep_freed_memory()

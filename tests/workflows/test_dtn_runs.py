@@ -15,7 +15,7 @@ from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.settings.recipe import load_recipe
 from diptych.training.engine import Engine
-from diptych.workflows.warm_start import dry_run
+from diptych.workflows.dry_run import dry_run
 
 TINY = [
     *LITTLE, "root=glyphs:sans", "target_root=glyphs:serif-bold", "ngf=4", "ndf=4", "embedding_dim=8", "batch_size=4",
@@ -29,7 +29,7 @@ def train(folder, *settings):
 
 
 def weights(folder):
-    tensors, meta = checkpoint.newest(folder / "checkpoints")
+    tensors, meta = checkpoint.load_newest(folder / "checkpoints")
     return meta["total"], tensors
 
 
@@ -79,7 +79,7 @@ def test_a_run_may_begin_with_the_f_of_another_and_go_straight_to_the_transfer(w
     run = tmp_path / "run"
     settings = ["target_root=glyphs:mono", "pretrain_steps=0", "ndf=8", "seed=3", "steps=2"]
     said = train(run, f"init_from={whole}", *settings).output
-    assert f"begins with f, head, g of {whole}; anew: D: " in " ".join(said.split())
+    assert f"initialised from {whole}: f, head, g; randomly initialised: D (" in " ".join(said.split())
     assert len(given) == 2
     (total, tensors), (_, were) = weights(run), weights(whole)
     assert total == 2
@@ -100,8 +100,8 @@ def test_one_image_at_a_time_is_refused_with_the_least_batch_that_fits(settings,
     with pytest.raises(
         ConfigError, match=f"is one image at a time, and BatchNorm needs two: set batch_size={least} at"
     ):
-        dry_run(load_recipe("dtn", words), world=world)
-    dry_run(load_recipe("dtn", [*words, f"batch_size={least}"]), world=world)
+        dry_run(load_recipe("dtn", words), world_size=world)
+    dry_run(load_recipe("dtn", [*words, f"batch_size={least}"]), world_size=world)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_run_that_was_stopped_before_a_network_learned_says_so(whole, tmp_path
         tensors, meta = read(path)
         return tensors, {**meta, "place": 0, "step": 1}
 
-    read = checkpoint.newest
+    read = checkpoint.load_newest
     package.load(whole)  # without a word
     monkeypatch.setattr(checkpoint, "newest", in_the_first_stage)
     with pytest.warns(UserWarning, match="stopped before g learned anything, so pictures will be noise"):

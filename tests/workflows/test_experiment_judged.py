@@ -41,9 +41,9 @@ def test_the_best_checkpoint_is_judged_where_that_is_asked_for(tmp_path, here):
     values = {**LOSSES, "recipe": recipe, "matrix": {"loss": ["l1"]}, "evaluate": {"which": "best"}}
     run_experiment(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
     run = tmp_path / "out" / "l1"
-    best = checkpoint.newest(run / "checkpoints")[1]["best"]["name"]
+    best = checkpoint.load_newest(run / "checkpoints")[1]["best"]["name"]
     found = read_result(run / "results" / "paired-default.json").about
-    assert (found["which"], found["steps"]) == ("best", checkpoint.place_of(best)[1])
+    assert (found["which"], found["steps"]) == ("best", checkpoint.parse_name(best)[1])
 
 
 def test_a_palette_that_the_experiment_gives(tmp_path, here):

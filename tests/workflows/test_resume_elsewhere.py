@@ -70,6 +70,6 @@ def test_a_longer_run_tells_that_its_learning_rate_jumps(tmp_path):
     settings = ["preset=repo", "steps=4", "lr=1e-3", "-o", tmp_path / "run"]
     assert diptych("train", "pix2pix", *TINY, "preview_images=2", *settings).exit_code == 0
     said = diptych("resume", tmp_path / "run", "steps=8", "--allow", "steps").output
-    assert "the learning rate of G goes from 0.0005 to 0.001 at step 4" in said
-    assert "the learning rate of D goes from 0.0005 to 0.001 at step 4" in said
+    assert "the learning rate of G changes from 0.0005 to 0.001 at step 4" in said
+    assert "the learning rate of D changes from 0.0005 to 0.001 at step 4" in said
     assert "learning rate" not in diptych("resume", tmp_path / "run").output

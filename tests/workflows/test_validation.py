@@ -38,12 +38,12 @@ def steps(folder):
 
 
 def newest(folder):
-    return checkpoint.newest(folder / "checkpoints")
+    return checkpoint.load_newest(folder / "checkpoints")
 
 
 def best(folder):
     found = newest(folder)[1]["best"]
-    return checkpoint.place_of(found["name"])[1], found["error"]
+    return checkpoint.parse_name(found["name"])[1], found["error"]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_the_best_is_the_best_by_the_measure_that_was_asked_for(tmp_path, measur
     step, error = best(tmp_path / "run")
     assert error == pytest.approx(min(values.values()), abs=1e-6)
     assert values[step] == min(values.values())
-    assert (tmp_path / "run" / "checkpoints" / checkpoint.name_of(0, step)).is_file()
+    assert (tmp_path / "run" / "checkpoints" / checkpoint.file_name(0, step)).is_file()
 
 
 def test_previews_choose_nothing_where_judgements_do(told, tmp_path):
@@ -132,7 +132,7 @@ def test_previews_choose_nothing_where_judgements_do(told, tmp_path):
     assert best(tmp_path / "run") == (4, 0.1)
     assert newest(tmp_path / "run")[1]["step"] == 5
     made = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    assert checkpoint.name_of(0, 4) in made
+    assert checkpoint.file_name(0, 4) in made
 
 
 def test_with_another_measure_the_best_is_chosen_anew(tmp_path):
@@ -255,7 +255,7 @@ def test_it_ends_when_nothing_has_become_better_for_long_enough(told, tmp_path):
     told(9.0, 0.5, 0.4, 0.6, 0.4, 0.5, *[0.1] * 20)
     done = train(run, "steps=40", "eval_every=2", "eval_images=4", "patience_evals=3")
     assert done.exit_code == 0
-    assert "x has not become better since step 4: that is enough" in done.stdout
+    assert "early stop: x has not improved since step 4" in done.stdout
     assert "done: " in done.stdout
     assert steps(run) == [0, 2, 4, 6, 8, 10]
     assert newest(run)[1]["step"] == 10

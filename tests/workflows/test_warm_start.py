@@ -34,18 +34,18 @@ def begin(first, folder, *settings, stop="steps=1"):
 def test_networks_of_the_same_form_are_taken(first, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "diptych.workflows.train._go",
+        "diptych.workflows.train._train_and_report",
         lambda trainer, recipe: seen.append(trainer.engine.method.state_dict()) or trainer,
     )
     said = begin(first, tmp_path / "a")
-    assert f"begins with G, D of {first}" in said.output
+    assert f"initialised from {first}: G, D" in said.output
     was = weights(first, 2)
     assert all(torch.equal(value, was[f"method.{name}"]) for name, value in seen[0].items())
     said = begin(first, tmp_path / "b", "ndf=8")
-    assert f"begins with G of {first}; anew: D: " in said.output
+    assert f"initialised from {first}: G; randomly initialised: D (" in said.output
     assert all(torch.equal(value, was[f"method.{name}"]) for name, value in seen[1].items() if name.startswith("G."))
     said = begin(first / "model", tmp_path / "c")
-    assert f"begins with G of {first / 'model'}; anew: D is not there" in said.output
+    assert f"initialised from {first / 'model'}: G; randomly initialised: D (not in the source)" in said.output
 
 
 def test_resume_neither_needs_the_other_run_nor_begins_with_it_again(first, tmp_path):
@@ -56,13 +56,14 @@ def test_resume_neither_needs_the_other_run_nor_begins_with_it_again(first, tmp_
     shutil.rmtree(other)
     said = diptych("resume", run, "steps=3", "lr=1e-30", "--allow", "steps", "--allow", "lr")
     assert said.exit_code == 0, said.output
-    assert "begins with" not in said.output
+    assert "initialised from" not in said.output
     after = weights(run, 3)
     assert all(torch.equal(after[key], before[key]) for key in after if key.endswith(".weight") and "method" in key)
 
 
 def test_what_does_not_fit_at_all_is_refused_before_anything_is_made(first, tmp_path):
-    with pytest.raises(ConfigError, match=r"init_from=.*: none of its networks has the form of one here \(G: .*; D: "):
+    message = r"init_from=.*: none of its networks has the name and shapes of one here: G \(.*; D \("
+    with pytest.raises(ConfigError, match=message):
         begin(first, tmp_path / "a", "ngf=8", "ndf=8")
     with pytest.raises(CheckpointError, match="neither a run folder"):
         begin(tmp_path / "nothing", tmp_path / "a")
@@ -79,7 +80,7 @@ def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
     of_judge = ["f_network=classifier", "f_base_channels=4", "f_n_downsample=3", "embedding_dim=16"]
     said = diptych("train", "dtn", *drawing, *of_judge, *letters, f"init_from={judge}", "-o", run)
     assert said.exit_code == 0, said.output
-    assert f"begins with f of {judge}; anew: " in " ".join(said.output.split())
+    assert f"initialised from {judge}: f; randomly initialised: " in " ".join(said.output.split())
     was, now = (weights(folder, 2) for folder in (judge, run))
     ours = {key.removeprefix("method.f."): value for key, value in now.items() if key.startswith("method.f.")}
     theirs = {key.removeprefix("method.C."): value for key, value in was.items() if key.startswith("method.C.")}
@@ -107,7 +108,7 @@ def test_a_network_that_nothing_teaches_is_refused(tmp_path):
         "ngf=4",
     ]
     words = [word for word in words if word not in ("root=glyphs", "generator=unet_32", "receptive_field=16")]
-    with pytest.raises(ConfigError, match=r"no step moves f: .* init_from=, or set pretrain_steps= above"):
+    with pytest.raises(ConfigError, match=r"no step trains f: .* init_from=, or set pretrain_steps= above"):
         diptych("train", "dtn", *words, "pretrain_steps=0", "-o", tmp_path / "a")
     assert not (tmp_path / "a").exists()
     alone = ["pretrain_steps=0", "preset=baseline", "lambda_const=0"]

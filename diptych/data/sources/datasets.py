@@ -124,9 +124,7 @@ class DatasetSource:
         _check_classes(train, meaning, str(readers["train"]))
         test = splits.get("test") if "val" in splits else None
         if kind == DataKind.REFERENCED:
-            train, held_out, test = (split and with_references(split) for split in (train, held_out, test))
-            assert train is not None
-            assert held_out is not None
+            train, held_out, test = with_references(train), with_references(held_out), test and with_references(test)
         summary = f"{readers['train']}: {len(train)} images, {len(held_out)} held out, {len(meaning)} {meaning.kind} labels"
         return Data(train, held_out, summary, test=test, labels=(meaning,))
 
@@ -229,7 +227,7 @@ def _check_classes(train: Split, meaning: Labels, what: str) -> None:
 
 
 def _swapped(data: Data) -> Data:
-    domains = dict(zip(data.domains, reversed(data.domains.values()), strict=True))
+    domains = dict(zip(data.domains, reversed(list(data.domains.values())), strict=True))
     test = data.test and data.test.swapped()
     return replace(data, train=data.train.swapped(), held_out=data.held_out.swapped(), test=test, domains=domains)
 

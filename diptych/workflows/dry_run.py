@@ -1,0 +1,95 @@
+"""Dry run: one step of each stage on meta tensors, which finds networks that do not fit before training starts."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import torch
+
+from diptych.contract import Batch, Clock, FeatureNetwork, Labels, Method, Stage
+from diptych.errors import ConfigError
+from diptych.evaluation.feature_networks import NONE, AnyFeatures
+from diptych.settings.recipe import Recipe, bounded
+
+SEARCHED_STEPS = 40  # first steps of a stage in which one step of each schedule key is searched
+
+
+def dry_run(
+    recipe: Recipe, feature_networks: Mapping[str, FeatureNetwork] = MappingProxyType({}), world_size: int = 1
+) -> None:
+    """Run one step of each kind on meta tensors, which takes no memory. ConfigError if the settings do not fit.
+
+    A feature network that is not given is assumed to fit.
+    """
+    crop_size = recipe.data.crop_size
+    size = max(1, recipe.train.batch_size // (recipe.train.grad_accum_steps * world_size))
+    with torch.device("meta"):
+        method = recipe.cls(recipe.model)
+        method.perceptual.update(_meta_feature_networks(recipe, feature_networks))
+        bounded(method, recipe.method)
+        if crop_size % method.size_multiple:
+            raise ConfigError(
+                f"crop_size={crop_size} is not a multiple of {method.size_multiple}, which the network needs: "
+                f"change crop_size, or choose a smaller generator"
+            )
+        channels = method.channels()
+        images = {name: torch.empty(size, count, crop_size, crop_size) for name, count in channels.items()}
+        try:
+            _run_stages(method, images, size)
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(_explain(error, recipe, world_size)) from error
+
+
+def _meta_feature_networks(recipe: Recipe, given: Mapping[str, FeatureNetwork]) -> dict[str, FeatureNetwork]:
+    """Return a copy on the meta device of each feature network that the settings ask for."""
+    config = vars(recipe.model)
+    names = [name for name, key in recipe.cls.feature_networks.items() if config[key] != NONE]
+    return {name: copy.deepcopy(given.get(name, AnyFeatures())).to("meta") for name in names}
+
+
+def _run_stages(method: Method, images: Batch, size: int) -> None:
+    """Run the updates of one step of each kind. ConfigError if a player has no loss term."""
+    for stage in method.stages():
+        for clock in _kinds_of_steps(stage):
+            for players, terms in stage.updates({**images, **_labels(method, clock.step, size)}, clock):
+                if not terms:
+                    raise ConfigError(f"player {players} has no loss: all its loss weights are 0")
+
+
+def _kinds_of_steps(stage: Stage) -> Iterator[Clock]:
+    """Yield the clock of the first step of each schedule key."""
+    clocks = [Clock(stage.name, step, stage.steps) for step in range(min(stage.steps, SEARCHED_STEPS))]
+    yield from {stage.schedule_key(clock): clock for clock in reversed(clocks)}.values()
+
+
+def _labels(method: Method, step: int, size: int) -> Batch:
+    """Return labels of zeros in the shape of the data set whose turn this step is."""
+    labels = {}
+    for name, key in method.labels.items():
+        sets: tuple[Labels, ...] = vars(method.config)[key]
+        names = sets[step % len(sets)]
+        shape = (size,) if names.kind == "class" else (size, len(names))
+        labels[name] = torch.zeros(shape, dtype=torch.int64)
+    return labels
+
+
+def _explain(error: Exception, recipe: Recipe, world_size: int) -> str:
+    """Return the message of a failed dry run: the setting to change where torch's error says it."""
+    crop_size, train = recipe.data.crop_size, recipe.train
+    if "more than 1 value per channel" in str(error):
+        return (
+            f"batch_size={train.batch_size} is one image at a time, and BatchNorm needs two: "
+            f"set batch_size={2 * train.grad_accum_steps * world_size} at least"
+        )
+    if "more than 1 spatial element" in str(error):
+        return (
+            f"crop_size={crop_size} is downsampled to one pixel before a norm layer, which needs more: set a larger "
+            f"crop_size, or use fewer layers in {recipe.method} ({_depth_settings(recipe)})"
+        )
+    return f"with crop_size={crop_size} the networks do not fit each other or the images: {error}"
+
+
+def _depth_settings(recipe: Recipe) -> str:
+    """Return the settings of the method that determine how often images are downsampled."""
+    names = ("generator", "receptive_field", "num_scales", "d_layers")
+    return ", ".join(f"{name}=" for name in names if name in recipe.cls.Config.model_fields)
