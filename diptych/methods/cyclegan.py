@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
-from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
+from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of, unused_by_own
 from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import Init, Norm, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN
@@ -70,7 +70,7 @@ class CycleGAN(Method):
             return self
 
         def unused(self) -> dict[str, str]:
-            found: dict[str, str] = {}
+            found = unused_by_own(self.generator, ("ngf", "dropout"))
             if not self.lambda_gan:
                 found |= dict.fromkeys(("pool_size", "receptive_field", "ndf"), "gan above 0")
             if not (self.lambda_cycle_a or self.lambda_cycle_b):

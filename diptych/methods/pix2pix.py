@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import Adversarial, discriminator_loss, generator_loss, gradient_penalty
-from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
+from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of, unused_by_own
 from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN
 from diptych.networks.patchgan import ReceptiveField as ReceptiveField
@@ -68,7 +68,7 @@ class Pix2Pix(Method):
             return self
 
         def unused(self) -> dict[str, str]:
-            found: dict[str, str] = {}
+            found = unused_by_own(self.generator)
             if "gan" not in self.loss:
                 found |= dict.fromkeys(
                     ("gan_loss", "lambda_gp", "receptive_field", "ndf", "d_norm"), "gan or cgan in loss"

@@ -39,8 +39,11 @@ def next_to(x: Tensor, code: Tensor) -> Tensor:
 
 
 def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> None:
-    """Fill every convolution, linear layer and embedding by `init`; biases 0; BatchNorm scale N(1, gain)."""
-    for module in net.modules():
+    """Fill every convolution, linear layer and embedding by `init`; biases 0; BatchNorm scale N(1, gain).
+
+    A module with a true attribute `keep_init`, such as a pretrained network of the user, is left as it is.
+    """
+    for module in _initialised_modules(net):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             _fill(module.weight, init, gain)
             if module.bias is not None:
@@ -50,6 +53,13 @@ def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> Non
         elif isinstance(module, _BatchNorm) and module.affine:
             nn.init.normal_(module.weight, 1.0, gain)
             nn.init.zeros_(module.bias)
+
+
+def _initialised_modules(net: nn.Module) -> Iterator[nn.Module]:
+    """Yield modules in the order of `net.modules()`, without those in a module with `keep_init`."""
+    kept = [each for each in net.modules() if getattr(each, "keep_init", False)]
+    left_out = {id(module) for each in kept for module in each.modules()}
+    return (module for module in net.modules() if id(module) not in left_out)
 
 
 def _fill(weight: Tensor, init: Init, gain: float) -> None:
