@@ -202,7 +202,7 @@ def train_judge(
     A classifier tells apart the folders of images; a segmenter paints the label maps of pairs, photograph first
     (direction=b2a where the label map lies left).
     """
-    from diptych.workflows.train_judge import train
+    from diptych.workflows.train_evaluator import train
 
     trainer, result = train(kind, [*(settings or []), f"root={data}"], out, tell=typer.echo)
     if result is not None:

@@ -3,7 +3,8 @@
 import json
 import shutil
 import warnings
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Column, Data, Split, select
 from diptych.data.images.transforms import Augment, CropToMultiple
-from diptych.data.open import open_data
 from diptych.data.value_encoding import notes_on_encodings
 from diptych.errors import EvaluationError
 from diptych.evaluation import samples as sampling
@@ -51,10 +51,16 @@ class SampleRequest:
     which: str = "last"
     device: str = "auto"
     method: str | None = None  # package.module:Class of a method that is not part of Diptych
+    method_class: type[Method] | None = None  # the same from Python
+    attach: Callable[[Recipe], Recipe] = lambda recipe: recipe  # adds what no file holds, such as a Python dataset
 
     @property
     def cls(self) -> type[Method] | None:
-        return find_method(self.method) if self.method else None
+        return self.method_class or (find_method(self.method) if self.method else None)
+
+    def key(self) -> dict[str, Any]:
+        """Return the options as plain data, to compare with those of samples on disk."""
+        return {name: value for name, value in vars(self).items() if name not in ("method_class", "attach")}
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def trained(folder: Path) -> Trained:
 def _recipe_of(there: Trained, asked: SampleRequest) -> Recipe:
     """As it was trained; of a model, whose images are not known, that needs `asked.data`. EvaluationError."""
     if isinstance(there, Run):
-        return from_settings(there.settings(), where=str(there.config), cls=asked.cls, saved=True)
+        return asked.attach(from_settings(there.settings(), where=str(there.config), cls=asked.cls, saved=True))
     if asked.data is None:
         raise EvaluationError(f"{there}: a model names no images: say which by --data FOLDER")
     model = from_model(there, asked.cls)
@@ -98,7 +104,7 @@ def find(there: Trained, asked: SampleRequest) -> Source:
     recipe = _recipe_of(there, asked)
     own = Path(recipe.data.root).expanduser().absolute()
     recipe = replace(recipe, data=recipe.data.for_root(asked.data or recipe.data.root))
-    data, manifest = check_images(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
+    data, manifest = check_images(recipe.open_data(), recipe.data)
     data = recipe.encoded(data)
     elsewhere = not isinstance(there, Run) or Path(recipe.data.root).expanduser().absolute() != own
     name, split = chosen(data, "all" if elsewhere and asked.split == "auto" and data.by_name else asked.split)
@@ -145,7 +151,7 @@ def samples_of(there: Trained, asked: SampleRequest = SampleRequest(), progress:
     folder = _folder_of(there) / "samples" / (find_protocol(asked.protocol).name if asked.protocol else "default")
     made = folder / "asked.json"
     found = find(there, asked)
-    question = {**asdict(asked), "checkpoint": _newest(there, asked.which), "images": found.digest}
+    question = {**asked.key(), "checkpoint": _newest(there, asked.which), "images": found.digest}
     text = json.dumps(question, sort_keys=True)
     if made.is_file() and made.read_text(encoding="utf-8") == text:
         return sampling.open_samples(folder)

@@ -154,6 +154,7 @@ class Trainer:
             for batch in batches:
                 self._train_step(batch)
                 self.show({}, 0.0)
+                self.hooks.on_step(self._context())
                 is_last = engine.step == engine.stage.steps
                 if engine.step % settings.log_every == 0 or is_last:
                     self._close_record(timer.rate(engine.step))

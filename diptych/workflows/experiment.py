@@ -46,8 +46,8 @@ from diptych.system.hardware import free_gib
 from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 from diptych.system.signals import STOPPING, stop_on_signals
 from diptych.training.trainer import is_stale
-from diptych.workflows.judge_runs import EvaluationSettings, evaluate_runs
-from diptych.workflows.train_judge import on_real_images, with_palette
+from diptych.workflows.evaluate_runs import EvaluationSettings, evaluate_runs
+from diptych.workflows.train_evaluator import on_real_images, with_palette
 
 JUDGE = "judge"  # the folder of the judge's run
 FOR_JUDGE = (

@@ -24,8 +24,8 @@ from diptych.evaluation.results import check_comparable
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.segmenter import Segmenter
 from diptych.workflows.experiment import read
-from diptych.workflows.judge_runs import EvaluationSettings
-from diptych.workflows.train_judge import planned
+from diptych.workflows.evaluate_runs import EvaluationSettings
+from diptych.workflows.train_evaluator import planned
 
 PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)
 TINY = {"width": 4, "depth": 2}

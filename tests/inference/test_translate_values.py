@@ -12,7 +12,7 @@ from diptych import load
 from diptych.data.images import image_io, metadata
 from diptych.data.images.class_maps import class_colours
 from diptych.errors import CheckpointError, ConfigError, DataError, ImageError
-from diptych.workflows import train_judge
+from diptych.workflows import train_evaluator
 
 TINY = [
     "crop_size=32",

@@ -8,7 +8,7 @@ from judged import COLOURS, offline, pairs  # noqa: F401
 from diptych.evaluation.results import read_result
 from diptych.evaluation.runner import judge_samples
 from diptych.runs import checkpoint
-from diptych.workflows import judge_runs
+from diptych.workflows import evaluate_runs
 from diptych.workflows.experiment import run_experiment
 
 

@@ -17,7 +17,7 @@ from diptych.evaluation.results import read_result
 from diptych.inference.load import load
 from diptych.runs.events import read_events
 from diptych.settings import recipe
-from diptych.workflows import train_judge
+from diptych.workflows import train_evaluator
 
 QUICK = ["crop_size=32", "batch_size=8", "workers=0", "device=cpu", "precision=fp32", "lr=0.02", "ngf=8", "d_layers=2"]
 
