@@ -132,9 +132,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         paths = dict.fromkeys(image_name(self.split.columns[name], index) for name, (index, _) in images.items())
         arrays = {name: value for name, (_, value) in images.items()}
         arrays = transform(arrays, (self.seed, self.stage, "augment", number), ", ".join(paths))
-        return [
-            {name: (index, arrays.get(name, value)) for name, (index, value) in group.items()} for group in groups
-        ]
+        return [{name: (index, arrays.get(name, value)) for name, (index, value) in group.items()} for group in groups]
 
     def _values(self, names: Sequence[str], own: int, number: int, lost: dict[str, str]) -> dict[str, tuple[int, Any]]:
         """What these columns hold, and where: at one place of the epoch; with `on_bad_image="skip"` at the next one read."""

@@ -30,7 +30,9 @@ class SampleTransform:
 
     transform: Transform
 
-    def __call__(self, images: Mapping[str, np.ndarray], seed: tuple[int | str, ...], what: str) -> dict[str, np.ndarray]:
+    def __call__(
+        self, images: Mapping[str, np.ndarray], seed: tuple[int | str, ...], what: str
+    ) -> dict[str, np.ndarray]:
         """Return the transformed images (H, W, C). Equal seeds give equal results. DataError names `what`."""
         with seeded(*seed):
             try:

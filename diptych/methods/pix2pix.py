@@ -73,7 +73,7 @@ class Pix2Pix(Method):
                 found |= dict.fromkeys(
                     ("gan_loss", "lambda_gp", "receptive_field", "ndf", "d_norm"), "gan or cgan in loss"
                 )
-            if "lambda_l1" not in self.loss:
+            if "l1" not in self.loss:
                 found["lambda_l1"] = "l1 in loss"
             if self.gan_loss != "wgan-gp":
                 found["lambda_gp"] = "gan_loss=wgan-gp"

@@ -45,7 +45,7 @@ def provenance_of(recipe: Recipe, manifest: Manifest, world_size: int) -> Proven
     """Return the provenance of a training as flat, plain data. Image files are identified by content, not by path."""
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
-    ignored = WITHOUT_EFFECT | (PATHS if manifest.entries else set())
+    ignored = WITHOUT_EFFECT | (PATHS if manifest.entries or manifest.fingerprint else set())
     provenance = {
         "method": recipe.method,
         **{key: value for key, value in flat.items() if key not in ignored},

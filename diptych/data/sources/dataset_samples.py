@@ -60,7 +60,8 @@ class Reader:
                 return sample[FALLBACK[position]]
             keys = listed([shown(key) for key in sample], 12)
             raise DataError(
-                f"{self}[{index}]: a sample has no field {name!r}; it has {keys}: name the fields in order by columns=[...]"
+                f"{self}[{index}]: a sample has no field {name!r}; it has {keys}: name the fields in order by "
+                f"columns=[...]"
             )
         if isinstance(sample, tuple | list):
             at = name if isinstance(name, int) else position
@@ -97,16 +98,22 @@ class Reader:
             values = [self.value(index, 1) for index in range(len(dataset))]
         labels = [self._label(value, index) for index, value in enumerate(values)]
         if len({each.shape for each in labels}) > 1:
-            raise DataError(f"{self}: labels have different shapes: {', '.join(sorted({str(e.shape) for e in labels}))}")
+            raise DataError(
+                f"{self}: labels have different shapes: {', '.join(sorted({str(e.shape) for e in labels}))}"
+            )
         found = np.stack(labels) if labels else np.zeros(0, np.int64)
         if found.ndim > 2 or (found.ndim == 2 and not np.isin(found, (0, 1)).all()) or (found.size and found.min() < 0):
-            raise DataError(f"{self}: expected labels that are class numbers from 0, or vectors of 0 and 1 (attributes)")
+            raise DataError(
+                f"{self}: expected labels that are class numbers from 0, or vectors of 0 and 1 (attributes)"
+            )
         return found
 
     def _label(self, value: Any, index: int) -> np.ndarray:
         array = np.asarray(value)
         if array.dtype.kind not in "iub" and not (array.dtype.kind == "f" and (array == array.round()).all()):
-            raise DataError(f"{self.name(index, 1)}: expected a class number or a vector of 0 and 1, got {shown(value)}")
+            raise DataError(
+                f"{self.name(index, 1)}: expected a class number or a vector of 0 and 1, got {shown(value)}"
+            )
         return array.astype(np.int64)
 
     def class_names(self) -> tuple[str, ...]:

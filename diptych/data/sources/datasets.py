@@ -125,7 +125,9 @@ class DatasetSource:
         test = splits.get("test") if "val" in splits else None
         if kind == DataKind.REFERENCED:
             train, held_out, test = with_references(train), with_references(held_out), test and with_references(test)
-        summary = f"{readers['train']}: {len(train)} images, {len(held_out)} held out, {len(meaning)} {meaning.kind} labels"
+        summary = (
+            f"{readers['train']}: {len(train)} images, {len(held_out)} held out, {len(meaning)} {meaning.kind} labels"
+        )
         return Data(train, held_out, summary, test=test, labels=(meaning,))
 
     def _meaning(self, reader: Reader, labels: Mapping[str, np.ndarray]) -> Labels:
@@ -145,7 +147,9 @@ def _splits_of(data: Any) -> Mapping[str, Samples]:
         splits = {}
         for name, samples in data.items():
             if name not in SPLITS:
-                raise ConfigError(f"data: no split is called {name!r}{nearest(str(name), SPLITS)}; they are {', '.join(SPLITS)}")
+                raise ConfigError(
+                    f"data: no split is called {name!r}{nearest(str(name), SPLITS)}; they are {', '.join(SPLITS)}"
+                )
             splits[SPLITS[name]] = Samples(samples)
         if "train" not in splits:
             raise ConfigError(f"data: the splits {', '.join(splits)} have none to train on: add 'train'")
@@ -173,7 +177,9 @@ def _images(groups: Sequence[Sequence[str]], parts: Sequence[Mapping[str, Reader
     pairs = len(groups) == 1  # the same index is the same scene, in held-out images too
     splits = {name: Split(columns[name], aligned=aligned if name == "train" else pairs) for name in given}
     text = "; ".join(str(part["train"]) for part in parts)
-    domains = {column: f"{column} of {part['train']}" for group, part in zip(groups, parts, strict=True) for column in group}
+    domains = {
+        column: f"{column} of {part['train']}" for group, part in zip(groups, parts, strict=True) for column in group
+    }
     domains = domains if len(domains) == 2 else {}
     train, held_out = splits["train"], splits.get("val", splits.get("test"))
     if held_out is not None:
@@ -234,11 +240,11 @@ def _swapped(data: Data) -> Data:
 
 def _with_fingerprint(data: Data, parts: Sequence[Mapping[str, Reader]]) -> Data:
     """Return the data with a hash of a few samples of each dataset, by which a resume notices other contents."""
-    digest = hashlib.sha256()
+    digest, lengths = hashlib.sha256(), []
     for part in parts:
         for split, reader in part.items():
             length = len(reader.samples)
-            digest.update(f"{split} {length}".encode())
+            lengths.append(f"{length} in {split}")
             for index in sorted({*np.linspace(0, length - 1, min(FINGERPRINTED, length)).round().astype(int).tolist()}):
                 reader.update(digest, index)
-    return replace(data, fingerprint=digest.hexdigest())
+    return replace(data, fingerprint=f"{', '.join(lengths)}; SHA-256 of some: {digest.hexdigest()[:16]}")
