@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode, allow_settings
 from diptych.cli.json_output import Json, comparison_json, print_json, result_json
 from diptych.cli.train import Method
 
@@ -50,6 +51,7 @@ def samples(
     which: Which = "last",
     device: Device = "auto",
     method: Method = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Translate held-out images as a protocol asks for it, into a folder that measures and studies read."""
     from diptych.evaluation.runner import SampleRequest, sample_run, trained
@@ -93,6 +95,7 @@ def evaluate(
     which: Which = "last",
     device: Device = "auto",
     method: Method = None,
+    allow_code: AllowCode = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="file of results", show_default="results/PROTOCOL.json in what is judged"),
@@ -243,10 +246,12 @@ def experiment(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="runs at once, where memory allows", min=1)] = 1,
     method: Method = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Make all runs of an experiment, judge them alike, and compare them. The same command goes on after a stop."""
     from diptych.workflows.experiment import Interrupted, run_experiment
 
+    allow_settings(settings)
     chosen = [*(settings or []), *([f"root={data}"] if data else [])]
     try:
         folder = out or Path("experiments") / Path(what).stem

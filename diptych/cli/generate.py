@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.train import Method
 
 BATCH = 64  # images made at once
@@ -22,6 +23,7 @@ def sample(
     which: Annotated[str, typer.Option(help="of a run folder: the last or the best checkpoint")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
     method: Method = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Make images out of noise, with a model that does."""
     import numpy as np

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode, allow_settings
+
 if TYPE_CHECKING:
     from diptych.training.trainer import Trainer
 
@@ -38,12 +40,14 @@ def train(
         Path | None, typer.Option("--out", "-o", help="run folder to make", show_default="runs/WHAT-DATA")
     ] = None,
     method: Method = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Train a method on a folder of images. Ctrl-C finishes the step and saves; `diptych resume` goes on."""
     from diptych.methods import find
     from diptych.settings import recipe
     from diptych.workflows import train as launch
 
+    allow_settings(settings)
     chosen = recipe.load_recipe(
         what, [*(settings or []), *([f"root={data}"] if data else [])], find(method) if method else None
     )
@@ -66,6 +70,7 @@ def resume(
         str | None, typer.Option("--data", "-d", help="where the images are now", show_default="where they were")
     ] = None,
     method: Method = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Go on with a run that was stopped, bit for bit as if it had not been; or with a change that is allowed by name.
 
@@ -74,6 +79,7 @@ def resume(
     from diptych.methods import find
     from diptych.workflows import train as launch
 
+    allow_settings(settings)
     changes = [*(settings or []), *([f"root={data}"] if data else [])]
     end(launch.resume(run, changes, allow or (), method=find(method) if method else None))
 

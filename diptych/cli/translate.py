@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.train import Method
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def translate(
     overwrite: Annotated[bool, typer.Option(help="replace files that are there already")] = False,
     skip_existing: Annotated[bool, typer.Option(help="leave files that are there already, and go on")] = False,
     method: Method = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Translate images of any size, keeping names and sizes, in the bit depth of the target domain in training.
 

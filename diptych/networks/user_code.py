@@ -58,6 +58,11 @@ def allow_settings(settings: Iterable[str], keys: Iterable[str] = ("generator",)
             allow(value)
 
 
+def allowed() -> tuple[str, ...]:
+    """Return the names of the classes that are allowed in this process."""
+    return tuple(_allowed)
+
+
 def find(name: str) -> Network:
     """Return an allowed class by its name. Raises ValueError that says how to allow it."""
     if name not in _allowed:

@@ -35,6 +35,7 @@ from diptych.errors import ConfigError, RunError, nearest, shown
 from diptych.evaluation.compare.page import compare
 from diptych.evaluation.protocols import PROTOCOLS, find_protocol
 from diptych.methods import EVALUATORS, find
+from diptych.networks import user_code
 from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
@@ -306,6 +307,7 @@ def _start(job: Job, at_once: int) -> None:
     there, folder = (job.folder / "config.yaml").is_file(), str(job.folder.absolute())
     words = ["resume", folder] if there else ["train", str(job.recipe.absolute()), "-o", folder]
     words += ["--method", job.method] if job.method else []
+    words += [word for name in user_code.allowed() for word in ("--allow-code", name)]
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} if at_once > 1 else {}
     with job.log.open("ab") as log:
         job.process = subprocess.Popen(
