@@ -2,18 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+def has_progress_bars(console: Console) -> bool:
+    """Return whether a console can update a bar in place: a terminal, or a notebook with `ipywidgets`."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+
+
 @contextmanager
 def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None] | None]:
     """A bar for so many done out of so many, which vanishes at the end; nothing where no one watches."""
-    if not console.is_terminal or console.quiet:
+    if console.quiet or not has_progress_bars(console):
         yield None
         return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, derive_inputs=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
