@@ -94,7 +94,8 @@ def test_a_run_tells_what_it_holds(letters):
     errors = [event["error"]["source->target"] for event in run.events if event["event"] == "preview"]
     assert run.best.error == pytest.approx(min(errors))
     assert [event["step"] for event in run.events if event["event"] == "step"] == [2, 4, 6]
-    assert run.preview.size == Image.open(run.previews[-1]).size
+    assert run.preview.mode == "RGB"
+    assert run.previews[-1].name == "0-00000006.png"
     assert "data:image/png;base64," in run._repr_html_()
     assert not run.interrupted
     translated = run.translator("best", device="cpu")(Image.new("L", (32, 32)))
