@@ -136,7 +136,7 @@ def _show_ignored(console: "Console", found: "Survey", text: str) -> None:
     _say(console, f"\npixels of the colours to ignore ({' '.join(map(name_of, colours))})", "bold")
     for part in found.parts:
         files = tuple(file for file in part.files if not found.manifest.entry_of(file).info.problem)
-        halves = {"left": 0, "right": 1} if found.layout == SIDE_BY_SIDE else {part.side: None}
+        halves = {"left": 0, "right": 1} if found.layout == SIDE_BY_SIDE else {part.domain: None}
         for side, half in halves.items() if files else ():
             share = share_near(ImageFiles(files, half), colours)
             words = f"no images of {len(colours[0])} channels" if share is None else f"{100 * share:.2g} %"
@@ -151,7 +151,7 @@ def _rows(found: "Survey") -> Iterator[tuple[str, str, str, str, str]]:
     """Split, side, count, pixels, values: a line for each side, or one for a split that has many."""
     for split in dict.fromkeys(part.split for part in found.parts):
         parts = [part for part in found.parts if part.split == split]
-        for side, some in [(f"{len(parts)} folders", parts)] if len(parts) > SIDES else [(p.side, [p]) for p in parts]:
+        for side, some in [(f"{len(parts)} folders", parts)] if len(parts) > SIDES else [(p.domain, [p]) for p in parts]:
             entries = [entry for part in some for entry in found.entries(part) if not entry.info.problem]
             count = sum(len(part.files) for part in some)
             yield split, side, f"{count:,}", _pixels(entries), _values(entries)

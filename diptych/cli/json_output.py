@@ -113,7 +113,7 @@ def folder_json(found: "Survey", faults: "Sequence[Problem]") -> dict[str, Any]:
         "ok": not any(fault.is_error for fault in faults),
         "layout": found.layout,
         "parts": [
-            {"split": part.split, "domain": part.side, "images": len(part.files), **_values(found.entries(part))}
+            {"split": part.split, "domain": part.domain, "images": len(part.files), **_values(found.entries(part))}
             for part in found.parts
         ],
         "arrays": [{"split": each.split, "name": each.name, "shape": each.shape} for each in found.arrays],

@@ -1,11 +1,11 @@
-"""Batches: `batch(step)` is a pure function of (seed, stage, step), made ahead of the step by worker processes."""
+"""Batches: `batch(step)` is a pure function of (seed, stage, step), loaded ahead of the step by worker processes."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from math import ceil
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diptych.contract import Batch
-from diptych.data.config import MAX_BAD_SHARE
+from diptych.data.config import MAX_BAD_SHARE, OnBadImage
 from diptych.data.dataset import Split, files_of
-from diptych.data.images import image_io as image
+from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.sample_transform import SampleTransform
 from diptych.data.workers import load_ahead
@@ -27,9 +27,9 @@ from diptych.seeds import passing_state, random_state
 class Batches(Dataset[dict[str, Tensor]]):
     """Batch number `step` of a stage: images (N, C, crop, crop) float32 in [-1, 1], labels (N,) int64.
 
-    `size` samples make a global batch. In it this rank has `size / world`: the micro-batches of all ranks lie one
-    behind the other, so any number of ranks and micro-batches sees the same samples in the same order.
-    Samples are counted through epochs, each a permutation of its own; a batch may span two of them.
+    `size` is the global batch size. This rank's share is `size / world` samples. The micro-batches of all ranks are
+    consecutive, so any number of ranks and micro-batches sees the same samples in the same order.
+    Samples are counted through all epochs, and each epoch is a permutation of its own; a batch may span two epochs.
     """
 
     split: Split
@@ -41,88 +41,94 @@ class Batches(Dataset[dict[str, Tensor]]):
     grad_accum_steps: int = 1
     rank: int = 0
     world: int = 1
-    extra_splits: tuple[Split, ...] = ()  # of further sets, whose batches come in turns with those of `split`
-    balance_classes: bool = (
-        False  # each class, or images with and without the one attribute, equally often in each epoch
-    )
-    random_crop_until: float = 1.0  # share of the batches of a stage after which images are resized to the crop
-    no_crop_from: int | None = None  # the first of those
-    on_bad_image: Literal["error", "skip"] = (
-        "error"  # of images that can no longer be read: raise, or take others instead
-    )
-    unreadable: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
+    extra_splits: tuple[Split, ...] = ()  # further data sets; their batches alternate with those of `split`
+    balance_classes: bool = False  # sample each class, or both values of a single attribute, equally often
+    random_crop_until: float = 1.0  # fraction of a stage after which images are resized to the crop size directly
+    no_crop_from: int | None = None  # the first batch for which this is so
+    on_bad_image: OnBadImage = "error"  # for images that became unreadable: raise, or use the next image
+    unreadable: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # path: message, of all stages
 
     transform: SampleTransform | None = None  # of the user, on all images of a sample jointly, before `augment`
 
     def __post_init__(self) -> None:
         if self.size % (self.grad_accum_steps * self.world):
             raise ConfigError(
-                f"batch_size={self.size} is not a multiple of grad_accum_steps={self.grad_accum_steps} x {self.world} ranks"
+                f"batch_size={self.size} is not a multiple of grad_accum_steps={self.grad_accum_steps} x "
+                f"{self.world} ranks"
             )
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         return self.load_batch(step, {})
 
     def for_stage(self, stage: str, steps: int) -> "Batches":
-        """Those of a stage of so many steps."""
-        settled = ceil(self.random_crop_until * steps) if self.random_crop_until < 1 else None
-        return replace(self, stage=stage, no_crop_from=settled)
+        """Return the batches of a stage of `steps` steps."""
+        no_crop_from = ceil(self.random_crop_until * steps) if self.random_crop_until < 1 else None
+        return replace(self, stage=stage, no_crop_from=no_crop_from)
 
-    def load_batch(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
-        """Batch number `step`; under `on_bad_image="skip"`, `unreadable` gets the images that others took the place of, and why."""
+    def load_batch(self, step: int, unreadable: dict[str, str]) -> dict[str, Tensor]:
+        """Return batch number `step`.
+
+        Under `on_bad_image="skip"`, images that were replaced by others are added to `unreadable`, with the reason.
+        """
         if self.no_crop_from is not None and step >= self.no_crop_from:
             augment = replace(self.augment, load_size=self.augment.crop_size, random_scale=None)
-            return replace(self, augment=augment, no_crop_from=None).load_batch(step, lost)
+            return replace(self, augment=augment, no_crop_from=None).load_batch(step, unreadable)
         if self.extra_splits:
-            batches, own = self._turn(step)
-            return batches.load_batch(own, lost)
-        samples = [self.sample(number, lost) for number in self._numbers(step)]
+            batches, own_step = self._alternate(step)
+            return batches.load_batch(own_step, unreadable)
+        samples = [self.sample(number, unreadable) for number in self._sample_numbers(step)]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
     def image_names(self, step: int) -> list[str]:
-        """What the images of that batch are called, for an error that they have to do with."""
+        """Return the names of the images in a batch, for an error message about it."""
         if self.extra_splits:
-            batches, own = self._turn(step)
-            return batches.image_names(own)
-        found: dict[str, None] = {}
-        for number in self._numbers(step):
-            for own, group in enumerate(self.split.sample_groups):
-                places, place = self._places(group, own, number)
+            batches, own_step = self._alternate(step)
+            return batches.image_names(own_step)
+        names: dict[str, None] = {}
+        for number in self._sample_numbers(step):
+            for group_number, group in enumerate(self.split.sample_groups):
+                indices, position = self._epoch_indices(group, group_number, number)
                 for name in group:
                     if name in self.channels:
-                        at = self._where(name, int(places[place]), own, number)
-                        found[image_name(self.split.columns[name], at)] = None
-        return list(found)
+                        index = self._index_in_column(name, int(indices[position]), group_number, number)
+                        names[image_name(self.split.columns[name], index)] = None
+        return list(names)
 
-    def _turn(self, step: int) -> tuple["Batches", int]:
-        """The set whose turn it is, and which of its batches."""
-        sets = (self.split, *self.extra_splits)
-        own, which = divmod(step, len(sets))
-        return replace(self, split=sets[which], extra_splits=(), stage=f"{self.stage}/{which}"), own
+    def _alternate(self, step: int) -> tuple["Batches", int]:
+        """Return the batches of the data set whose turn it is, and the number of its batch."""
+        splits = (self.split, *self.extra_splits)
+        own_step, number = divmod(step, len(splits))
+        return replace(self, split=splits[number], extra_splits=(), stage=f"{self.stage}/{number}"), own_step
 
-    def _numbers(self, step: int) -> list[int]:
-        """The samples of this rank's part of a batch, counted through all epochs."""
-        share = self.size // (self.grad_accum_steps * self.world)
-        first = step * self.size + self.rank * share
-        return [first + part * share * self.world + i for part in range(self.grad_accum_steps) for i in range(share)]
+    def _sample_numbers(self, step: int) -> list[int]:
+        """Return the numbers of this rank's samples of a batch, counted through all epochs."""
+        micro_size = self.size // (self.grad_accum_steps * self.world)
+        start = step * self.size + self.rank * micro_size
+        stride = micro_size * self.world
+        return [start + micro * stride + i for micro in range(self.grad_accum_steps) for i in range(micro_size)]
 
-    def sample(self, number: int, lost: dict[str, str]) -> dict[str, Tensor]:
-        """The sample of that number, counted through all epochs of this stage."""
-        drawn = {}
-        groups = [self._values(group, own, number, lost) for own, group in enumerate(self.split.sample_groups)]
+    def sample(self, number: int, unreadable: dict[str, str]) -> dict[str, Tensor]:
+        """Return a sample by its number, counted through all epochs of this stage."""
+        sample = {}
+        groups = [
+            self._read_group(group, group_number, number, unreadable)
+            for group_number, group in enumerate(self.split.sample_groups)
+        ]
         if self.transform:
             groups = self._transformed(groups, number, self.transform)
-        for own, group in enumerate(groups):
-            for name, (at, value) in group.items():
-                if name in self.channels:
-                    salt = (
-                        name if name in self.split.same_class_columns else "sample"
-                    )  # a mate is cut in a way of its own
-                    cut = partial(self.augment, random=passing_state(self.seed, self.stage, salt, own, number))
-                    drawn[name] = to_tensor(value, cut, self.channels[name], image_name(self.split.columns[name], at))
-                else:
-                    drawn[name] = torch.as_tensor(value)
-        return drawn
+        for group_number, values in enumerate(groups):
+            for name, (index, value) in values.items():
+                if name not in self.channels:
+                    sample[name] = torch.as_tensor(value)
+                    continue
+                # A column of another image of the class has random crops of its own.
+                salt = name if name in self.split.same_class_columns else "sample"
+                transform = partial(
+                    self.augment, random=passing_state(self.seed, self.stage, salt, group_number, number)
+                )
+                path = image_name(self.split.columns[name], index)
+                sample[name] = to_tensor(value, transform, self.channels[name], path)
+        return sample
 
     def _transformed(
         self, groups: list[dict[str, tuple[int, Any]]], number: int, transform: SampleTransform
@@ -134,41 +140,50 @@ class Batches(Dataset[dict[str, Tensor]]):
         arrays = transform(arrays, (self.seed, self.stage, "augment", number), ", ".join(paths))
         return [{name: (index, arrays.get(name, value)) for name, (index, value) in group.items()} for group in groups]
 
-    def _values(self, names: Sequence[str], own: int, number: int, lost: dict[str, str]) -> dict[str, tuple[int, Any]]:
-        """What these columns hold, and where: at one place of the epoch; with `on_bad_image="skip"` at the next one read."""
-        places, place = self._places(names, own, number)
-        tries = int(MAX_BAD_SHARE * len(places)) if self.on_bad_image == "skip" else 0
+    def _read_group(
+        self, names: Sequence[str], group_number: int, number: int, unreadable: dict[str, str]
+    ) -> dict[str, tuple[int, Any]]:
+        """Return (index, value) of each column of a group.
+
+        With `on_bad_image="skip"`, a sample with an unreadable image is replaced by the next one of the epoch.
+        """
+        indices, position = self._epoch_indices(names, group_number, number)
+        retries = int(MAX_BAD_SHARE * len(indices)) if self.on_bad_image == "skip" else 0
         while True:
-            index, values = int(places[place % len(places)]), {}
+            sample_index, values = int(indices[position % len(indices)]), {}
             try:
                 for name in names:
-                    at = self._where(name, index, own, number)
-                    values[name] = at, self.split.columns[name][at]
+                    index = self._index_in_column(name, sample_index, group_number, number)
+                    values[name] = index, self.split.columns[name][index]
                 return values
             except DataError as error:
-                if not tries:
+                if not retries:
                     raise
-                lost[image_name(self.split.columns[name], at)] = str(error)
-            place, tries = place + 1, tries - 1
+                unreadable[image_name(self.split.columns[name], index)] = str(error)
+            position, retries = position + 1, retries - 1
 
-    def _places(self, names: Sequence[str], own: int, number: int) -> tuple[np.ndarray, int]:
-        """The order of these columns in the epoch of that sample, and where in it the sample is."""
+    def _epoch_indices(self, names: Sequence[str], group_number: int, number: int) -> tuple[np.ndarray, int]:
+        """Return the order of these columns in the epoch of a sample, and the position of the sample in it."""
         length = len(self.split.columns[names[0]])
         sizes: tuple[int, ...] = ()
         if self.balance_classes and any(name not in self.channels for name in names):
-            sizes = tuple(len(each) for each in self.split.balanced_groups)
+            sizes = tuple(len(indices) for indices in self.split.balanced_groups)
             length = len(sizes) * max(sizes, default=0) or length
-        epoch, place = divmod(number, length)
-        places = epoch_order(self.seed, self.stage, own, epoch, length, sizes)
-        return (np.concatenate(self.split.balanced_groups)[places] if sizes else places), place
+        epoch, position = divmod(number, length)
+        indices = epoch_order(self.seed, self.stage, group_number, epoch, length, sizes)
+        if sizes:
+            indices = np.concatenate(self.split.balanced_groups)[indices]
+        return indices, position
 
-    def _where(self, name: str, index: int, own: int, number: int) -> int:
-        """The place of a sample in a column: `index`, or that of another image of the same class."""
+    def _index_in_column(self, name: str, index: int, group_number: int, number: int) -> int:
+        """Return the index of a sample in a column: `index`, or that of another image of the same class."""
         if name not in self.split.same_class_columns:
             return index
-        members = next(each for each in self.split.class_indices if index in each)
-        others = members[members != index]
-        return int(passing_state(self.seed, self.stage, "mate", own, number).choice(others)) if len(others) else index
+        class_indices = next(indices for indices in self.split.class_indices if index in indices)
+        others = class_indices[class_indices != index]
+        if not len(others):
+            return index
+        return int(passing_state(self.seed, self.stage, "mate", group_number, number).choice(others))
 
     def stream(
         self,
@@ -179,98 +194,98 @@ class Batches(Dataset[dict[str, Tensor]]):
         skipped: Callable[[str], None] | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> Generator[dict[str, Tensor], None, None]:
-        """Batches `start` to `stop - 1` in order, made ahead by `workers` processes; the same for any number.
+        """Yield batches `start` to `stop - 1` in order, loaded by `workers` processes; equal for any number of them.
 
-        `skipped` is told once of each image that could no longer be read. Ends early where `interrupted` turns true
-        while a batch is awaited. Raises DataError when too many images cannot be read, LoadingError when a worker dies
-        or fails.
+        `skipped` is called once for each image that became unreadable, with the reason. Ends early if `interrupted`
+        returns true while a batch is awaited. Raises DataError if too many images are unreadable, LoadingError if a
+        worker dies or fails.
         """
         count = sum(len(files_of(split)) for split in (self.split, *self.extra_splits))
-        with closing(load_ahead(self._noted, start, stop, workers, interrupted)) as loaded:
-            for batch, lost in loaded:
-                self._count(lost, count, skipped)
+        with closing(load_ahead(self._load_with_report, start, stop, workers, interrupted)) as loaded:
+            for batch, unreadable in loaded:
+                self._record_unreadable(unreadable, count, skipped)
                 yield {name: tensor.pin_memory() for name, tensor in batch.items()} if pin else batch
 
-    def _noted(self, step: int) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """A batch, and the images that others took the place of in it, with the reasons."""
-        lost: dict[str, str] = {}
-        return self.load_batch(step, lost), lost
+    def _load_with_report(self, step: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Return a batch, and the images that were replaced in it, with the reasons."""
+        unreadable: dict[str, str] = {}
+        return self.load_batch(step, unreadable), unreadable
 
-    def _count(self, lost: dict[str, str], count: int, skipped: Callable[[str], None] | None) -> None:
-        for path, why in lost.items():
+    def _record_unreadable(self, unreadable: dict[str, str], count: int, skipped: Callable[[str], None] | None) -> None:
+        for path, reason in unreadable.items():
             if skipped and path not in self.unreadable:
-                skipped(why)
-            self.unreadable[path] = why
+                skipped(reason)
+            self.unreadable[path] = reason
         if len(self.unreadable) > MAX_BAD_SHARE * count:
             raise DataError(
-                f"{len(self.unreadable)} of {count} images can no longer be read, and on_bad_image=skip leaves out 1 % at most; "
-                f"the last: {next(reversed(self.unreadable.values()))}"
+                f"{len(self.unreadable)} of {count} images can no longer be read, and on_bad_image=skip skips at most "
+                f"1 %; the last: {next(reversed(self.unreadable.values()))}"
             )
 
 
 @lru_cache(maxsize=8)
-def epoch_order(seed: int, stage: str, column: int, epoch: int, length: int, sizes: tuple[int, ...] = ()) -> np.ndarray:
-    """The permutation of one epoch; of classes of these `sizes`, one behind the other, each as often as the largest."""
-    random = random_state(seed, stage, "epoch", column, epoch)
+def epoch_order(
+    seed: int, stage: str, group_number: int, epoch: int, length: int, sizes: tuple[int, ...] = ()
+) -> np.ndarray:
+    """Return the permutation of the samples of one epoch.
+
+    With `sizes`, the numbers of samples of consecutive classes, each class occurs as often as the largest one.
+    """
+    random = random_state(seed, stage, "epoch", group_number, epoch)
     if not sizes:
         return random.permutation(length)
-    most, starts = max(sizes), np.cumsum((0, *sizes[:-1]))
-    rounds = [[random.permutation(size) for _ in range(-(-most // size))] for size in sizes]
-    places = [start + np.concatenate(each)[:most] for start, each in zip(starts, rounds, strict=True)]
-    return random.permutation(np.concatenate(places))
+    largest, starts = max(sizes), np.cumsum((0, *sizes[:-1]))
+    rounds = [[random.permutation(size) for _ in range(ceil(largest / size))] for size in sizes]
+    indices = [start + np.concatenate(orders)[:largest] for start, orders in zip(starts, rounds, strict=True)]
+    return random.permutation(np.concatenate(indices))
 
 
 def held_out_batch(
     split: Split, channels: dict[str, int], augment: Augment, count: int, classes: Sequence[str] = ()
 ) -> Batch:
-    """`count` samples as one batch, resized and cropped without chance. Aligned only if the split is.
+    """Return `count` samples as one batch, resized and cropped without randomness. Aligned only if the split is.
 
-    They are the first ones; where the samples have labels, which lie in order, they are spread over all of them, and
-    what is drawn apart from those is of other samples. Where every scene is known in each of the `classes`, `image of
-    CLASS` is it.
+    Without labels, they are the first samples. With labels, which are in order, they are spread over all of them, and
+    groups that are sampled independently use different samples.
+    If every scene is known in each of the `classes`, the batch also has `IMAGE of CLASS` for each class.
     """
     count = min(count, *(len(column) for column in split.columns.values()))
     labelled = any(name not in channels for name in split.columns)
-    places, batch = np.arange(count), {}
-    for group, names in enumerate(split.sample_groups if labelled else [tuple(split.columns)]):
+    indices, batch = np.arange(count), {}
+    for group_number, names in enumerate(split.sample_groups if labelled else [tuple(split.columns)]):
         if labelled:
-            places = np.linspace(0, len(split.columns[names[0]]) - 1, count).round().astype(int)
+            indices = np.linspace(0, len(split.columns[names[0]]) - 1, count).round().astype(int)
         for name in names:
-            column, shifted = split.columns[name], np.roll(places, group * (count // 2)).tolist()
+            column, shifted = split.columns[name], np.roll(indices, group_number * (count // 2)).tolist()
             if name in channels:
-                batch[name] = _stacked(column, shifted, augment, channels[name])
+                batch[name] = _stack(column, shifted, augment, channels[name])
             else:
                 batch[name] = torch.as_tensor(np.asarray(column)[shifted])
     image = next(iter(channels))
-    for number, name in enumerate(classes):
-        known = (
-            [split.twins.get((split.scene_ids[place], number)) for place in places.tolist()]
-            if split.scene_ids
-            else [None]
-        )
-        found = [place for place in known if place is not None]
-        if len(found) == count:
-            batch[f"{image} of {name}"] = _stacked(split.columns[image], found, augment, channels[image])
+    for number, name in enumerate(classes if split.scene_ids else ()):
+        partners = [split.scene_index.get((split.scene_ids[index], number)) for index in indices.tolist()]
+        known = [index for index in partners if index is not None]
+        if len(known) == count:
+            batch[f"{image} of {name}"] = _stack(split.columns[image], known, augment, channels[image])
     return batch
 
 
-def _stacked(column: Any, places: Sequence[int], augment: Augment, channels: int) -> Tensor:
-    return torch.stack(
-        [to_tensor(column[i], augment.without_randomness, channels, image_name(column, i)) for i in places]
-    )
+def _stack(column: Any, indices: Sequence[int], augment: Augment, channels: int) -> Tensor:
+    transform = augment.without_randomness
+    return torch.stack([to_tensor(column[i], transform, channels, image_name(column, i)) for i in indices])
 
 
-def to_tensor(array: np.ndarray, cut: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:
-    """(H, W, C) of any dtype, cut, as (channels, crop, crop) float32 in [-1, 1]. Errors name it by `path`."""
+def to_tensor(array: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:
+    """Return a transformed image (H, W, C) as (channels, crop, crop) float32 in [-1, 1]. Errors name it by `path`."""
     try:
-        array = cut(array)
+        array = transform(array)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    planes = np.ascontiguousarray(image.with_channels(array, channels, path).transpose(2, 0, 1))
-    return torch.from_numpy(image.to_unit(planes))
+    planes = np.ascontiguousarray(image_io.with_channels(array, channels, path).transpose(2, 0, 1))
+    return torch.from_numpy(image_io.to_unit(planes))
 
 
 def image_name(column: object, index: int) -> str:
-    """What to call one image in an error."""
+    """Return the name of an image in error messages: its path, or its index."""
     name = getattr(column, "name", None)
     return name(index) if callable(name) else f"image {index}"

@@ -1,29 +1,32 @@
-"""The settings of the data floor, as a recipe's `data:` section or `key=value` on the command line."""
+"""The settings of the data: the `data:` section of a recipe, or `key=value` on the command line."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Side = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
+ResizeMode = Literal["squash", "short_side", "center_square", "none"]
+CropMode = Literal["random", "random_resized"]
+OnBadImage = Literal["error", "skip"]
+FolderName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
-MAX_BAD_SHARE = 0.01  # of the files may be unreadable under `bad=skip`
-MOST_VALUE = 65535  # of a pixel
+MAX_BAD_SHARE = 0.01  # fraction of the files that may be unreadable with `on_bad_image=skip`
+MAX_VALUE = 65535  # largest pixel value
 
 
 def _is_range(value: Any) -> bool:
     if isinstance(value, str):
         return value in ("full", "auto")
-    numbers = isinstance(value, list | tuple) and [type(each) in (int, float) for each in value] == [True, True]
-    return numbers and 0 <= value[0] < value[1] <= MOST_VALUE
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    return is_pair and all(type(limit) in (int, float) for limit in value) and 0 <= value[0] < value[1] <= MAX_VALUE
 
 
 def _check_range(value: Any) -> Any:
-    two = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_range, value))
-    if not (two or _is_range(value)):
+    is_two_ranges = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_range, value))
+    if not (is_two_ranges or _is_range(value)):
         raise ValueError(
-            f"full, auto, [LOW,HIGH] with 0 <= LOW < HIGH <= {MOST_VALUE}, or two of these for source and target, "
-            f"such as [[0,4095],full]"
+            f"expected full, auto, [LOW,HIGH] with 0 <= LOW < HIGH <= {MAX_VALUE}, or two of these for source and "
+            f"target, such as [[0,4095],full]"
         )
     return value
 
@@ -39,117 +42,146 @@ def ranges_of(value: Range | tuple[Range, Range]) -> tuple[Range, Range]:
 
 
 class DataConfig(BaseModel):
+    """Where the training images are, and how they are read, resized and cropped."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     root: str = Field(
-        max_length=4096, pattern=r"^[^\x00]+$", description="folder of images, or glyphs for the embedded letters"
+        max_length=4096,
+        pattern=r"^[^\x00]+$",
+        description="folder of the images, a file of digits (.npz), or glyphs for the embedded letters",
     )
     layout: Literal["auto", "side_by_side", "folders"] = Field(
-        "auto", description="two pictures in each file, or a folder for each side"
+        "auto", description="layout of pairs: two images side by side in each file, or a folder for each domain"
     )
-    folders: tuple[Side, ...] | None = Field(
-        None, min_length=2, description="names of the folders to take where there are more, such as [google,twitter]"
+    folders: tuple[FolderName, ...] | None = Field(
+        None,
+        min_length=2,
+        description="names of the folders to use if there are more than two, such as [google,twitter]",
     )
     extra_roots: tuple[str, ...] = Field(
-        (), max_length=100, description="folders of further labelled sets, taken in turns"
+        (), max_length=100, description="folders of further labelled data sets; training alternates between them"
     )
     table: str | None = Field(
         None,
         min_length=1,
         pattern=r"^[^/\\]+$",
-        description="file of attributes beside the images; found by itself if there is one",
+        description="file name of the attribute table beside the images; detected if there is only one",
     )
-    attributes: tuple[str, ...] = Field((), description="columns of the table to learn; default: all")
-    exclusive: tuple[tuple[str, ...], ...] = Field((), description="groups of attributes of which one holds at most")
+    attributes: tuple[str, ...] = Field((), description="columns of the table to use as labels; default: all")
+    exclusive: tuple[tuple[str, ...], ...] = Field(
+        (), description="groups of attributes that exclude each other, such as hair colours"
+    )
     partition: Literal["auto", "celeba-stargan", "celeba-dong"] = Field(
         "auto",
-        description="test images of a table: as it says itself, or as Choi et al. 2018 or Dong et al. 2017 chose them",
+        description="split of a table: the split that it lists, or that of Choi et al. 2018 or Dong et al. 2017",
     )
     matched_names: bool = Field(
-        False, description="whether files of one name are the same scene in each class, so truth is known"
+        False,
+        description="whether files with the same name in two domains show the same scene, for metrics that need pairs",
     )
     target_root: str | None = Field(
-        None, min_length=1, max_length=4096, description="the set to draw like, where that of root has labels to read"
+        None,
+        min_length=1,
+        max_length=4096,
+        description="folder of the target domain, if root is a labelled source domain",
     )
     background_root: str | None = Field(
-        None, min_length=1, max_length=4096, description="photographs that digits lie over, as in MNIST-M"
+        None, min_length=1, max_length=4096, description="folder of photographs to blend digits with, as in MNIST-M"
     )
     pair_names: Literal["exact", "casefold", "affix"] = Field(
         "exact",
-        description="how names of pairs are compared: exact, without case, or without what all of a folder share too",
+        description="how file names of pairs are compared: exact, ignoring case (casefold), or also ignoring the "
+        "prefix and suffix that all names of a folder share (affix)",
     )
     direction: Literal["a2b", "b2a"] = Field(
-        "a2b", description="a2b: left or first is the source; b2a: right or second"
+        "a2b", description="direction of translation: a2b (from the left image or first folder), or b2a (reversed)"
     )
-    crop_size: int = Field(256, ge=8, le=8192, description="pixels of the square that training sees")
+    crop_size: int = Field(256, ge=8, le=8192, description="size of the square training images, in pixels")
     load_size: int | None = Field(
-        None, ge=8, le=16384, description="pixels to resize to before the crop; default crop * 286/256"
+        None,
+        ge=8,
+        le=16384,
+        description="size to resize images to before the random crop, in pixels; default: crop_size * 286/256",
     )
     random_crop_until: float = Field(
-        1.0, ge=0, le=1, description="share of the steps after which load is crop, so that nothing is cut any more"
+        1.0,
+        ge=0,
+        le=1,
+        description="fraction of the steps after which images are resized to crop_size directly, without a crop",
     )
-    resize_mode: Literal["squash", "short_side", "center_square", "none"] = Field(
-        "squash", description="squash to a square (papers), short side to load, the centre's square, or none"
+    resize_mode: ResizeMode = Field(
+        "squash",
+        description="how images are resized: to a square (squash, as in the papers), to load_size at the short side "
+        "(short_side), to a square after a center crop (center_square), or not at all (none)",
     )
-    crop_mode: Literal["random", "random_resized"] = Field(
+    crop_mode: CropMode = Field(
         "random",
-        description="a crop of what was resized to load, or half of the time 0.8 to 1 of the image (Choi et al. 2020)",
+        description="random crop of the resized image, or half of the time a random part of 0.8 to 1 of the image, "
+        "resized to crop_size (Choi et al. 2020)",
     )
-    flip: bool = Field(True, description="mirror half of the images")
+    flip: bool = Field(True, description="flip images horizontally with probability 0.5")
     rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")
     color_jitter: float = Field(
         0.0,
         ge=0,
         le=1,
         description="strength of random brightness, contrast and saturation: factors from 1 - color_jitter to "
-        "1 + color_jitter, alike for the images of a pair",
+        "1 + color_jitter, equal for the images of a pair",
     )
     random_scale: tuple[float, float] | None = Field(
         None, description="range of a random factor on the size before the crop, such as [0.8,1.2]"
     )
     range: Annotated[Range | tuple[Range, Range], BeforeValidator(_check_range)] = Field(
         "full",
-        description="pixel values that become -1 and 1: full (all that the depth holds), auto (lowest and highest of "
-        "the training images of each domain), or [LOW,HIGH]; [SOURCE,TARGET] sets them apart, as [[0,4095],full]",
+        description="pixel values mapped to -1 and 1: full (the range of the dtype), auto (lowest and highest value of "
+        "the training images of each domain), or [LOW,HIGH]; [SOURCE,TARGET] for each domain, such as [[0,4095],full]",
     )
     label_map: Literal["none", "source", "target", "both"] = Field(
-        "none", description="domains whose pixel values are class ids: one channel for each class"
+        "none", description="domains whose pixel values are class ids, encoded one-hot"
     )
     alpha: Literal["white", "keep"] = Field(
-        "white", description="transparency: composited over white, or kept as a fourth channel"
+        "white", description="transparency: composite over white, or keep as a fourth channel"
     )
-    on_bad_image: Literal["error", "skip"] = Field(
-        "error", description="what to do with images that cannot be read: error, or skip up to 1 % of them"
+    on_bad_image: OnBadImage = Field(
+        "error", description="for images that cannot be read: stop with an error, or skip up to 1 % of them"
     )
 
     @model_validator(mode="after")
-    def _sides_are_two_folders(self) -> "DataConfig":
+    def _check_folders(self) -> "DataConfig":
         if self.folders and self.layout == "side_by_side":
-            raise ValueError("sides names two folders, but layout=side_by_side has two pictures in each file: give one")
+            raise ValueError(
+                "folders= names two folders, but layout=side_by_side has two images in each file: give one of them"
+            )
         if self.folders and (len(set(self.folders)) < len(self.folders) or {".", ".."} & set(self.folders)):
-            raise ValueError(f"folders={list(self.folders)}: name different folders")
+            raise ValueError(f"folders={list(self.folders)}: give different names")
         return self
 
     @model_validator(mode="after")
-    def _random_scale_is_a_range(self) -> "DataConfig":
+    def _check_random_scale(self) -> "DataConfig":
         if self.random_scale and not 0 < self.random_scale[0] <= self.random_scale[1] <= 10:
             raise ValueError(f"random_scale={list(self.random_scale)}: expected [LOW,HIGH] with 0 < LOW <= HIGH <= 10")
         return self
 
     @model_validator(mode="after")
-    def _load_covers_crop(self) -> "DataConfig":
+    def _check_load_size(self) -> "DataConfig":
         if self.load_size is not None and self.load_size < self.crop_size:
             raise ValueError(f"load_size={self.load_size} is smaller than crop_size={self.crop_size}")
         return self
 
     def for_root(self, root: str) -> "DataConfig":
-        """For another set alone. What is said of the table or the folders of the first set holds for none of `also`."""
-        others = [Path(each).expanduser().absolute() for each in self.extra_roots]
-        further = Path(root).expanduser().absolute() in others
-        about = {"folders", "table", "attributes", "exclusive", "partition", "background_root"} if further else set()
-        usual = {name: type(self).model_fields[name].default for name in ("extra_roots", *about)}
-        return self.model_copy(update={**usual, "root": root})
+        """Return the settings for a single data set, `root`.
+
+        For one of `extra_roots`, settings about the table or the folders of the first data set have their defaults.
+        """
+        extra_roots = [Path(extra).expanduser().absolute() for extra in self.extra_roots]
+        names = ["extra_roots"]
+        if Path(root).expanduser().absolute() in extra_roots:
+            names += ["folders", "table", "attributes", "exclusive", "partition", "background_root"]
+        defaults = {name: type(self).model_fields[name].default for name in names}
+        return self.model_copy(update={**defaults, "root": root})
 
     @property
     def effective_load_size(self) -> int:
+        """`load_size`, or its default by `crop_size`."""
         return self.load_size or round(self.crop_size * 286 / 256)

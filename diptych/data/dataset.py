@@ -1,4 +1,4 @@
-"""What a data set is once it is opened: columns of images, decoded when asked for, and of labels."""
+"""The opened data set: columns of images, which are decoded on access, and of labels."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,10 +14,11 @@ from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.sources.file_names import stem_of
 from diptych.errors import DataError
 
-if TYPE_CHECKING:  # processes that examine images bring no torch
+if TYPE_CHECKING:  # processes that inspect images do not import torch
     from diptych.contract import Labels
 
-Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded when asked for; or labels
+Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded on access; or labels
+PROBED_FILES = 1000  # files whose headers are read to count channels
 
 
 class ImageColumn(Sequence[np.ndarray]):
@@ -27,7 +28,7 @@ class ImageColumn(Sequence[np.ndarray]):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Length, and height, width and channels of the first image; channels of all as `channels` counts them."""
+        """Length, height and width of the first image, and channels of all as `channels` counts them."""
         height, width, _ = self[0].shape
         return len(self), height, width, self.channels()
 
@@ -42,10 +43,10 @@ class ImageColumn(Sequence[np.ndarray]):
 
 @dataclass(frozen=True)
 class ImageFiles(Sequence[np.ndarray]):
-    """The decoded images of one side, each (H, W, C); `half` 0 or 1 cuts the left or right half out of each file.
+    """The decoded images of one domain, each (H, W, C). `half` 0 or 1 selects the left or right half of each file.
 
-    With `entries`, one for each file, a file that changed since it was examined is a DataError. `encoding` says what
-    the values in the files mean.
+    `entries` are the scan results of the files, in the same order: with them, a file that changed since the scan
+    raises DataError. `encoding` maps stored pixel values to network values.
     """
 
     files: tuple[Path, ...]
@@ -60,39 +61,43 @@ class ImageFiles(Sequence[np.ndarray]):
         file, kind = self.files[index], self.encoding.kind
         if self.entries:
             check_unchanged(file, self.entries[index])
-        array = image_io.read(file, kind) if self.half is None else _last_read(file, kind)
-        if self.half is not None:
+        if self.half is None:
+            array = image_io.read(file, kind)
+        else:
+            array = _last_read(file, kind)
             middle = array.shape[1] // 2
             array = array[:, :middle] if self.half == 0 else array[:, -middle:]
         return self.encoding.decode(array, file)
 
     def name(self, index: int) -> str:
+        """Return the path of an image, for error messages."""
         return str(self.files[index])
 
     def channels(self) -> int:
-        """Of the first thousand files, by their headers: 3 if grey and colour mix. DataError for other mixes.
+        """Return the number of channels, from the headers of the first thousand files; 3 if grey and colour mix.
 
-        Of an encoding with classes or alpha, those that it makes.
+        An encoding with classes or alpha determines it alone. Raises DataError for any other mix.
         """
         if self.encoding.channels:
             return self.encoding.channels
-        first = {image_io.probe(file).channels: file for file in reversed(self.files[:1000])}
-        if len(first) > 1 and set(first) != {1, 3}:
-            found = ", ".join(f"{count} in {file}" for count, file in sorted(first.items()))
-            raise DataError(f"the images of one side have different channel counts: {found}")
-        return max(first)
+        examples = {image_io.probe(file).channels: file for file in reversed(self.files[:PROBED_FILES])}
+        if len(examples) > 1 and set(examples) != {1, 3}:
+            counts = ", ".join(f"{count} in {file}" for count, file in sorted(examples.items()))
+            raise DataError(f"the images of one domain have different channel counts: {counts}")
+        return max(examples)
 
 
-_last_read = lru_cache(maxsize=1)(image_io.read)  # the two halves of a file are asked for one after the other
+_last_read = lru_cache(maxsize=1)(image_io.read)  # the two halves of a file are read one after the other
 
 
 @dataclass(frozen=True)
 class Split:
-    """Columns by name, images or labels. Aligned: the same index in each column is the same scene.
+    """Columns of images and labels, by name. If `aligned`, index i shows the same scene in each column.
 
-    Columns of one of the `groups` are drawn together, those of different groups each by itself. `same_class_columns` are columns
-    whose image is another one of the class that their group drew. `scene_ids`: equal ones of two classes are one scene.
-    `labels` says what the column of labels means.
+    Columns of one of the `groups` are sampled together, and each group independently of the others.
+    `same_class_columns` are filled with a different image of the class that their group has sampled.
+    `scene_ids` has an id for each image: images of two classes with the same id show the same scene.
+    `labels` describes the column of labels.
     """
 
     columns: Mapping[str, Column]
@@ -104,162 +109,185 @@ class Split:
 
     @property
     def sample_groups(self) -> tuple[tuple[str, ...], ...]:
-        """The names of columns, in groups that are drawn together."""
+        """The names of the columns, in groups that are sampled together."""
         if self.groups:
             return self.groups
         return (tuple(self.columns),) if self.aligned else tuple((name,) for name in self.columns)
 
     @cached_property
     def class_indices(self) -> tuple[np.ndarray, ...]:
-        """Of each class the places of its images; none if there are no class numbers."""
+        """The indices of the images of each class; empty if there are no class numbers."""
         for column in self.columns.values():
             if not isinstance(column, ImageFiles) and np.ndim(column) == 1:
-                return tuple(np.flatnonzero(np.asarray(column) == number) for number in range(max(column) + 1))
+                labels = np.asarray(column)
+                return tuple(np.flatnonzero(labels == number) for number in range(max(column) + 1))
         return ()
 
     @cached_property
     def balanced_groups(self) -> tuple[np.ndarray, ...]:
-        """What is to be seen equally often, as places: each class; of one attribute the images without it and with it.
+        """The groups to sample equally often, as indices: each class, or the images without and with one attribute.
 
-        None of several attributes, which cannot all be.
+        Empty for several attributes, which cannot all be balanced.
         """
         for column in self.columns.values():
             if not isinstance(column, ImageFiles) and np.ndim(column) == 2 and np.shape(column)[1] == 1:
-                found = (np.flatnonzero(np.asarray(column)[:, 0] == value) for value in (0, 1))
-                return tuple(places for places in found if len(places))
+                values = np.asarray(column)[:, 0]
+                groups = (np.flatnonzero(values == value) for value in (0, 1))
+                return tuple(indices for indices in groups if len(indices))
         return self.class_indices
 
     @cached_property
-    def twins(self) -> Mapping[tuple[str, int], int]:
-        """Where each motif is drawn in each class, by motif and class number."""
+    def scene_index(self) -> Mapping[tuple[str, int], int]:
+        """The index of the image of each scene in each class, by (scene id, class number)."""
+        if not self.scene_ids:
+            return {}
         return {
-            (self.scene_ids[place], number): place
-            for number, places in enumerate(self.class_indices if self.scene_ids else ())
-            for place in places.tolist()
+            (self.scene_ids[index], number): index
+            for number, indices in enumerate(self.class_indices)
+            for index in indices.tolist()
         }
 
-    def named(self, names: Sequence[str]) -> "Split":
-        """The same columns under other names, in order."""
-        other = dict(zip(self.columns, names, strict=True))
+    def rename_columns(self, names: Sequence[str]) -> "Split":
+        """Return the same columns with other names, in order."""
+        new_names = dict(zip(self.columns, names, strict=True))
         return replace(
             self,
-            columns={other[name]: column for name, column in self.columns.items()},
-            groups=tuple(tuple(other[name] for name in group) for group in self.groups),
-            same_class_columns=tuple(other[name] for name in self.same_class_columns),
+            columns={new_names[name]: column for name, column in self.columns.items()},
+            groups=tuple(tuple(new_names[name] for name in group) for group in self.groups),
+            same_class_columns=tuple(new_names[name] for name in self.same_class_columns),
         )
 
     def swapped(self) -> "Split":
-        """The first and second column change places under the same names: the other direction."""
+        """Return a split whose two columns have each other's names: the other direction."""
         return replace(self, columns=dict(zip(self.columns, reversed(list(self.columns.values())), strict=True)))
 
     def __len__(self) -> int:
-        """Samples in an epoch: the longest column."""
+        """Return the number of samples in an epoch: the length of the longest column."""
         return max(len(column) for column in self.columns.values())
 
 
 def files_of(split: Split) -> tuple[Path, ...]:
-    """The files behind its pictures, each once."""
+    """Return the image files of a split, without repetition."""
     columns = [column for column in split.columns.values() if isinstance(column, ImageFiles)]
     return tuple(dict.fromkeys(file for column in columns for file in column.files))
 
 
 @dataclass(frozen=True)
 class Data:
+    """An opened data set: its splits, a summary and notes for the user, and the labels.
+
+    `held_out` is the validation split, or else the test split; `test` is set where both exist.
+    """
+
     train: Split
     held_out: Split
-    summary: str  # one line for a person: what was found where
+    summary: str  # one line: number and kind of images, and their folder
     notes: tuple[str, ...] = ()
-    test: Split | None = None  # where validation and test are both there
-    labels: "tuple[Labels, ...]" = ()  # what they say, of this set and the others
-    others: tuple["Data", ...] = ()  # further sets, each with labels of its own, taken in turns
-    by_name: bool = False  # whether nothing divides the set, so names chose what is held out
+    test: Split | None = None
+    labels: "tuple[Labels, ...]" = ()  # of this set, then of `others`
+    others: tuple["Data", ...] = ()  # further sets with labels of their own, which take turns in training
+    by_name: bool = False  # whether a hash of the file name chose the held-out images, as the data has no splits
     fingerprint: str = ""  # hash of a few samples, of data that is not in files
-    domains: Mapping[str, str] = field(default_factory=dict)  # by column, where the folder of its files does not say it
+    domains: Mapping[str, str] = field(default_factory=dict)  # by column, where it is not the name of the folder
 
-    def named(self, names: Sequence[str]) -> "Data":
-        """The same data with its columns under these names, in order."""
-        other = dict(zip(self.train.columns, names, strict=True))
+    def rename_columns(self, names: Sequence[str]) -> "Data":
+        """Return the same data with other names of columns, in order."""
+        new_names = dict(zip(self.train.columns, names, strict=True))
         return replace(
             self,
-            train=self.train.named(names),
-            held_out=self.held_out.named(names),
-            test=self.test and self.test.named(names),
-            others=tuple(each.named(names) for each in self.others),
-            domains={other[name]: domain for name, domain in self.domains.items()},
+            train=self.train.rename_columns(names),
+            held_out=self.held_out.rename_columns(names),
+            test=self.test and self.test.rename_columns(names),
+            others=tuple(data.rename_columns(names) for data in self.others),
+            domains={new_names[name]: domain for name, domain in self.domains.items()},
         )
 
     @property
     def all_images(self) -> Split:
-        """All images, of a set that nothing divides."""
-        if set(files_of(self.held_out)) <= set(files_of(self.train)):  # there were too few to hold any out
+        """All images of a data set without splits, training and held out."""
+        if set(files_of(self.held_out)) <= set(files_of(self.train)):  # too few images to hold any out
             return self.held_out
-        whole = concat(self.train, self.held_out)
+        combined = concat(self.train, self.held_out)
         if self.held_out.aligned == self.train.aligned:
-            return whole
-        pictures = {column.files for column in whole.columns.values() if isinstance(column, ImageFiles)}
-        return replace(whole, aligned=True) if len(pictures) == 1 else matched_by_name(whole)  # side by side; or twins
+            return combined
+        files = {column.files for column in combined.columns.values() if isinstance(column, ImageFiles)}
+        is_side_by_side = len(files) == 1
+        return replace(combined, aligned=True) if is_side_by_side else pair_by_name(combined)
 
     def with_matched_names(self) -> "Data":
-        """Held-out files of one name are one scene: those of all heaps are kept, as pairs. DataError without any."""
+        """Return the data with held-out images paired by file name, which makes the ground truth known.
+
+        Images without a partner are dropped. Raises DataError if no held-out file has a partner.
+        """
         if self.held_out.aligned:
             return self
-        held_out, test = matched_by_name(self.held_out), self.test and matched_by_name(self.test)
-        kept = max(len(each) for each in self.held_out.columns.values())
-        note = f"truth is known of {len(held_out)} of {kept} held-out files, by their names"
+        held_out, test = pair_by_name(self.held_out), self.test and pair_by_name(self.test)
+        count = max(len(column) for column in self.held_out.columns.values())
+        note = f"the ground truth is known for {len(held_out)} of {count} held-out files, by their names"
         return replace(self, held_out=held_out, test=test, notes=(*self.notes, note))
 
 
-def select(column: Column, places: Sequence[int]) -> Column:
-    """The images or labels at those places."""
+def select(column: Column, indices: Sequence[int]) -> Column:
+    """Return the images or labels at the given indices."""
     if isinstance(column, ImageFiles):
-        entries = tuple(column.entries[place] for place in places) if column.entries else ()
-        return replace(column, files=tuple(column.files[place] for place in places), entries=entries)
+        entries = tuple(column.entries[index] for index in indices) if column.entries else ()
+        return replace(column, files=tuple(column.files[index] for index in indices), entries=entries)
     if isinstance(column, ImageColumn):
-        return column.take(places)
-    return column[list(places)] if isinstance(column, np.ndarray) else [column[place] for place in places]  # type: ignore[return-value]
+        return column.take(indices)
+    if isinstance(column, np.ndarray):
+        return column[list(indices)]
+    return [column[index] for index in indices]  # type: ignore[return-value]
 
 
-def concat(one: Split, other: Split) -> Split:
-    """The samples of two splits of the same columns, one behind the other; a heap that is in both is taken once."""
+def concat(first: Split, second: Split) -> Split:
+    """Return the samples of two splits of the same columns, one after the other.
+
+    A group whose files in `second` are all in `first` is taken once.
+    """
     columns: dict[str, Column] = {}
-    for group in one.sample_groups:
-        files = [set(files_of(_part(each, group))) for each in (one, other)]
+    for group in first.sample_groups:
+        first_files, second_files = set(files_of(_columns(first, group))), set(files_of(_columns(second, group)))
         for name in group:
-            column, more = one.columns[name], other.columns[name]
-            if files[1] and files[1] <= files[0]:
+            column, more = first.columns[name], second.columns[name]
+            if second_files and second_files <= first_files:
                 columns[name] = column
             elif isinstance(column, ImageFiles) and isinstance(more, ImageFiles):
                 entries = column.entries + more.entries
                 columns[name] = replace(column, files=column.files + more.files, entries=entries)
             else:
                 columns[name] = np.concatenate([np.asarray(column), np.asarray(more)])
-    return replace(one, columns=columns, scene_ids=[*one.scene_ids, *other.scene_ids])
+    return replace(first, columns=columns, scene_ids=[*first.scene_ids, *second.scene_ids])
 
 
-def _part(split: Split, names: Sequence[str]) -> Split:
+def _columns(split: Split, names: Sequence[str]) -> Split:
     return replace(split, columns={name: split.columns[name] for name in names})
 
 
-def matched_by_name(split: Split) -> Split:
-    """The files whose name is in each group of columns, as scenes known in all of them. DataError if there are none."""
-    places: dict[str, dict[str, int]] = {}
+def pair_by_name(split: Split) -> Split:
+    """Return the files whose name is in each group of columns, as aligned pairs. Raises DataError if there are none."""
+    indices_of: dict[str, dict[str, int]] = {}  # by column, then by name before the suffix
     for group in split.sample_groups:
         files = next((column.files for name in group if isinstance(column := split.columns[name], ImageFiles)), ())
-        found: dict[str, int] = {}
-        for place, file in enumerate(files):
-            if found.setdefault(stem_of(file), place) != place:
-                raise DataError(f"{file}: one set has two images of this name; with matched_names=true it is a scene")
-        places |= dict.fromkeys(group, found)
-    first, *others = places.values()
-    both = [stem for stem in first if all(stem in each for each in others)]
-    if not both:
-        raise DataError("matched_names=true: no held-out file of one set has the name of one of the other")
-    columns = {name: select(column, [places[name][stem] for stem in both]) for name, column in split.columns.items()}
+        indices: dict[str, int] = {}
+        for index, file in enumerate(files):
+            if indices.setdefault(stem_of(file), index) != index:
+                raise DataError(
+                    f"{file}: another image of this domain has the same name, and matched_names=true needs names that "
+                    f"occur once; rename or remove one"
+                )
+        indices_of |= dict.fromkeys(group, indices)
+    first, *others = indices_of.values()
+    common = [stem for stem in first if all(stem in indices for indices in others)]
+    if not common:
+        raise DataError("matched_names=true: no held-out file of one domain has the name of a file of the other")
+    columns = {
+        name: select(column, [indices_of[name][stem] for stem in common]) for name, column in split.columns.items()
+    }
     return replace(split, columns=columns, aligned=True, groups=())
 
 
 def keep_files(split: Split, files: Collection[Path]) -> Split:
-    """Of each column of pictures those files alone."""
+    """Return the image columns of a split, restricted to `files`."""
     return replace(
         split,
         columns={

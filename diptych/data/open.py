@@ -1,24 +1,24 @@
-"""The data floor: `open_data` turns settings into columns of images, `loader.Batches` turns those into batches."""
+"""Open a data set: `open_data` returns the columns of images and labels for a kind of data; `batches.py` loads them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-FOR_PAIRS = ("layout", "direction", "pair_names")  # settings that say nothing of classes, attributes and heaps
-FOR_CLASSES = ("folders", "matched_names")  # of attributes
-FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # and of classes
-DIGITS = "a file of digits has ten classes, and no names"
+FOR_PAIRS = ("layout", "direction", "pair_names")  # settings without effect on classes, attributes, unlabelled images
+FOR_CLASSES = ("folders", "matched_names")  # settings without effect on attributes
+FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # settings without effect on classes
+DIGITS = "a file of digits has ten classes without names"
 
-if TYPE_CHECKING:  # the processes that examine images (`data.examine`) import nothing that they do not need
+if TYPE_CHECKING:  # processes that inspect images (`data.checks.inspect_file`) import no more than they need
     from diptych.contract import DataKind
     from diptych.data.config import DataConfig
     from diptych.data.dataset import Data
 
 
 def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ()) -> "Data":
-    """The data at `config.root`, of the kind that a method declares, as columns called `names` (its `batch`).
+    """Return the data at `config.root`, of the kind that a method declares. `names` are the columns, as in its `batch`.
 
-    Without `names`: source and target, a and b, image, label, reference, other. Raises DataError.
+    Default names: source and target, a and b, image, label, reference, other. Raises DataError.
     """
     from diptych.contract import DataKind
     from diptych.data.sources import datasets, digits
@@ -38,24 +38,25 @@ def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ())
         DataKind.TRANSFER: _open_transfer,
     }
     if config.target_root and kind != DataKind.TRANSFER:
-        raise DataError(f"target_root={config.target_root}: this method takes one set; leave it out")
+        raise DataError(f"target_root={config.target_root}: this method uses one data set; leave target_root= out")
     if config.extra_roots and kind not in (DataKind.LABELLED, DataKind.REFERENCED):
         raise DataError(
-            f"extra_roots={list(config.extra_roots)}: this method learns from one data set, and needs no labels"
+            f"extra_roots={list(config.extra_roots)}: this method uses one data set without labels; leave "
+            f"extra_roots= out"
         )
     if not digits.is_digits(config.root):
-        _refuse(("background_root",), config, "only a file of digits is laid over photographs")
+        _refuse(("background_root",), config, "only a file of digits is blended with photographs")
     data = openers[kind](config)
-    return data.named(names) if names else data
+    return data.rename_columns(names) if names else data
 
 
 def _open_pairs(config: "DataConfig") -> "Data":
-    """Aligned pairs: two images in each file, two folders with the same names, or letters."""
+    """Return aligned pairs: two images in each file, two folders with the same file names, or letters."""
     from diptych.data.sources import glyphs
     from diptych.data.sources.pairs import open_folder
 
     _refuse_digits(config)
-    _refuse(FOR_TABLES, config, "this method takes two folders, or two pictures in each file")
+    _refuse(FOR_TABLES, config, "this method needs two folders, or two images in each file")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_two_faces(config, pairs=True)
     data = open_folder(config, paired=True)
@@ -63,7 +64,7 @@ def _open_pairs(config: "DataConfig") -> "Data":
 
 
 def _open_unpaired(config: "DataConfig") -> "Data":
-    """Images of two domains: two folders, images without and with one attribute of a table, or letters."""
+    """Return images of two domains: two folders, images without and with one attribute of a table, or letters."""
     from diptych.data.sources import glyphs
     from diptych.data.sources.pairs import open_folder
     from diptych.data.sources.transfer import split_by_attribute
@@ -71,14 +72,14 @@ def _open_unpaired(config: "DataConfig") -> "Data":
 
     _refuse_digits(config)
     if config.attributes or config.table:
-        return split_by_attribute(_open_one(config), config)
-    _refuse(FOR_TABLES, config, "this method takes two folders, or two pictures in each file")
+        return split_by_attribute(_open_one_labelled(config), config)
+    _refuse(FOR_TABLES, config, "this method needs two folders, or two images in each file")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_two_faces(config, pairs=False)
     try:
         data = open_folder(config, paired=False)
     except DataError as error:
-        if not _is_table_alone(config):
+        if not _has_only_table(config):
             raise
         raise DataError(f"{error}. Or choose one attribute of the table there: attributes=[NAME]") from error
     return data.with_matched_names() if config.matched_names else data
@@ -89,11 +90,11 @@ def _refuse_digits(config: "DataConfig") -> None:
     from diptych.errors import DataError
 
     if digits.is_digits(config.root):
-        raise DataError(f"{config.root}: a file of labelled digits, and this method takes folders of images")
+        raise DataError(f"{config.root}: a file of labelled digits, but this method needs folders of images")
 
 
-def _is_table_alone(config: "DataConfig") -> bool:
-    """Whether a table of attributes is all that could tell its images apart."""
+def _has_only_table(config: "DataConfig") -> bool:
+    """Return whether the images have an attribute table and no domain folders."""
     from contextlib import suppress
 
     from diptych.data.sources.attributes import find_table
@@ -108,22 +109,23 @@ def _is_table_alone(config: "DataConfig") -> bool:
 
 
 def _refuse(settings: Sequence[str], config: "DataConfig", reason: str) -> None:
-    """DataError for the first of these that is set, since it says nothing of such data."""
+    """Raise DataError for the first of these settings that is set, since it has no effect on such data."""
     from diptych.errors import DataError
 
-    given, usual = vars(config), type(config).model_fields
+    values, fields = vars(config), type(config).model_fields
     for name in settings:
-        if given[name] != usual[name].default:
+        if values[name] != fields[name].default:
             raise DataError(f"{config.root}: {reason}: leave {name}= out")
 
 
 def _open_images(config: "DataConfig") -> "Data":
-    """All images, whatever folder they are in."""
-    _refuse((*FOR_PAIRS, *FOR_CLASSES, *FOR_TABLES), config, "this method takes all images alike")
-    return _open_heap(config)
+    """Return all images, of any folder, without labels."""
+    _refuse((*FOR_PAIRS, *FOR_CLASSES, *FOR_TABLES), config, "this method uses all images alike")
+    return _open_unlabelled(config)
 
 
-def _open_heap(config: "DataConfig", half: int | None = None) -> "Data":
+def _open_unlabelled(config: "DataConfig", half: int | None = None) -> "Data":
+    """Return all images of a folder, of letters, or of a file of digits, of which `half` selects one half."""
     from diptych.data.sources import digits, glyphs
     from diptych.data.sources.pairs import open_unlabelled
 
@@ -133,34 +135,40 @@ def _open_heap(config: "DataConfig", half: int | None = None) -> "Data":
 
 
 def _open_transfer(config: "DataConfig") -> "Data":
-    """The labelled set at `config.root`, and the images of `config.target`. Of one file of digits each has a half."""
+    """Return the labelled source images at `config.root`, and the target images at `config.target_root`.
+
+    If both are the same file of digits, each has one half of it.
+    """
     from diptych.data.sources import digits, glyphs
     from diptych.data.sources.transfer import combine_for_transfer
     from diptych.errors import DataError
 
     if not config.target_root:
-        raise DataError(f"{config.root}: to draw like which images? Name their folder by target_root=FOLDER")
-    _refuse(FOR_PAIRS, config, "this method goes from root to target")
-    there = config.model_copy(update={"target_root": None})
+        raise DataError(f"{config.root}: no target domain: give its folder by target_root=FOLDER")
+    _refuse(FOR_PAIRS, config, "this method translates from root to target_root")
+    source_config = config.model_copy(update={"target_root": None})
     if glyphs.is_glyphs(config.root) != glyphs.is_glyphs(config.target_root):
-        raise DataError("letters are drawn like letters: let both root and target begin with glyphs:")
+        raise DataError("letters translate only to letters: both root and target_root must begin with glyphs:")
     if glyphs.is_glyphs(config.root):
         return glyphs.open_transfer(config)
-    other = there.for_root(config.target_root).model_copy(update={"background_root": None})
+    target_config = source_config.for_root(config.target_root).model_copy(update={"background_root": None})
     if not Path(config.target_root).expanduser().exists():
         raise DataError(f"target_root={config.target_root}: there is no such folder")
     if digits.is_digits(config.root):
         _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
-        half = (0, 1) if config.target_root == config.root else (None, None)
-        return combine_for_transfer(digits.open_digits(there, half[0]), _open_heap(other, half[1]), twins=False)
-    source = _open_one(there)
+        halves = (0, 1) if config.target_root == config.root else (None, None)
+        source = digits.open_digits(source_config, halves[0])
+        return combine_for_transfer(source, _open_unlabelled(target_config, halves[1]), matched_names=False)
+    source = _open_one_labelled(source_config)
     if source.labels[0].kind != "class":
-        raise DataError(f"{config.root}: a table of attributes, and this method reads classes: put each into a folder")
-    return combine_for_transfer(source, _open_heap(other), config.matched_names)
+        raise DataError(
+            f"{config.root}: a table of attributes, but this method needs classes: put each class into a folder"
+        )
+    return combine_for_transfer(source, _open_unlabelled(target_config), config.matched_names)
 
 
 def _open_referenced(config: "DataConfig") -> "Data":
-    """Classes of one set, with reference images of the class to translate to."""
+    """Return the classes of one data set, with reference images of the target class."""
     from dataclasses import replace
 
     from diptych.data.sources.classes import with_references
@@ -168,25 +176,30 @@ def _open_referenced(config: "DataConfig") -> "Data":
 
     data = _open_labelled(config)
     if data.others or data.labels[0].kind != "class":
-        raise DataError(f"{config.root}: this method translates between classes of one set: a folder for each")
+        raise DataError(f"{config.root}: this method translates between the classes of one data set: a folder for each")
     test = data.test and with_references(data.test)
     return replace(data, train=with_references(data.train), held_out=with_references(data.held_out), test=test)
 
 
 def _open_labelled(config: "DataConfig") -> "Data":
-    """The set at `config.root` and those beside it, each with labels of its own."""
+    """Return the data set at `config.root` with those of `extra_roots`, each with its own labels."""
     from dataclasses import replace
 
-    _refuse(FOR_PAIRS, config, "this method goes from any class or attribute to any other")
-    data = _open_one(config)
-    others = tuple(_open_one(config.for_root(root)) for root in config.extra_roots)
-    summary = "\n".join(each.summary for each in (data, *others))
-    notes = tuple(note for each in (data, *others) for note in each.notes)
-    labels = tuple(label for each in (data, *others) for label in each.labels)
-    return replace(data, others=others, labels=labels, summary=summary, notes=notes)
+    _refuse(FOR_PAIRS, config, "this method translates between all classes or attributes")
+    data = _open_one_labelled(config)
+    others = tuple(_open_one_labelled(config.for_root(root)) for root in config.extra_roots)
+    sets = (data, *others)
+    return replace(
+        data,
+        others=others,
+        labels=tuple(labels for part in sets for labels in part.labels),
+        summary="\n".join(part.summary for part in sets),
+        notes=tuple(note for part in sets for note in part.notes),
+    )
 
 
-def _open_one(config: "DataConfig") -> "Data":
+def _open_one_labelled(config: "DataConfig") -> "Data":
+    """Return one labelled data set: letters, digits, class folders, or images with an attribute table."""
     from dataclasses import replace
 
     from diptych.data.sources import digits, glyphs
@@ -201,11 +214,14 @@ def _open_one(config: "DataConfig") -> "Data":
         data = digits.open_digits(config)
     else:
         root = root_of(config)
-        asked = config.table or config.attributes
-        table = find_table(root, config) if asked or not has_classes(root) else None
-        lies = f"{table.name} has attributes, and no classes" if table else "there is no table of attributes"
-        _refuse(FOR_CLASSES if table else FOR_TABLES, config, lies)
-        data = open_attributes(root, table, config) if table else open_classes(root, config)
-    train, held_out = (replace(part, labels=data.labels[0]) for part in (data.train, data.held_out))
+        uses_table = config.table or config.attributes or not has_classes(root)
+        table = find_table(root, config) if uses_table else None
+        if table:
+            _refuse(FOR_CLASSES, config, f"{table.name} has attributes, not classes")
+            data = open_attributes(root, table, config)
+        else:
+            _refuse(FOR_TABLES, config, "there is no table of attributes")
+            data = open_classes(root, config)
+    train, held_out = replace(data.train, labels=data.labels[0]), replace(data.held_out, labels=data.labels[0])
     test = data.test and replace(data.test, labels=data.labels[0])
     return replace(data, train=train, held_out=held_out, test=test)

@@ -1,8 +1,8 @@
-"""Data worker processes: each loads every n-th batch ahead of the step, and hands it over in anonymous memory.
+"""Data worker processes: each of n workers loads every n-th batch in advance, and passes it in anonymous memory.
 
-The memory is a file without a name, whose handle goes through the worker's own connection (memfd on Linux). Nothing is
-shared between workers, no queue and no lock, and /dev/shm is not used: a worker that is killed at any moment leaves
-nothing behind and blocks nobody. Its connection ends, which the trainer sees at once.
+The memory is an anonymous file (memfd on Linux), whose handle is sent through the connection of the worker. Workers
+share no queue and no lock, and /dev/shm is not used: a worker can be killed at any time without leaving anything behind
+or blocking another process. Its connection is closed, which the trainer detects at once.
 """
 
 import mmap
@@ -13,6 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from math import ceil
 from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
@@ -24,124 +25,131 @@ from torch import Tensor
 from diptych.errors import DiptychError, LoadingError
 
 Tensors = dict[str, Tensor]
-Load = Callable[[int], tuple[Tensors, Any]]  # the batch of a step, and a note about it that can be pickled
+Load = Callable[[int], tuple[Tensors, Any]]  # step to (batch, report); the report is picklable
 Layout = list[tuple[str, torch.dtype, torch.Size, int]]  # name, dtype, shape, offset in bytes
-AHEAD = 4  # batches that each worker loads ahead
+PREFETCH = 4  # batches that each worker loads in advance
 ALIGNMENT = 64  # bytes, as torch aligns its own tensors
-POLL = 0.1  # seconds between looks whether to stop, while a batch is awaited
-END = 5.0  # seconds for a process to end
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # often sent to the whole group; for the trainer alone
-FEWER = "fewer workers= need less memory, and workers=0 loads in the training process itself"
+POLL = 0.1  # seconds between checks of `interrupted` while a batch is awaited
+JOIN_TIMEOUT = 5.0  # seconds for a process to end
+STOPPING = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+)  # often sent to the process group; only the trainer handles them
+FEWER_WORKERS = "a smaller workers= needs less memory, and workers=0 loads batches in the training process"
 
 
 def load_ahead(
     load: Load, start: int, stop: int, workers: int, interrupted: Callable[[], bool] = lambda: False
 ) -> Generator[tuple[Tensors, Any], None, None]:
-    """Yield `load(step)` of the steps `start` to `stop - 1` in order, loaded ahead by `workers` processes.
+    """Yield `load(step)` for the steps `start` to `stop - 1` in order, loaded in advance by `workers` processes.
 
-    Ends early where `interrupted` turns true while a batch is awaited. Errors that `load` raises are raised here:
-    a DiptychError as it is, any other as a LoadingError; so is a worker that was killed.
+    Ends early if `interrupted` returns true while a batch is awaited. Errors of `load` are raised here: a DiptychError
+    unchanged, any other error and a killed worker as LoadingError.
     """
     if not workers:
         for step in range(start, stop):
-            yield _loaded(load, step)
+            yield _load(load, step)
         return
-    team: list[_Worker] = []
+    pool: list[_Worker] = []
     try:
         for _ in range(min(workers, stop - start)):
-            team.append(_Worker(load, [worker.connection for worker in team]))
-        for step in range(start, min(stop, start + AHEAD * len(team))):
-            team[(step - start) % len(team)].request(step)
+            pool.append(_Worker(load, [worker.connection for worker in pool]))
+        for step in range(start, min(stop, start + PREFETCH * len(pool))):
+            pool[(step - start) % len(pool)].request(step)
         for step in range(start, stop):
-            worker = team[(step - start) % len(team)]
+            worker = pool[(step - start) % len(pool)]
             while not worker.answers():
-                for each in team:
-                    each.check_alive()
+                for other in pool:
+                    other.check_alive()
                 if interrupted():
                     return
             batch = worker.receive()
-            if step + AHEAD * len(team) < stop:
-                worker.request(step + AHEAD * len(team))
+            if step + PREFETCH * len(pool) < stop:
+                worker.request(step + PREFETCH * len(pool))
             yield batch
     finally:
-        for worker in team:
+        for worker in pool:
             worker.end()
 
 
 class _Worker:
-    """A worker process, seen from the training process."""
+    """A worker process, as seen by the training process."""
 
     def __init__(self, load: Load, others: Sequence[Connection]) -> None:
-        """`others` are the connections to the workers before. LoadingError if no process can be started."""
+        """`others` are the connections to earlier workers. Raises LoadingError if the process cannot be started."""
         self.connection, theirs = Pipe()
         self.process = Process(target=_work, args=(load, theirs, [*others, self.connection]), daemon=True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # until the worker ignores them
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # until the worker ignores these signals
         try:
             self.process.start()
         except OSError as error:
             self.connection.close()
-            raise LoadingError(f"no data worker can be started ({error}): {FEWER}") from error
+            raise LoadingError(f"a data worker cannot be started ({error}): {FEWER_WORKERS}") from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
 
     def request(self, step: int) -> None:
-        with suppress(OSError):  # it is dead, which `receive` tells
+        """Request the batch of a step."""
+        with suppress(OSError):  # the process is dead, which `receive` reports
             self.connection.send(step)
 
     def answers(self) -> bool:
-        """Whether an answer comes within a moment, or never will."""
+        """Wait a moment for an answer. Returns true also if the process is dead."""
         try:
             return self.connection.poll(POLL)
-        except OSError:  # it is dead
+        except OSError:
             return True
 
     def receive(self) -> tuple[Tensors, Any]:
+        """Return the batch and its report. Raises the error of the worker, or LoadingError if it is dead."""
         try:
             answer = self.connection.recv()
             handle = None if isinstance(answer, DiptychError) else recv_handle(self.connection)
         except (EOFError, OSError, RuntimeError) as error:
-            self.process.join(END)
+            self.process.join(JOIN_TIMEOUT)
             self.check_alive()
             raise LoadingError(
-                f"a data worker cannot be heard ({error}); if too many files are open, raise the limit by `ulimit -n`"
+                f"the connection to a data worker failed ({error}); if too many files are open, raise the limit: "
+                f"`ulimit -n`"
             ) from error
         if handle is None:
             raise answer
-        layout, note = answer
-        return _mapped(handle, layout), note
+        layout, report = answer
+        return _from_shared(handle, layout), report
 
     def check_alive(self) -> None:
-        """LoadingError if it is dead, with what became of it."""
+        """Raise LoadingError if the process is dead, with the cause."""
         code = self.process.exitcode
         if code is None:
             return
         if code >= 0:
-            fate = f"ended with exit code {code}; what it printed says why"
+            cause = f"ended with exit code {code}; see its output for the reason"
         else:
-            why = ", as the system does when memory is short" if code == -signal.SIGKILL else ""
-            fate = f"was killed by {signal.Signals(-code).name}{why}: {FEWER}"
-        raise LoadingError(f"a data worker (process {self.process.pid}) {fate}")
+            reason = ", as the system does when memory is short" if code == -signal.SIGKILL else ""
+            cause = f"was killed by {signal.Signals(-code).name}{reason}: {FEWER_WORKERS}"
+        raise LoadingError(f"a data worker (process {self.process.pid}) {cause}")
 
     def end(self) -> None:
-        """Kill it: it ignores other signals, and has nothing to lose."""
+        """Kill the process: it ignores other signals, and has nothing to save."""
         self.process.kill()
-        self.process.join(END)
+        self.process.join(JOIN_TIMEOUT)
         if self.process.exitcode is not None:
             self.process.close()
         self.connection.close()
 
 
 def _work(load: Load, connection: Connection, inherited: Sequence[Connection]) -> None:
-    """Answer requests until the training process closes its end of the connection, or dies.
+    """Answer requests until the training process closes the connection or dies.
 
-    It ignores the signals that stop a training, which still needs batches until then.
+    Signals that stop a training are ignored: it needs batches until it has saved a checkpoint.
     """
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    for each in inherited:  # held open here, they would hide from the other workers that the training process died
-        each.close()
+    for other in inherited:  # if they stayed open, the other workers would not notice the death of the trainer
+        other.close()
     torch.set_num_threads(1)
     with suppress(EOFError, OSError):
         while True:
@@ -149,59 +157,60 @@ def _work(load: Load, connection: Connection, inherited: Sequence[Connection]) -
 
 
 def _answer(load: Load, connection: Connection, step: int) -> None:
+    """Load the batch of a step and send it, or the error."""
     try:
-        tensors, note = _loaded(load, step)
-        file, layout = _shared(tensors)
+        tensors, report = _load(load, step)
+        file, layout = _to_shared(tensors)
     except DiptychError as error:
         connection.send(error)
         return
     with file:
-        connection.send((layout, note))
+        connection.send((layout, report))
         send_handle(connection, file.fileno(), None)
 
 
-def _loaded(load: Load, step: int) -> tuple[Tensors, Any]:
-    """`load(step)`, with unknown errors as a LoadingError that says what was raised where."""
+def _load(load: Load, step: int) -> tuple[Tensors, Any]:
+    """Return `load(step)`; errors other than DiptychError are raised as LoadingError with their location."""
     try:
         return load(step)
     except DiptychError:
         raise
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        frame = traceback.extract_tb(error.__traceback__)[-1]
         raise LoadingError(
-            f"a batch cannot be loaded: {type(error).__name__}: {error} ({place.filename}, line {place.lineno})", step
+            f"a batch cannot be loaded: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})", step
         ) from error
 
 
-def _shared(tensors: Tensors) -> tuple[BinaryIO, Layout]:
-    """A file without a name that holds the tensors, and where each of them lies in it."""
+def _to_shared(tensors: Tensors) -> tuple[BinaryIO, Layout]:
+    """Return an anonymous file with the tensors, and the position of each in it."""
     layout, offset = [], 0
     for name, tensor in tensors.items():
         layout.append((name, tensor.dtype, tensor.shape, offset))
-        offset += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
+        offset += ceil(tensor.nbytes / ALIGNMENT) * ALIGNMENT
     try:
-        file = _nameless()
-        for tensor, (*_, place) in zip(tensors.values(), layout, strict=True):
-            file.seek(place)
+        file = _anonymous_file()
+        for tensor, (*_, position) in zip(tensors.values(), layout, strict=True):
+            file.seek(position)
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         file.truncate(offset)
     except OSError as error:
         raise LoadingError(
-            f"no shared memory for a batch of {offset / 2**20:.1f} MiB ({error}). Up to {AHEAD} batches of each data "
-            f"worker wait in it: {FEWER}; or give the machine or container more memory"
+            f"no shared memory for a batch of {offset / 2**20:.1f} MiB ({error}). It has up to {PREFETCH} batches of "
+            f"each data worker: {FEWER_WORKERS}; or give the machine or container more memory"
         ) from error
     return file, layout
 
 
-def _nameless() -> BinaryIO:
-    """A file in memory where the system has such files, else in the folder for temporary ones."""
+def _anonymous_file() -> BinaryIO:
+    """Return an anonymous file in memory on Linux, else in the folder for temporary files."""
     if sys.platform == "linux":
         return open(os.memfd_create("diptych-batch"), "w+b")
     return tempfile.TemporaryFile()
 
 
-def _mapped(handle: int, layout: Layout) -> Tensors:
-    """The tensors in the file; it is gone once the last of them is."""
+def _from_shared(handle: int, layout: Layout) -> Tensors:
+    """Return the tensors in a file, which is freed with the last of them."""
     with open(handle, "r+b") as file:
         memory = mmap.mmap(file.fileno(), 0)
     return {

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diptych.contract import Control, Route
 from diptych.data.batches import image_name, to_tensor
-from diptych.data.checks.manifest import first_few
+from diptych.data.checks.manifest import listed_names
 from diptych.data.dataset import Column
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment, CropToMultiple
@@ -109,7 +109,7 @@ class Samples:
         names = {"source": lambda row: row.source, "fake": lambda row: row.fake, "truth": lambda row: row.truth}
         found = [names[column](row) for row in self.rows]
         if not all(found):
-            why = f" (in one of the two folders only: {first_few(self.alone)})" if self.alone and column == "truth" else ""
+            why = f" (in one of the two folders only: {listed_names(self.alone)})" if self.alone and column == "truth" else ""
             raise EvaluationError(
                 f"{self.folder}: there is no {column} for some of the translations{why}; unpaired-default needs none"
             )

@@ -200,7 +200,7 @@ def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:
         return ()
     usual = str(load_recipe(method, [f"root={root}"]).model.model_dump().get("generator", ""))
     smaller = {"unet_256": f"unet_{crop}", "resnet_9": "resnet_6"}.get(usual)
-    for settings in ([f"generator={smaller}"] if smaller else [], [], ["depth=3"], ["receptive_field=34"]):
+    for settings in ([f"generator={smaller}"] if smaller else [], [], ["d_layers=3"], ["receptive_field=34"]):
         try:
             dry_run(load_recipe(method, [f"root={root}", f"crop_size={crop}", *settings]))
         except ConfigError:

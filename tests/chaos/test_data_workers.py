@@ -201,7 +201,7 @@ def no_shared_memory():
     def full():
         raise OSError(28, "No space left on device")
 
-    workers._nameless = full
+    workers._anonymous_file = full
 
 
 def test_no_shared_memory_at_all_is_one_error_that_names_the_ways_out(words, undisturbed, child, tmp_path):

@@ -99,7 +99,7 @@ def test_columns_without_pairs_have_epochs_of_their_own():
 @FEW
 @given(
     share=st.integers(1, 4),
-    grad_accum_steps=st.integers(1, 4),
+    micro=st.integers(1, 4),
     world=st.integers(1, 4),
     step=st.integers(0, 9),
     aligned=st.booleans(),
@@ -171,7 +171,7 @@ def test_channels_are_made_equal_per_column():
     batch = Batches(split, {"a": 3, "b": 5}, WHOLE, size=3)[0]
     assert {name: tensor.shape for name, tensor in batch.items()} == {"a": (3, 3, 8, 8), "b": (3, 5, 8, 8)}
     assert numbers(batch) == [77] * 3
-    with pytest.raises(ImageError, match="image 0: has 5 channels where 3 are wanted"):
+    with pytest.raises(ImageError, match="image 0: expected 3 channels, got 5"):
         held_out_batch(split, {"a": 3, "b": 3}, WHOLE, 1)
 
 
@@ -225,9 +225,8 @@ def test_an_image_smaller_than_the_crop_is_named(tmp_path, workers):
     small = tmp_path / "small.png"
     image_io.write(small, NOISE[0, :12, :15])
     split = columns(ImageFiles((small,)), NOISE[:1])
-    message = (
-        f"{small}: an image of 15x12 pixels is smaller than crop_size=16: use a smaller crop, or resize_mode=short_side"
-    )
+    message = f"{small}: an image of 15x12 pixels is smaller than crop_size=16: "
+    message += "use a smaller crop_size, or resize_mode=short_side"
     with pytest.raises(DataError) as caught:
         next(batches(split, Augment(24, 16, "none")).stream(0, 1, workers))
     assert str(caught.value) == message

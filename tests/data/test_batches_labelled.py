@@ -117,8 +117,8 @@ def test_files_of_one_name_are_one_scene_only_if_that_is_said(tmp_path):
         open_data(DataConfig(root=str(tmp_path), matched_names=said), DataKind.LABELLED).held_out
         for said in (False, True)
     )
-    assert not apart.twins
-    assert twins.twins == {(f"{at:03}", number): 3 * number + at for number in (0, 1) for at in range(3)}
+    assert not apart.scene_index
+    assert twins.scene_index == {(f"{at:03}", number): 3 * number + at for number in (0, 1) for at in range(3)}
 
 
 def test_references_held_out_are_of_other_samples():
@@ -150,9 +150,9 @@ def test_zoom_keeps_most_of_the_image_and_half_of_the_time_all():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda root: fill(root / "train" / "dog", 1), "dog has a single image, which is no class"),
-        (lambda root: (root / "train" / "stray").mkdir(), "stray in train has no images: fill it"),
-        (lambda root: fill(root / "val" / "wild", 2), "val has wild, which train has not"),
+        (lambda root: fill(root / "train" / "dog", 1), "dog has a single image, and a class needs at least 2"),
+        (lambda root: (root / "train" / "stray").mkdir(), "stray in train has no images: add images"),
+        (lambda root: fill(root / "val" / "wild", 2), "val has wild, which train does not have"),
     ],
 )
 def test_traps_in_labelled_folders_are_told_before_the_first_step(tmp_path, make, match):
@@ -176,5 +176,5 @@ def test_a_table_beside_the_folders_divides_them(tmp_path):
     pairs = open_data(DataConfig(root=str(tmp_path), folders=("one", "two")), DataKind.PAIRED)
     assert [len(split) for split in (pairs.train, pairs.held_out, pairs.test)] == [4, 1, 1]
     (tmp_path / "list.csv").write_text("codepoints,split\n" + rows[:-10])
-    with pytest.raises(DataError, match=r"list\.csv: does not say of 3 images"):
+    with pytest.raises(DataError, match=r"list\.csv: has no split for 3 images"):
         open_data(DataConfig(root=str(tmp_path)), DataKind.LABELLED)

@@ -103,7 +103,7 @@ def test_every_method_declares_a_kind_that_its_entries_fit():
 @pytest.mark.parametrize("kind", DataKind)
 def test_columns_bear_the_names_of_the_method_whatever_they_are(kind):
     names = [f"entry {number}" for number in range(len(kind.entries))]
-    target = {"target": "glyphs:serif"} if kind == DataKind.TRANSFER else {}
+    target = {"target_root": "glyphs:serif"} if kind == DataKind.TRANSFER else {}
     root = {DataKind.TRANSFER: "glyphs:sans", DataKind.LABELLED: "glyphs:sans/mono"}.get(kind, "glyphs:sans/serif")
     config = DataConfig(root=root, crop_size=16, **target)
     ours, usual = open_data(config, kind, names), open_data(config, kind)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from commands import TINY, diptych
+from pydantic import ValidationError
 from sets import cache, noise  # noqa: F401
 
 from diptych.contract import DataKind
@@ -106,7 +107,7 @@ def test_that_the_alphabet_chose_the_source_is_noted(tmp_path):
         fill(tmp_path / "plain" / folder, start=10 * number)
         fill(tmp_path / "named" / f"train{'AB'[number]}", start=10 * number)
         fill(tmp_path / "double" / "train", width=64)
-    note = "clean is the source by alphabetical order alone; direction=b2a goes from raw to clean"
+    note = "clean is the source only by alphabetical order; direction=b2a goes from raw to clean"
     assert direction_notes(*scanned(tmp_path / "plain")) == (note,)
     assert direction_notes(*scanned(tmp_path / "plain", UNPAIRED)) == (note,)
     assert direction_notes(*scanned(tmp_path / "plain", direction="b2a")) == ()
@@ -151,6 +152,18 @@ def test_the_size_at_the_scale_of_training(images, size, expected):
     assert images.resized("source", *size) == expected
 
 
+@pytest.mark.parametrize(("saved", "present"), [("short", "short_side"), ("centre", "center_square"), ("none", "none")])
+def test_a_resize_mode_that_an_earlier_version_saved_is_read(saved, present):
+    source = {"domain": "a", "height": 8, "width": 8}
+    text = json.dumps({"crop": 32, "load": 36, "fit": saved, "entries": {"source": source}})
+    assert TrainingImages.model_validate_json(text).fit == present
+
+
+def test_an_unknown_resize_mode_is_refused():
+    with pytest.raises(ValidationError, match="fit"):
+        stored("stretch")
+
+
 def test_the_scale_of_images_of_an_entry_that_is_not_known_is_theirs():
     assert stored().scale_of("source", 128, 128) == 4
     assert stored().scale_of("low", 128, 128) == 1
@@ -172,7 +185,7 @@ def test_the_first_line_of_train_and_resume_names_the_direction(two_folders):
     resumed = diptych("resume", run).stdout.splitlines()
     for lines in (said, resumed):
         assert lines[0].endswith("data: 4 pairs, from clean to raw (direction=b2a reverses it)")
-        assert lines[1].startswith("clean is the source by alphabetical order alone")
+        assert lines[1].startswith("clean is the source only by alphabetical order")
 
 
 def test_the_run_and_its_model_keep_how_the_training_images_were_stored(two_folders, tmp_path):

@@ -123,12 +123,12 @@ def test_a_range_that_is_none_is_refused_with_what_may_be_given(tmp_path, given)
 
 def test_ranges_that_the_images_cannot_have_are_refused(tmp_path):
     root = folder_of(tmp_path, deep(4095), colours())
-    with pytest.raises(DataError, match=r"range=\[0,4095\]: the images of target hold uint8 values, 0 to 255"):
+    with pytest.raises(DataError, match=r"range=\[0,4095\]: expected 0 to 255, as the images of target are uint8"):
         opened(root, "range=[0,4095]")
     image_io.write(root / "trainA" / "0.png", np.zeros((16, 16, 1), np.uint8))
-    with pytest.raises(DataError, match=r"source have several depths: uint8 \(.*0.png\), uint16"):
+    with pytest.raises(DataError, match=r"source have several dtypes: uint8 \(.*0.png\), uint16"):
         opened(root, "range=[auto,full]")
-    with pytest.raises(DataError, match="settings of image files"):
+    with pytest.raises(DataError, match="for image files only"):
         opened("glyphs", "range=auto")
 
 
@@ -143,7 +143,7 @@ def test_class_ids_become_a_channel_each(tmp_path):
     chosen, data = opened(folder_of(tmp_path, ids([0, 3, 8, 255]), colours()), "label_map=source")
     assert (chosen.model.in_channels, chosen.model.out_channels) == (9, 3)
     assert encodings(data) == [Encoding(num_classes=9), PLAIN]
-    assert notes_on_encodings(data.train) == ["source: class ids of 9 classes, a channel for each"]
+    assert notes_on_encodings(data.train) == ["source: class ids of 9 classes, one channel per class"]
     array = data.train.columns["source"][0]
     stored = image_io.read(tmp_path / "trainA" / "0.png")
     planes = image_io.with_channels(array, 9, "a.png")
@@ -159,7 +159,7 @@ def test_label_maps_follow_the_direction_and_methods_without_pairs(tmp_path):
     assert encodings(data)[0].num_classes == chosen.model.in_channels == 3
     both, _ = opened(folder_of(tmp_path / "maps", ids([0, 1]), ids([0, 6])), "label_map=both", method="cut")
     assert both.model.channels == 7
-    with pytest.raises(DataError, match="label_map=source: channels counts the channels of both domains"):
+    with pytest.raises(DataError, match="label_map=source: channels is the number of channels of both domains"):
         opened(root, "label_map=source", method="cut")
     with pytest.raises(DataError, match="this method has no source and target domain"):
         opened(root, "label_map=source", method="srgan")
@@ -182,14 +182,14 @@ def test_the_indices_of_a_palette_are_class_ids(tmp_path):
 def test_more_classes_may_be_given_and_fewer_are_refused(tmp_path):
     root = folder_of(tmp_path, ids([0, 8]), colours())
     assert opened(root, "label_map=source", "in_channels=35")[0].model.in_channels == 35
-    with pytest.raises(DataError, match="in_channels=5: the label maps of source hold 9 classes, 0 to 8"):
+    with pytest.raises(DataError, match="in_channels=5: the label maps of source have 9 classes, 0 to 8"):
         opened(root, "label_map=source", "in_channels=5")
     with pytest.raises(ImageError, match=r"0.png: is a colour image"):
         opened(root, "label_map=target")
     with pytest.raises(DataError, match="label maps of class ids have no range"):
         opened(folder_of(tmp_path / "two", ids([0, 8]), ids([0, 8])), "label_map=both", "range=auto")
     many = folder_of(tmp_path / "many", deep(26001), colours())
-    with pytest.raises(DataError, match="images of source hold class id 26001: at most 256 classes"):
+    with pytest.raises(DataError, match="images of source have class id 26001: at most 256 classes"):
         opened(many, "label_map=source")
 
 
@@ -212,14 +212,14 @@ def test_alpha_is_kept_as_a_fourth_channel_of_the_domains_that_have_it(tmp_path)
     assert np.array_equal(target[0], image_io.read(root / "trainB" / "0.png", "rgba"))
     assert target[0][..., 3].max() == 7
     assert (target[1][..., 3] == 255).all()
-    assert notes_on_encodings(data.train) == ["target: four channels, the last is alpha"]
+    assert notes_on_encodings(data.train) == ["target: four channels, the last one is alpha"]
 
 
 def test_alpha_that_is_nowhere_is_refused_and_alpha_that_is_lost_is_said(tmp_path):
     with pytest.raises(DataError, match="alpha=keep: no image has transparency"):
         opened(folder_of(tmp_path / "a", colours(), sprites(opaque=True)), "alpha=keep")
     _, data = opened(folder_of(tmp_path / "b", colours(), sprites()))
-    assert "3 images have transparency: composited over white; alpha=keep learns it too" in data.notes
+    assert "3 images have transparency: composited over white; alpha=keep trains on it as a channel" in data.notes
     _, data = opened(tmp_path / "b", "alpha=keep")
     assert not [note for note in data.notes if "composited" in note]
     with pytest.raises(ImageError, match="alpha=keep reads a fourth channel"):
@@ -233,5 +233,5 @@ def test_what_was_resolved_is_kept_beside_the_run_and_becomes_settings_again(tmp
     assert kept.entries["target"].encoding == Encoding((0, 4095), "uint16")
     assert kept.value_settings() == {"range": ("full", (0, 4095)), "label_map": "source", "alpha": "white"}
     broken = kept.entries["target"].model_dump() | {"value_range": (5, 5)}
-    with pytest.raises(ValueError, match="is no range of uint16"):
+    with pytest.raises(ValueError, match="not a range of uint16"):
         type(kept.entries["target"]).model_validate(broken)

@@ -103,7 +103,7 @@ def test_a_worker_killed_while_its_first_batch_is_awaited(number):
         os.kill(workers_of_this_process()[0], number)
         return False
 
-    with pytest.raises(LoadingError, match=f"killed by {number.name}.*: fewer workers=.*, and workers=0") as caught:
+    with pytest.raises(LoadingError, match=f"killed by {number.name}.*: a smaller workers=.*, and workers=0") as caught:
         consumed(load_ahead(partial(load, slow=60), 0, 9, 2, kill))
     assert caught.value.exit_code == 3
     assert ("memory is short" in str(caught.value)) == (number == signal.SIGKILL)
@@ -191,7 +191,7 @@ def full():
 
 
 def test_no_room_for_a_batch_names_shared_memory_and_the_ways_out(monkeypatch):
-    monkeypatch.setattr(workers, "_nameless", full)
+    monkeypatch.setattr(workers, "_anonymous_file", full)
     with pytest.raises(LoadingError, match=r"no shared memory for a batch of 0\.0 MiB .*No space left.*workers=0"):
         consumed(load_ahead(load, 0, 9, 2))
 
@@ -201,19 +201,19 @@ def test_a_process_that_cannot_be_started_names_the_way_out(monkeypatch):
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(multiprocessing.Process, "start", start)
-    with pytest.raises(LoadingError, match=r"no data worker can be started.*workers=0"):
+    with pytest.raises(LoadingError, match=r"a data worker cannot be started.*workers=0"):
         next(load_ahead(load, 0, 9, 2))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a limit on open files be reached so easily")
 def test_too_many_open_files_are_named(monkeypatch):
-    monkeypatch.setattr(workers, "END", 0.1)
+    monkeypatch.setattr(workers, "JOIN_TIMEOUT", 0.1)
     found = load_ahead(load, 0, 99, 2)
     next(found)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) - 1, before[1]))
     try:
-        with pytest.raises(LoadingError, match=r"raise the limit by .ulimit -n"):
+        with pytest.raises(LoadingError, match=r"raise the limit: .ulimit -n"):
             list(found)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -296,7 +296,9 @@ def test_codes_are_computed_once_where_images_are_cut_alike():
     assert with_precomputed(plain, engine.stages[0], CPU, "fp32") is plain
 
 
-@pytest.mark.parametrize("cut", [{"load": 36}, {"flip": True}, {"fit": "none"}, {"cut": "zoom"}])
+@pytest.mark.parametrize(
+    "cut", [{"load_size": 36}, {"flip": True}, {"resize_mode": "none"}, {"crop_mode": "random_resized"}]
+)
 def test_codes_are_not_kept_where_chance_cuts(cut):
     augment = Augment(**{"load_size": 32, "crop_size": 32, "flip": False, **cut})
     assert not augment.is_deterministic

@@ -1,4 +1,4 @@
-"""Checks of a data set before training: damaged, duplicate, mislabelled, unread and odd-sized images.
+"""Checks of a data set before training: damaged, duplicate and unread files, labels, sizes, value ranges.
 
-Not here: the settings that decide what to do about them. Start with `problems.py`, what `diptych data check` prints.
+Not here: the settings that decide what happens to them. Start with `problems.py`: the output of `diptych data check`.
 """

@@ -1,7 +1,7 @@
-"""Inspect one image file: its hash, shape and depth, a fingerprint of its look, and what is wrong with it.
+"""Inspect one image file: its hash, shape and dtype, a perceptual hash, value range, and problems.
 
-As a worker (`python -m diptych.data.checks.inspect_file`) it reads paths from stdin and writes one line of JSON each
-to stdout: a decoder that crashes or hangs ends this process alone. It does not import torch.
+As a worker (`python -m diptych.data.checks.inspect_file`) it reads paths from stdin and writes one line of JSON for
+each to stdout: a decoder that crashes or hangs ends only this process. It does not import torch.
 """
 
 import hashlib
@@ -18,32 +18,30 @@ import numpy as np
 from diptych.data.images import image_io, metadata
 from diptych.errors import ImageError
 
-MAX_BYTES = 4 * 2**30  # of a file; the largest array that `image` reads has 3.2 GB
-MAX_VALUES = 64  # distinct values of a grey image that are listed: a label map has fewer, a photograph more
-READY = "ready"  # the first line of a worker
-_KINDS = {
+MAX_BYTES = 4 * 2**30  # file size; the largest array that `image_io` reads has 3.2 GB
+MAX_VALUES = 64  # distinct values of a grey image are listed up to this number: a photograph has more
+READY = "ready"  # the first line that a worker writes
+_SUFFIXES = {
     b"\x89PNG": (".png",),
     b"\xff\xd8\xff": (".jfif", ".jpg", ".jpeg"),
     b"RIFF": (".webp",),
     b"BM": (".bmp",),
     b"II": (".tif", ".tiff"),
     b"MM": (".tif", ".tiff"),
-    b"P5": (".ppm", ".pnm", ".pgm"),  # libraries write grey into .ppm too
+    b"P5": (".ppm", ".pnm", ".pgm"),  # libraries also write grey images to .ppm
     b"P6": (".pnm", ".ppm"),
 }
 
 
-class FileInfo(
-    NamedTuple
-):  # not a dataclass: a hundred thousand are made at a start, and a tuple is made twice as fast
-    """What one file holds. Without a problem all but `note` is known; with one, perhaps only the hash."""
+class FileInfo(NamedTuple):  # a tuple is created twice as fast as a dataclass, and a scan creates 100,000 of them
+    """The content of one file. With a problem, the other fields may be unknown."""
 
     sha256: str | None = None
     height: int = 0
     width: int = 0
     channels: int = 0
     dtype: str = ""
-    difference_hash: str | None = None  # 256 bits in hexadecimal, see `difference_hash`
+    difference_hash: str | None = None  # 256 bits in hexadecimal, by the function `difference_hash`
     problem: str | None = None
     note: str | None = None
     low: float | None = None  # smallest pixel value, in the units of `dtype`
@@ -55,12 +53,12 @@ class FileInfo(
 
 
 def inspect_file(path: Path | str) -> FileInfo:
-    """Read and decode the whole file. Whatever is wrong with it is told in `problem`; nothing is raised."""
+    """Read and decode a file. Any problem is reported in `problem`; nothing is raised."""
     path, sha256 = Path(path), None
     try:
         sha256 = hash_of(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow thinks of the metadata; the pixels are checked
+            warnings.simplefilter("ignore")  # Pillow warns about damaged metadata; only the pixels matter here
             header = image_io.probe(path)
             array, transparent = _colours_of(path, header)
             indices = values_of(image_io.read(path, "ids")) if header.palette else None
@@ -73,7 +71,7 @@ def inspect_file(path: Path | str) -> FileInfo:
             channels,
             array.dtype.name,
             difference_hash(array),
-            note=_misnamed(path),
+            note=_suffix_note(path),
             low=float(array.min()),
             high=float(array.max()),
             values=values_of(array),
@@ -90,24 +88,24 @@ def inspect_file(path: Path | str) -> FileInfo:
 
 
 def _colours_of(path: Path, header: image_io.Header) -> tuple[np.ndarray, bool]:
-    """What `image.read` gives, and whether a pixel of the file is not opaque; decoded once."""
+    """Return the pixels as `image_io.read` does, and whether any is not opaque; the file is decoded once."""
     if not header.alpha:
         return image_io.read(path), False
     rgba = image_io.read(path, "rgba")
-    array = image_io.over_white(rgba)[..., : header.channels]
-    return array, bool((rgba[..., 3] < rgba[..., 3].dtype.type(image_io.white_of(rgba.dtype))).any())
+    array, opaque = image_io.over_white(rgba)[..., : header.channels], rgba.dtype.type(image_io.white_of(rgba.dtype))
+    return array, bool((rgba[..., 3] < opaque).any())
 
 
 def hash_of(path: Path) -> str:
-    """SHA-256 of a regular file, read in blocks. Raises ImageError for what is none, OSError if it cannot be read."""
+    """Return the SHA-256 of a regular file. Raises ImageError for other files, OSError if it cannot be read."""
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        what = "is a link to a file that does not exist" if path.is_symlink() else "there is no such file"
-        raise ImageError(f"{path}: {what}; put the file back, or remove it from the set") from error
+        problem = "is a link to a file that does not exist" if path.is_symlink() else "there is no such file"
+        raise ImageError(f"{path}: {problem}; put the file back, or remove it from the set") from error
     if not stat.S_ISREG(status.st_mode):
-        what = "is a folder, not an image" if stat.S_ISDIR(status.st_mode) else "is no file that can be read"
-        raise ImageError(f"{path}: {what}; rename or remove it")
+        problem = "is a folder, not an image" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
+        raise ImageError(f"{path}: {problem}; rename or remove it")
     if not status.st_size:
         raise ImageError(f"{path}: is empty (0 bytes); copy it again, or remove it")
     if status.st_size > MAX_BYTES:
@@ -117,9 +115,9 @@ def hash_of(path: Path) -> str:
 
 
 def difference_hash(array: np.ndarray) -> str:
-    """A difference hash: for 16 x 16 places whether the picture gets brighter to the right. All 0 where it is flat.
+    """Return a perceptual hash of an image: one bit for each of 16 x 16 cells, 1 if brightness increases to the right.
 
-    Steps of less than 1 % of the range count as none, so that the noise of a JPEG in a flat sky sets no bits.
+    Increases of less than 1 % of the range count as 0, so that JPEG noise in a uniform area sets no bits.
     """
     white = 1.0 if array.dtype == np.float32 else float(np.iinfo(array.dtype).max)
     grey = image_io.resize(array, 16, 17).mean(axis=2, dtype=np.float64) / white
@@ -127,25 +125,25 @@ def difference_hash(array: np.ndarray) -> str:
 
 
 def values_of(array: np.ndarray) -> list[int] | None:
-    """Return the distinct values of a uint8 or uint16 image (H, W, 1) in order, or None if there are more than 64."""
+    """Return the sorted distinct values of a uint8 or uint16 image (H, W, 1); None if there are more than 64."""
     if array.shape[2] != 1 or array.dtype.kind != "u":
         return None
     values = np.flatnonzero(np.bincount(array.reshape(-1)))
     return [int(value) for value in values] if len(values) <= MAX_VALUES else None
 
 
-def _misnamed(path: Path) -> str | None:
-    """Whether the name promises another format than the content has; such files are read by their content."""
+def _suffix_note(path: Path) -> str | None:
+    """Return a note if the suffix is that of another format than the content; such files are read by their content."""
     if path.suffix.lower() == ".npy":
         return None
     with path.open("rb") as file:
         start = file.read(4)
-    endings = next((endings for magic, endings in _KINDS.items() if start.startswith(magic)), ())
-    return None if path.suffix.lower() in endings else f"is a {''.join(endings[-1:])[1:].upper()} file by its content"
+    suffixes = next((suffixes for magic, suffixes in _SUFFIXES.items() if start.startswith(magic)), ("",))
+    return None if path.suffix.lower() in suffixes else f"is a {suffixes[-1][1:].upper()} file by its content"
 
 
 def work() -> None:
-    """Answer until stdin ends. Ctrl-C reaches the whole group, but only the one that asks answers it."""
+    """Inspect files named on stdin until it ends. Ctrl-C is ignored here: the parent process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print(READY, flush=True)
     for line in sys.stdin:

@@ -1,6 +1,6 @@
-"""What a data set holds, file by file: scanned once, remembered in a cache, saved beside a run to compare with later.
+"""The manifest of a data set: the scan result of each file, cached, and saved with a run to detect changes later.
 
-A manifest is lines of JSON, an `Entry` each, with a checksum of their own: a damaged line of the cache is as none.
+A manifest file has one line of JSON for each `Entry`, with a checksum: a damaged line of the cache is ignored.
 """
 
 import gc
@@ -18,21 +18,22 @@ from typing import NamedTuple, TextIO
 
 from diptych.data.checks.inspect_file import FileInfo, hash_of, inspect_file
 from diptych.data.checks.worker_pool import inspect_files
-from diptych.errors import DataError, ImageError, printable
+from diptych.errors import DataError, ImageError, listed, printable
 from diptych.system.atomic_files import atomic_write
 from diptych.system.cpus import cores
 
-FEW = 100  # up to so many files are examined in this process: starting others takes longer
-ROT = (
-    "holds other bytes than when it was first read, though its size and date are the same; copy it again from where "
-    "it came, or `touch` it if it is right"
+MIN_FILES_FOR_WORKERS = 100  # up to this number, files are inspected in this process, which is faster
+CHANGED_SILENTLY = (
+    "has other bytes than when it was first read, although its size and date are the same; restore it from a copy, or "
+    "`touch` it if it is correct"
 )
 _DECODER = json.JSONDecoder()
+_KEYS = {"difference_hash": "look"}  # keys of manifest files that differ from the field
 Progress = Callable[[int, int], None]  # files done, files to do
 
 
 class Entry(NamedTuple):
-    """One file as it was when it was examined; `path` is relative to the root, as in `relative_path`."""
+    """The state of one file when it was inspected. `path` is relative to the root, by `relative_path`."""
 
     path: str
     size: int
@@ -41,18 +42,19 @@ class Entry(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The problem without details and way out, such as `is empty`; nothing for a good file."""
+        """The problem without details and remedy, such as `is empty`; empty for a good file."""
         return (self.info.problem or "").partition(";")[0].partition(" (")[0].partition(":")[0]
 
     def line(self) -> str:
-        values = {"path": self.path, "size": self.size, "mtime_ns": self.mtime_ns, **self.info._asdict()}
-        body = json.dumps(values)[1:]
+        """Return the entry as a line of a manifest file."""
+        info = {_KEYS.get(name, name): value for name, value in self.info._asdict().items()}
+        body = json.dumps({"path": self.path, "size": self.size, "mtime_ns": self.mtime_ns, **info})[1:]
         return f'{{"crc": "{zlib.crc32(body.encode()):08x}", {body}\n'
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Paths, between an older manifest and a newer one."""
+    """The paths of files that differ between an older and a newer manifest."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -63,12 +65,12 @@ class Changes:
 
     def __str__(self) -> str:
         kinds = {"added": self.added, "removed": self.removed, "altered": self.altered}
-        return "; ".join(f"{len(paths)} {kind}: {first_few(paths)}" for kind, paths in kinds.items() if paths)
+        return "; ".join(f"{len(paths)} {kind}: {listed_names(paths)}" for kind, paths in kinds.items() if paths)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The files of a data set in the order of their paths."""
+    """The scan results of the files of a data set, sorted by path."""
 
     root: Path
     entries: tuple[Entry, ...] = ()
@@ -76,32 +78,35 @@ class Manifest:
 
     @cached_property
     def by_path(self) -> Mapping[str, Entry]:
+        """The entries by path."""
         return {entry.path: entry for entry in self.entries}
 
     def entry_of(self, file: Path) -> Entry:
+        """Return the entry of a file."""
         return self.by_path[relative_path(file, self.root)]
 
     @cached_property
     def problems(self) -> Mapping[str, tuple[Entry, ...]]:
-        """The files that cannot be used, by kind of problem."""
+        """The files that cannot be used, by problem."""
         bad = [entry for entry in self.entries if entry.info.problem]
         return {kind: tuple(entry for entry in bad if entry.kind == kind) for kind in sorted({e.kind for e in bad})}
 
     @property
     def digest(self) -> str:
-        """SHA-256 over paths and contents: the name of exactly this data. Without files, the fingerprint if known."""
+        """SHA-256 over all paths and contents, which identifies the data; without files, the fingerprint if known."""
         if self.fingerprint and not self.entries:
             return self.fingerprint
         lines = "".join(f"{json.dumps(entry.path)} {entry.info.sha256}\n" for entry in self.entries)
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
+        """Write the manifest to a file, atomically."""
         with atomic_write(path) as part, part.open("w", encoding="ascii") as file:
             file.writelines(entry.line() for entry in self.entries)
 
     @classmethod
     def load(cls, path: Path, root: Path = Path()) -> "Manifest":
-        """What `save` wrote. Raises DataError if it is damaged or missing."""
+        """Read a manifest that `save` wrote. Raises DataError if it is damaged or missing."""
         try:
             with path.open(encoding="ascii", errors="replace") as file:
                 entries = [_parsed(line) for line in file]
@@ -114,46 +119,46 @@ class Manifest:
 
 
 def compare_manifests(old: Manifest, new: Manifest) -> Changes:
-    ours, theirs = old.by_path, new.by_path
-    altered = [path for path in ours if path in theirs and ours[path].info.sha256 != theirs[path].info.sha256]
+    """Return the files that were added, removed or altered, by their SHA-256."""
+    before, after = old.by_path, new.by_path
     return Changes(
-        tuple(path for path in theirs if path not in ours),
-        tuple(path for path in ours if path not in theirs),
-        tuple(altered),
+        added=tuple(path for path in after if path not in before),
+        removed=tuple(path for path in before if path not in after),
+        altered=tuple(path for path in before if path in after and before[path].info.sha256 != after[path].info.sha256),
     )
 
 
 def scan(root: Path, files: Iterable[Path], *, verify: bool = False, progress: Progress | None = None) -> Manifest:
-    """Examine `files` under `root`, except those that the cache knows by path, size and date.
+    """Return the manifest of `files` under `root`. Files in the cache with the same size and date are not read again.
 
-    `verify` reads every file again and finds those whose content changed while size and date did not. What is wrong
-    with a file is in its entry; the order of `files` does not matter. An interrupted scan goes on where it was.
+    `verify` reads every file again, and detects files whose content changed although size and date did not. Problems
+    are in the entries; the order of `files` does not matter. An interrupted scan continues where it stopped.
     """
-    known, entries = _cached(root), {}
+    cached, entries = _read_cache(root), {}
     stamps: dict[str, tuple[int, int]] = {}
-    waiting: dict[str, str] = {}
+    to_inspect: dict[str, str] = {}
     for file in files:
         path = relative_path(file, root)
-        found, stamp = known.get(path), _stamp(file)
-        if found and not verify and found.info.transparent is not None and stamp == (found.size, found.mtime_ns):
-            entries[path] = found
+        entry, stamp = cached.get(path), _stamp(file)
+        if entry and not verify and entry.info.transparent is not None and stamp == (entry.size, entry.mtime_ns):
+            entries[path] = entry
         else:
-            stamps[path], waiting[path] = stamp, str(file)
-    if waiting:
+            stamps[path], to_inspect[path] = stamp, str(file)
+    if to_inspect:
         with _Cache(root) as cache:
-            for done, (path, finding) in enumerate(_examined(waiting), 1):
-                entry = Entry(path, *stamps[path], finding)
-                entries[path] = known[path] = _unless_rotten(entry, known.get(path))
+            for done, (path, info) in enumerate(_inspect(to_inspect), 1):
+                entry = Entry(path, *stamps[path], info)
+                entries[path] = cached[path] = _with_silent_change(entry, cached.get(path))
                 cache.add(entries[path])
                 if progress:
-                    progress(done, len(waiting))
-            here = (entry for path, entry in known.items() if path in entries or os.path.lexists(root / path))
-            cache.rewrite(here)
+                    progress(done, len(to_inspect))
+            existing = (entry for path, entry in cached.items() if path in entries or os.path.lexists(root / path))
+            cache.rewrite(existing)
     return Manifest(root, tuple(entries[path] for path in sorted(entries)))
 
 
 def check_unchanged(file: Path, entry: Entry) -> None:
-    """Raise DataError if `file` is no longer what `entry` says. Its bytes are read only if size or date differ."""
+    """Raise DataError if `file` changed since the scan. It is read only if its size or date differ."""
     expected = entry.info.sha256
     try:
         if _stamp(file) == (entry.size, entry.mtime_ns) or (actual := hash_of(file)) == expected:
@@ -161,28 +166,28 @@ def check_unchanged(file: Path, entry: Entry) -> None:
     except (ImageError, OSError) as error:
         message = str(error).removeprefix(f"{file}: ").partition(";")[0]
         raise DataError(
-            f"{file}: {message}, though it was good when the data was checked (SHA-256 {expected}); put it back"
+            f"{file}: {message}, although it was readable when the data was checked (SHA-256 {expected}); restore it"
         ) from error
     raise DataError(
-        f"{file}: changed since the data was checked: its SHA-256 is {actual}, expected was {expected}; "
-        f"put the old file back, or start a new run"
+        f"{file}: changed since the data was checked: its SHA-256 is {actual}, expected {expected}; restore the file, "
+        f"or start a new run"
     )
 
 
 def relative_path(file: Path, root: Path) -> str:
-    """The name of a file in a manifest."""
+    """Return the path of a file in a manifest, relative to the root."""
     text, start = str(file), f"{root}/"
     return text[len(start) :] if text.startswith(start) else os.path.relpath(file, root)
 
 
-def first_few(names: Iterable[str], count: int = 5) -> str:
-    """The first few for a message."""
-    names = list(names)
-    return ", ".join(map(printable, names[:count])) + (", ..." if len(names) > count else "")
+def listed_names(names: Iterable[str], count: int = 5) -> str:
+    """Return the first names for a message, with control characters escaped, and the number of further ones."""
+    return listed([printable(name) for name in names], count)
 
 
-def _examined(paths: Mapping[str, str]) -> Iterator[tuple[str, FileInfo]]:
-    if len(paths) > FEW:
+def _inspect(paths: Mapping[str, str]) -> Iterator[tuple[str, FileInfo]]:
+    """Yield the result of each file, in worker processes if there are many."""
+    if len(paths) > MIN_FILES_FOR_WORKERS:
         yield from inspect_files(paths, cores())
     else:
         for key, path in paths.items():
@@ -190,49 +195,53 @@ def _examined(paths: Mapping[str, str]) -> Iterator[tuple[str, FileInfo]]:
 
 
 def _stamp(file: Path) -> tuple[int, int]:
+    """Return the size and modification time of a file; -1 if it cannot be accessed, which inspection reports."""
     try:
         status = os.stat(file)
     except OSError:
-        return -1, -1  # as no file has: what it is will be told by reading it
+        return -1, -1
     return status.st_size, status.st_mtime_ns
 
 
-def _unless_rotten(entry: Entry, before: Entry | None) -> Entry:
-    """`entry`, or if its content changed behind its date's back, an entry with the hash it had before."""
+def _with_silent_change(entry: Entry, before: Entry | None) -> Entry:
+    """Return `entry`; if its content changed while size and date did not, one with the old hash and this problem."""
     if before is None or (before.size, before.mtime_ns) != (entry.size, entry.mtime_ns):
         return entry
     old, new = before.info.sha256, entry.info.sha256
     if old is None or new is None or old == new:
         return entry
-    return entry._replace(info=FileInfo(old, problem=ROT))
+    return entry._replace(info=FileInfo(old, problem=CHANGED_SILENTLY))
 
 
 def _parsed(line: str) -> Entry | None:
-    """The entry of a line; None if the line is damaged."""
+    """Return the entry of a line of a manifest file; None if it is damaged or of another version."""
     if line[:9] != '{"crc": "' or line[9:17] != f"{zlib.crc32(line[20:-1].encode()):08x}" or line[-1] != "\n":
         return None
     values, _ = _DECODER.raw_decode("{" + line[20:])
+    for field, key in _KEYS.items():
+        values[field] = values.pop(key, None)
     try:
         return Entry(values.pop("path"), values.pop("size"), values.pop("mtime_ns"), FileInfo(**values))
-    except (KeyError, TypeError):  # written by another version
+    except (KeyError, TypeError):
         return None
 
 
 def cache_folder() -> Path:
-    """Where Diptych remembers what it could find out again."""
+    """Return the cache folder of Diptych: `DIPTYCH_CACHE`, or `diptych` in the cache folder of the user."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("DIPTYCH_CACHE") or Path(home, "diptych"))
 
 
 def cache_of(root: Path) -> Path:
-    """The file that remembers the scans of `root`: never in the data itself."""
+    """Return the cache file of the scans of `root`, which is outside of it."""
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
     return cache_folder() / "manifests" / f"{name}.jsonl"
 
 
-def _cached(root: Path) -> dict[str, Entry]:
+def _read_cache(root: Path) -> dict[str, Entry]:
+    """Return the cached entries by path."""
     collecting = gc.isenabled()
-    gc.disable()  # all that is made here is kept: to look for garbage among it takes a fifth of the time
+    gc.disable()  # no garbage arises here, and collection would take a fifth of the time
     try:
         with cache_of(root).open(encoding="ascii", errors="replace") as file:
             return {entry.path: entry for line in file if (entry := _parsed(line))}
@@ -244,7 +253,7 @@ def _cached(root: Path) -> dict[str, Entry]:
 
 
 class _Cache:
-    """The cache of a folder, written while its files are scanned. If it cannot be, that is told once."""
+    """The cache of a folder, written during a scan. If it is not writable, one warning is issued."""
 
     def __init__(self, root: Path) -> None:
         self.path = cache_of(root)
@@ -255,39 +264,40 @@ class _Cache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = self.path.open("a", encoding="ascii")
         except OSError as error:
-            self._give_up(error)
+            self._disable(error)
         return self
 
     def add(self, entry: Entry) -> None:
+        """Append an entry."""
         if self.file:
             try:
                 self.file.write(entry.line())
             except OSError as error:
-                self._give_up(error)
+                self._disable(error)
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
-        """Without lines that were overtaken or damaged, and files that are gone."""
+        """Replace the file, without outdated or damaged lines and without deleted files."""
         if self.file:
             try:
                 with atomic_write(self.path, durable=False) as part, part.open("w", encoding="ascii") as file:
                     file.writelines(entry.line() for entry in entries)
             except OSError as error:
-                self._give_up(error)
+                self._disable(error)
 
     def __exit__(self, *_: object) -> None:
         if self.file:
             try:
                 self.file.close()
             except OSError as error:
-                self._give_up(error)
+                self._disable(error)
 
-    def _give_up(self, error: OSError) -> None:
+    def _disable(self, error: OSError) -> None:
         file, self.file = self.file, None
         with suppress(OSError):
             if file:
                 file.close()
         warnings.warn(
-            f"{self.path}: cannot remember what was checked ({error.strerror}); set DIPTYCH_CACHE to a folder that "
-            f"can be written, or each start reads all images again",
+            f"{self.path}: the cache of checked images cannot be written ({error.strerror}); set DIPTYCH_CACHE to a "
+            f"writable folder, or all images are read again at each start",
             stacklevel=3,
         )

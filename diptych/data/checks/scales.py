@@ -9,13 +9,13 @@ from diptych.data.images import image_io
 from diptych.data.sources.file_names import matching_keys, names_agree
 from diptych.errors import DataError, ImageError
 
-COMPARED = 9  # images of a folder
-FOLDERS = 7  # that are compared with the first
+MAX_IMAGES = 9  # images compared in each pair of folders
+MAX_FOLDERS = 7  # folders compared with the first one
 
 
 @dataclass(frozen=True)
 class Scale:
-    """`large` holds the images of `small`, `factor` times as high and wide."""
+    """The folder `large` has the images of `small`, `factor` times as large on each side."""
 
     small: Path
     large: Path
@@ -26,11 +26,11 @@ class Scale:
 
 
 def scale_of(first: Sequence[Path], second: Sequence[Path]) -> Scale | None:
-    """Return the scale between two folders, if their first images have the same names and content but not size."""
+    """Return the scale between two folders with the same names and images at two sizes; else None."""
     if not names_agree([first, second]):
         return None
-    ours, theirs = (dict(zip(matching_keys(files), files, strict=True)) for files in (first, second))
-    factors = [_factor(ours[key], theirs[key]) for key in sorted(ours.keys() & theirs.keys())[:COMPARED]]
+    files_a, files_b = (dict(zip(matching_keys(files), files, strict=True)) for files in (first, second))
+    factors = [_factor(files_a[key], files_b[key]) for key in sorted(files_a.keys() & files_b.keys())[:MAX_IMAGES]]
     known = [factor for factor in factors if factor is not None]
     if not known or 1.0 in known or len(set(known)) > 1:
         return None
@@ -39,29 +39,30 @@ def scale_of(first: Sequence[Path], second: Sequence[Path]) -> Scale | None:
 
 
 def scale_among(folders: Sequence[Sequence[Path]]) -> Scale | None:
-    """Return the first scale between the first folder and another one."""
+    """Return the scale between the first folder and the first other one that has the same images; else None."""
     first, *others = folders or [()]
-    return next((found for other in others[:FOLDERS] if (found := scale_of(first, other))), None)
+    scales = (scale_of(first, other) for other in others[:MAX_FOLDERS])
+    return next((scale for scale in scales if scale), None)
 
 
 def check_one_size(files: Sequence[Path]) -> None:
-    """Raise DataError if `files` are the same images at two sizes, in two folders."""
+    """Raise DataError if `files` are two folders of the same images at two sizes."""
     folders: dict[Path, list[Path]] = {}
     for file in files:
         folders.setdefault(file.parent, []).append(file)
-    if found := scale_among(list(folders.values())):
+    if scale := scale_among(list(folders.values())):
         raise DataError(
-            f"{found}, and this method takes one set of images: give the larger alone, {found.large} "
-            f"(super-resolution makes its own low-resolution images)"
+            f"{scale}, but this method needs one set of images: use only the larger ones, {scale.large} "
+            f"(super-resolution methods downsample them themselves)"
         )
 
 
 def _factor(a: Path, b: Path) -> float | None:
-    """Return how many times as large as in `a` the same image is in `b`; 1 for other images; None if unreadable."""
+    """Return the size of image `b` relative to `a`; 1 for different images, None if one cannot be read."""
     try:
         small, large = image_io.probe(a), image_io.probe(b)
     except ImageError:
         return None
     factor = large.width / small.width
-    same_shape = abs(large.height - factor * small.height) <= max(1, factor)  # up to a pixel of the smaller
+    same_shape = abs(large.height - factor * small.height) <= max(1, factor)  # within one pixel of the smaller image
     return round(factor, 2) if factor != 1 and same_shape and is_same_image(a, b) else 1.0

@@ -1,4 +1,4 @@
-"""What to do with images that cannot be read: `check_images` looks at all of them before the first step."""
+"""Check all images before training: unreadable and too small images are refused or skipped, the rest is noted."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.checks import duplicates
-from diptych.data.checks.manifest import Entry, Manifest, Progress, first_few, scan
+from diptych.data.checks.manifest import Entry, Manifest, Progress, listed_names, scan
 from diptych.data.checks.unread_files import describe_unused, unread_files_of
 from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MAX_BAD_SHARE, DataConfig
 from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, select
 from diptych.errors import DataError
 
-NAMED = 20  # images that a note names
+MAX_LISTED = 20  # images that a note lists
 
 
 def check_images(data: Data, config: DataConfig, progress: Progress | None = None) -> tuple[Data, Manifest]:
-    """`data` with every file examined, and the manifest; from then on a file that changes is an error.
+    """Return `data` with the scan results of every file, and the manifest; files that change later raise DataError.
 
-    With `on_bad_image="error"` one DataError lists all that is wrong; with `on_bad_image="skip"` those images are left out, each with
-    its partner, and noted; more than 1 % of them are a DataError too. Data without files is returned as it is.
+    With `on_bad_image="error"`, a DataError lists all unreadable images. With "skip", they are removed together with
+    their partners, and noted; more than 1 % of them raise DataError too. Data without files is returned as it is.
     """
     sets = (data, *data.others)
-    splits = [split for each in sets for split in (each.train, each.held_out, each.test) if split is not None]
+    splits = [split for part in sets for split in (part.train, part.held_out, part.test) if split is not None]
     files = dict.fromkeys(file for split in splits for file in files_of(split))
     root = Path(config.root).expanduser()
     if not files:
@@ -33,142 +33,152 @@ def check_images(data: Data, config: DataConfig, progress: Progress | None = Non
     entries = {file: manifest.entry_of(file) for file in files}
     bad = [entry.path for entry in manifest.entries if entry.info.problem]
     if bad and (config.on_bad_image == "error" or len(bad) > MAX_BAD_SHARE * len(files)):
-        raise DataError(_in_words(manifest, len(bad), config.on_bad_image))
-    sets = tuple(_left(each, entries) for each in sets)
+        raise DataError(_error_message(manifest, len(bad), config.on_bad_image))
+    sets = tuple(_without_bad(part, entries) for part in sets)
     data = replace(sets[0], others=sets[1:])
-    more = [*_unused(config, files), *(note for each in sets for note in (*_same(each), *_ranges(each, config)))]
-    left_out = f"{len(bad)} of {len(files)} images cannot be read and are left out: {first_few(bad, NAMED)}"
-    stored = _on_alpha_and_profiles(manifest, config)
-    return replace(data, notes=(*data.notes, *([left_out] if bad else []), *more, *stored)), manifest
+    notes = list(data.notes)
+    if bad:
+        names = listed_names(bad, MAX_LISTED)
+        notes.append(f"{len(bad)} of {len(files)} images cannot be read and are left out: {names}")
+    notes += _notes_on_unused_files(config, files)
+    for part in sets:
+        notes += [*_notes_on_duplicates(part), *_notes_on_value_ranges(part, config)]
+    notes += _notes_on_alpha_and_profiles(manifest, config)
+    return replace(data, notes=tuple(notes)), manifest
 
 
 def drop_small_images(data: Data, config: DataConfig) -> Data:
-    """`data`, as `check_images` gave it, without images that are too small for a crop of them as they are (`resize_mode=none`).
+    """Return `data`, from `check_images`, without images smaller than the crop, under `resize_mode=none`.
 
-    With `on_bad_image="error"`, or where they are more than 1 %, a DataError names them.
+    With `on_bad_image="error"`, or if they are more than 1 %, they raise DataError.
     """
     if config.resize_mode != "none":
         return data
-    sets, found, small = (data, *data.others), {}, {}
-    splits = [split for each in sets for split in (each.train, each.held_out, each.test) if split]
+    sets, entries, small = (data, *data.others), {}, {}
+    splits = [split for part in sets for split in (part.train, part.held_out, part.test) if split]
     columns = [column for split in splits for column in split.columns.values() if isinstance(column, ImageFiles)]
     for column in columns:
         for file, entry in zip(column.files, column.entries, strict=True):
             height, width = entry.info.height, entry.info.width // (1 if column.half is None else 2)
-            found[file] = entry
+            entries[file] = entry
             if min(height, width) < config.crop_size:
                 small[file] = f"{file}: {width}x{height}"
-                found[file] = entry._replace(info=entry.info._replace(problem="too small"))
+                entries[file] = entry._replace(info=entry.info._replace(problem="too small"))
     if not small:
         return data
-    said = f"{len(small)} of {len(found)} images are smaller than crop_size={config.crop_size}, and resize_mode=none cuts them as they are"
-    if config.on_bad_image == "error" or len(small) > MAX_BAD_SHARE * len(found):
-        raise DataError(
-            f"{said}: {first_few(small.values())}. Use a smaller crop, or resize_mode=short_side; on_bad_image=skip leaves out up to 1 %"
-        )
-    sets = tuple(_left(each, found) for each in sets)
-    return replace(
-        sets[0], others=sets[1:], notes=(*data.notes, f"{said}: left out: {first_few(small.values(), NAMED)}")
+    problem = (
+        f"{len(small)} of {len(entries)} images are smaller than crop_size={config.crop_size}, and resize_mode=none "
+        f"does not enlarge them"
     )
+    if config.on_bad_image == "error" or len(small) > MAX_BAD_SHARE * len(entries):
+        raise DataError(
+            f"{problem}: {listed_names(small.values())}. Use a smaller crop_size, or resize_mode=short_side; "
+            f"on_bad_image=skip skips up to 1 %"
+        )
+    sets = tuple(_without_bad(part, entries) for part in sets)
+    note = f"{problem}: left out: {listed_names(small.values(), MAX_LISTED)}"
+    return replace(sets[0], others=sets[1:], notes=(*data.notes, note))
 
 
-def _unused(config: DataConfig, files: Collection[Path]) -> list[str]:
-    """Notes on files that lie in the folders of the set and are not read."""
+def _notes_on_unused_files(config: DataConfig, files: Collection[Path]) -> list[str]:
+    """Return notes on files in the folders of the data set that are not read."""
     roots = [Path(root).expanduser() for root in (config.root, *config.extra_roots)]
-    found = [unread_files_of(root, files) for root in roots if root.is_dir()]
-    return [describe_unused(counts) for counts in found if counts]
+    counts = [unread_files_of(root, files) for root in roots if root.is_dir()]
+    return [describe_unused(unused) for unused in counts if unused]
 
 
-def _ranges(data: Data, config: DataConfig) -> list[str]:
-    """Notes on class ids and narrow ranges, unless a setting about pixel values is given."""
+def _notes_on_value_ranges(data: Data, config: DataConfig) -> list[str]:
+    """Return notes on class ids and narrow value ranges, unless a setting about pixel values is given."""
     if config.range != "full" or config.label_map != "none":
         return []
     return list(notes_on_ranges(data))
 
 
-def _on_alpha_and_profiles(manifest: Manifest, config: DataConfig) -> list[str]:
-    """Notes on what files hold beside the colours that networks see."""
-    findings, notes = [entry.info for entry in manifest.entries], []
-    transparent = sum(bool(finding.transparent) for finding in findings)
+def _notes_on_alpha_and_profiles(manifest: Manifest, config: DataConfig) -> list[str]:
+    """Return notes on transparency and colour profiles, which training ignores by default."""
+    infos, notes = [entry.info for entry in manifest.entries], []
+    transparent = sum(bool(info.transparent) for info in infos)
     if transparent and config.alpha == "white":
-        notes.append(f"{transparent} images have transparency: composited over white; alpha=keep learns it too")
-    profiles = [finding.profile for finding in findings if finding.profile]
+        notes.append(
+            f"{transparent} images have transparency: composited over white; alpha=keep trains on it as a channel"
+        )
+    profiles = [info.profile for info in infos if info.profile]
     if profiles:
-        names = first_few(sorted(set(profiles)), 3)
+        names = listed_names(sorted(set(profiles)), 3)
         notes.append(f"{len(profiles)} images have a colour profile ({names}): ignored in training, kept by translate")
     return notes
 
 
-def _in_words(manifest: Manifest, count: int, bad: str) -> str:
-    kinds = [
-        f"  {len(entries)} x {kind}: {first_few(entry.path for entry in entries)}"
+def _error_message(manifest: Manifest, count: int, on_bad_image: str) -> str:
+    """Return the message of the DataError about images that cannot be used."""
+    problems = [
+        f"  {len(entries)} x {kind}: {listed_names(entry.path for entry in entries)}"
         for kind, entries in manifest.problems.items()
     ]
-    way_out = (
-        "on_bad_image=skip leaves out up to 1 % of the images"
-        if bad == "error"
-        else "on_bad_image=skip leaves out 1 % at most, and these are more"
-    )
+    if on_bad_image == "error":
+        remedy = "on_bad_image=skip leaves out up to 1 % of the images"
+    else:
+        remedy = "on_bad_image=skip leaves out at most 1 % of the images, and these are more"
     return "\n".join(
         [
             f"{manifest.root}: {count} of {len(manifest.entries)} images cannot be used",
-            *kinds,
-            f"`diptych data check` says more of each. Mend or remove them; {way_out}",
+            *problems,
+            f"`diptych data check` gives details. Repair or remove them; {remedy}",
         ]
     )
 
 
-def _left(data: Data, entries: Mapping[Path, Entry]) -> Data:
-    """One set without what cannot be read."""
-    test = _good(data.test, entries) if data.test else None
-    return replace(data, train=_good(data.train, entries), held_out=_good(data.held_out, entries), test=test)
+def _without_bad(data: Data, entries: Mapping[Path, Entry]) -> Data:
+    """Return one data set without unreadable images."""
+    test = _readable_samples(data.test, entries) if data.test else None
+    train, held_out = _readable_samples(data.train, entries), _readable_samples(data.held_out, entries)
+    return replace(data, train=train, held_out=held_out, test=test)
 
 
-def _good(split: Split, entries: Mapping[Path, Entry]) -> Split:
-    """Without the samples that cannot be read: what is drawn together stays together."""
-    kept: dict[str, np.ndarray] = {name: _readable(column, entries) for name, column in split.columns.items()}
+def _readable_samples(split: Split, entries: Mapping[Path, Entry]) -> Split:
+    """Return a split without unreadable images and their partners in the same group of columns."""
+    is_readable = {name: _readable_images(column, entries) for name, column in split.columns.items()}
     for group in split.sample_groups:
-        together = np.array([all(values) for values in zip(*(kept[name] for name in group), strict=True)])
-        kept |= dict.fromkeys(group, together)
+        of_group = np.array([all(values) for values in zip(*(is_readable[name] for name in group), strict=True)])
+        is_readable |= dict.fromkeys(group, of_group)
     columns = {
-        name: select(_noted(column, entries), np.flatnonzero(kept[name]).tolist())
+        name: select(_with_entries(column, entries), np.flatnonzero(is_readable[name]).tolist())
         for name, column in split.columns.items()
     }
     for name, column in columns.items():
         if not len(column):
-            raise DataError(f"no image of {name} can be read: `diptych data check` says why")
-    places = np.flatnonzero(kept[split.sample_groups[0][0]]).tolist()
-    motifs = [split.scene_ids[place] for place in places] if split.scene_ids else ()
-    return replace(split, columns=columns, scene_ids=motifs)
+            raise DataError(f"no image of {name} can be read: `diptych data check` gives the reasons")
+    if not split.scene_ids:
+        return replace(split, columns=columns)
+    indices = np.flatnonzero(is_readable[split.sample_groups[0][0]]).tolist()
+    return replace(split, columns=columns, scene_ids=[split.scene_ids[index] for index in indices])
 
 
-def _noted(column: Column, entries: Mapping[Path, Entry]) -> Column:
-    """With what each file was found to be."""
+def _with_entries(column: Column, entries: Mapping[Path, Entry]) -> Column:
+    """Return a column of image files with their scan results; other columns unchanged."""
     if not isinstance(column, ImageFiles):
         return column
     return replace(column, entries=tuple(entries[file] for file in column.files))
 
 
-def _readable(column: Column, entries: Mapping[Path, Entry]) -> np.ndarray:
+def _readable_images(column: Column, entries: Mapping[Path, Entry]) -> np.ndarray:
+    """Return a mask of the images that can be read; all true for labels."""
     if not isinstance(column, ImageFiles):
         return np.ones(len(column), bool)
     return np.array([not entries[file].info.problem for file in column.files])
 
 
-def _same(data: Data) -> list[str]:
-    """Notes on images that are in training twice, or in training and held out."""
+def _notes_on_duplicates(data: Data) -> list[str]:
+    """Return notes on images that occur twice in training, or both in training and held out."""
     train = _entries(data.train)
-    unseen = {path: entry for split in (data.held_out, data.test) if split for path, entry in _entries(split).items()}
+    held_out = {path: entry for split in (data.held_out, data.test) if split for path, entry in _entries(split).items()}
     notes = []
-    if twice := duplicates.exact_duplicates(train.values()):
-        notes.append(
-            f"{len(twice)} training images are there more than once: {first_few(' = '.join(g) for g in twice)}"
-        )
-    if leaked := duplicates.split_leaks({"train": list(train.values()), "unseen": list(unseen.values())}):
-        notes.append(
-            f"{len(leaked)} held-out images are also in training, so figures flatter: "
-            f"{first_few(' = '.join(group) for group in leaked)}"
-        )
+    if copies := duplicates.exact_duplicates(train.values()):
+        groups = listed_names(" = ".join(group) for group in copies)
+        notes.append(f"{len(copies)} training images occur more than once: {groups}")
+    if leaks := duplicates.split_leaks({"train": list(train.values()), "held out": list(held_out.values())}):
+        groups = listed_names(" = ".join(group) for group in leaks)
+        notes.append(f"{len(leaks)} held-out images are also in training, so scores will be too optimistic: {groups}")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Domains whose pixel values are a small part of what their files allow: class ids, and 12 bits in files of 16."""
+"""Detect domains that use a small part of their value range: class ids, and 12-bit values in 16-bit files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
@@ -9,71 +9,72 @@ from diptych.data.checks.manifest import Entry
 from diptych.data.dataset import Data, ImageFiles
 from diptych.data.images.alpha import white_of
 
-SMALL = 64  # class ids are below it; white may stand for "ignore"
-FEW = 40  # class ids of one image, half of the images have fewer; dark photographs have more values
-SHARE = 0.25  # of the range: photographs reach above it somewhere in a domain
+MAX_CLASS_ID = 64  # class ids are below it; white may mean "ignore"
+MAX_MEDIAN_IDS = 40  # median number of class ids per image; dark photographs have more values
+NARROW = 0.25  # of the range; some photograph of a domain exceeds it
 
 
 def class_ids(entries: Sequence[Entry]) -> list[int]:
-    """Return the values of a domain that look like class ids, in order: few, small and whole; else nothing.
+    """Return the sorted pixel values of a domain if they are probably class ids (few small integers); else nothing.
 
-    White stands for void where it is not the only other value: a mask of black and white has no ids.
+    White is treated as void; a mask of black and white has no class ids.
     """
-    findings = [entry.info for entry in entries]
-    listed = [finding.values for finding in findings if finding.values is not None]
-    if not listed or len(listed) < len(findings):
+    infos = [entry.info for entry in entries]
+    values_of_images = [info.values for info in infos if info.values is not None]
+    if not values_of_images or len(values_of_images) < len(infos):
         return []
-    white = white_of(np.dtype(findings[0].dtype))
-    ids = {value for values in listed for value in values if value != white}
-    per_image = [len(values) for values in listed]
-    if len(ids) < 2 or max(ids) >= SMALL or max(per_image) < 2 or median(per_image) > FEW:
+    white = white_of(np.dtype(infos[0].dtype))
+    ids = {value for values in values_of_images for value in values if value != white}
+    per_image = [len(values) for values in values_of_images]
+    if len(ids) < 2 or max(ids) >= MAX_CLASS_ID or max(per_image) < 2 or median(per_image) > MAX_MEDIAN_IDS:
         return []
     return sorted(ids)
 
 
 def narrow_range(entries: Sequence[Entry]) -> tuple[float, float, float] | None:
-    """Return the lowest and the highest value of a domain, and white, if they span less than a quarter of the range.
+    """Return (lowest, highest, white) of a domain whose pixel values span less than a quarter of the range; else None.
 
-    None for 8 bits, where dark images are too common, for domains of mixed depth, and for those of one value.
+    None for 8 bits, where dark images are too common, for mixed dtypes, and for a single value.
     """
     if len({entry.info.dtype for entry in entries}) != 1 or entries[0].info.dtype == "uint8":
         return None
     known = [(e.info.low, e.info.high) for e in entries if e.info.low is not None and e.info.high is not None]
     low, high = min((low for low, _ in known), default=0), max((high for _, high in known), default=0)
     white = white_of(np.dtype(entries[0].info.dtype))
-    return (low, high, white) if 0 < high - low < SHARE * white else None
+    return (low, high, white) if 0 < high - low < NARROW * white else None
 
 
 def advice(name: str, entries: Iterable[Entry], label_map: str = "") -> str:
-    """Return a note on a domain of class ids or of a narrow range; nothing for any other.
+    """Return a note on a domain with class ids or a narrow range; empty for any other.
 
-    `label_map` is the value of that setting for this domain, empty where there is none.
+    `label_map` is the value of this setting that selects the domain, or empty.
     """
     good = [entry for entry in entries if not entry.info.problem]
     if not good:
         return ""
     if ids := class_ids(good):
-        way_out = f"class ids? label_map={label_map} trains on them as classes; " if label_map else ""
-        return f"{name} holds {len(ids)} values, {ids[0]} to {ids[-1]}: {way_out}range=auto if they are intensities"
-    if found := narrow_range(good):
-        low, high, white = found
-        lowest = f", lowest {low:g}" if low > SHARE * white else ""
-        return f"{name} has the highest value {high:g} of {white}{lowest}: range=auto uses the whole range"
+        remedy = f"class ids? label_map={label_map} trains on them as classes; " if label_map else ""
+        return f"{name} holds {len(ids)} values, {ids[0]} to {ids[-1]}: {remedy}range=auto if they are intensities"
+    if limits := narrow_range(good):
+        low, high, white = limits
+        lowest = f", lowest {low:g}" if low > NARROW * white else ""
+        return f"{name} has the highest value {high:g} of {white}{lowest}: range=auto uses the full range"
     return ""
 
 
 def notes_on_ranges(data: Data) -> Iterator[str]:
-    """Yield a note on each domain of the training images that has class ids or a narrow range."""
-    pictures = {
-        name: each for name, each in data.train.columns.items() if isinstance(each, ImageFiles) and each.entries
+    """Yield a note on each domain of the training images with class ids or a narrow range."""
+    image_columns = {
+        name: column for name, column in data.train.columns.items() if isinstance(column, ImageFiles) and column.entries
     }
-    maps = dict(zip(pictures, ("source", "target"), strict=False)) if len(pictures) == 2 else {}
-    seen = set()
-    for name, column in pictures.items():
-        if column.files in seen:  # the other half of side by side
+    maps = dict(zip(image_columns, ("source", "target"), strict=False)) if len(image_columns) == 2 else {}
+    done = set()
+    for name, column in image_columns.items():
+        if column.files in done:  # the other half of side-by-side files
             continue
-        seen.add(column.files)
+        done.add(column.files)
         folders = {entry.path.rpartition("/")[0] for entry in column.entries}
-        where = folders.pop() if len(folders) == 1 else ""
-        if note := advice(where or name, column.entries, maps.get(name, "") if column.half is None else ""):
+        domain = (folders.pop() if len(folders) == 1 else "") or name
+        label_map = maps.get(name, "") if column.half is None else ""
+        if note := advice(domain, column.entries, label_map):
             yield note

@@ -1,4 +1,4 @@
-"""Files examined by worker processes, each of which has one file at a time: a crash or a hang costs that file alone."""
+"""Inspect files in worker processes, each with one file at a time: a crash or a hang affects only that file."""
 
 import json
 import os
@@ -14,26 +14,26 @@ from diptych.data.checks.inspect_file import READY, FileInfo
 from diptych.errors import DataError
 
 COMMAND = (sys.executable, "-P", "-m", "diptych.data.checks.inspect_file")
-PATIENCE = 60.0  # seconds for one file
+TIMEOUT = 60.0  # seconds for one file
 CRASHED = FileInfo(problem="crashed the decoder; export it again as PNG, or remove it")
-HUNG = FileInfo(problem=f"took longer than {PATIENCE:g} s to decode; export it again as PNG, or remove it")
+HUNG = FileInfo(problem=f"took longer than {TIMEOUT:g} s to decode; export it again as PNG, or remove it")
 
 
 class Worker:
-    """A process of `COMMAND`, and the file that it has; a new process takes the place of one that failed."""
+    """A process of `COMMAND` and the file it is inspecting; a process that failed is replaced by a new one."""
 
     def __init__(self) -> None:
-        self.key, self.until = "", 0.0
+        self.key, self.deadline = "", 0.0
         self._start()
 
     def _start(self) -> None:
-        places = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        search_path = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # decoders written in C talk there
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.DEVNULL,  # decoders written in C print there
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path), "OMP_NUM_THREADS": "1"},
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -42,32 +42,33 @@ class Worker:
             self.stop()
             raise DataError(f"cannot check images: {' '.join(COMMAND)} does not start")
 
-    def given(self, waiting: Iterator[tuple[str, str]]) -> bool:
-        """Take the next of `waiting`; False if there is none."""
-        for self.key, path in waiting:
-            self.until = time.monotonic() + PATIENCE
-            with suppress(BrokenPipeError):  # then there is no answer either
+    def send_next(self, queue: Iterator[tuple[str, str]]) -> bool:
+        """Send the next file of the queue to the process. Returns False if the queue is empty."""
+        for self.key, path in queue:
+            self.deadline = time.monotonic() + TIMEOUT
+            with suppress(BrokenPipeError):  # the process is dead, which `result` detects
                 self.requests.write(json.dumps(path).encode() + b"\n")
                 self.requests.flush()
             return True
         return False
 
-    def info(self, ready: bool) -> FileInfo | None:
-        """The answer if it is there; the verdict if the process is gone or late; None if it is still at work."""
+    def result(self, ready: bool) -> FileInfo | None:
+        """Return the answer if `ready`; a problem if the process died or timed out; None if it is still working."""
         if ready:
             try:
                 return FileInfo(**json.loads(self.answers.readline()))
-            except (ValueError, TypeError):  # the process ended in the middle of a line, or before
-                verdict = CRASHED
-        elif time.monotonic() > self.until:
-            verdict = HUNG
+            except (ValueError, TypeError):  # the process died before the end of the line
+                failure = CRASHED
+        elif time.monotonic() > self.deadline:
+            failure = HUNG
         else:
             return None
         self.stop()
         self._start()
-        return verdict
+        return failure
 
     def stop(self) -> None:
+        """Kill the process and close the connection to it."""
         self.process.kill()
         self.process.wait()
         self.answers.close()
@@ -76,21 +77,22 @@ class Worker:
 
 
 def inspect_files(paths: Mapping[str, str], processes: int) -> Iterator[tuple[str, FileInfo]]:
-    """(key, finding) of each path, in the order in which they come. Raises DataError if no process can be started."""
-    waiting = iter(paths.items())
-    team: list[Worker] = []
+    """Yield (key, info) of each path, in the order of completion. Raises DataError if no process can be started."""
+    queue = iter(paths.items())
+    workers: list[Worker] = []
     try:
-        while len(team) < min(processes, len(paths)):
-            team.append(Worker())
-        busy = [worker for worker in team if worker.given(waiting)]
+        while len(workers) < min(processes, len(paths)):
+            workers.append(Worker())
+        busy = [worker for worker in workers if worker.send_next(queue)]
         while busy:
-            patience = max(0.0, min(worker.until for worker in busy) - time.monotonic()) + 0.01
-            ready = wait([worker.answers.fileno() for worker in busy], patience)
+            timeout = max(0.0, min(worker.deadline for worker in busy) - time.monotonic()) + 0.01
+            ready = wait([worker.answers.fileno() for worker in busy], timeout)
             for worker in list(busy):
-                if (finding := worker.info(worker.answers.fileno() in ready)) is not None:
-                    yield worker.key, finding
-                    if not worker.given(waiting):
+                info = worker.result(worker.answers.fileno() in ready)
+                if info is not None:
+                    yield worker.key, info
+                    if not worker.send_next(queue):
                         busy.remove(worker)
     finally:
-        for worker in team:
+        for worker in workers:
             worker.stop()

@@ -1,4 +1,4 @@
-"""Bytes to pixels: what `data.image` reads, with what Pillow leaves open settled and what it would guess at refused."""
+"""Decode image files with Pillow. Cases that Pillow decodes inexactly or incompletely are corrected or refused."""
 
 import math
 import os
@@ -27,7 +27,7 @@ from diptych.errors import ImageError
 
 MAX_PIXELS = 100_000_000
 
-# Called directly, not through Image.open: that has a lower limit on pixels, and only warns when it is passed.
+# Called directly, not through Image.open, which has a lower limit on pixels and only warns above it.
 _OPENERS: dict[bytes, type[ImageFile]] = {
     b"\x89PNG": PngImageFile,
     b"\xff\xd8\xff": JpegImageFile,
@@ -35,17 +35,17 @@ _OPENERS: dict[bytes, type[ImageFile]] = {
     b"BM": BmpImageFile,
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
 }
-# Samples of more than 8 bits that Pillow 13 decodes right. It forgets to swap the bytes of compressed big-endian ones.
+# Samples of more than 8 bits that Pillow 13 decodes exactly. It does not swap the bytes of compressed big-endian ones.
 _EXACT_TIFF = re.compile(r"\w+ (I;16[BNRS]?|I;32[NS]|F;32F|RGB[AX]?;16[BLN])|raw (I;16BS|I;32BS|F;32BF)")
 
 
 class InvalidImageError(Exception):
-    """What is wrong with a file and the way out; `image_errors` puts the file's name in front."""
+    """An image that cannot be used: the problem and the remedy. `image_errors` adds the name of the file."""
 
 
 @contextmanager
-def image_errors(path: Path | str, problem: str, way_out: str) -> Iterator[None]:
-    """Turn whatever happens inside into an `ImageError` that names `path`."""
+def image_errors(path: Path | str, problem: str, remedy: str) -> Iterator[None]:
+    """Convert any exception in the block to an `ImageError` that names `path`."""
     try:
         yield
     except InvalidImageError as error:
@@ -53,11 +53,12 @@ def image_errors(path: Path | str, problem: str, way_out: str) -> Iterator[None]
     except MemoryError as error:
         raise ImageError(f"{path}: does not fit into memory; scale it down or cut it into pieces") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, KeyError and more
-        raise ImageError(f"{path}: {problem} ({error or type(error).__name__}); {way_out}") from error
+        raise ImageError(f"{path}: {problem} ({error or type(error).__name__}); {remedy}") from error
 
 
 @contextmanager
 def open_file(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file for reading. Any exception in the block is raised as an ImageError that names the file."""
     with image_errors(
         path, "is damaged, cut short, too large or of unknown kind", "export it again as PNG, or remove it"
     ):
@@ -69,6 +70,7 @@ def open_file(path: Path | str) -> Iterator[BinaryIO]:
 
 
 def check_size(count: int, limit: int) -> None:
+    """Raise InvalidImageError for more than `limit` pixels."""
     if count > limit:
         raise InvalidImageError(
             f"is too large ({count:,}, the limit is {limit:,}); scale it down or cut it into pieces"
@@ -76,15 +78,16 @@ def check_size(count: int, limit: int) -> None:
 
 
 def is_npy(path: Path | str) -> bool:
+    """Return whether a file is a NumPy array, by its name."""
     return os.path.splitext(path)[1].lower() == ".npy"
 
 
 def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], bool]:
-    """(H, W, C), the dtype and whether columns come first; leaves `file` at the first value."""
+    """Return (H, W, C), the dtype and whether the order is Fortran's; leaves `file` at the first value."""
     layouts = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, by_columns, dtype = layouts[np.lib.format.read_magic(file)](file)
     if dtype.name not in ("uint8", "uint16", "bool", "float16", "float32", "float64"):
-        raise InvalidImageError(f"holds {dtype.name}; save it as uint8, uint16, bool, or float within 0..1")
+        raise InvalidImageError(f"has dtype {dtype.name}; save it as uint8, uint16, bool, or float within 0..1")
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise InvalidImageError(f"has the shape {shape}; save it as (H, W) or (H, W, C), none of them zero")
     check_size(math.prod(shape), 4 * MAX_PIXELS)
@@ -94,6 +97,7 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
 
 
 def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
+    """Return the array (H, W, C) of an .npy file: uint8 (also for bool), uint16, or float32 in [0, 1]."""
     values = _npy_values(file)
     if kind != "rgba":
         return values
@@ -114,15 +118,17 @@ def _npy_values(file: BinaryIO) -> np.ndarray:
 
 
 def unit_floats(values: np.ndarray) -> np.ndarray:
+    """Return floats as float32. Raises InvalidImageError if one is outside 0..1 or not finite."""
     if not (values.min() >= 0 and values.max() <= 1):  # NaN fails this too
         raise InvalidImageError("has values outside 0..1 or not finite; rescale it to 0..1 and save it again")
     return np.ascontiguousarray(values, np.float32)
 
 
 def open_image(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
-    """The picture in `file`, not yet decoded, and where to read its bytes; refused if `read` cannot give it.
+    """Return the image of `file`, not yet decoded, and the file to read its bytes from.
 
-    That is `file` itself, or for a PNG whose metadata is damaged a copy without it.
+    That is `file` itself, or for a PNG with damaged metadata a copy without the metadata. Raises InvalidImageError if
+    `image_io.read` does not support it.
     """
     start = file.read(4)
     opener = next((opener for prefix, opener in _OPENERS.items() if start.startswith(prefix)), None)
@@ -139,32 +145,32 @@ def open_image(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
     check_size(math.prod(image.size), MAX_PIXELS)
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise InvalidImageError(f"holds {frames} frames; split it into frames, one file each")
+        raise InvalidImageError(f"has {frames} frames; split it into frames, one file each")
     if isinstance(image, TiffImageFile):
         _check_tiff(image)
     return image, file
 
 
 def _check_tiff(image: TiffImageFile) -> None:
-    """Refuse what Pillow decodes to wrong values in silence: white as 0, separate planes, signed bytes and the like."""
+    """Refuse layouts that Pillow silently decodes to wrong values, such as white as 0 and separate planes."""
     tags, layout = image.tag_v2, f"{image.tile[0].codec_name} {_raw_mode(image)}"
-    apart = tags.get(284, 1) != 1 and len(image.getbands()) > 1
-    exact = _EXACT_TIFF.fullmatch(layout) and tags.get(262, 0) != 0 and not apart
-    deep, signed = max(tags.get(258, (1,))) > 8, 2 in tags.get(339, (1,))
-    if (deep and not exact) or (signed and not deep):
+    has_planes = tags.get(284, 1) != 1 and len(image.getbands()) > 1
+    is_exact = _EXACT_TIFF.fullmatch(layout) and tags.get(262, 0) != 0 and not has_planes
+    is_deep, is_signed = max(tags.get(258, (1,))) > 8, 2 in tags.get(339, (1,))
+    if (is_deep and not is_exact) or (is_signed and not is_deep):
         raise InvalidImageError(
             f"is a TIFF that is not read exactly ({layout}); save it as PNG, or .npy uint16 (H, W, C)"
         )
 
 
 def _raw_mode(image: ImageFile) -> str:
-    """How the samples of a PNG or TIFF lie in the file, in Pillow's words, as RGB;16B; empty for other formats."""
+    """Return Pillow's raw mode of a PNG or TIFF, such as RGB;16B; empty for other formats."""
     args: Any = image.tile[0].args if image.format in ("PNG", "TIFF") else ""
     return args if isinstance(args, str) else str(args[0])
 
 
 def channels_and_dtype(image: ImageFile) -> tuple[int, str]:
-    """Channels and dtype, as `read` gives them."""
+    """Return the number of channels and the name of the dtype that `image_io.read` gives."""
     raw = _raw_mode(image)
     grey = image.mode[0] in "1FI" or image.mode in ("L", "LA", "La") or raw == "LA;16B"
     deep = image.mode[0] == "I" or ";16" in raw
@@ -172,43 +178,44 @@ def channels_and_dtype(image: ImageFile) -> tuple[int, str]:
 
 
 def has_alpha(image: ImageFile) -> bool:
-    """Whether some of its pixels may be transparent."""
+    """Return whether pixels of the image may be transparent."""
     return "A" in image.mode or image.mode in ("La", "RGBa") or "transparency" in image.info
 
 
 def stored_size(image: ImageFile) -> tuple[int, int]:
-    # A TIFF's `size` may be turned already: it depends on where the orientation is written.
+    """Return the width and height in the file, before the EXIF orientation is applied."""
+    # Pillow may have applied the orientation to the `size` of a TIFF, depending on where it is stored.
     return (image.tag_v2[256], image.tag_v2[257]) if isinstance(image, TiffImageFile) else image.size
 
 
 def orientation_of(image: ImageFile, file: BinaryIO) -> int:
-    """1 to 8 as EXIF counts; 1 where it is absent or damaged, as in viewers."""
+    """Return the EXIF orientation, 1 to 8; 1 if it is missing or damaged, as in image viewers."""
     try:
-        if image.format == "PNG":  # may follow the pixels, where Pillow looks only after it decoded them
+        if image.format == "PNG":  # may follow the pixels; Pillow reads it only after decoding them
             for data in _png_chunks(file, b"eXIf"):
                 image.info["exif"] = data
-        found = Image.Image.getexif(image).get(274)
+        orientation = Image.Image.getexif(image).get(274)
     except Exception:
         return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _without_metadata(file: BinaryIO) -> BinaryIO:
-    """A PNG without the chunks that say nothing of its pixels: a damaged one keeps Pillow from opening the file."""
+    """Return a PNG without its metadata chunks: Pillow cannot open a file in which one of them is damaged."""
     file.seek(0)
-    kept, kind = [file.read(8)], b""
+    parts, kind = [file.read(8)], b""
     while kind != b"IEND":
         start = file.read(8)
         length, kind = struct.unpack(">I4s", start)
         if kind in (b"iCCP", b"pHYs", b"tEXt", b"zTXt", b"iTXt"):
             file.seek(length + 4, os.SEEK_CUR)
         else:
-            kept += [start, file.read(length + 4)]
-    return BytesIO(b"".join(kept))
+            parts += [start, file.read(length + 4)]
+    return BytesIO(b"".join(parts))
 
 
 def _png_chunks(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
-    """What the chunks named `wanted` hold; ValueError or struct.error if one is damaged or the file has no end."""
+    """Yield the data of the `wanted` chunks. Raises ValueError or struct.error for damaged or missing chunks."""
     file.seek(8)
     kind = b""
     while kind != b"IEND":
@@ -224,7 +231,10 @@ def _png_chunks(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
 
 
 def decode_image(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
-    """Class ids are the indices of a palette, or the samples without alpha; see `image.read` for the other kinds."""
+    """Return the pixels of an image file, as `image_io.read` describes them.
+
+    Class ids are the indices of a palette, or the samples without alpha.
+    """
     image, file = open_image(file)
     orientation = orientation_of(image, file)
     if kind == "ids" and image.mode == "P":
@@ -233,18 +243,18 @@ def decode_image(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
         deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
         samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file))
     if image.mode != "P" and "transparency" in image.info and kind != "ids":
-        clear = transparent_pixels(samples, image.info["transparency"], file)
-        samples = key_to_alpha(samples, clear) if kind == "rgba" else key_to_white(samples, clear)
+        transparent = transparent_pixels(samples, image.info["transparency"], file)
+        samples = key_to_alpha(samples, transparent) if kind == "rgba" else key_to_white(samples, transparent)
     samples = convert_alpha(samples, kind)
-    return (
-        samples if image.format == "TIFF" else apply_orientation(samples, orientation)
-    )  # Pillow turns a TIFF as it decodes
+    if image.format == "TIFF":  # Pillow has applied the orientation
+        return samples
+    return apply_orientation(samples, orientation)
 
 
 def _decoded(image: ImageFile, file: BinaryIO, raw: str = "") -> ImageFile:
-    """`image`, decoded with its samples taken to lie as `raw` says; refused if pixels are missing.
+    """Return the decoded `image`; `raw` overrides Pillow's raw mode. Raises InvalidImageError if pixels are missing.
 
-    Pillow leaves pixels that the data does not reach as they were: black. A second decoding, over white, tells them.
+    Pillow leaves pixels without data unchanged, which is black. Decoding again into a white image reveals them.
     """
     _load(image, raw)
     if image.format == "PNG":
@@ -262,9 +272,10 @@ def _decoded(image: ImageFile, file: BinaryIO, raw: str = "") -> ImageFile:
 
 
 def _may_have_gaps(image: ImageFile) -> bool:
+    """Return whether pixels of a decoded image may be missing."""
     if image.format != "PNG" or "interlace" in image.info:
         return image.format in ("PNG", "TIFF")
-    # Rows come in order: one that is not all black was reached, and so were those above it.
+    # Rows are stored in order: if the last one is not all black, it was decoded, and so were all others.
     return not image.crop((0, image.height - 1, image.width, image.height)).tobytes().strip(b"\0")
 
 
@@ -275,13 +286,13 @@ def _load(image: ImageFile, raw: str) -> None:
     if image.format != "TIFF":
         image.load()
         return
-    with warnings.catch_warnings():  # of a lower limit on pixels: ours has been applied
+    with warnings.catch_warnings():  # about Pillow's lower limit on pixels; ours has been checked
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image.load()
 
 
 def samples_of(image: Image.Image) -> np.ndarray:
-    """The samples that Pillow decodes exactly: 1 or 3 channels, or 2 or 4 of which the last is alpha."""
+    """Return the samples (H, W, C) of an image: 1 or 3 channels, or 2 or 4 of which the last is alpha."""
     if image.mode == "F":
         return unit_floats(to_array(image))
     if image.mode[0] == "I":
@@ -290,13 +301,13 @@ def samples_of(image: Image.Image) -> np.ndarray:
             raise InvalidImageError("has values outside 0..65535; save it with 16 bits, or as float .npy within 0..1")
         return values.astype(np.uint16)
     palette = "RGBA" if "transparency" in image.info else "RGB"
-    simpler = {"1": "L", "L": "L", "La": "LA", "LA": "LA", "RGBA": "RGBA", "PA": "RGBA", "P": palette}
-    wanted = simpler.get(image.mode, "RGB")
-    return to_array(image if image.mode == wanted else image.convert(wanted))
+    modes = {"1": "L", "L": "L", "La": "LA", "LA": "LA", "RGBA": "RGBA", "PA": "RGBA", "P": palette}
+    mode = modes.get(image.mode, "RGB")
+    return to_array(image if image.mode == mode else image.convert(mode))
 
 
 def _deep_colour(image: ImageFile, file: BinaryIO) -> np.ndarray:
-    """Samples of 16 bits, of which Pillow keeps the high byte: a second decoding, as if swapped, gives the low one."""
+    """Return 16-bit samples, of which Pillow keeps the high byte: decoding with swapped bytes gives the low byte."""
     raw = _raw_mode(image)
     if raw == "LA;16B":
         return to_array(_decoded(image, file, "RGBA")).view(">u2").astype(np.uint16)
@@ -309,6 +320,7 @@ def _deep_colour(image: ImageFile, file: BinaryIO) -> np.ndarray:
 
 
 def apply_orientation(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Return an image (H, W, C) rotated and flipped by its EXIF orientation, 1 to 8."""
     if orientation in (3, 4, 6, 7):
         array = array[::-1]
     if orientation in (2, 3, 7, 8):
@@ -317,5 +329,6 @@ def apply_orientation(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    array = np.array(image)  # not asarray: torch warns about arrays that cannot be written to
+    """Return the samples of a PIL image as a writable array (H, W, C)."""
+    array = np.array(image)  # not asarray: torch warns about read-only arrays
     return array[..., None] if array.ndim == 2 else array

@@ -12,47 +12,50 @@ from diptych.errors import ImageError
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the values of stored pixels mean. By default black to white of the dtype is -1 to 1, without alpha.
+    """The meaning of stored pixel values. By default black is -1 and white is 1, without alpha.
 
     `value_range` are the stored values that become -1 and 1, in files of `dtype`; values outside are clipped. With
-    `num_classes` the values are class ids, each class a channel. With `alpha` the channels are red, green, blue, alpha.
+    `num_classes` the values are class ids, encoded one-hot. With `alpha` the channels are red, green, blue, alpha.
     """
 
     value_range: tuple[float, float] | None = None
-    dtype: str = ""  # of files with a `value_range`
+    dtype: str = ""  # of the files, with a `value_range`
     num_classes: int | None = None
     alpha: bool = False
 
     @property
     def kind(self) -> image_io.Kind:
-        """What to read from a file: colours over white, with alpha, or class ids."""
+        """How to read files: colours composited over white, RGBA, or class ids."""
         return "ids" if self.num_classes else "rgba" if self.alpha else "colour"
 
     @property
     def channels(self) -> int | None:
-        """Channels of a network that it makes of any image; None where those of the files count."""
+        """The number of channels, if the encoding determines it; None if the files do."""
         return self.num_classes or (4 if self.alpha else None)
 
     @property
     def stored_dtype(self) -> np.dtype[Any] | None:
-        """The only dtype in which `encode` stores values; None if any will do."""
+        """The dtype that `encode` returns; None if it is free."""
         if self.num_classes:
             return np.dtype(np.uint8)
         return np.dtype(self.dtype) if self.value_range else None
 
     def __str__(self) -> str:
-        """In words; nothing for images that are read as usual."""
+        """Return a description; empty for the default encoding."""
         if self.num_classes:
-            return f"class ids of {self.num_classes} classes, a channel for each"
+            return f"class ids of {self.num_classes} classes, one channel per class"
         if self.alpha:
-            return "four channels, the last is alpha"
-        return "values {:g} to {:g} are used as the whole range".format(*self.value_range) if self.value_range else ""
+            return "four channels, the last one is alpha"
+        if self.value_range:
+            low, high = self.value_range
+            return f"pixel values {low:g} to {high:g} are mapped to -1 and 1"
+        return ""
 
     def decode(self, array: np.ndarray, path: object) -> np.ndarray:
-        """Turn what `image.read(path, self.kind)` gave into the array that is resized and cropped.
+        """Return the array to resize and crop, from that of `image_io.read(path, self.kind)`.
 
-        That is class ids (int32), float32 within 0..1 for a `value_range`, else `array` itself. Raises ImageError for
-        colours where ids are expected, and for files of another dtype than the `value_range` is of.
+        The result is class ids (int32), float32 in [0, 1] for a `value_range`, else `array` itself. Raises ImageError
+        for colours where class ids are expected, and for a dtype other than that of the `value_range`.
         """
         if self.num_classes:
             return ids_of(array, path)
@@ -61,17 +64,17 @@ class Encoding:
         if array.dtype != np.dtype(self.dtype):
             low, high = self.value_range
             raise ImageError(
-                f"{path}: holds {array.dtype} values, and the range in use, {low:g} to {high:g}, is of {self.dtype}: "
-                f"convert it, or train with range=full"
+                f"{path}: expected {self.dtype} values for the range {low:g} to {high:g}, got {array.dtype}: convert "
+                f"it, or train with range=full"
             )
         low, high = self.value_range
         unit = (array.astype(np.float64) - low) / (high - low)
         return np.clip(unit, 0, 1).astype(np.float32)
 
     def encode(self, x: np.ndarray, dtype: Any) -> np.ndarray:
-        """Turn network values (H, W, C) in [-1, 1] into pixels to store, the inverse of `decode` and `image.to_unit`.
+        """Return network values (H, W, C) in [-1, 1] as pixels: the inverse of `decode` and `image_io.to_unit`.
 
-        Class ids come as uint8 (H, W, 1), values of a `value_range` in its dtype, all others in `dtype`.
+        Class ids are uint8 (H, W, 1), values of a `value_range` have its dtype, all others have `dtype`.
         """
         if self.num_classes:
             return x.argmax(-1)[..., None].astype(np.uint8)

@@ -1,12 +1,12 @@
-"""The one place where bytes become pixels, and pixels become bytes.
+"""Read and write image files: the only place where bytes become pixels, and pixels become bytes.
 
-An image in memory is an array (H, W, C) of uint8, of uint16, or of float32 within 0..1; `to_unit` and `from_unit` go
-between those and the range -1..1 that networks use. One file gives one array: alpha lies over white, EXIF orientation
-is applied, palettes become RGB, 16 bits stay 16 bits, ICC profiles are ignored, of a stereo JPEG the first picture
-counts.
+An image in memory is an array (H, W, C) of uint8, uint16, or float32 in [0, 1]. `to_unit` and `from_unit` convert
+between those and the range [-1, 1] of the networks. Each file gives one array: alpha is composited over white, the
+EXIF orientation is applied, palettes become RGB, 16 bits are preserved, ICC profiles are ignored, and the first image
+of a stereo JPEG is read.
 
-Pillow decodes. This file settles what Pillow leaves open and refuses what Pillow would guess at: missing rows, samples
-in an order it gets wrong, files too large. Every refusal is an `ImageError` that names the file and the way out.
+Pillow decodes most formats. Files that it would decode incompletely or inexactly, with missing rows or samples in an
+unsupported order, and files that are too large raise an `ImageError` that names the file and the remedy.
 """
 
 import struct
@@ -64,29 +64,29 @@ __all__ = [
     "write",
 ]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", *pnm.HOLD, ".npy")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", *pnm.CHANNELS_OF, ".npy")
 
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 
 
 @dataclass(frozen=True)
 class Header:
-    """What `read` will return, known before it decodes: its shape, and its dtype by name."""
+    """The shape of the array that `read` returns, and the name of its dtype, known without decoding."""
 
     height: int
     width: int
     channels: int
     dtype: str
-    alpha: bool = field(default=False, compare=False)  # whether the file has alpha, which `read` puts over white
-    palette: bool = field(default=False, compare=False)  # whether the file has indices of a palette
+    alpha: bool = field(default=False, compare=False)  # whether the file has alpha, which `read` composites over white
+    palette: bool = field(default=False, compare=False)  # whether the file stores palette indices
 
 
 def read(path: Path | str, kind: Kind = "colour") -> np.ndarray:
-    """The pixels of a file: (H, W, C), C is 1 or 3 (any in .npy); uint8, uint16 or float32 within 0..1.
+    """Return the pixels of a file: (H, W, C), C is 1 or 3 (any in .npy); uint8, uint16 or float32 in [0, 1].
 
-    `kind` chooses what alpha and palettes become: "colour" puts alpha over white; "rgba" gives four channels always,
-    opaque where there is no alpha; "ids" gives the indices of a palette and ignores alpha.
-    The content tells the format, not the name, except that .npy goes by its name. Raises `ImageError` only.
+    `kind` is how alpha and palettes are read: "colour" composites alpha over white; "rgba" always gives four channels,
+    opaque without alpha; "ids" gives the indices of a palette and ignores alpha.
+    The format is detected from the content, except that .npy is detected by name. Raises only `ImageError`.
     """
     with open_file(path) as file:
         if is_npy(path):
@@ -97,7 +97,7 @@ def read(path: Path | str, kind: Kind = "colour") -> np.ndarray:
 
 
 def probe(path: Path | str) -> Header:
-    """What `read` would return, by the header alone; `ImageError` for all that the header shows to be unreadable."""
+    """Return the shape and dtype that `read` would return, from the header alone. Raises only `ImageError`."""
     with open_file(path) as file:
         if is_npy(path):
             shape, dtype, _ = npy_header(file)
@@ -111,12 +111,12 @@ def probe(path: Path | str) -> Header:
 
 
 def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None) -> None:
-    """Write (H, W, C) or (H, W) in the format that `path` ends in: whole or not at all. Folders on the way are made.
+    """Write an image (H, W, C) or (H, W) atomically, in the format of the suffix of `path`. Creates missing folders.
 
-    uint8 with 1 or 3 channels goes into every format, uint16 into .png (1 or 3), .tif (1), PNM and .npy, float32 within
-    0..1 into .tif (1) and .npy; four channels, RGBA, go into .png (8 and 16 bits), .webp and .tif (8 bits). .pgm has 1
-    channel. JPEG has quality 95; WebP is lossless, and has no grey but RGB. Of `metadata` the format gets what it can
-    hold. Raises `ImageError` only.
+    Every format supports uint8 with 1 or 3 channels; .png (1 or 3 channels), .tif (1), PNM and .npy support uint16;
+    .tif (1) and .npy support float32 in [0, 1]; .png (8 and 16 bits), .webp and .tif (8 bits) support RGBA. .pgm has 1
+    channel. JPEG is saved with quality 95; WebP is lossless, with grey saved as RGB. `metadata` that the format does
+    not support is dropped. Raises only `ImageError`.
     """
     path = Path(path)
     with image_errors(path, "cannot be written", "check the folder and the free space"):
@@ -125,25 +125,25 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
             part.write_bytes(data)
 
 
-def from_pil(picture: Image.Image, label: str = "image", kind: Kind = "colour") -> np.ndarray:
-    """The pixels of a PIL image by the rules of `read`, orientation included; `label` names it in an `ImageError`."""
+def from_pil(image: Image.Image, label: str = "image", kind: Kind = "colour") -> np.ndarray:
+    """Return the pixels of a PIL image as `read` does, with its orientation applied. `label` names it in errors."""
     with image_errors(Path(label), "cannot be taken", "convert it to RGB"):
-        orientation = picture.getexif().get(274, 1)
+        orientation = image.getexif().get(274, 1)
         if kind == "ids":
-            samples = to_array(picture) if picture.mode == "P" else samples_of(picture)
+            samples = to_array(image) if image.mode == "P" else samples_of(image)
         else:
-            keyed = "transparency" in picture.info and picture.mode != "P"
-            samples = samples_of(picture.convert("RGBA") if keyed else picture)
+            has_key = "transparency" in image.info and image.mode != "P"
+            samples = samples_of(image.convert("RGBA") if has_key else image)
         return apply_orientation(convert_alpha(samples, kind), orientation)
 
 
 def to_pil(array: np.ndarray) -> Image.Image:
-    """uint8 (H, W, 1), (H, W, 3) or (H, W, 4) as a PIL image, L, RGB or RGBA."""
+    """Return uint8 (H, W, 1), (H, W, 3) or (H, W, 4) as a PIL image of mode L, RGB or RGBA."""
     return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
 
 def as_pixels(array: np.ndarray, label: str = "array") -> np.ndarray:
-    """An array of a person's as (H, W, C) uint8, uint16 or float32 within 0..1; `ImageError` for any other."""
+    """Return a user's array as (H, W, C) uint8, uint16 or float32 in [0, 1]. Raises `ImageError` for any other."""
     with image_errors(Path(label), "cannot be taken", "give uint8, uint16, or float within 0..1"):
         pixels = array[..., None] if array.ndim == 2 else array
         if pixels.ndim != 3 or not pixels.size:
@@ -157,7 +157,7 @@ def as_pixels(array: np.ndarray, label: str = "array") -> np.ndarray:
 
 
 def to_unit(array: np.ndarray) -> np.ndarray:
-    """uint8, uint16 or float32 within 0..1 -> float32 within -1..1, same shape; ValueError for other dtypes."""
+    """Scale uint8, uint16 or float32 in [0, 1] to float32 in [-1, 1]. Raises ValueError for other dtypes."""
     unit = array.astype(np.float32)
     unit /= white_of(array.dtype) / 2
     unit -= 1
@@ -165,7 +165,7 @@ def to_unit(array: np.ndarray) -> np.ndarray:
 
 
 def from_unit(x: np.ndarray, dtype: Any) -> np.ndarray:
-    """The inverse of `to_unit`: clamped to -1..1, then the nearest value in `dtype`; ValueError if not finite."""
+    """Return the inverse of `to_unit`, clipped and rounded to `dtype`. Raises ValueError if not finite."""
     if not np.isfinite(x).all():
         raise ValueError("values that are not finite have no pixels")
     dtype = np.dtype(dtype)
@@ -173,23 +173,24 @@ def from_unit(x: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def with_channels(array: np.ndarray, channels: int, path: Path | str) -> np.ndarray:
-    """(H, W, C) -> (H, W, channels): 1 to 3 repeats, 3 to 1 is luminance as in Pillow; else `ImageError` on `path`.
+    """Return (H, W, channels): grey is repeated for 3 channels, and colour becomes luminance, as in Pillow.
 
-    Class ids (int32) become uint8 planes of 0 and 255, one for each class.
+    Class ids (int32) become one-hot planes of uint8, 0 and 255. Raises ImageError, which names `path`, for any other
+    number of channels.
     """
     if array.dtype == IDS:
         return one_hot(array, channels, path)
-    has = array.shape[2]
-    if has == channels:
+    count = array.shape[2]
+    if count == channels:
         return array
-    if (has, channels) == (1, 3):
+    if (count, channels) == (1, 3):
         return np.repeat(array, 3, axis=2)
-    if (has, channels) != (3, 1):
-        alpha = "; alpha=keep reads a fourth channel, alpha" if channels == 4 and has in (1, 3) else ""
+    if (count, channels) != (3, 1):
+        alpha = "; alpha=keep reads a fourth channel, alpha" if channels == 4 and count in (1, 3) else ""
         raise ImageError(
-            f"{path}: has {has} channels where {channels} are wanted; only 1 and 3 turn into each other{alpha}"
+            f"{path}: expected {channels} channels, got {count}; only 1 and 3 channels convert to each other{alpha}"
         )
-    weights = np.array([19595, 38470, 7471])  # ITU-R 601-2 in 1/65536, the integers that Pillow uses
+    weights = np.array([19595, 38470, 7471])  # ITU-R 601-2 in units of 1/65536, the integers of Pillow
     if array.dtype.kind == "f":
         grey = array @ (weights / 65536).astype(np.float32)
     else:
@@ -198,14 +199,14 @@ def with_channels(array: np.ndarray, channels: int, path: Path | str) -> np.ndar
 
 
 def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W, C) -> (height, width, C) in the same dtype, by Pillow's antialiased bicubic; the same size: unchanged.
+    """Resize (H, W, C) to (height, width, C) of the same dtype, by Pillow's antialiased bicubic filter.
 
-    Class ids (int32) are never mixed: each pixel is the nearest one.
+    Class ids (int32) are resized to the nearest pixel. An image of that size is returned unchanged.
     """
     if array.shape[:2] == (height, width):
         return array
     if array.dtype == IDS:
-        return array[_nearest_places(array.shape[0], height)[:, None], _nearest_places(array.shape[1], width)]
+        return array[_nearest_indices(array.shape[0], height)[:, None], _nearest_indices(array.shape[1], width)]
     if array.dtype == np.uint8 and array.shape[2] in (1, 3):
         return to_array(to_pil(array).resize((width, height), Image.Resampling.BICUBIC))
     planes = [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in np.moveaxis(array, 2, 0)]
@@ -213,29 +214,31 @@ def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
     return _nearest(np.stack(resized, axis=2), array.dtype)
 
 
-def _nearest_places(size: int, new: int) -> np.ndarray:
-    """The pixel whose middle is nearest to that of each new one."""
-    return np.minimum(((np.arange(new) + 0.5) * (size / new)).astype(int), size - 1)
+def _nearest_indices(size: int, new_size: int) -> np.ndarray:
+    """Return the index of the pixel whose center is nearest to that of each new pixel."""
+    return np.minimum(((np.arange(new_size) + 0.5) * (size / new_size)).astype(int), size - 1)
 
 
 def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
-    """The bytes of a file that ends in `suffix`; refused if it cannot hold the array."""
+    """Return the bytes of an image file with this suffix. Raises InvalidImageError if not supported."""
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not pixels.size:
         raise InvalidImageError(
-            f"no file can hold the shape {array.shape}; give (H, W) or (H, W, C), none of them zero"
+            f"no format supports the shape {array.shape}; give (H, W) or (H, W, C), none of them zero"
         )
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     channels = pixels.shape[2]
-    endings = suffixes_for(pixels.dtype, channels)
-    if suffix not in endings:
-        what = f"{pixels.dtype} with {channels} channel{'s' * (channels > 1)}"
-        raise InvalidImageError(f"this ending cannot hold {what}; write it to {', '.join(endings)}")
+    suffixes = suffixes_for(pixels.dtype, channels)
+    if suffix not in suffixes:
+        plural = "s" if channels > 1 else ""
+        raise InvalidImageError(
+            f"this suffix does not support {pixels.dtype} with {channels} channel{plural}; use {', '.join(suffixes)}"
+        )
     if pixels.dtype.kind == "f":
         unit_floats(pixels)
     if pixels.dtype == np.uint16 and channels > 1 and suffix == ".png":
         return _deep_png(pixels, metadata)
-    if suffix in pnm.HOLD:
+    if suffix in pnm.CHANNELS_OF:
         return pnm.pnm_bytes(pixels)
     buffer = BytesIO()
     if suffix == ".npy":
@@ -248,15 +251,15 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
 
 
 def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
-    """The endings whose files hold such pixels whole."""
+    """Return the suffixes of the formats that store such pixels without loss of bits or channels."""
     if dtype not in (np.uint8, np.uint16, np.float32):
-        raise InvalidImageError(f"no file can hold {dtype}; give uint8, uint16, or float32 within 0..1")
-    no_pnm = {suffix for suffix, counts in pnm.HOLD.items() if channels not in counts}
+        raise InvalidImageError(f"no format supports {dtype}; give uint8, uint16, or float32 within 0..1")
+    no_pnm = {suffix for suffix, counts in pnm.CHANNELS_OF.items() if channels not in counts}
     if dtype == np.uint8 and channels in (1, 3):
         return tuple(suffix for suffix in SUFFIXES if suffix not in no_pnm)
     deep = {
         ("uint8", 4): (".png", ".webp", ".tif", ".tiff"),
-        ("uint16", 1): (".png", ".tif", ".tiff", *pnm.HOLD),
+        ("uint16", 1): (".png", ".tif", ".tiff", *pnm.CHANNELS_OF),
         ("uint16", 3): (".png", ".ppm", ".pnm"),
         ("uint16", 4): (".png",),
         ("float32", 1): (".tif", ".tiff"),
@@ -265,19 +268,19 @@ def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
 
 
 def _deep_png(pixels: np.ndarray, metadata: Metadata) -> bytes:
-    """A 16-bit RGB or RGBA PNG, which Pillow does not write: each row is stored as what it adds to the row above."""
+    """Return a 16-bit RGB or RGBA PNG, which Pillow does not write. Rows are stored as differences to the row above."""
     height, width, channels = pixels.shape
     rows = np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(height, -1)
-    added = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
-    marked = np.insert(added, 0, 2, axis=1)  # 2 names this filter
+    differences = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
+    filtered = np.insert(differences, 0, 2, axis=1)  # 2 is the number of the filter "Up"
     header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
-    pixel_data = {b"IDAT": zlib.compress(marked.tobytes()), b"IEND": b""}
+    pixel_data = {b"IDAT": zlib.compress(filtered.tobytes()), b"IEND": b""}
     chunks = {b"IHDR": header, **png_chunks(metadata, channels), **pixel_data}
     framed = (struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks.items())
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
 def _nearest(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """The nearest values that `dtype` has between black and white."""
+    """Return values rounded to `dtype`, and clipped to black and white."""
     rounded = values if dtype.kind == "f" else np.rint(values)
     return np.asarray(np.clip(rounded, 0, white_of(dtype)), dtype)

@@ -1,6 +1,6 @@
-"""What a file says about its pixels beside them: colour profile, resolution, georeference. Translations keep it.
+"""Image metadata that translations keep: colour profile, resolution, georeference.
 
-Metadata is a stranger's and often damaged: nothing here raises for what a file holds, it is left out.
+Metadata is untrusted and often damaged. Nothing here raises for the content of a file: damaged metadata is ignored.
 """
 
 import math
@@ -20,18 +20,22 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 from diptych.data.images.decode import is_npy, open_file, open_image, orientation_of
 from diptych.errors import ImageError, printable
 
-MAX_PROFILE = 4 * 2**20  # bytes; profiles of printers with large tables have 2 to 3 MiB
+MAX_PROFILE = 4 * 2**20  # bytes; printer profiles with large tables have 2 to 3 MiB
 MAX_TAG = 2**16  # values of a GeoTIFF tag
 MAX_DPI = 1e6
 INCH = 0.0254  # metres
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams
 GEOTIFF = (33550, 33922, 34264, 34735, 34736, 34737)
-SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"RGB "}  # colour space of a profile that fits so many channels
+SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"RGB "}  # colour space of a profile, by number of channels
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """`dpi` are pixels per inch across and down. `geotiff` are the tags that place pixels of an image of `size`."""
+    """Metadata of an image.
+
+    `dpi` is the resolution in pixels per inch, horizontal and vertical. `geotiff` are the tags that georeference an
+    image of this `size`.
+    """
 
     profile: bytes | None = None
     dpi: tuple[float, float] | None = None
@@ -39,64 +43,67 @@ class Metadata:
     size: tuple[int, int] = (0, 0)  # width, height
 
     def for_pixels(self, are_ids: bool) -> "Metadata":
-        """What still holds of a translation: class ids have no colour profile."""
+        """Return the metadata that is valid for a translation: class ids have no colour profile."""
         return replace(self, profile=None) if are_ids else self
 
     def pil_info(self, channels: int) -> dict[str, Any]:
-        """What a PIL image of so many channels takes of it in `info`, from where Pillow saves the profile."""
-        found = {"icc_profile": self.profile if _fits(self.profile, channels) else None, "dpi": self.dpi}
-        return {key: value for key, value in found.items() if value}
+        """Return the `info` of a PIL image with this number of channels, from which Pillow saves the profile."""
+        info = {"icc_profile": self.profile if _fits(self.profile, channels) else None, "dpi": self.dpi}
+        return {key: value for key, value in info.items() if value}
 
 
 NO_METADATA = Metadata()
 
 
 def read_metadata(path: Path | str) -> Metadata:
-    """The metadata of an image file; none for what cannot be read."""
+    """Return the metadata of an image file; empty if it cannot be read."""
     with suppress(ImageError), warnings.catch_warnings(), open_file(path) as file:
-        warnings.simplefilter("ignore")  # what Pillow thinks of damaged metadata
+        warnings.simplefilter("ignore")  # Pillow warns about damaged metadata
         if not is_npy(path):
-            picture, file = open_image(file)
-            return metadata_of_image(picture, orientation_of(picture, file))
+            image, file = open_image(file)
+            return metadata_of_image(image, orientation_of(image, file))
     return NO_METADATA
 
 
-def metadata_of_image(picture: Image.Image, orientation: int | None = None) -> Metadata:
-    """The metadata of a PIL image whose pixels are turned by an EXIF orientation; by default its own."""
-    with suppress(Exception):  # of a stranger's bytes Pillow makes objects of any kind
-        orientation = picture.getexif().get(274, 1) if orientation is None else orientation
-        profile, dpi = picture.info.get("icc_profile"), _dpi(picture.info.get("dpi"))
-        keeps = isinstance(profile, bytes) and 128 <= len(profile) <= MAX_PROFILE
-        geotiff = _geotiff(picture) if orientation == 1 else {}
+def metadata_of_image(image: Image.Image, orientation: int | None = None) -> Metadata:
+    """Return the metadata of a PIL image after its EXIF orientation, or the given one, is applied to the pixels."""
+    with suppress(Exception):  # for damaged metadata Pillow may return objects of any type
+        orientation = image.getexif().get(274, 1) if orientation is None else orientation
+        profile, dpi = image.info.get("icc_profile"), _dpi(image.info.get("dpi"))
+        is_valid = isinstance(profile, bytes) and 128 <= len(profile) <= MAX_PROFILE
+        geotiff = _geotiff(image) if orientation == 1 else {}
         return Metadata(
-            profile if keeps else None, dpi[::-1] if dpi and orientation > 4 else dpi, geotiff, picture.size
+            profile if is_valid else None, dpi[::-1] if dpi and orientation > 4 else dpi, geotiff, image.size
         )
     return NO_METADATA
 
 
 def _dpi(value: Any) -> tuple[float, float] | None:
+    """Return a resolution if it is two finite positive numbers, else None."""
     with suppress(Exception):
-        across, down = (float(each) for each in value)
-        if not isinstance(value, str) and all(math.isfinite(each) and 0 < each < MAX_DPI for each in (across, down)):
-            return across, down
+        horizontal, vertical = (float(number) for number in value)
+        is_valid = all(math.isfinite(number) and 0 < number < MAX_DPI for number in (horizontal, vertical))
+        if is_valid and not isinstance(value, str):
+            return horizontal, vertical
     return None
 
 
-def _geotiff(picture: Image.Image) -> dict[int, Any]:
-    if not isinstance(picture, TiffImageFile):
+def _geotiff(image: Image.Image) -> dict[int, Any]:
+    """Return the GeoTIFF tags of a TIFF; empty for other formats."""
+    if not isinstance(image, TiffImageFile):
         return {}
-    found = {tag: picture.tag_v2.get(tag) for tag in GEOTIFF}
-    values = {tag: (value,) if isinstance(value, float | int) else value for tag, value in found.items()}
+    tags = {tag: image.tag_v2.get(tag) for tag in GEOTIFF}
+    values = {tag: (value,) if isinstance(value, float | int) else value for tag, value in tags.items()}
     return {tag: value for tag, value in values.items() if isinstance(value, tuple | str) and len(value) <= MAX_TAG}
 
 
 def save_options(metadata: Metadata, format: str, channels: int, size: tuple[int, int]) -> dict[str, Any]:
-    """The options by which Pillow writes into a file of `format` (PNG, JPEG, ...) what it can hold of the metadata.
+    """Return Pillow's options for saving the metadata in a file of `format` (PNG, JPEG, ...), as far as it supports it.
 
-    The georeference goes only into a TIFF of the source's own size.
+    The georeference is saved only in a TIFF of the size of the source.
     """
     options: dict[str, Any] = {}
-    if format in ("PNG", "JPEG", "WEBP", "TIFF") and _fits(metadata.profile, _written(format, channels)):
+    if format in ("PNG", "JPEG", "WEBP", "TIFF") and _fits(metadata.profile, _stored_channels(format, channels)):
         options["icc_profile"] = metadata.profile
     if metadata.dpi and format in ("PNG", "JPEG", "TIFF", "BMP"):
         options["dpi"] = metadata.dpi
@@ -105,49 +112,50 @@ def save_options(metadata: Metadata, format: str, channels: int, size: tuple[int
     return options
 
 
-def _written(format: str, channels: int) -> int:
-    """The channels in the file: WebP has no grey."""
+def _stored_channels(format: str, channels: int) -> int:
+    """Return the number of channels in the file: WebP has no grey."""
     return 3 if format == "WEBP" and channels == 1 else channels
 
 
 def _fits(profile: bytes | None, channels: int) -> bool:
+    """Return whether a profile is for images of this number of channels."""
     return profile is not None and profile[16:20] == SPACES.get(channels)
 
 
 def _directory(tags: Mapping[int, Any]) -> ImageFileDirectory_v2:
     directory = ImageFileDirectory_v2()
-    kinds = {34735: 3, 34737: 2}  # short integers, text; the others are doubles
+    types = {34735: 3, 34737: 2}  # short integers, text; the others are doubles
     for tag, value in tags.items():
-        directory.tagtype[tag] = kinds.get(tag, 12)
+        directory.tagtype[tag] = types.get(tag, 12)
         directory[tag] = value
     return directory
 
 
 def png_chunks(metadata: Metadata, channels: int) -> dict[bytes, bytes]:
-    """The chunks of a PNG with its profile and resolution."""
+    """Return the PNG chunks of the profile and the resolution."""
     chunks = {}
     if metadata.profile and _fits(metadata.profile, channels):
         chunks[b"iCCP"] = b"ICC Profile\0\0" + zlib.compress(metadata.profile)
     if metadata.dpi:
-        chunks[b"pHYs"] = struct.pack(">IIB", *(round(each / INCH) for each in metadata.dpi), 1)
+        chunks[b"pHYs"] = struct.pack(">IIB", *(round(dpi / INCH) for dpi in metadata.dpi), 1)
     return chunks
 
 
 def profile_name(profile: bytes | None) -> str | None:
-    """The name of a colour profile other than sRGB, from its `desc` tag; None for sRGB and without a profile."""
+    """Return the name of a colour profile, from its `desc` tag; None for sRGB and without a profile."""
     if profile is None:
         return None
     name = "unnamed"
     with suppress(Exception):
         (count,) = struct.unpack(">I", profile[128:132])
-        tags = (profile[132 + 12 * at : 144 + 12 * at] for at in range(min(count, 100)))
+        tags = (profile[132 + 12 * index : 144 + 12 * index] for index in range(min(count, 100)))
         start, size = next(struct.unpack(">II", tag[4:]) for tag in tags if tag[:4] == b"desc")
         name = _text(profile[start : start + size]) or name
     return None if "srgb" in name.lower().replace(" ", "") else printable(name)[:60]
 
 
 def _text(tag: bytes) -> str:
-    """The text of a `desc` (version 2) or `mluc` (version 4) element, the first language of the latter."""
+    """Return the text of a `desc` (version 2) or `mluc` (version 4) element, in the first language of the latter."""
     if tag[:4] == b"mluc":
         size, start = struct.unpack(">II", tag[20:28])
         return tag[start : start + size].decode("utf-16-be").strip("\0 ")

@@ -1,7 +1,7 @@
-"""Binary PNM files: .pgm (P5, grey) and .ppm (P6, colour) of 8 or 16 bits, read exactly, and written.
+"""Read and write binary PNM files: .pgm (P5, grey) and .ppm (P6, colour) with 8 or 16 bits, without loss.
 
-Pillow keeps 8 of the 16 bits of a colour file, so Pillow does not read these. The header's maxval is white: other
-values than 255 and 65535 are scaled to the whole range, rounded to nearest.
+Pillow would drop 8 of the 16 bits of a colour file, so these files are decoded here. The maxval of the header is white:
+images with a maxval other than 255 and 65535 are scaled to the full range, rounded to nearest.
 """
 
 import math
@@ -15,7 +15,11 @@ from diptych.data.images.alpha import white_of
 from diptych.data.images.decode import MAX_PIXELS, InvalidImageError, check_size
 
 CHANNELS = {b"P5": 1, b"P6": 3}
-HOLD = {".pgm": (1,), ".ppm": (1, 3), ".pnm": (1, 3)}  # channels that a file of this name holds, as in other programs
+CHANNELS_OF = {
+    ".pgm": (1,),
+    ".ppm": (1, 3),
+    ".pnm": (1, 3),
+}  # supported numbers of channels by suffix, as in other programs
 _MAX_HEADER = 4096  # bytes, comments included
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _HEADER = re.compile(rb"P[56]" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,5})\s")
@@ -29,27 +33,27 @@ def is_pnm(file: BinaryIO) -> bool:
 
 
 def pnm_header(file: BinaryIO) -> tuple[tuple[int, int, int], int]:
-    """Return (H, W, C) and the value of white, and leave `file` at the first sample. UnfitError if any is missing."""
+    """Return (H, W, C) and the value of white; leaves `file` at the first sample. Raises InvalidImageError."""
     start = file.read(_MAX_HEADER)
-    found = _HEADER.match(start)
-    if not found:
+    header = _HEADER.match(start)
+    if not header:
         raise InvalidImageError("has a damaged PNM header; export it again as PNG")
-    width, height, white = map(int, found.groups())
+    width, height, white = map(int, header.groups())
     channels = CHANNELS[start[:2]]
     if not (width and height and 0 < white < 65536):
         raise InvalidImageError(f"has a damaged PNM header ({width}x{height}, maxval {white}); export it again as PNG")
     check_size(width * height, MAX_PIXELS)
-    needed = height * width * channels * (1 if white < 256 else 2)
-    if os.fstat(file.fileno()).st_size < found.end() + needed:
+    num_bytes = height * width * channels * (1 if white < 256 else 2)
+    if os.fstat(file.fileno()).st_size < header.end() + num_bytes:
         raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or export it again")
-    file.seek(found.end())
+    file.seek(header.end())
     return (height, width, channels), white
 
 
 def read_pnm(file: BinaryIO, scaled: bool = True) -> np.ndarray:
-    """Return the pixels: (H, W, C) of uint8, or of uint16 where white is above 255. Raises UnfitError.
+    """Return the pixels (H, W, C): uint8, or uint16 if white is above 255. Raises InvalidImageError.
 
-    They are scaled to the range of that type, unless they are class ids.
+    If `scaled`, values are scaled to the full range of the dtype; class ids are not.
     """
     shape, white = pnm_header(file)
     stored = np.fromfile(file, "u1" if white < 256 else ">u2", math.prod(shape)).reshape(shape)
@@ -58,19 +62,19 @@ def read_pnm(file: BinaryIO, scaled: bool = True) -> np.ndarray:
             "holds more than one image, or other bytes after the last pixel; export it again as PNG"
         )
     dtype = np.dtype(np.uint8 if white < 256 else np.uint16)
-    most = white_of(dtype)
-    if white == most:
+    max_value = white_of(dtype)
+    if white == max_value:
         return stored.astype(dtype, copy=False)
     if stored.max() > white:
         raise InvalidImageError(f"has values above the maxval of its header ({white}); export it again as PNG")
     if not scaled:
         return stored.astype(dtype, copy=False)
-    table = (np.arange(white + 1, dtype=np.uint32) * most + white // 2) // white
+    table = (np.arange(white + 1, dtype=np.uint32) * max_value + white // 2) // white
     return table.astype(dtype)[stored]
 
 
 def pnm_bytes(pixels: np.ndarray) -> bytes:
-    """Return the bytes of a file that holds uint8 or uint16 pixels (H, W, 1) or (H, W, 3)."""
+    """Return a PNM file of uint8 or uint16 pixels (H, W, 1) or (H, W, 3)."""
     height, width, channels = pixels.shape
     magic = "P5" if channels == 1 else "P6"
     header = f"{magic}\n{width} {height}\n{white_of(pixels.dtype)}\n"

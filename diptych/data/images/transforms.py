@@ -1,23 +1,24 @@
-"""From a decoded image to the crop that training sees: resize, random crop, flip; all drawn from a given generator."""
+"""From a decoded image to the crop that training uses: resize, random crop, flip, with a given random generator."""
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
 
 import numpy as np
 
+from diptych.data.config import CropMode, ResizeMode
 from diptych.data.images.augmentations import random_color_jitter, random_rotate90, random_size
 from diptych.data.images.resample import resize_and_crop
 from diptych.errors import DataError
 
-ResizeMode = Literal["squash", "short_side", "center_square", "none"]
-CropMode = Literal["random", "random_resized"]
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Resize to `load_size`, cut a random `crop_size` x `crop_size` square, mirror half of the time (Isola et al. 2017, 6.2)."""
+    """Resize to `load_size`, take a random crop of `crop_size` squared, flip half of the time (Isola et al. 2017, 6.2).
+
+    With `crop_mode="random_resized"`, a random part of the image is resized to the crop size instead.
+    """
 
     load_size: int
     crop_size: int
@@ -29,20 +30,19 @@ class Augment:
     random_scale: tuple[float, float] | None = None
 
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
-        """(H, W, C) to (crop, crop, C) of the same dtype. Two calls with equal generators cut equally."""
+        """(H, W, C) to (crop, crop, C) of the same dtype. Generators in equal states give equal crops."""
+        crop = self.crop_size
         if self.resize_mode == "center_square":
             array = center_square(array)
         down, across, mirror = random.random_sample(3)
         if self.crop_mode == "random_resized":
-            array = resize_and_crop(
-                random_resized_crop(array, down, across, random), self.crop_size, self.crop_size, 0, 0, self.crop_size
-            )
+            array = resize_and_crop(random_resized_crop(array, down, across, random), crop, crop, 0, 0, crop)
         else:
-            height, width = resized_size(array, self.load_size, self.crop_size, self.resize_mode)
+            height, width = resized_size(array, self.load_size, crop, self.resize_mode)
             if self.random_scale:
-                height, width = random_size(height, width, self.crop_size, self.random_scale, random)
-            top, left = (int(share * (size - self.crop_size + 1)) for share, size in ((down, height), (across, width)))
-            array = resize_and_crop(array, height, width, top, left, self.crop_size)
+                height, width = random_size(height, width, crop, self.random_scale, random)
+            top, left = int(down * (height - crop + 1)), int(across * (width - crop + 1))
+            array = resize_and_crop(array, height, width, top, left, crop)
         if self.flip and mirror < 0.5:
             array = array[:, ::-1]
         if self.rotate90:
@@ -51,7 +51,7 @@ class Augment:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether nothing is left to chance, so that each call is as `without_randomness`."""
+        """Whether a call uses no randomness, so that it equals `without_randomness`."""
         return (
             self.load_size == self.crop_size
             and self.resize_mode in ("squash", "center_square")
@@ -61,23 +61,22 @@ class Augment:
         )
 
     def without_randomness(self, array: Array) -> Array:
-        """The same picture each time, (crop, crop, C): what held-out images go through."""
+        """Resize to the crop size, and take the center crop (crop, crop, C): the transform of held-out images."""
+        crop = self.crop_size
         if self.resize_mode == "center_square":
             array = center_square(array)
-        height, width = resized_size(array, self.crop_size, self.crop_size, self.resize_mode)
-        return resize_and_crop(
-            array, height, width, (height - self.crop_size) // 2, (width - self.crop_size) // 2, self.crop_size
-        )
+        height, width = resized_size(array, crop, crop, self.resize_mode)
+        return resize_and_crop(array, height, width, (height - crop) // 2, (width - crop) // 2, crop)
 
 
 @dataclass(frozen=True)
 class CropToMultiple:
-    """All of a picture, but for what is left of its sides by a multiple: as much as that, on the right and below."""
+    """Crop both sides to a multiple of `size_multiple`: the remainder is cut off at the right and at the bottom."""
 
     size_multiple: int = 1
 
     def without_randomness(self, array: Array) -> Array:
-        """(H, W, C) to (H', W', C). DataError if that leaves nothing."""
+        """(H, W, C) to (H', W', C). Raises DataError for an image smaller than one multiple."""
         height, width = (side // self.size_multiple * self.size_multiple for side in array.shape[:2])
         if not height or not width:
             raise DataError(
@@ -87,7 +86,7 @@ class CropToMultiple:
 
 
 def center_square(array: Array) -> Array:
-    """The largest square in the middle."""
+    """Return the largest square in the center of an image (H, W, C)."""
     height, width = array.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -95,32 +94,37 @@ def center_square(array: Array) -> Array:
 
 
 def random_resized_crop(array: Array, down: float, across: float, random: np.random.RandomState) -> Array:
-    """Half of the time all of it, else 0.8 to 1 of its area at a ratio of 0.9 to 1.1 (the code of Choi et al. 2020)."""
-    zoom, area, ratio = random.random_sample(3)
-    if zoom < 0.5:
+    """Return the image itself half of the time, else a random part of it, as in the code of Choi et al. 2020.
+
+    The part has 0.8 to 1 of the area and an aspect ratio of 0.9 to 1.1. `down` and `across` (0 to 1) are its position.
+    """
+    use_part, area_draw, aspect_draw = random.random_sample(3)
+    if use_part < 0.5:
         return array
     height, width = array.shape[:2]
-    size, shape = 0.8 + 0.2 * area, 0.9 * (1.1 / 0.9) ** ratio
-    high = min(height, round(sqrt(size * height * width / shape)))
-    wide = min(width, round(sqrt(size * height * width * shape)))
-    top, left = int(down * (height - high + 1)), int(across * (width - wide + 1))
-    return array[top : top + high, left : left + wide]
+    area, aspect = 0.8 + 0.2 * area_draw, 0.9 * (1.1 / 0.9) ** aspect_draw
+    part_height = min(height, round(sqrt(area * height * width / aspect)))
+    part_width = min(width, round(sqrt(area * height * width * aspect)))
+    top, left = int(down * (height - part_height + 1)), int(across * (width - part_width + 1))
+    return array[top : top + part_height, left : left + part_width]
 
 
-def resized_size(array: Array, size: int, crop: int, fit: ResizeMode) -> tuple[int, int]:
-    """The height and width to which an image (H, W, C) is resized, both at least `crop_size`.
+def resized_size(array: Array, size: int, crop: int, mode: ResizeMode) -> tuple[int, int]:
+    """Return the height and width to which an image (H, W, C) is resized, both at least `crop`.
 
-    `squash` makes it `size` x `size` as the papers do, and so does `center_square`, of a square; `short` makes the shorter
-    side `size` and keeps the shape; `none` leaves it as it is. DataError if what is left is smaller than the crop.
+    `squash` gives `size` x `size`, as in the papers; so does `center_square`, for an image that is square already.
+    `short_side` resizes the shorter side to `size` and keeps the aspect ratio. `none` keeps the size; it raises
+    DataError for an image smaller than the crop.
     """
     height, width = array.shape[:2]
-    if fit in ("squash", "center_square"):
+    if mode in ("squash", "center_square"):
         return size, size
-    if fit == "short_side":
+    if mode == "short_side":
         scale = size / min(height, width)
         return max(size, round(height * scale)), max(size, round(width * scale))
     if min(height, width) < crop:
         raise DataError(
-            f"an image of {width}x{height} pixels is smaller than crop_size={crop}: use a smaller crop, or resize_mode=short_side"
+            f"an image of {width}x{height} pixels is smaller than crop_size={crop}: use a smaller crop_size, or "
+            f"resize_mode=short_side"
         )
     return height, width

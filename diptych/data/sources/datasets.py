@@ -101,7 +101,7 @@ class DatasetSource:
             if kind not in (DataKind.PAIRED, DataKind.UNPAIRED):
                 raise ConfigError("direction= has no effect on this kind of data: leave it out")
             data = _swapped(data)
-        return _with_fingerprint(data.named(names), parts)
+        return _with_fingerprint(data.rename_columns(names), parts)
 
     def _fields(self, groups: Sequence[Sequence[str]], names: Sequence[str]) -> list[tuple[str | int, ...]]:
         """Return the fields of a sample of each dataset: those of `columns`, or the method's names of them."""

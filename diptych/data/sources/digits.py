@@ -1,7 +1,7 @@
-"""Digits as one file of arrays, as Keras publishes `mnist.npz`, and MNIST-M, which is made out of them on the fly.
+"""Digits in a file of arrays, such as `mnist.npz` of Keras, and MNIST-M, which is computed from them on access.
 
-MNIST-M (Ganin and Lempitsky 2015, arXiv 1409.7495, section 4): the absolute difference of a digit and a patch of a
-colour photograph. There are no files of it: a digit always gets the same patch of the folder that `patches` names.
+MNIST-M (Ganin and Lempitsky 2015, arXiv 1409.7495, section 4) is the absolute difference of a digit and a patch of a
+colour photograph. It is not stored: each digit always gets the same patch of a photograph in `background_root`.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from diptych.errors import DataError
 from diptych.seeds import passing_state
 
 PARTS = ("train", "test")
-HELD_OUT_EVERY = 20  # of the training digits
+HELD_OUT_EVERY = 20  # every twentieth training digit is held out
 
 
 @dataclass(frozen=True)
-class Blended(Sequence[np.ndarray]):
-    """Digits (N, H, W, 1 or 3) over patches of photographs, (H, W, 3) uint8 each."""
+class BlendedDigits(Sequence[np.ndarray]):
+    """Digits (N, H, W, 1 or 3) blended with patches of photographs; each (H, W, 3) uint8."""
 
     digits: np.ndarray
-    numbers: np.ndarray  # of each digit in its set, which choose its patch
+    numbers: np.ndarray  # numbers of the digits in the file, which determine their patches
     photographs: tuple[np.ndarray, ...]
     salt: str
 
@@ -37,106 +37,104 @@ class Blended(Sequence[np.ndarray]):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """(N, H, W, 3)."""
         return (*self.digits.shape[:3], 3)
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         digit = self.digits[index]
         random = passing_state("mnist-m", self.salt, int(self.numbers[index]))
         photograph = self.photographs[random.randint(len(self.photographs))]
-        top, left = (
-            random.randint(big - small + 1) for big, small in zip(photograph.shape, digit.shape[:2], strict=False)
-        )
-        patch = photograph[top : top + digit.shape[0], left : left + digit.shape[1]]
+        height, width = digit.shape[:2]
+        top = random.randint(photograph.shape[0] - height + 1)
+        left = random.randint(photograph.shape[1] - width + 1)
+        patch = photograph[top : top + height, left : left + width]
         return np.abs(digit.astype(np.int16) - patch).astype(np.uint8)
 
 
 def is_digits(root: str) -> bool:
+    """Return whether `root` is a file of digits."""
     return root.endswith(".npz")
 
 
 def open_digits(config: DataConfig, half: int | None = None) -> Data:
-    """Columns `image` and `label` of a file; every twentieth is held out. `half` 0 or 1 takes that half of training.
+    """Return columns `image` and `label` of a file. `half` 0 or 1 uses only that half of the training digits.
 
-    DataError for a file that is damaged or holds other arrays, and for photographs that are too small.
+    Every twentieth training digit is held out. Raises DataError for a damaged file, other arrays, or photographs that
+    are too small.
     """
     file = Path(config.root).expanduser()
     arrays = _read(file)
     photographs = _photographs(config, arrays["x_train"].shape[1:3])
     splits = {}
     for part in PARTS:
-        digits, labels = arrays[f"x_{part}"], arrays[f"y_{part}"].astype(int)
+        digits, classes = arrays[f"x_{part}"], arrays[f"y_{part}"].astype(int)
         numbers = np.arange(len(digits))
-        images: Column = Blended(digits, numbers, photographs, part) if photographs else digits
-        splits[part] = Split({"image": images, "label": labels.tolist()}, aligned=True)
+        images: Column = BlendedDigits(digits, numbers, photographs, part) if photographs else digits
+        splits[part] = Split({"image": images, "label": classes.tolist()}, aligned=True)
     count = len(splits["train"])
-    chosen = np.arange(count) if half is None else np.split(np.arange(count), [count // 2])[half]
-    kept = chosen[chosen % HELD_OUT_EVERY != 0]
-    train, held_out = (_only(splits["train"], each) for each in (kept, chosen[chosen % HELD_OUT_EVERY == 0]))
-    names = Labels(names=tuple(map(str, range(int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1))))
-    kind = f"digits over {len(photographs)} photographs" if photographs else "digits"
-    part = "" if half is None else f", the {('first', 'second')[half]} half"
+    indices = np.arange(count) if half is None else np.split(np.arange(count), [count // 2])[half]
+    is_held_out = indices % HELD_OUT_EVERY == 0
+    train, held_out = _select(splits["train"], indices[~is_held_out]), _select(splits["train"], indices[is_held_out])
+    num_classes = int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1
+    labels = Labels(names=tuple(str(digit) for digit in range(num_classes)))
+    kind = f"digits blended with {len(photographs)} photographs" if photographs else "digits"
+    part = "" if half is None else (", the first half", ", the second half")[half]
     summary = f"{file}: {len(train)} {kind}{part}; {len(held_out)} held out, {len(splits['test'])} in test"
-    return Data(train, held_out, summary, test=splits["test"], labels=(names,))
+    return Data(train, held_out, summary, test=splits["test"], labels=(labels,))
 
 
 def without_labels(data: Data) -> Data:
-    """The images alone."""
-    train, held_out, test = (
-        each and replace(each, columns={"image": each.columns["image"]})
-        for each in (data.train, data.held_out, data.test)
-    )
-    assert train is not None
-    assert held_out is not None
-    return replace(data, train=train, held_out=held_out, test=test, labels=())
+    """Return the images without their labels."""
+
+    def images(split: Split) -> Split:
+        return replace(split, columns={"image": split.columns["image"]})
+
+    test = images(data.test) if data.test else None
+    return replace(data, train=images(data.train), held_out=images(data.held_out), test=test, labels=())
 
 
-def _only(split: Split, places: np.ndarray) -> Split:
+def _select(split: Split, indices: np.ndarray) -> Split:
+    """Return the samples at the given indices."""
     columns = dict(split.columns)
     for name, column in columns.items():
-        if isinstance(column, Blended):
-            columns[name] = replace(column, digits=column.digits[places], numbers=column.numbers[places])
+        if isinstance(column, BlendedDigits):
+            columns[name] = replace(column, digits=column.digits[indices], numbers=column.numbers[indices])
         else:
-            columns[name] = select(column, places.tolist())
+            columns[name] = select(column, indices.tolist())
     return replace(split, columns=columns)
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    """The arrays by name: digits (N, H, W, 1 or 3), stored without that 1; labels (N,); all of uint8."""
-    found = {array.name: array for array in arrays_in(file)}
+    """Return the arrays by name: digits (N, H, W, 1 or 3), stored without the 1, and labels (N,), all of uint8."""
+    headers = {array.name: array for array in arrays_in(file)}
+    if damaged := [array for array in headers.values() if array.problem]:
+        raise DataError(f"{file}: {damaged[0].name} {damaged[0].problem}")
     for part in PARTS:
-        x, y = (found.get(f"{kind}_{part}") for kind in "xy")
-        problem = next((f"{each.name} {each.problem}" for each in found.values() if each.problem), None)
-        if problem is None and (x is None or y is None):
-            problem = f"holds no arrays x_{part} and y_{part}; there are {', '.join(found) or 'none'}"
-        elif x is not None and y is not None and problem is None:
-            fits = (
-                len(x.shape[:3]) == 3
-                and x.shape[3:] in ((), (3,))
-                and x.shape[:1] == y.shape
-                and x.dtype == "uint8"
-                and y.dtype == "uint8"
+        x, y = headers.get(f"x_{part}"), headers.get(f"y_{part}")
+        if x is None or y is None:
+            raise DataError(f"{file}: has no arrays x_{part} and y_{part}; there are {', '.join(headers) or 'none'}")
+        is_images = len(x.shape[:3]) == 3 and x.shape[3:] in ((), (3,)) and x.shape[0] > 0
+        if not is_images or x.shape[:1] != y.shape or {x.dtype, y.dtype} != {"uint8"}:
+            raise DataError(
+                f"{file}: expected x_{part} to be digits (N, H, W) or (N, H, W, 3) and y_{part} labels (N,), of uint8; "
+                f"got {x.shape} of {x.dtype} and {y.shape} of {y.dtype}"
             )
-            problem = (
-                None
-                if fits and x.shape[0]
-                else f"x_{part} and y_{part} are no digits (N, H, W), or (N, H, W, 3), and labels (N,) of uint8"
-            )
-        if problem:
-            raise DataError(f"{file}: {problem}")
     with np.load(file, allow_pickle=False) as stored:
         arrays = {f"{kind}_{part}": stored[f"{kind}_{part}"] for part in PARTS for kind in "xy"}
     return {name: array[..., None] if array.ndim == 3 else array for name, array in arrays.items()}
 
 
-def _photographs(config: DataConfig, least: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def _photographs(config: DataConfig, min_size: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Return the photographs in `background_root`, RGB; empty without that setting."""
     if config.background_root is None:
         return ()
     folder = Path(config.background_root).expanduser()
     files = images_in_and_below(folder)
     if not files:
         raise DataError(f"background_root={folder}: no photographs in it")
-    found = tuple(image_io.with_channels(image_io.read(file), 3, file) for file in files)
-    for file, pixels in zip(files, found, strict=True):
-        if pixels.dtype != np.uint8 or any(big < small for big, small in zip(pixels.shape, least, strict=False)):
-            raise DataError(f"{file}: photographs are of 8 bits, and larger than the digits")
-    return found
+    photographs = tuple(image_io.with_channels(image_io.read(file), 3, file) for file in files)
+    for file, pixels in zip(files, photographs, strict=True):
+        height, width = pixels.shape[:2]
+        if pixels.dtype != np.uint8 or height < min_size[0] or width < min_size[1]:
+            raise DataError(f"{file}: photographs must have 8 bits, and be at least as large as the digits")
+    return photographs

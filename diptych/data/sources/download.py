@@ -1,8 +1,8 @@
-"""Published data sets that torchvision knows: fetched, checked by their digests, and laid out as methods take them.
+"""Download published data sets by torchvision, verify their checksums, and convert them to a supported layout.
 
-    diptych data get mnist -o data      leaves data/mnist.npz
+    diptych data get mnist -o data      creates data/mnist.npz
 
-Files that lie in the folder already, fetched elsewhere, are taken in place of a download.
+Files that are already in the folder are used instead of a download.
 """
 
 import os
@@ -23,16 +23,16 @@ EXTRA = "pip install 'diptych[data]'"
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """A published set: how it is made ready in a folder, and what to fetch elsewhere where that cannot be."""
+    """A published data set: how to prepare it in a folder, and where to download it manually."""
 
     title: str
-    download: Callable[[Any, Path], Path]  # of torchvision.datasets and the folder; returns what `--data` takes
-    files: str  # below the folder, for who fetches them elsewhere
+    download: Callable[[Any, Path], Path]  # (torchvision.datasets, folder) to the path for `--data`
+    files: str  # files to put into the folder manually
     url: str
 
 
 def download(name: str, folder: Path) -> Path:
-    """What `--data` takes. DataError says what to fetch and where to put it."""
+    """Prepare a data set and return its path for `--data`. Raises DataError with instructions."""
     if name not in DATASETS:
         raise DataError(f"no data set is called {name!r}{nearest(name, DATASETS)}; there are {', '.join(DATASETS)}")
     dataset = DATASETS[name]
@@ -43,58 +43,61 @@ def download(name: str, folder: Path) -> Path:
         with download_timeout():
             return dataset.download(datasets, folder)
     except (OSError, RuntimeError, HTTPException, ImportError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{name}: could not be had ({why}); fetch it elsewhere from {dataset.url}, put {dataset.files} into {folder}, "
-            f"and give this command again"
+            f"{name}: the download failed ({reason}); download it from {dataset.url}, put {dataset.files} into "
+            f"{folder}, and repeat this command"
         ) from error
 
 
 def _mnist(datasets: Any, folder: Path) -> Path:
-    parts = {part: datasets.MNIST(folder, train=part == "train", download=True) for part in ("train", "test")}
-    return _as_arrays(
-        folder / "mnist.npz", {part: (each.data.numpy(), each.targets.numpy()) for part, each in parts.items()}
-    )
+    """Prepare MNIST as one file of arrays."""
+    parts = {}
+    for part in ("train", "test"):
+        dataset = datasets.MNIST(folder, train=part == "train", download=True)
+        parts[part] = dataset.data.numpy(), dataset.targets.numpy()
+    return _save_arrays(folder / "mnist.npz", parts)
 
 
 def _svhn(datasets: Any, folder: Path) -> Path:
-    """Its label 10 is the digit 0, which torchvision mends."""
-    try:
-        parts = {part: datasets.SVHN(folder, split=part, download=True) for part in ("train", "test")}
-    except ImportError as error:
-        raise ImportError(f"its .mat files are read by scipy: {EXTRA}") from error
-    return _as_arrays(
-        folder / "svhn.npz",
-        {part: (np.ascontiguousarray(each.data.transpose(0, 2, 3, 1)), each.labels) for part, each in parts.items()},
-    )
+    """Prepare SVHN as one file of arrays. The published label 10 is the digit 0, which torchvision corrects."""
+    parts = {}
+    for part in ("train", "test"):
+        try:
+            dataset = datasets.SVHN(folder, split=part, download=True)
+        except ImportError as error:
+            raise ImportError(f"reading its .mat files requires scipy: {EXTRA}") from error
+        parts[part] = np.ascontiguousarray(dataset.data.transpose(0, 2, 3, 1)), dataset.labels
+    return _save_arrays(folder / "svhn.npz", parts)
 
 
 def _celeba(datasets: Any, folder: Path) -> Path:
+    """Prepare CelebA as images with tables."""
     datasets.CelebA(folder, split="all", download=True)
     return folder / "celeba"
 
 
 def _cityscapes(datasets: Any, folder: Path) -> Path:
-    """Photographs as A, colours of labels as B, under one name: hard links to what the published zips hold."""
+    """Prepare Cityscapes as pairs, photographs in A and label colours in B: hard links to the published files."""
     for split in ("train", "val"):
-        there = datasets.Cityscapes(folder, split=split, mode="fine", target_type="color")
-        for photograph, (colours,) in zip(there.images, there.targets, strict=True):
+        dataset = datasets.Cityscapes(folder, split=split, mode="fine", target_type="color")
+        for photograph, (colours,) in zip(dataset.images, dataset.targets, strict=True):
             name = Path(photograph).name.replace("_leftImg8bit", "")
-            for side, file in (("A", photograph), ("B", colours)):
-                linked = folder / "cityscapes" / f"{split}{side}" / name
-                linked.parent.mkdir(parents=True, exist_ok=True)
-                if not linked.exists():
-                    os.link(file, linked)
+            for domain, file in (("A", photograph), ("B", colours)):
+                link = folder / "cityscapes" / f"{split}{domain}" / name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                if not link.exists():
+                    os.link(file, link)
     return folder / "cityscapes"
 
 
-def _as_arrays(file: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Path:
-    """One file of arrays, as Keras publishes MNIST: x_train, y_train, x_test, y_test of uint8."""
+def _save_arrays(file: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Path:
+    """Save a file of arrays as that of MNIST by Keras: x_train, y_train, x_test, y_test of uint8."""
     arrays: dict[str, np.ndarray] = {}
     for part, (images, labels) in parts.items():
         arrays |= {f"x_{part}": images, f"y_{part}": labels.astype(np.uint8)}
-    with atomic_write(file) as beside, beside.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # it takes arrays by name
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # arrays by name
     return file
 
 

@@ -1,7 +1,7 @@
-"""The embedded data set: about 1,500 letters in the twelve DejaVu faces that ship with matplotlib. No download.
+"""The embedded data set: about 1,500 letters in the twelve DejaVu faces of matplotlib. No download is needed.
 
-Every letter exists in every face, so the true translation of each picture is known: paired, unpaired or labelled data
-with a truth to measure against. Letters that look alike (Latin and Cyrillic A) always fall into the same split.
+Every letter exists in every face, so the ground truth of each translation is known, for paired, unpaired and labelled
+data. Letters with equal images (Latin and Cyrillic A) are always in the same split.
 """
 
 import unicodedata
@@ -47,26 +47,30 @@ ATTRIBUTES = ("bold", "slanted", "sans", "mono", "serif")
 
 
 def paired(source: str = "sans", target: str = "serif-bolditalic", size: int = 32) -> dict[str, Split]:
-    """Splits train, val and test of `source` and `target`: the same letter in two faces, (size, size, 1) uint8."""
+    """Return splits train, val and test of `source` and `target`: each letter in two faces, (size, size, 1) uint8."""
     return {
         name: Split(
-            {"source": render_letters(source, size)[where], "target": render_letters(target, size)[where]}, aligned=True
+            {"source": render_letters(source, size)[indices], "target": render_letters(target, size)[indices]},
+            aligned=True,
         )
-        for name, where in split_indices().items()
+        for name, indices in split_indices().items()
     }
 
 
 def unpaired(a: str = "sans", b: str = "serif-bolditalic", size: int = 32) -> dict[str, Split]:
-    """Columns `a` and `b`. In training they share no look; val and test are aligned, so that error can be measured."""
-    where = split_indices()
-    seen = where["train"]
-    odd = np.unique(lookalikes()[seen], return_inverse=True)[1] % 2 == 1
-    train = Split({"a": render_letters(a, size)[seen[~odd]], "b": render_letters(b, size)[seen[odd]]}, aligned=False)
+    """Return splits of columns `a` and `b`: without common letters in train; aligned in val and test, for metrics."""
+    indices = split_indices()
+    train_indices = indices["train"]
+    is_b = np.unique(lookalikes()[train_indices], return_inverse=True)[1] % 2 == 1
+    train = Split(
+        {"a": render_letters(a, size)[train_indices[~is_b]], "b": render_letters(b, size)[train_indices[is_b]]},
+        aligned=False,
+    )
     return {
         "train": train,
         **{
             name: Split(
-                {"a": render_letters(a, size)[where[name]], "b": render_letters(b, size)[where[name]]}, aligned=True
+                {"a": render_letters(a, size)[indices[name]], "b": render_letters(b, size)[indices[name]]}, aligned=True
             )
             for name in SPLITS[1:]
         },
@@ -74,28 +78,30 @@ def unpaired(a: str = "sans", b: str = "serif-bolditalic", size: int = 32) -> di
 
 
 def labelled(faces: Sequence[str] = FACES, size: int = 32, attributes: Sequence[str] = ()) -> dict[str, Split]:
-    """Columns `image` and `label`, the index of its face in `faces`, or which of the `attributes` that has.
+    """Return splits of columns `image` and `label`: the index of the face in `faces`, or its values of `attributes`.
 
-    Letter by letter, so that faces are balanced; each letter is a motif that is known in every face.
+    The order is letter by letter, so that faces are balanced; each letter is a scene that is known in every face.
     """
     rows = [[int(name in attributes_of(face)) for name in attributes] for face in faces]
     return {
         name: Split(
             {
-                "image": np.stack([render_letters(face, size)[where] for face in faces], 1).reshape(-1, size, size, 1),
-                "label": np.tile(rows, (len(where), 1))
+                "image": np.stack([render_letters(face, size)[indices] for face in faces], 1).reshape(
+                    -1, size, size, 1
+                ),
+                "label": np.tile(rows, (len(indices), 1))
                 if attributes
-                else np.tile(range(len(faces)), len(where)).tolist(),
+                else np.tile(range(len(faces)), len(indices)).tolist(),
             },
             aligned=True,
-            scene_ids=[letters()[letter] for letter in where for _ in faces],
+            scene_ids=[letters()[letter] for letter in indices for _ in faces],
         )
-        for name, where in split_indices().items()
+        for name, indices in split_indices().items()
     }
 
 
 def attributes_of(face: str) -> set[str]:
-    """Which of `ATTRIBUTES` letters of a face have."""
+    """Return the `ATTRIBUTES` of a face."""
     family, _, style = face.partition("-")
     return {
         family,
@@ -105,14 +111,15 @@ def attributes_of(face: str) -> set[str]:
 
 
 def is_glyphs(root: str) -> bool:
+    """Return whether `root` is the embedded data set."""
     return root == "glyphs" or root.startswith("glyphs:")
 
 
 def open_two_faces(config: DataConfig, pairs: bool) -> Data:
-    """`glyphs`, or `glyphs:serif/mono-bold` for two other faces, as two columns; in training pairs, or unpaired."""
+    """Return two faces as two columns, paired or unpaired: `glyphs`, or `glyphs:serif/mono-bold` for other faces."""
     faces = _faces(config.root, ("sans", "serif-bolditalic"))
     if len(faces) != 2:
-        raise DataError(f"{config.root!r}: write glyphs:FACE/FACE with two of {', '.join(FACES)}")
+        raise DataError(f"{config.root!r}: expected glyphs:FACE/FACE with two of {', '.join(FACES)}")
     first, second = faces if config.direction == "a2b" else faces[::-1]
     splits = (paired if pairs else unpaired)(first, second, config.crop_size)
     kind = "paired" if splits["train"].aligned else "unpaired"
@@ -124,96 +131,95 @@ def open_two_faces(config: DataConfig, pairs: bool) -> Data:
 
 
 def open_labelled(config: DataConfig) -> Data:
-    """All faces as classes, or those of `glyphs:sans/serif/mono`; or `attributes` of them, such as bold and serif.
+    """Return faces as classes, all or those of `glyphs:sans/serif/mono`; or `attributes` such as bold and serif.
 
-    Of one face alone the classes are letters: see `latin_indices`.
+    For a single face the classes are the letters A to Z, see `open_latin`.
     """
-    faces = _faces(config.root, FACES, least=1)
-    if strange := [name for name in config.attributes if name not in ATTRIBUTES]:
-        raise DataError(f"attributes: {strange[0]!r} is none of letters; they are {', '.join(ATTRIBUTES)}")
+    faces = _faces(config.root, FACES, min_faces=1)
+    if unknown := [name for name in config.attributes if name not in ATTRIBUTES]:
+        raise DataError(f"attributes: letters have no attribute {unknown[0]!r}; they have {', '.join(ATTRIBUTES)}")
     if len(faces) == 1 and not config.attributes:
         return open_latin(faces[0], config.crop_size)
-    found = labelled(faces, config.crop_size, config.attributes)
-    summary = f"letters in {len(faces)} faces of DejaVu: {len(found['train'])}, {len(found['val'])} in val"
+    splits = labelled(faces, config.crop_size, config.attributes)
+    summary = f"letters in {len(faces)} faces of DejaVu: {len(splits['train'])}, {len(splits['val'])} in val"
     if config.attributes:
         labels = attribute_labels(config.attributes, config, config.root)
     else:
         labels = Labels(names=faces)
-    return Data(found["train"], found["val"], summary, test=found["test"], labels=(labels,))
+    return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=(labels,))
 
 
 def open_unlabelled(config: DataConfig) -> Data:
-    """The letters of `glyphs:sans`, or of several faces; without any of all."""
-    faces = _faces(config.root, FACES, least=1)
+    """Return the letters of the faces in `glyphs:sans`, or of all faces, without labels."""
+    faces = _faces(config.root, FACES, min_faces=1)
     splits = {
         name: Split(
-            {"image": np.concatenate([render_letters(face, config.crop_size)[where] for face in faces])}, aligned=True
+            {"image": np.concatenate([render_letters(face, config.crop_size)[indices] for face in faces])}, aligned=True
         )
-        for name, where in split_indices().items()
+        for name, indices in split_indices().items()
     }
     summary = f"letters in {len(faces)} faces of DejaVu: {len(splits['train'])}, {len(splits['val'])} in val"
     return Data(splits["train"], splits["val"], summary, test=splits["test"])
 
 
 def open_latin(face: str, size: int) -> Data:
-    """Columns `image` and `label`, which of A to Z it is, with whatever accents, small or large; others left out."""
-    found = {
-        name: Split({"image": render_letters(face, size)[where], "label": _named(where)}, aligned=True)
-        for name, where in latin_indices().items()
+    """Return columns `image` and `label`, the base letter A to Z without accents and case. Others are left out."""
+    splits = {
+        name: Split({"image": render_letters(face, size)[indices], "label": _class_numbers(indices)}, aligned=True)
+        for name, indices in latin_indices().items()
     }
-    summary = f"A to Z of DejaVu {face}, with accents: {len(found['train'])}, {len(found['val'])} in val"
+    summary = f"A to Z of DejaVu {face}, with accents: {len(splits['train'])}, {len(splits['val'])} in val"
     labels = (Labels(names=tuple(LATIN)),)
-    return Data(found["train"], found["val"], summary, test=found["test"], labels=labels)
+    return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=labels)
 
 
 def open_transfer(config: DataConfig) -> Data:
-    """`source` and `label` as `open_latin`, and as `target` the same letters of another face, in another order.
+    """Return `source` and `label` as `open_latin`, and as `target` the same letters of another face, unpaired.
 
-    In val and test they are pairs, so that the truth is known.
+    In val and test they are pairs, so that the ground truth is known.
     """
-    first, second = (_faces(root or "", (), least=1)[0] for root in (config.root, config.target_root))
+    first, second = (_faces(root or "", (), min_faces=1)[0] for root in (config.root, config.target_root))
     splits = {}
-    for name, where in latin_indices().items():
-        source, target = (render_letters(face, config.crop_size)[where] for face in (first, second))
-        columns = {"source": source, "label": _named(where), "target": target}
+    for name, indices in latin_indices().items():
+        source, target = (render_letters(face, config.crop_size)[indices] for face in (first, second))
+        columns = {"source": source, "label": _class_numbers(indices), "target": target}
         groups = () if name != "train" else (("source", "label"), ("target",))
         splits[name] = Split(columns, aligned=name != "train", groups=groups, labels=Labels(names=tuple(LATIN)))
-    summary = (
-        f"A to Z of DejaVu {first}, and {second} to draw like: {len(splits['train'])}, {len(splits['val'])} in val"
-    )
+    summary = f"A to Z of DejaVu {first}, target domain {second}: {len(splits['train'])}, {len(splits['val'])} in val"
     labels, domains = (Labels(names=tuple(LATIN)),), {"source": first, "target": second}
     return Data(splits["train"], splits["val"], summary, test=splits["test"], labels=labels, domains=domains)
 
 
 def latin_indices() -> dict[str, np.ndarray]:
-    """`split_indices` of the letters that are one of A to Z."""
+    """Return `split_indices` of the letters whose base letter is A to Z."""
     return {
-        name: np.array([place for place in where if base_letter(letters()[place])])
-        for name, where in split_indices().items()
+        name: np.array([index for index in indices if base_letter(letters()[index])])
+        for name, indices in split_indices().items()
     }
 
 
-def _named(places: np.ndarray) -> list[int]:
-    """Class numbers of letters."""
-    return [LATIN.index(base_letter(letters()[place])) for place in places]
+def _class_numbers(indices: np.ndarray) -> list[int]:
+    """Return the class numbers of letters."""
+    return [LATIN.index(base_letter(letters()[index])) for index in indices]
 
 
 def base_letter(letter: str) -> str:
-    """Which of A to Z a letter is without its accents; nothing if it is none."""
+    """Return the letter A to Z that a letter is without accents; empty for other letters."""
     base = unicodedata.normalize("NFKD", letter)[0].upper()
     return base if base in LATIN else ""
 
 
-def _faces(root: str, usual: Sequence[str], least: int = 2) -> tuple[str, ...]:
-    faces = tuple(root.partition(":")[2].split("/")) if ":" in root else tuple(usual)
-    if len(set(faces)) < least or any(face not in FACES for face in faces):
-        raise DataError(f"{root!r}: write glyphs:FACE/FACE with two or more of {', '.join(FACES)}")
+def _faces(root: str, default: Sequence[str], min_faces: int = 2) -> tuple[str, ...]:
+    """Return the faces in `root`, such as `glyphs:sans/mono`. Raises DataError for unknown or too few faces."""
+    faces = tuple(root.partition(":")[2].split("/")) if ":" in root else tuple(default)
+    if len(set(faces)) < min_faces or any(face not in FACES for face in faces):
+        raise DataError(f"{root!r}: expected glyphs:FACE/FACE with two or more of {', '.join(FACES)}")
     return faces
 
 
 @lru_cache(maxsize=1)
 def letters() -> tuple[str, ...]:
-    """The letters that all twelve faces have, by code point."""
+    """Return the letters that all twelve faces have, by code point."""
     from matplotlib.ft2font import FT2Font
 
     common = set.intersection(*(set(FT2Font(str(file_of(face))).get_charmap()) for face in FACES))
@@ -222,38 +228,42 @@ def letters() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def lookalikes() -> np.ndarray:
-    """For each letter the index of the first that looks the same: in one of the faces, or by way of a third letter."""
+    """Return for each letter the index of the first letter with an equal image in some face, transitively."""
     first = np.arange(len(letters()))
     for face in FACES:
-        seen: dict[bytes, int] = {}
-        for index, picture in enumerate(render_letters(face, 32)):
-            ours, theirs = sorted((first[seen.setdefault(picture.tobytes(), index)], first[index]))
-            first[first == theirs] = ours
+        index_of: dict[bytes, int] = {}
+        for index, image in enumerate(render_letters(face, 32)):
+            smaller, larger = sorted((first[index_of.setdefault(image.tobytes(), index)], first[index]))
+            first[first == larger] = smaller
     return first
 
 
 @lru_cache(maxsize=1)
 def split_indices() -> dict[str, np.ndarray]:
-    """Indices into `letters()`: 80 % train, 10 % val, 10 % test, by a hash of the first letter that looks the same."""
-    share = np.array([zlib.crc32(letters()[first].encode()) % 10 for first in lookalikes()])
-    return {"train": np.flatnonzero(share > 1), "val": np.flatnonzero(share == 1), "test": np.flatnonzero(share == 0)}
+    """Return indices into `letters()`: 80 % train, 10 % val, 10 % test, by a hash of the first of equal letters."""
+    bucket = np.array([zlib.crc32(letters()[first].encode()) % 10 for first in lookalikes()])
+    return {
+        "train": np.flatnonzero(bucket > 1),
+        "val": np.flatnonzero(bucket == 1),
+        "test": np.flatnonzero(bucket == 0),
+    }
 
 
 @lru_cache(maxsize=32)
 def render_letters(face: str, size: int) -> np.ndarray:
-    """All letters in one face: (letters, size, size, 1) uint8, black on white, on one baseline."""
+    """Return all letters in one face: (letters, size, size, 1) uint8, black on white, on one baseline."""
     font = ImageFont.truetype(str(file_of(face)), round(0.66 * size))
     return np.stack([_draw(letter, font, size) for letter in letters()])[..., None]
 
 
 def _draw(letter: str, font: ImageFont.FreeTypeFont, size: int) -> np.ndarray:
-    picture = Image.new("L", (size, size), 255)
-    ImageDraw.Draw(picture).text((size / 2, 0.72 * size), letter, fill=0, font=font, anchor="ms")
-    return np.asarray(picture)
+    image = Image.new("L", (size, size), 255)
+    ImageDraw.Draw(image).text((size / 2, 0.72 * size), letter, fill=0, font=font, anchor="ms")
+    return np.asarray(image)
 
 
 def file_of(face: str) -> Path:
-    """The font file of a face such as `serif-bolditalic`."""
+    """Return the font file of a face such as `serif-bolditalic`."""
     import matplotlib
 
     family, _, style = face.partition("-")

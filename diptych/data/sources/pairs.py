@@ -1,13 +1,13 @@
-"""What a folder of images means: pairs side by side, pairs by name in two folders, or two heaps without pairs.
+"""Folders of images: pairs side by side in each file, pairs by name in two folders, or unpaired domains.
 
-train/ val/ test/           files of two pictures side by side            paired
+train/ val/ test/           files of two images side by side              paired
 trainA/ trainB/ testA/ ...  two folders; paired where the names agree     paired or unpaired
 A/train B/train A/test ...  the same, the other way round
 train/x train/y val/x ...   the same, folders of any name
 x/ y/                       two folders of any name, without splits
 
-Where more than two folders lie side by side, `sides` names the two to take. What counts as an image here goes by its
-name alone: a damaged file, a dangling link or a folder named x.png is found by `policy.checked`, not passed over.
+If there are more than two folders, `folders` selects two of them. Images are recognised by their name alone: damaged
+files, broken links or folders named x.png are reported by `unreadable.check_images`.
 """
 
 import json
@@ -33,34 +33,36 @@ from diptych.data.sources.folders import (
     root_of,
 )
 from diptych.data.sources.tables import splits_from_tables
-from diptych.errors import DataError, ImageError, nearest
+from diptych.errors import DataError, ImageError, listed, nearest
 from diptych.system.safe_parse import parse_yaml
 
 SUFFIXES = ", ".join(sorted(image_io.SUFFIXES))
-WAYS = (
-    "train/ of files with two pictures side by side; trainA/ and trainB/; A/train and B/train; train/ with two folders "
-    "in it; or just two folders of images"
+LAYOUTS = (
+    "train/ of files with two images side by side; trainA/ and trainB/; A/train and B/train; train/ with two folders "
+    "in it; or only two folders of images"
 )
+FEW_IMAGES = "no val or test folder, and too few images to hold any out: scores are on images seen in training"
 
 
 def open_folder(config: DataConfig, paired: bool) -> Data:
-    """The folder `config.root`, training and held out: pairs as `source` and `target`, or unpaired `a` and `b`.
+    """Return the images of `config.root`: pairs as `source` and `target`, or unpaired images as `a` and `b`.
 
-    Raises DataError that names what is missing: the folder, a side, the partner of a file (the first five).
+    Raises DataError for a missing folder or domain, or for files without a partner.
     """
-    root, sides = root_of(config), config.folders
-    if sides and len(sides) > 2:
-        raise DataError(f"folders={list(sides)}: this method translates between two folders, name two")
+    root, folders = root_of(config), config.folders
+    if folders and len(folders) > 2:
+        raise DataError(f"folders={list(folders)}: expected two folders, as this method translates between two domains")
     match = config.pair_names if paired else None
     if match is None and config.pair_names != "exact":
-        raise DataError(f"pair_names={config.pair_names}: this method needs no pairs; leave it out")
-    splits = find_splits(root, config.layout, match, (sides[0], sides[1]) if sides else None)
+        raise DataError(f"pair_names={config.pair_names}: this method uses unpaired images; leave pair_names= out")
+    splits = find_splits(root, config.layout, match, (folders[0], folders[1]) if folders else None)
     names = ("source", "target") if paired else ("a", "b")
     splits = {
-        name: (split.swapped() if config.direction == "b2a" else split).named(names) for name, split in splits.items()
+        name: (split.swapped() if config.direction == "b2a" else split).rename_columns(names)
+        for name, split in splits.items()
     }
     train = splits["train"] if paired else replace(splits["train"], aligned=False)
-    kind = "pairs" if train.aligned else "images without pairs"
+    kind = "pairs" if train.aligned else "unpaired images"
     counts = (
         " + ".join(str(len(column)) for column in dict.fromkeys(train.columns.values()))
         if not train.aligned
@@ -71,80 +73,88 @@ def open_folder(config: DataConfig, paired: bool) -> Data:
             return Data(
                 train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test")
             )
-    if divided := split_by_tables(root, splits["train"]):
-        made = {name: replace(split, aligned=train.aligned and split.aligned) for name, split in divided.items()}
-        unseen = next((name for name in HELD_OUT if name in made), None)
-        if "train" in made and unseen:
-            summary = f"{root}: {len(made['train'])} {kind}, {len(made[unseen])} in {unseen}"
-            return Data(made["train"], divided[unseen], summary, test=divided.get("test") if unseen == "val" else None)
-    kept, held_out = hold_out(splits["train"])
+    if tables := split_by_tables(root, splits["train"]):
+        held_out_name = next((name for name in HELD_OUT if name in tables), None)
+        if "train" in tables and held_out_name:
+            train = replace(tables["train"], aligned=train.aligned and tables["train"].aligned)
+            summary = f"{root}: {len(train)} {kind}, {len(tables[held_out_name])} in {held_out_name}"
+            test = tables.get("test") if held_out_name == "val" else None
+            return Data(train, tables[held_out_name], summary, test=test)
+    rest, held_out = hold_out(splits["train"])
     note = f"no val or test folder: {len(held_out)} of {len(train)} are held out, chosen by name"
-    if not all(len(column) for split in (kept, held_out) for column in split.columns.values()):
-        kept = held_out = splits["train"]
-        note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
-    return Data(replace(kept, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,), by_name=True)
+    if not all(len(column) for split in (rest, held_out) for column in split.columns.values()):
+        rest = held_out = splits["train"]
+        note = FEW_IMAGES
+    return Data(replace(rest, aligned=train.aligned), held_out, f"{root}: {counts} {kind}", (note,), by_name=True)
 
 
 def open_unlabelled(config: DataConfig) -> Data:
-    """All images of a folder, or of each of its splits, and of the folders in it, as the one column `image`.
+    """Return all images of a folder or its splits, and of the folders inside them, as a single column `image`.
 
-    Splits may have two sides, such as trainA/ and trainB/.
+    Splits may be divided in two domains, such as trainA/ and trainB/.
     """
     root = root_of(config)
-    splits = {name: heap for name in SPLITS if (heap := images_in_and_below(root / name))}
-    sides = {name: heap for name in SPLITS if (heap := _named_sides(root, name))}
-    splits = splits or (sides if "train" in sides else {"train": images_in_and_below(root)})
+    splits = {name: files for name in SPLITS if (files := images_in_and_below(root / name))}
+    if not splits:
+        splits = {name: files for name in SPLITS if (files := _images_of_domains(root, name))}
+        if "train" not in splits:
+            splits = {"train": images_in_and_below(root)}
     if not splits.get("train"):
-        why = explain_no_images(root) or f"in it, in train/ or in folders there ({SUFFIXES})"
-        raise DataError(f"{root}: no images to train on: {why}")
+        reason = explain_no_images(root) or f"none in it, in train/ or in the folders inside ({SUFFIXES})"
+        raise DataError(f"{root}: no images to train on: {reason}")
     for files in splits.values():
         check_one_size(files)
-    made = {name: Split({"image": ImageFiles(files)}, aligned=True) for name, files in splits.items()}
+    opened = {name: Split({"image": ImageFiles(files)}, aligned=True) for name, files in splits.items()}
+    train = opened["train"]
     for name in HELD_OUT:
-        if name in made:
-            summary = f"{root}: {len(made['train'])} images, {len(made[name])} in {name}"
-            return Data(made["train"], made[name], summary, test=made.get("test"))
-    kept, unseen = hold_out(made["train"])
-    if not len(kept) or not len(unseen):
-        note = "no val or test folder, and too few images to hold any out: figures are of images seen in training"
-        return Data(made["train"], made["train"], f"{root}: {len(made['train'])} images", (note,), by_name=True)
-    note = f"no val or test folder: {len(unseen)} of {len(made['train'])} are held out, chosen by name"
-    return Data(kept, unseen, f"{root}: {len(kept)} images", (note,), by_name=True)
+        if name in opened:
+            summary = f"{root}: {len(train)} images, {len(opened[name])} in {name}"
+            return Data(train, opened[name], summary, test=opened.get("test"))
+    rest, held_out = hold_out(train)
+    if not len(rest) or not len(held_out):
+        return Data(train, train, f"{root}: {len(train)} images", (FEW_IMAGES,), by_name=True)
+    note = f"no val or test folder: {len(held_out)} of {len(train)} are held out, chosen by name"
+    return Data(rest, held_out, f"{root}: {len(rest)} images", (note,), by_name=True)
 
 
-def _named_sides(root: Path, split: str) -> tuple[Path, ...]:
-    """What lies in trainA/ and trainB/, or in A/train and B/train."""
-    return tuple(file for ways in DOMAIN_FOLDERS for way in ways for file in images_in(root / way.format(split)))
+def _images_of_domains(root: Path, split: str) -> tuple[Path, ...]:
+    """Return the images in trainA/ and trainB/, or in A/train and B/train."""
+    folders = [root / name.format(split) for names in DOMAIN_FOLDERS for name in names]
+    return tuple(file for folder in folders for file in images_in(folder))
 
 
-def find_splits(root: Path, layout: str, match: str | None, sides: tuple[str, str] | None = None) -> dict[str, Split]:
-    """Splits by name, `train` always among them. `match` is how names of pairs are compared; None for no pairs."""
-    lying = domain_folders(root)
-    for side in sides or ():
-        if not any((root / place / side).is_dir() for place in ("train", "")):
-            here = f"there are {', '.join(lying)}" if lying else "there are no folders of images"
-            raise DataError(f"{root}: no folder is called {side}{nearest(side, lying)}; {here}")
-    folders = two_folders(root, sides) if layout != "side_by_side" else {}
-    if "train" in folders:
-        return {name: _sides(*both, match) for name, both in folders.items()}
+def find_splits(root: Path, layout: str, match: str | None, folders: tuple[str, str] | None = None) -> dict[str, Split]:
+    """Return the splits by name; `train` is always one of them.
+
+    `match` is how the file names of pairs are compared; None for unpaired images. `folders` are the chosen domains.
+    """
+    available = domain_folders(root)
+    for name in folders or ():
+        if not any((root / parent / name).is_dir() for parent in ("train", "")):
+            names = f"there are {', '.join(available)}" if available else "there are no folders of images"
+            raise DataError(f"{root}: no folder is called {name}{nearest(name, available)}; {names}")
+    domains = two_folders(root, folders) if layout != "side_by_side" else {}
+    if "train" in domains:
+        return {name: _two_domains(a, b, match) for name, (a, b) in domains.items()}
     flat = {name: files for name in SPLITS if (files := images_in(root / name))}
-    if layout != "folders" and not sides and (files := flat.get("train") or images_in(root)):
+    if layout != "folders" and not folders and (files := flat.get("train") or images_in(root)):
         flat["train"] = files
         return {name: side_by_side(files, sure=layout == "side_by_side") for name, files in flat.items()}
-    why = f": {why}" if (why := explain_no_images(root)) else ""
-    raise DataError(
-        f"{root}: no images to train on{why}. A folder for Diptych holds one of: {WAYS} "
-        f"({SUFFIXES})"
-        + (f". Here are {', '.join(lying)}: choose two by {folders_setting(lying)}" if len(lying) > 2 else "")
+    reason = explain_no_images(root)
+    message = (
+        f"{root}: no images to train on{': ' if reason else ''}{reason}. Supported layouts: {LAYOUTS} ({SUFFIXES})"
     )
+    if len(available) > 2:
+        message += f". Here are {', '.join(available)}: choose two by {folders_setting(available)}"
+    raise DataError(message)
 
 
-def two_folders(root: Path, sides: tuple[str, str] | None = None) -> dict[str, tuple[Path, Path]]:
-    """The two folders of each split, in whichever of the four ways they are laid out; of many, the two `sides`."""
-    found = {}
+def two_folders(root: Path, folders: tuple[str, str] | None = None) -> dict[str, tuple[Path, Path]]:
+    """Return the two domain folders of each split, in any of the four layouts; of many, the chosen `folders`."""
+    splits = {}
     for name in SPLITS:
-        if sides:
-            options = [(root / name / sides[0], root / name / sides[1])]
+        if folders:
+            options = [(root / name / folders[0], root / name / folders[1])]
         else:
             inside = folders_of_images(root / name)
             options = [
@@ -153,43 +163,49 @@ def two_folders(root: Path, sides: tuple[str, str] | None = None) -> dict[str, t
             ]
         for a, b in options:
             if images_in(a) or images_in(b):
-                found[name] = (a, b)
+                splits[name] = (a, b)
                 break
-    plain = [root / side for side in sides] if sides else folders_of_images(root)
-    if not found and len(plain) == 2 and any(map(images_in, plain)) and not {p.name for p in plain} & set(SPLITS):
-        found["train"] = (plain[0], plain[1])
-    return found
+    if splits:
+        return splits
+    domains = [root / name for name in folders] if folders else folders_of_images(root)
+    are_splits = bool({domain.name for domain in domains} & set(SPLITS))
+    if len(domains) == 2 and any(map(images_in, domains)) and not are_splits:
+        return {"train": (domains[0], domains[1])}
+    return {}
 
 
 def domain_folders(root: Path) -> list[str]:
-    """The names of the folders of images that lie side by side, in `train` or else in the root itself."""
-    inside = folders_of_images(root / "train") or [p for p in folders_of_images(root) if p.name not in SPLITS]
-    return [folder.name for folder in inside]
+    """Return the names of the folders of images in `train`, or else in the root itself."""
+    folders = folders_of_images(root / "train") or [p for p in folders_of_images(root) if p.name not in SPLITS]
+    return [folder.name for folder in folders]
 
 
 def folders_setting(names: Sequence[str]) -> str:
-    """The first two as a setting; quoted where YAML would read other things than names."""
-    plain = f"[{names[0]},{names[1]}]"
+    """Return the setting that chooses the first two names; quoted if YAML would not read them as text."""
+    unquoted = f"[{names[0]},{names[1]}]"
     with suppress(ValueError):
-        if parse_yaml(plain) == list(names[:2]):
-            return f"folders={plain}"
+        if parse_yaml(unquoted) == list(names[:2]):
+            return f"folders={unquoted}"
     return f"folders={json.dumps(names[:2])}"
 
 
 def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
-    """Pairs from files of two pictures; unless the caller is `sure`, most of the first nine are twice as wide."""
+    """Return pairs from files with two images each. Raises DataError if most of the first nine are not twice as wide.
+
+    If `sure`, the sizes are not checked.
+    """
     odd = [] if sure else [file for file in files[:9] if is_side_by_side(file) is False]
     if 2 * len(odd) >= min(9, len(files)) and odd:
         header = image_io.probe(odd[0])
         raise DataError(
-            f"{odd[0]}: {header.width}x{header.height} does not look like two square pictures side by side; "
-            f"if it is, say layout=side_by_side; else give two folders, trainA/ and trainB/"
+            f"{odd[0]}: {header.width}x{header.height} does not look like two square images side by side; "
+            f"if it is, give layout=side_by_side; else use two folders, trainA/ and trainB/"
         )
     return Split({"a": ImageFiles(files, 0), "b": ImageFiles(files, 1)}, aligned=True)
 
 
 def is_side_by_side(file: Path) -> bool | None:
-    """Whether a file is twice as wide as high; None if that cannot be read."""
+    """Return whether a file is twice as wide as high; None if it cannot be read."""
     try:
         header = image_io.probe(file)
     except ImageError:
@@ -197,56 +213,64 @@ def is_side_by_side(file: Path) -> bool | None:
     return header.width == 2 * header.height
 
 
-def _sides(a: Path, b: Path, match: str | None) -> Split:
-    first, second = images_in(a), images_in(b)
-    for folder, files in ((a, first), (b, second)):
+def _two_domains(a: Path, b: Path, match: str | None) -> Split:
+    """Return the images of two folders: pairs whose names agree by `match`, or unpaired if it is None."""
+    files_a, files_b = images_in(a), images_in(b)
+    for folder, files in ((a, files_a), (b, files_b)):
         if not files:
-            why = f": {why}" if (why := explain_empty(folder)) else f" ({SUFFIXES})"
-            raise DataError(f"{folder}: no images in it{why}")
+            reason = explain_empty(folder)
+            raise DataError(f"{folder}: no images in it{f': {reason}' if reason else f' ({SUFFIXES})'}")
     if match is None:
-        return Split({"a": ImageFiles(first), "b": ImageFiles(second)}, aligned=False)
-    ours, theirs = (dict(zip(matching_keys(files, match), files, strict=True)) for files in (first, second))
-    for folder, files, found in ((a, first, ours), (b, second, theirs)):
-        if len(found) < len(files):
-            twice = next(
-                file for file, key in zip(files, matching_keys(files, match), strict=True) if found[key] != file
-            )
-            raise DataError(
-                f"{twice}: another file in {folder} has the same name before the suffix; pairs are found by it"
-            )
-    if alone := sorted(ours.keys() ^ theirs.keys()):
+        return Split({"a": ImageFiles(files_a), "b": ImageFiles(files_b)}, aligned=False)
+    by_key_a, by_key_b = _files_by_key(a, files_a, match), _files_by_key(b, files_b, match)
+    if unmatched := sorted(by_key_a.keys() ^ by_key_b.keys()):
         raise DataError(
-            f"{len(alone)} images have no partner of the same name in {a} and {b}: {', '.join(alone[:5])}"
-            f"{', ...' if len(alone) > 5 else ''}. {_way_to_partners(first, second)}"
+            f"{len(unmatched)} images have no partner of the same name in {a} and {b}: {listed(unmatched, 5)}. "
+            f"{_pairing_remedy(files_a, files_b)}"
         )
-    return Split(
-        {"a": ImageFiles(tuple(ours.values())), "b": ImageFiles(tuple(theirs[stem] for stem in ours))}, aligned=True
-    )
+    partners = tuple(by_key_b[key] for key in by_key_a)
+    return Split({"a": ImageFiles(tuple(by_key_a.values())), "b": ImageFiles(partners)}, aligned=True)
 
 
-def _way_to_partners(first: Sequence[Path], second: Sequence[Path]) -> str:
-    if found := suggest_match(first, second):
-        match, how = found
-        return f"All have one {how}: give pair_names={match}, or rename them"
-    return "A method that needs no pairs takes folders like these"
+def _files_by_key(folder: Path, files: Sequence[Path], match: str) -> dict[str, Path]:
+    """Return the files by matching key. Raises DataError if two have the same."""
+    by_key: dict[str, Path] = {}
+    for file, key in zip(files, matching_keys(files, match), strict=True):
+        if (first := by_key.setdefault(key, file)) != file:
+            raise DataError(
+                f"{first}: another file in {folder} has the same name before the suffix, and pairs are matched by it; "
+                f"rename or remove one"
+            )
+    return by_key
+
+
+def _pairing_remedy(first: Sequence[Path], second: Sequence[Path]) -> str:
+    """Return how to match the files of two folders, or which methods need no pairs."""
+    if suggestion := suggest_match(first, second):
+        match, description = suggestion
+        return f"All have one {description}: give pair_names={match}, or rename them"
+    return "A method for unpaired images can train on these folders"
 
 
 def split_by_tables(root: Path, split: Split) -> dict[str, Split]:
-    """A set without splits, divided as a table beside the images says; nothing if there is none."""
-    named = splits_from_tables(root, files_of(split))
+    """Return the splits of images that a table beside them defines; empty if there is none."""
+    split_of_file = splits_from_tables(root, files_of(split))
     return {
-        each: keep_files(split, {file for file in named if named[file] == each})
-        for each in SPLITS
-        if each in named.values()
+        name: keep_files(split, {file for file in split_of_file if split_of_file[file] == name})
+        for name in SPLITS
+        if name in split_of_file.values()
     }
 
 
 def hold_out(split: Split) -> tuple[Split, Split]:
-    """Training and held-out parts of a set without splits: by a hash of the name, the same on every machine.
+    """Return the training and held-out images of data without splits, by a hash of the name: equal on every machine.
 
-    Partners whose names differ stay together, by the name that comes first.
+    Partners with different names stay together: the first name in alphabetical order is hashed.
     """
     columns = [column.files for column in split.columns.values() if isinstance(column, ImageFiles)]
     scenes = zip(*columns, strict=True) if split.aligned else ((file,) for files in columns for file in files)
-    unseen = {file for scene in scenes if name_is_held_out(min(file.stem for file in scene)) for file in scene}
-    return keep_files(split, set(files_of(split)) - unseen), keep_files(split, unseen)
+    held_out: set[Path] = set()
+    for scene in scenes:
+        if name_is_held_out(min(file.stem for file in scene)):
+            held_out.update(scene)
+    return keep_files(split, set(files_of(split)) - held_out), keep_files(split, held_out)

@@ -1,4 +1,4 @@
-"""A labelled set to learn from, and another one without labels to draw like: what domain transfer begins with."""
+"""Data for domain transfer (Taigman et al. 2017): a labelled source domain and an unlabelled target domain."""
 
 from dataclasses import replace
 
@@ -11,47 +11,54 @@ from diptych.errors import DataError
 COLUMNS = ("source", "label", "target")
 
 
-def combine_for_transfer(source: Data, target: Data, twins: bool) -> Data:
-    """`image` and `label` of one set as `source` and `label`, `image` of the other as `target`, drawn apart.
+def combine_for_transfer(source: Data, target: Data, matched_names: bool) -> Data:
+    """Return columns `source` and `label` from the source domain, and `target` from the other, sampled independently.
 
-    With `twins`, held-out files of one name are one scene, so the truth is known.
+    With `matched_names`, held-out files with the same name show the same scene, so the ground truth is known.
     """
     labels = source.labels[0]
-    found = Data(
-        replace(_apart(source.train, target.train), labels=labels),
-        replace(_apart(source.held_out, target.held_out), labels=labels),
-        f"{source.summary}\nto draw like: {target.summary}",
+    data = Data(
+        replace(_independent(source.train, target.train), labels=labels),
+        replace(_independent(source.held_out, target.held_out), labels=labels),
+        f"{source.summary}\ntarget domain: {target.summary}",
         (*source.notes, *target.notes),
-        test=replace(_apart(source.test, target.test or target.held_out), labels=labels) if source.test else None,
+        test=replace(_independent(source.test, target.test or target.held_out), labels=labels) if source.test else None,
         labels=source.labels,
         by_name=source.by_name and target.by_name,
     )
-    return found.with_matched_names() if twins else found
+    return data.with_matched_names() if matched_names else data
 
 
 def split_by_attribute(data: Data, config: DataConfig) -> Data:
-    """The images of a table of attributes as two heaps: those without the one that is chosen, then those with it.
+    """Return the images of a table as two domains: without, then with the attribute in `attributes`.
 
-    `direction=b2a` begins with the latter. DataError if several are chosen.
+    `direction=b2a` reverses them. Raises DataError for any other number of attributes.
     """
     if len(config.attributes) != 1:
         raise DataError(
-            f"attributes={list(config.attributes)}: this method goes from images without one to those with it"
+            f"attributes={list(config.attributes)}: this method needs one attribute, and translates from "
+            f"images without it to images with it"
         )
 
-    def parted(split: Split) -> Split:
-        on = np.asarray(split.columns["label"])[:, 0]
-        heaps = [select(split.columns["image"], np.flatnonzero(on == value).tolist()) for value in (0, 1)]
-        heaps = heaps if config.direction == "a2b" else heaps[::-1]
-        return Split(dict(zip("ab", heaps, strict=True)), aligned=False)
+    def divide(split: Split) -> Split:
+        values = np.asarray(split.columns["label"])[:, 0]
+        columns = [select(split.columns["image"], np.flatnonzero(values == value).tolist()) for value in (0, 1)]
+        columns = columns if config.direction == "a2b" else columns[::-1]
+        return Split(dict(zip("ab", columns, strict=True)), aligned=False)
 
-    domains = [f"{how} {config.attributes[0]}" for how in ("without", "with")]
-    domains = domains if config.direction == "a2b" else domains[::-1]
-    found = replace(data, train=parted(data.train), held_out=parted(data.held_out), labels=())
-    found = replace(found, domains=dict(zip("ab", domains, strict=True)))
-    return replace(found, test=data.test and parted(data.test))
+    names = [f"{how} {config.attributes[0]}" for how in ("without", "with")]
+    names = names if config.direction == "a2b" else names[::-1]
+    return replace(
+        data,
+        train=divide(data.train),
+        held_out=divide(data.held_out),
+        test=data.test and divide(data.test),
+        labels=(),
+        domains=dict(zip("ab", names, strict=True)),
+    )
 
 
-def _apart(source: Split, target: Split) -> Split:
+def _independent(source: Split, target: Split) -> Split:
+    """Return the columns of both splits, sampled independently."""
     columns = (source.columns["image"], source.columns["label"], target.columns["image"])
     return Split(dict(zip(COLUMNS, columns, strict=True)), aligned=False, groups=(COLUMNS[:2], COLUMNS[2:]))

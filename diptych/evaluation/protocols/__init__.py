@@ -125,7 +125,7 @@ def each_pair(method: Method, split: Split, own: bool = False) -> list[Translati
         for b, others in enumerate(split.class_indices):
             if a == b and not own:
                 continue
-            truths = [split.twins.get((split.scene_ids[place], b)) for place in members] if split.scene_ids else [None]
+            truths = [split.scene_index.get((split.scene_ids[place], b)) for place in members] if split.scene_ids else [None]
             known = [place for place in truths if place is not None]
             aligned = len(known) == len(members)
             ways.append(

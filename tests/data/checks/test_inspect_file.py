@@ -48,7 +48,7 @@ DAMAGE = {
     "empty.png": (Path.touch, "is empty (0 bytes)"),
     "folder.jpg": (Path.mkdir, "is a folder"),
     "link.png": (lambda p: p.symlink_to("nowhere.png"), "is a link to a file that does not exist"),
-    "fifo.png": (os.mkfifo, "is no file that can be read"),
+    "fifo.png": (os.mkfifo, "is not a regular file"),
     "gone.png": (lambda p: None, "there is no such file"),
     "text.jpg": (lambda p: p.write_text("not an image"), "is not a PNG, JPEG"),
     "lying.npy": (lying_npy, "fewer values than its header says"),
@@ -78,7 +78,7 @@ def test_a_good_file_is_told_as_read_gives_it(tmp_path, suffix, channels):
     image_io.write(file, noise(3, 20, 10, channels))
     found = inspect_file(file)
     assert (found.height, found.width, found.channels, found.dtype) == (10, 20, channels, "uint8")
-    assert (found.problem, found.note, len(found.render), len(found.sha256)) == (None, None, 64, 64)
+    assert (found.problem, found.note, len(found.difference_hash), len(found.sha256)) == (None, None, 64, 64)
 
 
 def test_d1_a_wrong_ending_is_a_note(tmp_path):
@@ -100,9 +100,10 @@ def test_looks_stay_near_when_a_picture_is_stored_again_and_are_far_for_others(t
 
 def test_the_worker_answers_line_by_line_and_brings_no_torch(tmp_path):
     good = fill(tmp_path, 1)[0]
-    program = "import sys; from diptych.data import examine, faults, policy; assert 'torch' not in sys.modules; "
+    program = "import sys; from diptych.data.checks import inspect_file, problems, unreadable"
+    program += "; assert 'torch' not in sys.modules; "
     asked = json.dumps(str(good)) + "\n" + json.dumps(str(tmp_path / "no.png")) + "\n"
-    run = [sys.executable, "-W", "error", "-c", program + "examine.work(); assert 'torch' not in sys.modules"]
+    run = [sys.executable, "-W", "error", "-c", program + "inspect_file.work(); assert 'torch' not in sys.modules"]
     done = subprocess.run(run, input=asked, capture_output=True, text=True, check=True)
     ready, first, second = done.stdout.splitlines()
     assert ready == "ready"
@@ -124,7 +125,7 @@ def stand_in(tmp_path, monkeypatch, on_bad):
 @pytest.mark.parametrize(("on_bad", "words"), [("os.abort()", "crashed"), ("time.sleep(60)", "took longer")])
 def test_a_decoder_that_crashes_or_hangs_costs_one_file(tmp_path, monkeypatch, on_bad, words):
     stand_in(tmp_path, monkeypatch, on_bad)
-    monkeypatch.setattr(worker_pool, "PATIENCE", 0.5)
+    monkeypatch.setattr(worker_pool, "TIMEOUT", 0.5)
     paths = {name: name for name in ("a", "b", "bad1", "c", "d", "bad2", "e")}
     found = dict(worker_pool.inspect_files(paths, 2))
     assert found.keys() == paths.keys()
@@ -158,7 +159,7 @@ def test_data_check_says_what_lies_beside_the_colours(tmp_path):
     for number, options in enumerate(({}, {"icc_profile": srgb})):
         picture.save(tmp_path / f"{number}.png", **options)
     picture.convert("RGB").save(tmp_path / "2.png", icc_profile=lab)
-    found = {fault.kind: fault for fault in problems.find_problems(survey(tmp_path)) if not fault.wrong}
+    found = {fault.kind: fault for fault in problems.find_problems(survey(tmp_path)) if not fault.is_error}
     assert found["has transparency"].names == ("0.png", "1.png")
     assert "alpha=keep" in found["has transparency"].remedy
     (profiled,) = found["has a colour profile"].names

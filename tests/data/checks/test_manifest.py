@@ -10,7 +10,7 @@ from sets import cache, cut_short, fill, flip_bit, noise  # noqa: F401
 
 from diptych.data.checks import manifest, worker_pool
 from diptych.data.checks.inspect_file import FileInfo
-from diptych.data.checks.manifest import Manifest, cache_of, check_unchanged, compare_manifests, scan
+from diptych.data.checks.manifest import Entry, Manifest, cache_of, check_unchanged, compare_manifests, scan
 from diptych.data.images import image_io
 from diptych.errors import DataError
 
@@ -18,8 +18,8 @@ from diptych.errors import DataError
 @pytest.fixture
 def reads(monkeypatch):
     """The files that are examined in this process, in order."""
-    seen, examine = [], manifest.examine
-    monkeypatch.setattr(manifest, "examine", lambda path: seen.append(os.path.basename(path)) or examine(path))
+    seen, examine = [], manifest.inspect_file
+    monkeypatch.setattr(manifest, "inspect_file", lambda path: seen.append(os.path.basename(path)) or examine(path))
     return seen
 
 
@@ -47,7 +47,7 @@ def test_a_file_that_could_not_be_read_is_looked_at_each_time(tmp_path, monkeypa
     files = [*fill(tmp_path, 1), tmp_path / "link.png"]
     files[1].symlink_to(tmp_path / "later.png")
     with monkeypatch.context() as broken:
-        broken.setattr(manifest, "examine", lambda path: FileInfo(problem="cannot be read; check its permissions"))
+        broken.setattr(manifest, "inspect_file", lambda path: FileInfo(problem="cannot be read; check its permissions"))
         assert len(scan(tmp_path, files).problems["cannot be read"]) == 2
     assert [entry.path for entries in scan(tmp_path, files).problems.values() for entry in entries] == ["link.png"]
     image_io.write(tmp_path / "later.png", noise(1))
@@ -102,9 +102,9 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_the_scan_goes_on(tmp_pa
     else:
         cache_of(tmp_path / "set").parent.mkdir(parents=True)
         cache_of(tmp_path / "set").symlink_to("/dev/full")
-        monkeypatch.setattr(manifest, "_cached", lambda root: {})  # /dev/full has no end to read
-        monkeypatch.setattr(manifest, "whole", no_space)
-    with pytest.warns(UserWarning, match="cannot remember what was checked .*; set DIPTYCH_CACHE") as told:
+        monkeypatch.setattr(manifest, "_read_cache", lambda root: {})  # /dev/full has no end to read
+        monkeypatch.setattr(manifest, "atomic_write", no_space)
+    with pytest.warns(UserWarning, match="cache of checked images cannot be written .*; set DIPTYCH_CACHE") as told:
         found = scan(tmp_path / "set", files)
     assert len(told) == 1
     assert [bool(entry.info.sha256) for entry in found.entries] == [True] * 3
@@ -135,7 +135,7 @@ def test_d3_a_flipped_bit_is_found_by_verify_alone_and_stays_found(tmp_path, suf
     rotten = scan(tmp_path, files, verify=True)
     if suffix != ".png":  # a PNG has checksums of its own: the decoder sees it first
         assert list(rotten.problems) == [
-            "holds other bytes than when it was first read, though its size and date are the same"
+            "has other bytes than when it was first read, although its size and date are the same"
         ]
     assert [entry.path for entry in rotten.entries if entry.info.problem] == ["002" + suffix]
     assert scan(tmp_path, files).problems == rotten.problems
@@ -148,7 +148,7 @@ def test_many_files_are_examined_by_processes_with_the_same_result(tmp_path, mon
     cut_short(files[7])
     alone = scan(tmp_path, files)
     cache_of(tmp_path).unlink()
-    monkeypatch.setattr(manifest, "FEW", 5)
+    monkeypatch.setattr(manifest, "MIN_FILES_FOR_WORKERS", 5)
     seen = []
     assert scan(tmp_path, files, progress=lambda *done: seen.append(done)) == alone
     assert len(reads) == 24
@@ -158,11 +158,11 @@ def test_many_files_are_examined_by_processes_with_the_same_result(tmp_path, mon
 def test_a_crashing_worker_costs_one_file_and_the_rest_is_remembered(tmp_path, monkeypatch):
     files = fill(tmp_path, 8)
     program = (
-        "import os, sys; from diptych.data import examine as e; real = e.examine; "
-        "e.examine = lambda path: os.abort() if '003' in path else real(path); e.work()"
+        "import os, sys; from diptych.data.checks import inspect_file as e; real = e.inspect_file; "
+        "e.inspect_file = lambda path: os.abort() if '003' in path else real(path); e.work()"
     )
     monkeypatch.setattr(worker_pool, "COMMAND", (sys.executable, "-c", program))
-    monkeypatch.setattr(manifest, "FEW", 1)
+    monkeypatch.setattr(manifest, "MIN_FILES_FOR_WORKERS", 1)
     found = scan(tmp_path, files)
     assert {kind: [entry.path for entry in entries] for kind, entries in found.problems.items()} == {
         "crashed the decoder": ["003.png"]
@@ -216,3 +216,13 @@ def test_d2_confirm_names_the_file_with_both_hashes(tmp_path):
     file.unlink()
     with pytest.raises(DataError, match=f"{file}: there is no such file, .*{entry.info.sha256}"):
         check_unchanged(file, entry)
+
+
+def test_a_manifest_file_keeps_its_keys(tmp_path):
+    """Manifests that earlier versions saved with a run are compared with the data at resume."""
+    info = FileInfo("ab" * 32, 8, 8, 3, "uint8", difference_hash="0f" * 32, transparent=False)
+    Manifest(tmp_path, (Entry("a.png", 5, 6, info),)).save(tmp_path / "manifest.jsonl")
+    values = json.loads((tmp_path / "manifest.jsonl").read_text())
+    assert set(values) == {"crc", "path", "size", "mtime_ns", "look", *FileInfo._fields} - {"difference_hash"}
+    assert values["look"] == "0f" * 32
+    assert Manifest.load(tmp_path / "manifest.jsonl").entries[0].info == info

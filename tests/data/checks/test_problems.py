@@ -80,10 +80,10 @@ def test_real_sets_are_understood_counted_and_without_fault(name, monkeypatch):
         monkeypatch.setattr(survey, "scan", by_headers)
     found = survey.survey(folder_of("DIPTYCH_DATA", "shared/data") / name)
     assert found.layout == layout
-    assert {f"{part.split} {part.side}".strip(): len(part.files) for part in found.parts} == counts
+    assert {f"{part.split} {part.domain}".strip(): len(part.files) for part in found.parts} == counts
     grey = [("Set14/bridge.png (1)",)] if name == "sr" else []
     assert [fault.names for fault in problems.find_problems(found)] == grey
-    assert not any(fault.wrong for fault in problems.find_problems(found))
+    assert not any(fault.is_error for fault in problems.find_problems(found))
     chosen = {fit.method: fit.settings for fit in dataset_fit.fits(found) if fit.fits}
     assert chosen == {method: SETTINGS.get(f"{name} {method}", ()) for method in methods}
 
@@ -170,7 +170,7 @@ def test_d3_verify_finds_a_flipped_bit(tmp_path):
     check(tmp_path, 0)
     flip_bit(files[1])
     check(tmp_path, 0)
-    assert "holds other bytes" in check(tmp_path, 1, "--verify")
+    assert "has other bytes" in check(tmp_path, 1, "--verify")
 
 
 def test_d5_pairs_by_name(tmp_path):
@@ -186,7 +186,7 @@ def test_d5_pairs_by_name(tmp_path):
     assert "trainB/000.png (none in A)" in output
     assert "2 x has the same name before the suffix as another" in output
     assert "trainB/005.bmp" in output
-    assert "cyclegan: 18 + 21 images without pairs, 2 in test, from trainA to trainB" in output
+    assert "cyclegan: 18 + 21 unpaired images, 2 in test, from trainA to trainB" in output
 
 
 @pytest.mark.parametrize("gone", ["folder", "images"])
@@ -239,7 +239,7 @@ def test_shapes_of_folders(tmp_path, name):
         fill(tmp_path / folder, count, 100 * number)
     found = survey.survey(tmp_path)
     assert found.layout == layout
-    assert {part.side for part in found.parts} == sides
+    assert {part.domain for part in found.parts} == sides
     assert isinstance(problems.find_problems(found), list)
 
 
@@ -271,7 +271,7 @@ def test_arrays_are_checked_and_never_unpickled(tmp_path):
 
     np.savez(tmp_path / "a.npz", x_train=np.zeros((3, 4), np.uint8), bad=np.array([Trap()], object))
     output = check(tmp_path)
-    assert "holds pickled Python objects, which are never loaded\n      bad" in output
+    assert "has pickled Python objects, which are never loaded\n      bad" in output
     assert not (tmp_path / "sprung").exists()
     flip_bit(tmp_path / "a.npz", 150)
     assert "x_train" in check(tmp_path)

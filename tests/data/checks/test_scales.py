@@ -31,7 +31,7 @@ def scaled(root, small, large, factor, count=4):
 def test_a_method_that_takes_all_images_refuses_them_with_the_way_out(tmp_path, small, large, factor):
     root = scaled(tmp_path, small, large, factor)
     names = [folder.rpartition("/")[2] for folder in (small, large)]
-    words = rf"{names[0]}/ and {names[1]}/ hold the same images at two sizes, 1:{factor:g}.*give the larger alone, "
+    words = rf"{names[0]}/ and {names[1]}/ hold the same images at two sizes, 1:{factor:g}.*use only the larger ones, "
     for method in ("srgan", "gan"):
         with pytest.raises(DataError, match=words + str(root / large)):
             opened(root, method)
@@ -61,7 +61,7 @@ def test_data_check_says_so_and_offers_both_ways(tmp_path):
     root = scaled(tmp_path, "lr", "hr", 4)
     found = survey.survey(root)
     (fault,) = [fault for fault in problems.find_problems(found) if "two sizes" in fault.kind]
-    assert (fault.kind, fault.names, fault.wrong) == ("the same images at two sizes, 1:4", ("lr/ = hr/",), False)
+    assert (fault.kind, fault.names, fault.is_error) == ("the same images at two sizes, 1:4", ("lr/ = hr/",), False)
     pairs = dataset_fit._fit("pix2pix", found, [(256, 256)])
     assert pairs.settings == ("direction=b2a",)
     assert "from lr to hr" in pairs.summary
@@ -80,6 +80,6 @@ def test_training_says_that_it_learns_to_make_images_smaller(tmp_path):
         direction_notes(opened(root, "pix2pix", direction=way), DataConfig(root=str(root), direction=way))
         for way in ("a2b", "b2a")
     ]
-    wrong = "lr/ and hr/ hold the same images at two sizes, 1:4: this learns to make them smaller; direction=b2a learns"
+    wrong = "lr/ and hr/ hold the same images at two sizes, 1:4: this trains downsampling; direction=b2a trains"
     assert any(note.startswith(wrong) for note in notes[0])
-    assert not any("smaller" in note for note in notes[1])
+    assert not any("downsampling" in note for note in notes[1])

@@ -4,7 +4,7 @@ import pytest
 from sets import cache, fill, noise  # noqa: F401
 
 from diptych.data.checks import problems, survey
-from diptych.data.checks.unread_files import LISTED, describe_unused
+from diptych.data.checks.unread_files import MAX_LISTED, describe_unused
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
@@ -48,13 +48,15 @@ def test_nothing_is_said_where_all_is_used_tables_included(tmp_path):
 
 
 def test_long_lists_end():
-    assert describe_unused({f"{number}/": 1 for number in range(LISTED + 3)}).endswith(f"{LISTED - 1}/ (1), and 3 more")
+    assert describe_unused({f"{number}/": 1 for number in range(MAX_LISTED + 3)}).endswith(
+        f"{MAX_LISTED - 1}/ (1), and 3 more"
+    )
 
 
 EMPTY = {  # folders without images: what is in them, and what is said
     "other kinds": (
         {"trainA": ["1.nii.gz", "2.nii.gz"], "trainB": ["1.gif"]},
-        ["trainA/ holds 2 files of a kind that is not read (.nii.gz)", "trainB/ holds 1 file of", "Diptych reads .bmp"],
+        ["trainA/ has 2 files of a kind that is not read (.nii.gz)", "trainB/ has 1 file of", "Diptych reads .bmp"],
     ),
     "several kinds": (
         {"trainA": ["a.gif", "b.dcm"], "trainB": []},
@@ -62,14 +64,14 @@ EMPTY = {  # folders without images: what is in them, and what is said
     ),
     "deeper": (
         {"trainA/aachen": 2, "trainA/bochum": 2, "trainB/aachen": 2},
-        ["trainA/ holds folders with images (aachen, bochum): move the images up into trainA/", "trainB/ holds"],
+        ["trainA/ has folders with images (aachen, bochum): move the images into trainA/", "trainB/ has"],
     ),
-    "deeper the other way": ({"A/train/x": 2, "B/train/x": 2}, ["train/ holds folders with images (x)"]),
-    "one class": ({"train/cats": 2}, ["train/ holds one class (cats) where at least two are needed"]),
-    "one domain": ({"cats": 2}, ["holds one class (cats) where at least two are needed"]),
-    "one above": ({"facades/train": 2}, ["facades/ looks like a data set: give that folder"]),
+    "deeper the other way": ({"A/train/x": 2, "B/train/x": 2}, ["train/ has folders with images (x)"]),
+    "one class": ({"train/cats": 2}, ["train/ has one class (cats), and at least two are required"]),
+    "one domain": ({"cats": 2}, ["has one class (cats), and at least two are required"]),
+    "one above": ({"facades/train": 2}, ["facades/ looks like a data set: use that folder"]),
     "files alone": ({"": ["a.heic", "b.heic"]}, ["2 files of a kind that is not read (.heic)"]),
-    "classes of another kind": ({"train/x": ["a.gif"], "train/y": ["a.gif"]}, ["x/ holds 1 file", "y/ holds 1 file"]),
+    "classes of another kind": ({"train/x": ["a.gif"], "train/y": ["a.gif"]}, ["x/ has 1 file", "y/ has 1 file"]),
 }
 
 
@@ -106,10 +108,10 @@ def test_data_check_says_why_there_are_no_images(empty):
 def test_one_folder_of_other_kinds_beside_one_of_images(tmp_path):
     fill(tmp_path / "trainA", 2)
     touch(tmp_path / "trainB", "1.nii.gz")
-    words = r"trainB/ holds 1 file of a kind that is not read \(\.nii\.gz\); Diptych reads"
+    words = r"trainB/ has 1 file of a kind that is not read \(\.nii\.gz\); Diptych reads"
     with pytest.raises(DataError, match=words):
         open_data(DataConfig(root=str(tmp_path)), find("pix2pix").data)
-    assert any("trainB/ holds 1 file" in fault.remedy for fault in problems.find_problems(survey.survey(tmp_path)))
+    assert any("trainB/ has 1 file" in fault.remedy for fault in problems.find_problems(survey.survey(tmp_path)))
 
 
 def test_kinds_that_are_new_are_used(tmp_path):

@@ -49,7 +49,9 @@ def test_d1_all_damage_of_all_splits_is_one_error_before_the_first_step(tmp_path
         opened(tmp_path, names)
     text = str(caught.value)
     assert "10 of 15 images cannot be used" in text
-    assert "6 x is empty: train/000.jpg, train/001.jpg, train/002.jpg, train/003.jpg, train/004.jpg, ...\n" in text
+    assert (
+        "6 x is empty: train/000.jpg, train/001.jpg, train/002.jpg, train/003.jpg, train/004.jpg, and 1 more\n" in text
+    )
     for line in ("train/006.jpg", "train/007.jpg", "1 x is a folder, not an image: train/008.jpg", "test/001.png"):
         assert line in text
     assert "005" not in text
@@ -104,7 +106,7 @@ def test_d1_skip_refuses_more_than_one_in_a_hundred(tmp_path, bad, refused):
             == 198
         )
         return
-    with pytest.raises(DataError, match=r"3 of 200 images (.|\n)*3 x is empty(.|\n)*1 % at most"):
+    with pytest.raises(DataError, match=r"3 of 200 images (.|\n)*3 x is empty(.|\n)*at most 1 %"):
         opened(tmp_path, on_bad_image="skip")
 
 
@@ -204,7 +206,9 @@ def test_d2_skip_gives_up_when_too_much_is_lost(tmp_path, workers):
     for file in data.train.columns["source"].files[:6:2]:
         file.unlink()
     told = []
-    with pytest.raises(DataError, match=r"3 of 216 images can no longer be read, and on_bad_image=skip leaves out 1 %"):
+    with pytest.raises(
+        DataError, match=r"3 of 216 images can no longer be read, and on_bad_image=skip skips at most 1 %"
+    ):
         list(batches(data, "skip").stream(0, 120, workers, skipped=told.append))
     assert len(told) == 3
 
@@ -228,5 +232,5 @@ def test_an_image_that_does_not_fit_is_no_lost_one(tmp_path):
     wide = Batches(
         Split(data.train.columns, aligned=True), dict.fromkeys(PAIRED, 5), Augment(8, 8), on_bad_image="skip"
     )
-    with pytest.raises(DataError, match="has 3 channels where 5 are wanted"):
+    with pytest.raises(DataError, match="expected 5 channels, got 3"):
         next(wide.stream(0, 5))

@@ -36,11 +36,11 @@ NOTED = {  # one image of a domain, and the note on it
     "a mask of 0 and 1": (lambda: blocks([0, 1]), "trainA holds 2 values, 0 to 1: class ids?"),
     "12 bits in 16": (
         lambda: smooth(0, 4095, np.uint16),
-        "trainA has the highest value 4095 of 65535: range=auto uses the whole range",
+        "trainA has the highest value 4095 of 65535: range=auto uses the full range",
     ),
     "around the middle": (
         lambda: smooth(31000, 36000, np.uint16),
-        "trainA has the highest value 36000 of 65535, lowest 31000: range=auto uses the whole range",
+        "trainA has the highest value 36000 of 65535, lowest 31000: range=auto uses the full range",
     ),
     "floats": (lambda: smooth(0, 0.05, np.float32), "trainA has the highest value 0.05 of 1: range=auto"),
 }
@@ -87,7 +87,7 @@ def test_it_is_noted_in_training_and_by_data_check(tmp_path, name):
     (fault,) = warnings_of(root)
     assert f"{fault.kind}: {fault.remedy}".replace("A ", "trainA ", 1).startswith(note)
     assert fault.names == ("trainA",)
-    assert not fault.wrong
+    assert not fault.is_error
 
 
 @pytest.mark.parametrize("name", USUAL)

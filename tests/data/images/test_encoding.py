@@ -55,7 +55,7 @@ def test_without_settings_nothing_is_touched(dtype):
 
 
 def test_a_range_of_another_depth_is_refused():
-    with pytest.raises(ImageError, match=r"b.png: holds uint8 values, and the range in use, 0 to 4095, is of uint16"):
+    with pytest.raises(ImageError, match=r"b.png: expected uint16 values for the range 0 to 4095, got uint8"):
         Encoding((0, 4095), "uint16").decode(np.zeros((2, 2, 1), np.uint8), "b.png")
 
 

@@ -57,7 +57,7 @@ def test_channels():
     same(with_channels(np.full((1, 1, 3), 65535, np.uint16), 1, "a.png"), np.full((1, 1, 1), 65535, np.uint16))
     assert with_channels(np.ones((1, 1, 3), np.float32), 1, "a.png").max() <= 1
     for array, wanted in ((RGB, 2), (RGB, 4), (np.zeros((2, 2, 2)), 1), (np.zeros((2, 2, 4)), 3)):
-        with pytest.raises(ImageError, match=rf"a\.png.* {array.shape[2]} channels .* {wanted} "):
+        with pytest.raises(ImageError, match=rf"a\.png: expected {wanted} channels, got {array.shape[2]};"):
             with_channels(array, wanted, "a.png")
 
 

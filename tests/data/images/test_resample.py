@@ -43,7 +43,7 @@ def test_a_window_of_an_enlarged_image_is_that_of_pillow(data, high, wide, chann
 @FUZZ
 @given(st.data(), st.integers(1, 300), st.sampled_from([1, 3]), st.booleans())
 def test_a_window_of_a_square_is_that_of_pillow_down_to_an_eighth(data, side, channels, extreme):
-    new = data.draw(st.integers(-(-side // resample._MOST), 300))
+    new = data.draw(st.integers(-(-side // resample._MAX_REDUCTION), 300))
     crop = data.draw(st.integers(1, new))
     top, left = data.draw(st.integers(0, new - crop)), data.draw(st.integers(0, new - crop))
     array, place = noise(side, side, channels, extreme), (new, new, top, left, crop)
@@ -64,9 +64,9 @@ def test_the_usual_sizes(size, extreme):
 
 def test_an_eighth_is_the_most_that_float32_holds():
     """The sum of bytes by the lower 11 bits, at worst, in units of 1/2**11; and no further is asked for."""
-    places, _ = resample._taps(resample._MOST * 300, 300)
+    places, _ = resample._filter_taps(resample._MAX_REDUCTION * 300, 300)
     assert places.shape[2] * 255 * 2047 < 2**24
-    assert not resample._is_sooner(np.zeros((1603, 1603, 3), np.uint8), 200, 200, 200)
+    assert not resample._is_faster(np.zeros((1603, 1603, 3), np.uint8), 200, 200, 200)
 
 
 @FUZZ
@@ -77,7 +77,7 @@ def test_a_window_is_cut_out_of_the_resized_image_whichever_way_it_is_made(data,
     crop = data.draw(st.integers(1, min(height, width)))
     top, left = data.draw(st.integers(0, height - crop)), data.draw(st.integers(0, width - crop))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resample, "_LEAST", 1)
+        patch.setattr(resample, "_MIN_CROP", 1)
         made = resize_and_crop(array, height, width, top, left, crop)
     expected = image_io.resize(array, height, width)[top : top + crop, left : left + crop]
     same(np.ascontiguousarray(made), np.ascontiguousarray(expected))
@@ -87,8 +87,8 @@ def test_both_ways_are_taken(monkeypatch):
     def never(*_):
         raise AssertionError("this was to be left to Pillow")
 
-    assert resample._is_sooner(noise(256, 256), 286, 286, 256)
-    monkeypatch.setattr(resample, "resampled", never)
+    assert resample._is_faster(noise(256, 256), 286, 286, 256)
+    monkeypatch.setattr(resample, "resize_and_crop_exact", never)
     for size, new, crop in (((64, 64), 72, 60), ((400, 300), 286, 256), ((286, 286), 286, 256), ((999, 999), 99, 99)):
         assert resize_and_crop(noise(*size), new, new, 0, 0, crop).shape == (crop, crop, 3)
     assert resize_and_crop(noise(256, 256).astype(np.uint16), 286, 286, 3, 5, 256).shape == (256, 256, 3)

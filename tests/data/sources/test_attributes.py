@@ -69,7 +69,7 @@ def test_the_published_split_of_stargan_is_the_first_of_its_shuffle(monkeypatch,
     assert list(data.held_out.columns["image"].files) == expected[:3]
     assert list(data.train.columns["image"].files) == expected[3:]
     monkeypatch.setattr("diptych.data.sources.attributes.PUBLISHED_TEST", 12)
-    with pytest.raises(DataError, match="tests on 12 images, here are 12"):
+    with pytest.raises(DataError, match="has 12 test images, the table has 12"):
         opened(tmp_path, partition="celeba-stargan")
 
 
@@ -95,9 +95,9 @@ def test_exclusive_groups_are_kept_and_contradictions_told(tmp_path):
     ("text", "settings", "message"),
     [
         ("name,A\n000,1\n001,0\n002,1\n", {}, r"1 images have no row: 003\.png; add the rows"),
-        ("name,A\n000,1\n001,0\n002,1\n003,0\n009,1\n", {}, "1 rows are of images that are not there: 009"),
-        ("name,A\n000,1\n000.png,0\n002,1\n003,0\n001,1\n", {}, r"1 images have more than one row: 000\.png"),
-        ("name,A\n000,1\n001,2\n002,1\n003,0\n", {}, "line 3: A is '2'; an attribute is 1 or -1"),
+        ("name,A\n000,1\n001,0\n002,1\n003,0\n009,1\n", {}, "1 rows are of images that do not exist: 009"),
+        ("name,A\n000,1\n000.png,0\n002,1\n003,0\n001,1\n", {}, r"1 images have several rows: 000\.png"),
+        ("name,A\n000,1\n001,2\n002,1\n003,0\n", {}, "line 3: A is '2'; expected 1 or -1"),
         ("name,A,B\n000,1,1\n001,0\n002,1,1\n003,0,0\n", {}, "line 3 has 1 values for 2 columns"),
         ("name,Smiling\n000,1\n001,0\n002,1\n003,0\n", {"attributes": ("Smilin",)}, r"called Smilin.*mean 'Smiling'"),
         (
@@ -105,9 +105,17 @@ def test_exclusive_groups_are_kept_and_contradictions_told(tmp_path):
             {},
             "every training image has A, so it cannot be learnt",
         ),
-        ("name,A,split\n000,1,train\n001,0,train\n002,1,tset\n003,0,val\n", {}, "'tset' is no split"),
-        ("name,A,split\n000,1,train\n001,0,train\n002,1,train\n003,0,train\n", {}, "none to hold out"),
-        ("name,A\n000,1\n001,0\n002,1\n003,0\n", {"table": "other.csv"}, r"other\.csv: no table that can be read"),
+        (
+            "name,A,split\n000,1,train\n001,0,train\n002,1,tset\n003,0,val\n",
+            {},
+            "expected the splits train, val, test, got 'tset'",
+        ),
+        (
+            "name,A,split\n000,1,train\n001,0,train\n002,1,train\n003,0,train\n",
+            {},
+            "training and held-out images are required",
+        ),
+        ("name,A\n000,1\n001,0\n002,1\n003,0\n", {"table": "other.csv"}, r"other\.csv: not a readable table"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_one_clear_error(tmp_path, text, settings, message):
@@ -136,8 +144,8 @@ def test_one_attribute_of_0_and_1_is_no_partition(tmp_path):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("name,split\n000,train\n001,train\n002,train\n003,val\n", "no column of attributes behind the names"),
-        ("name;A;B\n000;1;0\n001;0;1\n", "are commas between them"),
+        ("name,split\n000,train\n001,train\n002,train\n003,val\n", "no columns after the names of the images"),
+        ("name;A;B\n000;1;0\n001;0;1\n", "are they separated by commas"),
     ],
 )
 def test_a_table_without_attributes_is_told(tmp_path, text, match):
@@ -157,7 +165,7 @@ def test_settings_of_classes_and_of_tables_are_not_passed_over(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / "classes" / name, 30)
     for root, settings, says in (
-        ("table", {"folders": ("A", "B")}, "attributes.csv has attributes, and no classes: leave folders= out"),
+        ("table", {"folders": ("A", "B")}, "attributes.csv has attributes, not classes: leave folders= out"),
         ("table", {"matched_names": True}, "leave matched_names= out"),
         ("classes", {"exclusive": (("A", "B"),)}, "there is no table of attributes: leave exclusive= out"),
         ("classes", {"attributes": ("A",)}, "leave attributes= out"),
@@ -181,7 +189,7 @@ def test_several_sets_each_with_labels_of_their_own(tmp_path):
     data = opened(tmp_path / "faces", extra_roots=(str(tmp_path / "animals"),))
     assert [each.names for each in data.labels] == [("Male", "Young"), ("cat", "dog")]
     assert len(data.others[0].train) == 6
-    with pytest.raises(DataError, match="learns from one data set"):
+    with pytest.raises(DataError, match="uses one data set without labels"):
         open_data(DataConfig(root="glyphs", extra_roots=("glyphs",)), DataKind.PAIRED)
 
 

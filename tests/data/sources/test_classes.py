@@ -19,7 +19,16 @@ from diptych.runs.events import read_events
 from diptych.settings import recipe
 from diptych.workflows import train_evaluator
 
-QUICK = ["crop_size=32", "batch_size=8", "workers=0", "device=cpu", "precision=fp32", "lr=0.02", "ngf=8", "d_layers=2"]
+QUICK = [
+    "crop_size=32",
+    "batch_size=8",
+    "workers=0",
+    "device=cpu",
+    "precision=fp32",
+    "lr=0.02",
+    "base_channels=8",
+    "n_downsample=2",
+]
 
 
 def opened(root, **settings):
@@ -101,22 +110,22 @@ def test_folders_of_splits_are_no_classes(tmp_path):
     """Pairs side by side in train/ and val/: a judge of splits would be of no use to anybody."""
     for split in ("train", "val"):
         fill(tmp_path / split, 3, shape=(8, 16, 3))
-    with pytest.raises(DataError, match="no two classes to tell apart"):
+    with pytest.raises(DataError, match="at least two classes are required"):
         opened(tmp_path)
 
 
 def test_what_is_stray_missing_or_empty_is_named(tmp_path):
-    with pytest.raises(DataError, match=f"{tmp_path}: no two classes to tell apart. Give a folder for each"):
+    with pytest.raises(DataError, match=f"{tmp_path}: at least two classes are required. Use a folder for each"):
         opened(tmp_path)
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             fill(tmp_path / split / name, 2, shape=(8, 8, 3))
     fill(tmp_path / "val" / "wild", 1, shape=(8, 8, 3))
-    with pytest.raises(DataError, match=f"{tmp_path}: val has wild, which train has not: remove it, or add it there"):
+    with pytest.raises(DataError, match=f"{tmp_path}: val has wild, which train does not have: remove it"):
         opened(tmp_path)
     opened(tmp_path, folders=("cat", "dog"))
     (tmp_path / "train" / "wild").mkdir()
-    with pytest.raises(DataError, match=f"{tmp_path}: wild in train has no images: fill it, or remove the folder"):
+    with pytest.raises(DataError, match=f"{tmp_path}: wild in train has no images: add images, or remove the folder"):
         opened(tmp_path)
     fill(tmp_path / "train" / "wild", 2, shape=(8, 8, 3))
     opened(tmp_path)
@@ -130,7 +139,7 @@ def test_what_is_stray_missing_or_empty_is_named(tmp_path):
 def test_too_few_to_hold_any_out_is_told(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / name, 2, shape=(8, 8, 3))
-    with pytest.raises(DataError, match="too few images to hold any out; put some of each class into val/"):
+    with pytest.raises(DataError, match="too few images to hold any out; put some images of each class into val/"):
         opened(tmp_path)
 
 
@@ -281,12 +290,12 @@ def test_with_twins_a_name_is_one_image_of_each_class(tmp_path):
         fill(tmp_path / "val" / name, 2)
     assert opened(tmp_path, matched_names=True).train.scene_ids[:3] == ["000", "001", "002"]
     fill(tmp_path / "train" / "dog", 1, suffix=".bmp")
-    with pytest.raises(DataError, match="dog has two images of this name; with matched_names=true it is a scene"):
+    with pytest.raises(DataError, match="dog has two images with this name, and matched_names=true"):
         opened(tmp_path, matched_names=True)
 
 
 def test_images_to_judge_alone_are_nothing_to_train_on(tmp_path):
     for name in ("cat", "dog"):
         fill(tmp_path / "test" / name, 3)
-    with pytest.raises(DataError, match=r"has test, and nothing to train on: put folders of images into train/"):
+    with pytest.raises(DataError, match=r"has test, but no training images: put a folder for each class into train/"):
         opened(tmp_path)

@@ -106,9 +106,7 @@ def test_cityscapes_becomes_two_sides_without_copies(tmp_path):
 
 @pytest.mark.parametrize("name", list(known.DATASETS))
 def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(tmp_path, name):
-    with pytest.raises(
-        DataError, match=rf"{name}: could not be had \(.+\); fetch it elsewhere from http.*, put .* into"
-    ):
+    with pytest.raises(DataError, match=rf"{name}: the download failed \(.+\); download it from http.*, put .* into"):
         known.download(name, tmp_path)
     assert not list(tmp_path.glob("*.npz"))
 

@@ -21,7 +21,7 @@ ACCENTS = ("café", "über", "niño", "été", "garçon", "jaune")
 FORMS = {  # names in trainA and trainB, and the setting by which they agree
     "suffix": ("frame_{:03}_leftImg8bit", "frame_{:03}_gtFine_color", "affix", r"\*_leftImg8bit and \*_gtFine_color"),
     "prefix": ("photo {}", "map {}", "affix", r"photo \* and map \*"),
-    "capitals": ("IMG_{:03}", "img_{:03}", "casefold", "capitals"),
+    "capitals": ("IMG_{:03}", "img_{:03}", "casefold", "case is ignored"),
     "both": ("IMG_{:03}_L", "mask_{:03}", "affix", r"IMG_\*_L and mask_\*"),
 }
 
@@ -91,7 +91,7 @@ def test_data_check_offers_the_setting_that_training_asks_for(tmp_path, form):
 def test_one_name_too_many_is_still_listed(tmp_path):
     pairs(tmp_path, "a{}_left", "a{}_right")
     image_io.write(tmp_path / "trainA" / "more_left.png", noise(9))
-    with pytest.raises(DataError, match="A method that needs no pairs takes folders like these"):
+    with pytest.raises(DataError, match="A method for unpaired images can train on these folders"):
         opened(tmp_path)
     with pytest.raises(DataError, match="13 images have no partner"):
         opened(tmp_path, pair_names="affix")
@@ -107,7 +107,7 @@ def test_names_of_unpaired_images_are_no_pairs(tmp_path):
 
 def test_a_single_file_in_each_folder_agrees_with_any_other():
     assert suggest_match([Path("x.png")], [Path("y.png")]) is None
-    assert suggest_match([Path("X.png")], [Path("x.png")]) == ("casefold", "once capitals are ignored")
+    assert suggest_match([Path("X.png")], [Path("x.png")]) == ("casefold", "if case is ignored")
 
 
 def test_two_names_that_differ_by_case_alone_are_no_partner_of_one(tmp_path):
@@ -132,5 +132,5 @@ def test_partners_of_other_names_are_held_out_together(tmp_path, direction):
 @pytest.mark.parametrize("method", ["cyclegan", "srgan", "stargan"])
 def test_methods_without_pairs_refuse_the_setting(tmp_path, method):
     pairs(tmp_path, "{:03}", "{:03}", 40)
-    with pytest.raises(DataError, match="match_names"):
+    with pytest.raises(DataError, match="pair_names"):
         opened(tmp_path, method, pair_names="casefold")

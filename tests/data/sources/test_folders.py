@@ -139,7 +139,7 @@ def test_names_of_images(tmp_path):
 
 
 def test_kinds_of_files():
-    names = {"a.GIF": ".gif", "a.b.nii.gz": ".nii.gz", "a.gz": ".gz", "a": "without ending", "v1.a.dcm": ".dcm"}
+    names = {"a.GIF": ".gif", "a.b.nii.gz": ".nii.gz", "a.gz": ".gz", "a": "without suffix", "v1.a.dcm": ".dcm"}
     assert {name: file_suffix(name) for name in names} == names
 
 

@@ -69,7 +69,7 @@ def test_sides_on_the_command_line_and_back_from_a_run(tmp_path):
     assert chosen.data.folders == ("google", "7")
     assert from_settings(chosen.settings()) == chosen
     for wrong in ("folders=[a]", "folders=[a,a]", "folders=[a,../b]", "folders=[a,..]", "folders=a"):
-        with pytest.raises(ConfigError, match="sides"):
+        with pytest.raises(ConfigError, match="folders"):
             load_recipe("pix2pix", [f"root={tmp_path}", wrong])
     with pytest.raises(ConfigError, match="side_by_side"):
         load_recipe("pix2pix", [f"root={tmp_path}", "folders=[a,b]", "layout=side_by_side"])
@@ -107,7 +107,7 @@ def test_real_emoji_pair_by_name_in_any_two_drawings():
 @pytest.mark.parametrize("names", [["cat", "dog"], ["no", "01"], ["a, b", "c: d"], ["[", '"'], ["é", "日本"]])
 def test_the_way_to_choose_is_read_as_it_is_meant(names):
     key, _, value = folders_setting(names).partition("=")
-    assert (key, parse_yaml(value)) == ("sides", names)
+    assert (key, parse_yaml(value)) == ("folders", names)
 
 
 def heaps(root, splits, names):
@@ -131,7 +131,7 @@ def test_twins_of_two_heaps_are_known_where_they_are_held_out(tmp_path, directio
         assert files[0] == files[1]
         assert sorted(files[0]) == [f"{name}-b.png", f"{name}-d.png"]
     assert folders(data.held_out) == folders(plain.held_out)
-    assert data.notes == ("truth is known of 2 of 4 held-out files, by their names",)
+    assert data.notes == ("the ground truth is known for 2 of 4 held-out files, by their names",)
 
 
 def test_twins_of_a_folder_that_nothing_divides(tmp_path):
@@ -159,27 +159,31 @@ def test_twins_of_too_few_images_to_hold_any_out(tmp_path):
 
 def test_twins_that_are_none_or_two_are_told(tmp_path):
     heaps(tmp_path, ("train", "test"), ("ab", "cd"))
-    with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
+    with pytest.raises(DataError, match="no held-out file of one domain has the name of a file of the other"):
         opened(tmp_path, UNPAIRED, matched_names=True)
     heaps(tmp_path, ("test",), ("", "a"))
     fill(tmp_path / "testA", 1, suffix=".bmp")[0].rename(tmp_path / "testA" / "test-a.bmp")
-    with pytest.raises(DataError, match=r"test-a\.\w+: one set has two images of this name"):
+    with pytest.raises(DataError, match=r"test-a\.\w+: another image of this domain has the same name"):
         opened(tmp_path, UNPAIRED, matched_names=True)
 
 
 @pytest.mark.parametrize(
     ("names", "settings", "words"),
     [
-        (HEAP, {"folders": ("x", "y")}, "takes all images alike: leave folders= out"),
-        (HEAP, {"matched_names": True}, "takes all images alike: leave matched_names= out"),
-        (HEAP, {"attributes": ("Young",)}, "takes all images alike: leave attributes= out"),
-        (HEAP, {"direction": "b2a"}, "takes all images alike: leave direction= out"),
-        (HEAP, {"background_root": "x"}, "only a file of digits is laid over photographs: leave background_root= out"),
-        (LABELLED, {"layout": "folders"}, "from any class or attribute to any other: leave layout= out"),
+        (HEAP, {"folders": ("x", "y")}, "uses all images alike: leave folders= out"),
+        (HEAP, {"matched_names": True}, "uses all images alike: leave matched_names= out"),
+        (HEAP, {"attributes": ("Young",)}, "uses all images alike: leave attributes= out"),
+        (HEAP, {"direction": "b2a"}, "uses all images alike: leave direction= out"),
+        (
+            HEAP,
+            {"background_root": "x"},
+            "only a file of digits is blended with photographs: leave background_root= out",
+        ),
+        (LABELLED, {"layout": "folders"}, "translates between all classes or attributes: leave layout= out"),
         (LABELLED, {"direction": "b2a"}, "leave direction= out"),
-        (PAIRED, {"attributes": ("Young",)}, "takes two folders, or two pictures in each file: leave attributes= out"),
+        (PAIRED, {"attributes": ("Young",)}, "needs two folders, or two images in each file: leave attributes= out"),
         (PAIRED, {"table": "x.csv"}, "leave table= out"),
-        (UNPAIRED, {"table": "x.csv"}, "no table that can be read"),
+        (UNPAIRED, {"table": "x.csv"}, "not a readable table"),
         (UNPAIRED, {"partition": "celeba-dong"}, "leave partition= out"),
     ],
 )

@@ -144,7 +144,7 @@ def test_heaps_of_unequal_size(tmp_path):
     assert values(data.train) == {"a": [0, 1, 2], "b": [0, 1, 2, 3, 4]}
     assert not data.train.aligned
     assert len(data.train) == 5
-    assert "3 + 5 images without pairs" in data.summary
+    assert "3 + 5 unpaired images" in data.summary
 
 
 def test_odd_widths_side_by_side_where_the_user_is_sure(tmp_path):
@@ -243,7 +243,7 @@ def test_partners_that_are_missing(tmp_path):
     refused(tmp_path, "3 images have no partner", "trainA", "trainB", ": 02, 03, 12. ")
     for number in range(20, 26):
         image_io.write(tmp_path / "trainA" / f"{number}.png", picture(number))
-    refused(tmp_path, "9 images have no partner", ": 02, 03, 12, 20, 21, ...")
+    refused(tmp_path, "9 images have no partner", ": 02, 03, 12, 20, 21, and 4 more")
     assert len(opened(tmp_path, UNPAIRED).train) == 16
 
 
@@ -310,7 +310,7 @@ def test_real_pairs(name, names, train, held_out, test, size):
     data = opened(root, names)
     assert (len(data.train), len(data.held_out), data.test and len(data.test)) == (train, held_out, test)
     assert (data.train.aligned, data.held_out.aligned) == (names == PAIRED, True)
-    counts = f"{train} pairs" if names == PAIRED else rf"{train} \+ {train} images without pairs"
+    counts = f"{train} pairs" if names == PAIRED else rf"{train} \+ {train} unpaired images"
     assert re.fullmatch(rf"{root}: {counts}, {held_out} in (val|test)", data.summary)
     for split in (data.train, data.held_out):
         left, right = split.columns.values()

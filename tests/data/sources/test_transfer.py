@@ -77,15 +77,15 @@ def test_source_and_target_share_no_digit(digits):
 
 def test_digits_that_are_none_are_told(digits, tmp_path):
     root, arrays = digits
-    with pytest.raises(DataError, match="a file of labelled digits, and this method takes folders"):
+    with pytest.raises(DataError, match="a file of labelled digits, but this method needs folders"):
         opened(DataKind.PAIRED, root=root / "mnist.npz")
-    with pytest.raises(DataError, match="is no file that can be read"):
+    with pytest.raises(DataError, match="is not a file that can be read"):
         opened(DataKind.LABELLED, root=tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(DataError, match="holds no arrays x_train and y_train; there are a"):
+    with pytest.raises(DataError, match="has no arrays x_train and y_train; there are a"):
         opened(DataKind.LABELLED, root=tmp_path / "other.npz")
     np.savez(tmp_path / "flat.npz", **{**arrays, "y_test": np.zeros(7, np.uint8)})
-    with pytest.raises(DataError, match="x_test and y_test are no digits"):
+    with pytest.raises(DataError, match="expected x_test to be digits"):
         opened(DataKind.LABELLED, root=tmp_path / "flat.npz")
     np.savez(tmp_path / "pickled.npz", **{**arrays, "x_test": np.array([{}], object)})
     with pytest.raises(DataError, match="pickled Python objects, which are never loaded"):
@@ -93,7 +93,7 @@ def test_digits_that_are_none_are_told(digits, tmp_path):
     with pytest.raises(DataError, match="no photographs in it"):
         opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=tmp_path)
     fill(tmp_path / "small", 1, make=lambda seed: noise(seed, (7, 20, 3)))
-    with pytest.raises(DataError, match="larger than the digits"):
+    with pytest.raises(DataError, match="at least as large as the digits"):
         opened(DataKind.LABELLED, root=root / "mnist.npz", background_root=tmp_path / "small")
 
 
@@ -143,31 +143,31 @@ def test_twins_are_found_by_name(folders):
     (folders / "others").mkdir()
     for number in range(60):
         image_io.write(folders / "others" / f"x{number}.png", noise(number))
-    with pytest.raises(DataError, match="no held-out file of one set has the name of one of the other"):
-        open_data(config.model_copy(update={"target": str(folders / "others")}), DataKind.TRANSFER)
+    with pytest.raises(DataError, match="no held-out file of one domain has the name of a file of the other"):
+        open_data(config.model_copy(update={"target_root": str(folders / "others")}), DataKind.TRANSFER)
 
 
 def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
-    with pytest.raises(DataError, match=r"to draw like which images\? Name their folder by target_root=FOLDER"):
+    with pytest.raises(DataError, match="no target domain: give its folder by target_root=FOLDER"):
         opened(root=folders / "photos")
-    with pytest.raises(DataError, match="this method takes one set; leave it out"):
+    with pytest.raises(DataError, match="this method uses one data set; leave target_root= out"):
         opened(DataKind.PAIRED, root=folders / "photos", target_root=folders / "drawings")
     with pytest.raises(DataError, match="target_root=nowhere: there is no such folder"):
         opened(root=folders / "photos", target_root="nowhere")
-    with pytest.raises(DataError, match="goes from root to target: leave direction= out"):
+    with pytest.raises(DataError, match="translates from root to target_root: leave direction= out"):
         opened(root=folders / "photos", target_root=folders / "drawings", direction="b2a")
-    with pytest.raises(DataError, match="letters are drawn like letters"):
+    with pytest.raises(DataError, match="letters translate only to letters"):
         opened(root="glyphs:sans", target_root=folders / "drawings")
 
 
 def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
     root, _ = digits
-    file, small = root / "mnist.npz", ["ngf=4", "batch_size=8", "load_size=32", "flip=false"]
+    file, small = root / "mnist.npz", ["batch_size=8", "load_size=32", "flip=false"]
     run = trained(
         tmp_path / "run", "dtn", f"root={file}", f"target_root={file}", f"background_root={root / 'photographs'}",
-        *small, "embedding_dim=8", "pretrain_steps=2", "steps=2",
+        *small, "ngf=4", "embedding_dim=8", "pretrain_steps=2", "steps=2",
     ).folder  # fmt: skip
-    judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "steps=2").folder
+    judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "base_channels=4", "steps=2").folder
     diptych("evaluate", run, "--protocol", "dtn-digits", "--judge", judge, "--count", "2")
     found = read_result(run / "results" / "dtn-digits.json")
     scores = {score.name: score for score in found.scores}
@@ -192,9 +192,9 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
     assert back.train.columns["a"] == data.train.columns["b"]
     with pytest.raises(DataError, match=r"side by side.* Or choose one attribute .*: attributes=\[NAME\]"):
         open_data(DataConfig(root=str(tmp_path), crop_size=16), DataKind.UNPAIRED)
-    with pytest.raises(DataError, match="a table of attributes, and this method reads classes"):
-        open_data(config.model_copy(update={"target": str(tmp_path)}), DataKind.TRANSFER)
-    with pytest.raises(DataError, match="goes from images without one to those with it"):
+    with pytest.raises(DataError, match="a table of attributes, but this method needs classes"):
+        open_data(config.model_copy(update={"target_root": str(tmp_path)}), DataKind.TRANSFER)
+    with pytest.raises(DataError, match="needs one attribute, and translates from images without it to images with it"):
         open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), DataKind.UNPAIRED)
 
 
