@@ -26,9 +26,11 @@ def doctor(
     found = []
     for finding in examine(folder, device, seconds):
         found.append(finding)
-        console.print(f"{finding.what:<16}{finding.found}", style="bold red" if finding.wrong else "", soft_wrap=True)
-    wrong = any(finding.wrong for finding in found)
+        console.print(
+            f"{finding.subject:<16}{finding.text}", style="bold red" if finding.is_problem else "", soft_wrap=True
+        )
+    wrong = any(finding.is_problem for finding in found)
     if as_json:
-        findings = [{"name": each.what, "value": each.found, "error": each.wrong} for each in found]
+        findings = [{"name": each.subject, "value": each.text, "error": each.is_problem} for each in found]
         print_json({"ok": not wrong, "findings": findings})
     raise typer.Exit(1 if wrong else 0)

@@ -1,4 +1,4 @@
-"""The run folder, what a training leaves behind: settings, checkpoints, events, previews, report.
+"""The run folder, which a training writes: settings, checkpoints, events, previews, report.
 
-Not here: training itself. Start with `folder.py`.
+Not here: training itself (`training`). Start with `folder.py`.
 """

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line in `events.jsonl`."""
+"""The event log: one JSON object per line in `events.jsonl`."""
 
 import json
 import time
@@ -14,7 +14,7 @@ Event = dict[str, Any]
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a run in order; what a kill cut short or a disk damaged is passed over."""
+    """Yield the events of a run in order; incomplete and damaged lines are skipped."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -27,15 +27,15 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 class EventLog:
-    """Appends events. A disk that is full or read-only costs what was to be logged, never the training."""
+    """Appends events. If the disk is full or read-only, events are lost with one warning; training goes on."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "events.jsonl"
         self.failed = False
 
     @contextmanager
-    def tried(self, path: Path) -> Iterator[None]:
-        """What is done inside may fail for want of a disk: one warning, then silence."""
+    def tolerate_disk_errors(self, path: Path) -> Iterator[None]:
+        """Turn the first OSError of this log into a warning, and ignore later ones."""
         try:
             yield
         except OSError as error:
@@ -44,14 +44,14 @@ class EventLog:
             self.failed = True
 
     def forget_after(self, step: int) -> None:
-        """Drop what an interrupted run logged beyond its last checkpoint: those steps will be taken again."""
-        with self.tried(self.path):
-            kept = [event for event in read_events(self.path) if event["step"] <= step]
-            write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
+        """Drop events after the last checkpoint: those steps will be taken again."""
+        with self.tolerate_disk_errors(self.path):
+            events = [event for event in read_events(self.path) if event["step"] <= step]
+            write_text(self.path, "".join(json.dumps(event) + "\n" for event in events))
 
     def write(self, kind: str, stage: str, step: int, **values: Any) -> Event:
-        """Append an event and return it; `step` counts through all stages."""
+        """Append an event and return it; `step` counts over all stages."""
         event = {"event": kind, "stage": stage, "step": step, "time": round(time.time(), 3), **values}
-        with self.tried(self.path), self.path.open("a", encoding="utf-8") as file:
+        with self.tolerate_disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
         return event

@@ -1,13 +1,14 @@
-"""The run folder: everything that one training leaves behind, and one trainer at a time in it.
+"""The run folder: the files of one training, and a lock so that one process at a time trains in it.
 
-config.yaml        every setting, so that no flag is needed again
+config.yaml        all settings
 environment.json   machine, versions and command
-images.jsonl       the images it learns from, each with its hash
-data.json          how those images were stored and resized: see `data.formats`
-events.jsonl       the log          tensorboard/    the same for TensorBoard
-checkpoints/       the two newest and the best
-previews/          grids of held-out images
-model/             what translates, to ship
+images.jsonl       the training images, each with its hash
+data.json          how the training images were stored and resized (`data.image_format`)
+events.jsonl       the event log
+tensorboard/       the same numbers for TensorBoard
+checkpoints/       the two newest checkpoints and the best
+previews/          sample grids of held-out images
+model/             the networks that translate, for inference
 """
 
 import fcntl
@@ -33,6 +34,8 @@ from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 
 
 class Run:
+    """Paths, settings and lock of a run folder."""
+
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.config = self.folder / "config.yaml"
@@ -44,22 +47,22 @@ class Run:
         self.formats = self.folder / "data.json"
 
     def check_new(self) -> None:
-        """RunError if there is a run here already, or the path is not UTF-8: other libraries could not write there."""
+        """Raise RunError if the folder is a run already, or its path is not UTF-8, which other libraries need."""
         try:
             os.path.abspath(self.folder).encode()
         except UnicodeEncodeError as error:
             raise RunError(
                 f"{printable(str(self.folder))}: the path of a run must be UTF-8; choose another with -o, or set "
-                f"PYTHONUTF8=1 where only the locale is another"
+                f"PYTHONUTF8=1 if only the locale differs"
             ) from error
         if self._has_settings():
             raise RunError(
-                f"{self.folder} holds a run already: go on with `diptych resume {self.folder}`, or choose another "
+                f"{self.folder} is a run already: continue it with `diptych resume {self.folder}`, or choose another "
                 f"folder"
             )
 
     def create(self) -> None:
-        """Make the folder. It is a run, and can be resumed, once its settings are kept. RunError if it cannot be."""
+        """Create the folder. It becomes a run, which can be resumed, with `save_settings`. RunError."""
         self.check_new()
         try:
             for path in (self.checkpoints, self.previews):
@@ -77,8 +80,8 @@ class Run:
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be entered ({error})") from error
 
-    def keep(self, settings: dict[str, Any], images: Manifest | None = None) -> None:
-        """Write down what the run is made with. RunError."""
+    def save_settings(self, settings: dict[str, Any], images: Manifest | None = None) -> None:
+        """Write the settings and the manifest of the training images. RunError."""
         try:
             if images and images.entries:
                 images.save(self.manifest)
@@ -86,15 +89,15 @@ class Run:
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error}); make room, then try again") from error
 
-    def keep_formats(self, images: TrainingImages) -> None:
-        """Write down how the training images were stored. RunError."""
+    def save_image_formats(self, images: TrainingImages) -> None:
+        """Write how the training images were stored. RunError."""
         try:
             write_text(self.formats, images.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error}); make room, then try again") from error
 
     def training_images(self) -> TrainingImages | None:
-        """How the training images were stored; None for a run from before this was kept. RunError if damaged."""
+        """Return how the training images were stored; None for runs of early versions. RunError if damaged."""
         try:
             return TrainingImages.model_validate(parse_json(read_text(self.formats)))
         except FileNotFoundError:
@@ -107,33 +110,35 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str) -> "Run":
+        """Return the run of an existing run folder. RunError if it has no settings."""
         run = cls(folder)
         if not run._has_settings():
             raise RunError(f"{run.folder} is not a run folder: it has no config.yaml")
         return run
 
     def settings(self) -> dict[str, Any]:
+        """Return the settings by section, with present names. RunError if the file is damaged."""
         try:
-            found = parse_yaml(read_text(self.config))
+            settings = parse_yaml(read_text(self.config))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config}: not readable as YAML ({error})") from error
-        if not isinstance(found, dict):
-            raise RunError(f"{self.config}: does not hold settings")
-        return renamed.document(found)
+        if not isinstance(settings, dict):
+            raise RunError(f"{self.config}: expected settings by section")
+        return renamed.document(settings)
 
     def environment(self) -> dict[str, Any]:
-        """What it was begun with; nothing if that file is gone, which nothing depends on."""
+        """Return machine, versions and command of the start; {} if the file is missing or damaged."""
         try:
-            found = parse_json(read_text(self.folder / "environment.json"))
+            values = parse_json(read_text(self.folder / "environment.json"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return values if isinstance(values, dict) else {}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One trainer at a time; the system lets go of the lock when its process ends, however it ends.
+        """Lock the folder for this process. The system releases the lock when the process ends. RunError if locked.
 
-        A lock of the process, not of the open file: the processes that load images would hold on to that. RunError.
+        The lock belongs to the process, not to the open file, which data workers inherit.
         """
         try:
             file = (self.folder / "lock").open("a+")
@@ -148,7 +153,9 @@ class Run:
                     f"{self.folder} is being trained by {file.read() or 'another process'}; stop that first"
                 ) from error
             except OSError as error:
-                raise RunError(f"{self.folder}: its disk has no locks ({error}); train on another one") from error
+                raise RunError(
+                    f"{self.folder}: this file system does not support locks ({error}); choose another disk with -o"
+                ) from error
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
@@ -156,7 +163,7 @@ class Run:
 
 
 def environment() -> dict[str, Any]:
-    """What one needs to know to understand a run's numbers later."""
+    """Return the machine, versions and command, for the record."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "command": " ".join(sys.argv),

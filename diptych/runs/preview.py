@@ -1,4 +1,4 @@
-"""Previews: held-out images through `translate`, as a grid to look at and as an error where the truth is known."""
+"""Previews: translations of held-out images as a sample grid, and their error where target images are known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,20 +9,21 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from diptych.contract import Batch, Method, Route
-from diptych.data.images import image_io as image
+from diptych.contract import Batch, Control, Method, Route
+from diptych.data.images import image_io
 from diptych.data.images.class_maps import class_colours
 from diptych.data.images.encoding import PLAIN, Encoding
 
-SHOWN = 8  # rows of a grid
-GAP = 4  # white pixels between pictures
+ROWS = 8  # rows of a grid
+GAP = 4  # white pixels between images
 
 
 @dataclass(frozen=True)
 class Preview:
-    """Held-out images (N, C, H, W) by name; `aligned` if the same row of each is the same scene.
+    """Held-out images (N, C, H, W) by batch entry.
 
-    `encodings` say what the channels of an entry are, where they are not grey or RGB.
+    `aligned`: the same index in source and target is the same scene.
+    `encodings`: what the channels of an entry mean, where images are not grey or RGB.
     """
 
     batch: Batch
@@ -30,126 +31,136 @@ class Preview:
     encodings: Mapping[str, Encoding] = field(default_factory=dict)
 
     def render(self, method: Method, device: torch.device) -> tuple[Image.Image, dict[str, float]]:
-        """The grid, and mistakes: by route the mean absolute error (range -1..1) where the truth is known."""
+        """Return the sample grid and the errors: L1 (range -1 to 1) by route, and `Method.validation_errors`."""
         columns: list[Tensor] = []
-        known: list[Tensor] = []  # of the batch, those that have a column
+        used: list[Tensor] = []  # the entries of the batch that have a column
         errors = {}
         for route in method.routes:
-            made = translate_route(method, self.batch, route, device)
-            source, truth = self.batch[route.source], route.known(self.batch, self.aligned)
-            if not any(source is each for each in known):
-                columns.append(self.viewable(source, route.source))
-            columns.append(self.viewable(made, route.target))
-            known.append(source)
-            if truth is not None:
-                columns.append(self.viewable(truth, route.target))
-                known.append(truth)
-                errors[route_name(route)] = float((made - truth).abs().mean())
-        columns += sample_columns(method) if method.noise else []
-        columns = columns or [self.viewable(each, name) for name, each in self.batch.items() if each.dim() == 4]
-        sheet = grid([column[:SHOWN] for column in columns])
-        return self.with_references(sheet, method, device), {**errors, **method.validation_errors(self.batch)}
+            translation = translate_route(method, self.batch, route, device)
+            source, target = self.batch[route.source], route.known(self.batch, self.aligned)
+            if not any(source is entry for entry in used):
+                columns.append(self._column(source, route.source))
+            columns.append(self._column(translation, route.target))
+            used.append(source)
+            if target is not None:
+                columns.append(self._column(target, route.target))
+                used.append(target)
+                errors[route_name(route)] = float((translation - target).abs().mean())
+        if method.noise:
+            columns += sample_columns(method)
+        if not columns:
+            columns = [self._column(images, name) for name, images in self.batch.items() if images.dim() == 4]
+        image = self._with_references(grid([column[:ROWS] for column in columns]), method, device)
+        return image, {**errors, **method.validation_errors(self.batch)}
 
-    def viewable(self, x: Tensor, entry: str) -> Tensor:
-        """Images of a batch entry (N, C, H, W) as `viewable` does."""
-        return viewable(x[:SHOWN], self.encodings.get(entry, PLAIN))
+    def _column(self, images: Tensor, entry: str) -> Tensor:
+        """Return the first images (N, C, H, W) of a batch entry as grey or RGB."""
+        return viewable(images[:ROWS], self.encodings.get(entry, PLAIN))
 
-    def with_references(self, sheet: Image.Image, method: Method, device: torch.device) -> Image.Image:
-        """Below the sheet a matrix: references above, sources to the left, where the method takes a reference."""
+    def _with_references(self, image: Image.Image, method: Method, device: torch.device) -> Image.Image:
+        """Append a matrix of sources (left) and references (top) below, if the method takes reference images."""
         control = next((control for control in method.controls if control.image), None)
         if control is None:
-            return sheet
+            return image
         route = method.routes[0]
-        references = self.batch[control.entry(route)]
-        sources, chosen = self.batch[route.source][:SHOWN], list(range(min(SHOWN, len(references))))
-        viewable = self.viewable(sources, route.source)
-        columns = [torch.cat([torch.ones_like(viewable[:1]), viewable])]
-        for at in chosen:
-            controls = {
-                **route.controls,
-                **method.reference_controls(self.batch, at),
-                control.name: references[at : at + 1].to(device),
-            }
-            shown = Route(route.source, route.target, controls)
-            made = translate_route(method, {route.source: sources}, shown, device)
-            tiles = (references[at : at + 1], control.entry(route)), (made, route.target)
-            columns.append(torch.cat([self.viewable(*tile) for tile in tiles]))
-        return stack_vertically(sheet, grid(columns))
+        sources = self._column(self.batch[route.source], route.source)
+        corner = torch.ones_like(sources[:1])
+        columns = [torch.cat([corner, sources])]
+        for index in range(min(ROWS, len(self.batch[control.entry(route)]))):
+            columns.append(self._reference_column(method, route, control, index, device))
+        return stack_vertically(image, grid(columns))
+
+    def _reference_column(
+        self, method: Method, route: Route, control: Control, index: int, device: torch.device
+    ) -> Tensor:
+        """Return a reference image and, below it, the sources translated in its style."""
+        reference = self.batch[control.entry(route)][index : index + 1]
+        controls = {
+            **route.controls,
+            **method.reference_controls(self.batch, index),
+            control.name: reference.to(device),
+        }
+        guided = Route(route.source, route.target, controls)
+        translation = translate_route(method, {route.source: self.batch[route.source][:ROWS]}, guided, device)
+        return torch.cat([self._column(reference, control.entry(route)), self._column(translation, route.target)])
 
 
 def viewable(x: Tensor, encoding: Encoding) -> Tensor:
-    """(N, C, H, W) in [-1, 1] as grey or RGB: a colour for each class of a label map, alpha over white.
+    """Return images (N, C, H, W) in [-1, 1] as grey or RGB: label maps in colours, images with alpha on white.
 
-    The class of a pixel is the largest channel; black where no channel is above -1. Others are as they are.
+    The class of a pixel is the channel with the largest value; pixels without a channel above -1 are black.
     """
     if encoding.num_classes:
         colours = torch.from_numpy(class_colours(encoding.num_classes)).to(x) / 127.5 - 1
-        most, classes = x.max(1)
-        return torch.where((most > -1)[..., None], colours[classes], -1.0).permute(0, 3, 1, 2)
+        maximum, classes = x.max(1)
+        return torch.where((maximum > -1)[..., None], colours[classes], -1.0).permute(0, 3, 1, 2)
     if encoding.alpha:
-        opaque = (x[:, 3:] + 1) / 2
-        return x[:, :3] * opaque + 1 - opaque
+        alpha = (x[:, 3:] + 1) / 2
+        return x[:, :3] * alpha + 1 - alpha
     return x
 
 
 def sample_columns(method: Method) -> list[Tensor]:
-    """Columns of images out of noise, of seed 0."""
-    return list(method.sample(range(SHOWN**2)).float().cpu().split(SHOWN))
+    """Return columns of unconditional samples, with seed 0."""
+    return list(method.sample(range(ROWS**2)).float().cpu().split(ROWS))
 
 
 def route_name(route: Route) -> str:
-    """Its name where errors are logged: source and target, or where one source has many, what is chosen."""
-    chosen = " ".join(map(str, route.controls.values()))
-    return f"{route.source}->{route.target if route.source != route.target else chosen}"
+    """Return the name of a route in the log: `source->target`, or `source->CONTROLS` among many domains."""
+    controls = " ".join(map(str, route.controls.values()))
+    return f"{route.source}->{route.target if route.source != route.target else controls}"
 
 
 def translate_route(method: Method, batch: Batch, route: Route, device: torch.device, size: int = 8) -> Tensor:
-    """The sources of a route, `size` at a time, back on the CPU in float32.
+    """Return the translations of a route's sources, on the CPU in float32.
 
-    One at a time, where the method must be told what each of them is.
+    They are translated `size` at a time, or one by one where the method needs the label of each source.
     """
-    images, label = batch[route.source], batch.get(next(iter(method.labels), ""))
-    told = [method.given(row, route) for row in label] if label is not None else []
-    if any(told):
-        parts = [(image[None], given) for image, given in zip(images, told, strict=True)]
+    images, labels = batch[route.source], batch.get(next(iter(method.labels), ""))
+    source_controls = [method.given(label, route) for label in labels] if labels is not None else []
+    if any(source_controls):
+        parts = [(image[None], controls) for image, controls in zip(images, source_controls, strict=True)]
     else:
         parts = [(part, {}) for part in images.split(size)]
-    made = [method.translate(part.to(device), **{**route.controls, **given}) for part, given in parts]
-    return torch.cat([part.float().cpu() for part in made])
+    translations = [method.translate(part.to(device), **{**route.controls, **controls}) for part, controls in parts]
+    return torch.cat([part.float().cpu() for part in translations])
 
 
 def identity_error(batch: Batch, route: Route) -> float | None:
-    """The error of giving the input back, which a figure must be held against. None if the shapes differ."""
+    """Return the L1 error of the identity baseline, which returns its input; None if the shapes differ."""
     source, target = batch[route.source], route.known(batch, aligned=True)
-    return float((source - target).abs().mean()) if target is not None and source.shape == target.shape else None
+    if target is None or source.shape != target.shape:
+        return None
+    return float((source - target).abs().mean())
 
 
 def grid(columns: Sequence[Tensor]) -> Image.Image:
-    """One picture of columns of images, each (N, C, H, W) in [-1, 1], a row for each sample.
+    """Return an image of columns of images, each (N, C, H, W) in [-1, 1], with a row per sample.
 
-    Images that are smaller than others are enlarged to them, as nothing but a bicubic filter would.
+    Smaller images are enlarged to the largest height with a bicubic filter.
     """
-    most = max(column.shape[-2] for column in columns)
-    columns = [
-        column
-        if column.shape[-2] == most
-        else F.interpolate(column, scale_factor=most / column.shape[-2], mode="bicubic")
-        for column in columns
-    ]
+    height = max(column.shape[-2] for column in columns)
+    columns = [_enlarge(column, height) for column in columns]
     rows = [np.concatenate([_tile(column[row]) for column in columns], 1) for row in range(min(map(len, columns)))]
     return Image.fromarray(np.concatenate(rows)[:-GAP, :-GAP])
 
 
-def stack_vertically(above: Image.Image, below: Image.Image) -> Image.Image:
-    """One sheet over the other, on white."""
-    sheet = Image.new("RGB", (max(above.width, below.width), above.height + GAP + below.height), "white")
-    sheet.paste(above, (0, 0))
-    sheet.paste(below, (0, above.height + GAP))
-    return sheet
+def stack_vertically(top: Image.Image, bottom: Image.Image) -> Image.Image:
+    """Return an image with one image above the other, on white."""
+    image = Image.new("RGB", (max(top.width, bottom.width), top.height + GAP + bottom.height), "white")
+    image.paste(top, (0, 0))
+    image.paste(bottom, (0, top.height + GAP))
+    return image
 
 
-def _tile(picture: Tensor) -> np.ndarray:
-    """(C, H, W) in [-1, 1] as RGB uint8 with a white gap; of other channel counts than 1 and 3 the first is shown."""
-    shown = picture if len(picture) == 3 else picture[:1].expand(3, -1, -1)
-    pixels = image.from_unit(shown.permute(1, 2, 0).clamp(-1, 1).numpy(), np.uint8)
+def _enlarge(column: Tensor, height: int) -> Tensor:
+    if column.shape[-2] == height:
+        return column
+    return F.interpolate(column, scale_factor=height / column.shape[-2], mode="bicubic")
+
+
+def _tile(image: Tensor) -> np.ndarray:
+    """Return an image (C, H, W) in [-1, 1] as RGB uint8 with a white gap; only the first of 2, 4 or more channels."""
+    rgb = image if len(image) == 3 else image[:1].expand(3, -1, -1)
+    pixels = image_io.from_unit(rgb.permute(1, 2, 0).clamp(-1, 1).numpy(), np.uint8)
     return np.pad(pixels, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)

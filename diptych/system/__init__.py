@@ -1,4 +1,4 @@
-"""What the operating system and the hardware give: files, processes, devices, signals, terminals.
+"""Operating system and hardware: files, processes, devices, signals, terminals.
 
-Not here: anything that knows of images, methods or runs. Start with `atomic_files.py`.
+Not here: anything about images, methods or runs. Start with `atomic_files.py`.
 """

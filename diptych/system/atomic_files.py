@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside, synced, renamed, and the folder synced too."""
+"""Files that are either complete or absent: written to a temporary path, synced, renamed, and the folder synced."""
 
 import math
 import os
@@ -9,23 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PART = ".part"
-PATIENCE = 30.0  # seconds that a server may be silent
+PART = ".part"  # suffix of temporary folders
+DOWNLOAD_TIMEOUT = 30.0  # seconds without data from a server
 
 
 @contextmanager
 def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Yields a path to write to; when the block ends without an error it becomes `path`, else nothing changes.
+    """Yield a temporary path to write to; it becomes `path` if the block ends without an error.
 
-    `durable` waits for the disk, so that not even a power loss undoes it.
+    `durable` waits until the disk has it, so that a power loss cannot undo it.
     """
     make_folder(path.parent)
-    room = path.with_name(f".{path.name}.{os.getpid()}{PART}")  # a folder, as some writers make files beside theirs
-    part = room / path.name
+    folder = path.with_name(f".{path.name}.{os.getpid()}{PART}")  # a folder, as some writers create several files
+    part = folder / path.name
     try:
-        room.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         part.touch()
-        mode = part.stat().st_mode  # as the umask has it; some writers make files for their owner alone
+        mode = part.stat().st_mode  # as the umask sets it; some writers create files that only their owner can read
         yield part
         part.chmod(mode)
         if durable:
@@ -34,20 +34,21 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             sync(path.parent)
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_folder(path: Path) -> None:
-    """The folder and those above it, so that not even a power loss undoes it. OSError."""
-    missing = [each for each in (path, *path.parents) if not each.exists()]
+    """Create a folder and its parents, and sync them. OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for each in missing:
-        sync(each.parent)
+    for folder in missing:
+        sync(folder.parent)
 
 
 def write_probe(folder: Path) -> None:
-    """Write, sync, rename and remove a small file, as `atomic_write` does. An OSError here is one that an hour of work is
-    spared: no permission, a disk that is full, a network folder that cannot rename or replace.
+    """Write, sync, rename, replace and remove a small file, as `atomic_write` does.
+
+    Raises OSError where saving would fail later: no permission, a full disk, a network folder without renaming.
     """
     probe = folder / f".probe.{os.getpid()}{PART}"
     try:
@@ -58,21 +59,22 @@ def write_probe(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder. What cannot be removed stays.
+    """Remove temporary folders of `atomic_write` whose process was killed. What cannot be removed stays.
 
-    What is not named as `atomic_write` names it is none of ours. What belongs to a process that lives is left alone, for an
-    hour: after that its number is taken for one that was given out anew.
+    A temporary folder of a running process is kept for an hour; after that its process id is taken to be reused.
     """
-    for room in folder.glob(f".*{PART}"):
-        pid = room.name.removesuffix(PART).rpartition(".")[2]
-        if not pid.isdecimal() or (int(pid) != os.getpid() and _lives(int(pid)) and _age(room) < 3600):
+    for path in folder.glob(f".*{PART}"):
+        pid = path.name.removesuffix(PART).rpartition(".")[2]
+        if not pid.isdecimal():
             continue
-        shutil.rmtree(room, ignore_errors=True)
+        if int(pid) != os.getpid() and _is_running(int(pid)) and _seconds_since_change(path) < 3600:
+            continue
+        shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):
-            room.unlink(missing_ok=True)  # a file, as Diptych once wrote them
+            path.unlink(missing_ok=True)  # former versions wrote a file instead of a folder
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -82,8 +84,8 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _age(path: Path) -> float:
-    """Seconds since it was last written to, or since it vanished: endless."""
+def _seconds_since_change(path: Path) -> float:
+    """Return the seconds since the path was modified; infinity if it has vanished."""
     try:
         return time.time() - path.stat().st_mtime
     except OSError:
@@ -91,12 +93,13 @@ def _age(path: Path) -> float:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically. OSError."""
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def sync(path: Path) -> None:
-    """Ask the system to put a file, or a folder's list of names, on the disk."""
+    """Wait until a file, or the list of names of a folder, is on the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -106,9 +109,9 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def download_timeout() -> Iterator[None]:
-    """Within it a download from a server that falls silent ends with an OSError; libraries would wait for ever."""
+    """Let a download inside the block fail with OSError if the server is silent; libraries wait without limit."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Colours of label maps as settings: a level of 0 to 255 for each channel, or a bare class number for maps of one."""
+"""Colours of label maps as settings: a level (0 to 255) per channel, or a bare class number for one channel."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ Level = Annotated[int, Field(ge=0, le=255)]
 
 
 def as_colour(value: Any) -> Any:
-    """A class number as the colour of a map of one channel."""
+    """Return a class number as the colour of a map of one channel; other values unchanged."""
     return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -17,14 +17,14 @@ Colour = Annotated[tuple[Level, ...], BeforeValidator(as_colour)]
 
 
 def name_of(colour: Iterable[int]) -> str:
-    """`#ff0000` for (255, 0, 0), `#07` for (7,)."""
+    """Return the colour in hexadecimal: `#ff0000` for (255, 0, 0), `#07` for (7,)."""
     return "#" + bytes(map(int, colour)).hex()
 
 
 def problem_of(colours: tuple[tuple[int, ...], ...], ignore: tuple[tuple[int, ...], ...]) -> str:
-    """What is wrong with these classes and ignored colours together; `` if nothing is."""
+    """Return what is wrong with a palette and its ignored colours; an empty string if nothing is."""
     if len(set(map(len, (*colours, *ignore)))) > 1:
-        return "the colours of a palette and the ignored ones need a level for each channel, all of them as many"
+        return "all colours of a palette, and the ignored ones, need the same number of channels"
     if both := [colour for colour in ignore if colour in colours]:
         return f"{name_of(both[0])} is in the palette and ignored: leave it out of one of them"
     if len(colours) + len(ignore) > 256:

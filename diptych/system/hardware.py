@@ -1,4 +1,4 @@
-"""What the machine at hand has, and what to make of it: precision, memory, and what to say when memory is short."""
+"""Hardware: the precision that a device supports, memory, and out-of-memory errors."""
 
 import ctypes
 import os
@@ -8,25 +8,33 @@ from pathlib import Path
 
 import torch
 
-# What a RuntimeError says where memory was short: CPUs, CUDA, cuBLAS, cuDNN.
-SHORT = ("can't allocate memory", "not enough memory", "could not create a memory", "out of memory", "ALLOC_FAILED")
+# Parts of the messages of a RuntimeError that means out of memory: on CPUs, CUDA, cuBLAS, cuDNN.
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "could not create a memory",
+    "out of memory",
+    "ALLOC_FAILED",
+)
 
 
 def precision_for(device: torch.device) -> tuple[str, str]:
-    """What `precision=auto` chooses, fp32 or bf16, and why.
+    """Return what `precision=auto` selects on a device, `fp32` or `bf16`, and the reason.
 
-    By what the device has, not by a stopwatch: on a busy machine that would choose otherwise from run to run, and one
-    seed would not give one result. `diptych doctor` measures whole steps, and says if the choice is wrong here.
+    The choice depends on the device's instructions, not on a measurement: on a busy machine that would vary from run
+    to run, and one seed would not give one result. `diptych doctor` measures both.
     """
     if device.type == "cuda":
-        has, what = torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name(device)
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        name = torch.cuda.get_device_name(device)
     else:
-        has, what = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(), "this CPU"
-    return ("bf16", f"{what} has bf16 instructions") if has else ("fp32", f"{what} has no bf16 instructions")
+        supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        name = "this CPU"
+    return ("bf16", f"{name} has bf16 instructions") if supported else ("fp32", f"{name} has no bf16 instructions")
 
 
 def tune_kernels(device: torch.device) -> None:
-    """Settings of the whole process that make training faster: on a GPU, kernels are chosen by trial."""
+    """Apply process-wide settings for faster training: on a GPU, cuDNN benchmarks its kernels."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     else:
@@ -34,27 +42,27 @@ def tune_kernels(device: torch.device) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep what is freed for the next step instead of giving it back to the system.
+    """Let the C library keep freed memory instead of returning it to the system; return whether it can (glibc).
 
-    Each step asks for the same large pieces again; giving back and fetching them anew costs a step on a CPU up to a
-    quarter of its time. The peak stays the same. True where the library can be told so (glibc).
+    Each step allocates the same large blocks. Returning and fetching them costs up to a quarter of the time of a step
+    on a CPU. The peak stays the same.
     """
     if sys.platform != "linux":
         return False
     try:
-        tell = ctypes.CDLL(None).mallopt
+        mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # musl has none
         return False
     trim_threshold, mmap_threshold = -1, -3
-    kept = any(tell(mmap_threshold, size) for size in (2**30, 2**25))  # older ones take 32 MiB at most
-    return bool(kept and tell(trim_threshold, 2**31 - 1))
+    accepted = any(mallopt(mmap_threshold, size) for size in (2**30, 2**25))  # older versions accept 32 MiB at most
+    return bool(accepted and mallopt(trim_threshold, 2**31 - 1))
 
 
 def peak_gib(device: torch.device) -> float:
-    """The most memory taken so far: on a GPU by tensors, else by this process."""
+    """Return the peak memory in GiB: of tensors on a GPU, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    if sys.platform == "linux":  # getrusage begins with the peak of whoever started this process
+    if sys.platform == "linux":  # getrusage includes the peak of the parent process
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 2**20
@@ -62,7 +70,7 @@ def peak_gib(device: torch.device) -> float:
 
 
 def free_gib() -> float:
-    """What another training could take: of the GPU where there is one, else of the machine."""
+    """Return the free memory in GiB: of the GPU if there is one, else of the machine."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0] / 2**30
     try:
@@ -73,7 +81,7 @@ def free_gib() -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was short."""
+    """Return whether an exception means that memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SHORT)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)

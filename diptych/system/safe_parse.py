@@ -1,4 +1,4 @@
-"""What strangers may have written: settings and headers of weights, read as plain data of bounded size and depth."""
+"""Parsing of untrusted files: JSON, YAML and safetensors headers as plain data of bounded size and depth."""
 
 import json
 import re
@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-LARGEST_TEXT = 2**18  # bytes of a file of settings
-LARGEST_HEADER = 2**24  # bytes of the header of a safetensors file: 100,000 tensors
+LARGEST_TEXT = 2**18  # bytes of a settings file
+LARGEST_HEADER = 2**24  # bytes of a safetensors header: 100,000 tensors
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """OSError, or ValueError where the file is no UTF-8 or larger than `largest` bytes; it is not read whole then."""
+    """Return the text of a UTF-8 file of at most `largest` bytes. OSError, or ValueError for other files."""
     with path.open("rb") as file:
         data = file.read(largest + 1)
     if len(data) > largest:
@@ -21,17 +21,17 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """ValueError for what is no JSON, holds a key twice, or is nested too deeply to be anybody's settings."""
+    """Return the data of a JSON text. ValueError for invalid JSON, a repeated key, or very deep nesting."""
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_unique_keys)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
 def parse_yaml(text: str) -> Any:
-    """As YAML, without aliases and tags that make objects. ValueError with one line that says where it is wrong."""
+    """Return the data of a YAML text without aliases and object tags. ValueError with the position of the mistake."""
     try:
-        return yaml.load(text, _Plain)  # a SafeLoader
+        return yaml.load(text, _PlainLoader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())[:300]) from error
     except RecursionError as error:
@@ -39,7 +39,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def check_safetensors(path: Path, largest: int) -> None:
-    """The size of a safetensors file and of its header, before anything is read whole. OSError or ValueError."""
+    """Check the size of a safetensors file and of its header before it is read. OSError or ValueError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
@@ -49,30 +49,30 @@ def check_safetensors(path: Path, largest: int) -> None:
         raise ValueError(f"its header claims {header} bytes, in a file of {size}; at most {LARGEST_HEADER} are read")
 
 
-class _Plain(yaml.SafeLoader):
-    """SafeLoader without aliases (nine lines of them can stand for a billion values), and with `2e-4` a number."""
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without aliases (nine lines of them can expand to a billion values); `2e-4` is a number."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise ValueError(
-                f"line {self.peek_event().start_mark.line + 1}: aliases (*name) are not read; write it out"
-            )
+            line = self.peek_event().start_mark.line + 1
+            raise ValueError(f"line {line}: aliases (*name) are not supported; write the value out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        _once([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+        _unique_keys([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
         return super().construct_mapping(node, deep)
 
 
-_Plain.add_implicit_resolver(
+_PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs as a dict. ValueError if a key is repeated."""
+    mapping: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{key[:80]!r} is there twice")
-        found[key] = value
-    return found
+        if key in mapping:
+            raise ValueError(f"key {key[:80]!r} is repeated")
+        mapping[key] = value
+    return mapping

@@ -1,4 +1,4 @@
-"""The signals that ask a process to stop."""
+"""Signals that ask a process to stop."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C, `kill`, and what clusters send before the end
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C, `kill`, and a cluster's warning of the end
 
 
 @contextmanager
 def stop_on_signals(stop: Callable[[int], None]) -> Iterator[None]:
-    """Within, the first of the STOPPING signals calls `stop`; a second one acts as it always does.
+    """Call `stop(number)` on the first stop signal inside the block; a second signal has its usual effect.
 
-    One that this process was started to ignore, as Ctrl-C is for what a script runs in the background, stays ignored.
+    Ignored signals stay ignored: a shell starts background processes with Ctrl-C ignored.
     """
     before: dict[signal.Signals, Any] = {}
 
@@ -22,12 +22,13 @@ def stop_on_signals(stop: Callable[[int], None]) -> Iterator[None]:
         stop(number)
 
     try:
-        for number in (each for each in STOPPING if signal.getsignal(each) is not signal.SIG_IGN):
-            before[number] = signal.signal(number, handle)
-    except ValueError:  # only the main thread may listen to signals
+        for number in STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handle)
+    except ValueError:  # only the main thread can handle signals
         pass
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

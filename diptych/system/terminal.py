@@ -1,4 +1,4 @@
-"""Progress bars."""
+"""Progress bars on the terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ def has_progress_bars(console: Console) -> bool:
 
 
 @contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar for so many done out of so many, which vanishes at the end; nothing where no one watches."""
+def progress_bar(console: Console, description: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a function (done, total) that updates a transient progress bar; None if nothing can show it."""
     if console.quiet or not has_progress_bars(console):
         yield None
         return
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(description), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

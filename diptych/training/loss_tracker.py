@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,20 +125,18 @@ class LossTracker:
         event.record()
         return LogRecord(names, sums, first_bad, event.synchronize)
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the sums by row, and names and numbers of updates for JSON, of rows with an update."""
         counts = {row: int(values[-1].item()) for row, values in self.sums.items()}
         counts = {row: count for row, count in counts.items() if count}
         sums = {row: self.sums[row][:-1] for row in counts}
         return sums, {"names": {row: self.names[row] for row in counts}, "counts": counts}
 
-    def load(self, sums: dict[str, Tensor], meta: Mapping[str, Mapping[str, object]]) -> None:
+    def load(self, sums: dict[str, Tensor], meta: Mapping[str, Mapping[str, Any]]) -> None:
         """Restore what `state` returned."""
-        self.names = dict(meta["names"])  # type: ignore[arg-type]
-        self.sums = {
-            row: torch.cat([sums[row], torch.tensor([float(count)])]).to(self.not_finite.device)  # type: ignore[arg-type]
-            for row, count in meta["counts"].items()
-        }
+        self.names = dict(meta["names"])
+        counts = {row: torch.tensor([float(count)]) for row, count in meta["counts"].items()}
+        self.sums = {row: torch.cat([sums[row], counts[row]]).to(self.not_finite.device) for row in counts}
 
 
 def _copy_to_cpu(values: Tensor) -> Tensor:

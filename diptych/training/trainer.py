@@ -71,7 +71,7 @@ class Trainer:
         self.pending_record: tuple[LogRecord, dict[str, Any]] | None = None  # still being copied from the GPU
         self.show: Show = lambda terms, rate: None
         self.early_stop = False
-        board = TensorBoardLogger(self.run.folder / "tensorboard", self.log.tried)
+        board = TensorBoardLogger(self.run.folder / "tensorboard", self.log.tolerate_disk_errors)
         self.hooks = CallbackList([board, *self.callbacks] if self.is_main else [])
         self.losses: Mapping[str, float] = {}  # of the last log record
         self.is_running = False
@@ -252,7 +252,7 @@ class Trainer:
             warnings.warn(f"step {engine.total}: out of memory, preview skipped; training goes on", stacklevel=2)
             return
         name = f"{engine.stage_index}-{engine.step:08d}.png"
-        with self.log.tried(self.run.previews), atomic_write(self.run.previews / name) as part:
+        with self.log.tolerate_disk_errors(self.run.previews), atomic_write(self.run.previews / name) as part:
             image.save(part, "PNG")
         self._log("preview", error=errors, file=name)
         self.hooks.on_preview(self._context(preview=image, errors=errors))

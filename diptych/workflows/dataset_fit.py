@@ -1,4 +1,4 @@
-"""Which methods a folder fits, found by opening it as each of them would, and the command to start with."""
+"""The methods that can train on a folder, found by opening it as each of them would, and the command for each."""
 
 import re
 import shlex
@@ -18,26 +18,28 @@ CROPS = (256, 128, 64, 32)
 
 @dataclass(frozen=True)
 class Fit:
-    """How a method sees a folder: what it would train on and with which settings, or why it cannot."""
+    """What a method would train on in a folder and with which settings; or, if not `fits`, the reason in `summary`."""
 
     method: str
     summary: str
     notes: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     fits: bool = True
-    root: str = ""  # the folder to give, where it is not the one that was looked at
+    root: str = ""  # the folder to train on, if it is not the one that was examined
 
 
-def show_fits(console: "Console", found: "Survey", mend: bool) -> None:
+def show_fits(console: "Console", survey: "Survey", has_problems: bool) -> None:
+    """Print the methods that can train on a folder with their commands, or why none can."""
     from diptych.errors import printable
 
-    all_fits, which = fits(found), "methods that fit"
+    all_fits, title = fits(survey), "methods that fit"
     if not any(fit.fits for fit in all_fits):
-        console.print(f"\nno method fits: {why_not(found)}", style="bold", soft_wrap=True)
-        all_fits, which = [fit for fit in fits(found, any_images=True) if fit.fits], "but these take any images"
+        console.print(f"\nno method fits: {why_not(survey)}", style="bold", soft_wrap=True)
+        all_fits = [fit for fit in fits(survey, any_images=True) if fit.fits]
+        title = "these methods train on any images"
         if not all_fits:
             return
-    console.print(f"\n{which}" + (", once what is wrong is mended" if mend else ""), style="bold")
+    console.print(f"\n{title}" + (", once the problems above are fixed" if has_problems else ""), style="bold")
     for fit in all_fits:
         if not fit.fits:
             console.print(f"  {fit.method}: no; {printable(fit.summary)}", style="dim", soft_wrap=True)
@@ -45,141 +47,149 @@ def show_fits(console: "Console", found: "Survey", mend: bool) -> None:
         console.print(f"  {fit.method}: {printable(fit.summary)}", soft_wrap=True)
         for note in fit.notes:
             console.print(f"    {printable(note)}", style="dim", soft_wrap=True)
-        console.print(f"    {printable(command_of(fit, found))}", style="cyan", soft_wrap=True)
+        console.print(f"    {printable(command_of(fit, survey))}", style="cyan", soft_wrap=True)
 
 
-def command_of(fit: Fit, found: "Survey") -> str:
-    """The command that starts such a training."""
-    return shlex.join(["diptych", "train", fit.method, "--data", fit.root or str(found.root), *fit.settings])
+def command_of(fit: Fit, survey: "Survey") -> str:
+    """Return the command that starts the training."""
+    return shlex.join(["diptych", "train", fit.method, "--data", fit.root or str(survey.root), *fit.settings])
 
 
-def why_not(found: "Survey") -> str:
-    from diptych.data.checks import survey
+def why_not(survey: "Survey") -> str:
+    """Return why no method fits a folder."""
+    from diptych.data.checks import survey as layouts
     from diptych.data.checks.unread_files import explain_no_images
 
-    wanted = "they want pairs side by side in each file, or two folders"
-    if found.layout == survey.UNLABELLED and (why := explain_no_images(found.root)):
-        return f"{wanted}; {why}"
+    expected = "methods need pairs side by side in each file, or two folders"
+    if survey.layout == layouts.UNLABELLED and (reason := explain_no_images(survey.root)):
+        return f"{expected}; {reason}"
     return {
-        survey.NOTHING: "there are no images; give the folder that holds train/, or two folders of images",
-        survey.ARRAYS: f"they read images, not arrays, and {wanted}",
-        survey.TABLE: f"{wanted}, and here are images with attributes: put those with and without one into two",
-    }.get(found.layout, wanted)
+        layouts.NOTHING: "there are no images; give the folder that contains train/, or two folders of images",
+        layouts.ARRAYS: f"methods read images, not arrays; {expected}",
+        layouts.TABLE: f"{expected}, but these are images with attributes: put those with and without one into two",
+    }.get(survey.layout, expected)
 
 
-def fits(found: "Survey", any_images: bool = False) -> list[Fit]:
-    """Of each method that takes images of two domains or more; or of those that take any images."""
+def fits(survey: "Survey", any_images: bool = False) -> list[Fit]:
+    """Return a `Fit` for each method that translates between domains; or for those that train on any images."""
     from diptych.contract import DataKind
     from diptych.methods import METHODS, find
 
-    sizes = found.sizes()
+    sizes = survey.sizes()
     kinds = {method: find(method).data for method in METHODS}
-    meant = [
+    methods = [
         name for name, kind in kinds.items() if kind != DataKind.TRANSFER and (kind == DataKind.IMAGES) == any_images
     ]
-    return [_fit(method, found, sizes) for method in meant] + ([] if any_images else _enlarging(found))
+    fits = [_fit(method, survey, sizes) for method in methods]
+    return fits if any_images else [*fits, *_super_resolution(survey)]
 
 
-def _enlarging(found: "Survey") -> list[Fit]:
-    """Of a set of the same images at two sizes: methods that enlarge, which learn from the larger images alone."""
-    from diptych.data.checks.survey import survey
+def _super_resolution(survey: "Survey") -> list[Fit]:
+    """Return a `Fit` for each super-resolution method, if the folder holds the same images at two sizes.
+
+    These methods train on the larger images alone.
+    """
+    from diptych.data.checks import survey as surveys
     from diptych.methods import METHODS, find
 
-    if not found.scale:
+    if not survey.scale:
         return []
-    large = survey(found.scale.large)
-    enlarge = [method for method in METHODS if "scale" in find(method).Config.model_fields]
-    return [replace(_fit(method, large, large.sizes()), root=str(large.root)) for method in enlarge]
+    large = surveys.survey(survey.scale.large)
+    methods = [method for method in METHODS if "scale" in find(method).Config.model_fields]
+    return [replace(_fit(method, large, large.sizes()), root=str(large.root)) for method in methods]
 
 
 def crop_for(sizes: Sequence[tuple[int, int]]) -> int:
-    """The largest crop that half of the images (height, width) cover: 256, 128, 64 or 32 pixels."""
+    """Return the largest crop size, 256, 128, 64 or 32, that half of the images (height, width) cover."""
     side = median(map(min, sizes)) if sizes else CROPS[0]
     return next((crop for crop in CROPS if crop <= side), CROPS[-1])
 
 
 def fit_for(sizes: Sequence[tuple[int, int]], crop: int) -> tuple[tuple[str, ...], str]:
-    """The settings that keep images at their own scale and aspect ratio, and why; none where the default does.
+    """Return the settings that keep images at their own scale and aspect ratio, and the reason; none if not needed.
 
-    Images much larger than the crop are cut as they are, so that training sees them as `translate` will.
+    Images much larger than the crop are cropped without resizing, so that training uses the scale of `translate`.
     """
     from diptych.data.image_format import MAX_RATIO, aspect_of
 
     side, aspect = median(map(min, sizes)) if sizes else crop, aspect_of(sizes)
     if side > MAX_RATIO * crop:
-        why = f"images are {side / crop:.1f} times as large as crop_size={crop}"
+        reason = f"images are {side / crop:.1f} times as large as crop_size={crop}"
         if min(map(min, sizes)) >= crop:
-            return (
-                "resize_mode=none",
-            ), f"{why}: resize_mode=none trains on crops at their own scale, as translate takes them"
-        load = min(round(side), 16384)
-        return (
-            "resize_mode=short_side",
-            f"load_size={load}",
-        ), f"{why}: load_size={load} trains on crops near their own scale"
+            reason += ": resize_mode=none trains on crops at their own scale, the scale of translate"
+            return ("resize_mode=none",), reason
+        load_size = min(round(side), 16384)
+        reason += f": load_size={load_size} trains on crops near their own scale"
+        return ("resize_mode=short_side", f"load_size={load_size}"), reason
     if aspect > MAX_RATIO:
-        why = f"the longer side of images is {aspect:.1f} times the shorter one"
-        return (
-            "resize_mode=short_side",
-        ), f"{why}: resize_mode=short_side keeps it so, where the default makes them square"
+        reason = f"the longer side of images is {aspect:.1f} times the shorter one"
+        return ("resize_mode=short_side",), f"{reason}: resize_mode=short_side keeps that, the default makes squares"
     return (), ""
 
 
-def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
+def _fit(method: str, survey: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
+    """Return what the method would train on in the folder, or why it cannot."""
     from diptych.data.image_format import direction_of
     from diptych.data.open import open_data
-    from diptych.data.sources.pairs import domain_folders, folders_setting
     from diptych.errors import ConfigError, DataError
     from diptych.methods import find
     from diptych.settings.recipe import load_recipe
     from diptych.settings.validate import checked
 
-    lying, crop = domain_folders(found.root), crop_for(sizes)
+    cls, root, crop_size = find(method), str(survey.root), crop_for(sizes)
     reason = ""
-    choose = len(lying) > 2 and not find(method).labels
-    looser = _looser_names(found)
-    for sides in ([], [folders_setting(lying)] if choose else looser) if choose or looser else ([],):
+    for data_settings in _data_settings(survey, has_labels=bool(cls.labels)):
         try:
-            chosen = load_recipe(method, [f"root={found.root}", *sides])
-            data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
-            labels = dict.fromkeys(find(method).labels.values(), data.labels)
-            checked(find(method).Config, {**chosen.model.model_dump(), **labels}, method)
+            recipe = load_recipe(method, [f"root={root}", *data_settings])
+            data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
+            labels = dict.fromkeys(cls.labels.values(), data.labels)
+            checked(cls.Config, {**recipe.model.model_dump(), **labels}, method)
         except (ConfigError, DataError) as error:
-            reason = reason or _in_short(str(error), str(found.root))
+            reason = reason or _shorten(str(error), root)
             continue
-        if _shrinks(data.train):
-            sides = [*sides, "direction=b2a"]
-            chosen = load_recipe(method, [f"root={found.root}", *sides])
-            data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
-        summary = f"{_in_short(data.summary, str(found.root))}{direction_of(data, chosen.data)}"
-        domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
-        batch = [f"batch_size={max(8, domains)}"] if find(method).domains else []
-        cls = find(method)
-        in_crops = not cls.fixed_size and not cls.domains and cls.routes  # others need whole images
-        fit, why = fit_for(sizes, crop) if in_crops else ((), "")
-        settings = (*sides, *_size_settings(method, str(found.root), crop), *fit, *batch)
-        return Fit(method, summary, (*data.notes, *([why] if why else [])), settings)
+        if _has_smaller_targets(data.train):
+            data_settings = [*data_settings, "direction=b2a"]
+            recipe = load_recipe(method, [f"root={root}", *data_settings])
+            data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
+        summary = f"{_shorten(data.summary, root)}{direction_of(data, recipe.data)}"
+        num_domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
+        batch_size = [f"batch_size={max(8, num_domains)}"] if cls.domains else []
+        trains_on_crops = not cls.fixed_size and not cls.domains and cls.routes  # other methods need whole images
+        resizing, note = fit_for(sizes, crop_size) if trains_on_crops else ((), "")
+        settings = (*data_settings, *_size_settings(method, root, crop_size), *resizing, *batch_size)
+        return Fit(method, summary, (*data.notes, *([note] if note else [])), settings)
     return Fit(method, reason, fits=False)
 
 
-def _in_short(message: str, root: str) -> str:
-    """The first sentence, without the folder that all is about and the names of files at its end."""
+def _data_settings(survey: "Survey", has_labels: bool) -> list[list[str]]:
+    """Return the settings to try, in order: defaults, then a choice of folders or a looser comparison of names."""
+    from diptych.data.sources.pairs import domain_folders, folders_setting
+
+    folders = domain_folders(survey.root)
+    if len(folders) > 2 and not has_labels:
+        return [[], [folders_setting(folders)]]
+    looser_names = _looser_names(survey)
+    return [[], looser_names] if looser_names else [[]]
+
+
+def _shorten(message: str, root: str) -> str:
+    """Return the first sentence of a message, without the root folder and the list of files at its end."""
     text = message.removeprefix(f"{root}: ").replace(f"{root}/", "").partition(". ")[0]
     return re.sub(r": [^:]*$", "", text) if text.endswith(", ...") else text
 
 
-def _looser_names(found: "Survey") -> list[str]:
-    """The setting by which the names of two folders agree, if they do not as they are."""
+def _looser_names(survey: "Survey") -> list[str]:
+    """Return the setting with which the file names of two folders match, if they do not match exactly."""
     from diptych.data.checks.survey import UNPAIRED
     from diptych.data.sources.file_names import suggest_match
 
-    parts = [part.files for part in found.parts if part.files and part.split == found.parts[0].split]
-    match = suggest_match(*parts) if found.layout == UNPAIRED and len(parts) == 2 else None
+    parts = [part.files for part in survey.parts if part.files and part.split == survey.parts[0].split]
+    match = suggest_match(*parts) if survey.layout == UNPAIRED and len(parts) == 2 else None
     return [f"pair_names={match[0]}"] if match else []
 
 
-def _shrinks(split: "Split") -> bool:
-    """Whether the targets of pairs are their sources at a smaller size: the direction that nobody wants."""
+def _has_smaller_targets(split: "Split") -> bool:
+    """Return whether the targets of pairs are their sources at a smaller size: the opposite of super-resolution."""
     from diptych.data.checks.scales import scale_of
     from diptych.data.dataset import ImageFiles
 
@@ -190,20 +200,20 @@ def _shrinks(split: "Split") -> bool:
     return scale is not None and scale.small == columns[1].files[0].parent
 
 
-def _size_settings(method: str, root: str, crop: int) -> tuple[str, ...]:
-    """The settings for this crop: none at the method's own, else a generator that is made for it."""
+def _size_settings(method: str, root: str, crop_size: int) -> tuple[str, ...]:
+    """Return the settings for this crop size: none for the default, else with networks that fit it."""
     from diptych.errors import ConfigError
     from diptych.settings.recipe import load_recipe
     from diptych.workflows.dry_run import dry_run
 
-    if crop == CROPS[0]:
+    if crop_size == CROPS[0]:
         return ()
-    usual = str(load_recipe(method, [f"root={root}"]).model.model_dump().get("generator", ""))
-    smaller = {"unet_256": f"unet_{crop}", "resnet_9": "resnet_6"}.get(usual)
+    default = str(load_recipe(method, [f"root={root}"]).model.model_dump().get("generator", ""))
+    smaller = {"unet_256": f"unet_{crop_size}", "resnet_9": "resnet_6"}.get(default)
     for settings in ([f"generator={smaller}"] if smaller else [], [], ["d_layers=3"], ["receptive_field=34"]):
         try:
-            dry_run(load_recipe(method, [f"root={root}", f"crop_size={crop}", *settings]))
+            dry_run(load_recipe(method, [f"root={root}", f"crop_size={crop_size}", *settings]))
         except ConfigError:
             continue
-        return (f"crop_size={crop}", *settings)
+        return (f"crop_size={crop_size}", *settings)
     return ()

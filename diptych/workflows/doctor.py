@@ -1,7 +1,4 @@
-"""What this machine can do, before a day of training depends on it.
-
-diptych doctor runs/
-"""
+"""Check what this machine can do before a long training: `diptych doctor runs/`."""
 
 import os
 import platform
@@ -12,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -25,43 +22,47 @@ from diptych.system.hardware import is_out_of_memory, precision_for, tune_kernel
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 
-PROBED: dict[str, Any] = {}  # settings of pix2pix over those of its paper, which have 256 pixels and batch 1
-STEPS = 80_000  # of the paper's run on facades
-LEAST = 2 * 2**30  # bytes that a run of such networks needs for its checkpoints
-SHARED = Path("/dev/shm")
-FOR_NCCL = 2**30  # bytes of it that nccl is said to need: `--shm-size=1g` in NVIDIA's manual
+BENCHMARK: dict[str, Any] = {}  # changes to the settings of pix2pix's paper: 256 pixels, batch size 1
+PAPER_STEPS = 80_000  # of the paper's training on facades
+CHECKPOINT_BYTES = 2 * 2**30  # disk space for the checkpoints of such a run
+PRECISIONS: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+SHARED_MEMORY = Path("/dev/shm")
+NCCL_BYTES = 2**30  # of shared memory for nccl: `--shm-size=1g` in NVIDIA's manual
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `wrong` if training here would fail."""
+    """One line of the report; `is_problem` if training would fail because of it."""
 
-    what: str
-    found: str
-    wrong: bool = False
+    subject: str
+    text: str
+    is_problem: bool = False
 
 
 def examine(folder: Path, device: str = "auto", seconds: float = 10.0) -> Iterator[Finding]:
-    """The machine, torch, the device, what `auto` chooses there, the folder for runs, and how fast a step is."""
+    """Yield findings on machine, versions, device, precision, run folder, shared memory and speed.
+
+    The speed is measured for `seconds`.
+    """
     yield Finding("machine", f"{platform.platform()}, {os.cpu_count()} cores, {_memory()}")
     yield Finding("python, torch", f"{platform.python_version()}, {torch.__version__}")
     try:
         chosen = choose_device(device)
     except DiptychError as error:
-        yield Finding("device", str(error), wrong=True)
+        yield Finding("device", str(error), is_problem=True)
         return
-    yield Finding("device", _described(chosen))
-    precision, why = precision_for(chosen)
-    yield Finding("precision=auto", f"{precision}: {why}")
-    yield _writable(folder)
+    yield Finding("device", _describe_device(chosen))
+    precision, reason = precision_for(chosen)
+    yield Finding("precision=auto", f"{precision}: {reason}")
+    yield _check_folder(folder)
     if sys.platform == "linux":
-        yield _shared_memory(torch.cuda.device_count() if chosen.type == "cuda" else 0)
+        yield _check_shared_memory(torch.cuda.device_count() if chosen.type == "cuda" else 0)
     try:
-        yield from _speed(chosen, precision, seconds)
+        yield from _measure_speed(chosen, precision, seconds)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        yield Finding("speed", "out of memory: networks of this size do not fit beside what else runs here", wrong=True)
+        yield Finding("speed", "out of memory: pix2pix at 256 pixels does not fit beside other programs", True)
 
 
 def _memory() -> str:
@@ -71,7 +72,7 @@ def _memory() -> str:
         return "memory of unknown size"
 
 
-def _described(device: torch.device) -> str:
+def _describe_device(device: torch.device) -> str:
     if device.type == "cpu":
         return f"cpu, {torch.get_num_threads()} threads (torch sees no GPU)"
     free, total = torch.cuda.mem_get_info(device)
@@ -81,71 +82,81 @@ def _described(device: torch.device) -> str:
     )
 
 
-def _writable(folder: Path) -> Finding:
-    """Whether a run could be kept there; nothing is left behind."""
-    there = folder
+def _check_folder(folder: Path) -> Finding:
+    """Check that the folder for runs can be written and has enough free space; leave nothing in it."""
+    existing = folder
     try:
-        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-        began = time.perf_counter()
-        write_probe(there)
-        took = time.perf_counter() - began
-        free = shutil.disk_usage(there).free
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        start = time.perf_counter()
+        write_probe(existing)
+        duration = time.perf_counter() - start
+        free = shutil.disk_usage(existing).free
     except OSError as error:
-        return Finding("run folder", f"{there}: cannot be written ({error}); choose another one", wrong=True)
-    room = f"{there}: writable in {1000 * took:.0f} ms, {free / 2**30:.1f} GiB free"
-    if free < LEAST:
-        return Finding("run folder", f"{room}, and a run takes some {LEAST >> 30}: make room", wrong=True)
-    return Finding("run folder", room)
+        return Finding("run folder", f"{existing}: cannot be written ({error}); choose another one", is_problem=True)
+    text = f"{existing}: writable in {1000 * duration:.0f} ms, {free / 2**30:.1f} GiB free"
+    if free < CHECKPOINT_BYTES:
+        return Finding("run folder", f"{text}, and a run needs about {CHECKPOINT_BYTES >> 30}: make room", True)
+    return Finding("run folder", text)
 
 
-def _shared_memory(gpus: int) -> Finding:
-    """The size of /dev/shm, which containers make small. Processes on several GPUs need it, data workers do not."""
+def _check_shared_memory(num_gpus: int) -> Finding:
+    """Check /dev/shm, which is small in containers. Training on several GPUs needs it, data workers do not."""
     try:
-        usage = shutil.disk_usage(SHARED)
+        usage = shutil.disk_usage(SHARED_MEMORY)
     except OSError as error:
-        return Finding("shared memory", f"{SHARED}: not there ({error}); data workers do not need it", wrong=gpus > 1)
-    found = f"{SHARED}: {usage.total / 2**20:,.0f} MiB, {usage.free / 2**20:,.0f} MiB free; data workers do not need it"
-    if gpus > 1 and usage.free < FOR_NCCL:
-        found += f", but nccl between {gpus} GPUs does: give a container more by `docker run --shm-image_size=1g`"
-    return Finding("shared memory", found)
+        text = f"{SHARED_MEMORY}: does not exist ({error}); data workers do not need it"
+        return Finding("shared memory", text, is_problem=num_gpus > 1)
+    text = (
+        f"{SHARED_MEMORY}: {usage.total / 2**20:,.0f} MiB, {usage.free / 2**20:,.0f} MiB free; "
+        f"data workers do not need it"
+    )
+    if num_gpus > 1 and usage.free < NCCL_BYTES:
+        text += f", but nccl between {num_gpus} GPUs does: start a container with `docker run --shm-size=1g`"
+    return Finding("shared memory", text)
 
 
-def _speed(device: torch.device, precision: str, seconds: float) -> Iterator[Finding]:
-    """Steps of pix2pix as in its paper, in both precisions by turns, for so many seconds."""
+def _measure_speed(device: torch.device, precision: str, seconds: float) -> Iterator[Finding]:
+    """Yield the speed of pix2pix as in its paper, and how both precisions compare, measured in turns."""
     tune_kernels(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    medians = _median_seconds(device, seconds)
+    days = medians[precision] * PAPER_STEPS / 86_400
+    duration = f"{days:.1f} days" if days > 1 else f"{24 * days:.1f} hours"
+    yield Finding(
+        "speed",
+        f"pix2pix at 256 pixels, batch size 1: {1 / medians[precision]:.2f} steps/s in {precision}; the paper's "
+        f"training on facades ({PAPER_STEPS:,} steps) would take {duration}",
+    )
+    other = "fp32" if precision == "bf16" else "bf16"
+    advice = f": use precision={other} here" if medians[other] < 0.9 * medians[precision] else ""
+    ratio = medians["bf16"] / medians["fp32"]
+    yield Finding("precision", f"a step in bf16 takes {ratio:.2f} of the time of fp32{advice}")
+
+
+def _median_seconds(device: torch.device, seconds: float) -> dict[str, float]:
+    """Return the median time of a step by precision."""
     method = find("pix2pix")
     engines = {
-        each: Engine(
-            method(method.Config(**PROBED)),
-            TrainConfig(precision=each),
+        precision: Engine(
+            method(method.Config(**BENCHMARK)),
+            TrainConfig(precision=precision),
             ranks=Ranks(device=device),
             capture=CudaCapture() if device.type == "cuda" else None,
         )
-        for each in ("fp32", "bf16")
+        for precision in PRECISIONS
     }
     batch = {name: torch.rand(1, 3, 256, 256) * 2 - 1 for name in method.batch}
-    times: dict[str, list[float]] = {each: [] for each in engines}
+    times: dict[str, list[float]] = {precision: [] for precision in engines}
     for engine in engines.values():
         for _ in range(4 if device.type == "cuda" else 1):
             engine.train_step(batch)
         engine.verify()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or not times["bf16"]:
-        for each, engine in engines.items():
-            began = time.perf_counter()
+        for precision, engine in engines.items():
+            start = time.perf_counter()
             engine.train_step(batch)
             engine.verify()
-            times[each].append(time.perf_counter() - began)
-    step = {each: statistics.median(values) for each, values in times.items()}
-    days = step[precision] * STEPS / 86_400
-    yield Finding(
-        "speed",
-        f"pix2pix at 256 pixels, batch 1: {1 / step[precision]:.2f} steps/s in {precision}; its paper's run on facades "
-        f"({STEPS:,} steps) would take {f'{days:.1f} days' if days > 1 else f'{24 * days:.1f} hours'}",
-    )
-    other = "fp32" if precision == "bf16" else "bf16"
-    better = step[other] < 0.9 * step[precision]
-    advice = f": give precision={other} here" if better else ""
-    yield Finding("precision", f"bf16 takes {step['bf16'] / step['fp32']:.2f} of the time of fp32{advice}")
+            times[precision].append(time.perf_counter() - start)
+    return {precision: statistics.median(values) for precision, values in times.items()}

@@ -76,8 +76,8 @@ def train(
     with _lock(run, ranks):
         trainer.save()  # so that the run can be resumed from its first step on
         if ranks.is_main:
-            run.keep_formats(describe_images(data, recipe.data))
-            run.keep(recipe.settings(), manifest)  # from here on the folder is a run
+            run.save_image_formats(describe_images(data, recipe.data))
+            run.save_settings(recipe.settings(), manifest)  # from here on the folder is a run
 
         # loop
         return _train_and_report(trainer, recipe)
@@ -130,9 +130,9 @@ def resume(
 
         # run folder
         if ranks.is_main:
-            run.keep_formats(describe_images(data, recipe.data))
+            run.save_image_formats(describe_images(data, recipe.data))
             if changed or settings:
-                run.keep(recipe.settings(), manifest)
+                run.save_settings(recipe.settings(), manifest)
         trainer.save_changes(changed)
 
         # loop

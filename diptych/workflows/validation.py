@@ -1,4 +1,4 @@
-"""Protocols applied while training: held-out images judged every so many steps, by the weights of that moment."""
+"""Validation: a protocol applied to held-out images every `eval_every` steps of a training."""
 
 import math
 import tempfile
@@ -21,9 +21,9 @@ from diptych.training.trainer import Validate
 
 
 def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) -> Validate | None:
-    """What judges the validation images as the recipe says; None where it asks for nothing. EvaluationError.
+    """Return the function that scores held-out images, as the trainer calls it; None without `eval_every`.
 
-    A protocol that is not for such a method is told here, before anything is made.
+    Raises EvaluationError or ConfigError if protocol, metric or evaluator do not fit, before training starts.
     """
     settings = recipe.evaluate
     if settings.eval_every is None:
@@ -31,11 +31,10 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     split = first(data.held_out, settings.eval_images)
     protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
     if settings.monitor is not None:
-        _check_listed(
-            settings.monitor, protocol, math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.scale
-        )
-    judge = Path(settings.evaluator).expanduser() if settings.evaluator else None
-    tools = gather(settings.extractor, judge, device=str(device))
+        side = math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.scale
+        _check_monitor(settings.monitor, protocol, side)
+    evaluator = Path(settings.evaluator).expanduser() if settings.evaluator else None
+    tools = gather(settings.extractor, evaluator, device=str(device))
     if protocol.needs_judge:
         tools.the_judge()
     try:
@@ -43,50 +42,50 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     except EvaluationError as error:
         raise EvaluationError(f"protocol={protocol.name} and {recipe.method}: {error}") from error
 
-    def examine(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
+    def validate(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
         translator = Translator(method, recipe.method, recipe.cls.inference_networks, {}, device)
         with tempfile.TemporaryDirectory() as folder:
             samples = sample(translator, recipe, split, data.train, protocol, Path(folder), {})
             scores = judge_samples(samples, protocol, tools, recipe.method).scores
-            routes = len(samples.by_route())
-        name, error = _chosen(scores, routes, settings.monitor, protocol)
+            num_routes = len(samples.by_route())
+        name, error = _monitored(scores, num_routes, settings.monitor, protocol)
         return {score.name: round(score.value, 6) for score in scores}, name, error
 
-    return examine
+    return validate
 
 
-def _check_listed(name: str, protocol: Protocol, side: float) -> None:
-    """ConfigError for a measure that is not in the table, or not in this protocol, or needs larger images."""
+def _check_monitor(name: str, protocol: Protocol, side: float) -> None:
+    """Raise ConfigError if a metric is unknown, not part of the protocol, or needs larger images than `side` pixels."""
     try:
         metric = metric_of(name)
     except EvaluationError as error:
         raise ConfigError(f"monitor={name}: {error}") from error
     if metric.name not in protocol.names():
-        known = ", ".join(protocol.names())
-        raise ConfigError(f"monitor={name}: {protocol} does not give it; there are {known}")
+        raise ConfigError(f"monitor={name}: not measured by {protocol}, which measures {', '.join(protocol.names())}")
     if side < metric.min_side:
         raise ConfigError(
             f"monitor={name}: it needs images of {metric.min_side} pixels on a side, and crop_size={side:g}"
         )
 
 
-def _chosen(scores: Sequence[Score], routes: int, name: str | None, protocol: Protocol) -> tuple[str, float]:
-    """The measure that chooses, and its mean over the routes, or its value on one that is named, as an error.
+def _monitored(scores: Sequence[Score], num_routes: int, name: str | None, protocol: Protocol) -> tuple[str, float]:
+    """Return the name of the monitored metric, and its value as an error: the mean over routes, or of one route.
 
-    ConfigError if nothing of that name was measured, or none is named and nothing measured tells better from worse.
+    Raises ConfigError if `name` was not measured, or if there is no `name` and no metric of the protocol can choose.
     """
-    found: dict[str, list[Score]] = {}
+    by_metric: dict[str, list[Score]] = {}
     for score in scores:
-        found.setdefault(score.name.partition("/")[2] if routes > 1 else score.name, []).append(score)
-    usual = next((each for each in protocol.chooses or found if each in found), None)
-    if name is None and usual is None:
+        metric = score.name.partition("/")[2] if num_routes > 1 else score.name
+        by_metric.setdefault(metric, []).append(score)
+    default = next((metric for metric in protocol.chooses or by_metric if metric in by_metric), None)
+    if name is None and default is None:
         raise ConfigError(
-            f"{protocol} measured {', '.join(found)}, by which no checkpoint is called the best unasked: "
-            f"give extractor=NAME or evaluator=FOLDER, or name one of them by monitor=NAME"
+            f"{protocol} measured {', '.join(by_metric)}, none of which chooses the best checkpoint by default: "
+            f"set extractor=NAME or evaluator=FOLDER, or choose one of them by monitor=NAME"
         )
-    found |= {score.name: [score] for score in scores}
-    if name is not None and name not in found:
-        raise ConfigError(f"monitor={name}: not measured{nearest(name, found)}; there are {', '.join(found)}")
-    chosen = name or str(usual)
-    errors = [metric_of(score.name).error(score.value) for score in found[chosen]]
-    return chosen, sum(errors) / len(errors)
+    by_metric |= {score.name: [score] for score in scores}  # of a single route
+    if name is not None and name not in by_metric:
+        raise ConfigError(f"monitor={name}: not measured{nearest(name, by_metric)}; there are {', '.join(by_metric)}")
+    monitored = name or str(default)
+    errors = [metric_of(score.name).error(score.value) for score in by_metric[monitored]]
+    return monitored, sum(errors) / len(errors)

@@ -63,10 +63,10 @@ RECIPES = {
     "no module": ("method: ':system'", "not part of Diptych"),
     "no method": ("method: 'math:sqrt'", "not part of Diptych"),
     "device": (PIX2PIX + "train: {device: 'cuda:" + "9" * 5000 + "'}", "device='cuda:9+.*16"),
-    "laughs": (LAUGHS + PIX2PIX, r"line 2: aliases .* are not read"),
+    "laughs": (LAUGHS + PIX2PIX, r"line 2: aliases .* are not supported"),
     "itself": (PIX2PIX + "model: &a {x: *a}", "aliases"),
     "deep": ("a: " + "[" * 20_000, "nested too deeply"),
-    "twice": (PIX2PIX + "data: {root: x}", "'data' is there twice"),
+    "twice": (PIX2PIX + "data: {root: x}", "'data' is repeated"),
     "crowd": (PIX2PIX + "model: {" + ", ".join(f"k{n}: 1" for n in range(2000)) + "}", "and 1990 more"),
     "long": (PIX2PIX + f"model: {{{'k' * 900}: {'v' * 9000}}}", "no setting is called 'k+"),
     "large": (PIX2PIX + "#" * LARGEST_TEXT, "larger than 256 KiB"),
@@ -223,7 +223,7 @@ FIRST = "G.down.0.0.weight"
 FOLDERS = {
     "large": (_text(" " * 10**8), "larger than 256 KiB"),
     "deep": (_text("[" * 200_000), "nested too deeply"),
-    "twice": (_text('{"method": "pix2pix", "method": "cyclegan"}'), "'method' is there twice"),
+    "twice": (_text('{"method": "pix2pix", "method": "cyclegan"}'), "'method' is repeated"),
     "nan": (edited(config={"l1": float("nan")}), "lambda_l1=nan"),
     "infinite": (_text(json.dumps({"x": 1}).replace("1", "1e400")), "no setting is called 'x'"),
     "digits": (_text('{"format": ' + "9" * 10_000 + "}"), "not a whole model folder"),
@@ -266,7 +266,7 @@ def test_m3_a_run_folder_names_no_module(tmp_path, monkeypatch):
     """Not even beside a class that the caller gives: what the file says about it is not imported."""
     run = Run(tmp_path / "run")
     run.create()
-    run.keep({"method": "harmful:X", "data": {"root": "glyphs"}})
+    run.save_settings({"method": "harmful:X", "data": {"root": "glyphs"}})
     (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()")
     monkeypatch.syspath_prepend(tmp_path)
     for method in (None, find("pix2pix")):

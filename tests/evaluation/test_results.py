@@ -61,7 +61,7 @@ def with_score(**fields):
         (b"\xff\xfe", "no result that"),
         (b"[1]", "it holds no settings by name"),
         (b'{"a":' * 50_000, "nested too deeply"),
-        (b'{"format": 1, "format": 1}', "'format' is there twice"),
+        (b'{"format": 1, "format": 1}', "'format' is repeated"),
         ({"format": 1}, "protocol"),
         (changed(format=2), "format 2; this Diptych reads 1"),
         (changed(scoers=[]), r"no setting is called 'scoers'; did you mean 'scores'"),

@@ -309,7 +309,7 @@ def manifest(**row):
         (b"\xff\xfe\x00", "not the list of samples"),
         (b"[]", "it holds no settings by name"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"format": 1, "format": 1}', "'format' is there twice"),
+        (b'{"format": 1, "format": 1}', "'format' is repeated"),
         ({"format": 1, "about": {}}, "rows"),
         (manifest() | {"format": 2}, "format 2; this Diptych reads 1"),
         (manifest(fake="/etc/passwd"), "'/etc/passwd' lies outside"),

@@ -46,16 +46,16 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 HOSTILE = {
     "": "JSON|Expecting",
-    "[]": "not those of a checkpoint",
+    "[]": "not the meta data of a checkpoint",
     "{}": "no 'version'",
     '{"version": NaN}': "format nan",
     '{"version": "1"}': "format '1' of a checkpoint, and this Diptych reads 1$",
     '{"version": 0}': "format 0 of a checkpoint, and this Diptych reads 1$",
     '{"version": 2}': "written by a newer Diptych",
     '{"version": 1}': "no 'place'",
-    '{"version": 1, "version": 1}': "twice",
+    '{"version": 1, "version": 1}': "'version' is repeated",
     "[" * 100_000: "nested too deeply",
-    '{"version": 1' + "0" * 5000 + "}": "not those of a checkpoint",
+    '{"version": 1' + "0" * 5000 + "}": "not the meta data of a checkpoint",
     "place=NaN": "place is nan",
     "place=-1": "place is -1",
     'place="0"': "place is '0'",
@@ -65,10 +65,10 @@ HOSTILE = {
     "stage=3": "stage is 3",
     "ledger=[]": r"ledger is \[\]",
     "best={}": "no 'name'",
-    "best=[]": "not those of a checkpoint",
+    "best=[]": "not the meta data of a checkpoint",
     'best={"name": "../../etc/passwd", "error": 0.1}': "best is",
     'best={"name": "0-00000001.safetensors", "error": NaN}': "best is",
-    'best={"name": 7, "error": 0.1}': "not those of a checkpoint",
+    'best={"name": 7, "error": 0.1}': "not the meta data of a checkpoint",
 }
 
 
@@ -97,12 +97,12 @@ def test_the_newest_whole_one_is_taken(tmp_path):
         checkpoint.save(tmp_path / checkpoint.file_name(0, step), small(step))
     newest = tmp_path / "0-00000005.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
-    with pytest.warns(UserWarning, match="0-00000005.*going back to the one before"):
+    with pytest.warns(UserWarning, match="0-00000005.*loading the one before"):
         assert checkpoint.load_newest(tmp_path)[1]["step"] == 3
     (tmp_path / "0-00000003.safetensors").unlink()
     with (
-        pytest.warns(UserWarning, match="going back"),
-        pytest.raises(CheckpointError, match="no whole checkpoint among 1"),
+        pytest.warns(UserWarning, match="loading the one before"),
+        pytest.raises(CheckpointError, match="none of the 1 checkpoint"),
     ):
         checkpoint.load_newest(tmp_path)
 
@@ -132,7 +132,7 @@ def test_whole_files_appear_only_whole(tmp_path):
 def test_a_run_folder_is_made_once(tmp_path):
     run = Run(tmp_path / "run")
     run.create()
-    run.keep({"method": "x", "model": {"lambda_l1": 1.0}})
+    run.save_settings({"method": "x", "model": {"lambda_l1": 1.0}})
     assert Run.open(run.folder).settings() == {"method": "x", "model": {"lambda_l1": 1.0}}
     assert {"torch", "command", "cores"} <= json.loads((run.folder / "environment.json").read_text()).keys()
     with pytest.raises(RunError, match="diptych resume"):

@@ -153,7 +153,7 @@ def test_nothing_is_removed_for_one_that_is_not_known_to_be_whole(run):
     damaged = run.checkpoints / "0-00000004.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     kept = CheckpointManager(run, every=3600)
-    with pytest.warns(UserWarning, match="going back"):
+    with pytest.warns(UserWarning, match="loading the one before"):
         kept.restore(engine(), *checkpoint.find_newest(kept.folder))
     assert kept.last == "0-00000003.safetensors"
     assert len(names(run.checkpoints)) == 4

@@ -14,7 +14,7 @@ from diptych.workflows import doctor
 
 
 def test_it_says_what_there_is_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "width": 1, "d_width": 1})
+    monkeypatch.setattr(doctor, "BENCHMARK", {"generator": "unet_256", "ngf": 1, "ndf": 1})
     out = diptych("doctor", tmp_path / "runs" / "deep", "--device", "cpu", "--seconds", "0")
     assert out.exit_code == 0
     shared = ["shared memory"] * (sys.platform == "linux")
@@ -30,7 +30,7 @@ def test_what_stands_in_the_way_of_training_is_exit_code_1(tmp_path, monkeypatch
     out = diptych("doctor", tmp_path / "file", "--device", "cuda:99", "--seconds", "0")
     assert out.exit_code == 1
     assert "none is number 99" in out.stdout
-    monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "width": 1, "d_width": 1})
+    monkeypatch.setattr(doctor, "BENCHMARK", {"generator": "unet_256", "ngf": 1, "ndf": 1})
     out = diptych("doctor", tmp_path / "file", "--device", "cpu", "--seconds", "0")
     assert out.exit_code == 1
     assert "cannot be written" in out.stdout
@@ -41,16 +41,16 @@ def test_what_stands_in_the_way_of_training_is_exit_code_1(tmp_path, monkeypatch
 )
 def test_the_size_of_shared_memory_is_shown_and_matters_to_several_gpus(gpus, free, warned, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(total=2**26, free=free))
-    finding = doctor._shared_memory(gpus)
-    assert finding.found.startswith(f"/dev/shm: 64 MiB, {free >> 20:,} MiB free")
-    assert ("--shm-size" in finding.found) == warned
-    assert not finding.wrong
+    finding = doctor._check_shared_memory(gpus)
+    assert finding.text.startswith(f"/dev/shm: 64 MiB, {free >> 20:,} MiB free")
+    assert ("--shm-size" in finding.text) == warned
+    assert not finding.is_problem
 
 
 def test_a_machine_without_shared_memory_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "SHARED", tmp_path / "none")
-    assert not doctor._shared_memory(1).wrong
-    assert doctor._shared_memory(2).wrong
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", tmp_path / "none")
+    assert not doctor._check_shared_memory(1).is_problem
+    assert doctor._check_shared_memory(2).is_problem
 
 
 @pytest.mark.parametrize(("has", "chosen"), [(True, "bf16"), (False, "fp32")])
@@ -78,9 +78,9 @@ def test_the_peak_of_memory_is_that_of_the_process():
 
 PAGES = """
 import resource, torch
-from diptych.engine.machine import hold_memory
+from diptych.system.hardware import keep_freed_memory
 if {hold}:
-    assert hold_memory()
+    assert keep_freed_memory()
 def step():
     held = [torch.ones(9 * 2**20) for _ in range(3)]  # above 32 MiB: left to itself, the library never keeps these
 step(); step()

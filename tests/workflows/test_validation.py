@@ -1,4 +1,4 @@
-"""Held-out images judged while training: what is logged, which checkpoint is the best, and when it is enough."""
+"""Validation during training: what is logged, which checkpoint is the best, and early stopping."""
 
 import math
 import signal
@@ -66,7 +66,7 @@ def told(monkeypatch):
                 raise error
             return {"x": error}, "x", error
 
-        monkeypatch.setattr(launch, "examiner", lambda recipe, method, data, device: examine)
+        monkeypatch.setattr(launch, "validator", lambda recipe, method, data, device: examine)
 
     return tell
 
@@ -84,7 +84,7 @@ def test_held_out_images_are_judged_at_the_start_every_so_often_and_at_the_end(r
 def test_the_report_shows_what_was_measured_and_how_often(run, tmp_path):
     page = (run / "report.html").read_text()
     assert "Scores of held-out images by step." in page
-    for key, value in (("every", 2), ("images", 6), ("measure", "psnr")):
+    for key, value in (("eval_every", 2), ("eval_images", 6), ("monitor", "psnr")):
         assert f"<td>{key}</td><td>{value}</td>" in page
     train(tmp_path / "run", "steps=1")
     assert "Scores of held-out images" not in (tmp_path / "run" / "report.html").read_text()
@@ -102,7 +102,9 @@ def test_without_every_nothing_is_judged(tmp_path):
 
 
 def test_another_protocol_with_a_judge(tmp_path):
-    domains = trained(tmp_path / "judge", "classifier", "root=glyphs:sans/serif-bolditalic", "steps=5", "ngf=4")
+    domains = trained(
+        tmp_path / "judge", "classifier", "root=glyphs:sans/serif-bolditalic", "steps=5", "base_channels=4"
+    )
     words = ["steps=2", "eval_every=2", "eval_images=8", f"evaluator={domains.folder}", "protocol=unpaired-default"]
     train(tmp_path / "run", *words, f"extractor={domains.folder}", "monitor=taken-for-target")
     event = judged(tmp_path / "run")[-1]
@@ -140,7 +142,7 @@ def test_with_another_measure_the_best_is_chosen_anew(tmp_path):
     run = tmp_path / "run"
     train(run, "steps=4", "eval_every=2", "eval_images=4", "monitor=psnr")
     assert best(run)[1] < -1
-    words = ["steps=6", "monitor=l1", "--allow", "steps", "--allow", "measure"]
+    words = ["steps=6", "monitor=l1", "--allow", "steps", "--allow", "monitor"]
     assert diptych("resume", run, *words).exit_code == 0
     assert best(run) == (6, pytest.approx(judged(run)[-1]["scores"]["l1"], abs=1e-6))
     train(tmp_path / "without", "steps=4", "preview_every=2")
@@ -150,7 +152,7 @@ def test_with_another_measure_the_best_is_chosen_anew(tmp_path):
         "eval_every=2",
         "eval_images=4",
         "monitor=psnr",
-        *(f"--allow={key}" for key in ("steps", "every", "measure")),
+        *(f"--allow={key}" for key in ("steps", "eval_every", "monitor")),
     ]
     assert diptych("resume", tmp_path / "without", *words).exit_code == 0
     assert best(tmp_path / "without")[1] < -1
@@ -165,7 +167,7 @@ def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
         train(run, "steps=4", "eval_every=2", "eval_images=4", "monitor=fid")
     assert list(read_events(run / "events.jsonl")) == []
     assert newest(run)[1]["step"] == 0
-    assert diptych("resume", run, "monitor=psnr", "--allow", "measure").exit_code == 0
+    assert diptych("resume", run, "monitor=psnr", "--allow", "monitor").exit_code == 0
     assert steps(run) == [0, 2, 4]
 
 
@@ -179,17 +181,17 @@ def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
             "protocol=drawn and pix2pix: this protocol is for methods that make images",
         ),
         (["extractor=inceptoin", "eval_every=2"], "no extractor is called 'inceptoin'"),
-        (["monitor=psnr"], "measure is for judging while training: say how often by eval_every=STEPS"),
-        (["patience_evals=3"], "stop_after is for judging while training"),
+        (["monitor=psnr"], "monitor .*eval_every=STEPS"),
+        (["patience_evals=3"], "patience_evals .*eval_every=STEPS"),
         (["eval_every=2", "monitor=psnrr"], "monitor=psnrr: .*did you mean 'psnr'"),
-        (["eval_every=2", "monitor=dice"], "monitor=dice: paired-default/1 does not give it; there are l1, psnr"),
+        (["eval_every=2", "monitor=dice"], "monitor=dice: not measured by paired-default/1, which measures l1, psnr"),
         (
             ["eval_every=2", "monitor=ms-ssim"],
             "monitor=ms-ssim: it needs images of 176 pixels on a side, and crop_size=32",
         ),
         (["eval_every=0"], "eval_every=0"),
         (["eval_every=2", "eval_images=3"], "eval_images=3"),
-        (["eval_every=2", "stop_afer=3"], "no setting is called 'stop_afer'; did you mean 'stop_after'"),
+        (["eval_every=2", "patience_eval=3"], "no setting is called 'patience_eval'; did you mean 'patience_evals'"),
     ],
 )
 def test_settings_that_cannot_be_meant(tmp_path, settings, message):
@@ -217,9 +219,11 @@ def test_without_pairs_the_best_is_not_chosen_by_colours_unless_asked(tmp_path):
     """By what a judge says or by KID, over both directions."""
     for number, name in enumerate(("trainA", "trainB", "testA", "testB")):
         fill(tmp_path / "data" / name, 8, 10 * number)
-    domains = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "ngf=4", "d_layers=2")
+    domains = trained(
+        tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "base_channels=4", "n_downsample=2"
+    )
     words = [f"root={tmp_path / 'data'}", *CYCLEGAN, *LITTLE, "steps=2", "eval_every=2"]
-    with pytest.raises(ConfigError, match=r"measured colour/L, colour/a, colour/b, by which no .*give extractor=NAME"):
+    with pytest.raises(ConfigError, match=r"measured colour/L, colour/a, colour/b, none of which .*extractor=NAME"):
         diptych("train", "cyclegan", *words, "-o", tmp_path / "none")
     assert list(read_events(tmp_path / "none" / "events.jsonl")) == []
     cases = {
@@ -265,7 +269,7 @@ def test_it_ends_when_nothing_has_become_better_for_long_enough(told, tmp_path):
     assert diptych("resume", run).exit_code == 0
     assert ((run / "events.jsonl").read_text(), newest(run)[1]) == before, "it was enough, and still is"
     told(0.3, 0.4, 0.4, *[0.4] * 20)
-    diptych("resume", run, "patience_evals=4", "--allow", "stop_after")
+    diptych("resume", run, "patience_evals=4", "--allow", "patience_evals")
     assert best(run) == (12, 0.3)
     assert newest(run)[1]["step"] == 20
 
@@ -308,7 +312,7 @@ def test_a_run_that_was_stopped_comes_to_the_same_judgements(run, tmp_path, monk
             signal.raise_signal(signal.SIGTERM)
         plain(self, batch)
 
-    monkeypatch.setattr(Engine, "take", take)
+    monkeypatch.setattr(Engine, "train_step", take)
     stopped = train(tmp_path / "run", "steps=5", "eval_every=2", "eval_images=6", "monitor=psnr", "lr=0.01")
     assert stopped.exit_code == 128 + signal.SIGTERM
     assert steps(tmp_path / "run") == [0, 2]
@@ -354,10 +358,10 @@ def test_two_ranks_are_judged_once_and_end_together(tmp_path):
 
 def test_the_settings_come_back_from_a_run_and_from_a_file(run, tmp_path):
     chosen = load_recipe("pix2pix", ["root=glyphs", "eval_every=5", "patience_evals=2", "monitor=l1", "eval_images=9"])
-    wanted = {"every": 5, "measure": "l1", "stop_after": 2, "images": 9, "extractor": "none"}
+    wanted = {"eval_every": 5, "monitor": "l1", "patience_evals": 2, "eval_images": 9, "extractor": "none"}
     assert chosen.settings()["evaluate"] == wanted
-    (tmp_path / "x.yaml").write_text("method: pix2pix\ndata: {root: glyphs}\nevaluate: {every: 5, measur: l1}\n")
-    with pytest.raises(ConfigError, match=r"no setting is called 'measur'; did you mean 'measure'"):
+    (tmp_path / "x.yaml").write_text("method: pix2pix\ndata: {root: glyphs}\nevaluate: {eval_every: 5, monitr: l1}\n")
+    with pytest.raises(ConfigError, match=r"no setting is called 'monitr'; did you mean 'monitor'"):
         from_file(tmp_path / "x.yaml")
-    assert Run.open(run).settings()["evaluate"]["measure"] == "psnr"
+    assert Run.open(run).settings()["evaluate"]["monitor"] == "psnr"
     assert [line[0] for line in numbers(run)].count("evaluation") == 4

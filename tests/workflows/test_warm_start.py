@@ -74,7 +74,7 @@ def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
     """Its network comes whole, is not moved by a bit, and is part of the model."""
     letters = ["crop_size=32", "load_size=32", "flip=false", "batch_size=4", "workers=0", "device=cpu"]
     judge, run, model = tmp_path / "judge", tmp_path / "run", tmp_path / "run" / "model"
-    reading = ["--data", "glyphs:sans", "ngf=4", "d_layers=3", "steps=2"]
+    reading = ["--data", "glyphs:sans", "base_channels=4", "n_downsample=3", "steps=2"]
     assert diptych("judge", "train", "classifier", *reading, *letters, "-o", judge).exit_code == 0
     drawing = ["--data", "glyphs:sans", "target_root=glyphs:serif", "pretrain_steps=0", "steps=2", "ngf=4", "ndf=4"]
     of_judge = ["f_network=classifier", "f_base_channels=4", "f_n_downsample=3", "embedding_dim=16"]
