@@ -1,16 +1,16 @@
-"""Every error that a person can meet; each message names the file, field, player or step, and the way out.
+"""All errors raised for users. A message says what is wrong, where (file, setting, player, step) and what to do.
 
 DiptychError
-├── ConfigError       a setting that does not exist, or does not fit      (exit code 2)
-├── DataError         the data folder is not what the method needs        (exit code 2)
-│   └── ImageError    one image cannot be read or written
-├── CheckpointError   a checkpoint or model file is damaged or foreign    (exit code 2)
-│   └── ImportRefused a published file that is unsafe or unknown
-├── RunError          the run folder is taken, missing or not writable    (exit code 2)
-├── EvaluationError   a measure that cannot be taken, or must not be held against another (exit code 2)
-└── TrainingError     a step that cannot be taken: not finite, no memory  (exit code 3)
-    ├── LoadingError  a batch that cannot be loaded: a data worker died or failed
-    └── CallbackError a callback of the user raised an exception
+├── ConfigError       an unknown or invalid setting                       (exit code 2)
+├── DataError         data that the method cannot train on                (exit code 2)
+│   └── ImageError    an image that cannot be read or written
+├── CheckpointError   a checkpoint or model that cannot be read           (exit code 2)
+│   └── ImportRefused a published file that is unsafe or not supported
+├── RunError          a run folder that is in use, missing or read-only   (exit code 2)
+├── EvaluationError   a metric that cannot be computed or compared        (exit code 2)
+└── TrainingError     a training step that failed: not finite, no memory  (exit code 3)
+    ├── LoadingError  a batch that cannot be loaded: a data worker failed
+    └── CallbackError a callback of the user that raised an exception
 """
 
 import difflib
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 
 
 class DiptychError(Exception):
-    """The root: `except DiptychError` catches whatever Diptych says to a person."""
+    """The base class of all errors that Diptych raises for users."""
 
     exit_code = 2
 
@@ -53,7 +53,7 @@ class EvaluationError(DiptychError):
 
 
 class TrainingError(DiptychError):
-    """`step` is the step of the stage that could not be taken, where that is known."""
+    """`step` is the step of the stage that failed, if known."""
 
     exit_code = 3
 
@@ -71,18 +71,18 @@ class CallbackError(TrainingError):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean 'width'?` for the end of a message, or nothing if no name is near."""
-    near = difflib.get_close_matches(name[:80], list(names), 1, 0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """Return `; did you mean 'NAME'?` with the most similar name, to end a message with; `` if none is similar."""
+    matches = difflib.get_close_matches(name[:80], list(names), 1, 0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def printable(text: str) -> str:
-    """On one line, control characters and lone surrogates as escapes: texts of strangers must not steer a terminal."""
+    """Return the text on one line, with control characters and lone surrogates escaped, as it may be from a file."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:
-    """`repr(value)` for a message, short whatever the value is: a file may hold long, deep or endless ones."""
+    """Return a short `repr(value)` for a message; values from files may be long, deeply nested or recursive."""
     try:
         return printable(_SHORT.repr(value))
     except ValueError:  # an integer of more digits than Python writes out

@@ -1,4 +1,4 @@
-"""What a metric is: the function that computes it, which direction is better, its unit, and the images it needs."""
+"""The description of a metric: its function, direction, unit, and the smallest images it needs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,10 +10,12 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how good translations are.
+    """A metric of translations.
 
-    `function` computes it from what its family of metrics gives: a pair of image batches, confusion matrices, the
-    features of two sets. Images of fewer than `min_side` pixels on their shorter side do not have it.
+    function: computes it from image pairs, confusion matrices or features, as its group in the table says.
+    min_side: smallest height and width of images, in pixels.
+    limits: smallest and largest possible value; intervals are clipped to them.
+    per_attribute: also reported as `NAME ATTRIBUTE` for each attribute of a classifier.
     """
 
     name: str
@@ -21,17 +23,17 @@ class Metric:
     better: Better
     about: str = ""
     unit: str = ""
-    min_side: int = 1  # pixels
-    limits: tuple[float, float] = (-math.inf, math.inf)  # an interval ends there
-    per_attribute: bool = False  # also given as `NAME ATTRIBUTE`, for each attribute of a classifier
+    min_side: int = 1
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    per_attribute: bool = False
 
     @property
     def arrow(self) -> str:
-        """`↓` or `↑`."""
+        """Return `↓` if lower is better, else `↑`."""
         return {"lower": "↓", "higher": "↑"}[self.better]
 
     def error(self, value: float) -> float:
-        """Return the value as a number of which lower is better."""
+        """Return the value with the sign for which lower is better."""
         return value if self.better == "lower" else -value
 
     def is_better(self, value: float, than: float) -> bool:
@@ -42,11 +44,11 @@ def mean_error(errors: Sequence[float]) -> float:
     return sum(errors) / len(errors)
 
 
-# What the trainer measures by itself, and what it compares checkpoints by.
+# The metric by which the trainer selects checkpoints if no protocol runs during training.
 HELD_OUT_ERROR = Metric(
     "error",
     mean_error,
     "lower",
-    "mean of the errors of a preview: L1 to the target (range -1 to 1) by route, and what `Method.validation_errors` returns",
+    "mean of the preview's errors: L1 to the target image (range -1 to 1) by route, and `Method.validation_errors`",
     limits=(0, math.inf),
 )

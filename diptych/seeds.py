@@ -1,4 +1,4 @@
-"""All randomness is a function of its place: nothing here has state, so a run can be cut and resumed anywhere."""
+"""Seeds as a function of their position in a run, such as seed, stage and step. A resumed run needs no saved state."""
 
 import hashlib
 import threading
@@ -7,28 +7,28 @@ import numpy as np
 
 
 def seed_for(*place: int | str) -> int:
-    """A seed (63 bits) that depends on nothing but its place, such as `seed_for(run, stage, step, rank)`."""
+    """Return a 63-bit seed that depends only on `place`, such as `seed_for(seed, stage, step, rank)`."""
     digest = hashlib.blake2b(repr(place).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def random_state(*place: int | str) -> np.random.RandomState:
-    """NumPy's frozen generator at that place: its stream never changes between versions of NumPy."""
+    """Return NumPy's legacy generator seeded by `place`; its stream is the same in all versions of NumPy."""
     return np.random.RandomState(seed_for(*place) % 2**32)
 
 
-class _Own(threading.local):
+class _PerThread(threading.local):
     def __init__(self) -> None:
         self.state = np.random.RandomState(0)
 
 
-_own = _Own()
+_per_thread = _PerThread()
 
 
-def passing_state(*place: int | str) -> np.random.RandomState:
-    """`random_state(*place)`, to be used at once: the next call in this thread gives the same object, seeded anew.
+def reused_state(*place: int | str) -> np.random.RandomState:
+    """Return `random_state(*place)` in an object that the next call in this thread seeds again.
 
-    Making a generator takes NumPy fifty times as long as seeding one again: for each sample that counts.
+    Seeding an existing generator is fifty times as fast as creating one, which matters once per sample.
     """
-    _own.state.seed(seed_for(*place) % 2**32)
-    return _own.state
+    _per_thread.state.seed(seed_for(*place) % 2**32)
+    return _per_thread.state

@@ -4,26 +4,26 @@ import threading
 
 import numpy as np
 
-from diptych.seeds import passing_state, random_state, seed_for
+from diptych.seeds import random_state, reused_state, seed_for
 
 PLACES = [(0, "train", "sample", 0, number) for number in range(20)] + [(1, "train"), ("a", 2**70)]
 
 
 def test_a_passing_generator_gives_the_numbers_of_a_new_one():
     for place in PLACES:
-        passing_state("something else").normal(size=3)  # leaves half a pair of normal numbers behind
-        new, passing = random_state(*place), passing_state(*place)
+        reused_state("something else").normal(size=3)  # leaves half a pair of normal numbers behind
+        new, passing = random_state(*place), reused_state(*place)
         np.testing.assert_array_equal(passing.random_sample(7), new.random_sample(7))
-        np.testing.assert_array_equal(passing_state(*place).normal(size=3), random_state(*place).normal(size=3))
+        np.testing.assert_array_equal(reused_state(*place).normal(size=3), random_state(*place).normal(size=3))
 
 
 def test_threads_do_not_share_a_passing_generator():
     seen = []
-    thread = threading.Thread(target=lambda: seen.append(passing_state(1)))
+    thread = threading.Thread(target=lambda: seen.append(reused_state(1)))
     thread.start()
     thread.join()
-    assert passing_state(1) is passing_state(2)
-    assert seen[0] is not passing_state(1)
+    assert reused_state(1) is reused_state(2)
+    assert seen[0] is not reused_state(1)
 
 
 def test_places_have_seeds_of_their_own():

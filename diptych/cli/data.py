@@ -129,10 +129,10 @@ def _show_ignored(console: "Console", found: "Survey", text: str) -> None:
     from diptych.data.checks.survey import SIDE_BY_SIDE
     from diptych.data.dataset import ImageFiles
     from diptych.errors import printable
-    from diptych.evaluation.metrics.palette import given_ignored, share_near
+    from diptych.evaluation.metrics.palette import parse_ignored, share_near
     from diptych.system.colours import name_of
 
-    colours = given_ignored(text)
+    colours = parse_ignored(text)
     _say(console, f"\npixels of the colours to ignore ({' '.join(map(name_of, colours))})", "bold")
     for part in found.parts:
         files = tuple(file for file in part.files if not found.manifest.entry_of(file).info.problem)
@@ -151,7 +151,9 @@ def _rows(found: "Survey") -> Iterator[tuple[str, str, str, str, str]]:
     """Split, side, count, pixels, values: a line for each side, or one for a split that has many."""
     for split in dict.fromkeys(part.split for part in found.parts):
         parts = [part for part in found.parts if part.split == split]
-        for side, some in [(f"{len(parts)} folders", parts)] if len(parts) > SIDES else [(p.domain, [p]) for p in parts]:
+        for side, some in (
+            [(f"{len(parts)} folders", parts)] if len(parts) > SIDES else [(p.domain, [p]) for p in parts]
+        ):
             entries = [entry for part in some for entry in found.entries(part) if not entry.info.problem]
             count = sum(len(part.files) for part in some)
             yield split, side, f"{count:,}", _pixels(entries), _values(entries)

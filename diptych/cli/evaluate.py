@@ -1,4 +1,4 @@
-"""`diptych samples`, `evaluate`, `judge`, `compare` and `experiment`."""
+"""`diptych samples`, `evaluate`, `evaluator`, `compare` and `experiment`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,11 +54,11 @@ def samples(
     allow_code: AllowCode = None,
 ) -> None:
     """Translate held-out images as a protocol asks for it, into a folder that measures and studies read."""
-    from diptych.evaluation.runner import SampleRequest, sample_run, trained
+    from diptych.evaluation.runner import SampleRequest, open_trained, sample_run
 
     with _bar("translating") as progress:
         made = sample_run(
-            trained(run), out, SampleRequest(protocol, data, split, count, which, device, method), progress
+            open_trained(run), out, SampleRequest(protocol, data, split, count, which, device, method), progress
         )
     typer.echo(f"{len(made.rows)} translations in {out}")
 
@@ -104,12 +104,12 @@ def evaluate(
 ) -> None:
     """Judge a run, a model, a folder of samples, or two folders of images; each number with its 95 % interval."""
     from diptych.errors import EvaluationError
-    from diptych.evaluation.metrics.palette import given_ignored, given_palette
+    from diptych.evaluation.metrics.palette import parse_ignored, parse_palette
     from diptych.evaluation.protocols import find_protocol
     from diptych.evaluation.results import check_replaces
-    from diptych.evaluation.runner import SampleRequest, judge_samples, samples_of
-    from diptych.evaluation.samples import MANIFEST, Samples, plain
-    from diptych.evaluation.tools import Tools, gather
+    from diptych.evaluation.runner import SampleRequest, evaluate_samples, samples_of
+    from diptych.evaluation.samples import MANIFEST, Samples, safe_part
+    from diptych.evaluation.tools import Tools, load_tools
 
     if (what is None) == (real is None) or (real is None) != (fake is None):
         raise EvaluationError("give a run or a folder of samples, or else both --real FOLDER and --fake FOLDER")
@@ -117,19 +117,19 @@ def evaluate(
         raise EvaluationError(
             "--data, --split, --count and --which are for runs and models: these pictures are there already"
         )
-    if protocol and find_protocol(protocol).needs_judge and not judge:
-        Tools().the_judge()  # raises, and says how to come by one
+    if protocol and find_protocol(protocol).needs_evaluator and not judge:
+        Tools().require_evaluator()  # raises, and says how to come by one
     folder, there = _opened(what, real, fake)
-    labels = given_palette(palette), given_ignored(ignore)
+    labels = parse_palette(palette), parse_ignored(ignore)
     tell = partial(typer.echo, err=as_json)
-    tools = gather(extractor, judge, weights, border, device, *labels, tell=tell)
+    tools = load_tools(extractor, judge, weights, border, device, *labels, log=tell)
     if not isinstance(there, Samples):
         with _bar("translating", as_json) as progress:
             there = samples_of(there, SampleRequest(protocol, data, split, count, which, device, method), progress)
     usual = "paired-default" if there.paired else "unpaired-default"
     chosen = find_protocol(protocol or str(there.about.get("protocol", usual)).partition("/")[0])
-    result = judge_samples(there, chosen, tools, str(there.about.get("run", folder.absolute().name)))
-    elsewhere = f"-{plain(Path(data).resolve().name if Path(data).exists() else data)}" if data else ""
+    result = evaluate_samples(there, chosen, tools, str(there.about.get("run", folder.absolute().name)))
+    elsewhere = f"-{safe_part(Path(data).resolve().name if Path(data).exists() else data)}" if data else ""
     path = out or folder / "results" / f"{chosen.name}{elsewhere}.json"
     saved: Path | None = None
     try:  # kept before it is shown, and shown even if it cannot be kept
@@ -149,12 +149,12 @@ def evaluate(
 
 def _opened(what: Path | None, real: Path | None, fake: Path | None) -> tuple[Path, "Trained | Samples"]:
     """What is to be judged, and where its results go."""
-    from diptych.evaluation.runner import trained
+    from diptych.evaluation.runner import open_trained
     from diptych.evaluation.samples import MANIFEST, open_samples
     from diptych.evaluation.two_folders import two_folders
 
     if what is not None:
-        return what, open_samples(what) if (what / MANIFEST).is_file() else trained(what)
+        return what, open_samples(what) if (what / MANIFEST).is_file() else open_trained(what)
     assert real is not None
     assert fake is not None
     return fake, two_folders(real, fake)
@@ -205,9 +205,9 @@ def train_judge(
     A classifier tells apart the folders of images; a segmenter paints the label maps of pairs, photograph first
     (direction=b2a where the label map lies left).
     """
-    from diptych.workflows.train_evaluator import train
+    from diptych.workflows.train_evaluator import train_evaluator
 
-    trainer, result = train(kind, [*(settings or []), f"root={data}"], out, tell=typer.echo)
+    trainer, result = train_evaluator(kind, [*(settings or []), f"root={data}"], out, log=typer.echo)
     if result is not None:
         typer.echo("\n".join(result.said))
         show(result)
@@ -249,7 +249,8 @@ def experiment(
     allow_code: AllowCode = None,
 ) -> None:
     """Make all runs of an experiment, judge them alike, and compare them. The same command goes on after a stop."""
-    from diptych.workflows.experiment import Interrupted, run_experiment
+    from diptych.workflows.experiment import run_experiment
+    from diptych.workflows.experiment_runs import Interrupted
 
     allow_settings(settings)
     chosen = [*(settings or []), *([f"root={data}"] if data else [])]

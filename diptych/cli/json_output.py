@@ -98,7 +98,7 @@ def _difference(score: "Score", first: "Score | None") -> dict[str, Any] | None:
         found = difference(score, first)
     except EvaluationError:
         return None
-    return {"value": found.value, "low": found.low, "high": found.high, "significant": found.stands}
+    return {"value": found.value, "low": found.low, "high": found.high, "significant": found.significant}
 
 
 def folder_json(found: "Survey", faults: "Sequence[Problem]") -> dict[str, Any]:

@@ -67,9 +67,9 @@ def translate(
 
     from diptych.data.images import image_io, metadata
     from diptych.errors import ConfigError, ImageError
-    from diptych.inference.input_files import sources
+    from diptych.inference.input_files import find_sources
     from diptych.inference.load import load
-    from diptych.inference.preprocessing import with_alpha_of
+    from diptych.inference.preprocessing import copy_alpha
     from diptych.methods import find
 
     if which not in ("last", "best"):
@@ -77,7 +77,7 @@ def translate(
     if seed is not None and reference is not None:
         raise ConfigError("--seed and --reference each choose the style: give one")
     sheets = all_domains or styles > 1
-    found = sources(images, out)
+    found = find_sources(images, out)
     if sheets and depth:
         raise ConfigError(f"--depth {depth}: sheets have 8 bits; leave it out")
     translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
@@ -87,7 +87,7 @@ def translate(
     given = controls_of(translator, control or []) | {name: value for name, value in named.items() if value is not None}
     if not all_domains:
         _tell_default_domain(translator, given)
-    controls = translator.ready(given)
+    controls = translator.prepare_controls(given)
     draw = _sheets(translator, all_domains, styles, controls) if sheets else None
     headers, adapter = _headers(found.images), translator.adapter(controls)
     keeps_alpha = _keeps_alpha(alpha, translator, controls, headers, bool(draw))
@@ -107,7 +107,7 @@ def translate(
                 continue
             made = translator.array(pixels, label, stored[source].dtype if source in stored else None, **controls)
             if keeps_alpha and headers[source].alpha:
-                made = with_alpha_of(made, adapter.cut(image_io.read(source, "rgba")), label)
+                made = copy_alpha(made, adapter.cut(image_io.read(source, "rgba")), label)
             image_io.write(target, made, metadata.read_metadata(source).for_pixels(exact))
         except ImageError as error:
             failed.append(str(error))
@@ -174,7 +174,7 @@ def _sheets(
 
     def drawn(pixels: np.ndarray, label: str) -> np.ndarray:
         choices = [{**controls, **way, **seed} for way in ways for seed in seeds]
-        x, made = translator.translated(pixels, choices, label)
+        x, made = translator.translate_pixels(pixels, choices, label)
         adapter = translator.adapter(controls)
         x = viewable(x[None], adapter.source_encoding)[0]
         made = [viewable(each[None], adapter.target_encoding)[0] for each in made]

@@ -20,7 +20,7 @@ from diptych.data.images.transforms import Augment
 from diptych.data.sample_transform import SampleTransform
 from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
-from diptych.seeds import passing_state, random_state
+from diptych.seeds import random_state, reused_state
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Batches(Dataset[dict[str, Tensor]]):
                 # A column of another image of the class has random crops of its own.
                 salt = name if name in self.split.same_class_columns else "sample"
                 transform = partial(
-                    self.augment, random=passing_state(self.seed, self.stage, salt, group_number, number)
+                    self.augment, random=reused_state(self.seed, self.stage, salt, group_number, number)
                 )
                 path = image_name(self.split.columns[name], index)
                 sample[name] = to_tensor(value, transform, self.channels[name], path)
@@ -183,7 +183,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         others = class_indices[class_indices != index]
         if not len(others):
             return index
-        return int(passing_state(self.seed, self.stage, "mate", group_number, number).choice(others))
+        return int(reused_state(self.seed, self.stage, "mate", group_number, number).choice(others))
 
     def stream(
         self,

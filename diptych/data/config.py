@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from diptych.contract import Setting
+
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
 CropMode = Literal["random", "random_resized"]
 OnBadImage = Literal["error", "skip"]
@@ -41,12 +43,15 @@ def ranges_of(value: Range | tuple[Range, Range]) -> tuple[Range, Range]:
     return value
 
 
+Location = Setting(text=True, path=True)
+
+
 class DataConfig(BaseModel):
     """Where the training images are, and how they are read, resized and cropped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    root: str = Field(
+    root: Annotated[str, Location] = Field(
         max_length=4096,
         pattern=r"^[^\x00]+$",
         description="folder of the images, a file of digits (.npz), or glyphs for the embedded letters",
@@ -59,7 +64,7 @@ class DataConfig(BaseModel):
         min_length=2,
         description="names of the folders to use if there are more than two, such as [google,twitter]",
     )
-    extra_roots: tuple[str, ...] = Field(
+    extra_roots: Annotated[tuple[str, ...], Setting(path=True)] = Field(
         (), max_length=100, description="folders of further labelled data sets; training alternates between them"
     )
     table: str | None = Field(
@@ -80,13 +85,13 @@ class DataConfig(BaseModel):
         False,
         description="whether files with the same name in two domains show the same scene, for metrics that need pairs",
     )
-    target_root: str | None = Field(
+    target_root: Annotated[str | None, Location] = Field(
         None,
         min_length=1,
         max_length=4096,
         description="folder of the target domain, if root is a labelled source domain",
     )
-    background_root: str | None = Field(
+    background_root: Annotated[str | None, Location] = Field(
         None, min_length=1, max_length=4096, description="folder of photographs to blend digits with, as in MNIST-M"
     )
     pair_names: Literal["exact", "casefold", "affix"] = Field(

@@ -1,4 +1,4 @@
-"""Protocols applied: a run's held-out images translated into a sample folder, and the samples judged."""
+"""Run a protocol: translate the held-out images of a run into a sample folder, and compute the scores of samples."""
 
 import json
 import shutil
@@ -18,10 +18,10 @@ from diptych.data.dataset import Column, Data, Split, select
 from diptych.data.images.transforms import Augment, CropToMultiple
 from diptych.data.value_encoding import notes_on_encodings
 from diptych.errors import EvaluationError
-from diptych.evaluation import samples as sampling
 from diptych.evaluation.protocols import Protocol, find_protocol
 from diptych.evaluation.results import Result
-from diptych.evaluation.samples import Progress, Samples
+from diptych.evaluation.sample_writer import Progress, write_samples
+from diptych.evaluation.samples import Samples, open_samples
 from diptych.evaluation.tools import Tools
 from diptych.inference.load import from_model, from_run, warn_of_untrained
 from diptych.inference.model_folder import digest_of
@@ -35,19 +35,19 @@ from diptych.settings.train_config import TrainConfig
 from diptych.settings.validate import checked as checked_settings
 from diptych.system.atomic_files import write_text
 
-Trained = Run | Path  # a run, or the folder of a model
+Trained = Run | Path  # a run, or a model folder
 SPLITS = ("auto", "train", "val", "test", "all")
 WHICH = ("last", "best")
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What to translate: by a protocol, of another folder than the run's own, a split, so many images at most."""
+    """Options of sampling: protocol, data set (default: that of the run), split, number of images, checkpoint."""
 
     protocol: str | None = None
     data: str | None = None
     split: str = "auto"
-    count: int | None = None
+    count: int | None = None  # images at most
     which: str = "last"
     device: str = "auto"
     method: str | None = None  # package.module:Class of a method that is not part of Diptych
@@ -65,7 +65,7 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class Source:
-    """What was asked for, found: the images, by the digest of all files of that folder, and what translates them."""
+    """A resolved `SampleRequest`: recipe, images and protocol. `digest` is the hash of all files of the data set."""
 
     recipe: Recipe
     split: Split
@@ -75,110 +75,117 @@ class Source:
     protocol: Protocol
 
 
-def trained(folder: Path) -> Trained:
-    """What translates: a run, or a model folder as it is. RunError if it is neither."""
+def open_trained(folder: Path) -> Trained:
+    """Return a run, or a model folder unchanged. RunError if the folder is neither."""
     is_model = (folder / "config.json").is_file() and not (folder / "config.yaml").is_file()
     return folder if is_model else Run.open(folder)
 
 
-def _recipe_of(there: Trained, asked: SampleRequest) -> Recipe:
-    """As it was trained; of a model, whose images are not known, that needs `asked.data`. EvaluationError."""
-    if isinstance(there, Run):
-        return asked.attach(from_settings(there.settings(), where=str(there.config), cls=asked.cls, saved=True))
-    if asked.data is None:
-        raise EvaluationError(f"{there}: a model names no images: say which by --data FOLDER")
-    model = from_model(there, asked.cls)
+def _recipe_of(trained: Trained, request: SampleRequest) -> Recipe:
+    """Return the recipe of a run; that of a model requires `request.data`. EvaluationError."""
+    if isinstance(trained, Run):
+        return request.attach(
+            from_settings(trained.settings(), where=str(trained.config), cls=request.cls, saved=True)
+        )
+    if request.data is None:
+        raise EvaluationError(f"{trained}: a model folder does not name a data set; give one with --data FOLDER")
+    model = from_model(trained, request.cls)
     config = model.method.config
-    crop = vars(config).get(model.method.square) or model.notes.get(
-        "crop_size", DataConfig.model_fields["crop_size"].default
-    )
-    settings = {"root": asked.data, "crop_size": crop, **(model.images.value_settings() if model.images else {})}
-    data = checked_settings(DataConfig, settings, str(there))
-    return Recipe(model.name, config, data, TrainConfig(), allowed=asked.cls)
+    default_size = DataConfig.model_fields["crop_size"].default
+    crop_size = vars(config).get(model.method.square) or model.notes.get("crop_size", default_size)
+    encoding = model.images.value_settings() if model.images else {}
+    data = checked_settings(DataConfig, {"root": request.data, "crop_size": crop_size, **encoding}, str(trained))
+    return Recipe(model.name, config, data, TrainConfig(), allowed=request.cls)
 
 
-def find(there: Trained, asked: SampleRequest) -> Source:
-    """Raises DataError, EvaluationError, before anything is made."""
-    if asked.which not in WHICH:
-        raise EvaluationError(f"--which {asked.which}: choose {' or '.join(WHICH)}")
-    recipe = _recipe_of(there, asked)
-    own = Path(recipe.data.root).expanduser().absolute()
-    recipe = replace(recipe, data=recipe.data.for_root(asked.data or recipe.data.root))
+def find_source(trained: Trained, request: SampleRequest) -> Source:
+    """Return the recipe, images and protocol of a request. Raises DataError, EvaluationError."""
+    if request.which not in WHICH:
+        raise EvaluationError(f"--which {request.which}: choose {' or '.join(WHICH)}")
+    recipe = _recipe_of(trained, request)
+    training_root = Path(recipe.data.root).expanduser().absolute()
+    recipe = replace(recipe, data=recipe.data.for_root(request.data or recipe.data.root))
     data, manifest = check_images(recipe.open_data(), recipe.data)
     data = recipe.encoded(data)
-    elsewhere = not isinstance(there, Run) or Path(recipe.data.root).expanduser().absolute() != own
-    name, split = chosen(data, "all" if elsewhere and asked.split == "auto" and data.by_name else asked.split)
-    protocol = find_protocol(asked.protocol or usual(recipe.cls, split))
-    return Source(recipe, first(split, asked.count), data.train, name, manifest.digest, protocol)
+    root = Path(recipe.data.root).expanduser().absolute()
+    is_other_data = not isinstance(trained, Run) or root != training_root
+    wanted = "all" if is_other_data and request.split == "auto" and data.by_name else request.split
+    name, split = choose_split(data, wanted)
+    protocol = find_protocol(request.protocol or default_protocol(recipe.cls, split))
+    return Source(recipe, first_samples(split, request.count), data.train, name, manifest.digest, protocol)
 
 
 def sample_run(
-    there: Trained, folder: Path, asked: SampleRequest = SampleRequest(), progress: Progress | None = None
+    trained: Trained, folder: Path, request: SampleRequest = SampleRequest(), progress: Progress | None = None
 ) -> Samples:
-    """Translate into `folder` what the protocol asks for: that of pairs where the truth is known, unless one is named.
+    """Translate into `folder` the images of a protocol, by default that of `default_protocol`.
 
     Raises DataError, EvaluationError, CheckpointError.
     """
-    return _made(there, folder, asked, find(there, asked), progress)
+    return _sample_source(trained, folder, request, find_source(trained, request), progress)
 
 
-def usual(cls: type[Method], split: Split) -> str:
-    """The protocol where none is named."""
+def default_protocol(cls: type[Method], split: Split) -> str:
+    """Return the name of the protocol used if none is given."""
     if cls.domains:
         return "domains"
     if cls.noise:
-        return "drawn"
+        return "unconditional"
     if cls.scale > 1:
         return "srgan-y"
     return "paired-default" if split.aligned else "unpaired-default"
 
 
-def _made(there: Trained, folder: Path, asked: SampleRequest, found: Source, progress: Progress | None) -> Samples:
-    if isinstance(there, Run):
-        translator = from_run(there, asked.which, found.recipe.cls).to(asked.device)
+def _sample_source(
+    trained: Trained, folder: Path, request: SampleRequest, source: Source, progress: Progress | None
+) -> Samples:
+    if isinstance(trained, Run):
+        translator = from_run(trained, request.which, source.recipe.cls).to(request.device)
     else:
-        translator = from_model(there, asked.cls).to(asked.device)
-    warn_of_untrained(translator, _folder_of(there))
-    about = {**_about(there, found.recipe, translator), "which": asked.which, "split": found.name, "count": asked.count}
-    return sample(translator, found.recipe, found.split, found.train, found.protocol, folder, about, progress)
+        translator = from_model(trained, request.cls).to(request.device)
+    warn_of_untrained(translator, _folder_of(trained))
+    options = {"which": request.which, "split": source.name, "count": request.count}
+    about = {**_about(trained, source.recipe, translator), **options}
+    return sample_split(translator, source.recipe, source.split, source.train, source.protocol, folder, about, progress)
 
 
-def samples_of(there: Trained, asked: SampleRequest = SampleRequest(), progress: Progress | None = None) -> Samples:
-    """As `sample_run`, within the folder of the run or model. EvaluationError if something else lies there.
+def samples_of(trained: Trained, request: SampleRequest = SampleRequest(), progress: Progress | None = None) -> Samples:
+    """Return the samples in the folder of the run or model; they are computed once for each request and checkpoint.
 
-    Those of another step, question or images are made anew.
+    Samples of another step, request or data set are replaced. EvaluationError if the folder holds other files.
     """
-    folder = _folder_of(there) / "samples" / (find_protocol(asked.protocol).name if asked.protocol else "default")
-    made = folder / "asked.json"
-    found = find(there, asked)
-    question = {**asked.key(), "checkpoint": _newest(there, asked.which), "images": found.digest}
-    text = json.dumps(question, sort_keys=True)
-    if made.is_file() and made.read_text(encoding="utf-8") == text:
-        return sampling.open_samples(folder)
+    protocol = find_protocol(request.protocol).name if request.protocol else "default"
+    folder = _folder_of(trained) / "samples" / protocol
+    request_file = folder / "asked.json"
+    source = find_source(trained, request)
+    key = {**request.key(), "checkpoint": _newest(trained, request.which), "images": source.digest}
+    text = json.dumps(key, sort_keys=True)
+    if request_file.is_file() and request_file.read_text(encoding="utf-8") == text:
+        return open_samples(folder)
     if folder.exists():
-        if not made.is_file():
+        if not request_file.is_file():
             raise EvaluationError(
-                f"{folder}: `diptych evaluate` would replace it, but did not make it: move it elsewhere"
+                f"{folder}: not replaced, as it was not written by `diptych evaluate`; move it elsewhere"
             )
         shutil.rmtree(folder)
-    write_text(made, "")  # ours from now on, whatever stops what follows
-    samples = _made(there, folder, asked, found, progress)
-    write_text(made, text)
+    write_text(request_file, "")  # marks the folder as replaceable if sampling is interrupted
+    samples = _sample_source(trained, folder, request, source, progress)
+    write_text(request_file, text)
     return samples
 
 
-def _folder_of(there: Trained) -> Path:
-    return there.folder if isinstance(there, Run) else there
+def _folder_of(trained: Trained) -> Path:
+    return trained.folder if isinstance(trained, Run) else trained
 
 
-def _newest(there: Trained, which: str) -> str:
-    if not isinstance(there, Run):
-        return digest_of(there / "model.safetensors")
-    path, (_, meta) = checkpoint.find_newest(there.checkpoints)
+def _newest(trained: Trained, which: str) -> str:
+    if not isinstance(trained, Run):
+        return digest_of(trained / "model.safetensors")
+    path, (_, meta) = checkpoint.find_newest(trained.checkpoints)
     return str(meta["best"]["name"]) if which == "best" and meta["best"] else path.name
 
 
-def sample(
+def sample_split(
     translator: Translator,
     recipe: Recipe,
     split: Split,
@@ -188,89 +195,95 @@ def sample(
     about: dict[str, Any],
     progress: Progress | None = None,
 ) -> Samples:
-    """The sources of `split`, in each way of the protocol: whole, or resized and cropped as held-out images are."""
-    ways = protocol.ways(translator.method, split, train)
-    if not ways:
-        raise EvaluationError(f"{translator.name} does not translate pictures, so there is nothing to sample")
-    crop, fit = recipe.data.crop_size, recipe.data.resize_mode
-    cut = CropToMultiple(translator.method.scale) if protocol.whole else Augment(crop, crop, fit)
-    about = {**about, "protocol": str(protocol), **({} if protocol.whole else {"pixels": crop})}
-    about |= {"values": notes} if (notes := "; ".join(notes_on_encodings(split))) else {}
-    return sampling.write(translator, ways, folder, cut, about, progress)
+    """Run every job of the protocol on `split`: whole images, or resized and cropped like held-out images."""
+    jobs = protocol.jobs(translator.method, split, train)
+    if not jobs:
+        raise EvaluationError(f"{translator.name} does not translate images, so there is nothing to sample")
+    crop_size, resize_mode = recipe.data.crop_size, recipe.data.resize_mode
+    about = {**about, "protocol": str(protocol)}
+    transform: CropToMultiple | Augment
+    if protocol.whole_images:
+        transform = CropToMultiple(translator.method.scale)
+    else:
+        transform = Augment(crop_size, crop_size, resize_mode)
+        about["pixels"] = crop_size
+    if encodings := "; ".join(notes_on_encodings(split)):
+        about["values"] = encodings
+    return write_samples(translator, jobs, folder, transform, about, progress)
 
 
-def judge_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str) -> Result:
-    """Every score of the protocol, route by route. Raises EvaluationError where it cannot be applied."""
-    tools.begin()
-    if values := samples.about.get("values"):
-        tools.say(f"pixels are measured as the network sees them ({values})")
+def evaluate_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str) -> Result:
+    """Return all scores of the protocol, route by route. EvaluationError if it cannot be applied."""
+    tools.reset()
+    if encodings := samples.about.get("values"):
+        tools.note(f"pixels are compared in the network's value range ({encodings})")
     scores = []
     routes = samples.by_route()
     for route, part in routes.items():
-        before = f"{route}/" if len(routes) > 1 else ""
+        prefix = f"{route}/" if len(routes) > 1 else ""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            scores += [replace(score, name=before + score.name) for score in protocol.scores(part, tools)]
-        for each in caught:
-            tools.say(str(each.message))
-    if protocol.overall and len(routes) > 1:
-        scores += protocol.overall(scores)
+            scores += [replace(score, name=prefix + score.name) for score in protocol.scores(part, tools)]
+        for warning in caught:
+            tools.note(str(warning.message))
+    if protocol.summarise and len(routes) > 1:
+        scores += protocol.summarise(scores)
     if not scores:
-        why = f": {tools.said[-1]}" if tools.said else "; an extractor or a judge would see more"
-        raise EvaluationError(f"{name}: {protocol} found nothing to measure in these pictures{why}")
+        why = f": {tools.notes[-1]}" if tools.notes else "; give an extractor or an evaluator for more metrics"
+        raise EvaluationError(f"{name}: {protocol} has no metric for these images{why}")
     return Result(
         protocol=str(protocol),
         name=name,
         about=dict(samples.about),
         images=samples.images(),
-        tools=tools.known(),
-        said=tuple(dict.fromkeys(tools.said)),
+        tools=dict(tools.used),
+        said=tuple(dict.fromkeys(tools.notes)),
         scores=tuple(scores),
     )
 
 
-def chosen(data: Data, name: str) -> tuple[str, Split]:
-    """A split by name: `auto` is test where there is one, else what was held out; `all` of a set without splits."""
+def choose_split(data: Data, name: str) -> tuple[str, Split]:
+    """Return a split and its name: `auto` is test if there is one, else the held-out images; `all` needs no splits."""
     if name not in SPLITS:
         raise EvaluationError(f"--split {name}: choose one of {', '.join(SPLITS)}")
     if name == "auto":
         return ("test", data.test) if data.test else ("held out", data.held_out)
     if name == "all" and not data.by_name:
-        raise EvaluationError("--split all is for a folder without splits, and this one has some: choose one of them")
+        raise EvaluationError("--split all is for a folder without splits; this one has splits: choose one of them")
     if name == "all":
-        return name, data.all_images
-    found = {"train": data.train, "val": data.held_out, "test": data.test}[name]
-    if found is None:
-        raise EvaluationError("there is no test split beside what was held out: give --split auto")
-    return name, found
+        return name, data.everything
+    split = {"train": data.train, "val": data.held_out, "test": data.test}[name]
+    if split is None:
+        raise EvaluationError("there is no test split besides the held-out images: give --split auto")
+    return name, split
 
 
-def first(split: Split, count: int | None) -> Split:
-    """The first `count` samples of each column; of labelled ones, the first of each class."""
+def first_samples(split: Split, count: int | None) -> Split:
+    """Return the first `count` samples of each column; of labelled images, the first `count` of each class."""
     if count is None:
         return split
-    found: dict[str, Column] = {}
-    for names in split.sample_groups if split.class_indices else [(name,) for name in split.columns]:
+    columns: dict[str, Column] = {}
+    for names in split.drawn if split.members else [(name,) for name in split.columns]:
         length = len(split.columns[names[0]])
-        of_classes = split.class_indices and length == sum(map(len, split.class_indices))
-        each = split.class_indices if of_classes else (np.arange(length),)
+        is_labelled = split.members and length == sum(map(len, split.members))
+        classes = split.members if is_labelled else (np.arange(length),)
+        indices = sorted(index for members in classes for index in members[:count].tolist())
         for name in names:
-            found[name] = select(split.columns[name], sorted(place for at in each for place in at[:count].tolist()))
-    found = {name: found[name] for name in split.columns}
-    places = sorted(place for places in split.class_indices for place in places[:count].tolist())
-    return replace(
-        split, columns=found, scene_ids=[split.scene_ids[place] for place in places] if split.scene_ids else ()
-    )
+            columns[name] = select(split.columns[name], indices)
+    columns = {name: columns[name] for name in split.columns}
+    indices = sorted(index for members in split.members for index in members[:count].tolist())
+    scene_ids = [split.scene_ids[index] for index in indices] if split.scene_ids else ()
+    return replace(split, columns=columns, scene_ids=scene_ids)
 
 
-def _about(there: Trained, recipe: Recipe, translator: Translator) -> dict[str, Any]:
-    """What a table of results says of a run beside its scores."""
-    events = read_events(there.events) if isinstance(there, Run) else []
+def _about(trained: Trained, recipe: Recipe, translator: Translator) -> dict[str, Any]:
+    """Return the facts about a run that tables of results print beside its scores."""
+    events = read_events(trained.events) if isinstance(trained, Run) else []
     steps = [event for event in events if event["event"] == "step"]
     rates = [event["steps_per_second"] for event in steps if event.get("steps_per_second")]
     return {
         "method": recipe.method,
-        "run": _folder_of(there).absolute().name,
+        "run": _folder_of(trained).absolute().name,
         "steps": translator.notes.get("steps"),
         "parameters": sum(p.numel() for p in translator.method.parameters()),
         "training_hours": _hours(steps, rates) if steps else None,
@@ -279,7 +292,7 @@ def _about(there: Trained, recipe: Recipe, translator: Translator) -> dict[str, 
 
 
 def _hours(steps: list[dict[str, Any]], rates: list[float]) -> float | None:
-    """Of training itself, from the rates of the log: stops between sittings are not counted."""
+    """Return the hours of training, from the logged rates; pauses between sessions are not counted."""
     ends = [0, *(event["step"] for event in steps)]
     spans = [end - start for start, end in pairwise(ends)]
     if not rates or len(rates) != len(spans):

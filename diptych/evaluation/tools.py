@@ -1,4 +1,4 @@
-"""What looks at samples: networks that give features, LPIPS, a judge; each known by name and hash."""
+"""Networks and settings that metrics use: feature extractor, LPIPS, evaluator network, palette, border."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,155 +27,152 @@ from diptych.inference.translator import Translator
 from diptych.system.atomic_files import atomic_write
 from diptych.system.distributed import choose_device
 
-USUAL = "torchvision-inception-v3"
+DEFAULT_EXTRACTOR = "torchvision-inception-v3"
 
 
 @dataclass
 class Tools:
-    """What may be needed is loaded when it is first asked for; a result lists what was, and no more.
+    """The networks and settings of an evaluation. Networks are loaded on first use; a result lists the used ones.
 
-    "auto" stands for what is loaded where it can be had, and done without where it cannot. `said` are lines for a
-    person, of the last samples judged: what was measured how, and what was left out for want of what.
+    "auto" loads the default network if its weights are available, and skips its metrics otherwise. `notes` are log
+    lines of the current evaluation: what was measured how, and which metrics were skipped why.
     """
 
     extractor: Extractor | Literal["auto"] | None = None
-    perceptual: Lpips | Literal["auto"] | None = None
-    judge: Translator | None = None
-    border: int | None = None  # pixels at each edge; None: the scale by which pictures were enlarged, or 4
+    lpips: Lpips | Literal["auto"] | None = None
+    evaluator: Translator | None = None
+    border: int | None = None  # pixels ignored at each edge; None: the upscale factor of the samples, or 4
     palette: Palette | None = None
-    ignore: tuple[tuple[int, ...], ...] = ()  # colours of label maps that are not scored, beside those of the palette
+    ignore: tuple[tuple[int, ...], ...] = ()  # ignored colours of label maps, in addition to those of the palette
     device: torch.device = torch.device("cpu")
-    said: list[str] = field(default_factory=list)
-    tell: Callable[[str], None] = lambda line: None
-    used: dict[str, str] = field(default_factory=dict)
-    lacking: dict[str, str] = field(default_factory=dict)  # by tool that is not at hand, what to say of that
-    remembers: bool = True  # features of real pictures, until the cache fails
+    notes: list[str] = field(default_factory=list)
+    log: Callable[[str], None] = lambda line: None
+    used: dict[str, str] = field(default_factory=dict)  # name and hash of each network used, and each setting
+    missing: dict[str, str] = field(default_factory=dict)  # by unavailable network, the note about it
+    caches_features: bool = True  # of real images; switched off if the cache cannot be written
 
-    def say(self, line: str) -> None:
-        self.said.append(line)
-        self.tell(line)
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+        self.log(line)
 
-    def begin(self) -> None:
-        """Forget what was said and used: other samples are judged now."""
-        self.said.clear()
+    def reset(self) -> None:
+        """Clear `notes` and `used` before other samples are evaluated."""
+        self.notes.clear()
         self.used.clear()
 
-    def known(self) -> dict[str, str]:
-        """What numbers depend on: each network that was used, by name and hash, and each setting."""
-        return dict(self.used)
-
-    def the_judge(self) -> Evaluator:
-        """EvaluationError if none was given."""
-        if self.judge is None:
+    def require_evaluator(self) -> Evaluator:
+        """Return the evaluator network. EvaluationError if none was given."""
+        if self.evaluator is None:
             raise EvaluationError(
-                "this protocol needs a judge: train one on real images with `diptych judge train`, "
-                "and give its folder by --judge"
+                "this protocol needs an evaluator network: train one on real images with `diptych evaluator train`, "
+                "and give its folder by --evaluator"
             )
-        method = self.judge.method
+        method = self.evaluator.method
         if not isinstance(method, Evaluator):
-            raise EvaluationError(f"{self.judge.name} translates images; a judge is a classifier or a segmenter")
-        if "judge" not in self.used:
-            self.used["judge"] = f"{self.judge.name} {digest_of(method.state_dict())[:16]}"
+            raise EvaluationError(
+                f"{self.evaluator.name} translates images; expected an evaluator (a classifier or a segmenter)"
+            )
+        if "evaluator" not in self.used:
+            self.used["evaluator"] = f"{self.evaluator.name} {digest_of(method.state_dict())[:16]}"
         return method
 
-    def the_extractor(self) -> Extractor | None:
-        """Torchvision's Inception for "auto", or without that the judge; None, which is said, if there is neither."""
-        if self.extractor == "auto" and "extractor" not in self.lacking:
+    def get_extractor(self) -> Extractor | None:
+        """Return the feature extractor: for "auto" torchvision's Inception, else the evaluator; None if unavailable."""
+        if self.extractor == "auto" and "extractor" not in self.missing:
             try:
-                self.extractor = extractors.extractor(USUAL, device=self.device)
+                self.extractor = extractors.load_extractor(DEFAULT_EXTRACTOR, device=self.device)
             except (EvaluationError, ImportRefused) as error:
-                what = "FID and KID by the judge" if self.judge else "no FID and KID"
-                self._lacks("extractor", f"{what}, as {USUAL} was not at hand", error)
-                if self.judge:
-                    self.extractor = extractors.lent_by(self.judge, self.judge.name)
-        self._repeat("extractor")
+                effect = "FID and KID by the evaluator" if self.evaluator else "no FID and KID"
+                self._add_missing("extractor", f"{effect}: {DEFAULT_EXTRACTOR} is not available", error)
+                if self.evaluator:
+                    self.extractor = extractors.evaluator_extractor(self.evaluator, self.evaluator.name)
+        self._note_missing("extractor")
         if self.extractor is None or isinstance(self.extractor, str):
             return None
         self.used["extractor"] = f"{self.extractor.name} {self.extractor.digest[:16]}"
         return self.extractor
 
-    def the_perceptual(self) -> Lpips | None:
-        """None, which is said, if its network is not at hand. Whether it can look at these pictures, it will tell."""
-        if self.perceptual == "auto" and "lpips" not in self.lacking:
+    def get_lpips(self) -> Lpips | None:
+        """Return the LPIPS network; None if it is unavailable. It may still reject images that are too small."""
+        if self.lpips == "auto" and "lpips" not in self.missing:
             try:
-                self.perceptual = lpips.load(device=self.device)
+                self.lpips = lpips.load_lpips(device=self.device)
             except (EvaluationError, ImportRefused) as error:
-                self._lacks("lpips", "no LPIPS, as its network was not at hand", error)
-        self._repeat("lpips")
-        return None if isinstance(self.perceptual, str) else self.perceptual
+                self._add_missing("lpips", "no LPIPS: its network is not available", error)
+        self._note_missing("lpips")
+        return None if isinstance(self.lpips, str) else self.lpips
 
-    def _lacks(self, tool: str, line: str, error: Exception) -> None:
-        self.lacking[tool] = line
-        self.tell(f"{line}: {error}")
+    def _add_missing(self, tool: str, line: str, error: Exception) -> None:
+        self.missing[tool] = line
+        self.log(f"{line}: {error}")
 
-    def _repeat(self, tool: str) -> None:
-        """A person is told once, each result says it."""
-        if tool in self.lacking:
-            self.said.append(self.lacking[tool])
+    def _note_missing(self, tool: str) -> None:
+        """Add the note to each result; it is logged only once."""
+        if tool in self.missing:
+            self.notes.append(self.missing[tool])
 
-    def features(self, pictures: ImageSet, remember: bool = False) -> np.ndarray:
-        """(N, D) float32 of the extractor. EvaluationError without one.
+    def features(self, images: ImageSet, cache: bool = False) -> np.ndarray:
+        """Return the extractor's features (N, D) as float32. EvaluationError without an extractor.
 
-        With `remember` they are kept, by the contents of the files, and found again.
+        With `cache` they are stored on disk, keyed by the contents of the files.
         """
-        extractor = self.the_extractor()
+        extractor = self.get_extractor()
         if extractor is None:
-            raise EvaluationError("this measure needs an extractor: give one by --extractor")
-        hashes = "".join(hash_of(file) for file in pictures.files)
+            raise EvaluationError("this metric needs a feature extractor: give one by --extractor")
+        hashes = "".join(hash_of(file) for file in images.files)
         key = hashlib.sha256(f"{extractor.name} {extractor.digest} {hashes}".encode()).hexdigest()
         path = cache_folder() / "features" / f"{key}.safetensors"
-        if remember:
-            with suppress(OSError, SafetensorError, KeyError):  # not there, or damaged
+        if cache:
+            with suppress(OSError, SafetensorError, KeyError):  # missing or damaged
                 return load_file(path)["features"].numpy()
-        found = torch.cat([extractor.run(_in_colour(batch)) for batch in pictures.batches()])
-        if remember and self.remembers:
-            self._keep(found, path)
-        return found.numpy()
+        features = torch.cat([extractor.run(_to_rgb(batch)) for batch in images.batches()])
+        if cache and self.caches_features:
+            self._write_cache(features, path)
+        return features.numpy()
 
-    def _keep(self, features: Tensor, path: Path) -> None:
+    def _write_cache(self, features: Tensor, path: Path) -> None:
         try:
             with atomic_write(path, durable=False) as part:
                 save_file({"features": features}, part)
         except (OSError, SafetensorError) as error:
-            self.remembers = False
-            self.tell(
-                f"{path.parent}: features of real pictures cannot be remembered ({error}); set DIPTYCH_CACHE to a "
-                f"folder that can be written, or each judgement computes them again"
+            self.caches_features = False
+            self.log(
+                f"{path.parent}: features of real images cannot be cached ({error}); set DIPTYCH_CACHE to a writable "
+                f"folder, or each evaluation computes them again"
             )
 
 
-def _in_colour(batch: Tensor) -> Tensor:
+def _to_rgb(batch: Tensor) -> Tensor:
     if batch.shape[1] not in (1, 3):
-        raise EvaluationError(f"networks of features see grey or colour, not pictures of {batch.shape[1]} channels")
+        raise EvaluationError(f"feature networks take grey or RGB images; these have {batch.shape[1]} channels")
     return batch.expand(-1, 3, -1, -1) if batch.shape[1] == 1 else batch
 
 
-def gather(
+def load_tools(
     extractor: str = "auto",
-    judge: Path | None = None,
+    evaluator: Path | None = None,
     weights: Path | None = None,
     border: int | None = None,
     device: str = "auto",
     palette: Palette | None = None,
     ignore: tuple[tuple[int, ...], ...] = (),
-    tell: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Tools:
-    """The tools that were asked for by name, loaded; those that are usual are looked for when they are needed.
+    """Return the tools of an evaluation; networks given by name are loaded now, default networks on first use.
 
-    Raises EvaluationError or CheckpointError where what was asked for cannot be had.
+    Raises EvaluationError or CheckpointError if a given network cannot be loaded.
     """
     if palette:
-        palette.ignoring(ignore)  # raises, if they do not go together
-    tools = Tools(
-        perceptual="auto", border=border, palette=palette, ignore=ignore, device=choose_device(device), tell=tell
-    )
-    if judge is not None:
-        tools.judge = load(judge, device=device)
-        tools.the_judge()
+        palette.ignoring(ignore)  # raises if a colour is both a class and ignored
+    tools = Tools(lpips="auto", border=border, palette=palette, ignore=ignore, device=choose_device(device), log=log)
+    if evaluator is not None:
+        tools.evaluator = load(evaluator, device=device)
+        tools.require_evaluator()
     if extractor == "none" and weights is not None:
-        raise EvaluationError(f"{weights}: there are no weights for --extractor none; leave one of the two out")
+        raise EvaluationError(f"{weights}: --extractor none takes no weights; remove one of the two options")
     if extractor == "auto" and weights is None:
         tools.extractor = "auto"
     elif extractor != "none":
-        tools.extractor = extractors.extractor(USUAL if extractor == "auto" else extractor, weights, tools.device)
+        name = DEFAULT_EXTRACTOR if extractor == "auto" else extractor
+        tools.extractor = extractors.load_extractor(name, weights, tools.device)
     return tools

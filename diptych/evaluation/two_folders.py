@@ -1,4 +1,4 @@
-"""Translations of any tool: two plain folders, real and fake, as samples that measures read."""
+"""Evaluate the output of any tool: two plain folders, real and fake, as samples."""
 
 from pathlib import Path
 
@@ -10,25 +10,26 @@ from diptych.evaluation.samples import SampleRow, Samples
 
 
 def two_folders(real: Path, fake: Path) -> Samples:
-    """Two plain folders as the samples of one route: pairs if each fake has a real of its name and the other way."""
+    """Return two plain folders as samples of one route; they are pairs if the same names are in both."""
     reals, fakes = images_in(real), images_in(fake)
     for folder, files in ((real, reals), (fake, fakes)):
         if not files:
             raise EvaluationError(f"{folder}: no images in it ({', '.join(sorted(image_io.SUFFIXES))})")
-    truths, names = {stem_of(file): _absolute(file) for file in reals}, {stem_of(file) for file in fakes}
-    paired = names == truths.keys() and len(names) == len(reals) == len(fakes)
-    known = truths if paired else {}
+    truths = {stem_of(file): _absolute(file) for file in reals}
+    names = {stem_of(file) for file in fakes}
+    is_paired = names == truths.keys() and len(names) == len(reals) == len(fakes)
+    targets = truths if is_paired else {}
     rows = [
-        SampleRow(route="fake-real", fake=_absolute(file), truth=known.get(stem_of(file)), of=printable(file.name))
+        SampleRow(route="fake-real", fake=_absolute(file), truth=targets.get(stem_of(file)), of=printable(file.name))
         for file in fakes
     ]
     about = {"real": str(real), "fake": str(fake)}
-    others = {"fake-real": tuple(map(_absolute, reals))}
-    return Samples(fake, about, tuple(rows), others, tuple(sorted(names ^ truths.keys())))
+    real_files = {"fake-real": tuple(map(_absolute, reals))}
+    return Samples(fake, about, tuple(rows), real_files, tuple(sorted(names ^ truths.keys())))
 
 
 def _absolute(file: Path) -> str:
-    """EvaluationError for a name that no JSON can hold."""
+    """Return the absolute path. EvaluationError for a name that JSON cannot hold."""
     path = str(file.absolute())
     try:
         path.encode()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers.rename_keys import Model, check_gaps, fitted, renamed, without_labels
+from diptych.importers.rename_keys import Conversion, check_gaps, fit_to_config, refuse_labels, rename_keys
 from diptych.methods.cut import CUT
 
 NAME = "cut"
@@ -26,9 +26,9 @@ def fits(state: Mapping[str, Tensor]) -> bool:
     return any(key.endswith(".filt") for key in state) and any(re.match(BLOCK, key) for key in state)
 
 
-def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Conversion:
     """What `translate` needs of a file. Raises ImportRefused."""
-    without_labels(labels, where)
+    refuse_labels(labels, where)
     places = {int(match[1]) for key in state if (match := re.match(BLOCK, key))}
     check_gaps(places, FIRST_BLOCK, "residual block model.*", where)
     blocks = len(places)
@@ -45,7 +45,7 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     norm = _norm(state, biases, where)
     config = {"channels": first.shape[1], "ngf": first.shape[0], "n_blocks": blocks, "norm": norm}
     second = 5 if norm == "instance" else 4  # of ours: no norm, no place for it
-    found = renamed(
+    found = rename_keys(
         state,
         [
             *((rf"model\.{at}\.weight", f"G.{ours}.weight") for at, ours in layers.items()),
@@ -61,7 +61,7 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     if norm == "none":  # the public code then leaves these biases out, ours has them
         convs = [name for name in found if name.endswith(".weight") and "head" not in name]
         found |= {f"{name.removesuffix('weight')}bias": torch.zeros(found[name].shape[0]) for name in convs}
-    return config, fitted(CUT, config, found, NAME, where), ("G",)
+    return config, fit_to_config(CUT, config, found, NAME, where), ("G",)
 
 
 def _norm(state: Mapping[str, Tensor], biases: str, where: str) -> str:

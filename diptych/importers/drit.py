@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers.rename_keys import Model, count, fitted, renamed, unfit, without_labels
+from diptych.importers.rename_keys import Conversion, count_numbers, fit_to_config, refusal, refuse_labels, rename_keys
 from diptych.methods.drit import DRIT
 
 NAME = "drit"
@@ -30,9 +30,9 @@ def fits(state: Mapping[str, Tensor]) -> bool:
     return any(key.startswith("enc_c.convA.") for key in state)
 
 
-def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Conversion:
     """What `translate` needs of a file. Raises ImportRefused."""
-    without_labels(labels, where)
+    refuse_labels(labels, where)
     if missing := [net for net in NETWORKS if not any(key.startswith(f"{net}.") for key in state)]:
         raise ImportRefused(f"{where}: there is no {missing[0]}, without which DRIT translates nothing")
     config, found = recognise({key: value for key, value in state.items() if key.startswith(NETWORKS)}, where)
@@ -55,17 +55,20 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
             "style_dim": attributes,
         }
         if "disA.Diss.0.0.model.1.weight" in state:
-            first, layers = state["disA.Diss.0.0.model.1.weight"], count(state, r"disA\.Diss\.0\.(\d+)\.model\.")
-            config |= {"num_scales": count(state, r"disA\.Diss\.(\d+)\."), "d_layers": layers}
+            first, layers = (
+                state["disA.Diss.0.0.model.1.weight"],
+                count_numbers(state, r"disA\.Diss\.0\.(\d+)\.model\."),
+            )
+            config |= {"num_scales": count_numbers(state, r"disA\.Diss\.(\d+)\."), "d_layers": layers}
             config |= {"ndf": first.shape[0], "d_kernel": first.shape[2]}
         elif "disA.model.0.model.1.weight" in state:
-            first, layers = state["disA.model.0.model.1.weight"], count(state, r"disA\.model\.(\d+)\.model\.")
+            first, layers = state["disA.model.0.model.1.weight"], count_numbers(state, r"disA\.model\.(\d+)\.model\.")
             config |= {"num_scales": 1, "d_layers": layers, "ndf": first.shape[0], "d_kernel": first.shape[2]}
     except (KeyError, IndexError) as error:
-        raise unfit(error, "DRIT", where) from error
+        raise refusal(error, "DRIT", where) from error
     turned = {key: value.transpose(0, 1) if LAST.fullmatch(key) else value for key, value in state.items()}
-    found = renamed(turned, [*_content(), *_attributes(), *_decoders(), *_critics(config.get("d_layers", 0))], IDLE)
-    return config, fitted(DRIT, config, found, NAME, where)
+    found = rename_keys(turned, [*_content(), *_attributes(), *_decoders(), *_critics(config.get("d_layers", 0))], IDLE)
+    return config, fit_to_config(DRIT, config, found, NAME, where)
 
 
 def _content() -> list[tuple[str, str]]:

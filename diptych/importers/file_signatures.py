@@ -31,7 +31,7 @@ class Head(NamedTuple):
         return "" if re.search(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]", text) else text.strip()
 
 
-def foreign(head: Head) -> str | None:
+def identify(head: Head) -> str | None:
     """Return what the file is and what to do, or None if it is of no kind that is known here."""
     by_bytes = next((says for fits, says in KINDS if fits(head)), None)
     return by_bytes or _message(head.text) or next((says for ends, says in NAMED if head.name.endswith(ends)), None)

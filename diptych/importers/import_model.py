@@ -2,7 +2,7 @@
 
     diptych import latest_net_G.pth -o models/facades
 
-A file of another project is opened by a child process (`unpack.py`), never by this one. A pickle that asks for more
+A file of another project is opened by a child process (`sandbox.py`), never by this one. A pickle that asks for more
 than tensors is refused; there is no way round that.
 """
 
@@ -38,8 +38,8 @@ from diptych.importers import (
     wrappers,
     zip_check,
 )
-from diptych.importers.rename_keys import unfit
-from diptych.inference.load import assembled, warn_of_caution
+from diptych.importers.rename_keys import refusal
+from diptych.inference.load import build_translator, warn_of_caution
 from diptych.inference.translator import Translator
 from diptych.methods import METHODS, find
 from diptych.system.safe_parse import check_safetensors
@@ -111,7 +111,7 @@ def import_model(
     return _assembled(name, config, weights, tuple(nets), path, {})
 
 
-def _recognised(state: dict[str, Tensor], path: Path) -> pix2pix_family.Found:
+def _recognised(state: dict[str, Tensor], path: Path) -> pix2pix_family.Pix2PixNetwork:
     return _understood(lambda: pix2pix_family.recognise(state, str(path)), "the pix2pix family", path)
 
 
@@ -122,7 +122,7 @@ def _understood(read_as: Callable[[], Result], name: str, path: Path) -> Result:
     except ImportRefused:
         raise
     except Exception as error:  # its tensors may have any names, shapes and numbers, so nearly anything is raised
-        raise unfit(error, f"a network of {name}", str(path)) from error
+        raise refusal(error, f"a network of {name}", str(path)) from error
 
 
 def _assembled(
@@ -134,9 +134,11 @@ def _assembled(
     notes: dict[str, str],
 ) -> Translator:
     try:
-        made = assembled(find(name), name, config, weights, networks, {"imported from": path.name, **notes}, str(path))
+        made = build_translator(
+            find(name), name, config, weights, networks, {"imported from": path.name, **notes}, str(path)
+        )
     except (ConfigError, CheckpointError) as error:  # wider than Diptych builds it, for one
-        raise ImportRefused(f"{path}: a generator of {name} that Diptych does not build ({error})") from error
+        raise ImportRefused(f"{path}: a generator of {name} that Diptych does not support ({error})") from error
     warn_of_caution(made, path)
     return made
 

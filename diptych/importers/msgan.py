@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused
-from diptych.importers.rename_keys import Model, fitted, renamed, without_labels
+from diptych.importers.rename_keys import Conversion, fit_to_config, refuse_labels, rename_keys
 from diptych.methods.msgan import MSGAN
 
 NAME = "msgan"
@@ -24,9 +24,9 @@ def fits(state: Mapping[str, Tensor]) -> bool:
     return any(key.startswith("model.submodule.") for key in state)
 
 
-def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Conversion:
     """What `translate` needs of a file. Raises ImportRefused, for one with another norm than InstanceNorm too."""
-    without_labels(labels, where)
+    refuse_labels(labels, where)
     upsample = "bilinear" if "model.up.3.weight" in state else "basic"
     up = UPS[upsample]
     _check_form(state, where)
@@ -51,8 +51,8 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     patterns = [(rf"{at}\.down\.[01]\.(\w+)", rf"G.down.{n}.{min(n, 1)}.\1") for n, at in enumerate(named)]
     patterns += [(rf"{at}\.up\.{up}\.(\w+)", rf"G.up.{depth - 1 - n}.{up}.\1") for n, at in enumerate(named)]
     before_norms = [rf"{at}\.down\.1\.bias" for at in named[1:-1]] + [rf"{at}\.up\.{up}\.bias" for at in named[1:]]
-    found = renamed(turned, patterns, "|".join([STATISTICS, *before_norms]))
-    return config, fitted(MSGAN, config, found, NAME, where), ("G",)
+    found = rename_keys(turned, patterns, "|".join([STATISTICS, *before_norms]))
+    return config, fit_to_config(MSGAN, config, found, NAME, where), ("G",)
 
 
 def _check_form(state: Mapping[str, Tensor], where: str) -> None:

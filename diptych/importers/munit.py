@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diptych.contract import Labels
-from diptych.importers.rename_keys import Model, count, fitted, renamed, unfit, without_labels
+from diptych.importers.rename_keys import Conversion, count_numbers, fit_to_config, refusal, refuse_labels, rename_keys
 from diptych.methods.munit import MUNIT
 
 NAME = "munit"
@@ -20,9 +20,9 @@ def fits(state: Mapping[str, Tensor]) -> bool:
     return any(key.startswith("a.enc_content.") for key in state)
 
 
-def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Conversion:
     """What `translate` needs of a file: both coders. Raises ImportRefused."""
-    without_labels(labels, where)
+    refuse_labels(labels, where)
     config, found = recognise(state, where)
     return config, found, MUNIT.inference_networks
 
@@ -36,7 +36,7 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
             "in_channels": first.shape[1],
             "out_channels": second.shape[1],
             "ngf": first.shape[0],
-            "n_blocks": count(state, rf"a\.enc_content\.model\.{halvings + 1}\.model\.(\d+)\."),
+            "n_blocks": count_numbers(state, rf"a\.enc_content\.model\.{halvings + 1}\.model\.(\d+)\."),
             "n_downsample": halvings,
             "style_dim": state["a.mlp.model.0.fc.weight"].shape[1],
             "mlp_dim": state["a.mlp.model.0.fc.weight"].shape[0],
@@ -44,18 +44,18 @@ def recognise(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], 
         if "a.cnns.0.0.conv.weight" in state:
             config |= {
                 "ndf": state["a.cnns.0.0.conv.weight"].shape[0],
-                "num_scales": count(state, r"a\.cnns\.(\d+)\."),
-                "d_layers": count(state, r"a\.cnns\.0\.(\d+)\.conv\."),
+                "num_scales": count_numbers(state, r"a\.cnns\.(\d+)\."),
+                "d_layers": count_numbers(state, r"a\.cnns\.0\.(\d+)\.conv\."),
             }
     except (KeyError, IndexError) as error:
-        raise unfit(error, "MUNIT", where) from error
-    found = renamed(state, _patterns(state, halvings), _idle(halvings))
-    return config, fitted(MUNIT, config, found, NAME, where)
+        raise refusal(error, "MUNIT", where) from error
+    found = rename_keys(state, _patterns(state, halvings), _idle(halvings))
+    return config, fit_to_config(MUNIT, config, found, NAME, where)
 
 
 def _halvings(state: Mapping[str, Tensor]) -> int:
     """`n_downsample`: how many convolutions stand between the first one of the content encoder and its blocks."""
-    return count(state, r"a\.enc_content\.model\.(\d)\.conv\.") - 1
+    return count_numbers(state, r"a\.enc_content\.model\.(\d)\.conv\.") - 1
 
 
 def _idle(halvings: int) -> str:
@@ -79,7 +79,7 @@ def _patterns(state: Mapping[str, Tensor], halvings: int) -> list[tuple[str, str
                 rf"([ab])\.enc_content\.model\.{blocks}\.model\.{n}\.model\.{at}\.conv\.(\w+)",
                 rf"G_\1.content.{n + blocks}.body.{our}.\2",
             )
-            for n in range(count(state, rf"a\.enc_content\.model\.{blocks}\.model\.(\d+)\."))
+            for n in range(count_numbers(state, rf"a\.enc_content\.model\.{blocks}\.model\.(\d+)\."))
             for at, our in ((0, 1), (1, 5))
         ),
         *(
@@ -98,6 +98,6 @@ def _patterns(state: Mapping[str, Tensor], halvings: int) -> list[tuple[str, str
         *((rf"([ab])\.mlp\.model\.{n}\.fc\.(\w+)", rf"G_\1.mapping.{2 * n}.\2") for n in range(3)),
         *(
             (rf"([ab])\.cnns\.(\d+)\.{n}\.(?:conv\.)?(\w+)", rf"D_\1.nets.\2.{2 * n}.\3")
-            for n in range(count(state, r"a\.cnns\.0\.(\d+)\."))
+            for n in range(count_numbers(state, r"a\.cnns\.0\.(\d+)\."))
         ),
     ]

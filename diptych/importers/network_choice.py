@@ -43,7 +43,7 @@ RECOGNISED, HELD = re.compile(MARKS), re.compile(rf"(.*\.)?({MARKS})")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
-def chosen(tree: Tree, which: str | None, where: str) -> dict[str, Tensor]:
+def select_network(tree: Tree, which: str | None, where: str) -> dict[str, Tensor]:
     """Return the tensors of the network called `which`, else of the averaged one, else of the generator.
 
     Raises ImportRefused, where several networks with different weights could be meant too.
@@ -60,13 +60,13 @@ def chosen(tree: Tree, which: str | None, where: str) -> dict[str, Tensor]:
     names = _different(nets, averaged or _candidates(nets))
     if len(names) != 1:
         raise ImportRefused(f"{where}: {_several(nets)}")
-    state = chosen(nets[names[0]], None, where)
+    state = select_network(nets[names[0]], None, where)
     if averaged:
         _check_statistics(names[0], state, nets, where)
     return state
 
 
-def bare(name: str) -> str:
+def strip_prefixes(name: str) -> str:
     """Without the prefixes of DataParallel, and of torch.compile, which puts its own anywhere."""
     return re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", ""))
 
@@ -92,7 +92,7 @@ def _by_prefix(state: dict[str, Tensor], depth: int = 0) -> dict[str, Tree]:
     for key, value in state.items():
         net, _, rest = key.partition(".")
         if rest:
-            nets.setdefault(net, {})[bare(rest)] = value
+            nets.setdefault(net, {})[strip_prefixes(rest)] = value
     if any(net in AVERAGED or net in GENERATORS or GENERATOR.fullmatch(net) for net in nets):
         return nets
     wrappers = [inside for net, inside in nets.items() if len(nets) == 1 or net in WHOLE]
@@ -159,7 +159,7 @@ def _called(tree: Tree, which: str, where: str) -> dict[str, Tensor]:
     if len(_different({str(at): net for at, net in enumerate(found)}, [str(at) for at in range(len(found))])) > 1:
         raise ImportRefused(f"{where}: holds {len(found)} networks called {shown(which)}, with different weights")
     if found:
-        return chosen(found[0], None, where)
+        return select_network(found[0], None, where)
     while len(nets := _networks(tree)) == 1:
         tree = next(iter(nets.values()))
     if not nets:

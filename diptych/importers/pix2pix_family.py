@@ -2,23 +2,28 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import ImportRefused, printable
+from diptych.errors import ImportRefused
 from diptych.importers.nearest import nearest_family
-from diptych.importers.rename_keys import check_gaps, folded, unfit
-from diptych.inference.load import mismatches
+from diptych.importers.rename_keys import (
+    LEAF,
+    STATISTICS,
+    RecognisedNetwork,
+    check_gaps,
+    check_state,
+    fold_biases,
+    refusal,
+    rename_keys,
+)
 from diptych.networks.factory import generator, known
 from diptych.networks.layers import Norm
 from diptych.networks.patchgan import HALVINGS, PatchGAN
 from diptych.networks.unet import Dropout
-
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-Pairs = list[tuple[str, str]]  # (prefix of theirs, prefix of ours), one a layer
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Found:
+class Pix2PixNetwork(RecognisedNetwork):
     """A recognised network: `state` has our keys and loads into `build()`."""
 
     kind: str  # unet, resnet or patchgan
@@ -43,7 +48,6 @@ class Found:
     norm: Norm
     dropout: bool = False
     use_bias: bool = False  # of a BatchNorm U-Net, where no norm follows
-    state: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def identity(self) -> tuple[str, int, Norm]:
@@ -69,13 +73,8 @@ class Found:
         sizes = (self.in_channels, self.out_channels, self.width)
         return generator(self.name, *sizes, self.norm, dropout, self.use_bias)
 
-    def build(self) -> nn.Module:
-        net = self.blank()
-        net.load_state_dict(self.state)
-        return net
 
-
-def recognise(state: dict[str, Tensor], where: str) -> Found:
+def recognise(state: dict[str, Tensor], where: str) -> Pix2PixNetwork:
     """Which network of the family this is. Raises ImportRefused that says what is missing or not supported."""
     if any(key.endswith(".filt") for key in state):
         raise ImportRefused(
@@ -87,7 +86,7 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
         if any(".conv_block." in key for key in state):
             return _resnet(state, where)
     except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # absurd shapes among them
-        raise unfit(error, "a network of the pix2pix family", where) from error
+        raise refusal(error, "a network of the pix2pix family", where) from error
     try:  # any Sequential has these names, so what does not fit throughout is none
         if "net.0.weight" in state or "model.0.weight" in state:
             return _patchgan(state, where)
@@ -111,7 +110,7 @@ def _is_critic(state: dict[str, Tensor]) -> bool:
     return layers and len(kernels) > 1 and kernels[-1].shape[0] == 1
 
 
-def _unet(state: dict[str, Tensor], where: str) -> Found:
+def _unet(state: dict[str, Tensor], where: str) -> Pix2PixNetwork:
     """Levels are nested: `model.model`, then `.1.model`, then `.3.model` again and again."""
     prefixes = ["model.model", "model.model.1.model"]
     while f"{prefixes[-1]}.3.model.1.weight" in state:
@@ -129,10 +128,10 @@ def _unet(state: dict[str, Tensor], where: str) -> Found:
     # dropout has no weights and leaves no trace in the keys: the published U-Nets all have it
     sizes = (first.shape[1], last.shape[1], first.shape[0])
     use_bias = norm == "batch" and "model.model.0.bias" in state
-    return _renamed(Found("unet", f"unet_{2**depth}", *sizes, norm, True, use_bias), state, layers, where)
+    return _complete(Pix2PixNetwork("unet", f"unet_{2**depth}", *sizes, norm, True, use_bias), state, layers, where)
 
 
-def _resnet(state: dict[str, Tensor], where: str) -> Found:
+def _resnet(state: dict[str, Tensor], where: str) -> Pix2PixNetwork:
     """One Sequential: stem 1, down 4 and 7, blocks from 10, up, head; the norm follows each convolution."""
     blocks = sorted({int(match[1]) for key in state if (match := re.match(r"model\.(\d{1,5})\.conv_block\.", key))})
     downsamplings = (blocks[0] - 4) // 3
@@ -157,7 +156,7 @@ def _resnet(state: dict[str, Tensor], where: str) -> Found:
         layers = [replace(layer, ours=ours.get(layer.ours, layer.ours)) for layer in layers]
     first, last = state["model.1.weight"], state[f"model.{after + 7}.weight"]
     sizes = (first.shape[1], last.shape[0], first.shape[0])
-    return _renamed(Found("resnet", f"resnet_{len(blocks)}", *sizes, norm, dropout), state, layers, where)
+    return _complete(Pix2PixNetwork("resnet", f"resnet_{len(blocks)}", *sizes, norm, dropout), state, layers, where)
 
 
 def _then(theirs: str, at: int, ours: str, our: int) -> Layer:
@@ -165,7 +164,7 @@ def _then(theirs: str, at: int, ours: str, our: int) -> Layer:
     return Layer(f"{theirs}.{at}", f"{ours}.{our}", f"{theirs}.{at + 1}", f"{ours}.{our + 1}")
 
 
-def _patchgan(state: dict[str, Tensor], where: str) -> Found:
+def _patchgan(state: dict[str, Tensor], where: str) -> Pix2PixNetwork:
     root = "net" if "net.0.weight" in state else "model"
     convs = sorted(
         int(key.split(".")[1]) for key, value in state.items() if key.endswith(".weight") and value.dim() == 4
@@ -178,7 +177,9 @@ def _patchgan(state: dict[str, Tensor], where: str) -> Found:
     layers = [Layer(f"{root}.0", "layers.0")]
     layers += [_then(root, at, "layers", 2 + gap * n) for n, at in enumerate(convs[1:-1])]
     layers.append(Layer(f"{root}.{convs[-1]}", f"layers.{2 + gap * (len(convs) - 2)}"))
-    return _renamed(Found("patchgan", receptive, first.shape[1], 1, first.shape[0], norm), state, layers, where)
+    return _complete(
+        Pix2PixNetwork("patchgan", receptive, first.shape[1], 1, first.shape[0], norm), state, layers, where
+    )
 
 
 def _norm(state: dict[str, Tensor], layers: Sequence[Layer], where: str) -> Norm:
@@ -215,36 +216,35 @@ def _is_vector(value: Tensor | None) -> bool:
     return value is not None and value.dim() == 1
 
 
-def _renamed(found: Found, state: dict[str, Tensor], layers: Sequence[Layer], where: str) -> Found:
-    """With our keys, which must then be exactly those of the network, save for what versions added or left out."""
-    if found.kind != "patchgan":
+def _complete(net: Pix2PixNetwork, state: dict[str, Tensor], layers: Sequence[Layer], where: str) -> Pix2PixNetwork:
+    """Return the network with its weights under our keys, whatever version of torch and of the code saved them."""
+    if net.kind != "patchgan":
         try:
-            known(found.name)
+            known(net.name)
         except ValueError as error:
-            raise ImportRefused(f"{where}: a {found.name}; {error}") from error
-    with torch.device("meta"):
-        wanted = found.blank().state_dict()
-    ours = {layer.theirs: layer.ours for layer in layers}
-    ours |= {layer.their_norm: layer.our_norm for layer in layers if layer.their_norm}
-    before = {layer.theirs: layer for layer in layers if layer.their_norm}  # a norm, which removes their biases
-    renamed, left = {}, []
-    for key, value in state.items():
-        layer, _, leaf = key.rpartition(".")
-        name = f"{ours.get(layer)}.{leaf}"
-        if layer in ours and name in wanted:
-            renamed[name] = value
-        elif not (layer in before and leaf == "bias") and not (found.norm == "instance" and leaf in STATISTICS):
-            left.append(f"{printable(key[:120])} is unknown")
-    if found.norm == "batch":
-        folded(state, {layer.theirs: layer.our_norm for layer in before.values()}, renamed)
-    head = layers[-1].ours  # the one bias that there always is
-    for key, value in wanted.items():
-        unbiased = found.norm == "none" and key.endswith("bias") and not key.startswith(f"{head}.")
-        if key not in renamed and (key.endswith("num_batches_tracked") or unbiased):
-            renamed[key] = torch.zeros(value.shape, dtype=value.dtype)  # older torch, or no bias beside no norm
-    if wrong := mismatches(wanted, renamed) + left:
-        raise ImportRefused(
-            f"{where}: taken for {found.kind} {found.name} of width {found.width}, but {'; '.join(wrong[:5])}"
-            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        )
-    return replace(found, state=renamed)
+            raise ImportRefused(f"{where}: a {net.name}; {error}") from error
+    expected = net.expected()
+    names = [(layer.theirs, layer.ours) for layer in layers]
+    names += [(layer.their_norm, layer.our_norm) for layer in layers if layer.their_norm]
+    patterns = [(rf"{re.escape(theirs)}\.{LEAF}", rf"{ours}.\1") for theirs, ours in names]
+    normed = [layer for layer in layers if layer.their_norm]
+    ignored = [rf"({'|'.join(re.escape(layer.theirs) for layer in normed)})\.bias"]  # a norm cancels these biases
+    if net.norm == "instance":
+        ignored.append(rf"(.*\.)?({'|'.join(STATISTICS)})")
+    weights = rename_keys(state, patterns, "|".join(ignored), expected)
+    if net.norm == "batch":
+        fold_biases(state, {layer.theirs: layer.our_norm for layer in normed}, weights)
+    _fill_missing(weights, expected, net.norm, layers[-1].ours)
+    check_state(expected, weights, f"{net.kind} {net.name} of width {net.width}", where)
+    return replace(net, state=weights)
+
+
+def _fill_missing(weights: dict[str, Tensor], expected: dict[str, Tensor], norm: Norm, head: str) -> None:
+    """Add zeros for counters that older torch did not save and, without norm, for biases that the public code omits.
+
+    The bias of the `head` is in every file.
+    """
+    for key, value in expected.items():
+        is_omitted_bias = norm == "none" and key.endswith("bias") and not key.startswith(f"{head}.")
+        if key not in weights and (key.endswith("num_batches_tracked") or is_omitted_bias):
+            weights[key] = torch.zeros(value.shape, dtype=value.dtype)

@@ -6,7 +6,6 @@ Nothing here opens a file but `importers.read`, in a process of its own. A safet
 whoever has the file, is taken in its place; its digest is its own, so that what it gave is not held against the other.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import EvaluationError
+from diptych.errors import EvaluationError, listed
 from diptych.importers import import_model
 from diptych.importers.sandbox import first_line
-from diptych.inference.load import mismatches
+from diptych.inference.load import state_mismatches
 from diptych.system.atomic_files import download_timeout
+from diptych.system.hashes import sha256_of
 
 FOLDER = "DIPTYCH_WEIGHTS"
 COUNTER = ".num_batches_tracked"  # of BatchNorm: files of torch before 0.4.1 lack it, and only training reads it
@@ -75,7 +75,7 @@ def folders() -> tuple[Path, ...]:
 
 def verified(path: Path, weights: Weights) -> str:
     """The SHA-256 of a file. EvaluationError unless it is as published; of a safetensors nothing is published."""
-    digest = sha256_of(path)
+    digest = digest_of(path)
     if path.suffix != ".safetensors" and not digest.startswith(weights.sha256):
         raise EvaluationError(
             f"{path}: is not {weights.file} as published (its SHA-256 begins with {digest[:8]}, not with "
@@ -84,11 +84,10 @@ def verified(path: Path, weights: Weights) -> str:
     return digest
 
 
-def sha256_of(path: Path) -> str:
-    """In hex. EvaluationError where the file cannot be read."""
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex. Raises EvaluationError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path}: cannot be read ({first_line(error)})") from error
 
@@ -121,14 +120,10 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
 
     EvaluationError if the tensors are not exactly those of the network, save for BatchNorm's counters.
     """
-    wanted = net.state_dict()
-    counters = {name: torch.zeros((), dtype=torch.long) for name in wanted if name.endswith(COUNTER)}
-    wrong = mismatches(wanted, counters | dict(state))
-    if wrong:
-        raise EvaluationError(
-            f"{where}: does not hold the weights that are wanted here: {'; '.join(wrong[:5])}"
-            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        )
+    expected = net.state_dict()
+    counters = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTER)}
+    if problems := state_mismatches(expected, counters | dict(state)):
+        raise EvaluationError(f"{where}: not the weights of this network: {listed(problems, 5, '; ')}")
     given = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     net.load_state_dict(counters | given, assign=True)
     net.requires_grad_(False).eval()

@@ -25,7 +25,7 @@ from torch.torch_version import TorchVersion
 from diptych.errors import ImportRefused, printable
 from diptych.importers import legacy_torch, zip_check
 from diptych.importers.file_signatures import AGAIN
-from diptych.importers.wrappers import once, state_of
+from diptych.importers.wrappers import deduplicated, state_of
 from diptych.system.safe_parse import check_safetensors
 
 FLOOR = "2.11"  # of torch, as in pyproject.toml: `weights_only` of older ones has known holes
@@ -48,7 +48,7 @@ def main() -> None:
     try:
         with open_regular(path) as file:  # before the walls, behind which a file of another owner may be out of reach
             confine(out, os.fstat(file.fileno()).st_size)
-            found, names = once(tensors_in(file, path, sys.argv[3] if len(sys.argv) > 3 else None))
+            found, names = deduplicated(tensors_in(file, path, sys.argv[3] if len(sys.argv) > 3 else None))
             save_file(found, out / WEIGHTS, names)
     except ImportRefused as error:
         message = str(error)
@@ -71,12 +71,12 @@ def confine(out: Path, size: int) -> None:
     with suppress(AttributeError):  # only Linux has it; some containers refuse it, and then it goes without
         ctypes.CDLL(None).unshare(NEWNET if os.geteuid() == 0 else NEWUSER | NEWNET)
     warnings.simplefilter("ignore")  # torch remarks on foreign files before it refuses them
-    seconds = patience(size) + int(sum(os.times()[:2]))
+    seconds = cpu_seconds(size) + int(sum(os.times()[:2]))
     for kind, most in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, size + 2**24),
         (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_DATA, held() + 2 * size + SLACK if held() else resource.RLIM_INFINITY),
+        (resource.RLIMIT_DATA, data_bytes() + 2 * size + SLACK if data_bytes() else resource.RLIM_INFINITY),
     ):
         _, hard = resource.getrlimit(kind)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -94,12 +94,12 @@ def confine(out: Path, size: int) -> None:
     sys.addaudithook(refuse)
 
 
-def patience(size: int) -> int:
+def cpu_seconds(size: int) -> int:
     """Seconds of processor time to read `size` bytes."""
     return 30 + size // 2**24
 
 
-def held() -> int:
+def data_bytes() -> int:
     """Bytes of memory that this process may write to, by Linux; elsewhere 0. torch alone brings 0.8 GB with it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -108,7 +108,7 @@ def held() -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData")), 0)
 
 
-def unpacked(path: Path, which: str | None = None) -> dict[str, Tensor]:
+def read_in_process(path: Path, which: str | None = None) -> dict[str, Tensor]:
     """The state dict of a file, read in this process. Raises ImportRefused and never unpickles objects."""
     with open_regular(path) as file:
         return tensors_in(file, path, which)

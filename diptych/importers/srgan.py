@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, shown
-from diptych.importers.rename_keys import check_gaps, without_labels
+from diptych.importers.rename_keys import check_gaps, refuse_labels
 
 NAME = "srgan"
 FIRST = "block1.0.weight"
@@ -30,7 +30,7 @@ def model(
     state: Mapping[str, Tensor], labels: Sequence[Labels], where: str
 ) -> tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]:
     """Its config, its weights under our names, and the networks they are of. ImportRefused for what is not whole."""
-    without_labels(labels, where)
+    refuse_labels(labels, where)
     numbers = sorted({int(match[1]) for key in state if (match := re.match(r"block(\d{1,4})\.", key))})
     check_gaps(numbers, 1, "block*", where)
     if len(numbers) < 3:

@@ -6,34 +6,39 @@ is how its labels are called, whether they are classes or attributes, and whethe
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from diptych.contract import Labels
-from diptych.errors import ImportRefused, printable, shown
-from diptych.importers.pix2pix_family import STATISTICS, Pairs
-from diptych.importers.rename_keys import check_gaps, unfit
-from diptych.inference.load import mismatches
-from diptych.methods.stargan import Discriminator, Generator
+from diptych.errors import ImportRefused, shown
+from diptych.importers.rename_keys import (
+    LEAF,
+    STATISTICS,
+    Conversion,
+    RecognisedNetwork,
+    check_gaps,
+    check_state,
+    refusal,
+    rename_keys,
+)
+from diptych.networks.stargan import Discriminator, Generator
 
 NAME = "stargan"
-Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks
+Layers = list[tuple[str, str]]  # (their prefix, our prefix) of each layer
 
 
 @dataclass(frozen=True)
-class Found:
+class StarGANNetwork(RecognisedNetwork):
     """A recognised network: `state` has our keys and loads into `build()`."""
 
     kind: Literal["G", "D"]
     channels: int
     labels: int  # that it reads or tells: of G with the mask of several data sets
     width: int
-    deep: int  # residual blocks of G, halvings of D
+    depth: int  # residual blocks of G, halvings of D
     kernel: int = 0  # of D's second head
-    state: dict[str, Tensor] = field(default_factory=dict)
 
     def config(self, labels: Sequence[Labels] = ()) -> dict[str, Any]:
         """Fields of StarGAN's config that this network settles, with the labels that a person gives.
@@ -48,19 +53,14 @@ class Found:
             raise ImportRefused(f"the network has {self.labels} labels, not {slots}{also}: name each of them, in order")
         found: dict[str, Any] = {"channels": self.channels, "labels": [each.model_dump() for each in sets]}
         if self.kind == "G":
-            return found | {"ngf": self.width, "n_blocks": self.deep}
-        return found | {"ndf": self.width, "d_layers": self.deep, "image_size": self.kernel << self.deep}
+            return found | {"ngf": self.width, "n_blocks": self.depth}
+        return found | {"ndf": self.width, "d_layers": self.depth, "image_size": self.kernel << self.depth}
 
     def blank(self) -> nn.Module:
         """The network, not yet with these weights."""
         if self.kind == "G":
-            return Generator(self.channels, self.labels, self.width, self.deep)
-        return Discriminator(self.channels, self.labels, self.kernel << self.deep, self.width, self.deep)
-
-    def build(self) -> nn.Module:
-        net = self.blank()
-        net.load_state_dict(self.state)
-        return net
+            return Generator(self.channels, self.labels, self.width, self.depth)
+        return Discriminator(self.channels, self.labels, self.kernel << self.depth, self.width, self.depth)
 
 
 def fits(state: dict[str, Tensor]) -> bool:
@@ -68,7 +68,7 @@ def fits(state: dict[str, Tensor]) -> bool:
     return "main.0.weight" in state and ("conv1.weight" in state or any(_block(key) for key in state))
 
 
-def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Conversion:
     """A generator as what `translate` needs. Raises ImportRefused."""
     net = recognise(state, where)
     if net.kind == "D":
@@ -76,7 +76,7 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Mod
     return net.config(labels), {f"G.{key}": value for key, value in net.state.items()}, ("G",)
 
 
-def recognise(state: dict[str, Tensor], where: str) -> Found:
+def recognise(state: dict[str, Tensor], where: str) -> StarGANNetwork:
     """Which network of StarGAN this is. Raises ImportRefused that says what is missing or odd."""
     if not fits(state):
         raise ImportRefused(
@@ -86,15 +86,15 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
     try:
         return _discriminator(state, where) if "conv1.weight" in state else _generator(state, where)
     except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # absurd shapes among them
-        raise unfit(error, "a network of StarGAN", where) from error
+        raise refusal(error, "a network of StarGAN", where) from error
 
 
-def _generator(state: dict[str, Tensor], where: str) -> Found:
+def _generator(state: dict[str, Tensor], where: str) -> StarGANNetwork:
     """One Sequential: stem 0, down 3 and 6, blocks from 9, up, head; a norm follows each convolution but the last."""
     blocks = sorted({at for key in state if (at := _block(key))})
     check_gaps(blocks, 9, "residual block main.*", where)
     after = blocks[-1] + 1
-    pairs: Pairs = [("main.0", "stem.0"), ("main.1", "stem.1")]
+    pairs: Layers = [("main.0", "stem.0"), ("main.1", "stem.1")]
     for n, at in enumerate((3, 6)):
         pairs += [(f"main.{at}", f"down.{n}.0"), (f"main.{at + 1}", f"down.{n}.1")]
     for n, at in enumerate(blocks):
@@ -106,17 +106,17 @@ def _generator(state: dict[str, Tensor], where: str) -> Found:
     channels, labels = last.shape[0], first.shape[1] - last.shape[0]
     if labels < 1:
         raise ImportRefused(f"{where}: a generator of {channels} channels that reads {first.shape[1]}, so no labels")
-    return _renamed(Found("G", channels, labels, first.shape[0], len(blocks)), state, pairs, where)
+    return _complete(StarGANNetwork("G", channels, labels, first.shape[0], len(blocks)), state, pairs, where)
 
 
-def _discriminator(state: dict[str, Tensor], where: str) -> Found:
+def _discriminator(state: dict[str, Tensor], where: str) -> StarGANNetwork:
     """Convolutions at 0, 2, 4...; the kernel of the second head is what is left of the image."""
     depth = sum(1 for key, value in state.items() if re.fullmatch(r"main\.\d+\.weight", key) and value.dim() == 4)
-    pairs: Pairs = [(f"main.{2 * n}", f"body.{2 * n}") for n in range(depth)]
+    pairs: Layers = [(f"main.{2 * n}", f"body.{2 * n}") for n in range(depth)]
     pairs += [("conv1", "source"), ("conv2", "label")]
     first, heads = state["main.0.weight"], state["conv2.weight"]
-    found = Found("D", first.shape[1], heads.shape[0], first.shape[0], depth, heads.shape[-1])
-    return _renamed(found, state, pairs, where)
+    found = StarGANNetwork("D", first.shape[1], heads.shape[0], first.shape[0], depth, heads.shape[-1])
+    return _complete(found, state, pairs, where)
 
 
 def _block(key: str) -> int | None:
@@ -125,23 +125,12 @@ def _block(key: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _renamed(found: Found, state: dict[str, Tensor], pairs: Pairs, where: str) -> Found:
-    """With our keys, which must then be exactly those of the network, save for statistics."""
-    with torch.device("meta"):
-        wanted = found.blank().state_dict()
-    ours = dict(pairs)
-    renamed, unknown = {}, []
-    for key, value in state.items():
-        layer, _, leaf = key.rpartition(".")
-        if layer in ours and f"{ours[layer]}.{leaf}" in wanted:
-            renamed[f"{ours[layer]}.{leaf}"] = value
-        elif layer not in ours or leaf not in STATISTICS:
-            unknown.append(f"{printable(key[:120])} is unknown")
-    wrong = mismatches(wanted, renamed) + unknown
-    if wrong:
-        what = f"{found.kind} of width {found.width} with {found.deep} {'blocks' if found.kind == 'G' else 'halvings'}"
-        raise ImportRefused(
-            f"{where}: taken for StarGAN's {what}, but {'; '.join(wrong[:5])}"
-            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        )
-    return replace(found, state=renamed)
+def _complete(net: StarGANNetwork, state: dict[str, Tensor], layers: Layers, where: str) -> StarGANNetwork:
+    """Return the network with its weights under our keys; statistics of InstanceNorm are dropped."""
+    patterns = [(rf"{re.escape(theirs)}\.{LEAF}", rf"{ours}.\1") for theirs, ours in layers]
+    theirs = "|".join(re.escape(layer) for layer, _ in layers)
+    expected = net.expected()
+    weights = rename_keys(state, patterns, rf"({theirs})\.({'|'.join(STATISTICS)})", expected)
+    depth = f"{net.depth} {'blocks' if net.kind == 'G' else 'downsampling layers'}"
+    check_state(expected, weights, f"StarGAN's {net.kind} of width {net.width} with {depth}", where)
+    return replace(net, state=weights)

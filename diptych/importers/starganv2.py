@@ -4,36 +4,30 @@ Their `*_nets_ema.ckpt` holds `generator`, `mapping_network`, `style_encoder` an
 landmark network, which is left out; `*_nets.ckpt` has the `discriminator` too.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diptych.contract import Labels
-from diptych.errors import ImportRefused, printable, shown
-from diptych.importers.rename_keys import Model, unfit
-from diptych.inference.load import mismatches
+from diptych.errors import ImportRefused, shown
+from diptych.importers.rename_keys import Conversion, check_state, count_numbers, refusal, rename_keys
 from diptych.inference.model_card import CAUTION
 from diptych.methods.starganv2 import StarGANv2
 from diptych.networks.starganv2 import laplacian
 
 NETWORKS = {"generator": "G", "mapping_network": "F", "style_encoder": "E", "discriminator": "D"}
 LANDMARKS = "fan"  # of a published project of its own
-BLOCK = (r"\.conv1x1\.", ".shortcut.")
 RENAMED = {
-    "generator": [
-        (r"^from_rgb\.", "stem."), (r"^encode\.", "down."), (r"^decode\.", "up."), (r"^to_rgb\.", "head."), BLOCK
-    ],
-    "mapping_network": [(r"^unshared\.", "heads.")],
-    "style_encoder": [(r"^unshared\.", "heads."), BLOCK],
-    "discriminator": [(r"^main\.", "shared."), BLOCK],
-}  # fmt: skip
-REMOVED = r"stem\.bias|(up|down)\.\d+\.conv[12]\.bias"  # by a norm behind them, where our networks have none
-UNUSED = r"|up\.\d+\.shortcut\.weight"  # with the high-pass skips: those blocks have no sum
-
+    "generator": [("from_rgb", "stem"), ("encode", "down"), ("decode", "up"), ("to_rgb", "head")],
+    "mapping_network": [("unshared", "heads")],
+    "style_encoder": [("unshared", "heads"), ("shared", "shared")],
+    "discriminator": [("main", "shared")],
+}
+# Biases before a norm, where our networks have none, and the kernel of the high-pass filter.
+IGNORED = r"generator\.(hpf\.filter|from_rgb\.bias|(decode|encode)\.\d+\.conv[12]\.bias)"
+IGNORED_WITH_HIGHPASS = r"|generator\.decode\.\d+\.conv1x1\.weight"  # of blocks that have no sum with the skips
 
 NAME = "starganv2"
 HIGHPASS_OFF = (
@@ -42,30 +36,22 @@ HIGHPASS_OFF = (
 )
 
 
-@dataclass(frozen=True)
-class Found:
-    """A recognised file: `config` for `StarGANv2.Config`, and weights with our keys, `G.stem.weight` and so on."""
-
-    config: dict[str, Any]
-    state: dict[str, Tensor] = field(default_factory=dict)
-
-
 def fits(state: dict[str, Tensor]) -> bool:
     """Whether this is such a file, by its keys, each after the name of its network: `generator.from_rgb.weight`."""
     return any(key.startswith("generator.from_rgb.") for key in state)
 
 
-def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Model:
+def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Conversion:
     """What `translate` needs of a file; `labels` call its domains by name. Raises ImportRefused."""
-    found = recognise(state, where)
-    count = len(found.config["labels"][0]["names"])
-    if labels and (len(labels) > 1 or labels[0].kind != "class" or len(labels[0]) != count):
-        raise ImportRefused(f"{where}: has {count} domains of one data set: name each of them, in order")
-    config = found.config | ({"labels": [each.model_dump() for each in labels]} if labels else {})
-    networks = tuple(
-        name for name in StarGANv2.inference_networks if any(key.startswith(f"{name}.") for key in found.state)
-    )
-    return config, {key: value for key, value in found.state.items() if key.partition(".")[0] in networks}, networks
+    config, weights = recognise(state, where)
+    num_domains = len(config["labels"][0]["names"])
+    if labels and (len(labels) > 1 or labels[0].kind != "class" or len(labels[0]) != num_domains):
+        raise ImportRefused(f"{where}: has {num_domains} domains of one data set: name each of them, in order")
+    if labels:
+        config = config | {"labels": [label_set.model_dump() for label_set in labels]}
+    present = {key.partition(".")[0] for key in weights}
+    networks = tuple(name for name in StarGANv2.inference_networks if name in present)
+    return config, {key: value for key, value in weights.items() if key.partition(".")[0] in networks}, networks
 
 
 def notes(config: dict[str, Any]) -> dict[str, str]:
@@ -73,7 +59,7 @@ def notes(config: dict[str, Any]) -> dict[str, str]:
     return {CAUTION: HIGHPASS_OFF} if config["w_hpf"] else {}
 
 
-def recognise(state: dict[str, Tensor], where: str) -> Found:
+def recognise(state: dict[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Settings and weights of the networks that are there, G and F at least. Raises ImportRefused saying what is odd.
 
     The number of domains comes from the heads, the size of images from the depth of E or D, and the high-pass skips
@@ -92,10 +78,10 @@ def recognise(state: dict[str, Tensor], where: str) -> Found:
     try:
         config = _config(nets, where)
         with torch.device("meta"):
-            wanted = StarGANv2(StarGANv2.Config(**config)).state_dict()
-        return Found(config, _renamed(nets, wanted, config, where))
+            expected = StarGANv2(StarGANv2.Config(**config)).state_dict()
+        return config, _weights(nets, expected, config, where)
     except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # absurd shapes among them
-        raise unfit(error, "StarGAN v2", where) from error
+        raise refusal(error, "StarGAN v2", where) from error
 
 
 def _config(nets: dict[str, dict[str, Tensor]], where: str) -> dict[str, Any]:
@@ -109,7 +95,7 @@ def _config(nets: dict[str, dict[str, Tensor]], where: str) -> dict[str, Any]:
         for key, value in nets.get(net, {}).items()
         if key.endswith("conv2.weight") and not key.startswith("decode.")
     ]
-    names = tuple(f"domain {place + 1}" for place in range(_count(mapping, r"unshared\.(\d+)\.")))
+    names = tuple(f"domain {place + 1}" for place in range(count_numbers(mapping, r"unshared\.(\d+)\.")))
     if len(names) < 2:
         raise ImportRefused(f"{where}: {len(names)} domains; StarGAN v2 translates between two at least")
     return {
@@ -128,9 +114,9 @@ def _config(nets: dict[str, dict[str, Tensor]], where: str) -> dict[str, Any]:
 def _size_and_highpass(nets: dict[str, dict[str, Tensor]], where: str) -> tuple[int, float]:
     """E and D halve down to 4 pixels, one block a halving; G to 16, or 8 with the skips, and has two blocks more."""
     generator = nets["generator"]
-    halvings = _count(generator, r"encode\.(\d+)\.") - 2
+    halvings = count_numbers(generator, r"encode\.(\d+)\.") - 2
     depths = {
-        net: _count(nets[net], rf"{trunk}\.(\d+)\.conv1\.")
+        net: count_numbers(nets[net], rf"{trunk}\.(\d+)\.conv1\.")
         for net, trunk in (("style_encoder", "shared"), ("discriminator", "main"))
         if net in nets
     }
@@ -158,35 +144,31 @@ def _divisor(kernel: Tensor, where: str) -> float:
     return round(divisor, 6)
 
 
-def _renamed(
-    nets: dict[str, dict[str, Tensor]], wanted: dict[str, Tensor], config: dict[str, Any], where: str
+def _weights(
+    nets: dict[str, dict[str, Tensor]], expected: dict[str, Tensor], config: dict[str, Any], where: str
 ) -> dict[str, Tensor]:
-    """With our keys, which must be exactly those of the networks at hand, save for what has no effect."""
-    idle = re.compile(REMOVED + (UNUSED if config["w_hpf"] else ""))
-    renamed = {}
-    for net, state in nets.items():
-        patterns = list(RENAMED[net])
-        if net == "discriminator":  # the last layer is numbered on behind the trunk
-            last = _count(state, r"main\.(\d+)\.conv1\.") + 4
-            patterns.insert(0, (rf"^main\.{last}\.", "head."))
-        for key, value in state.items():
-            ours = key
-            for pattern, new in patterns:
-                ours = re.sub(pattern, new, ours)
-            ours = f"{NETWORKS[net]}.{ours}"
-            if net == "generator" and (key == "hpf.filter" or (ours not in wanted and idle.fullmatch(ours[2:]))):
-                continue
-            renamed[ours] = value
-    there = tuple(f"{NETWORKS[net]}." for net in nets)
-    if wrong := mismatches({key: value for key, value in wanted.items() if key.startswith(there)}, renamed):
-        raise ImportRefused(
-            f"{where}: taken for StarGAN v2 at {config['image_size']} pixels with {len(config['labels'][0]['names'])} "
-            f"domains, but {'; '.join(map(printable, wrong[:5]))}"
-            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        )
-    return renamed
+    """Return the weights under our keys, which must be those of the networks in the file. Raises ImportRefused."""
+    state = {f"{net}.{key}": value for net, weights in nets.items() for key, value in weights.items()}
+    ignored = IGNORED + (IGNORED_WITH_HIGHPASS if config["w_hpf"] else "")
+    weights = rename_keys(state, _patterns(nets), ignored, expected)
+    prefixes = tuple(f"{NETWORKS[net]}." for net in nets)
+    wanted = {key: value for key, value in expected.items() if key.startswith(prefixes)}
+    num_domains = len(config["labels"][0]["names"])
+    check_state(wanted, weights, f"StarGAN v2 at {config['image_size']} pixels with {num_domains} domains", where)
+    return weights
 
 
-def _count(state: dict[str, Tensor], pattern: str) -> int:
-    """How many different numbers stand there among the keys."""
-    return len({match[1] for key in state if (match := re.match(pattern, key))})
+def _patterns(nets: dict[str, dict[str, Tensor]]) -> list[tuple[str, str]]:
+    """Return the patterns of all networks; those of residual blocks are tried before those of other layers."""
+    patterns = []
+    if "discriminator" in nets:  # the last layer is numbered after the trunk
+        last = count_numbers(nets["discriminator"], r"main\.(\d+)\.conv1\.") + 4
+        patterns.append((rf"discriminator\.main\.{last}\.(.*)", r"D.head.\1"))
+    for net, ours in NETWORKS.items():
+        for theirs, layer in RENAMED[net]:
+            patterns += [
+                (rf"{net}\.{theirs}\.(\d+)\.conv1x1\.(.*)", rf"{ours}.{layer}.\1.shortcut.\2"),
+                (rf"{net}\.{theirs}\.(.*)", rf"{ours}.{layer}.\1"),
+            ]
+        patterns.append((rf"{net}\.(.*)", rf"{ours}.\1"))
+    return patterns

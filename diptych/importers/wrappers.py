@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diptych.errors import ImportRefused, shown
-from diptych.importers.network_choice import Tree, bare, chosen
+from diptych.importers.network_choice import Tree, select_network, strip_prefixes
 
 ENTRIES = 20_000  # of a state dict
 DEPTH = 8  # of mappings in mappings: a trainer's, its networks, and their state
@@ -36,7 +36,7 @@ def state_of(found: Any, which: str | None, size: int, where: str) -> dict[str, 
     if not tree:
         listed = ", ".join(_kind(key, value) for key, value in list(found.items())[:5])
         raise ImportRefused(f"{where}: holds no network, only {listed}; import the file of the generator")
-    state = chosen(tree, which, where)
+    state = select_network(tree, which, where)
     _check(state, size, where)
     return {name: _alone(value.detach()) for name, value in state.items()}
 
@@ -50,7 +50,7 @@ def _tree(found: Mapping[Any, Any], where: str, depth: int = 0) -> Tree:
             kept = {} if depth == DEPTH or _is_optimiser(value) else _tree(value, where, depth + 1)
         if not isinstance(key, str) or (not isinstance(kept, Tensor) and not (isinstance(kept, dict) and kept)):
             continue
-        name = bare(key)
+        name = strip_prefixes(key)
         if isinstance(kept, Tensor) and not kept.dim() and "." not in name:  # a counter, as `n_averaged`
             continue
         if name in tree:
@@ -123,7 +123,7 @@ def _place(value: Tensor) -> tuple[Any, ...]:
     return value.data_ptr(), value.dtype, value.shape, value.stride()
 
 
-def once(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def deduplicated(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Each tensor once, and as metadata of a safetensors file under which other names it is there too."""
     first: dict[Any, str] = {}
     others = {}

@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal
 
 from diptych.errors import ImportRefused, shown
 from diptych.importers import legacy_torch
-from diptych.importers.file_signatures import AGAIN, CONVERT, Head, foreign
+from diptych.importers.file_signatures import AGAIN, CONVERT, Head, identify
 from diptych.system.safe_parse import LARGEST_HEADER
 
 LARGEST = 2**32 - 1  # bytes of a file: no published generator is near it, and all sizes of a plain zip fit
@@ -55,7 +55,7 @@ def check(file: BinaryIO, size: int, where: str) -> Form:
     elif form == "tar":
         legacy_torch.check_tar(file, where)
     elif not form:
-        if says := foreign(Head(start, end, PurePath(where).name.lower())):
+        if says := identify(Head(start, end, PurePath(where).name.lower())):
             raise ImportRefused(f"{where}: {says}")
         pickled = start[:1] == b"\x80" and start[1:2] <= b"\5"
         what = "a plain pickle, which is not read: torch.save did not write it" if pickled else "not a file of weights"
@@ -93,7 +93,7 @@ def _form(start: bytes, size: int, where: str) -> Form | None:
         return "stream"
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= min(LARGEST_HEADER, size - 8):
         return "safetensors"
-    known = foreign(Head(start, b"", ""))
+    known = identify(Head(start, b"", ""))
     return "safetensors" if where.lower().endswith(".safetensors") and not known else None
 
 

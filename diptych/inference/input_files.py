@@ -1,4 +1,4 @@
-"""The images that a person names to be translated: files, folders with all below them, and patterns."""
+"""Input images of a command: files, folders with all files below them, and glob patterns."""
 
 import glob
 import os
@@ -15,8 +15,8 @@ from diptych.errors import DataError
 
 
 @dataclass
-class Sources:
-    """`images`: each file with the name that its translation keeps. `others`: files of kinds that are not read."""
+class InputFiles:
+    """`images`: files and the relative paths of their translations. `others`: counts of files that are not images."""
 
     images: dict[Path, Path] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
@@ -25,26 +25,27 @@ class Sources:
         return ", ".join(f"{count} {kind}" for kind, count in sorted(self.others.items()))
 
 
-def sources(given: Sequence[str], out: Path) -> Sources:
-    """Find all images of `given`, by the rule of `data.folders`; what lies in the folder `out` is none of them.
+def find_sources(given: Sequence[str], out: Path) -> InputFiles:
+    """Return the images among the files, folders and patterns of `given`, without those in the folder `out`.
 
-    Names are paths below a folder or a pattern's fixed part, else the file's own. DataError if there are no images.
+    The relative path of a file starts below the given folder or the fixed part of the pattern. Raises DataError if
+    there are no images.
     """
-    found = Sources()
-    for each in given:
-        for file, name in _found(each, out):
+    files = InputFiles()
+    for argument in given:
+        for file, name in _matches_of(argument, out):
             if is_image_name(file.name):
-                found.images[file] = name
+                files.images[file] = name
             else:
-                found.others[file_suffix(file.name)] += 1
-    if not found.images:
-        there = f": there are {found}; Diptych reads {', '.join(sorted(image_io.SUFFIXES))}" if found.others else ""
-        raise DataError(f"no images among {', '.join(given)}{there}")
-    return found
+                files.others[file_suffix(file.name)] += 1
+    if not files.images:
+        others = f": there are {files}; Diptych reads {', '.join(sorted(image_io.SUFFIXES))}" if files.others else ""
+        raise DataError(f"no images among {', '.join(given)}{others}")
+    return files
 
 
-def _found(given: str, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each file that `given` means, with its path below a folder or below the fixed part of a pattern."""
+def _matches_of(given: str, out: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each file of one argument and its path below the folder or below the fixed part of the pattern."""
     path = Path(given).expanduser()
     if os.path.isdir(path):  # false where `path.is_dir()` raises, as for a name that is too long
         yield from _matching(path, ("**",), out)
@@ -55,24 +56,24 @@ def _found(given: str, out: Path) -> Iterator[tuple[Path, Path]]:
         yield path, Path(path.name)
     else:
         fixed = tuple(takewhile(lambda part: not glob.has_magic(part), path.parts))
-        found = list(_matching(Path(*fixed), path.parts[len(fixed) :], out))
-        if not found:
-            raise DataError(f"{given}: no such image, folder or pattern with images")
-        yield from found
+        matches = list(_matching(Path(*fixed), path.parts[len(fixed) :], out))
+        if not matches:
+            raise DataError(f"{given}: no such image or folder, and no file matches it as a pattern")
+        yield from matches
 
 
 def _matching(root: Path, pattern: tuple[str, ...], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the files below `root` whose path there matches."""
-    without = None if root.resolve().is_relative_to(out.resolve()) else out
+    """Yield the files below `root` whose path relative to `root` matches the pattern."""
+    excluded = None if root.resolve().is_relative_to(out.resolve()) else out
     depth = -1 if "**" in pattern else len(pattern)
-    for file in files_below(root, without, pattern, depth):
+    for file in files_below(root, excluded, pattern, depth):
         name = file.relative_to(root)
         if _matches(name.parts, pattern):
             yield file, name
 
 
 def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Return whether a path matches, part by part, where `**` stands for any number of folders."""
+    """Return whether a path matches a pattern part by part; `**` matches any number of folders."""
     if not pattern:
         return not parts
     if pattern[0] == "**":

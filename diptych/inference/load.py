@@ -1,4 +1,4 @@
-"""From a trained run, a model folder or a hub id to a translator."""
+"""Load a translator from a run folder, a model folder or a hub id."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,19 @@ from torch import Tensor
 
 from diptych.contract import Method, MethodConfig
 from diptych.data.image_format import TrainingImages
-from diptych.errors import CheckpointError, ConfigError, printable, shown
+from diptych.errors import CheckpointError, ConfigError, listed, printable, shown
 from diptych.inference.model_card import CAUTION
-from diptych.inference.model_folder import FORMAT, digest_of
+from diptych.inference.model_folder import FORMAT
 from diptych.inference.translator import Translator
 from diptych.methods import method_of
 from diptych.networks import user_code
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.settings import renamed
-from diptych.settings.recipe import LARGEST_NETWORKS, bounded, from_settings
-from diptych.settings.validate import checked
-from diptych.system.safe_parse import LARGEST_HEADER, check_safetensors, parse_json, read_text
+from diptych.settings.recipe import from_settings
+from diptych.settings.validate import LARGEST_NETWORKS, check_network_size, checked, read_document
+from diptych.system.hashes import sha256_of
+from diptych.system.safe_parse import LARGEST_HEADER, check_safetensors
 
 
 class ModelFile(BaseModel):
@@ -48,11 +49,11 @@ def load(
     method: type[Method] | None = None,
     allow_code: Iterable[str | user_code.Network] = (),
 ) -> "Translator":
-    """A translator from a run folder, a model folder, or a hub id such as `someone/facades`.
+    """Return a translator from a run folder, a model folder, or a hub id such as `someone/facades`.
 
-    `which` chooses between the `last` and the `best` checkpoint of a run folder. A file may name only the methods of
-    Diptych; what another method made needs its class as `method`. `allow_code` are classes of own networks that it may
-    use, by name (`package.module:Class`) or themselves. Raises CheckpointError, ConfigError or RunError.
+    `which` selects the `last` or the `best` checkpoint of a run folder. A file may name only the methods of Diptych;
+    for a model of any other method give its class as `method`, and for one with a network of your own its class, or the
+    name `package.module:Class`, in `allow_code`. Raises CheckpointError, ConfigError or RunError.
     """
     user_code.allow_all(allow_code)
     folder = Path(source).expanduser()
@@ -68,7 +69,7 @@ def load(
 
 
 def networks_of(source: str | Path) -> dict[str, Tensor]:
-    """All networks of a run folder, averaged where they are, or those of a model folder or hub id; as a state dict.
+    """Return the state dict of a run folder, with averaged weights where it has them, or of a model folder or hub id.
 
     Raises CheckpointError, ConfigError or RunError.
     """
@@ -80,32 +81,33 @@ def networks_of(source: str | Path) -> dict[str, Tensor]:
 
 
 def with_prefix(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Those whose names begin with `part`, by what is behind it."""
+    """Return the tensors whose names start with `part`, by their names without it."""
     return {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
 
 
 def from_run(run: Run, which: str = "last", method: type[Method] | None = None) -> "Translator":
+    """Return a translator with the weights, averaged if the run averages them, of the `last` or `best` checkpoint."""
     cls = method_of(str(run.settings().get("method")), method, str(run.config))
     recipe = from_settings(run.settings(), where=str(run.config), cls=cls, saved=True)
     tensors, meta = checkpoint.load_newest(run.checkpoints)
     if which == "best":
         if not meta["best"]:
-            raise CheckpointError(
-                f"{run.folder} kept no best checkpoint: without pairs there is no truth to choose by; use last"
-            )
-        tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # in that folder alone
-    networks, there = cls.inference_networks, with_prefix(tensors, "method.") | with_prefix(tensors, "ema.")
-    weights = {name: value for name, value in there.items() if name.partition(".")[0] in networks}
+            raise CheckpointError(f"{run.folder} has no best checkpoint: no metric was monitored in training; use last")
+        tensors, meta = checkpoint.load(run.checkpoints / Path(meta["best"]["name"]).name)  # only in that folder
+    networks, state = cls.inference_networks, with_prefix(tensors, "method.") | with_prefix(tensors, "ema.")
+    weights = {name: value for name, value in state.items() if name.partition(".")[0] in networks}
     notes = {"steps": meta["total"], "crop": recipe.data.crop_size}
-    if not recipe.train.init_from and (untaught := _untaught(cls, recipe.model, meta["place"], meta["step"])):
-        notes["untaught"] = untaught  # what `begin` brought has learned elsewhere
-    translator = assembled(cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder))
+    if not recipe.train.init_from and (untrained := _untrained(cls, recipe.model, meta["place"], meta["step"])):
+        notes["untaught"] = untrained  # networks of `init_from` were trained before
+    translator = build_translator(
+        cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder)
+    )
     translator.images = run.training_images()
     return translator
 
 
-def _untaught(cls: type[Method], config: MethodConfig, place: int, step: int) -> list[str]:
-    """Networks to translate with that only later steps of the training move."""
+def _untrained(cls: type[Method], config: MethodConfig, place: int, step: int) -> list[str]:
+    """Return the inference networks that only later stages of the training update."""
     with torch.device("meta"):
         method = cls(config)
     stages = method.stages()
@@ -114,49 +116,51 @@ def _untaught(cls: type[Method], config: MethodConfig, place: int, step: int) ->
 
 
 def warn_of_untrained(translator: Translator, where: str | Path) -> None:
-    """A training that was stopped in an early stage gives pictures, and they say nothing."""
+    """Warn if training was stopped before a stage that trains a network of the translator."""
     if names := translator.notes.get("untaught"):
         warnings.warn(
-            f"{where}: stopped before {', '.join(names)} learned anything, so pictures will be noise; "
-            f"`diptych resume RUN` goes on",
+            f"{where}: training stopped before {', '.join(names)} was trained, so outputs are noise; "
+            f"continue with `diptych resume RUN`",
             stacklevel=3,
         )
 
 
 def warn_of_caution(translator: Translator, where: str | Path) -> None:
-    """What an imported network lacks is said whenever it is used; the model card has it too."""
+    """Warn of what an imported network lacks; the model card shows the same text."""
     if caution := translator.notes.get(CAUTION):
         warnings.warn(f"{where}: {printable(str(caution)[:500])}", stacklevel=3)
 
 
 def from_model(folder: Path, method: type[Method] | None = None) -> "Translator":
+    """Return a translator from a model folder."""
+    description = read_document(
+        folder / "config.json", ModelFile, error=CheckpointError, what="the description of a model folder"
+    )
     try:
-        settings = parse_json(read_text(folder / "config.json"))
-        if not isinstance(settings, dict):
-            raise ValueError("config.json holds no settings by name")
-        found = checked(ModelFile, settings, f"{folder}/config.json")
-        if found.format != FORMAT:
-            raise CheckpointError(f"{folder}: model format {found.format}; this Diptych reads {FORMAT}")
-        if found.sha256 != digest_of(folder / "model.safetensors"):
+        if description.format != FORMAT:
+            raise CheckpointError(f"{folder}: model format {description.format}; this Diptych reads {FORMAT}")
+        if description.sha256 != sha256_of(folder / "model.safetensors"):
             raise CheckpointError(
                 f"{folder}/model.safetensors is not the file that config.json describes: copy both again"
             )
         check_safetensors(folder / "model.safetensors", LARGEST_NETWORKS + LARGEST_HEADER)
         weights = load_file(folder / "model.safetensors")
-        stored = found.notes.pop("images", None)
+        stored = description.notes.pop("images", None)
         if not isinstance(stored, dict | None):
             raise ValueError("images in the notes of config.json are no settings by name")
-        images = None if stored is None else checked(TrainingImages, stored, "images")
+        images = None if stored is None else checked(TrainingImages, renamed.training_images(stored), "images")
     except (OSError, ValueError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"{folder}: not a whole model folder ({error})") from error
-    cls = method_of(found.method, method, str(folder))
-    config = renamed.config(found.method, found.config)
-    translator = assembled(cls, found.method, config, weights, found.networks, found.notes, str(folder))
+    cls = method_of(description.method, method, str(folder))
+    config = renamed.config(description.method, description.config)
+    translator = build_translator(
+        cls, description.method, config, weights, description.networks, description.notes, str(folder)
+    )
     translator.images = images
     return translator
 
 
-def assembled(
+def build_translator(
     cls: type[Method],
     name: str,
     config: dict[str, Any],
@@ -165,7 +169,7 @@ def assembled(
     notes: dict[str, Any],
     where: str,
 ) -> "Translator":
-    """The method with only the networks that translate, which take the weights as they are: nothing is initialised."""
+    """Return a translator with only the inference networks, which get these weights; nothing is initialised."""
     settings = checked(cls.Config, config, where)
     if not set(networks) <= set(cls.inference_networks):
         raise CheckpointError(
@@ -173,37 +177,33 @@ def assembled(
         )
     with torch.device("meta"):
         method = cls(settings)
-    bounded(method, where)
+    check_network_size(method, where)
     for child, _ in list(method.named_children()):
         if child not in networks:
             setattr(method, child, None)
-    wrong = mismatches(method.state_dict(), weights)
-    if wrong:
-        raise CheckpointError(
-            f"{where}: the weights do not fit the config: {'; '.join(wrong[:5])}"
-            + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        )
-    # copied, as files do not align them, and products of matrices that lie oddly differ in the last bit
+    if problems := state_mismatches(method.state_dict(), weights):
+        raise CheckpointError(f"{where}: the weights do not fit the config: {listed(problems, 5, '; ')}")
+    # copied because tensors in files are not aligned, and matrix products of unaligned tensors differ in the last bit
     in_full = {key: (value.float() if value.is_floating_point() else value).clone() for key, value in weights.items()}
     method.load_state_dict(in_full, assign=True)
     return Translator(method.requires_grad_(False).eval(), name, networks, notes)
 
 
-def mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """What is missing, unknown, or of another shape or kind of number; nothing is allocated to find it out."""
-    wrong = [f"{key} is missing" for key in wanted if key not in given]
-    wrong += [f"{printable(key[:120])} is unknown" for key in given if key not in wanted]
-    for key, want in wanted.items():
-        got = given.get(key, want)
-        if got.shape != want.shape:
-            wrong.append(f"{key} is {tuple(got.shape)}, not {tuple(want.shape)}")
-        elif (got.is_floating_point(), got.is_complex()) != (want.is_floating_point(), want.is_complex()):
-            wrong.append(f"{key} is {got.dtype}, not {want.dtype}")
-    return wrong
+def state_mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """Return what differs: missing and unknown names, shapes and kinds of number. Allocates nothing."""
+    problems = [f"{key} is missing" for key in expected if key not in given]
+    problems += [f"{printable(key[:120])} is unknown" for key in given if key not in expected]
+    for key, tensor in expected.items():
+        other = given.get(key, tensor)
+        if other.shape != tensor.shape:
+            problems.append(f"{key} is {tuple(other.shape)}, not {tuple(tensor.shape)}")
+        elif (other.is_floating_point(), other.is_complex()) != (tensor.is_floating_point(), tensor.is_complex()):
+            problems.append(f"{key} is {other.dtype}, not {tensor.dtype}")
+    return problems
 
 
 def _downloaded(source: str) -> Path:
-    """The model folder behind a hub id, from the cache or the network."""
+    """Return the model folder of a hub id, from the cache or downloaded."""
     if source.count("/") != 1 or Path(source).exists() or Path(source).parent.exists():
         raise CheckpointError(
             f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id"
@@ -214,5 +214,5 @@ def _downloaded(source: str) -> Path:
         return Path(snapshot_download(source, allow_patterns=["config.json", "model.safetensors", "README.md"]))
     except Exception as error:  # the client raises errors of many libraries: offline, gone, private, mistyped
         raise CheckpointError(
-            f"{source}: no such folder here, and the hub did not give a model of that name ({error})"
+            f"{source}: no such folder, and no model of this name could be downloaded from the hub ({error})"
         ) from error

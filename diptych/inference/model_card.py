@@ -1,4 +1,4 @@
-"""The card of a shipped model: what it is, how to use it, how it was made."""
+"""The model card: method, usage, training images and settings of a model folder."""
 
 import inspect
 from typing import Any
@@ -7,7 +7,7 @@ from diptych.contract import Method
 from diptych.data.image_format import TrainingImages
 from diptych.errors import printable
 
-CAUTION = "caution"  # the note that the card shows first, and that is a warning whenever the model is loaded
+CAUTION = "caution"  # the note shown first in the card and as a warning when the model is loaded
 TEMPLATE = """---
 library_name: diptych
 pipeline_tag: image-to-image
@@ -33,6 +33,7 @@ Input and output channels: {channels}. Controls: {controls}.
 
 
 def write(method: Method, name: str, notes: dict[str, Any], images: TrainingImages | None = None) -> str:
+    """Return the model card as Markdown."""
     title = (inspect.getdoc(inspect.getmodule(type(method))) or name).splitlines()[0]
     name = code(name).strip("`")
     settings = {**method.config.model_dump(), **notes}
@@ -40,7 +41,7 @@ def write(method: Method, name: str, notes: dict[str, Any], images: TrainingImag
         name=name,
         title=title,
         caution=f"\n**Caution:** {code(notes[CAUTION])}\n" if CAUTION in notes else "",
-        size_multiple=method.size_multiple,
+        size_multiple=method.traits.size_multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
         images=_training(images) if images else "",
         controls="; ".join(f"`{c.name}`: {code(c.help)}" for c in method.controls) or "none",
@@ -49,10 +50,10 @@ def write(method: Method, name: str, notes: dict[str, Any], images: TrainingImag
 
 
 def _training(images: TrainingImages) -> str:
-    """Return a table of the training images, a row for each batch entry."""
+    """Return a table of the training images with a row for each batch entry."""
     rows = [
-        f"| {code(name)} | {code(each.domain)} | {each.width} x {each.height} | {each.dtype} |"
-        for name, each in images.entries.items()
+        f"| {code(name)} | {code(stored.domain)} | {stored.width} x {stored.height} | {stored.dtype} |"
+        for name, stored in images.entries.items()
     ]
     size = "" if images.fit == "none" else f"to `load_size={images.load}` "
     resized = f"Resized {size}with `resize_mode={images.fit}`, then cut to `crop_size={images.crop}`."
@@ -61,6 +62,6 @@ def _training(images: TrainingImages) -> str:
 
 
 def code(value: object) -> str:
-    """As code in a table of Markdown: no link, tag or column begins in a text that came with a file."""
+    """Return the value as inline code for a Markdown table; text from a file cannot add links, tags or columns."""
     text = printable(str(value)[:200]).replace("`", "'").replace("|", "\\|")
     return f"`{text}`" if text else ""

@@ -1,6 +1,5 @@
-"""The model folder: `model.safetensors`, `config.json` and a card, for `load` and for hubs."""
+"""Write a model folder: `model.safetensors`, `config.json` and a model card, for `load` and for hubs."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from diptych.contract import Method
 from diptych.data.image_format import TrainingImages
 from diptych.inference import model_card
 from diptych.system.atomic_files import atomic_write, write_text
+from diptych.system.hashes import sha256_of
 
 FORMAT = 1
 
@@ -25,7 +25,7 @@ def write(
     notes: dict[str, Any],
     images: TrainingImages | None = None,
 ) -> None:
-    """Write the networks that translate, what they are and how their training images were stored. OSError."""
+    """Write the inference networks, their config, and how the training images were stored. Raises OSError."""
     weights = {key: value.contiguous() for key, value in method.state_dict().items()}
     try:
         with atomic_write(folder / "model.safetensors") as part:
@@ -34,7 +34,7 @@ def write(
         raise OSError(str(error)) from error
     config = {
         "format": FORMAT,
-        "sha256": digest_of(folder / "model.safetensors"),
+        "sha256": sha256_of(folder / "model.safetensors"),
         "method": name,
         "networks": list(networks),
         "config": method.config.model_dump(),
@@ -42,8 +42,3 @@ def write(
     }
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
     write_text(folder / "README.md", model_card.write(method, name, notes, images))
-
-
-def digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

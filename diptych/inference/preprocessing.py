@@ -1,11 +1,13 @@
-"""Fit images to a trained model as its training images were: which half of a file, which scale, which depth."""
+"""Adapt images to a trained model: half of side-by-side files, scale and bit depth as in training."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 import numpy as np
 import torch.nn.functional as F
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from diptych.data.image_format import HALVES, MAX_RATIO, TrainingImages
 from diptych.data.images import image_io
 from diptych.data.images.alpha import with_alpha
 from diptych.data.images.encoding import PLAIN, Encoding
+from diptych.data.images.metadata import NO_METADATA, Metadata
 from diptych.errors import ConfigError, ImageError
 
 OVERSHOOT = 1.5  # of tensors in [-1, 1] that were resized by a filter
@@ -20,7 +23,7 @@ DTYPES: dict[Any, type] = {8: np.uint8, 16: np.uint16, "float": np.float32}
 
 
 class Options(BaseModel):
-    """How a translator treats images whose size, layout or depth may differ from those in training."""
+    """Options for images whose size, layout or depth differs from the training images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +42,7 @@ DEFAULT = Options()
 
 
 class Adapter:
-    """What is done to images of one batch entry before they are translated, and to translations into another."""
+    """Preprocessing of the images of a source entry, and encoding of translations to a target entry."""
 
     def __init__(self, images: TrainingImages | None, options: Options, source: str, target: str) -> None:
         self.images, self.options = images, options
@@ -48,18 +51,18 @@ class Adapter:
         self.entry = source
 
     def half_of(self, height: int, width: int) -> int | None:
-        """Return which half of a file of this size is to be translated: 0, 1, or None for all of it."""
+        """Return which half of a file of this size is translated: 0, 1, or None for all of it."""
         if self.options.half != "auto":
             return HALVES.index(self.options.half) if self.options.half != "none" and width > 1 else None
         return self.source.half if self.source and self.source.is_double(height, width) else None
 
     def cut(self, array: np.ndarray) -> np.ndarray:
-        """Return the half of an image (H, W, C) that is to be translated, or all of it."""
+        """Return the half of an image (H, W, C) that is translated, or all of it."""
         half, middle = self.half_of(*array.shape[:2]), array.shape[1] // 2
         return array if half is None else array[:, :middle] if half == 0 else array[:, -middle:]
 
     def half_warning(self, height: int, width: int) -> str:
-        """Return a warning if the half is taken without being asked for; else nothing."""
+        """Return a warning if half of the file is translated by default; else ``."""
         half = self.half_of(height, width) if self.options.half == "auto" else None
         if half is None:
             return ""
@@ -69,9 +72,9 @@ class Adapter:
         )
 
     def scale_warning(self, sizes: Sequence[tuple[int, int]]) -> str:
-        """Return a warning if files of these heights and widths are not at the scale of training; else nothing.
+        """Return a warning if the median scale of files of these heights and widths is not that of training; else ``.
 
-        The median counts. A ratio of up to 1.5 either way passes.
+        A ratio of up to 1.5 either way is accepted.
         """
         if not sizes or self.images is None or self.options.scale == "training":
             return ""
@@ -80,8 +83,8 @@ class Adapter:
         if 1 / MAX_RATIO <= ratio <= MAX_RATIO:
             return ""
         return (
-            f"images are {ratio:.{1 if ratio > 1 else 2}f} times the scale of training, where resize_mode={self.images.fit} "
-            f"resized them to {self.images.size} pixels; --scale training (in Python: "
+            f"images are {ratio:.{1 if ratio > 1 else 2}f} times the scale of training, where "
+            f"resize_mode={self.images.fit} resized them to {self.images.size} pixels; --scale training (in Python: "
             f"translator.with_options(scale='training')) does the same"
         )
 
@@ -99,28 +102,28 @@ class Adapter:
 
     @property
     def source_encoding(self) -> Encoding:
-        """What the values of source files mean; those of a source that a method makes of the target are its values."""
+        """The encoding of values in source files; that of the target for a source that is computed from it."""
         stored = self.source or self.target
         return stored.encoding if stored else PLAIN
 
     @property
     def target_encoding(self) -> Encoding:
-        """What the values of translations mean in files."""
+        """The encoding of values in files of translations."""
         return self.target.encoding if self.target else PLAIN
 
     def dtype_of_files(self, source: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype of a translation for a file, made from a file of dtype `source`."""
+        """Return the dtype of a file of the translation of a file of dtype `source`."""
         return self.dtype_of_arrays(np.dtype(self.target.dtype) if self.target else source)
 
     def dtype_of_arrays(self, source: np.dtype[Any]) -> np.dtype[Any]:
-        """Return the dtype of the translation of an array. ConfigError if a `value_range` has another."""
+        """Return the dtype of the translation of an array. Raises ConfigError if the `value_range` needs another."""
         fixed, wanted = self.target_encoding.stored_dtype, DTYPES.get(self.options.depth)
         if fixed and wanted and fixed != wanted:
             raise ConfigError(f"depth={self.options.depth}: the target domain of this model is stored as {fixed}")
         return fixed or np.dtype(wanted or source)
 
 
-def with_or_without_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.ndarray:
+def match_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.ndarray:
     """Return an array (H, W, C) as files are read: RGBA for a model with alpha, else over white if it has alpha."""
     if alpha and pixels.shape[2] in (1, 3):
         return with_alpha(pixels)
@@ -128,27 +131,48 @@ def with_or_without_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.
     return image_io.over_white(pixels) if has_alpha else pixels
 
 
-def checked_tensor(x: Tensor, label: str) -> Tensor:
-    """Return it. ImageError unless it is (C, H, W) or (N, C, H, W) of finite floats that may be meant as [-1, 1]."""
+def check_tensor(x: Tensor, label: str) -> Tensor:
+    """Return `x`. Raises ImageError unless it is (C, H, W) or (N, C, H, W) of finite floats near [-1, 1]."""
     if x.dim() not in (3, 4) or not x.numel():
-        raise ImageError(f"{label}: has the shape {tuple(x.shape)}; give (C, H, W) or (N, C, H, W), none of them zero")
+        raise ImageError(
+            f"{label}: has the shape {tuple(x.shape)}; expected (C, H, W) or (N, C, H, W), none of them zero"
+        )
     if not x.is_floating_point():
-        raise ImageError(f"{label}: holds {x.dtype}; give floats in [-1, 1], which x / 127.5 - 1 makes of 0 to 255")
+        raise ImageError(f"{label}: holds {x.dtype}; expected floats in [-1, 1]: x / 127.5 - 1 for values of 0 to 255")
     low, high = float(x.min()), float(x.max())
     if not (low >= -OVERSHOOT and high <= OVERSHOOT):  # NaN fails this too
         raise ImageError(f"{label}: holds values from {low:g} to {high:g}; expected -1 to 1")
     return x
 
 
-def with_alpha_of(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:
+def copy_alpha(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:
     """Return an image (H, W, 1 or 3) as RGBA, in its dtype, with the alpha of another one (H', W', 4) at its size."""
     alpha = image_io.from_unit(image_io.to_unit(image_io.resize(rgba[..., 3:], *made.shape[:2])), made.dtype)
     return np.concatenate([image_io.with_channels(made, 3, label), alpha], axis=2)
 
 
 def resize_unit(x: Tensor, height: int, width: int) -> Tensor:
-    """(C, H, W) in [-1, 1] to (C, height, width), by an antialiased bicubic filter."""
+    """Return (C, H, W) in [-1, 1] resized to (C, height, width) by an antialiased bicubic filter."""
     if x.shape[-2:] == (height, width):
         return x
     resized = F.interpolate(x[None], (height, width), mode="bicubic", antialias=True, align_corners=False)
     return resized[0].clamp(-1, 1)
+
+
+def read_pixels(picture: str | Path | Image.Image | np.ndarray, label: str, encoding: Encoding) -> np.ndarray:
+    """Return the pixels (H, W, C) of a given image for its encoding. Raises ImageError."""
+    if isinstance(picture, np.ndarray):
+        return image_io.as_pixels(picture, label)
+    if isinstance(picture, Image.Image):
+        return image_io.from_pil(picture, label, encoding.kind)
+    return image_io.read(picture, encoding.kind)
+
+
+def as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NO_METADATA) -> Image.Image | np.ndarray:
+    """Return a PIL image with this metadata, or the array if PIL lacks the format."""
+    channels = pixels.shape[-1]
+    if pixels.dtype != np.uint8 or channels not in ((1, 3, 4) if encoding.alpha else (1, 3)):
+        return pixels
+    picture = image_io.to_pil(pixels)
+    picture.info.update(kept.for_pixels(encoding.num_classes is not None).pil_info(channels))
+    return picture

@@ -1,4 +1,4 @@
-"""An object that takes images and gives images.
+"""Translation of images with a trained method.
 
 import diptych
 translator = diptych.load("runs/facades")
@@ -23,7 +23,6 @@ from diptych.data.image_format import TrainingImages
 from diptych.data.images import image_io as image
 from diptych.data.images import metadata
 from diptych.data.images.encoding import PLAIN, Encoding
-from diptych.data.images.metadata import NO_METADATA, Metadata
 from diptych.data.images.transforms import Augment
 from diptych.errors import ConfigError, ImageError, nearest
 from diptych.inference import model_folder
@@ -31,26 +30,27 @@ from diptych.inference.preprocessing import (
     DEFAULT,
     Adapter,
     Options,
-    checked_tensor,
+    as_pil,
+    check_tensor,
+    match_alpha,
+    read_pixels,
     resize_unit,
-    with_or_without_alpha,
 )
-from diptych.networks.layers import pad
+from diptych.networks.layers import pad_to_multiple, remove_padding
 from diptych.settings.validate import checked
 from diptych.system.distributed import choose_device
 from diptych.system.hardware import is_out_of_memory
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
-NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # what may stand for them in a control
+NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # types that a control of this type accepts
 
 
 @dataclass
 class Translator:
-    """Translates images of any size: they are padded by reflection to what the network needs, and cropped back.
+    """Translates images of any size: pads them by reflection to a size that the networks accept, and crops the output.
 
-    A method that enlarges gives them back `method.scale` times as high and wide; one that takes a single size gives
-    that, and images of others are resized to it first. `with_options` resizes images to the scale of training, chooses
-    a half of side-by-side images, and sets the depth of translations.
+    The output of a super-resolution method is `traits.upscale_factor` times as high and wide. A method of fixed size
+    resizes its input to that size. `with_options` sets the scale, the half of side-by-side images and the bit depth.
     """
 
     method: Method
@@ -58,16 +58,17 @@ class Translator:
     networks: tuple[str, ...]
     notes: dict[str, Any]
     device: torch.device = torch.device("cpu")
-    images: TrainingImages | None = None  # how the training images were stored, where that is known
+    images: TrainingImages | None = None  # how the training images were stored, if known
     options: Options = DEFAULT
     _warned: set[str] = field(default_factory=set, init=False, repr=False)
 
     @property
     def controls(self) -> tuple[Control, ...]:
-        """What may be chosen when translating."""
+        """The controls of the method, such as the domain or the seed."""
         return self.method.controls
 
     def to(self, device: str) -> "Translator":
+        """Move the networks to a device and return the translator."""
         self.device = choose_device(device)
         self.method.to(self.device)
         return self
@@ -82,7 +83,7 @@ class Translator:
         return replace(self, options=checked(Options, {**self.options.model_dump(), **options}, "options"))
 
     def __call__(self, images: Picture | Iterable[Picture], **controls: Any) -> Any:
-        """One image or many, in the same kind and size.
+        """Return the translation of an image, or a list for several images, in the same type and size.
 
         A path or PIL image gives a PIL image, in the depth of the training images of the target domain where that is
         known (an array where PIL has no such image: 16 bit, or other than 1 or 3 channels); an array (H, W, C) gives an
@@ -90,58 +91,62 @@ class Translator:
         a tensor in [-1, 1]. A control that is an image takes the same kinds; a file is brought to the size that the
         network needs, a tensor must have it. Raises ImageError, or ConfigError for a control that does not exist.
         """
-        controls = self.ready(controls)  # once: a reference is read and resized
+        controls = self.prepare_controls(controls)  # once: a reference is read and resized
         if isinstance(images, str | Path | Image.Image | np.ndarray | Tensor):
-            return self._each(images, [controls])[0]
+            return self._translate_each(images, [controls])[0]
         if isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):
             raise ImageError(
                 f"{type(images).__name__}: expected a path, PIL image, array or tensor, or several of them"
             )
-        return [self._each(each, [controls])[0] for each in images]
+        return [self._translate_each(each, [controls])[0] for each in images]
 
     def sample(self, count: int, seed: int = 0, first: int = 0, **controls: Any) -> list[Any]:
-        """Images out of noise, from number `first` on: PIL images, or arrays (H, W, C) of channels that PIL has not.
+        """Return generated images, from number `first` on: PIL images, or arrays (H, W, C) if PIL lacks the format.
 
-        One of a seed is always the same. ConfigError if the method makes nothing out of noise alone.
+        The image of a number and seed is always the same. Raises ConfigError if the method does not generate images.
         """
-        made = self.drawn(range(first, first + count), seed, **controls)
+        made = self.sample_tensor(range(first, first + count), seed, **controls)
         encoding = self._encoding(next(iter(self.method.channels())))
         pixels = [encoding.encode(each.permute(1, 2, 0).numpy(), np.uint8) for each in made]
-        return [_as_pil(each, encoding) for each in pixels]
+        return [as_pil(each, encoding) for each in pixels]
 
-    def drawn(self, numbers: range, seed: int = 0, **controls: Any) -> Tensor:
-        """As `sample`, those of these numbers: (N, C, H, W) in [-1, 1] on the CPU."""
-        if not self.method.noise:
-            raise ConfigError(f"{self.name} makes nothing out of noise alone: give it images, by `diptych translate`")
+    def sample_tensor(self, numbers: range, seed: int = 0, **controls: Any) -> Tensor:
+        """Return the generated images of these numbers: (N, C, H, W) in [-1, 1] on the CPU."""
+        if not self.method.traits.unconditional:
+            raise ConfigError(
+                f"{self.name} does not generate images from noise: give it images, with `diptych translate`"
+            )
         self._check(controls)
         return self.method.sample(numbers, seed, **controls).float().cpu().clamp(-1, 1)
 
     def all_domains(self, image: Picture, **controls: Any) -> dict[str, Any]:
-        """One image in each domain by its name, as `__call__` gives it. ConfigError if the method knows no domains."""
-        self._leaves("domain", controls)
-        controls = self.ready(controls)
+        """Return the translation of one image to each domain, by name. ConfigError if the method has no domains."""
+        self._refuse_control("domain", controls)
+        controls = self.prepare_controls(controls)
         names = self.choices("domain")
-        return dict(zip(names, self._each(image, [{**controls, "domain": name} for name in names]), strict=True))
+        return dict(
+            zip(names, self._translate_each(image, [{**controls, "domain": name} for name in names]), strict=True)
+        )
 
-    def _leaves(self, name: str, controls: Mapping[str, Any]) -> None:
+    def _refuse_control(self, name: str, controls: Mapping[str, Any]) -> None:
         if controls.get(name) is not None:
-            raise ConfigError(f"{name} chooses one, and all were asked for: leave it out")
+            raise ConfigError(f"{name} selects one, but all are requested: leave it out")
 
     def choices(self, name: str) -> tuple[str, ...]:
-        """What a control may be. ConfigError if there is no such control."""
+        """Return the valid values of a control. Raises ConfigError if there is no such control."""
         return self._control(name).choices
 
     def styles(self, image: Picture, count: int, **controls: Any) -> list[Any]:
-        """One image in so many styles, of the seeds from `seed` on. ConfigError if the method has no seeds."""
-        self._leaves("reference", controls)
+        """Return one image in `count` styles, of the seeds from `seed` on. ConfigError if the method has no seeds."""
+        self._refuse_control("reference", controls)
         if count < 1:
-            raise ConfigError(f"{count} styles: ask for one at least")
+            raise ConfigError(f"{count} styles: expected at least 1")
         first = controls.pop("seed", self._control("seed").default)
         self._check({"seed": first})
-        return self._each(image, [{**controls, "seed": first + number} for number in range(count)])
+        return self._translate_each(image, [{**controls, "seed": first + number} for number in range(count)])
 
-    def ready(self, controls: Mapping[str, Any]) -> dict[str, Any]:
-        """Controls as `translate` takes them: images as tensors (N, C, size, size). ConfigError, ImageError."""
+    def prepare_controls(self, controls: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the controls with images as tensors (N, C, size, size). Raises ConfigError or ImageError."""
         found = dict(controls)
         for control in self.controls:
             value = controls.get(control.name)
@@ -149,7 +154,7 @@ class Translator:
                 continue
             entry = control.entry(self._route(controls))
             channels = self.method.channels()[entry]
-            tensor = value if isinstance(value, Tensor) else self._fitted(value, control.name, entry)
+            tensor = value if isinstance(value, Tensor) else self._load_control_image(value, control.name, entry)
             found[control.name] = tensor if tensor.dim() == 4 else tensor[None]
             if tensor.shape[-3] != channels:
                 raise ConfigError(
@@ -157,35 +162,35 @@ class Translator:
                 )
         return found
 
-    def _fitted(self, picture: str | Path | Image.Image | np.ndarray, name: str, entry: str) -> Tensor:
-        """A picture for a control of that name, like those of a batch entry: its middle square, in their size."""
+    def _load_control_image(self, picture: str | Path | Image.Image | np.ndarray, name: str, entry: str) -> Tensor:
+        """Return an image for a control as (C, size, size) in [-1, 1]: the center square at the training size."""
         label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
-        pixels = encoding.decode(_read(picture, label, encoding), label)
-        size = int(self.method.config.model_dump()[self.method.square])
+        pixels = encoding.decode(read_pixels(picture, label, encoding), label)
+        size = self.method.image_size() or 0
         pixels = Augment(size, size, "center_square").without_randomness(
             image.with_channels(pixels, self.method.channels()[entry], label)
         )
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
 
     def _encoding(self, entry: str) -> Encoding:
-        """What the values in files of a batch entry mean."""
+        """Return the encoding of values in files of a batch entry."""
         stored = self.images.entries.get(entry) if self.images else None
         return stored.encoding if stored else PLAIN
 
     def read(self, path: str | Path, **controls: Any) -> np.ndarray:
-        """The pixels (H, W, C) of a source file as this model takes them: with alpha, or as class ids. ImageError."""
+        """Return the pixels (H, W, C) of a source file, with alpha or class ids as in training. Raises ImageError."""
         return image.read(path, self.adapter(controls).source_encoding.kind)
 
     def array(
         self, pixels: np.ndarray, label: str = "array", dtype: np.dtype[Any] | None = None, **controls: Any
     ) -> np.ndarray:
-        """(H, W, C) to (H, W, C'), of this dtype or else the same; `label` names the image in errors."""
+        """Return the translation of (H, W, C) as (H, W, C'), by default of its dtype; `label` names it in errors."""
         return self._arrays(pixels, [controls], label, dtype or self.adapter(controls).dtype_of_arrays(pixels.dtype))[0]
 
-    def translated(
+    def translate_pixels(
         self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str = "array"
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the part of an image (H, W, C) that `options` chooses, and its translation under each of the controls.
+        """Return the part of an image (H, W, C) that `options` selects, and its translation for each of the controls.
 
         All are (C, H, W) in [-1, 1]. At the scale of training, translations are resized back. ImageError, ConfigError.
         """
@@ -193,15 +198,15 @@ class Translator:
         self._warn("half", adapter.half_warning(*pixels.shape[:2]))
         self.check_scale([pixels.shape[:2]], choices[0])
         pixels = adapter.source_encoding.decode(adapter.cut(pixels), label)
-        x = self.unit(pixels, label, choices[0])
+        x = self.to_unit_tensor(pixels, label, choices[0])
         if self.options.scale == "image":
             return x, self.tensors(x, choices, label)
-        height, width = (self.method.scale * side for side in pixels.shape[:2])
-        made = self.tensors(self.unit(adapter.resized(pixels, label), label, choices[0]), choices, label)
+        height, width = (self.method.traits.upscale_factor * side for side in pixels.shape[:2])
+        made = self.tensors(self.to_unit_tensor(adapter.resized(pixels, label), label, choices[0]), choices, label)
         return x, [resize_unit(each, height, width) for each in made]
 
     def adapter(self, controls: Mapping[str, Any]) -> Adapter:
-        """What fits files to the source of the route of these controls, and translations to its target. ConfigError."""
+        """Return the adapter for the source and target of these controls. Raises ConfigError."""
         self._check(controls)
         route = self._route(controls)
         return Adapter(self.images, self.options, route.source, route.target)
@@ -213,42 +218,42 @@ class Translator:
 
         `are_all` says that there will be no others, so that none of them is warned about by itself.
         """
-        if not self.method.fixed_size:  # which resizes them all
+        if not self.method.traits.fixed_size:  # which resizes them all
             self._warn("scale", self.adapter(controls).scale_warning(sizes))
         if are_all:
             self._warned.add("scale")
 
     def _warn(self, kind: str, warning: str) -> None:
-        """Give a warning, of each kind once."""
+        """Issue a warning, once for each kind."""
         if warning and kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(warning, stacklevel=4)
 
-    def unit(self, pixels: np.ndarray, label: str, controls: Mapping[str, Any]) -> Tensor:
-        """Decoded pixels (H, W, C) as the networks take them under these controls: (C', H, W) in [-1, 1]."""
+    def to_unit_tensor(self, pixels: np.ndarray, label: str, controls: Mapping[str, Any]) -> Tensor:
+        """Return decoded pixels (H, W, C) as network input for these controls: (C', H, W) in [-1, 1]."""
         unit = image.to_unit(image.with_channels(pixels, self.channels_in(controls), label))
         return torch.from_numpy(np.ascontiguousarray(unit.transpose(2, 0, 1)))
 
     def _arrays(
         self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str, dtype: np.dtype[Any]
     ) -> list[np.ndarray]:
-        _, made = self.translated(pixels, choices, label)
+        _, made = self.translate_pixels(pixels, choices, label)
         encoding = self.adapter(choices[0]).target_encoding
         return [encoding.encode(each.numpy().transpose(1, 2, 0), dtype) for each in made]
 
     def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
-        """(C, H, W) or (N, C, H, W) in [-1, 1] to the same on the CPU, float32; `label` names it in ImageErrors."""
-        return self.tensors(checked_tensor(x, label), [controls], label)[0]
+        """Return the translation of (C, H, W) or (N, C, H, W) in [-1, 1], float32 on the CPU; `label` is for errors."""
+        return self.tensors(check_tensor(x, label), [controls], label)[0]
 
     def tensors(self, x: Tensor, choices: Sequence[Mapping[str, Any]], label: str = "tensor") -> list[Tensor]:
-        """As `tensor`, under each of several controls; what they have in common is done once."""
+        """Return the translation for each choice of controls, as `tensor` does; shared computation is done once."""
         for controls in choices:
             self._check(controls)
             self._route(controls)
         is_map = self.adapter(choices[0]).source_encoding.num_classes is not None
-        batch = self._in_its_size(x if x.dim() == 4 else x[None], is_map)
+        batch = self._resize_to_fixed_size(x if x.dim() == 4 else x[None], is_map)
         height, width = batch.shape[-2:]
-        padded = pad(pad(batch, -2, self.method.size_multiple), -1, self.method.size_multiple)
+        padded = pad_to_multiple(batch, self.method.traits.size_multiple)
         try:
             here = [
                 {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in each.items()}
@@ -260,23 +265,21 @@ class Translator:
             if not is_out_of_memory(error):
                 raise
             raise ImageError(
-                f"{label}: {width}x{height} pixels need more memory than there is: scale it down"
+                f"{label}: {width}x{height} pixels do not fit into memory: scale the image down"
             ) from error
         if not all(bool(each.isfinite().all()) for each in made):
             raise ImageError(
-                f"{label}: the {self.name} model gives values that are not finite (NaN): its weights are damaged, or "
+                f"{label}: the {self.name} model returns values that are not finite (NaN): its weights are damaged, or "
                 f"its training diverged"
             )
-        top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
-        top, left, height, width = (self.method.scale * each for each in (top, left, height, width))
-        made = [each[..., top : top + height, left : left + width] for each in made]
+        made = [remove_padding(each, height, width, self.method.traits.upscale_factor) for each in made]
         return made if x.dim() == 4 else [each[0] for each in made]
 
-    def _in_its_size(self, x: Tensor, is_map: bool) -> Tensor:
-        """Images as they are, or squashed to the one size that the method takes, as training images are."""
-        if not self.method.fixed_size:
+    def _resize_to_fixed_size(self, x: Tensor, is_map: bool) -> Tensor:
+        """Return the images, resized to the training size if the method has a fixed size."""
+        if not self.method.traits.fixed_size:
             return x
-        side = int(self.method.config.model_dump()[self.method.square])
+        side = self.method.image_size() or 0
         if x.shape[-2:] == (side, side):
             return x
         if is_map:
@@ -285,36 +288,40 @@ class Translator:
         return resized.clamp(-1, 1)
 
     def save(self, folder: Path | str) -> Path:
-        """A model folder: `model.safetensors`, `config.json` and a card, for `load` and for hubs. OSError."""
+        """Write a model folder: `model.safetensors`, `config.json` and a model card. Raises OSError."""
         model_folder.write(Path(folder), self.method, self.name, self.networks, self.notes, self.images)
         return Path(folder)
 
-    def _each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """One image under each of several controls, which are `ready`, in its own kind."""
+    def _translate_each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Return the translations of one image for each choice of prepared controls, in the type of the image."""
         if isinstance(picture, Tensor):
-            return self.tensors(checked_tensor(picture, "tensor"), choices)
+            return self.tensors(check_tensor(picture, "tensor"), choices)
         if isinstance(picture, np.ndarray):
             encoding, channels = self.adapter(choices[0]).source_encoding, self.channels_in(choices[0])
-            pixels = with_or_without_alpha(image.as_pixels(picture), encoding.alpha, channels)
+            pixels = match_alpha(image.as_pixels(picture), encoding.alpha, channels)
             return self._arrays(pixels, choices, "array", self.adapter(choices[0]).dtype_of_arrays(pixels.dtype))
         label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
-        pixels, encoding = _read(picture, label, adapter.source_encoding), adapter.target_encoding
+        pixels, encoding = read_pixels(picture, label, adapter.source_encoding), adapter.target_encoding
         made = self._arrays(pixels, choices, label, adapter.dtype_of_files(pixels.dtype))
-        kept = metadata.metadata_of_image(picture) if isinstance(picture, Image.Image) else metadata.read_metadata(picture)
-        return [_as_pil(each, encoding, kept) for each in made]
+        kept = (
+            metadata.metadata_of_image(picture) if isinstance(picture, Image.Image) else metadata.read_metadata(picture)
+        )
+        return [as_pil(each, encoding, kept) for each in made]
 
     def channels_in(self, controls: Mapping[str, Any]) -> int:
-        """Channels of the input under these controls."""
+        """Return the number of input channels for these controls."""
         return self.method.channels()[self._route(controls).source]
 
     def channels_out(self, controls: Mapping[str, Any]) -> int:
-        """Channels of the output under these controls; ConfigError if there are no such controls."""
+        """Return the number of output channels for these controls. Raises ConfigError for invalid controls."""
         self._check(controls)
         return self.method.channels()[self._route(controls).target]
 
     def _route(self, controls: Mapping[str, Any]) -> Route:
         if not self.method.routes:
-            raise ConfigError(f"{self.name} translates no images" + (": see `diptych sample`" * self.method.noise))
+            raise ConfigError(
+                f"{self.name} translates no images" + (": see `diptych sample`" * self.method.traits.unconditional)
+            )
         fitting = [route for route in self.method.routes if route.controls.items() <= controls.items()]
         return max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))
 
@@ -325,7 +332,7 @@ class Translator:
                 raise ConfigError(f"{name}={value!r}: choose one of {', '.join(control.choices)}")
             kind = type(control.default)
             if not control.image and not isinstance(value, NUMBERS.get(kind, kind)):
-                raise ConfigError(f"{name}={value!r}: {kind.__name__} wanted")
+                raise ConfigError(f"{name}={value!r}: expected {kind.__name__}")
 
     def _control(self, name: str) -> Control:
         known = {control.name: control for control in self.controls}
@@ -334,22 +341,3 @@ class Translator:
                 f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
             )
         return known[name]
-
-
-def _read(picture: str | Path | Image.Image | np.ndarray, label: str, encoding: Encoding) -> np.ndarray:
-    """The pixels (H, W, C) of a picture of a person's, as its encoding takes them. ImageError."""
-    if isinstance(picture, np.ndarray):
-        return image.as_pixels(picture, label)
-    if isinstance(picture, Image.Image):
-        return image.from_pil(picture, label, encoding.kind)
-    return image.read(picture, encoding.kind)
-
-
-def _as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NO_METADATA) -> Image.Image | np.ndarray:
-    """As a PIL image with this metadata, or as it is where PIL has no such image."""
-    channels = pixels.shape[-1]
-    if pixels.dtype != np.uint8 or channels not in ((1, 3, 4) if encoding.alpha else (1, 3)):
-        return pixels
-    picture = image.to_pil(pixels)
-    picture.info.update(kept.for_pixels(encoding.num_classes is not None).pil_info(channels))
-    return picture

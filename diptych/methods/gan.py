@@ -1,52 +1,70 @@
 """GAN: "Generative Adversarial Nets", Goodfellow et al. 2014, arXiv 1406.2661.
 
-Two multilayer perceptrons: G makes images out of noise, D tells them from real ones. It takes no image: what all the
-methods here stand on, at its plainest.
+Two multilayer perceptrons: G generates images from noise, D separates them from real ones. It does not translate.
 
     diptych train gan --data glyphs:sans crop_size=32 batch_size=100 -o runs/letters
-    diptych sample runs/letters -o letters/ -n 64
+    diptych generate runs/letters -o letters/ -n 64
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Stage, Update
+from diptych.contract import (
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Method,
+    MethodConfig,
+    Player,
+    Setting,
+    Stage,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import bce
 from diptych.networks.latents import Prior, latent_codes, sample_latents
+from diptych.networks.maxout import Maxout
 
 
 class GAN(Method):
     class Config(MethodConfig):
-        """The networks for MNIST, as far as they are known. Adam, where the paper has SGD with momentum, is ours."""
+        """The networks for MNIST, as far as they are published. Adam is ours; the paper uses SGD with momentum."""
 
-        steps: int = Field(50_000, ge=1, description="optimiser steps of each player")
-        channels: int = Field(1, ge=1, le=1024, description="channels of the images; read from the data")
-        image_size: int = Field(28, ge=8, le=1024, description="side of the images; read from crop")
+        steps: int = Field(50_000, ge=1, description="training steps; each updates D once and G once")
+        channels: Annotated[int, Setting(channels_of=("image",))] = Field(
+            1, ge=1, le=1024, description="number of channels of the images; read from the data"
+        )
+        image_size: Annotated[int, Setting(follows="crop_size")] = Field(
+            28, ge=8, le=1024, description="side of the training images in pixels; follows crop_size"
+        )
         gan_loss: Literal["saturating", "nonsaturating"] = Field(
             "nonsaturating",
-            description="G descends log(1 - D(G(z))), the minimax game, or ascends log D(G(z)), which learns faster",
+            description="generator's loss: saturating (minimise log(1 - D(G(z)))) or "
+            "nonsaturating (maximise log D(G(z)))",
         )
-        latent_dim: int = Field(100, ge=1, le=65_536, description="numbers in a code")
-        prior: Prior = Field("uniform", description="uniform: in [-1, 1]; normal; or fixed: always 1, for tests")
-        g_hidden: int = Field(1200, ge=1, le=65_536, description="units in both hidden layers of G")
-        d_hidden: int = Field(240, ge=1, le=65_536, description="maxout units in both hidden layers of D")
+        latent_dim: int = Field(100, ge=1, le=65_536, description="dimension of the latent code")
+        prior: Prior = Field("uniform", description="distribution of the latent code: uniform in [-1, 1], or normal")
+        g_hidden: int = Field(1200, ge=1, le=65_536, description="units of both hidden layers of G")
+        d_hidden: int = Field(240, ge=1, le=65_536, description="maxout units of both hidden layers of D")
         maxout_pieces: int = Field(5, ge=1, le=1024, description="linear pieces of a maxout unit")
-        dropout: bool = Field(True, description="D drops 0.2 of its input and half of its units")
-        lr: float = Field(2e-4, gt=0, description="Adam's step size, both players (ours)")
+        dropout: bool = Field(True, description="dropout in D: 0.2 of the input, half of the hidden units")
+        lr: float = Field(2e-4, gt=0, description="learning rate of Adam, both players (ours)")
 
     config: Config
     data = DataKind.IMAGES
-    batch = {"image": "channels"}
-    square = "image_size"
+    batch = ("image",)
     routes = ()
-    noise = True
     inference_networks = ("G",)
-    tiny = {"latent_dim": 8, "g_hidden": 64, "d_hidden": 16, "maxout_pieces": 2, "lr": 1e-3}
-    apart = {"prior": "fixed", "dropout": False}
+    traits = Traits(unconditional=True)
+    checks = CheckConfigs(
+        tiny={"latent_dim": 8, "g_hidden": 64, "d_hidden": 16, "maxout_pieces": 2, "lr": 1e-3},
+        independent={"dropout": False},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -59,11 +77,12 @@ class GAN(Method):
             nn.ReLU(),
             nn.Linear(c.g_hidden, pixels),
         )
-        seen, hidden = (nn.Dropout(rate if c.dropout else 0.0) for rate in (0.2, 0.5))
+        input_dropout = nn.Dropout(0.2 if c.dropout else 0.0)
+        hidden_dropout = nn.Dropout(0.5 if c.dropout else 0.0)
         self.D = nn.Sequential(
-            nn.Flatten(), seen,
-            Maxout(pixels, c.d_hidden, c.maxout_pieces), hidden,
-            Maxout(c.d_hidden, c.d_hidden, c.maxout_pieces), hidden,
+            nn.Flatten(), input_dropout,
+            Maxout(pixels, c.d_hidden, c.maxout_pieces), hidden_dropout,
+            Maxout(c.d_hidden, c.d_hidden, c.maxout_pieces), hidden_dropout,
             nn.Linear(c.d_hidden, 1),
         )  # fmt: skip
 
@@ -72,33 +91,21 @@ class GAN(Method):
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Algorithm 1 with k = 1: a step on D, then one on G, here on the same noise."""
+        """Algorithm 1 with k = 1: a step on D, then a step on G, with the same latent codes."""
         x = batch["image"]
-        fake = self.made(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
+        fake = self.generate(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
         yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
-        judged = self.D(fake)
-        yield "G", {"gan": bce(judged, True) if self.config.gan_loss == "nonsaturating" else -bce(judged, False)}
+        logits = self.D(fake)
+        yield "G", {"gan": bce(logits, True) if self.config.gan_loss == "nonsaturating" else -bce(logits, False)}
 
-    def made(self, code: Tensor) -> Tensor:
-        """Codes (N, latent) to images (N, C, size, size): the paper's sigmoid, in [-1, 1]."""
+    def generate(self, code: Tensor) -> Tensor:
+        """Return images (N, C, size, size) in [-1, 1] of latent codes (N, latent_dim), by a scaled sigmoid."""
         return (2 * torch.sigmoid(self.G(code)) - 1).view(
             -1, self.config.channels, self.config.image_size, self.config.image_size
         )
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
-        return self.made(
+        return self.generate(
             latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
         )
-
-
-class Maxout(nn.Module):
-    """(N, narrow) to (N, wide): of each unit the largest of so many linear pieces (Goodfellow et al. 2013)."""
-
-    def __init__(self, narrow: int, wide: int, pieces: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(narrow, wide * pieces)
-        self.pieces = pieces
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)

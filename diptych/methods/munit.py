@@ -1,14 +1,14 @@
 """MUNIT: "Multimodal Unsupervised Image-to-Image Translation", Huang et al. 2018, arXiv 1804.04732.
 
-An image is a content, which the two domains share, and a style, which is its domain's own. To translate: its content
-with a style of the other domain, drawn or taken from an image. No pairs, and many answers.
+An image has a content code in a space shared by both domains, and a style code of its domain. A translation combines
+its content with a style of the other domain, sampled or from a reference image. Trained on unpaired images.
 
     diptych train munit --data edges2shoes -o runs/shoes
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from diptych import contract
-from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import OUTPUT, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.perceptual import feature_distance
 from diptych.networks.latents import Prior, latent_for_seed, sample_latents
@@ -28,44 +28,69 @@ Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 
 
 class MUNIT(Method):
-    class Config(MethodConfig):
+    class Config(contract.AveragedWeights, MethodConfig):
         """The losses of section 3 and the settings of appendix B; a weight of 0 turns its term off."""
 
-        steps: int = Field(1_000_000, ge=1, description="optimiser steps of both players")
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
-        out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
-        image_size: int = Field(256, ge=32, le=4096, description="side of the training images; read from crop")
-        lambda_gan: float = Field(1.0, gt=0, description="weight of the adversarial terms")
-        lambda_image: float = Field(10.0, ge=0, description="weight of coding an image and decoding it again")
-        lambda_style: float = Field(1.0, ge=0, description="weight of finding the style again in what was made with it")
-        lambda_content: float = Field(1.0, ge=0, description="weight of finding the content again in a translation")
-        lambda_cycle: float = Field(
-            0.0, ge=0, description="weight of translating there and back (paper: 10 for some tasks)"
+        steps: int = Field(
+            1_000_000,
+            ge=1,
+            description="training steps; each updates the discriminators once and the autoencoders once",
         )
-        lambda_perceptual: float = Field(
-            0.0, ge=0, description="weight of a translation looking like its source to `features`"
+        in_channels: Annotated[int, contract.Setting(channels_of=("a",))] = Field(
+            3, ge=1, le=1024, description="number of channels of domain a; read from the data"
         )
-        feature_network: str = Field(
-            "none", min_length=1, max_length=4096, description="for that: vgg16, vgg16:FILE, a judge's folder; or none"
+        out_channels: Annotated[int, contract.Setting(channels_of=("b",))] = Field(
+            3, ge=1, le=1024, description="number of channels of domain b; read from the data"
         )
-        style_dim: int = Field(8, ge=1, le=4096, description="numbers in a style")
-        prior: Prior = Field("normal", description="how styles are drawn")
-        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the encoders")
-        mlp_dim: int = Field(256, ge=1, le=4096, description="width of the network from a style to the norms")
+        image_size: Annotated[int, contract.Setting(follows="crop_size")] = Field(
+            256, ge=32, le=4096, description="side of the training images in pixels; follows crop_size"
+        )
+        lambda_gan: Annotated[float, contract.Setting(symbol="λ_GAN")] = Field(
+            1.0, gt=0, description="weight of the GAN loss (paper: 1)"
+        )
+        lambda_image: Annotated[float, contract.Setting(symbol="λ_x")] = Field(
+            10.0, ge=0, description="weight of the image reconstruction loss"
+        )
+        lambda_style: Annotated[float, contract.Setting(symbol="λ_s")] = Field(
+            1.0, ge=0, description="weight of the style reconstruction loss"
+        )
+        lambda_content: Annotated[float, contract.Setting(symbol="λ_c")] = Field(
+            1.0, ge=0, description="weight of the content reconstruction loss"
+        )
+        lambda_cycle: Annotated[float, contract.Setting(symbol="λ_cyc")] = Field(
+            0.0, ge=0, description="weight of the style-augmented cycle consistency loss (paper: 10 for some tasks)"
+        )
+        lambda_perceptual: Annotated[float, contract.Setting(symbol="λ_VGG")] = Field(
+            0.0, ge=0, description="weight of the domain-invariant perceptual loss between source and translation"
+        )
+        feature_network: Annotated[str, contract.Setting(feature_network="features", text=True, path=True)] = Field(
+            "none",
+            min_length=1,
+            max_length=4096,
+            description="feature network of the perceptual loss: vgg16, vgg16:FILE, the folder "
+            "of an evaluator, or none",
+        )
+        style_dim: int = Field(8, ge=1, le=4096, description="dimension of the style code")
+        prior: Prior = Field("normal", description="distribution of style codes: uniform in [-1, 1], or normal")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the encoders' first layer")
+        mlp_dim: int = Field(
+            256, ge=1, le=4096, description="width of the MLP from the style code to the AdaIN parameters"
+        )
         n_blocks: int = Field(4, ge=1, le=100, description="residual blocks of the content encoder, and of the decoder")
-        n_downsample: int = Field(
-            2, ge=1, le=5, description="convolutions of the content encoder that halve the image, doubling channels"
-        )
+        n_downsample: int = Field(2, ge=1, le=5, description="stride-2 convolutions of the content encoder")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
-        d_layers: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
-        num_scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
+        d_layers: int = Field(4, ge=1, le=10, description="stride-2 convolutions of a discriminator")
+        num_scales: int = Field(3, ge=1, le=10, description="number of scales of the discriminators")
         reuse: Literal["none", "exact", "max"] = Field(
-            "exact", description="what both steps share: nothing, contents (the same numbers), drawn styles too"
+            "exact",
+            description="share between the two steps: none, exact (contents; the same numbers), "
+            "or max (sampled styles too)",
         )
-        lr: float = Field(1e-4, gt=0, description="Adam's step size, both players")
-        lr_halve_every: int = Field(100_000, ge=1, description="steps after which it is halved, again and again")
-        weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights")
-        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+        lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
+        lr_halve_every: int = Field(
+            100_000, ge=1, description="steps after which the learning rate is halved, repeatedly"
+        )
+        weight_decay: float = Field(1e-4, ge=0, description="weight decay of Adam, on all weights")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "MUNIT.Config":
@@ -79,25 +104,23 @@ class MUNIT(Method):
                 )
             if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
                 raise ValueError(
-                    f"crop_size={self.image_size}: {self.num_scales} discriminators that halve {self.d_layers} times need "
-                    f"{1 << (self.d_layers + self.num_scales - 1)} pixels; set depth or scales lower"
+                    f"crop_size={self.image_size}: num_scales={self.num_scales} with d_layers={self.d_layers} need "
+                    f"{1 << (self.d_layers + self.num_scales - 1)} pixels; lower num_scales or d_layers"
                 )
             return self
 
         def unused(self) -> dict[str, str]:
-            return {} if self.lambda_perceptual else {"feature_network": "perceptual above 0"}
+            return {} if self.lambda_perceptual else {"feature_network": "lambda_perceptual above 0"}
 
     config: Config
     data = contract.DataKind.UNPAIRED
-    batch = {"a": "in_channels", "b": "out_channels"}
-    square = "image_size"
+    batch = ("a", "b")
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     inference_networks = ("G_a", "G_b")
-    feature_networks = {"features": "feature_network"}
     controls = (
-        Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
-        Control("seed", "which style", 0),
-        Control("reference", "an image whose style to take, instead of the seed's", None, image=OF_TARGET),
+        Control("direction", "direction of the translation", "a2b", ("a2b", "b2a")),
+        Control("seed", "seed of the style code", 0),
+        Control("reference", "image whose style is used instead of the seed's", None, image=OUTPUT),
     )
     presets = {
         "paper": {},  # edges to shoes or handbags
@@ -108,12 +131,14 @@ class MUNIT(Method):
             "feature_network": "vgg16",
         },  # SYNTHIA to Cityscapes
     }
-    tiny = {
-        "image_size": 32, "ngf": 8, "mlp_dim": 16, "n_blocks": 1, "ndf": 8, "d_layers": 2, "num_scales": 2,
-        "lambda_cycle": 10.0, "lambda_perceptual": 3.0, "feature_network": "vgg16", "lr": 4e-3, "ema_decay": 0.9,
-    }  # fmt: skip
-    learns = {"steps": 200}
-    apart = {"prior": "fixed"}
+    checks = contract.CheckConfigs(
+        tiny={
+            "image_size": 32, "ngf": 8, "mlp_dim": 16, "n_blocks": 1, "ndf": 8, "d_layers": 2,
+            "num_scales": 2, "lambda_cycle": 10.0, "lambda_perceptual": 3.0, "feature_network": "vgg16",
+            "lr": 4e-3, "ema_decay": 0.9,
+        },
+        learning={"steps": 200},
+    )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -126,103 +151,115 @@ class MUNIT(Method):
             MultiScale(halving(channels, c.ndf, c.d_layers, 0.2) for _ in range(c.num_scales))
             for channels in (c.in_channels, c.out_channels)
         )
-        for coder in (self.G_a, self.G_b):
-            initialise(coder, "kaiming")
-        for critic in (self.D_a, self.D_b):
-            initialise(critic)
-        self.size_multiple = 2 ** (c.n_downsample + (c.n_downsample > 3))  # reflection needs 2 pixels, of 16 at least
-        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
+        for autoencoder in (self.G_a, self.G_b):
+            initialise(autoencoder, "kaiming")
+        for discriminator in (self.D_a, self.D_b):
+            initialise(discriminator)
+        halvings = c.n_downsample + (c.n_downsample > 3)  # reflection padding needs 2 pixels, of 16 at least
+        self.traits = contract.Traits(size_multiple=2**halvings)
 
     def stages(self) -> list[Stage]:
         c = self.config
+
+        def schedule(clock: Clock) -> float:
+            return 0.5 ** (clock.step // c.lr_halve_every)
+
         players = {
-            name: Player(
-                nets, c.lr, (0.5, 0.999), c.weight_decay, lambda clock: 0.5 ** (clock.step // c.lr_halve_every)
-            )
+            name: Player(nets, c.lr, (0.5, 0.999), c.weight_decay, schedule)
             for name, nets in (("D", (self.D_a, self.D_b)), ("G", (self.G_a, self.G_b)))
         }
         return [Stage("train", c.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Both discriminators take one step together, then both coders, each on styles drawn anew (section 3)."""
+        """One step on both discriminators, then one on both autoencoders, each with new random styles (section 3)."""
         a, b, reuse = batch["a"], batch["b"], self.config.reuse
-        styles = self.draw(a), self.draw(a)
+        styles = self.sample_styles(a), self.sample_styles(a)
         contents = self.contents(a, b) if reuse != "none" else None
         with nullcontext() if reuse != "exact" else without_graph():
-            fakes = self.translated(contents or self.contents(a, b), styles[0])
-        yield "D", self.contest((a, b), fakes)
+            fakes = self.translate_pair(contents or self.contents(a, b), styles[0])
+        yield "D", self.discriminator_terms((a, b), fakes)
         if contents is None:
             contents = self.contents(a, b)
         if reuse == "max":
-            yield "G", self.make((a, b), contents, styles[0], fakes)
+            yield "G", self.generator_terms((a, b), contents, styles[0], fakes)
         else:
-            yield "G", self.make((a, b), contents, styles[1], self.translated(contents, styles[1]))
+            yield "G", self.generator_terms((a, b), contents, styles[1], self.translate_pair(contents, styles[1]))
 
-    def draw(self, x: Tensor) -> Pair:
-        """Styles (N, style_dim) of domain a and of b, for images x."""
+    def sample_styles(self, x: Tensor) -> Pair:
+        """Return random style codes (N, style_dim) of domain a and of b, for images x."""
         a, b = sample_latents(self.config.prior, 2 * len(x), self.config.style_dim, x).chunk(2)
         return a, b
 
     def contents(self, a: Tensor, b: Tensor) -> Pair:
+        """Return the content codes of images of a and of b."""
         return self.G_a.content(a), self.G_b.content(b)
 
-    def translated(self, contents: Pair, styles: Pair) -> Pair:
-        """What was b as an image of a, and what was a as one of b."""
+    def translate_pair(self, contents: Pair, styles: Pair) -> Pair:
+        """Return the translations of b to a, and of a to b."""
         return self.G_a.decode(contents[1], styles[0]), self.G_b.decode(contents[0], styles[1])
 
-    def contest(self, real: Pair, fake: Pair) -> Terms:
-        """Equation 4, least squares (appendix B.2), added up over scales."""
+    def discriminator_terms(self, real: Pair, fake: Pair) -> Terms:
+        """Return equation 4 for the discriminators: least squares (appendix B.2), summed over scales."""
         terms = {}
-        for name, critic, x, y in zip("ab", (self.D_a, self.D_b), real, fake, strict=True):
-            told = zip(critic(x), critic(y.detach()), strict=True)
-            terms[name] = self.config.lambda_gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in told])
+        for name, discriminator, x, y in zip("ab", (self.D_a, self.D_b), real, fake, strict=True):
+            scales = zip(discriminator(x), discriminator(y.detach()), strict=True)
+            terms[name] = self.config.lambda_gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in scales])
         return terms
 
-    def make(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
-        """Equations 1 to 5: what was coded is found again, and D takes translations for real."""
-        c, coders, terms = self.config, (self.G_a, self.G_b), {}
-        own = self.G_a.style(real[0]), self.G_b.style(real[1])
-        again = self.G_b.content(fake[1]), self.G_a.content(fake[0])  # of a from its translation, of b from its
-        for at, name in enumerate("ab"):
-            critic = (self.D_a, self.D_b)[at]
-            terms[f"gan_{name}"] = c.lambda_gan * sum_of([lsgan(logits, True) for logits in critic(fake[at])])
+    def generator_terms(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
+        """Return equations 1 to 5 for the autoencoders: reconstruction losses and GAN losses."""
+        c, autoencoders, terms = self.config, (self.G_a, self.G_b), {}
+        own_styles = self.G_a.style(real[0]), self.G_b.style(real[1])
+        recovered = self.G_b.content(fake[1]), self.G_a.content(fake[0])  # contents of a and b, from translations
+        for index, name in enumerate("ab"):
+            discriminator, decode = (self.D_a, self.D_b)[index], autoencoders[index].decode
+            logits = discriminator(fake[index])
+            terms[f"gan_{name}"] = c.lambda_gan * sum_of([lsgan(scale, True) for scale in logits])
             if c.lambda_image:
-                terms[f"image_{name}"] = c.lambda_image * F.l1_loss(coders[at].decode(contents[at], own[at]), real[at])
+                image = decode(contents[index], own_styles[index])
+                terms[f"image_{name}"] = c.lambda_image * F.l1_loss(image, real[index])
             if c.lambda_style:
-                terms[f"style_{name}"] = c.lambda_style * F.l1_loss(coders[at].style(fake[at]), styles[at])
+                style = autoencoders[index].style(fake[index])
+                terms[f"style_{name}"] = c.lambda_style * F.l1_loss(style, styles[index])
             if c.lambda_content:
-                terms[f"content_{name}"] = c.lambda_content * F.l1_loss(again[at], contents[at])
+                terms[f"content_{name}"] = c.lambda_content * F.l1_loss(recovered[index], contents[index])
             if c.lambda_cycle:
-                terms[f"cycle_{name}"] = c.lambda_cycle * F.l1_loss(coders[at].decode(again[at], own[at]), real[at])
+                cycled = decode(recovered[index], own_styles[index])
+                terms[f"cycle_{name}"] = c.lambda_cycle * F.l1_loss(cycled, real[index])
             if c.lambda_perceptual:
-                terms[f"perceptual_{name}"] = c.lambda_perceptual * self.unlike(fake[at], real[1 - at])
+                loss = self.perceptual_loss(fake[index], real[1 - index])
+                terms[f"perceptual_{name}"] = c.lambda_perceptual * loss
         return terms
 
-    def unlike(self, fake: Tensor, source: Tensor) -> Tensor:
-        """Section 5.1: squared distance of what the network sees last, normalised, so that style does not count."""
-        see = self.perceptual["features"]
+    def perceptual_loss(self, fake: Tensor, source: Tensor) -> Tensor:
+        """Return the MSE of the last feature maps after InstanceNorm, which removes style (section 5.1)."""
+        features = self.perceptual["features"]
         with without_graph():
-            wanted = F.instance_norm(see(source)[-1])
-        return feature_distance(F.instance_norm(see(fake)[-1]), wanted)
+            target = F.instance_norm(features(source)[-1])
+        return feature_distance(F.instance_norm(features(fake)[-1]), target)
 
     def translate(self, x: Tensor, direction: str = "a2b", seed: int = 0, reference: Tensor | None = None) -> Tensor:
-        """All images in one style, or each in that of its own `reference` (N or 1, C, H, W). Raises ConfigError."""
+        """Return translations, all with the style of a seed, or with those of `reference` images (N or 1, C, H, W).
+
+        Raises ConfigError.
+        """
         return self.translate_each(x, [{"direction": direction, "seed": seed, "reference": reference}])[0]
 
     @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-        """As `translate` for each, but x is coded once a direction."""
+        """Return the translations for each choice of controls; x is encoded once per direction."""
         with evaluating(self):
-            coders = {"a2b": (self.G_a, self.G_b), "b2a": (self.G_b, self.G_a)}
-            ways = [str(choice.get("direction", "a2b")) for choice in choices]
-            contents = {way: coders[way][0].content(x) for way in dict.fromkeys(ways)}
-            made = []
-            for way, choice in zip(ways, choices, strict=True):
-                style = self.style_from(coders[way][1], choice.get("seed", 0), choice.get("reference"), x)
-                made.append(coders[way][1].decode(contents[way], style))
-            return made
+            autoencoders = {"a2b": (self.G_a, self.G_b), "b2a": (self.G_b, self.G_a)}
+            directions = [str(choice.get("direction", "a2b")) for choice in choices]
+            contents = {name: autoencoders[name][0].content(x) for name in dict.fromkeys(directions)}
+            translations = []
+            for name, choice in zip(directions, choices, strict=True):
+                target = autoencoders[name][1]
+                style = self.style_from(target, choice.get("seed", 0), choice.get("reference"), x)
+                translations.append(target.decode(contents[name], style))
+            return translations
 
-    def style_from(self, coder: AdaINAutoencoder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
-        """Styles (N, style_dim) for images x: of a seed, one for all, or of references, one for all or for each."""
-        given = None if reference is None else coder.style(reference.to(x))
-        return latent_for_seed(self.config.prior, self.config.style_dim, seed, given, x)
+    def style_from(self, autoencoder: AdaINAutoencoder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
+        """Return style codes (N, style_dim) for images x: of a seed, or of one reference for all or for each."""
+        styles = None if reference is None else autoencoder.style(reference.to(x))
+        return latent_for_seed(self.config.prior, self.config.style_dim, seed, styles, x)

@@ -113,13 +113,29 @@ def without_graph() -> Iterator[None]:
         torch.clear_autocast_cache()
 
 
-def pad(x: Tensor, dim: int, multiple: int) -> Tensor:
-    """`x` reflected on both sides along `dim` until its length is a multiple, and SMALLEST at least; of any length."""
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Return images (..., H, W) padded by reflection to a multiple in height and width, at least SMALLEST.
+
+    The padding is on both sides and may be larger than the image. `remove_padding` undoes it.
+    """
+    return _pad(_pad(x, -2, multiple), -1, multiple)
+
+
+def remove_padding(x: Tensor, height: int, width: int, scale: int = 1) -> Tensor:
+    """Return the part of images (..., H, W) that was `height` x `width` before `pad_to_multiple`.
+
+    `scale` is how many times as large the images are as those that were padded.
+    """
+    top, left = ((x.shape[dim] // scale - size) // 2 * scale for dim, size in ((-2, height), (-1, width)))
+    return x[..., top : top + scale * height, left : left + scale * width]
+
+
+def _pad(x: Tensor, dim: int, multiple: int) -> Tensor:
     length = x.shape[dim]
     missing = max(-length % multiple, -(-SMALLEST // multiple) * multiple - length)
     if not missing:
         return x
-    at = torch.arange(-(missing // 2), length + missing - missing // 2)
+    index = torch.arange(-(missing // 2), length + missing - missing // 2)
     period = max(1, 2 * (length - 1))
-    at = at.remainder(period)
-    return x.index_select(dim, torch.where(at < length, at, period - at).to(x.device))
+    index = index.remainder(period)
+    return x.index_select(dim, torch.where(index < length, index, period - index).to(x.device))

@@ -27,8 +27,9 @@ import yaml
 
 from diptych.data.checks.manifest import Manifest
 from diptych.data.image_format import TrainingImages
-from diptych.errors import RunError, printable, shown
+from diptych.errors import ConfigError, RunError, printable
 from diptych.settings import renamed
+from diptych.settings.validate import checked, read_mapping
 from diptych.system.atomic_files import make_folder, remove_leftovers, write_probe, write_text
 from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 
@@ -98,15 +99,14 @@ class Run:
 
     def training_images(self) -> TrainingImages | None:
         """Return how the training images were stored; None for runs of early versions. RunError if damaged."""
-        try:
-            return TrainingImages.model_validate(parse_json(read_text(self.formats)))
-        except FileNotFoundError:
+        if not self.formats.exists():
             return None
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self.formats}: not the description of the training images ({shown(str(error))}); "
-                f"`diptych resume {self.folder}` writes it again"
-            ) from error
+        what = f"the description of the training images, which `diptych resume {self.folder}` writes again"
+        values = read_mapping(self.formats, error=RunError, what=what)
+        try:
+            return checked(TrainingImages, renamed.training_images(values), self.formats.name)
+        except ConfigError as error:
+            raise RunError(f"{self.formats}: not {what} ({error})") from error
 
     @classmethod
     def open(cls, folder: Path | str) -> "Run":

@@ -37,7 +37,7 @@ class Preview:
         errors = {}
         for route in method.routes:
             translation = translate_route(method, self.batch, route, device)
-            source, target = self.batch[route.source], route.known(self.batch, self.aligned)
+            source, target = self.batch[route.source], route.target_in(self.batch, self.aligned)
             if not any(source is entry for entry in used):
                 columns.append(self._column(source, route.source))
             columns.append(self._column(translation, route.target))
@@ -46,7 +46,7 @@ class Preview:
                 columns.append(self._column(target, route.target))
                 used.append(target)
                 errors[route_name(route)] = float((translation - target).abs().mean())
-        if method.noise:
+        if method.traits.unconditional:
             columns += sample_columns(method)
         if not columns:
             columns = [self._column(images, name) for name, images in self.batch.items() if images.dim() == 4]
@@ -116,8 +116,8 @@ def translate_route(method: Method, batch: Batch, route: Route, device: torch.de
 
     They are translated `size` at a time, or one by one where the method needs the label of each source.
     """
-    images, labels = batch[route.source], batch.get(next(iter(method.labels), ""))
-    source_controls = [method.given(label, route) for label in labels] if labels is not None else []
+    images, labels = batch[route.source], batch.get(next(iter(method.label_fields()), ""))
+    source_controls = [method.source_controls(label, route) for label in labels] if labels is not None else []
     if any(source_controls):
         parts = [(image[None], controls) for image, controls in zip(images, source_controls, strict=True)]
     else:
@@ -128,7 +128,7 @@ def translate_route(method: Method, batch: Batch, route: Route, device: torch.de
 
 def identity_error(batch: Batch, route: Route) -> float | None:
     """Return the L1 error of the identity baseline, which returns its input; None if the shapes differ."""
-    source, target = batch[route.source], route.known(batch, aligned=True)
+    source, target = batch[route.source], route.target_in(batch, aligned=True)
     if target is None or source.shape != target.shape:
         return None
     return float((source - target).abs().mean())

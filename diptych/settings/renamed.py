@@ -267,8 +267,13 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(METHODS.get(str(values.get("method")), {}))
     for table in SECTIONS.values():
         merged |= table
-    del merged["images"]  # of a checkpoint it is the digest of the training images
+    del merged["images"]  # in a checkpoint the digest of the training images, not the setting of former evaluations
     return _flat(values, merged)
+
+
+def training_images(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the saved description of the training images with present values."""
+    return {**values, **({"fit": value_of("resize_mode", values["fit"])} if "fit" in values else {})}
 
 
 def value_of(key: str, value: Any) -> Any:

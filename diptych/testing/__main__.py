@@ -26,7 +26,7 @@ def answer_resume(spec: str, folder: str) -> None:
 
 def answer_ranks(spec: str, file: str) -> None:
     subject, ranks = MethodUnderTest(find(spec)), join("cpu")
-    engine = subject.engine(ranks=ranks, double=True, **find(spec).apart)
+    engine = subject.engine(ranks=ranks, double=True, **find(spec).checks.independent)
     for _ in run(engine, subject.batches(4, rank=ranks.rank, world=ranks.world_size), double=True):
         pass
     if ranks.is_main:

@@ -12,18 +12,18 @@ BATCH_SIZE = 128
 
 
 def with_precomputed(batches: Batches, stage: Stage, device: torch.device, precision: str) -> Batches:
-    """Return the batches with an entry `code of NAME` for each entry in `stage.codes`.
+    """Return the batches with an entry `code of NAME` for each entry in `stage.precomputed`.
 
     The batches are returned unchanged where a step might compute another code: with random augmentation, or where
     an unreadable image is replaced by another one.
     """
     split, augment = batches.split, batches.augment
-    if not stage.codes or not augment.is_deterministic or batches.transform or batches.on_bad_image == "skip":
+    if not stage.precomputed or not augment.is_deterministic or batches.transform or batches.on_bad_image == "skip":
         return batches
     if batches.extra_splits:
         return batches
     columns, groups = dict(split.columns), split.sample_groups
-    for name, encode in stage.codes.items():
+    for name, encode in stage.precomputed.items():
         column: Any = split.columns[name]
         codes = []
         for first in range(0, len(column), BATCH_SIZE):

@@ -17,7 +17,7 @@ import torch
 from pydantic_core import to_jsonable_python
 
 import diptych
-from diptych.contract import Method
+from diptych.contract import Method, setting_of
 from diptych.data.checks.manifest import Manifest
 from diptych.errors import ConfigError, nearest, shown
 from diptych.networks.user_code import source_files
@@ -26,17 +26,6 @@ from diptych.settings.recipe import SECTIONS, SETTINGS, Recipe
 
 Provenance = dict[str, Any]
 Changes = dict[str, tuple[Any, Any]]  # old and new value by field
-# Settings that do not change results: the device (up to rounding), and what is shown and saved.
-WITHOUT_EFFECT = {
-    "device",
-    "workers",
-    "cuda_graphs",
-    "rank_timeout_minutes",
-    "log_every",
-    "preview_every",
-    "preview_images",
-    "checkpoint_minutes",
-}
 PATHS = {"root", "extra_roots", "target_root"}  # without effect where the contents of the images are in the manifest
 NOT_SETTINGS = {"method", "images", "processes", "code", "torch", "diptych"}  # the fields that are no settings
 
@@ -45,7 +34,8 @@ def provenance_of(recipe: Recipe, manifest: Manifest, world_size: int) -> Proven
     """Return the provenance of a training as flat, plain data. Image files are identified by content, not by path."""
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
-    ignored = WITHOUT_EFFECT | (PATHS if manifest.entries or manifest.fingerprint else set())
+    free = {key for model in SETTINGS.values() for key in model.model_fields if setting_of(model, key).free}
+    ignored = free | (PATHS if manifest.entries or manifest.fingerprint else set())
     provenance = {
         "method": recipe.method,
         **{key: value for key, value in flat.items() if key not in ignored},

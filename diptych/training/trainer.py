@@ -178,7 +178,7 @@ class Trainer:
         engine = self.engine
         batches = with_precomputed(self.batches, engine.stage, engine.device, engine.precision)
         if batches is not self.batches:
-            names = ", ".join(engine.stage.codes)
+            names = ", ".join(engine.stage.precomputed)
             self.console.print(f"{engine.stage.name}: computed once per image: codes of {names}", highlight=False)
         return batches
 

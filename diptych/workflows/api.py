@@ -20,12 +20,14 @@ from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.compare import page
 from diptych.evaluation.compare.read import read_runs
 from diptych.evaluation.results import Result
-from diptych.evaluation.runner import SampleRequest, trained
+from diptych.evaluation.runner import SampleRequest, open_trained
 from diptych.evaluation.samples import MANIFEST, open_samples
 from diptych.evaluation.two_folders import two_folders
 from diptych.methods import EVALUATORS, METHODS
 from diptych.networks import user_code
-from diptych.settings.recipe import TEXTS, load_recipe
+from diptych.settings.overrides import is_text
+from diptych.settings.recipe import SETTINGS, load_recipe
+from diptych.system.safe_parse import parse_yaml
 from diptych.training.callbacks import Callback
 from diptych.training.trainer import Trainer
 from diptych.workflows import train as workflow
@@ -205,7 +207,7 @@ def evaluate(
     if (folder / MANIFEST).is_file():
         return evaluate_samples(open_samples(folder), folder, protocol, extractor, evaluator, device, out)
     request = SampleRequest(protocol, None if data is None else str(data), device=device, method_class=method)
-    return evaluate_trained(trained(folder), request, extractor, evaluator, out)
+    return evaluate_trained(open_trained(folder), request, extractor, evaluator, out)
 
 
 @dataclass(frozen=True)
@@ -258,9 +260,21 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     for key, value in settings.items():
         if callable(value) or (key == "generator" and user_code.is_code(value)):
             value = user_code.allow(value)
-        text = str(value) if key in TEXTS and value is not None else _as_yaml(key, value)
-        overrides.append(f"{key}={text}")
+        if isinstance(value, str | Path) and _is_read_as_text(key, str(value)):
+            overrides.append(f"{key}={value}")
+        else:
+            overrides.append(f"{key}={_as_yaml(key, value)}")
     return overrides
+
+
+def _is_read_as_text(key: str, value: str) -> bool:
+    """Return whether `key=value` is read as this text, either as it stands or as YAML."""
+    if is_text(key, SETTINGS):
+        return True
+    try:
+        return parse_yaml(value) == value
+    except ValueError:
+        return False
 
 
 def _as_yaml(key: str, value: Any) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from diptych.data.sources.file_names import suggest_match
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -138,11 +140,11 @@ def _fit(method: str, survey: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit
 
     cls, root, crop_size = find(method), str(survey.root), crop_for(sizes)
     reason = ""
-    for data_settings in _data_settings(survey, has_labels=bool(cls.labels)):
+    for data_settings in _data_settings(survey, has_labels=bool(cls.label_fields())):
         try:
             recipe = load_recipe(method, [f"root={root}", *data_settings])
             data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
-            labels = dict.fromkeys(cls.labels.values(), data.labels)
+            labels = dict.fromkeys(cls.label_fields().values(), data.labels)
             checked(cls.Config, {**recipe.model.model_dump(), **labels}, method)
         except (ConfigError, DataError) as error:
             reason = reason or _shorten(str(error), root)
@@ -153,8 +155,10 @@ def _fit(method: str, survey: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit
             data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
         summary = f"{_shorten(data.summary, root)}{direction_of(data, recipe.data)}"
         num_domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
-        batch_size = [f"batch_size={max(8, num_domains)}"] if cls.domains else []
-        trains_on_crops = not cls.fixed_size and not cls.domains and cls.routes  # other methods need whole images
+        batch_size = [f"batch_size={max(8, num_domains)}"] if cls.traits.multi_domain else []
+        trains_on_crops = (
+            not cls.traits.fixed_size and not cls.traits.multi_domain and cls.routes
+        )  # other methods need whole images
         resizing, note = fit_for(sizes, crop_size) if trains_on_crops else ((), "")
         settings = (*data_settings, *_size_settings(method, root, crop_size), *resizing, *batch_size)
         return Fit(method, summary, (*data.notes, *([note] if note else [])), settings)
@@ -181,7 +185,6 @@ def _shorten(message: str, root: str) -> str:
 def _looser_names(survey: "Survey") -> list[str]:
     """Return the setting with which the file names of two folders match, if they do not match exactly."""
     from diptych.data.checks.survey import UNPAIRED
-    from diptych.data.sources.file_names import suggest_match
 
     parts = [part.files for part in survey.parts if part.files and part.split == survey.parts[0].split]
     match = suggest_match(*parts) if survey.layout == UNPAIRED and len(parts) == 2 else None

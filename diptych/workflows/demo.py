@@ -105,7 +105,7 @@ def seconds_per_step(recipe: Recipe) -> float:
     """Return the mean time of a training step of this recipe, with loading; the trained networks are discarded."""
     data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
     ranks = Ranks(device=choose_device(recipe.train.device))
-    recipe = recipe.fitted(data).settled(ranks)
+    recipe = recipe.with_data_defaults(data).with_auto_resolved(ranks)
     tune_kernels(ranks.device)
     method, crop_size = recipe.cls(recipe.model), recipe.data.crop_size
     batches = Batches(data.train, method.channels(), Augment(crop_size, crop_size), recipe.train.batch_size)

@@ -6,10 +6,11 @@ from types import MappingProxyType
 
 import torch
 
-from diptych.contract import Batch, Clock, FeatureNetwork, Labels, Method, Stage
+from diptych.contract import Batch, Clock, FeatureNetwork, Method, Stage
 from diptych.errors import ConfigError
 from diptych.evaluation.feature_networks import NONE, AnyFeatures
-from diptych.settings.recipe import Recipe, bounded
+from diptych.settings.recipe import Recipe
+from diptych.settings.validate import check_network_size
 
 SEARCHED_STEPS = 40  # first steps of a stage in which one step of each schedule key is searched
 
@@ -26,10 +27,10 @@ def dry_run(
     with torch.device("meta"):
         method = recipe.cls(recipe.model)
         method.perceptual.update(_meta_feature_networks(recipe, feature_networks))
-        bounded(method, recipe.method)
-        if crop_size % method.size_multiple:
+        check_network_size(method, recipe.method)
+        if crop_size % method.traits.size_multiple:
             raise ConfigError(
-                f"crop_size={crop_size} is not a multiple of {method.size_multiple}, which the network needs: "
+                f"crop_size={crop_size} is not a multiple of {method.traits.size_multiple}, which the network needs: "
                 f"change crop_size, or choose a smaller generator"
             )
         channels = method.channels()
@@ -43,7 +44,7 @@ def dry_run(
 def _meta_feature_networks(recipe: Recipe, given: Mapping[str, FeatureNetwork]) -> dict[str, FeatureNetwork]:
     """Return a copy on the meta device of each feature network that the settings ask for."""
     config = vars(recipe.model)
-    names = [name for name, key in recipe.cls.feature_networks.items() if config[key] != NONE]
+    names = [name for name, key in recipe.cls.feature_network_fields().items() if config[key] != NONE]
     return {name: copy.deepcopy(given.get(name, AnyFeatures())).to("meta") for name in names}
 
 
@@ -65,8 +66,7 @@ def _kinds_of_steps(stage: Stage) -> Iterator[Clock]:
 def _labels(method: Method, step: int, size: int) -> Batch:
     """Return labels of zeros in the shape of the data set whose turn this step is."""
     labels = {}
-    for name, key in method.labels.items():
-        sets: tuple[Labels, ...] = vars(method.config)[key]
+    for name, sets in method.labels().items():
         names = sets[step % len(sets)]
         shape = (size,) if names.kind == "class" else (size, len(names))
         labels[name] = torch.zeros(shape, dtype=torch.int64)

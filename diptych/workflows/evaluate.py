@@ -8,11 +8,12 @@ from typing import Any
 from diptych.data.sample_transform import SampleTransform, Transform
 from diptych.data.sources.datasets import DatasetSource
 from diptych.errors import EvaluationError
+from diptych.evaluation import runner
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.results import Result, check_replaces
-from diptych.evaluation.runner import SampleRequest, Trained, judge_samples, samples_of
+from diptych.evaluation.runner import SampleRequest, Trained, samples_of
 from diptych.evaluation.samples import Samples
-from diptych.evaluation.tools import gather
+from diptych.evaluation.tools import load_tools
 from diptych.settings.recipe import Recipe
 
 Attach = Callable[[Recipe], Recipe]
@@ -69,10 +70,10 @@ def evaluate_samples(
     out: str | Path | None = None,
 ) -> Result:
     """Compute the scores of samples, and save them to the file `out`; "results": in `folder`, None: nowhere."""
-    tools = gather(extractor, Path(evaluator) if evaluator else None, device=device)
+    tools = load_tools(extractor, Path(evaluator) if evaluator else None, device=device)
     default = "paired-default" if samples.paired else "unpaired-default"
     chosen = find_protocol(protocol or str(samples.about.get("protocol", default)).partition("/")[0])
-    result = judge_samples(samples, chosen, tools, str(samples.about.get("run", folder.absolute().name)))
+    result = runner.evaluate_samples(samples, chosen, tools, str(samples.about.get("run", folder.absolute().name)))
     if out is None:
         return result
     path = folder / "results" / f"{chosen.name}.json" if out == "results" else Path(out)

@@ -20,7 +20,7 @@ from diptych.data.checks.manifest import Manifest, compare_manifests
 from diptych.data.checks.unreadable import check_images, drop_small_images
 from diptych.data.dataset import Data
 from diptych.data.image_format import describe_images, direction_notes, direction_of
-from diptych.data.images.transforms import Augment
+from diptych.data.images.transforms import Augment, augment_of
 from diptych.data.value_encoding import encodings_of, notes_on_encodings
 from diptych.errors import ConfigError, DataError, RunError, printable
 from diptych.evaluation.feature_networks import feature_networks_of
@@ -63,7 +63,7 @@ def train(
 
     # data
     data, manifest = load_data(recipe, ranks, console)
-    recipe, data = _resolve(recipe.located(), data, ranks, console)
+    recipe, data = _resolve(recipe.with_absolute_paths(), data, ranks, console)
 
     # model
     feature_networks, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
@@ -105,7 +105,7 @@ def resume(
     """
     run = Run.open(folder)
     recipe = attach(from_settings(run.settings(), settings, str(run.config), method, saved=True))
-    recipe = recipe.located([setting.partition("=")[0] for setting in settings])
+    recipe = recipe.with_absolute_paths([setting.partition("=")[0] for setting in settings])
     ranks = join(recipe.train.device, recipe.train.rank_timeout_minutes)
     console = console or _console_of(ranks)
     with _lock(run, ranks):
@@ -160,8 +160,8 @@ def load_data(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Man
 
 def _resolve(recipe: Recipe, data: Data, ranks: Ranks, console: Console) -> tuple[Recipe, Data]:
     """Return the recipe with all defaults that depend on data and machine, and the data encoded as it says."""
-    recipe = recipe.fitted(data).settled(ranks)
-    data = recipe.encoded(data)
+    recipe = recipe.with_data_defaults(data).with_auto_resolved(ranks)
+    data = recipe.encode_data(data)
     for note in notes_on_encodings(data.train):
         console.print(printable(note), highlight=False, soft_wrap=True)
     return recipe, data
@@ -192,7 +192,13 @@ def prepare(
     method.perceptual.update(feature_networks)
     if initialise and (message := initialise_from(method, recipe.train.init_from)):
         console.print(printable(message), highlight=False, soft_wrap=True)
-    augment = _augment(recipe)
+    augment = Augment(
+        recipe.data.effective_load_size,
+        recipe.data.crop_size,
+        recipe.data.resize_mode,
+        recipe.data.flip,
+        recipe.data.crop_mode,
+    )
     batches = _batches(recipe, method, data, augment, ranks)
     preview = _preview(recipe, method, data, augment)
     tune_kernels(ranks.device)
@@ -212,21 +218,6 @@ def prepare(
     )
 
 
-def _augment(recipe: Recipe) -> Augment:
-    """Return the built-in augmentation of training images."""
-    data = recipe.data
-    return Augment(
-        data.effective_load_size,
-        data.crop_size,
-        data.resize_mode,
-        data.flip,
-        data.crop_mode,
-        data.rotate90,
-        data.color_jitter,
-        data.random_scale,
-    )
-
-
 def _batches(recipe: Recipe, method: Method, data: Data, augment: Augment, ranks: Ranks) -> Batches:
     """Return the training batches of this rank."""
     return Batches(
@@ -239,7 +230,7 @@ def _batches(recipe: Recipe, method: Method, data: Data, augment: Augment, ranks
         rank=ranks.rank,
         world=ranks.world_size,
         extra_splits=tuple(other.train for other in data.others),
-        balance_classes=method.balance_classes,
+        balance_classes=method.traits.balance_classes,
         random_crop_until=recipe.data.random_crop_until,
         on_bad_image=recipe.data.on_bad_image,
         transform=recipe.transform,
@@ -255,7 +246,7 @@ def _preview(recipe: Recipe, method: Method, data: Data, augment: Augment) -> Pr
 
 def _engine(recipe: Recipe, method: Method, ranks: Ranks) -> Engine:
     """Return the engine with the method on this rank's device. ConfigError if it does not fit into memory."""
-    capture = CudaCapture() if recipe.train.records(ranks) else None
+    capture = CudaCapture() if recipe.train.uses_cuda_graphs(ranks) else None
     try:
         engine = Engine(method, recipe.train, ranks=ranks, capture=capture)
     except RuntimeError as error:

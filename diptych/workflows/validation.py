@@ -13,8 +13,8 @@ from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.table import metric_of
 from diptych.evaluation.protocols import Protocol, find_protocol
-from diptych.evaluation.runner import first, judge_samples, sample, usual
-from diptych.evaluation.tools import gather
+from diptych.evaluation.runner import default_protocol, evaluate_samples, first_samples, sample_split
+from diptych.evaluation.tools import load_tools
 from diptych.inference.translator import Translator
 from diptych.settings.recipe import Recipe
 from diptych.training.trainer import Validate
@@ -28,17 +28,17 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     settings = recipe.evaluate
     if settings.eval_every is None:
         return None
-    split = first(data.held_out, settings.eval_images)
-    protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
+    split = first_samples(data.held_out, settings.eval_images)
+    protocol = find_protocol(settings.protocol or default_protocol(recipe.cls, split))
     if settings.monitor is not None:
-        side = math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.scale
+        side = math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.traits.upscale_factor
         _check_monitor(settings.monitor, protocol, side)
     evaluator = Path(settings.evaluator).expanduser() if settings.evaluator else None
     tools = gather(settings.extractor, evaluator, device=str(device))
     if protocol.needs_judge:
         tools.the_judge()
     try:
-        protocol.ways(method, split, data.train)
+        protocol.jobs(method, split, data.train)
     except EvaluationError as error:
         raise EvaluationError(f"protocol={protocol.name} and {recipe.method}: {error}") from error
 

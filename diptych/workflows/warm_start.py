@@ -2,7 +2,7 @@
 
 from diptych.contract import Method
 from diptych.errors import CheckpointError, ConfigError
-from diptych.inference.load import mismatches, networks_of, with_prefix
+from diptych.inference.load import networks_of, state_mismatches, with_prefix
 
 
 def initialise_from(method: Method, source: str | None) -> str:
@@ -38,7 +38,7 @@ def _load_networks(method: Method, source: str) -> tuple[list[str], list[str]]:
         weights = with_prefix(tensors, f"{name}.") or with_prefix(tensors, f"{alias}.")
         if not weights:
             skipped.append(f"{name} (not in the source)")
-        elif differences := mismatches(net.state_dict(), weights):
+        elif differences := state_mismatches(net.state_dict(), weights):
             skipped.append(f"{name} ({differences[0]})")
         else:
             net.load_state_dict(weights)

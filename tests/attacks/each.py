@@ -32,7 +32,7 @@ def behind_walls(path: Path, out: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    sandbox.patience, sandbox.SLACK = lambda size: SECONDS, SLACK
+    sandbox.cpu_seconds, sandbox.SLACK = lambda size: SECONDS, SLACK
     for path in sorted(folder.iterdir()):
         with tempfile.TemporaryDirectory() as out:
             start = time.monotonic()

@@ -22,7 +22,7 @@ from diptych.errors import ImportRefused
 from diptych.importers import import_model as importers
 from diptych.importers import sandbox, zip_check
 from diptych.importers.import_model import import_model, read
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 pytestmark = pytest.mark.xdist_group("attacks")
 HERE = Path(__file__).parent
@@ -125,7 +125,7 @@ def test_the_bombs_themselves_work(tmp_path):
     bombs.holding(tmp_path / "a.pth", b"\x80\x02cbuiltins\nbytearray\nM\xe8\x03\x85R.")
     assert torch.load(tmp_path / "a.pth", weights_only=True) == bytearray(1000)
     torch.save({"a": torch.zeros(4)}, tmp_path / "good.pth")
-    assert list(unpacked(tmp_path / "good.pth")) == ["a"]
+    assert list(read_in_process(tmp_path / "good.pth")) == ["a"]
     bombs.archive(
         tmp_path / "own.pth", [bombs.Part("a/data.pkl", pickle.dumps({}, 2)), bombs.Part("a/version", b"3\n")]
     )
@@ -242,7 +242,7 @@ def test_m2_the_child_gets_no_secrets(tmp_path, monkeypatch):
     assert given["stdin"] == subprocess.DEVNULL
 
 
-@pytest.mark.parametrize("way", [read, unpacked])
+@pytest.mark.parametrize("way", [read, read_in_process])
 def test_m1_an_older_torch_reads_nothing(way, tmp_path, monkeypatch):
     torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")
     for version in ("2.10.1+cu126", "1.13.0", "2.9"):
@@ -265,4 +265,4 @@ def test_m1_too_large_is_said_before_it_is_read(tmp_path):
     with (tmp_path / "x.pth").open("wb") as file:
         file.truncate(2**32)  # a hole: takes no room
     with pytest.raises(ImportRefused, match="larger than 4 GiB"):
-        unpacked(tmp_path / "x.pth")
+        read_in_process(tmp_path / "x.pth")

@@ -20,14 +20,14 @@ import diptych
 from diptych.contract import Method
 from diptych.data.config import DataConfig
 from diptych.errors import CheckpointError, ConfigError, DiptychError, shown
-from diptych.importers.sandbox import held
+from diptych.importers.sandbox import data_bytes
 from diptych.inference import model_card
 from diptych.methods import METHODS, find
 from diptych.runs.folder import Run
-from diptych.settings import recipe
-from diptych.settings.recipe import bounded, from_file, load_recipe
+from diptych.settings import validate
+from diptych.settings.recipe import from_file, load_recipe
 from diptych.settings.train_config import TrainConfig
-from diptych.settings.validate import checked
+from diptych.settings.validate import check_network_size, checked
 from diptych.system.safe_parse import LARGEST_TEXT, parse_json, parse_yaml
 from diptych.testing import MethodUnderTest
 
@@ -41,37 +41,37 @@ RECIPES = {
     "name": ("method: !!python/name:os.system", "could not determine a constructor"),
     "module": ("method: pix2pix\ndata: !!python/module:antigravity", "could not determine a constructor"),
     "channels": (PIX2PIX + "model: {in_channels: 1000000000}", "in_channels=1000000000: .*1024"),
-    "many digits": (PIX2PIX + f"model: {{width: {'9' * 4000}}}", "ngf=9{1,40}.*: "),
-    "too many digits": (PIX2PIX + f"model: {{width: {'9' * 5000}}}", "not a recipe that can be read"),
-    "hexadecimal": (PIX2PIX + f"model: {{width: 0x{'f' * 9000}}}", "ngf=a number too long to write out: "),
-    "not a number": (PIX2PIX + "model: {l1: .nan}", "lambda_l1=nan: "),
-    "infinite": (PIX2PIX + "model: {l1: .inf}", "lambda_l1=inf: "),
-    "too large": (PIX2PIX + "model: {l1: 1e400}", "lambda_l1=inf: "),
-    "negative": (PIX2PIX + "model: {l1: -1, width: -4}", "lambda_l1=-1: .*ngf=-4: "),
-    "true": (PIX2PIX + "model: {width: true}", "ngf=True: a number is wanted"),
-    "text": (PIX2PIX + "model: {width: '64'}", "ngf='64': a number is wanted"),
-    "number": ("method: pix2pix\ndata: {root: glyphs, flip: 1}", "flip=1: true or false is wanted"),
+    "many digits": (PIX2PIX + f"model: {{ngf: {'9' * 4000}}}", "ngf=9{1,40}.*: "),
+    "too many digits": (PIX2PIX + f"model: {{ngf: {'9' * 5000}}}", "not a recipe, a YAML mapping"),
+    "hexadecimal": (PIX2PIX + f"model: {{ngf: 0x{'f' * 9000}}}", "ngf=a number too long to write out: "),
+    "not a number": (PIX2PIX + "model: {lambda_l1: .nan}", "lambda_l1=nan: "),
+    "infinite": (PIX2PIX + "model: {lambda_l1: .inf}", "lambda_l1=inf: "),
+    "too large": (PIX2PIX + "model: {lambda_l1: 1e400}", "lambda_l1=inf: "),
+    "negative": (PIX2PIX + "model: {lambda_l1: -1, ngf: -4}", "lambda_l1=-1: .*ngf=-4: "),
+    "true": (PIX2PIX + "model: {ngf: true}", "ngf=True: expected a number"),
+    "text": (PIX2PIX + "model: {ngf: '64'}", "ngf='64': expected a number"),
+    "number": ("method: pix2pix\ndata: {root: glyphs, flip: 1}", "flip=1: expected true or false"),
     "bytes": ("method: pix2pix\ndata: {root: !!binary Z2x5cGhz}", "root=b'glyphs': "),
     "null": ('method: pix2pix\ndata: {root: "a\\0b"}', r"root='a\\x00b': "),
     "control": (PIX2PIX + 'model: {"wid\\e[31mth": 3}', r"no setting is called .*x1b\[31m"),
-    "date": (PIX2PIX + "model: {width: 2026-01-01}", "ngf=datetime.date"),
+    "date": (PIX2PIX + "model: {ngf: 2026-01-01}", "ngf=datetime.date"),
     "keys": (PIX2PIX + "model: {1: 2, null: 3}", "model: "),
-    "list for a key": (PIX2PIX + "model: {[1]: 2}", "not a recipe that can be read"),
+    "list for a key": (PIX2PIX + "model: {[1]: 2}", "not a recipe, a YAML mapping"),
     "preset": (PIX2PIX + "preset: [1]", "no preset .*1.*; it has paper, repo"),
     "path": ("method: ../../etc/passwd", "no method is called '../../etc/passwd'"),
     "relative": ("method: '.os:system'", "not part of Diptych"),
     "no module": ("method: ':system'", "not part of Diptych"),
     "no method": ("method: 'math:sqrt'", "not part of Diptych"),
     "device": (PIX2PIX + "train: {device: 'cuda:" + "9" * 5000 + "'}", "device='cuda:9+.*16"),
-    "laughs": (LAUGHS + PIX2PIX, r"line 2: aliases .* are not supported"),
+    "laughs": (LAUGHS + PIX2PIX, r"line 2: aliases .* are not read"),
     "itself": (PIX2PIX + "model: &a {x: *a}", "aliases"),
     "deep": ("a: " + "[" * 20_000, "nested too deeply"),
-    "twice": (PIX2PIX + "data: {root: x}", "'data' is repeated"),
+    "twice": (PIX2PIX + "data: {root: x}", "'data' is there twice"),
     "crowd": (PIX2PIX + "model: {" + ", ".join(f"k{n}: 1" for n in range(2000)) + "}", "and 1990 more"),
     "long": (PIX2PIX + f"model: {{{'k' * 900}: {'v' * 9000}}}", "no setting is called 'k+"),
     "large": (PIX2PIX + "#" * LARGEST_TEXT, "larger than 256 KiB"),
-    "control raw": ("method: \x1b[31m", "not a recipe that can be read"),
-    "encoding": ("method: \ud800", "not a recipe that can be read"),
+    "control raw": ("method: \x1b[31m", "not a recipe, a YAML mapping"),
+    "encoding": ("method: \ud800", "not a recipe, a YAML mapping"),
 }
 
 
@@ -92,7 +92,7 @@ def test_m3_a_hostile_recipe_is_one_error(name, tmp_path):
 
 def test_the_hostile_recipes_themselves_work(tmp_path):
     """The same files without the harm are recipes; the laughs are what they are said to be."""
-    (tmp_path / "r.yaml").write_text(PIX2PIX + "model: {width: 32, l1: 5, lr: 2e-4}\ntrain: {device: cpu}")
+    (tmp_path / "r.yaml").write_text(PIX2PIX + "model: {ngf: 32, lambda_l1: 5, lr: 2e-4}\ntrain: {device: cpu}")
     assert from_file(tmp_path / "r.yaml").model.lr == 2e-4
     assert load_recipe("pix2pix", ["root=glyphs", "lr=2e-4"]).model.lr == 2e-4
     assert len(str(yaml.safe_load("\n".join(LAUGHS.splitlines()[:12]))["a11"])) > 2**12
@@ -130,7 +130,7 @@ def outcome(act, kind):
 def little_memory(mib=256):
     """Inside, this process may not take more than so much beside what it has."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (held() + mib * 2**20, before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (data_bytes() + mib * 2**20, before[1]))
     try:
         yield
     finally:
@@ -172,7 +172,7 @@ def test_m3_whatever_is_shown_is_short_and_printable(value):
     ],
 )
 def test_m3_absurd_networks_are_refused_before_they_are_built(settings):
-    from diptych.workflows.dry_run import dry_run
+    from diptych.workflows.warm_start import dry_run
 
     chosen = load_recipe("pix2pix", ["root=glyphs", "crop_size=256", *settings])
     message = r"pix2pix: these networks would take \d+ GiB, more than 8: lower .*ngf=\d+"
@@ -184,11 +184,13 @@ def test_m3_absurd_networks_are_refused_before_they_are_built(settings):
 
 def test_m3_what_people_train_is_within_the_bound():
     for name in METHODS:
+        fields = find(name).Config.model_fields
+        width = next(field for field in ("ngf", "g_hidden", "base_channels") if field in fields)
         for preset in find(name).presets.values():
             with torch.device("meta"):
-                method = find(name)(find(name).Config(**{**preset, "width": 128}))
-            bounded(method, "x")
-            assert sum(p.numel() for p in method.parameters()) * 4 < recipe.LARGEST_NETWORKS / 4
+                method = find(name)(find(name).Config(**{**preset, width: 128}))
+            check_network_size(method, "x")
+            assert sum(p.numel() for p in method.parameters()) * 4 < validate.LARGEST_NETWORKS / 4
 
 
 def _text(text):
@@ -223,14 +225,14 @@ FIRST = "G.down.0.0.weight"
 FOLDERS = {
     "large": (_text(" " * 10**8), "larger than 256 KiB"),
     "deep": (_text("[" * 200_000), "nested too deeply"),
-    "twice": (_text('{"method": "pix2pix", "method": "cyclegan"}'), "'method' is repeated"),
+    "twice": (_text('{"method": "pix2pix", "method": "cyclegan"}'), "'method' is there twice"),
     "nan": (edited(config={"l1": float("nan")}), "lambda_l1=nan"),
     "infinite": (_text(json.dumps({"x": 1}).replace("1", "1e400")), "no setting is called 'x'"),
-    "digits": (_text('{"format": ' + "9" * 10_000 + "}"), "not a whole model folder"),
+    "digits": (_text('{"format": ' + "9" * 10_000 + "}"), "not the description of a model folder"),
     "unknown": (edited(_target_="os.system"), "no setting is called '_target_'"),
     "nearest": (edited(metod="pix2pix"), "no setting is called 'metod'; did you mean 'method'"),
-    "format": (edited(format=True), "format=True: a number is wanted"),
-    "format text": (edited(format="1"), "format='1': a number is wanted"),
+    "format": (edited(format=True), "format=True: expected a number"),
+    "format text": (edited(format="1"), "format='1': expected a number"),
     "path": (edited(method="../../etc/passwd"), "method='../../etc/passwd'"),
     "markup": (edited(method="pix2pix\n---\n<script>"), r"method='pix2pix\\n---"),
     "module": (edited(method="antigravity:x"), "the method 'antigravity:x' is not part of Diptych"),
@@ -266,7 +268,7 @@ def test_m3_a_run_folder_names_no_module(tmp_path, monkeypatch):
     """Not even beside a class that the caller gives: what the file says about it is not imported."""
     run = Run(tmp_path / "run")
     run.create()
-    run.save_settings({"method": "harmful:X", "data": {"root": "glyphs"}})
+    run.keep({"method": "harmful:X", "data": {"root": "glyphs"}})
     (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()")
     monkeypatch.syspath_prepend(tmp_path)
     for method in (None, find("pix2pix")):

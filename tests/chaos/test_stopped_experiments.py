@@ -11,8 +11,8 @@ from judged import offline  # noqa: F401
 
 from diptych.runs.events import read_events
 from diptych.settings import recipe
-from diptych.workflows import experiment
-from diptych.workflows.experiment import finished
+from diptych.workflows import experiment_runs
+from diptych.workflows.experiment_runs import is_finished
 
 pytestmark = pytest.mark.xdist_group("training faults")
 STEPS = 300
@@ -44,12 +44,12 @@ def test_a_signal_ends_the_training_too_and_nothing_is_lost(number, send, child,
     assert "stopped, and all that was trained is saved; the same command goes on" in running.output
     assert not lives(training)
     assert "stopped at step" in run.with_name("one.log").read_text()
-    assert not finished(run)
+    assert not is_finished(run)
     assert newest_step(run) == steps(run)[-1] < STEPS
-    monkeypatch.setattr(experiment, "_start", lambda job, at_once: setattr(job, "process", Resumed(job.folder)))
-    monkeypatch.setattr(experiment, "LOOK", 0.0)
+    monkeypatch.setattr(experiment_runs, "_start", lambda job, at_once: setattr(job, "process", Resumed(job.folder)))
+    monkeypatch.setattr(experiment_runs, "POLL_SECONDS", 0.0)
     assert diptych(*words).exit_code == 0
-    assert finished(run)
+    assert is_finished(run)
     assert steps(run) == list(range(1, STEPS + 1)), "no step is lost, none is taken twice"
 
 

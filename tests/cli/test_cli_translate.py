@@ -73,7 +73,7 @@ def test_controls_reach_the_method(run, pictures, tmp_path):
         (tmp_path / "out" / "a.png").rename(tmp_path / f"{seed}-{(tmp_path / '0-False.png').exists()}.png")
     one, again, other = ((tmp_path / name).read_bytes() for name in ("0-False.png", "0-True.png", "1-True.png"))
     assert one == again != other
-    for given, message in (("seed=x", "int wanted"), ("seed", "key=value"), ("sede=1", "did you mean 'seed'")):
+    for given, message in (("seed=x", "expected int"), ("seed", "key=value"), ("sede=1", "did you mean 'seed'")):
         with pytest.raises(ConfigError, match=message):
             diptych("translate", run, pictures / "a.png", "-o", tmp_path / "never", "-c", given)
 

@@ -21,7 +21,7 @@ from judged import COLOURS, classes, judge, label_map, noise, photograph, sample
 from diptych.contract import Labels
 from diptych.data.open import open_data
 from diptych.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
-from diptych.evaluation.runner import judge_samples
+from diptych.evaluation.runner import evaluate_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
@@ -32,7 +32,7 @@ NAMES = ("red", "green", "blue")
 SIDES = {"paired-default": 176, "pix2pix-fcn": 176}  # for MS-SSIM; of the others 32
 COUNTS = {"msgan-diversity": 40}  # for NDB; of the others 8
 PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)
-TINY = {"width": 4, "depth": 2}
+TINY = {"base_channels": 4, "n_downsample": 2}
 ROUTES = "pix2pix", "root=glyphs"
 DOMAINS = "root=glyphs:sans/serif/mono"
 METHODS = {
@@ -43,8 +43,8 @@ METHODS = {
     "stargan-expressions": ("stargan", DOMAINS, "batch_size=6"),
     "dtn-digits": ("dtn-glyphs",),
     "msgan-diversity": ("msgan-glyphs",),
-    "drawn": ("gan-glyphs",),
-    "told-apart": ("classifier", DOMAINS),
+    "unconditional": ("gan-glyphs",),
+    "classifier-accuracy": ("classifier", DOMAINS),
 }  # to ask for the ways of; of the others ROUTES
 
 
@@ -92,10 +92,10 @@ def samples_of(name, folder):
         columns |= {"fake": [each.astype(np.uint8) for each in fakes], "truth": columns["source"]}
     if name == "srgan-y":
         columns["source"] = [each[::4, ::4] for each in columns["truth"]]
-    if name in ("told-apart", "dtn-digits"):
+    if name in ("classifier-accuracy", "dtn-digits"):
         columns["fake"] = [shades(seed, seed % 3 == 0) for seed in range(count)]
     routes = {"a-b": columns}
-    if find_protocol(name).overall:
+    if find_protocol(name).summarise:
         routes["b-a"] = {**columns, "fake": columns["truth"][::-1]}
     samples = sample_folder(folder, routes)
     rows = [_asked(name, at, row, samples.rows) for at, row in enumerate(samples.rows)]
@@ -107,7 +107,7 @@ def samples_of(name, folder):
 
 def _asked(name, at, row, rows):
     """A row with the controls that the protocol reads, and with one source for each two translations."""
-    labels = {"told-apart": NAMES[at % 3], "dtn-digits": NAMES[at % 2]}
+    labels = {"classifier-accuracy": NAMES[at % 3], "dtn-digits": NAMES[at % 2]}
     domains = dict.fromkeys(("domains", "stargan-expressions", "starganv2"), {"a-b": "green", "b-a": "blue"}[row.route])
     update = {"controls": {key: of[name] for key, of in (("label", labels), ("domain", domains)) if name in of}}
     if name in ("msgan-diversity", "starganv2"):
@@ -122,8 +122,8 @@ def values_of(protocol: Protocol, folder: Path):
         "label-maps": of_pixels,
         "unpaired-default": lambda: of_light(*NAMES, kind="attributes"),
     }.get(protocol.name, lambda: of_light(*NAMES))()
-    tools = Tools(extractor=stand_in(), perceptual=Apart(), judge=looks, remembers=False)
-    scores = judge_samples(samples_of(protocol.name, folder), protocol, tools, protocol.name).scores
+    tools = Tools(extractor=stand_in(), lpips=Apart(), evaluator=looks, caches_features=False)
+    scores = evaluate_samples(samples_of(protocol.name, folder), protocol, tools, protocol.name).scores
     return {
         score.name: [
             each if each is None else float(f"{each:.5g}")
@@ -141,12 +141,12 @@ def ways_of(protocol: Protocol):
     fitted = chosen.fitted(data)
     with torch.device("meta"):
         made = fitted.cls(fitted.model)
-    ways = protocol.ways(made, data.held_out, data.train)
+    ways = protocol.jobs(made, data.held_out, data.train)
     return [[way.name, way.aligned, [way.choices(at) for at in (0, 1)]] for way in islice(ways, 4)]
 
 
 def entry_of(protocol: Protocol, folder: Path):
-    return {"metrics": list(protocol.names()), "values": values_of(protocol, folder), "ways": ways_of(protocol)}
+    return {"metrics": list(protocol.names()), "values": values_of(protocol, folder), "jobs": ways_of(protocol)}
 
 
 def check(protocol: Protocol, kept: dict, folder: Path) -> None:
@@ -155,7 +155,7 @@ def check(protocol: Protocol, kept: dict, folder: Path) -> None:
     assert str(protocol) in kept, f"{protocol} is a new version of that protocol: {add}"
     before, now = kept[str(protocol)], json.loads(json.dumps(entry_of(protocol, folder)))
     raised = f"raise its version in {PROTOCOLS[protocol.name]}, say so in docs/judging.md, and {add}"
-    for part in ("metrics", "ways"):
+    for part in ("metrics", "jobs"):
         assert now[part] == before[part], f"the {part} of {protocol} changed: {raised}"
     assert list(now["values"]) == list(before["values"]), f"the scores of {protocol} changed: {raised}"
     for name, numbers in now["values"].items():

@@ -238,7 +238,7 @@ def test_whitening_gives_each_dimension_its_say():
 
 
 def test_bins_need_as_many_different_images():
-    with pytest.raises(EvaluationError, match="3 different real images are too few for 4 bins"):
+    with pytest.raises(EvaluationError, match="3 distinct real images are too few for 4 bins"):
         bins(np.repeat(np.arange(3.0), 5)[:, None], np.zeros((4, 1)), 4)
 
 
@@ -304,12 +304,12 @@ def test_what_cannot_be_measured_is_refused(measure):
         measure(np.where(np.isnan(broken), np.inf, broken), fake)
     with pytest.raises(EvaluationError, match="features of 8 and 7 dimensions"):
         measure(real, fake[:, :7])
-    with pytest.raises(EvaluationError, match=r"\(images, dimensions\), not \(30, 8, 1\)"):
+    with pytest.raises(EvaluationError, match=r"\(images, dimensions\), got \(30, 8, 1\)"):
         measure(real, fake[..., None])
     with pytest.raises(EvaluationError, match="1 fake images are too few"):
         measure(real, fake[:1])
     with pytest.raises(EvaluationError, match="3 real images are too few; at least 4"):
         measure(real[:3], fake)
     if measure in (distribution.precision, distribution.recall):
-        with pytest.raises(EvaluationError, match=r"30 nearest neighbours .* among \d+ images"):
+        with pytest.raises(EvaluationError, match=r"\d+ images are too few for 30 nearest neighbours"):
             measure(fake, fake, 30)

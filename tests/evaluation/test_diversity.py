@@ -10,7 +10,7 @@ from diptych.evaluation.metrics import distribution
 from diptych.evaluation.metrics.image_sets import image_set
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.protocols.msgan_diversity import STYLES
-from diptych.evaluation.runner import SampleRequest, judge_samples, samples_of
+from diptych.evaluation.runner import SampleRequest, evaluate_samples, samples_of
 from diptych.evaluation.samples import open_samples
 from diptych.evaluation.tools import Tools
 
@@ -22,7 +22,7 @@ ASKED = SampleRequest("msgan-diversity", count=4)
 def judged(tmp_path_factory):
     run = trained(tmp_path_factory.mktemp("run") / "letters", "msgan", *SMALL, "receptive_field=16", "latent_dim=3")
     samples = samples_of(run, ASKED)
-    return samples, judge_samples(samples, find_protocol("msgan-diversity"), Tools(), "letters")
+    return samples, evaluate_samples(samples, find_protocol("msgan-diversity"), Tools(), "letters")
 
 
 def test_each_source_has_ten_answers_of_seeds_of_its_own(judged):
@@ -46,16 +46,18 @@ def test_the_spread_is_the_mean_over_all_pairs(judged):
     assert score.value == pytest.approx(np.mean(apart), rel=1e-5)
     assert score.each == pytest.approx(apart, rel=1e-5)
     assert result.score("l1").count == 4 * STYLES
-    assert "10 answers to each of 4 sources, all pairs compared" in result.said
+    assert "10 translations of each of 4 sources, all pairs compared" in result.said
 
 
 def test_bins_are_of_the_extractor_s_features_and_few_pictures_are_told(judged, monkeypatch):
     samples, _ = judged
-    found = judge_samples(samples, find_protocol("msgan-diversity"), Tools(extractor=stand_in()), "letters")
-    assert "no NDB and JSD: 4 real pictures are too few for 20 bins" in found.said
+    found = evaluate_samples(samples, find_protocol("msgan-diversity"), Tools(extractor=stand_in()), "letters")
+    assert "no NDB and JSD: 4 real images are too few for 20 bins; at least 40 are needed" in found.said
     monkeypatch.setattr("diptych.evaluation.protocols.msgan_diversity.BINS", 2)
     tools = Tools(extractor=stand_in())
-    found = {score.name: score for score in judge_samples(samples, find_protocol("msgan-diversity"), tools, "l").scores}
+    found = {
+        score.name: score for score in evaluate_samples(samples, find_protocol("msgan-diversity"), tools, "l").scores
+    }
     real, fake = (tools.features(image_set(files)) for files in (samples.real_files(), samples.files("fake")))
     assert found["ndb"].value == distribution.ndb(real, fake, 2).value
     assert found["jsd"].value == distribution.jsd(real, fake, 2).value
@@ -73,5 +75,5 @@ def test_a_method_of_one_answer_is_refused(tmp_path):
     run = trained(
         tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "embedding_dim=8"
     )
-    with pytest.raises(EvaluationError, match="methods that have many answers: its controls lack a seed"):
+    with pytest.raises(EvaluationError, match="methods with a latent code: this one has no control `seed`"):
         samples_of(run, ASKED)

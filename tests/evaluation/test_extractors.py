@@ -13,7 +13,7 @@ from torch import nn
 
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import extractors
-from diptych.evaluation.metrics.extractors import INCEPTIONS, build, extractor
+from diptych.evaluation.metrics.extractors import INCEPTIONS, build, load_extractor
 from diptych.importers import pretrained
 
 TORCHVISION, TF = INCEPTIONS
@@ -80,7 +80,7 @@ def test_torchvision_features_are_those_of_torchvision_and_its_transforms(size, 
     )
     with torch.no_grad():
         expected = theirs(torch.stack([prepare(Image.fromarray(each.permute(1, 2, 0).numpy())) for each in x]))
-    found = extractor(TORCHVISION)
+    found = load_extractor(TORCHVISION)
     assert (found.name, found.size, found.digest) == (TORCHVISION, 2048, "d" * 64)
     features = found.run(x)
     assert (features.shape, features.dtype) == ((2, 2048), torch.float32)
@@ -111,7 +111,7 @@ def test_tf_features_pool_as_tensorflow_does(state, have, monkeypatch):
     """Means leave out the padding; the last block takes the maximum. Plain torchvision gives other features."""
     have(without_aux(state))
     x = pictures()
-    features = extractor(TF).run(x)
+    features = load_extractor(TF).run(x)
     theirs = inception(1008, aux=False)
     theirs.load_state_dict(without_aux(state))
     theirs.fc = nn.Identity()
@@ -134,7 +134,7 @@ def test_tf_features_are_those_of_pytorch_fid(state, have, monkeypatch):
     x = pictures(2, 310, 290)
     with torch.no_grad():
         expected = theirs.InceptionV3([3]).eval()(x / 255)[0].flatten(1)
-    torch.testing.assert_close(extractor(TF).run(x), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(load_extractor(TF).run(x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_tf_network_has_the_names_and_numbers_of_the_published_one(state):
@@ -164,7 +164,7 @@ def test_a_file_goes_the_whole_way(state, tmp_path):
     """Read by the child; the digest is that of the file."""
     file = tmp_path / "tf.safetensors"
     save_file(without_aux(state), file)
-    found = extractor(TF, file)
+    found = load_extractor(TF, file)
     assert found.digest == hashlib.sha256(file.read_bytes()).hexdigest()
     file.unlink()  # 95 MB
     assert found.run(pictures(1)).shape == (1, 2048)
@@ -174,14 +174,14 @@ def test_a_file_goes_the_whole_way(state, tmp_path):
 def test_weights_of_the_other_inception_are_refused(name, count, state, have):
     have(classes(state, count))
     with pytest.raises(EvaluationError, match=rf"\.pth: does not hold the weights.*fc\.weight is \({count}, 2048\)"):
-        extractor(name)
+        load_extractor(name)
 
 
 def test_weights_that_are_damaged_name_the_extractor(state, have):
     broken = {**state, "Mixed_7c.branch1x1.bn.bias": torch.full((320,), torch.nan)}
     have(broken)
     with pytest.raises(EvaluationError, match="tf-fid-inception: the features of image 0 are not finite"):
-        extractor(TF)
+        load_extractor(TF)
 
 
 @pytest.mark.parametrize(
@@ -197,19 +197,19 @@ def test_weights_that_are_damaged_name_the_extractor(state, have):
 )
 def test_other_names_are_refused_with_what_there_is(spec, message):
     with pytest.raises(EvaluationError, match=message):
-        extractor(spec)
+        load_extractor(spec)
 
 
 def test_short_memory_is_said_with_the_size_of_the_images():
     x = torch.empty(1, 3, 8000, 9000, device="meta")
     message = r"x: fails on images of 9000x8000 pixels \(they need more memory"
-    with pytest.raises(EvaluationError, match=message), extractors.exactly("x", x):
+    with pytest.raises(EvaluationError, match=message), extractors.deterministic("x", x):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_networks_run_exactly_and_settings_come_back():
     before = torch.backends.cudnn.allow_tf32
-    with extractors.exactly("x", torch.zeros(1, 3, 8, 8)):
+    with extractors.deterministic("x", torch.zeros(1, 3, 8, 8)):
         assert not torch.is_grad_enabled()
         assert torch.backends.cudnn.deterministic
         assert not torch.backends.cudnn.allow_tf32

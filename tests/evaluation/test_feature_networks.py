@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torchvision.models import vgg19
 
 from diptych.errors import ConfigError, EvaluationError
-from diptych.evaluation.feature_networks import Maps, feature_networks_of, sight
+from diptych.evaluation.feature_networks import VggFeatures, feature_networks_of, load_feature_network
 from diptych.methods.diat import DIAT
 from diptych.methods.srgan import SRGAN
 from diptych.training.engine import Engine
@@ -37,7 +37,7 @@ def test_vgg_gives_what_it_sees_before_each_pooling(tmp_path):
     theirs = vgg19(weights=None).features.eval()
     file = tmp_path / "vgg19-dcbb9e9d.safetensors"
     save_file({f"features.{key}": value for key, value in theirs.state_dict().items()}, file)
-    net, digest = sight(f"vgg19:{file}", CPU)
+    net, digest = load_feature_network(f"vgg19:{file}", CPU)
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         maps = net(x)
@@ -60,7 +60,7 @@ def test_vgg_gives_what_it_sees_before_each_pooling(tmp_path):
 
 
 def test_a_judge_lends_its_maps_with_gradient(judge):
-    net, _ = sight(str(judge), CPU)
+    net, _ = load_feature_network(str(judge), CPU)
     x = torch.zeros(1, 1, 32, 32, requires_grad=True)
     maps = net(x)
     assert [each.shape[-1] for each in maps] == [16, 8]
@@ -72,7 +72,7 @@ def test_a_judge_lends_its_maps_with_gradient(judge):
 @pytest.mark.parametrize("cls", [SRGAN, DIAT])
 def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
     """Its BatchNorm too: the method is put into training at each step, and what it was lent is not."""
-    net, _ = sight(str(judge), CPU)
+    net, _ = load_feature_network(str(judge), CPU)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     assert any(name.endswith("running_var") for name in before)
     torch.manual_seed(0)
@@ -90,7 +90,7 @@ def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
 def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):
     config = SRGAN.Config(feature_network="vgg91")
     with pytest.raises(
-        ConfigError, match=r"feature_network='vgg91': no network .* did you mean 'vgg19'.*feature_network=none"
+        ConfigError, match=r"feature_network='vgg91': unknown network .* did you mean 'vgg19'.*feature_network=none"
     ):
         feature_networks_of(SRGAN, config, CPU)
     with pytest.raises(ConfigError, match=r"vgg19-dcbb9e9d.pth is needed, is not on this machine"):
@@ -98,8 +98,8 @@ def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):
     with pytest.raises(ConfigError, match=r"feature_network=none: .* name one, or set lambda_identity=adaptive"):
         feature_networks_of(DIAT, DIAT.Config(), CPU)
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
-    with pytest.raises(EvaluationError, match="no judge"):
-        sight(str(pairs.folder), CPU)
+    with pytest.raises(EvaluationError, match="not an evaluator network"):
+        load_feature_network(str(pairs.folder), CPU)
     assert feature_networks_of(SRGAN, SRGAN.Config(feature_network="none"), CPU) == ({}, {})
 
 
@@ -125,4 +125,4 @@ def test_what_has_no_maps_is_found_before_anything_is_made(tmp_path):
 
 
 def test_maps_are_those_before_poolings_alone():
-    assert Maps(torch.nn.Sequential(torch.nn.ReLU())).forward(torch.zeros(1, 3, 4, 4)) == []
+    assert VggFeatures(torch.nn.Sequential(torch.nn.ReLU())).forward(torch.zeros(1, 3, 4, 4)) == []

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, jaccard_score, recall_score
 
 from diptych.data.images import image_io
 from diptych.errors import ConfigError, EvaluationError
-from diptych.evaluation.metrics.palette import Palette, find_palette, given_ignored
+from diptych.evaluation.metrics.palette import Palette, find_palette, parse_ignored
 from diptych.evaluation.metrics.segmentation import (
     class_accuracy,
     class_accuracy_of_all,
@@ -23,12 +23,12 @@ from diptych.evaluation.metrics.table import LABEL_MAPS
 from diptych.evaluation.results import check_comparable
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.segmenter import Segmenter
-from diptych.workflows.experiment import read
 from diptych.workflows.evaluate_runs import EvaluationSettings
-from diptych.workflows.train_evaluator import planned
+from diptych.workflows.experiment import read_experiment
+from diptych.workflows.train_evaluator import evaluator_recipe
 
 PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)
-TINY = {"width": 4, "depth": 2}
+TINY = {"base_channels": 4, "n_downsample": 2}
 
 
 def script_of_the_paper(truth, predicted, count):
@@ -65,7 +65,7 @@ def test_true_ignored_pixels_are_dropped_and_predicted_ones_are_wrong():
     np.testing.assert_array_equal(majority(table), [[[2, 0, 0], [2, 0, 0]]])
     with pytest.raises(EvaluationError, match="with 4 classes they are 0 to 3"):
         confusion(predicted, truth + 1, 2, ignored=2)
-    with pytest.raises(EvaluationError, match="no pixels to judge: none, or none of a class that is not ignored"):
+    with pytest.raises(EvaluationError, match="no pixels to evaluate: all of them have an ignored class"):
         pixel_accuracy(confusion(truth, np.full_like(truth, 3), 2, ignored=2))
 
 
@@ -88,13 +88,15 @@ def test_label_maps_are_scored_without_the_ignored_colour(tmp_path, given):
     tools = {
         "palette": Tools(palette=Palette(PALETTE[:3]), ignore=PALETTE[3:]),
         "found": Tools(ignore=PALETTE[3:]),
-        "judge": Tools(judge=judge(Segmenter, palette=PALETTE[:3], ignore=PALETTE[3:], **TINY)),
+        "judge": Tools(evaluator=judge(Segmenter, palette=PALETTE[:3], ignore=PALETTE[3:], **TINY)),
     }[given]
     found, result = values("label-maps", samples, tools)
     assert {found[name] for name in LABEL_MAPS} == {1.0}
     share = 100 * np.mean(white)
-    assert f"{share:.2g} % of the pixels are ignored, as their true colour is" in result.said
-    assert any("ignored are #ffffff" in line for line in result.said)
+    assert (
+        f"{share:.2g} % of the pixels have an ignored colour in the true label map, and are not scored" in result.said
+    )
+    assert any("ignored colours: #ffffff" in line for line in result.said)
     assert result.tools["ignored colours"] == "#ffffff"
     assert found["l1"] > 0, "of whole images"
     counted, other = values("label-maps", samples)
@@ -113,19 +115,19 @@ def test_the_fcn_score_drops_pixels_that_are_ignored(tmp_path):
     looks.method.logits = lambda x: torch.nn.functional.one_hot(torch.zeros(len(x), 32, 32, dtype=int), 3).movedim(
         -1, 1
     )
-    found, result = values("pix2pix-fcn", samples, Tools(judge=looks))
+    found, result = values("pix2pix-fcn", samples, Tools(evaluator=looks))
     truth = np.concatenate([classes(seed).ravel() for seed in range(4)])
     assert found["pixel-accuracy"] == pytest.approx(np.mean(truth[truth < 3] == 0))
     assert found["class-accuracy-all-classes"] == pytest.approx(1 / 3)
     assert result.tools["ignored colours"] == "#ffffff"
     with pytest.raises(EvaluationError, match="#ff0000 is in the palette and ignored: leave it out of one of them"):
-        values("pix2pix-fcn", samples, Tools(judge=looks, ignore=PALETTE[1:2]))
+        values("pix2pix-fcn", samples, Tools(evaluator=looks, ignore=PALETTE[1:2]))
 
 
 def test_class_numbers_are_ignored_in_maps_of_one_channel(tmp_path):
     maps = [np.where(classes(seed) == 3, 255, classes(seed))[..., None].astype(np.uint8) for seed in range(4)]
     fakes = [np.where(each == 255, 0, each) for each in maps]
-    found, result = values("label-maps", two(tmp_path, fakes, maps), Tools(ignore=given_ignored("[255]")))
+    found, result = values("label-maps", two(tmp_path, fakes, maps), Tools(ignore=parse_ignored("[255]")))
     assert found["pixel-accuracy"] == 1
     assert result.tools["ignored colours"] == "#ff"
 
@@ -143,12 +145,12 @@ def test_an_ignored_colour_is_not_found_as_a_class():
 
 
 def test_ignored_colours_are_given_as_a_text():
-    assert given_ignored(None) == ()
-    assert given_ignored("[[0,0,0],[1,2,3]]") == ((0, 0, 0), (1, 2, 3))
-    assert given_ignored("[0, 255]") == ((0,), (255,))
+    assert parse_ignored(None) == ()
+    assert parse_ignored("[[0,0,0],[1,2,3]]") == ((0, 0, 0), (1, 2, 3))
+    assert parse_ignored("[0, 255]") == ((0,), (255,))
     for text in ("[[0,0,256]]", "[[0],[0,0]]", "black", "[true]", "[[0"):
         with pytest.raises(EvaluationError, match="expected colours to ignore, as"):
-            given_ignored(text)
+            parse_ignored(text)
 
 
 def test_settings_that_contradict_each_other_are_refused():
@@ -160,7 +162,7 @@ def test_settings_that_contradict_each_other_are_refused():
         Segmenter.Config(palette=PALETTE, ignore=((0,),))
     assert "ignore" not in EvaluationSettings().question(), "results of earlier versions are not made again"
     assert EvaluationSettings(ignore=((0, 0, 0),)).question()["ignore"] == [[0, 0, 0]]
-    assert len(read("pix2pix-photo-labels").evaluate.ignore) == 10
+    assert len(read_experiment("pix2pix-photo-labels").evaluate.ignore) == 10
 
 
 # ------------------------------------------------------------------------------------------------ training a segmenter
@@ -217,16 +219,19 @@ def test_judge_train_says_how_many_pixels_are_ignored(tmp_path):
         "device=cpu",
     ]
     white = "ignore=[[255,255,255]]"
-    made = planned("segmenter", [f"root={tmp_path / 'd'}", white, *words])
+    made = evaluator_recipe("segmenter", [f"root={tmp_path / 'd'}", white, *words])
     assert set(made.model.palette) == set(PALETTE[:3])
     assert made.model.ignore == PALETTE[3:]
     done = diptych("judge", "train", "segmenter", "--data", tmp_path / "d", "-o", tmp_path / "run", white, *words)
     assert done.exit_code == 0, done.output
     share = [100 * np.mean([classes(seed) == 3 for seed in range(start, start + 4)]) for start in (0, 50)]
     assert f"{share[0]:.2g} % of the pixels of the label maps are ignored: #ffffff" in done.output
-    assert f"{share[1]:.2g} % of the pixels are ignored, as their true colour is" in done.output
+    assert (
+        f"{share[1]:.2g} % of the pixels have an ignored colour in the true label map, and are not scored"
+        in done.output
+    )
     with pytest.raises(ConfigError, match=r"ignore: .*expected colours to ignore"):
-        planned("segmenter", [f"root={tmp_path / 'd'}", "ignore=[[999]]", *words])
+        evaluator_recipe("segmenter", [f"root={tmp_path / 'd'}", "ignore=[[999]]", *words])
 
 
 def test_evaluate_takes_colours_to_ignore(tmp_path):

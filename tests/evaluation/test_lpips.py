@@ -10,7 +10,7 @@ from torch import nn
 
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import lpips
-from diptych.evaluation.metrics.lpips import BACKBONES, Lpips, heads, load
+from diptych.evaluation.metrics.lpips import BACKBONES, Lpips, heads, load_lpips
 from diptych.importers import pretrained
 
 SIZES = {"alex": (3, 64, 83), "vgg": (2, 48, 32)}
@@ -150,24 +150,24 @@ def test_what_is_no_image_is_refused(x, message, alex):
 
 
 def test_what_cannot_be_compared_is_refused(alex):
-    with pytest.raises(EvaluationError, match="only images of one size"):
+    with pytest.raises(EvaluationError, match="the images have different sizes"):
         alex.pair(images(1, 64, 96), images(1, 96, 64))
-    with pytest.raises(EvaluationError, match="features of 6 and 5 numbers are not of one image size"):
+    with pytest.raises(EvaluationError, match="features of 6 and 5 dimensions belong to different image sizes"):
         alex.distance(torch.zeros(2, 6), torch.zeros(2, 5))
-    with pytest.raises(EvaluationError, match=r"diversity of 1 image\(s\) is no number"):
+    with pytest.raises(EvaluationError, match=r"diversity needs at least 2 images, got 1"):
         alex.diversity(images(1, 64, 64))
 
 
 @pytest.mark.parametrize("wrong", [(torch.ones(64),), (*heads("alex")[:4], -torch.ones(256))], ids=["few", "negative"])
 def test_heads_that_make_no_distance_are_refused(wrong):
-    with pytest.raises(EvaluationError, match="as many heads as it looks at layers, none with a negative weight"):
+    with pytest.raises(EvaluationError, match="one head per layer, with non-negative weights"):
         Lpips(nn.Sequential(), wrong, BACKBONES["alex"].taps)
 
 
 def test_it_loads_a_file_of_the_whole_network(tmp_path, alex):
     state = {f"features.{key}": value for key, value in backbone("alex").state_dict().items()}
     save_file({**state, "head.weight": torch.zeros(1)}, tmp_path / "alex.safetensors")
-    found = load("alex", tmp_path / "alex.safetensors")
+    found = load_lpips("alex", tmp_path / "alex.safetensors")
     assert found.digest == pretrained.sha256_of(tmp_path / "alex.safetensors")
     a, b = images(2, 32, 32), images(2, 32, 32, seed=2)
     assert torch.equal(found.pair(a, b), alex.pair(a, b))
@@ -179,12 +179,12 @@ def test_a_file_of_another_network_is_refused(tmp_path):
         {f"features.{key}": value for key, value in backbone("alex").state_dict().items()}, tmp_path / "a.safetensors"
     )
     with pytest.raises(EvaluationError, match=r"a\.safetensors: does not hold the weights.*2\.weight is missing"):
-        load("vgg", tmp_path / "a.safetensors")
+        load_lpips("vgg", tmp_path / "a.safetensors")
 
 
 def test_other_names_and_missing_packages_are_said(monkeypatch):
-    with pytest.raises(EvaluationError, match=r"no network is called 'vgg19'; did you mean 'vgg'\?; there are alex"):
-        load("vgg19")
+    with pytest.raises(EvaluationError, match=r"unknown network 'vgg19'; did you mean 'vgg'\?; choose one of alex"):
+        load_lpips("vgg19")
     monkeypatch.setattr(lpips.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EvaluationError, match="pip install torchmetrics"):
         heads("alex")

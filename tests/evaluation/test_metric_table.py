@@ -15,11 +15,11 @@ from diptych.evaluation.compare.read import Entry
 from diptych.evaluation.compare.result_tables import best_of
 from diptych.evaluation.metrics import lpips
 from diptych.evaluation.metrics import table as metric_table
-from diptych.evaluation.metrics.intervals import Score, difference, of_images
+from diptych.evaluation.metrics.intervals import Score, difference, score_per_image
 from diptych.evaluation.metrics.table import METRICS, metric_of
 from diptych.evaluation.protocols import PROTOCOLS, find_protocol, paired_default
 from diptych.evaluation.results import read_result
-from diptych.evaluation.runner import judge_samples
+from diptych.evaluation.runner import evaluate_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.classifier import Classifier
 from diptych.metric import HELD_OUT_ERROR, Metric
@@ -52,7 +52,7 @@ def test_an_added_error_is_printed_compared_and_selected_as_lower_is_better(with
         [np.clip(each.astype(int) + noise(9) // by, 0, 255).astype(np.uint8) for each in truths] for by in (16, 2)
     )
     results = {
-        name: judge_samples(two(tmp_path / name, fakes, truths), with_edges, Tools(), name)
+        name: evaluate_samples(two(tmp_path / name, fakes, truths), with_edges, Tools(), name)
         for name, fakes in (("near", near), ("far", far))
     }
     assert results["near"].score("edges").value < results["far"].score("edges").value
@@ -96,10 +96,10 @@ def test_a_score_with_a_route_or_an_attribute_is_of_its_metric(score, name):
 
 @pytest.mark.parametrize("name", ["l2", "a-b/ssmi", "fid x", "", "/", "accuracies"])
 def test_a_name_that_is_not_in_the_table_is_an_error_and_never_guessed(name):
-    with pytest.raises(EvaluationError, match="no metric is called"):
+    with pytest.raises(EvaluationError, match="unknown metric"):
         metric_of(name)
-    with pytest.raises(EvaluationError, match="no metric is called"):
-        of_images(name, np.arange(4.0))
+    with pytest.raises(EvaluationError, match="unknown metric"):
+        score_per_image(name, np.arange(4.0))
 
 
 def test_the_nearest_name_is_told():
@@ -108,14 +108,14 @@ def test_the_nearest_name_is_told():
 
 
 def test_a_score_cannot_have_another_direction_than_its_metric(tmp_path):
-    with pytest.raises(EvaluationError, match="'mean/l1': higher is not better; of this metric lower is"):
+    with pytest.raises(EvaluationError, match="'mean/l1': higher is not better for this metric; lower is better"):
         Score("mean/l1", 1.0, 0.0, 2.0, "higher", 4, "bootstrap", (1.0,))
     pictures = [noise(seed) for seed in range(4)]
     _, result = values("paired-default", two(tmp_path, pictures, pictures))
     path = result.save(tmp_path / "x.json")
     for old, new, message in (
         ('"better": "lower"', '"better": "higher"', "higher is not better"),
-        ('"name": "l1"', '"name": "edgy"', "no metric is called 'edgy'"),
+        ('"name": "l1"', '"name": "edgy"', "unknown metric 'edgy'"),
     ):
         (tmp_path / "y.json").write_text(path.read_text().replace(old, new, 1))
         with pytest.raises(EvaluationError, match=message) as caught:
@@ -155,7 +155,7 @@ def test_what_is_left_out_is_said_before_anything_is_computed(tmp_path, monkeypa
         {**METRICS, "l1": Metric("l1", lambda a, b: told.append("l1") or np.zeros(len(a)), "lower")},
     )
     pictures = [noise(seed, (16, 16, 3)) for seed in range(2)]
-    values("paired-default", two(tmp_path, pictures, pictures), Tools(tell=told.append))
+    values("paired-default", two(tmp_path, pictures, pictures), Tools(log=told.append))
     assert told[0].startswith("no ms-ssim: ")
     assert told.index("l1") == 2
 
@@ -177,7 +177,7 @@ def test_alexnet_takes_no_smaller_images_than_the_table_says():
 
 def test_a_measure_that_cannot_choose_is_refused_before_training():
     for name, message in (
-        ("edgy", "no metric is called 'edgy'"),
+        ("edgy", "unknown metric 'edgy'"),
         ("ssmi", "did you mean 'ssim'"),
         ("fide", "did you mean 'fid'"),
         ("dice", "paired-default/1 does not give it; there are l1, psnr"),
@@ -190,10 +190,12 @@ def test_a_measure_that_cannot_choose_is_refused_before_training():
 
 
 def test_attributes_of_a_judge_have_the_direction_of_accuracy(tmp_path):
-    looks = judge(Classifier, labels=(Labels(names=("l1", "Male"), kind="attributes"),), width=4, depth=2)
+    looks = judge(
+        Classifier, labels=(Labels(names=("l1", "Male"), kind="attributes"),), base_channels=4, n_downsample=2
+    )
     pictures = [noise(seed) for seed in range(4)]
     samples = two(tmp_path, pictures, pictures)
     rows = [row.model_copy(update={"controls": {"has": "Male"}}) for row in samples.rows]
-    _, result = values("told-apart", replace(samples, rows=tuple(rows)), Tools(judge=looks))
+    _, result = values("classifier-accuracy", replace(samples, rows=tuple(rows)), Tools(evaluator=looks))
     assert [score.name for score in result.scores] == ["accuracy", "accuracy l1", "accuracy Male"]
     assert {score.better for score in result.scores} == {"higher"}

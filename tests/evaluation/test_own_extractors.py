@@ -13,7 +13,7 @@ from diptych.contract import Evaluator
 from diptych.data.images import image_io
 from diptych.errors import CheckpointError, EvaluationError
 from diptych.evaluation.metrics import extractors
-from diptych.evaluation.metrics.extractors import extractor
+from diptych.evaluation.metrics.extractors import load_extractor
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
 from diptych.inference.load import assembled, load
@@ -62,17 +62,17 @@ def script(tmp_path):
 
 
 def test_a_script_gives_its_features_for_many_images(script, tmp_path):
-    found = extractor(script(Means()))
-    x = pictures(2 * extractors.AT_ONCE + 3, 16, 20)
+    found = load_extractor(script(Means()))
+    x = pictures(2 * extractors.BATCH_SIZE + 3, 16, 20)
     assert (found.name, found.size) == ("script:net.pt", 3)
     assert found.digest == hashlib.sha256((tmp_path / "net.pt").read_bytes()).hexdigest()
     torch.testing.assert_close(found.run(x), x.float().mean((2, 3)))
 
 
 def test_a_script_may_see_images_one_by_one_or_together(script, monkeypatch):
-    found, x = extractor(script(Means())), pictures(5, 16, 16)
+    found, x = load_extractor(script(Means())), pictures(5, 16, 16)
     together = found.run(x)
-    monkeypatch.setattr(extractors, "AT_ONCE", 2)
+    monkeypatch.setattr(extractors, "BATCH_SIZE", 2)
     assert torch.equal(found.run(x), together)
 
 
@@ -80,7 +80,7 @@ def test_features_that_are_not_finite_name_the_extractor_and_the_image(script):
     x = torch.zeros(40, 3, 8, 8, dtype=torch.uint8)
     x[36] = 200
     with pytest.raises(EvaluationError, match=r"script:net\.pt: the features of image 36 are not finite"):
-        extractor(script(Roots())).run(x)
+        load_extractor(script(Roots())).run(x)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_features_that_are_not_finite_name_the_extractor_and_the_image(script):
 )
 def test_a_script_that_gives_no_features_is_refused(module, message, script):
     with pytest.raises(EvaluationError, match=message):
-        extractor(script(module)).run(pictures(2, 16, 16))
+        load_extractor(script(module)).run(pictures(2, 16, 16))
 
 
 def test_a_file_that_is_no_script_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "net.pt")
-    with pytest.raises(EvaluationError, match=r"net\.pt: is no TorchScript module"):
-        extractor(f"script:{tmp_path / 'net.pt'}")
+    with pytest.raises(EvaluationError, match=r"net\.pt: not a TorchScript module"):
+        load_extractor(f"script:{tmp_path / 'net.pt'}")
 
 
 # Judges
@@ -136,7 +136,7 @@ def lent(folder):
 
 def test_a_judge_lends_its_features(judge):
     folder, x = judge(), pictures(3, 32, 48)
-    found = extractor(folder)
+    found = load_extractor(folder)
     expected = lent(folder).features(x / 127.5 - 1)
     assert (found.name, found.size) == ("judge:classifier", expected.shape[1])
     torch.testing.assert_close(found.run(x), expected)
@@ -146,36 +146,36 @@ def test_a_grey_judge_sees_luminance_as_it_did_in_training(judge):
     folder, x = judge(in_channels=1), pictures(2, 32, 32)
     grey = np.stack([image_io.with_channels(each.permute(1, 2, 0).numpy(), 1, "x") for each in x])
     expected = lent(folder).features(torch.from_numpy(grey).permute(0, 3, 1, 2) / 127.5 - 1)
-    torch.testing.assert_close(extractor(folder).run(x), expected)
+    torch.testing.assert_close(load_extractor(folder).run(x), expected)
 
 
 def test_pictures_are_padded_by_reflection_to_what_a_judge_needs(judge):
-    folder = judge(Segmenter, depth=5, out_channels=1)
+    folder = judge(Segmenter, n_downsample=5, out_channels=1)
     x = pictures(2, 40, 64)
     padded = F.pad(x / 127.5 - 1, (0, 0, 12, 12), mode="reflect")
-    found = extractor(folder)
+    found = load_extractor(folder)
     assert found.name == "judge:segmenter"
     torch.testing.assert_close(found.run(x), lent(folder).features(padded))
 
 
 def test_a_judge_is_known_by_its_weights_alone(judge):
     one, copy, other = judge(), judge(folder="copy"), judge(folder="other", seed=1)
-    assert extractor(one).digest == extractor(copy).digest != extractor(other).digest
+    assert load_extractor(one).digest == load_extractor(copy).digest != load_extractor(other).digest
 
 
 def test_what_is_no_judge_or_sees_no_pictures_is_refused(judge, tmp_path):
-    with pytest.raises(EvaluationError, match="pix2pix is no judge"):
-        extractor(judge(Pix2Pix))
-    with pytest.raises(EvaluationError, match="this judge looks at 5 channels"):
-        extractor(judge(folder="deep", in_channels=5))
+    with pytest.raises(EvaluationError, match="pix2pix is not an evaluator"):
+        load_extractor(judge(Pix2Pix))
+    with pytest.raises(EvaluationError, match="this evaluator takes 5 channels"):
+        load_extractor(judge(folder="deep", in_channels=5))
     (tmp_path / "deep" / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match="deep"):
-        extractor(str(tmp_path / "deep"))
+        load_extractor(str(tmp_path / "deep"))
 
 
 def test_published_weights_are_not_given_to_what_has_its_own(judge, tmp_path):
-    with pytest.raises(EvaluationError, match="has weights of its own"):
-        extractor(judge(), tmp_path / "weights.pth")
+    with pytest.raises(EvaluationError, match="takes no weights file"):
+        load_extractor(judge(), tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize(
@@ -184,5 +184,5 @@ def test_published_weights_are_not_given_to_what_has_its_own(judge, tmp_path):
     ids=["float", "grey", "none"],
 )
 def test_what_is_no_picture_is_refused(x, judge):
-    with pytest.raises(EvaluationError, match=r"judge:classifier: takes uint8 \(N, 3, H, W\), and was given"):
-        extractor(judge()).run(x)
+    with pytest.raises(EvaluationError, match=r"evaluator:classifier: expected uint8 \(N, 3, H, W\), got"):
+        load_extractor(judge()).run(x)

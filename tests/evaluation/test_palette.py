@@ -14,10 +14,10 @@ from diptych.data.images import image_io
 from diptych.data.sources import glyphs
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics.image_sets import image_set
-from diptych.evaluation.metrics.palette import Palette, find_palette, given_palette, palette_of
+from diptych.evaluation.metrics.palette import Palette, find_palette, palette_of, parse_palette
 from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
-from diptych.workflows import experiment
+from diptych.workflows.experiment import read_experiment
 
 MANY = np.array([[0, 0, 0], [128, 64, 128], [0, 255, 0], [255, 255, 255], [70, 130, 180], [255, 0, 0]], np.uint8)
 
@@ -103,10 +103,10 @@ def test_specks_are_no_class():
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        ([np.full((32, 32, 3), 7, np.uint8)] * 3, "one colour only"),
-        ([noise(seed, (64, 64, 3)) for seed in range(4)], "between the colours.*no label maps"),
+        ([np.full((32, 32, 3), 7, np.uint8)] * 3, "only one colour"),
+        ([noise(seed, (64, 64, 3)) for seed in range(4)], "between the colours.*not label maps"),
         ([noise(seed, (64, 64, 1)) for seed in range(4)], "between the colours.*change direction"),
-        ([image_io.resize(noise(seed, (6, 6, 3)), 96, 96) for seed in range(8)], "no label maps"),
+        ([image_io.resize(noise(seed, (6, 6, 3)), 96, 96) for seed in range(8)], "not label maps"),
         (
             [np.stack(np.meshgrid(*[np.arange(5) * 60] * 3), -1).astype(np.uint8).reshape(5, 25, 3).repeat(7, 1)],
             "more than 64 colours",
@@ -127,7 +127,7 @@ def test_real_label_maps_are_taken_and_their_photographs_are_not(name):
     if name == "cityscapes":
         assert {(70, 70, 70), (0, 0, 142), (70, 130, 180)} < set(find_palette(sides[1]).colours)
     for photographs in (sides[0], [image_io.with_channels(each, 1, "x") for each in sides[0]]):
-        with pytest.raises(EvaluationError, match="these are pictures and no label maps"):
+        with pytest.raises(EvaluationError, match="these are not label maps"):
             find_palette(photographs)
 
 
@@ -171,36 +171,38 @@ def test_what_lies_between_the_colours_is_told(tmp_path):
 
 def test_other_channels_and_other_colours_are_refused(tmp_path):
     palette = Palette(((0, 0, 0), (255, 0, 0)))
-    with pytest.raises(EvaluationError, match="maps of 1 channels do not go with colours of 3"):
+    with pytest.raises(EvaluationError, match="label maps have 1 channels, and the colours of the palette 3"):
         palette.read(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
     image_io.write(tmp_path / "x.png", np.full((8, 8, 3), (0, 255, 0), np.uint8))
     found = image_set([tmp_path / "x.png"])
-    with pytest.raises(EvaluationError, match=f"{tmp_path}: its pixels lie 255 levels from the nearest of the 2"):
+    with pytest.raises(
+        EvaluationError, match=f"{tmp_path}: its pixels are on average 255 levels from the nearest of the 2"
+    ):
         palette.read_all(found)
     assert palette.read_all(found, strict=False).shape == (1, 8, 8)
 
 
 def test_a_judge_says_what_it_paints_with():
     colours = tuple(tuple(map(int, colour)) for colour in COLOURS)
-    assert Palette.of(judge(Segmenter, palette=colours, width=4, depth=2).method).colours == colours
-    levels = judge(Segmenter, palette=((3,), (200,)), out_channels=1, width=4, depth=2)
+    assert Palette.of(judge(Segmenter, palette=colours, base_channels=4, n_downsample=2).method).colours == colours
+    levels = judge(Segmenter, palette=((3,), (200,)), out_channels=1, base_channels=4, n_downsample=2)
     assert Palette.of(levels.method).colours == ((3,), (200,))
     for names in (("cat", "dog"), ("#ff0000", "red"), ("#1", "#2"), ("#", "#ff")):
-        with pytest.raises(EvaluationError, match="tells whole pictures apart"):
-            Palette.of(judge(Classifier, labels=(Labels(names=names),), width=4, depth=2).method)
+        with pytest.raises(EvaluationError, match="this evaluator is a classifier"):
+            Palette.of(judge(Classifier, labels=(Labels(names=names),), base_channels=4, n_downsample=2).method)
 
 
 def test_a_palette_may_be_given_as_a_text():
-    assert given_palette(None) is None
-    assert given_palette("[[0, 0, 0], [255, 9, 1]]") == Palette(((0, 0, 0), (255, 9, 1)))
+    assert parse_palette(None) is None
+    assert parse_palette("[[0, 0, 0], [255, 9, 1]]") == Palette(((0, 0, 0), (255, 9, 1)))
     for text in ("[[0,0,0]]", "[[0,0,0],[1,2]]", "[[0,0,0],[0,0,256]]", "red blue", "[[0,0", "{a: 1}"):
-        with pytest.raises(EvaluationError, match=r"no palette; give colours of 0 to 255, as \[\["):
-            given_palette(text)
+        with pytest.raises(EvaluationError, match=r"not a palette; give colours of 0 to 255, as \[\["):
+            parse_palette(text)
 
 
 def test_the_palette_of_the_shipped_experiment_is_that_of_cityscapes():
     files = sorted((folder_of("DIPTYCH_DATA", "shared/data") / "cityscapes" / "train").iterdir())
-    settings = experiment.read("pix2pix-photo-labels").evaluate
+    settings = read_experiment("pix2pix-photo-labels").evaluate
     palette = Palette(settings.palette, settings.ignore)
     shares, near, away = np.zeros(29), np.zeros(29), []
     some = files[::4]
@@ -219,5 +221,5 @@ def test_the_palette_of_the_shipped_experiment_is_that_of_cityscapes():
 
 
 def test_letters_are_label_maps_of_black_and_white():
-    found = find_palette(list(glyphs.render_letters("sans-bold", 64)[:200]))
+    found = find_palette(list(glyphs.pictures("sans-bold", 64)[:200]))
     assert {(0,), (255,)} <= set(found.colours)

@@ -23,7 +23,8 @@ def test_a_number_that_changes_asks_for_a_new_version(tmp_path, monkeypatch):
     changed = replace(METRICS["l1"], function=lambda a, b: 1.01 * pictures.l1(a, b))
     monkeypatch.setattr(metric_table, "METRICS", {**METRICS, "l1": changed})
     with pytest.raises(
-        AssertionError, match=r"l1 of thin-structures/1 was .*: raise its version in diptych\.protocols\.thin"
+        AssertionError,
+        match=r"l1 of thin-structures/1 was .*: raise its version in diptych\.evaluation\.protocols\.thin",
     ):
         check(thin_structures.PROTOCOL, KEPT, tmp_path)
 
@@ -35,8 +36,8 @@ def test_a_list_of_metrics_that_changes_asks_for_a_new_version(tmp_path):
 
 
 def test_other_ways_ask_for_a_new_version(tmp_path):
-    half = replace(thin_structures.PROTOCOL, ways=lambda method, split, train: [])
-    with pytest.raises(AssertionError, match="the ways of thin-structures/1 changed: raise its version"):
+    half = replace(thin_structures.PROTOCOL, jobs=lambda method, split, train: [])
+    with pytest.raises(AssertionError, match="the jobs of thin-structures/1 changed: raise its version"):
         check(half, KEPT, tmp_path)
 
 

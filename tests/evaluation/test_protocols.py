@@ -25,7 +25,7 @@ def test_what_is_the_same_is_perfect(tmp_path, side):
     assert found == {"l1": 0, "psnr": 100, "ssim": pytest.approx(1), **large, **colour}
     assert all(score.count == 4 for score in result.scores)
     assert [score.name for score in result.scores if score.better == "lower"] == ["l1"]
-    assert f"4 translations of {side}x{side} pixels held against their truths, in 8 bits" in result.said
+    assert f"4 translations of {side}x{side} pixels compared with their ground truth, in 8 bits" in result.said
 
 
 def test_what_differs_is_measured_by_row(tmp_path):
@@ -47,12 +47,12 @@ def test_small_grey_and_many_channels_are_measured_as_far_as_they_can_be(tmp_pat
     grey = [noise(seed, (16, 16, 1)) for seed in range(4)]
     assert set(values("paired-default", two(tmp_path / "grey", grey, grey))[0]) == {"l1", "psnr", "ssim"}
     many = [noise(seed, (32, 32, 5)) for seed in range(8)]
-    tools = Tools(extractor=stand_in(), perceptual=Unfit())
+    tools = Tools(extractor=stand_in(), lpips=Unfit())
     found, result = values("paired-default", two(tmp_path / "many", many, many, ".npy"), tools)
     assert set(found) == {"l1", "psnr", "ssim"}
     assert any(line.startswith("no LPIPS: too small") for line in result.said)
     assert result.tools == {}, "neither could be used"
-    assert any("no FID and KID: networks of features see grey or colour, not pictures of 5" in x for x in result.said)
+    assert any("no FID and KID: feature networks take grey or RGB images; these have 5" in x for x in result.said)
 
 
 class Unfit:
@@ -72,7 +72,7 @@ def test_lpips_is_of_pairs_in_the_range_of_networks(tmp_path):
 
     black, white = np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)
     black[0, 0], white[0, 0] = 255, 0
-    _, result = values("paired-default", two(tmp_path, [black] * 3 + [white], [black] * 4), Tools(perceptual=Apart()))
+    _, result = values("paired-default", two(tmp_path, [black] * 3 + [white], [black] * 4), Tools(lpips=Apart()))
     assert result.score("lpips").each == (0, 0, 0, 2)
     assert result.tools == {"lpips": "b" * 16}
 
@@ -88,7 +88,7 @@ def test_thin_structures(tmp_path):
     found, _ = values("thin-structures", two(tmp_path / "b", [half] * 4, [truth] * 4))
     assert found["dice"] == pytest.approx(2 * 8 / (8 + 16))
     assert found["roc-area"] == pytest.approx(0.75)
-    with pytest.raises(EvaluationError, match="pixels where the truth is true, and where it is false"):
+    with pytest.raises(EvaluationError, match="both true and false pixels in the ground truth"):
         values("thin-structures", two(tmp_path / "c", [truth] * 4, [np.zeros_like(truth)] * 4))
 
 
@@ -120,7 +120,7 @@ def test_srgan_y_leaves_out_the_border_and_takes_pictures_of_all_sizes(tmp_path)
     samples = two(tmp_path, fakes, truths)
     found, result = values("srgan-y", samples)
     assert found == {"psnr-y": 100, "ssim-y": pytest.approx(1)}
-    assert "4 pictures on Y, 4 pixels at each edge left out" in result.said
+    assert "4 images on Y, without 4 pixels at each edge" in result.said
     value, other = values("srgan-y", samples, Tools(border=3))
     assert value["psnr-y"] < 30
     with pytest.raises(EvaluationError, match="border: 4 pixels and 3 pixels"):
@@ -129,19 +129,21 @@ def test_srgan_y_leaves_out_the_border_and_takes_pictures_of_all_sizes(tmp_path)
     other = [(each * (219 / 255)).round().astype(np.uint8) for each in grey]
     assert values("srgan-y", two(tmp_path / "y", grey, other))[0]["psnr-y"] < 40, "Y of grey is 16 to 235, not grey"
     image_io.write(tmp_path / "fake" / "002.png", noise(2, (32, 31, 3)))
-    with pytest.raises(EvaluationError, match="31x32 colour: scale or convert one"):
+    with pytest.raises(EvaluationError, match="31x32 RGB: resize or convert one"):
         values("srgan-y", two_folders(tmp_path / "real", tmp_path / "fake"))
 
 
 def test_sizes_and_pairs_that_do_not_fit_are_refused(tmp_path):
     pictures = [noise(seed) for seed in range(4)]
-    with pytest.raises(EvaluationError, match=r"fake .*30x32 colour|real .*30x32 colour"):
+    with pytest.raises(EvaluationError, match=r"fake .*30x32 RGB|real .*30x32 RGB"):
         values("paired-default", two(tmp_path / "a", pictures, [noise(seed, (32, 30, 3)) for seed in range(4)]))
     for name in ("paired-default", "label-maps", "thin-structures", "srgan-y"):
-        with pytest.raises(EvaluationError, match="there is no truth for some"):
+        with pytest.raises(EvaluationError, match="some translations have no truth image"):
             values(name, two(tmp_path / "b", pictures, pictures[:3]))
-    with pytest.raises(EvaluationError, match="there is no source for some"):
-        values("pix2pix-fcn", two(tmp_path / "c", pictures, pictures), Tools(judge=judge(Segmenter, palette=PALETTE)))
+    with pytest.raises(EvaluationError, match="some translations have no source image"):
+        values(
+            "pix2pix-fcn", two(tmp_path / "c", pictures, pictures), Tools(evaluator=judge(Segmenter, palette=PALETTE))
+        )
 
 
 def test_scores_of_several_routes_have_the_route_before_their_name(tmp_path):
@@ -165,9 +167,9 @@ def test_the_interval_of_colours_holds_its_value(tmp_path):
 
 def test_where_nothing_can_be_measured_that_is_said(tmp_path):
     grey = [noise(seed, (16, 16, 1)) for seed in range(4)]
-    with pytest.raises(EvaluationError, match=r"name: unpaired-default/1 found nothing to measure in these pictures"):
+    with pytest.raises(EvaluationError, match=r"name: unpaired-default/1 has no metric for these images"):
         values("unpaired-default", two(tmp_path, grey, grey[:3]))
-    with pytest.raises(EvaluationError, match="found nothing to measure"):
+    with pytest.raises(EvaluationError, match="has no metric for these images"):
         values("paired-default", sample_folder(tmp_path / "none", {}))
 
 
@@ -185,6 +187,6 @@ def test_each_protocol_is_found_by_its_name():
     for name in PROTOCOLS:
         found = find_protocol(name)
         assert str(found) == f"{name}/{found.version}"
-        assert found.about.startswith(f"{name}: ")
-    with pytest.raises(EvaluationError, match="no protocol is called 'pix2pix-fnc'; did you mean 'pix2pix-fcn'"):
+        assert found.description.startswith(f"{name}: ")
+    with pytest.raises(EvaluationError, match="unknown protocol 'pix2pix-fnc'; did you mean 'pix2pix-fcn'"):
         find_protocol("pix2pix-fnc")

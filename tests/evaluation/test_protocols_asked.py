@@ -13,9 +13,9 @@ from diptych.data.images import image_io
 from diptych.data.open import open_data
 from diptych.data.sources import glyphs
 from diptych.errors import EvaluationError
-from diptych.evaluation.metrics.on_controls import as_asked
+from diptych.evaluation.metrics.on_controls import as_requested
 from diptych.evaluation.protocols import find_protocol
-from diptych.evaluation.runner import judge_samples, sample
+from diptych.evaluation.runner import evaluate_samples, sample_split
 from diptych.evaluation.samples import open_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.classifier import Classifier
@@ -43,7 +43,7 @@ def opened(method, *settings):
 
 
 def sampled(folder, protocol, fitted, data, translator, split=None):
-    return sample(translator, fitted, split or data.held_out, data.train, find_protocol(protocol), folder, {})
+    return sample_split(translator, fitted, split or data.held_out, data.train, find_protocol(protocol), folder, {})
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ def animals(tmp_path_factory):
 def test_the_starganv2_protocol_is_its_plain_transcription(animals, tmp_path):
     """Each source anew for each style, LPIPS pair by pair, statistics of real images anew for each pair of domains."""
     fitted, data, translator = opened("starganv2", f"root={animals}", "crop_size=64")
-    protocol, tools = find_protocol("starganv2"), Tools(extractor=stand_in(), perceptual=lpips_of("alex"))
+    protocol, tools = find_protocol("starganv2"), Tools(extractor=stand_in(), lpips=lpips_of("alex"))
     samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
-    found = {score.name: score for score in judge_samples(samples, protocol, tools, "x").scores}
+    found = {score.name: score for score in evaluate_samples(samples, protocol, tools, "x").scores}
     assert len(samples.rows) == 6 * 2 * 3 * 10
     assert len({row.fake for row in samples.rows}) == len(samples.rows)
 
@@ -86,7 +86,7 @@ def test_the_starganv2_protocol_is_its_plain_transcription(animals, tmp_path):
                 made = torch.stack(made)
                 for number in range(3):
                     ten = made[10 * number : 10 * number + 10]
-                    pairs = [tools.perceptual.pair(a[None], b[None]).item() for a, b in combinations(ten, 2)]
+                    pairs = [tools.lpips.pair(a[None], b[None]).item() for a, b in combinations(ten, 2)]
                     lpips.append(np.mean(pairs))
                     apart.append(np.mean([float((a - b).abs().mean()) for a, b in combinations(ten, 2)]))
                 fids.append(plain_fid(unit["train", target], made))
@@ -132,8 +132,8 @@ def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(anima
 
     translator.method.translate = shown
     samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
-    knows = judge(Knows, labels=fitted.model.labels, width=2, depth=1)
-    result = judge_samples(samples, find_protocol("starganv2"), Tools(judge=knows), "x")
+    knows = judge(Knows, labels=fitted.model.labels, base_channels=2, n_downsample=1)
+    result = evaluate_samples(samples, find_protocol("starganv2"), Tools(evaluator=knows), "x")
     assert result.score("latent/as-asked").value == 1
     assert result.score("reference/as-asked").value == pytest.approx(1 / 3), "all became cats"
     assert result.score("latent/l1-diversity").value == 0
@@ -141,7 +141,7 @@ def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(anima
 
 def test_methods_without_styles_have_no_starganv2_numbers(animals, tmp_path):
     fitted, data, translator = opened("stargan", f"root={animals}", "crop_size=64")
-    with pytest.raises(EvaluationError, match="take a domain and, for its style, a seed or a reference"):
+    with pytest.raises(EvaluationError, match="the controls domain, seed and reference"):
         sampled(tmp_path / "s", "starganv2", fitted, data, translator)
 
 
@@ -153,9 +153,9 @@ def test_every_pair_of_domains_is_held_against_the_truth_where_it_is_known(tmp_p
     for row in samples.rows[: len(letters) : 20]:
         source, target = row.route.split("-")
         at = int(row.of.removeprefix("image "))
-        assert np.array_equal(image_io.read(tmp_path / "s" / row.source), glyphs.render_letters(source, 32)[letters[at]])
-        assert np.array_equal(image_io.read(tmp_path / "s" / row.truth), glyphs.render_letters(target, 32)[letters[at]])
-    result = judge_samples(samples, find_protocol("domains"), Tools(), "x")
+        assert np.array_equal(image_io.read(tmp_path / "s" / row.source), glyphs.pictures(source, 32)[letters[at]])
+        assert np.array_equal(image_io.read(tmp_path / "s" / row.truth), glyphs.pictures(target, 32)[letters[at]])
+    result = evaluate_samples(samples, find_protocol("domains"), Tools(), "x")
     ways = [score.value for score in result.scores if score.name.endswith("/l1") and not score.name.startswith("mean")]
     assert result.score("mean/l1").value == pytest.approx(np.mean(ways))
     assert result.score("mean/l1").low < np.mean(ways) < result.score("mean/l1").high
@@ -173,7 +173,7 @@ class Knows(Classifier):
 
 
 def test_a_judge_says_whether_translations_are_of_the_domain_asked_for(animals, tmp_path):
-    knows = judge(Knows, labels=(Labels(names=("cat", "dog", "wild")),), width=2, depth=1)
+    knows = judge(Knows, labels=(Labels(names=("cat", "dog", "wild")),), base_channels=2, n_downsample=1)
     for name, value in {"cat": (0, 0), "dog": (1, 2)}.items():
         for at, level in enumerate(value):
             picture = np.full((64, 64, 3), 9, np.uint8)
@@ -183,21 +183,21 @@ def test_a_judge_says_whether_translations_are_of_the_domain_asked_for(animals, 
     fitted, data, translator = opened("starganv2", f"root={tmp_path / 'data'}", "crop_size=64")
     translator.method.decode = lambda content, style: data_of(0)  # always what the judge calls cat
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
-    result = judge_samples(samples, find_protocol("domains"), Tools(judge=knows), "x")
+    result = evaluate_samples(samples, find_protocol("domains"), Tools(evaluator=knows), "x")
     assert result.score("dog-cat/as-asked").value == 1
     assert result.score("cat-dog/as-asked").value == 0
     assert (result.score("dog-cat/as-asked").ceiling, result.score("cat-dog/as-asked").ceiling) == (1, 0.5)
     assert result.score("mean/as-asked").value == 0.5
-    error = judge_samples(
+    error = evaluate_samples(
         sampled(tmp_path / "e", "stargan-expressions", fitted, data, translator),
         find_protocol("stargan-expressions"),
-        Tools(judge=knows),
+        Tools(evaluator=knows),
         "x",
     ).score("expression-error")
     assert (error.value, error.ceiling, error.count) == (0.5, 0.25, 8)
-    other = judge(Knows, labels=(Labels(names=("horse", "zebra")),), width=2, depth=1)
-    with pytest.raises(EvaluationError, match="the judge knows horse, zebra, and not"):
-        list(as_asked(next(iter(samples.by_route().values())), Tools(judge=other), ("as-asked",)))
+    other = judge(Knows, labels=(Labels(names=("horse", "zebra")),), base_channels=2, n_downsample=1)
+    with pytest.raises(EvaluationError, match="the evaluator knows horse, zebra, and not"):
+        list(as_requested(next(iter(samples.by_route().values())), Tools(evaluator=other), ("as-asked",)))
 
 
 def data_of(level, count=2):
@@ -233,8 +233,8 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
 
     translator.method.translate = shown
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
-    knows = judge(Knows, labels=fitted.model.labels, in_channels=1, width=2, depth=1)
-    result = judge_samples(samples, find_protocol("domains"), Tools(judge=knows), "x")
+    knows = judge(Knows, labels=fitted.model.labels, in_channels=1, base_channels=2, n_downsample=1)
+    result = evaluate_samples(samples, find_protocol("domains"), Tools(evaluator=knows), "x")
     assert result.score("flip-bold/as-asked").value == share
     assert result.score("mean/as-asked").value == share
     had = [set(row.controls["has"].split(",")) for row in samples.by_route()["flip-bold"].rows]
@@ -245,9 +245,13 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
 def test_a_judge_of_another_kind_is_refused(tmp_path):
     fitted, data, translator = opened("stargan", "root=glyphs", "crop_size=32", "attributes=[sans,serif,bold]")
     samples = sampled(tmp_path / "s", "domains", fitted, data, translator)
-    classes = judge(Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, width=2, depth=1)
-    with pytest.raises(EvaluationError, match="the judge tells classes, and attributes were asked for"):
-        judge_samples(samples, find_protocol("domains"), Tools(judge=classes), "x")
+    classes = judge(
+        Knows, labels=(Labels(names=("sans", "serif", "bold")),), in_channels=1, base_channels=2, n_downsample=1
+    )
+    with pytest.raises(
+        EvaluationError, match="the evaluator classifies classes, and the translations are to attributes"
+    ):
+        evaluate_samples(samples, find_protocol("domains"), Tools(evaluator=classes), "x")
 
 
 def test_what_many_styles_share_is_done_once(animals):

@@ -27,7 +27,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from diptych.contract import Labels
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import on_samples
-from diptych.evaluation.metrics.extractors import extractor
+from diptych.evaluation.metrics.extractors import load_extractor
 from diptych.evaluation.metrics.palette import Palette
 from diptych.evaluation.metrics.segmentation import confusion, mean_iou, pixel_accuracy
 from diptych.evaluation.results import check_comparable
@@ -36,7 +36,7 @@ from diptych.evaluators.classifier import Classifier
 from diptych.evaluators.segmenter import Segmenter
 from diptych.inference.load import from_run
 
-TINY = {"width": 8, "depth": 2}
+TINY = {"base_channels": 8, "n_downsample": 2}
 PALETTE = tuple(tuple(map(int, colour)) for colour in COLOURS)
 
 
@@ -76,17 +76,17 @@ def test_label_maps_are_read_by_the_nearest_colour_of_the_true_ones(tmp_path):
 def test_the_palette_may_be_that_of_a_judge(tmp_path):
     """Where a class does not occur in the true maps, or they were scaled."""
     maps = [label_map(seed, count=2) for seed in range(4)]
-    tools = Tools(judge=judge(Segmenter, palette=PALETTE, **TINY))
+    tools = Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY))
     _, result = values("label-maps", two(tmp_path, maps, maps), tools)
     assert "4 label maps of 4 classes, each pixel by its nearest colour" in result.said
-    assert result.tools["judge"].startswith("segmenter ")
+    assert result.tools["evaluator"].startswith("segmenter ")
 
 
 def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folders(tmp_path):
     maps, small = ([label_map(seed, side=side) for seed in range(4)] for side in (64, 32))
     with pytest.raises(EvaluationError, match=r"real has pictures that are 64x64 colour, .*fake such that are 32x32"):
         values("label-maps", two(tmp_path / "a", small, maps))
-    tools = Tools(judge=judge(Segmenter, palette=PALETTE, **TINY))
+    tools = Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY))
     for name, columns in {
         "fake": {"source": maps, "fake": small, "truth": maps},
         "source": {"source": small, "fake": maps, "truth": maps},
@@ -124,12 +124,14 @@ def test_a_judge_of_classes_is_asked_for_each_picture(tmp_path, domains):
     rows = [
         row.model_copy(update={"controls": {"label": name}}) for row, name in zip(samples.rows, labels, strict=True)
     ]
-    found, result = values("told-apart", replace(samples, rows=tuple(rows)), Tools(judge=from_run(domains)))
+    found, result = values(
+        "classifier-accuracy", replace(samples, rows=tuple(rows)), Tools(evaluator=from_run(domains))
+    )
     assert found == {"accuracy": 0.8, "class-accuracy": (1 + 1 / 2) / 2}
     assert [score.chance for score in result.scores] == [0.6, 0.5]
-    assert "5 pictures of bright, dark" in result.said
+    assert "5 images of bright, dark" in result.said
     with pytest.raises(EvaluationError, match="the judge knows no class 'None', only bright, dark"):
-        values("told-apart", samples, Tools(judge=from_run(domains)))
+        values("classifier-accuracy", samples, Tools(evaluator=from_run(domains)))
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9))
@@ -164,7 +166,7 @@ def segmenter(tmp_path_factory):
 
 
 def test_the_fcn_score_is_what_a_segmenter_sees(seen, segmenter):
-    tools, (perfect, wrong) = Tools(judge=from_run(segmenter)), seen
+    tools, (perfect, wrong) = Tools(evaluator=from_run(segmenter)), seen
     best, result = values("pix2pix-fcn", perfect, tools)
     chance = confusion(np.zeros((8, 32, 32), int), np.stack([classes(seed) for seed in range(8)]), 4)
     for name in ("pixel-accuracy", "class-accuracy", "mean-iou"):
@@ -179,7 +181,7 @@ def test_the_fcn_score_is_what_a_segmenter_sees(seen, segmenter):
     assert other.score("pixel-accuracy").chance == pytest.approx(share)
     assert other.score("mean-iou").chance == pytest.approx(share / 4)
     assert mean_iou(chance) < pixel_accuracy(chance)
-    assert "a judge of 4 classes looked at each pixel of 8 pictures" in result.said
+    assert "a segmenter of 4 classes labels each pixel of 8 images" in result.said
 
 
 def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
@@ -189,20 +191,22 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
         (None, "needs a judge: train one on real images with `diptych judge train`"),
         (
             judge(Classifier, labels=(Labels(names=("cat", "dog")),), **TINY),
-            r"tells whole pictures apart \(cat, dog, \.\.\.\)",
+            r"this evaluator is a classifier \(cat, dog, \.\.\.\)",
         ),
-        (judge(Classifier, labels=(Labels(names=("#1", "#2")),), **TINY), "tells whole pictures apart"),
+        (judge(Classifier, labels=(Labels(names=("#1", "#2")),), **TINY), "this evaluator is a classifier"),
         (judge(Segmenter, palette=others, **TINY), "no label maps of that palette: choose the judge of this label set"),
         (judge(Segmenter, palette=PALETTE, in_channels=2, **TINY), "looks at pictures of 2 channels, and these have 3"),
         (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),
     ]:
         with pytest.raises(EvaluationError, match=message):
-            values("pix2pix-fcn", perfect, Tools(judge=asked))
+            values("pix2pix-fcn", perfect, Tools(evaluator=asked))
     pictures = two(tmp_path, [noise(1)] * 4, [noise(2)] * 4)
-    with pytest.raises(EvaluationError, match="paints label maps, but one is needed that tells whole pictures apart"):
-        values("unpaired-default", pictures, Tools(judge=judge(Segmenter, palette=PALETTE, **TINY)))
+    with pytest.raises(
+        EvaluationError, match="paints label maps, but one is needed that this evaluator is a classifier"
+    ):
+        values("unpaired-default", pictures, Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY)))
     with pytest.raises(EvaluationError, match="pictures of 2 channels, and these have 3"):
-        values("unpaired-default", pictures, Tools(judge=judge(Classifier, in_channels=2, **TINY)))
+        values("unpaired-default", pictures, Tools(evaluator=judge(Classifier, in_channels=2, **TINY)))
 
 
 # ----------------------------------------------------------------------------------------------------- sets of pictures
@@ -211,14 +215,14 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
 def test_translations_that_a_judge_takes_for_the_target(tmp_path, domains):
     fakes = [shades(seed, light=seed % 4 > 0) for seed in range(8)]
     samples = two(tmp_path, fakes, [shades(100 + seed, True) for seed in range(5)])
-    found, result = values("unpaired-default", samples, Tools(judge=from_run(domains)))
+    found, result = values("unpaired-default", samples, Tools(evaluator=from_run(domains)))
     score = result.score("taken-for-target")
     assert (score.value, score.ceiling, score.chance) == (0.75, 1, 0.5)
     assert score.each == (0, 1, 1, 1) * 2
     assert set(found) == {"taken-for-target", "colour/L", "colour/a", "colour/b"}
-    assert "a judge of 2 domains was asked which translations are bright" in result.said
+    assert "a classifier of 2 domains decides which translations are bright" in result.said
     dark = two(tmp_path / "dark", fakes, [shades(100 + seed, False) for seed in range(5)])
-    assert values("unpaired-default", dark, Tools(judge=from_run(domains)))[0]["taken-for-target"] == 0.25
+    assert values("unpaired-default", dark, Tools(evaluator=from_run(domains)))[0]["taken-for-target"] == 0.25
 
 
 def test_a_judge_of_attributes_says_what_changed_and_what_stayed(tmp_path):
@@ -234,22 +238,22 @@ def test_a_judge_of_attributes_says_what_changed_and_what_stayed(tmp_path):
     fakes = [plain(0, True), plain(1, True), plain(1, True), plain(1, False)]
     reals = [plain(1, True), plain(0, True), plain(0, True), plain(1, True), plain(0, False)]
     columns = {"source": sources, "fake": fakes, "real": reals}
-    found, result = values("unpaired-default", sample_folder(tmp_path / "a", {"a-b": columns}), Tools(judge=looks))
+    found, result = values("unpaired-default", sample_folder(tmp_path / "a", {"a-b": columns}), Tools(evaluator=looks))
     score = result.score("taken-for-target")
     assert (score.value, score.ceiling, score.chance) == (0.75, 0.8, 0)
     assert found["others-kept"] == 0.75
     changes = [2 * 255, 2 * 255, 2 * 50 + 2 * 50 + 2 * 255, 0]
     assert found["l1-to-source"] == pytest.approx(sum(changes) / 4 / 255 / 3, rel=1e-5)
-    assert "a judge of 2 attributes was asked which translations have bright" in result.said
+    assert "a classifier of 2 attributes decides which translations have bright" in result.said
     back = {"source": reals, "fake": [reals[0], *sources], "real": sources}
-    found, result = values("unpaired-default", sample_folder(tmp_path / "b", {"a-b": back}), Tools(judge=looks))
+    found, result = values("unpaired-default", sample_folder(tmp_path / "b", {"a-b": back}), Tools(evaluator=looks))
     assert found["taken-for-target"] == 0.8
-    assert "a judge of 2 attributes was asked which translations lack bright" in result.said
+    assert "a classifier of 2 attributes decides which translations lack bright" in result.said
 
 
 def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains):
     """Fewer pictures than features: FID is far off, and KID is named as the way out."""
-    tools = Tools(extractor=extractor(str(domains.folder)))
+    tools = Tools(extractor=load_extractor(str(domains.folder)))
     alike = two(tmp_path / "a", *([shades(start + seed, True) for seed in range(10)] for start in (0, 100)))
     far = two(tmp_path / "b", *([shades(seed, light) for seed in range(10)] for light in (True, False)))
     with warnings.catch_warnings():
@@ -258,7 +262,8 @@ def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains)
     assert {"fid", "kid", "precision", "recall"} < set(found)
     assert any("KID" in line and "10 images" in line for line in result.said), result.said
     assert (
-        f"10 translations against 10 real pictures by judge:classifier, {tools.extractor.size} features" in result.said
+        f"10 translations against 10 real images by evaluator:classifier, {tools.extractor.size} features"
+        in result.said
     )
     assert result.tools == {"extractor": f"judge:classifier {tools.extractor.digest[:16]}"}
     apart, _ = values("unpaired-default", far, tools)
@@ -267,4 +272,4 @@ def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains)
     few = two(tmp_path / "c", [noise(seed) for seed in range(7)], [noise(seed) for seed in range(9)])
     found, result = values("unpaired-default", few, tools)
     assert set(found) == {"colour/L", "colour/a", "colour/b"}
-    assert any("no FID and KID: 7 pictures are no set; 8 at least" in line for line in result.said)
+    assert any("no FID and KID: 7 images are too few; at least 8 are needed" in line for line in result.said)

@@ -11,7 +11,7 @@ from judged import fill, noise, offline, sample_folder, shades, trained  # noqa:
 from diptych.data.images import image_io
 from diptych.errors import EvaluationError, RunError
 from diptych.evaluation.compare.read import read_runs
-from diptych.evaluation.metrics.intervals import difference, of_images, of_set
+from diptych.evaluation.metrics.intervals import difference, score_of_set, score_per_image
 from diptych.evaluation.results import Result, check_comparable, read_result
 from diptych.evaluation.runner import sample_run
 from diptych.evaluation.samples import open_samples
@@ -19,8 +19,8 @@ from diptych.runs.folder import Run
 
 ABOUT = {"pixels": 32, "split": "test", "run": "one", "steps": 7}
 IMAGES = {"real": "abc", "source": "def"}
-L1 = of_images("l1", np.linspace(0.1, 0.2, 5))
-FID = of_set("fid", lambda kept: float(kept.sum()), 8)
+L1 = score_per_image("l1", np.linspace(0.1, 0.2, 5))
+FID = score_of_set("fid", lambda kept: float(kept.sum()), 8)
 
 
 def result(**fields):
@@ -40,7 +40,7 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     path = result(tools={"lpips": "123"}).save(tmp_path / "deep" / "x.json")
     assert read_result(path) == result(tools={"lpips": "123"})
     assert read_result(path).score("fid") == FID
-    with pytest.raises(EvaluationError, match="one: no measure 'psnr'; paired-default/1 gave l1, fid"):
+    with pytest.raises(EvaluationError, match="one: no score 'psnr'; paired-default/1 gave l1, fid"):
         result().score("psnr")
 
 
@@ -57,13 +57,13 @@ def with_score(**fields):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no result that `diptych evaluate` wrote"),
-        (b"\xff\xfe", "no result that"),
-        (b"[1]", "it holds no settings by name"),
+        (b"", "not a result written by `diptych evaluate`"),
+        (b"\xff\xfe", "not a result written by"),
+        (b"[1]", "expected a JSON object"),
         (b'{"a":' * 50_000, "nested too deeply"),
-        (b'{"format": 1, "format": 1}', "'format' is repeated"),
+        (b'{"format": 1, "format": 1}', "'format' is there twice"),
         ({"format": 1}, "protocol"),
-        (changed(format=2), "format 2; this Diptych reads 1"),
+        (changed(format=2), "format 2; this version of Diptych reads format 1"),
         (changed(scoers=[]), r"no setting is called 'scoers'; did you mean 'scores'"),
         (changed(**{"\x1b[2J": 1}), r"'\\\\x1b\[2J'"),
         (changed(tools={"lpips": 3}), r"tools\.lpips=3"),
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_result_is_refused_in_a_few_printable_words(tmp_path, 
 
 def test_a_file_that_is_too_large_or_not_there_is_not_read(tmp_path, monkeypatch):
     path = result().save(tmp_path / "x.json")
-    monkeypatch.setattr("diptych.evaluation.results.LARGEST", 100)
+    monkeypatch.setattr("diptych.evaluation.results.MAX_BYTES", 100)
     with pytest.raises(EvaluationError, match="larger than 0 KiB"):
         read_result(path)
     with pytest.raises(EvaluationError, match="No such file"):
@@ -129,7 +129,7 @@ def test_results_of_another_judgement_are_not(fields, message):
     for others in ([result(**{"name": "two", "tools": tools, **fields})], [one, result(**{"tools": tools, **fields})]):
         with pytest.raises(EvaluationError, match=message) as caught:
             check_comparable([one, *others])
-        assert "must not be held against each other" in str(caught.value)
+        assert "cannot be compared" in str(caught.value)
         assert str(caught.value).count(";") == 0, "nothing else differs"
 
 
@@ -147,7 +147,7 @@ def test_a_run_is_judged_and_the_result_lies_with_it(run):
     for score in found.scores:
         assert f"{score.value:.4g}" in done.stdout
         assert f"{score.low:.4g} to {score.high:.4g}" in done.stdout
-    assert any(line.startswith("no LPIPS, as") for line in found.said)
+    assert any(line.startswith("no LPIPS: its network is not available") for line in found.said)
     assert dict(found.about) == dict(open_samples(run / "samples" / "default").about)
 
 
@@ -156,7 +156,7 @@ def test_samples_are_judged_by_the_protocol_that_they_were_made_for(run, tmp_pat
     diptych("evaluate", tmp_path / "s", "--extractor", "none", "--border", "2")
     found = read_result(tmp_path / "s" / "results" / "srgan-y.json")
     assert [score.name for score in found.scores] == ["psnr-y", "ssim-y"]
-    assert "4 pictures on Y, 2 pixels at each edge left out" in found.said
+    assert "4 images on Y, without 2 pixels at each edge" in found.said
     diptych("evaluate", tmp_path / "s", "--extractor", "none", "-p", "paired-default", "-o", tmp_path / "x.json")
     assert read_result(tmp_path / "x.json").name == "letters"
     for words in (["--count", "2"], ["--split", "val"], ["--which", "best"], ["--data", tmp_path]):
@@ -239,7 +239,7 @@ def test_an_answer_to_another_question_is_not_replaced_unless_o_says_where(run, 
     diptych(*words)
     assert path.read_text() == before
     for other in (["--split", "train"], ["--count", "4"]):
-        with pytest.raises(EvaluationError, match=r"not replaced, as it was judged differently \(images: .*with -o"):
+        with pytest.raises(EvaluationError, match=r"not replaced, as it was evaluated differently \(images: .*with -o"):
             diptych(*words, *other)
         assert path.read_text() == before
         diptych(*words, *other, "-o", tmp_path / "x.json")
@@ -252,9 +252,9 @@ def test_an_answer_to_another_question_is_not_replaced_unless_o_says_where(run, 
 
 
 def test_what_cannot_be_judged_is_told_before_anything_is_translated(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("diptych.evaluation.samples.write", None)
-    monkeypatch.setattr("diptych.evaluation.tools.gather", None)
-    with pytest.raises(EvaluationError, match="needs a judge"):
+    monkeypatch.setattr("diptych.evaluation.samples.write_samples", None)
+    monkeypatch.setattr("diptych.evaluation.tools.load_tools", None)
+    with pytest.raises(EvaluationError, match="needs an evaluator"):
         diptych("evaluate", run, "-p", "pix2pix-fcn")
     with pytest.raises(EvaluationError, match="did you mean 'label-maps'"):
         diptych("evaluate", run, "-p", "label-map")
@@ -274,9 +274,9 @@ def test_a_judge_by_its_folder_lends_features_too(tmp_path):
     found = read_result(tmp_path / "x.json")
     assert {"taken-for-target", "fid", "kid", "precision", "recall"} < {score.name for score in found.scores}
     assert found.tools["extractor"].split()[0] == "judge:classifier"
-    assert "FID and KID by the judge, as torchvision-inception-v3 was not at hand" in said.replace("\n", "")
+    assert "FID and KID by the evaluator: torchvision-inception-v3 is not available" in said.replace("\n", "")
     translator = trained(tmp_path / "run", "pix2pix", "root=glyphs", "steps=1").folder
-    with pytest.raises(EvaluationError, match="a judge is a classifier or a segmenter"):
+    with pytest.raises(EvaluationError, match="an evaluator \\(a classifier or a segmenter\\)"):
         diptych("evaluate", *words[:4], "--judge", translator)
 
 

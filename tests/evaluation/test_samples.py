@@ -14,7 +14,7 @@ from diptych.data.sources.glyphs import split_indices
 from diptych.errors import CheckpointError, EvaluationError, ImageError
 from diptych.evaluation import samples
 from diptych.evaluation.runner import SampleRequest, sample_run, samples_of
-from diptych.evaluation.samples import MANIFEST, Samples, open_samples, plain_name
+from diptych.evaluation.samples import MANIFEST, Samples, open_samples, safe_name
 from diptych.evaluation.two_folders import two_folders
 from diptych.inference.load import from_run
 from diptych.runs import checkpoint
@@ -90,7 +90,7 @@ def test_each_row_is_a_held_out_letter_its_truth_and_what_the_run_makes_of_it(pa
     translator = from_run(runs["letters"])
     where = split_indices()["test"][:10]
     for at, number in enumerate(where):
-        source, truth = (glyphs.render_letters(face, 32)[number] for face in ("sans", "serif-bolditalic"))
+        source, truth = (glyphs.pictures(face, 32)[number] for face in ("sans", "serif-bolditalic"))
         assert np.array_equal(image_io.read(pairs.files("source")[at]), source)
         assert np.array_equal(image_io.read(pairs.files("truth")[at]), truth)
         made = translator.tensor(torch.from_numpy(image_io.to_unit(source)).permute(2, 0, 1))
@@ -137,7 +137,9 @@ def test_without_pairs_there_are_real_pictures_of_each_domain(runs, heaps, tmp_p
         shown = [image_io.read(file) for file in found.by_route()[name].real_files()]
         there = [image_io.read(file) for file in sorted((heaps / f"test{side}").iterdir())]
         assert all(map(np.array_equal, shown, there))
-    with pytest.raises(EvaluationError, match=r"s: there is no truth for some .*; unpaired-default needs none"):
+    with pytest.raises(
+        EvaluationError, match=r"s: some translations have no truth image; protocol unpaired-default needs none"
+    ):
         found.files("truth")
 
 
@@ -151,7 +153,7 @@ def test_names_of_files_are_kept_for_people_and_made_plain_for_disks(runs, tmp_p
         assert not set(name) & set('<>:"/\\|?* ')
         assert len(name.encode()) < 200, "a file beside it has a longer name while it is written"
         assert [each.partition("/")[2] for each in (row.source, row.truth)] == [f"source-target/{name}"] * 2
-    assert plain_name("a/b\x1b[31m\n.png") == "b_31m_"
+    assert safe_name("a/b\x1b[31m\n.png") == "b_31m_"
 
 
 def test_a_name_that_is_no_utf8_takes_no_run_down(named_oddly, runs, tmp_path):
@@ -176,7 +178,7 @@ def test_other_images_than_those_of_training(runs, named_oddly, heaps, tmp_path)
 
 
 def test_a_folder_in_use_is_refused(pairs, runs):
-    with pytest.raises(EvaluationError, match=f"{pairs.folder}: holds samples already; choose another folder with -o"):
+    with pytest.raises(EvaluationError, match=f"{pairs.folder}: already holds samples; choose another folder with -o"):
         sample_run(runs["letters"], pairs.folder)
     assert open_samples(pairs.folder) == pairs
 
@@ -195,7 +197,7 @@ def test_other_channels_than_those_of_pictures_become_arrays(tmp_path):
 
 def test_the_best_checkpoint_is_asked_for_by_name(tmp_path, runs):
     run = trained(tmp_path / "run", "pix2pix", "root=glyphs", "steps=4", "preview_every=1", "lr=0.03")
-    first, *_, last = checkpoint.list_checkpoints(run.checkpoints)
+    first, *_, last = checkpoint.all_in(run.checkpoints)
     tensors, meta = checkpoint.load(last)
     checkpoint.save(last, (tensors, {**meta, "best": {"name": first.name, "error": 0.1}}))
     found = {
@@ -253,7 +255,7 @@ def test_what_diptych_did_not_make_is_not_removed(runs, tmp_path):
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
     folder = run.folder / "samples" / "default"
     found = sample_run(run, folder, SampleRequest(count=1))
-    with pytest.raises(EvaluationError, match=f"{folder}: .* did not make it: move it elsewhere"):
+    with pytest.raises(EvaluationError, match=f"{folder}: .* not written by `diptych evaluate`; move it elsewhere"):
         samples_of(run, SampleRequest(count=2))
     assert open_samples(folder) == found
     shutil.rmtree(folder)
@@ -280,7 +282,7 @@ def test_no_protocol_is_a_way_to_another_folder(runs, tmp_path, name):
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
     samples_of(run, SampleRequest(count=1))
     before = files(tmp_path)
-    with pytest.raises(EvaluationError, match="no protocol is called"):
+    with pytest.raises(EvaluationError, match="unknown protocol"):
         samples_of(run, SampleRequest(name, count=1))
     assert files(tmp_path) == before
 
@@ -290,7 +292,7 @@ def test_on_the_command_line(runs, tmp_path):
     assert "3 translations in" in diptych(*words).stdout
     found = open_samples(tmp_path / "s")
     assert (len(found.rows), found.about["split"]) == (3, "val")
-    with pytest.raises(EvaluationError, match="no protocol is called 'paird-default'; did you mean 'paired-default'"):
+    with pytest.raises(EvaluationError, match="unknown protocol 'paird-default'; did you mean 'paired-default'"):
         diptych("samples", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
 
 
@@ -305,18 +307,18 @@ def manifest(**row):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no json", "not the list of samples"),
-        (b"\xff\xfe\x00", "not the list of samples"),
-        (b"[]", "it holds no settings by name"),
+        (b"no json", "not a manifest"),
+        (b"\xff\xfe\x00", "not a manifest"),
+        (b"[]", "expected a JSON object"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"format": 1, "format": 1}', "'format' is repeated"),
+        (b'{"format": 1, "format": 1}', "'format' is there twice"),
         ({"format": 1, "about": {}}, "rows"),
-        (manifest() | {"format": 2}, "format 2; this Diptych reads 1"),
-        (manifest(fake="/etc/passwd"), "'/etc/passwd' lies outside"),
-        (manifest(source="../secret.png"), r"'\.\./secret\.png' lies outside"),
-        (manifest(truth="truth/../../x.png"), "lies outside"),
-        (manifest() | {"reals": {"a-b": ["real/1.png", "/x"]}}, "'/x' lies outside"),
-        (manifest() | {"reals": {"a-b": ["real/..\x1b/../.."]}}, r"real/..\\x1b/../..' lies outside"),
+        (manifest() | {"format": 2}, "format 2; this version of Diptych reads format 1"),
+        (manifest(fake="/etc/passwd"), "'/etc/passwd' is outside"),
+        (manifest(source="../secret.png"), r"'\.\./secret\.png' is outside"),
+        (manifest(truth="truth/../../x.png"), "is outside"),
+        (manifest() | {"reals": {"a-b": ["real/1.png", "/x"]}}, "'/x' is outside"),
+        (manifest() | {"reals": {"a-b": ["real/..\x1b/../.."]}}, r"real/..\\x1b/../..' is outside"),
         (manifest(fake=7), r"rows\.0\.fake=7"),
         (manifest(fake="x" * 5000), r"rows\.0\.fake"),
         (manifest(fkae="x"), r"no setting is called 'rows\.0\.fkae'"),
@@ -337,7 +339,7 @@ def test_a_manifest_that_means_harm_is_refused_in_a_few_printable_words(tmp_path
 def test_a_manifest_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     (tmp_path / MANIFEST).write_text(json.dumps(manifest()))
     assert open_samples(tmp_path) == Samples(tmp_path, {}, open_samples(tmp_path).rows, {})
-    monkeypatch.setattr("diptych.evaluation.samples.LARGEST", 20)
+    monkeypatch.setattr("diptych.evaluation.samples.MAX_BYTES", 20)
     with pytest.raises(EvaluationError, match="larger than 0 KiB"):
         open_samples(tmp_path)
     with pytest.raises(EvaluationError, match="No such file"):

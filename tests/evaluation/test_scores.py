@@ -8,7 +8,7 @@ from scipy import stats
 
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import intervals
-from diptych.evaluation.metrics.intervals import difference, of_images, of_set
+from diptych.evaluation.metrics.intervals import difference, score_of_set, score_per_image
 
 SOME = settings(deadline=None, max_examples=30)
 KINDS = ["bootstrap", "jackknife"]
@@ -17,8 +17,8 @@ KINDS = ["bootstrap", "jackknife"]
 def score(by, rows, statistic=np.mean):
     """The statistic of `rows`, either way."""
     if by == "bootstrap":
-        return of_images("l1", rows, statistic)
-    return of_set("kid", lambda kept: float(statistic(rows[kept])), len(rows))
+        return score_per_image("l1", rows, statistic)
+    return score_of_set("kid", lambda kept: float(statistic(rows[kept])), len(rows))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_the_difference_of_equals_stands_in_about_5_of_100(by, fewer):
     for _ in range(200):
         images = random.randn(60) * 5
         one, other = (score(by, images + random.randn(60)) for _ in range(2))
-        stands.append(difference(one, other).stands)
+        stands.append(difference(one, other).significant)
     assert 0.03 <= np.mean(stands) <= 0.1
 
 
@@ -61,7 +61,7 @@ def test_pairs_are_sharper_than_two_sets(by):
     one, other = (score(by, images + shift + random.randn(100) / 10) for shift in (0.1, 0))
     found = difference(one, other)
     assert one.low < other.high
-    assert found.stands
+    assert found.significant
     assert found.value == pytest.approx(one.value - other.value)
     apart = np.hypot(one.high - one.low, other.high - other.low)
     assert found.high - found.low < apart / 10
@@ -79,7 +79,7 @@ def test_the_same_images_give_the_same_draws(count, by):
     assert one.count == count
     assert one.low <= one.value <= one.high
     same = difference(one, other)
-    assert (same.value, same.low, same.high, same.stands) == (0, 0, 0, False)
+    assert (same.value, same.low, same.high, same.significant) == (0, 0, 0, False)
 
 
 def test_draws_depend_on_nothing_but_the_count():
@@ -116,7 +116,7 @@ def test_the_table_of_student_is_that_of_scipy():
 
 def test_the_bootstrap_of_a_mean_has_the_spread_of_its_standard_error():
     rows = np.random.RandomState(0).rand(100)
-    found = of_images("l1", rows, chance=0.5, ceiling=0.1)
+    found = score_per_image("l1", rows, chance=0.5, ceiling=0.1)
     assert found.value == rows.mean()
     assert np.std(found.draws) == pytest.approx(rows.std() / 10, rel=0.08)
     assert (found.low, found.high) == pytest.approx(stats.norm.interval(0.95, rows.mean(), rows.std() / 10), rel=0.02)
@@ -126,7 +126,7 @@ def test_the_bootstrap_of_a_mean_has_the_spread_of_its_standard_error():
 
 def test_every_image_is_left_out_once():
     seen = []
-    of_set("kid", lambda kept: seen.append(kept) or 0.0, 47)
+    score_of_set("kid", lambda kept: seen.append(kept) or 0.0, 47)
     assert seen.pop().all()
     np.testing.assert_array_equal(np.sum(~np.array(seen), 0), np.ones(47))
     assert set(np.sum(~np.array(seen), 1)) == {2, 3}
@@ -134,9 +134,9 @@ def test_every_image_is_left_out_once():
 
 def test_rows_of_any_shape_and_a_statistic_of_their_sum():
     tables = np.random.RandomState(0).randint(0, 9, (25, 3, 3))
-    found = of_images("pixel-accuracy", tables, lambda rows: float(np.trace(rows.sum(0)) / rows.sum()))
+    found = score_per_image("pixel-accuracy", tables, lambda rows: float(np.trace(rows.sum(0)) / rows.sum()))
     assert found.low < found.value < found.high
-    assert found.each == of_images("dice", tables[:, 0, 0], np.median).each == ()
+    assert found.each == score_per_image("dice", tables[:, 0, 0], np.median).each == ()
 
 
 def test_draws_of_which_the_statistic_has_no_value_are_left_out():
@@ -148,37 +148,37 @@ def test_draws_of_which_the_statistic_has_no_value_are_left_out():
         return float(rows[rows[:, 0] == 1, 1].mean())
 
     kinds = np.arange(12) < 2
-    one, other = (of_images("dice", np.stack([kinds, np.arange(12.0) + shift], 1), of_ones) for shift in (1, 0))
+    one, other = (score_per_image("dice", np.stack([kinds, np.arange(12.0) + shift], 1), of_ones) for shift in (1, 0))
     assert len(one.draws) == sum((chosen < 2).any() for chosen in intervals.resampled(12)) < intervals.DRAWS
     found = difference(one, other)
     assert (found.low, found.value, found.high) == (1, 1, 1)
     with pytest.raises(EvaluationError, match="no ones"):
-        of_images("dice", np.zeros((4, 2)), of_ones)
+        score_per_image("dice", np.zeros((4, 2)), of_ones)
 
 
 def test_what_cannot_be_scored_is_refused():
     with pytest.raises(EvaluationError, match="l1: there are no images"):
-        of_images("l1", np.zeros(0))
+        score_per_image("l1", np.zeros(0))
     with pytest.raises(EvaluationError, match="value of image 2 is not a finite number"):
-        of_images("l1", np.array([[0, 1], [2, 3], [4, np.inf]]))
+        score_per_image("l1", np.array([[0, 1], [2, 3], [4, np.inf]]))
     with pytest.raises(EvaluationError, match="3 images are too few"):
-        of_set("kid", np.mean, 3)
+        score_of_set("kid", np.mean, 3)
 
 
 def test_scores_that_are_no_pair_are_refused():
-    one = of_images("l1", np.arange(9.0))
+    one = score_per_image("l1", np.arange(9.0))
     for other in (
-        of_images("lpips", np.arange(9.0)),
-        of_images("l1", np.arange(8.0)),
-        of_set("kid", np.mean, 9),
+        score_per_image("lpips", np.arange(9.0)),
+        score_per_image("l1", np.arange(8.0)),
+        score_of_set("kid", np.mean, 9),
     ):
-        with pytest.raises(EvaluationError, match=f"l1 of 9 images and {other.name} of {other.count} cannot"):
+        with pytest.raises(EvaluationError, match=f"l1 of 9 images and {other.name} of {other.count} images cannot"):
             difference(one, other)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_too_few_images_tell_no_difference(count):
     """One image drawn again and again is always the same: it would be sure of anything."""
-    one, other = (of_images("l1", np.arange(count) + shift) for shift in (0.0, 1.0))
+    one, other = (score_per_image("l1", np.arange(count) + shift) for shift in (0.0, 1.0))
     with pytest.raises(EvaluationError, match=f"l1: {count} images are too few"):
         difference(one, other)

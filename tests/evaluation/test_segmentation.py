@@ -74,7 +74,7 @@ def test_which_classes_count():
 def test_scores_resample_images():
     predicted, truth = maps(0, 5)
     found = confusion(predicted, truth, 5)
-    score = intervals.of_images("mean-iou", found, mean_iou, chance=mean_iou(majority(found)))
+    score = intervals.score_per_image("mean-iou", found, mean_iou, chance=mean_iou(majority(found)))
     assert score.value == mean_iou(found)
     assert score.low < score.value < score.high
     assert score.chance < score.value
@@ -121,19 +121,19 @@ def test_the_roc_area_does_not_overflow_with_billions_of_pixels():
 
 def test_what_cannot_be_judged_is_refused():
     good = np.zeros((2, 3, 3), np.int64)
-    with pytest.raises(EvaluationError, match=r"maps of \(2, 3, 3\) and \(1, 3, 3\)"):
+    with pytest.raises(EvaluationError, match=r"two maps .* got \(2, 3, 3\) and \(1, 3, 3\)"):
         confusion(good, good[:1], 2)
-    with pytest.raises(EvaluationError, match=r"maps of \(3, 3\) and"):
+    with pytest.raises(EvaluationError, match=r"got \(3, 3\) and"):
         confusion(good[0], good[0], 2)
-    with pytest.raises(EvaluationError, match="no pairs"):
+    with pytest.raises(EvaluationError, match="expected two maps"):
         dice(good[:0], good[:0])
     with pytest.raises(EvaluationError, match="prediction has class 2; with 2 classes they are 0 to 1"):
         confusion(good + 2, good, 2)
     with pytest.raises(EvaluationError, match="truth has class -1"):
         confusion(good, good - 1, 2)
-    with pytest.raises(EvaluationError, match="truth is to be of class numbers, not of float64"):
+    with pytest.raises(EvaluationError, match="truth holds float64; expected class numbers"):
         confusion(good, good * 1.0, 2)
-    with pytest.raises(EvaluationError, match="uint8, not int64"):
+    with pytest.raises(EvaluationError, match="uint8, got int64"):
         segmentation.score_histograms(good, good)
     with pytest.raises(EvaluationError, match="ROC"):
         roc_area(segmentation.score_histograms(good.astype(np.uint8), good))

@@ -47,7 +47,7 @@ def test_no_more_than_two_batches_lie_in_memory(tmp_path, monkeypatch):
             read.append(file)
         return plain(file)
 
-    monkeypatch.setattr(image_sets.image, "read", counted)
+    monkeypatch.setattr(image_sets.image_io, "read", counted)
     batches = image_set(files).batches(4)
     for number in range(10):
         next(batches)
@@ -73,28 +73,28 @@ def test_grey_stays_one_channel_and_arrays_keep_theirs(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "words"),
-    [((6, 9, 1), "9x6 grey"), ((9, 6, 3), "6x9 colour"), ((6, 10, 3), "10x6 colour"), ((6, 9, 4), "of 4 channels")],
+    [((6, 9, 1), "9x6 grey"), ((9, 6, 3), "6x9 RGB"), ((6, 10, 3), "10x6 RGB"), ((6, 9, 4), "with 4 channels")],
 )
 def test_what_is_not_alike_is_refused_by_the_names_of_two(tmp_path, shape, words):
     files = fill(tmp_path, 3, shape=(6, 9, 3))
     other = tmp_path / f"other.{'png' if shape[2] < 4 else 'npy'}"
     image_io.write(other, noise(0, shape))
-    with pytest.raises(EvaluationError, match="not alike") as caught:
+    with pytest.raises(EvaluationError, match="different shapes") as caught:
         image_set([*files, other])
-    assert f"{files[0]} is 9x6 colour, {other} is " in str(caught.value)
+    assert f"{files[0]} is 9x6 RGB, {other} is " in str(caught.value)
     assert words in str(caught.value)
 
 
 def test_two_sets_that_are_not_alike_are_refused_by_the_names_of_their_folders(tmp_path):
     one = image_set(fill(tmp_path / "one", 2, shape=(6, 9, 3)))
     check_same_shape(one, image_set(fill(tmp_path / "same", 1, shape=(6, 9, 3))))
-    for shape, words in (((6, 9, 1), "9x6 grey"), ((9, 6, 3), "6x9 colour")):
-        with pytest.raises(EvaluationError, match=f"{tmp_path}/one .*9x6 colour, {tmp_path}/x .*{words}"):
+    for shape, words in (((6, 9, 1), "9x6 grey"), ((9, 6, 3), "6x9 RGB")):
+        with pytest.raises(EvaluationError, match=f"{tmp_path}/one .*9x6 RGB, {tmp_path}/x .*{words}"):
             check_same_shape(one, image_set(fill(tmp_path / "x", 1, shape=shape)))
 
 
 def test_none_at_all_is_refused():
-    with pytest.raises(EvaluationError, match="no pictures to measure"):
+    with pytest.raises(EvaluationError, match="no images to evaluate"):
         image_set([])
 
 

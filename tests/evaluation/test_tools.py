@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from diptych.data.images import image_io
 from diptych.errors import CheckpointError, EvaluationError
 from diptych.evaluation.metrics import extractors, lpips
-from diptych.evaluation.tools import Tools, gather
+from diptych.evaluation.tools import Tools, load_tools
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def pairs(folder, count):
 
 
 def test_networks_are_loaded_when_a_measure_needs_them_and_never_twice(tmp_path, loaded):
-    tools = gather(device="cpu")
+    tools = load_tools(device="cpu")
     values("srgan-y", pairs(tmp_path / "y", 4), tools)
     assert loaded == []
     values("thin-structures", pairs(tmp_path / "thin", 4), tools)
@@ -60,7 +60,7 @@ def test_a_result_lists_what_was_used_for_it_and_nothing_else(tmp_path):
 
 def test_what_is_lacking_is_told_once_and_said_in_each_result(tmp_path):
     told = []
-    tools = gather(device="cpu", tell=told.append)
+    tools = load_tools(device="cpu", log=told.append)
     found = [values("paired-default", pairs(tmp_path / name, 8), tools)[1] for name in "ab"]
     lines = ["no LPIPS, as its network was not at hand", "no FID and KID, as torchvision-inception-v3 was not at hand"]
     for line in lines:
@@ -70,15 +70,15 @@ def test_what_is_lacking_is_told_once_and_said_in_each_result(tmp_path):
 
 
 def test_tools_that_were_asked_for_by_name_must_be_there(tmp_path):
-    with pytest.raises(EvaluationError, match="no extractor is called 'inceptoin'"):
-        gather("inceptoin", device="cpu")
+    with pytest.raises(EvaluationError, match="unknown extractor 'inceptoin'"):
+        load_tools("inceptoin", device="cpu")
     with pytest.raises(CheckpointError, match="neither a run folder"):
-        gather("none", judge=tmp_path / "nowhere", device="cpu")
+        load_tools("none", evaluator=tmp_path / "nowhere", device="cpu")
     for name in ("auto", "tf-fid-inception"):
         with pytest.raises(EvaluationError, match="nowhere"):
-            gather(name, weights=tmp_path / "nowhere", device="cpu")
-    with pytest.raises(EvaluationError, match="nowhere: there are no weights for --extractor none"):
-        gather("none", weights=tmp_path / "nowhere", device="cpu")
+            load_tools(name, weights=tmp_path / "nowhere", device="cpu")
+    with pytest.raises(EvaluationError, match="nowhere: --extractor none takes no weights"):
+        load_tools("none", weights=tmp_path / "nowhere", device="cpu")
 
 
 # ------------------------------------------------------------------------------------------------------- remembered
@@ -114,7 +114,7 @@ def test_a_cache_that_cannot_be_written_is_told_once_and_changes_nothing(tmp_pat
 
         monkeypatch.setattr("diptych.evaluation.tools.save_file", save_file)
     told = []
-    tools = Tools(extractor=stand_in(), tell=told.append)
+    tools = Tools(extractor=stand_in(), log=told.append)
     for _ in range(2):
         assert values("unpaired-default", pictures, tools)[0] == expected
-    assert sum("cannot be remembered" in line and "DIPTYCH_CACHE" in line for line in told) == 1
+    assert sum("cannot be cached" in line and "DIPTYCH_CACHE" in line for line in told) == 1

@@ -34,19 +34,20 @@ def recognised(golden, where, without=()):
         kernel[1, 1] = 8
         state["generator.hpf.filter"] = kernel / golden.notes["config"]["w_hpf"]
     state = {key: value for key, value in state.items() if key not in without}
-    found, said = starganv2.recognise(state, where), golden.notes["config"]
-    assert len(found.config["labels"][0]["names"]) == said.get("num_domains", len(found.config["labels"][0]["names"]))
-    for ours, theirs in (("size", "img_size"), ("max_width", "max_conv_dim"), ("highpass", "w_hpf")):
-        assert found.config[ours] == said.get(theirs, found.config[ours]), ours
-    return found
+    (config, weights), said = starganv2.recognise(state, where), golden.notes["config"]
+    assert len(config["labels"][0]["names"]) == said.get("num_domains", len(config["labels"][0]["names"]))
+    for ours, theirs in (("image_size", "img_size"), ("max_channels", "max_conv_dim"), ("w_hpf", "w_hpf")):
+        assert config[ours] == said.get(theirs, config[ours]), ours
+    return config, weights
 
 
-def method_of(found, **over):
+def method_of(recognised, **over):
+    config, weights = recognised
     torch.manual_seed(0)
-    method = StarGANv2(StarGANv2.Config(**found.config, **over))
-    missing, unknown = method.load_state_dict(found.state, strict=False)
+    method = StarGANv2(StarGANv2.Config(**config, **over))
+    missing, unknown = method.load_state_dict(weights, strict=False)
     assert not unknown
-    assert {key.partition(".")[0] for key in missing}.isdisjoint({key.partition(".")[0] for key in found.state})
+    assert {key.partition(".")[0] for key in missing}.isdisjoint({key.partition(".")[0] for key in weights})
     return method
 
 
@@ -128,7 +129,7 @@ def train(golden: Golden, dtype: torch.dtype) -> Trained:
     ).to(dtype)
     players = method.stages()[0].players
     assert {player.betas for player in players.values()} == {tuple(map(float, settings["betas"]))}
-    method.draw = lambda x: torch.stack([t["z1"], t["z2"]]).to(x)
+    method.sample_latents = lambda x: torch.stack([t["z1"], t["z2"]]).to(x)
     names = {"image": "x", "reference": "ref", "other": "ref2"}
     batch = {ours: image(golden, theirs, method).to(dtype) for ours, theirs in names.items()}
     batch |= {"label": t["y_org"], "target": t["y_trg"]}

@@ -119,5 +119,5 @@ def test_what_is_no_whole_generator_is_refused(tmp_path):
     odd = theirs()
     odd["block2.conv1.weight"] = torch.zeros(8, 7, 3, 3)
     torch.save(odd, tmp_path / "odd.pth")
-    with pytest.raises(ImportRefused, match="that Diptych does not build"):
+    with pytest.raises(ImportRefused, match="that Diptych does not support"):
         import_model(tmp_path / "odd.pth")

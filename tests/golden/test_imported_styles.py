@@ -169,7 +169,7 @@ def test_cut(tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path):
     state = anti_aliased()
     for name, change, message in [
-        ("a.pth", {"model.8.weight": torch.ones(16, 9, 3, 3)}, r"taken for cut, but G\.down\.1\.0\.weight is"),
+        ("a.pth", {"model.8.weight": torch.ones(16, 9, 3, 3)}, r"recognised as cut, but G\.down\.1\.0\.weight is"),
         ("b.pth", {"model.27.weight": torch.ones(2, 4, 7, 7), "model.27.bias": torch.ones(2)}, "as many channels"),
     ]:
         torch.save(state | change, tmp_path / name)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from diptych.evaluation.metrics.intervals import of_images
+from diptych.evaluation.metrics.intervals import score_per_image
 from diptych.evaluation.results import Result, read_result
 from diptych.evaluation.samples import Manifest, SampleRow
 
@@ -75,7 +75,7 @@ def run(folder, values=None, routes=("s-t",), count=6, shape=(16, 16, 3), **abou
         "psnr": np.linspace(20, 30, count),
     }
     before = {route: f"{route}/" if len(routes) > 1 else "" for route in routes}
-    scores = [of_images(f"{before[r]}{name}", np.array(v)) for r in routes for name, v in values.items()]
+    scores = [score_per_image(f"{before[r]}{name}", np.array(v)) for r in routes for name, v in values.items()]
     result = Result(
         protocol=f"{NAME}/1",
         name="any",

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from diptych.errors import DiptychError
 from diptych.runs.events import read_events
-from diptych.workflows.experiment import planned, read
+from diptych.workflows.experiment import plan_recipes, read_experiment
 
 MODEL = dict(word.split("=") for word in PIX2PIX if not word.startswith("batch"))
-TRAIN = {"batch": 2, "workers": 0, "device": "cpu", "precision": "fp32", "log_every": 2, "preview_every": 1000}
+TRAIN = {"batch_size": 2, "workers": 0, "device": "cpu", "precision": "fp32", "log_every": 2, "preview_every": 1000}
 RECIPE = {
     "method": "pix2pix",
     "model": {**MODEL, "ngf": 4, "ndf": 4, "receptive_field": 16, "steps": 4},
@@ -18,10 +18,15 @@ RECIPE = {
     "train": TRAIN,
 }
 LOSSES = {"title": "t", "recipe": RECIPE, "matrix": {"loss": ["l1", "l1+cgan"]}, "protocol": "paired-default"}
-NAMED = {"title": "t", "recipe": RECIPE, "runs": {"plain": {}, "strong": {"l1": 200}}, "protocol": "paired-default"}
+NAMED = {
+    "title": "t",
+    "recipe": RECIPE,
+    "runs": {"plain": {}, "strong": {"lambda_l1": 200}},
+    "protocol": "paired-default",
+}
 SEGMENTER = {
     "method": "segmenter",
-    "model": {"steps": 8, "ngf": 4, "d_layers": 2, "lr": 0.02},
+    "model": {"steps": 8, "base_channels": 4, "n_downsample": 2, "lr": 0.02},
     "data": {"direction": "a2b"},
     "train": {**TRAIN, "batch_size": 8},
 }
@@ -35,7 +40,7 @@ def written(folder, values, **changes):
 
 
 def plan(tmp_path, values, *overrides, **changes):
-    return planned(read(written(tmp_path, values, **changes)), overrides)
+    return plan_recipes(read_experiment(written(tmp_path, values, **changes)), overrides)
 
 
 class InProcess:

@@ -8,7 +8,7 @@ from rich.console import Console
 from diptych.data.images import image_io
 from diptych.evaluation.metrics.extractors import Extractor
 from diptych.evaluation.protocols import find_protocol
-from diptych.evaluation.runner import judge_samples
+from diptych.evaluation.runner import evaluate_samples
 from diptych.evaluation.samples import MANIFEST, Manifest, SampleRow, open_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluation.two_folders import two_folders
@@ -100,7 +100,7 @@ def sample_folder(folder, routes, about=None):
 
 def values(protocol, samples, tools=None):
     """The value of each score by its name; all scores; what was said."""
-    result = judge_samples(samples, find_protocol(protocol), tools or Tools(), "name")
+    result = evaluate_samples(samples, find_protocol(protocol), tools or Tools(), "name")
     return {score.name: score.value for score in result.scores}, result
 
 

@@ -9,7 +9,7 @@ class Toy(Method):
     """One number each for G and D; `rule` is what a test wants to see run."""
 
     Config = MethodConfig
-    batch = {"source": "steps"}
+    batch = ("source",)
     routes = (Route("source", "source"),)
     inference_networks = ("G",)
     ema, ema_decay = ("G",), 0.75

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.inference.load import assembled
+from diptych.inference.load import build_translator
 from diptych.inference.translator import Translator
 from diptych.methods import find
 
@@ -13,11 +13,11 @@ from diptych.methods import find
 def made(name="pix2pix", **over) -> Translator:
     torch.manual_seed(0)
     cls = find(name)
-    config = cls.Config(**{**cls.tiny, **over})
+    config = cls.Config(**{**cls.checks.tiny, **over})
     state = {
         key: value for key, value in cls(config).state_dict().items() if key.partition(".")[0] in cls.inference_networks
     }
-    return assembled(cls, name, config.model_dump(), state, cls.inference_networks, {"steps": 1}, "test")
+    return build_translator(cls, name, config.model_dump(), state, cls.inference_networks, {"steps": 1}, "test")
 
 
 def broken(folder: Path, change) -> Path:

@@ -7,7 +7,7 @@ from torch_files import resnet
 
 from diptych.errors import ImportRefused
 from diptych.importers import pix2pix_family
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 FIRST, SECOND = resnet(2, 2), resnet(2, 2)
 CRITIC = {"model.0.weight": torch.ones(2, 3, 4, 4), "model.0.bias": torch.ones(2)}
@@ -15,7 +15,7 @@ CRITIC = {"model.0.weight": torch.ones(2, 3, 4, 4), "model.0.bias": torch.ones(2
 
 def brought(content, tmp_path, which=None):
     torch.save(content, tmp_path / "w.pth")
-    return unpacked(tmp_path / "w.pth", which)
+    return read_in_process(tmp_path / "w.pth", which)
 
 
 def are_same(found, wanted):
@@ -107,7 +107,7 @@ def test_an_entry_that_is_no_plain_tensor_is_named_as_what_it_is(key, value, mes
     value = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8) if value is None else value
     torch.save({**FIRST, key: value}, tmp_path / "w.pth", pickle_protocol=2)
     with pytest.raises(ImportRefused, match=message):
-        unpacked(tmp_path / "w.pth")
+        read_in_process(tmp_path / "w.pth")
 
 
 def test_float8_weights_are_read(tmp_path):

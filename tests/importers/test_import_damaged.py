@@ -14,14 +14,14 @@ from diptych.errors import ConfigError, ImageError, ImportRefused
 from diptych.importers import import_model as importers
 from diptych.importers import pix2pix_family, srgan, stargan
 from diptych.importers.import_model import import_model
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 from diptych.importers.wrappers import state_of
 
 
 @pytest.fixture
 def here(monkeypatch):
     """Files of our own are read in this process, which takes no time; a child for each takes seconds."""
-    monkeypatch.setattr(importers, "read", unpacked)
+    monkeypatch.setattr(importers, "read", read_in_process)
 
 
 def saved(state, tmp_path, **options):
@@ -47,7 +47,7 @@ def test_a_zip_whose_member_differs_from_its_checksum_is_refused(member, tmp_pat
     with pytest.raises(
         ImportRefused, match=rf"damaged: the checksum of member '.*{member}' differs; download it again"
     ):
-        unpacked(path)
+        read_in_process(path)
 
 
 def test_a_zip_written_without_checksums_is_imported(tmp_path):
@@ -57,7 +57,7 @@ def test_a_zip_written_without_checksums_is_imported(tmp_path):
         path = saved(resnet(), tmp_path)
     finally:
         torch.serialization.set_crc32_options(before)
-    assert unpacked(path).keys() == resnet().keys()
+    assert read_in_process(path).keys() == resnet().keys()
 
 
 def test_an_output_folder_with_files_is_refused_and_left_alone(tmp_path):
@@ -145,20 +145,20 @@ def test_values_that_float32_cannot_hold_are_refused(tmp_path):
     state = {key: value.double() for key, value in resnet().items()}
     state["model.4.weight"][0, 0, 0, 0] = 1e300
     with pytest.raises(ImportRefused, match=r"'model\.4\.weight' has 1 of 288 values that are not finite .*in float32"):
-        unpacked(saved(state, tmp_path))
+        read_in_process(saved(state, tmp_path))
 
 
 def test_variances_below_zero_are_refused(tmp_path):
     state = resnet(norm="batch")
     state["model.2.running_var"][0] = -1
     with pytest.raises(ImportRefused, match=r"'model\.2\.running_var' has 1 of 4 variances below 0"):
-        unpacked(saved(state, tmp_path))
+        read_in_process(saved(state, tmp_path))
 
 
 def test_a_translation_that_is_not_finite_is_an_error_that_names_image_and_model(tmp_path, here):
     state = {key: value * 1e10 for key, value in resnet(norm="none").items()}  # finite, but their products are not
     translator = import_model(saved(state, tmp_path))
-    with pytest.raises(ImageError, match=r"photo\.png: the cyclegan model gives values that are not finite"):
+    with pytest.raises(ImageError, match=r"photo\.png: the cyclegan model returns values that are not finite"):
         translator.array(np.full((16, 16, 3), 99, np.uint8), "photo.png")
 
 
@@ -170,7 +170,7 @@ def test_another_pickle_protocol_is_named_with_the_way_out(protocol, zipped, tmp
     with pytest.raises(
         ImportRefused, match=f"saved with pickle protocol {protocol}, and only protocol 2.*save it again"
     ):
-        unpacked(path)
+        read_in_process(path)
 
 
 def test_a_damaged_list_of_tensors_is_not_called_a_program(tmp_path):
@@ -179,7 +179,7 @@ def test_a_damaged_list_of_tensors_is_not_called_a_program(tmp_path):
     at = data.index(b"model.1.weight") - 5
     path.write_bytes(data[:at] + b"\xff" + data[at + 1 :])
     with pytest.raises(ImportRefused, match=r"damaged: its list of tensors .*; download it again") as refused:
-        unpacked(path)
+        read_in_process(path)
     assert "asks for more than tensors" not in str(refused.value)
 
 
@@ -189,11 +189,11 @@ def test_what_is_no_regular_file_is_named_as_what_it_is(tmp_path, here):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name, message in (("model", "a folder; give"), ("pipe", "a device, pipe or socket"), ("loop", "link")):
         with pytest.raises(ImportRefused, match=f"{name}: .*{message}"):
-            unpacked(tmp_path / name)
+            read_in_process(tmp_path / name)
     path = saved(resnet(), tmp_path)
     import_model(path).save(tmp_path / "model")
     with pytest.raises(ImportRefused, match=r"a model folder of Diptych already .*use it as it is"):
-        unpacked(tmp_path / "model")
+        read_in_process(tmp_path / "model")
 
 
 def test_a_checkpoint_that_was_zipped_again_or_exported_is_named(tmp_path):
@@ -203,12 +203,12 @@ def test_a_checkpoint_that_was_zipped_again_or_exported_is_named(tmp_path):
         for info in old.infolist():
             new.writestr(info.filename, old.read(info))
     with pytest.raises(ImportRefused, match=r"torch only stores \(if another program zipped it again"):
-        unpacked(again)
+        read_in_process(again)
     with zipfile.ZipFile(tmp_path / "net.pt2", "w") as new:
         new.writestr("net/archive_format", "pt2")
         new.writestr("net/data/weights/weight_0", "x")
     with pytest.raises(ImportRefused, match=r"a program of torch\.export \(\.pt2\), not weights"):
-        unpacked(tmp_path / "net.pt2")
+        read_in_process(tmp_path / "net.pt2")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch_files import resnet
 from diptych.errors import ImportRefused
 from diptych.importers import import_model as importers
 from diptych.importers.import_model import import_model, read
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 ADAM = {"state": {0: {"exp_avg": torch.zeros(9)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
 
@@ -23,7 +23,7 @@ ADAM = {"state": {0: {"exp_avg": torch.zeros(9)}}, "param_groups": [{"lr": 0.1, 
 @pytest.fixture
 def here(monkeypatch):
     """Files of our own are read in this process, which takes no time; a child for each takes seconds."""
-    monkeypatch.setattr(importers, "read", unpacked)
+    monkeypatch.setattr(importers, "read", read_in_process)
 
 
 def numpy_file(save):
@@ -78,7 +78,7 @@ def test_a_file_of_another_kind_is_named_as_what_it_is_in_one_line(name, tmp_pat
     content, message = FOREIGN[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImportRefused, match=f"{name}: {message}" if name != "frozen.pb" else message) as refused:
-        unpacked(tmp_path / name)
+        read_in_process(tmp_path / name)
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 400
 
@@ -90,9 +90,9 @@ def test_what_is_packed_is_to_be_unpacked_first(tmp_path):
     with tarfile.open(tmp_path / "bundle.tar", "w") as bundle:
         bundle.add(tmp_path / "latest_net_G.pth", "latest_net_G.pth")
     with pytest.raises(ImportRefused, match=r"a zip with 'models/latest_net_G\.pth' inside; unpack it first"):
-        unpacked(tmp_path / "bundle.zip")
+        read_in_process(tmp_path / "bundle.zip")
     with pytest.raises(ImportRefused, match=r"a tar with 'latest_net_G\.pth' inside; unpack it first"):
-        unpacked(tmp_path / "bundle.tar")
+        read_in_process(tmp_path / "bundle.tar")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -105,7 +105,7 @@ def test_a_cut_file_is_told_as_one_with_what_is_missing(zipped, share, tmp_path)
     with pytest.raises(
         ImportRefused, match=r"cut short: (at least )?(\d+) bytes missing; download it again"
     ) as refused:
-        unpacked(tmp_path / "w.pth")
+        read_in_process(tmp_path / "w.pth")
     told, missing = int(str(refused.value).partition(" bytes missing")[0].rpartition(" ")[2]), len(data) - keep
     assert told == missing or (zipped and 0 < told <= missing and missing - told < 12_000)
 
@@ -115,28 +115,28 @@ def test_a_file_cut_before_its_list_of_tensors_ends_is_told_as_cut(zipped, tmp_p
     torch.save(resnet(width=8), tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
     (tmp_path / "w.pth").write_bytes((tmp_path / "w.pth").read_bytes()[:200])
     with pytest.raises(ImportRefused, match=r"cut short: it ends after 200 bytes, .*; download it again"):
-        unpacked(tmp_path / "w.pth")
+        read_in_process(tmp_path / "w.pth")
 
 
 def test_a_cut_safetensors_file_is_told_as_one(tmp_path):
     save_file(resnet(), tmp_path / "w.safetensors")
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-77])
     with pytest.raises(ImportRefused, match="cut short: 77 bytes missing; download it again"):
-        unpacked(tmp_path / "w.safetensors")
+        read_in_process(tmp_path / "w.safetensors")
 
 
 def test_safetensors_and_torch_files_are_told_by_their_bytes(tmp_path):
     save_file(resnet(), tmp_path / "w.pth")
     torch.save(resnet(), tmp_path / "w.safetensors")
     for name in ("w.pth", "w.safetensors"):
-        assert unpacked(tmp_path / name).keys() == resnet().keys()
+        assert read_in_process(tmp_path / name).keys() == resnet().keys()
 
 
 @pytest.mark.parametrize("name", ["epoch:12.pth", "last..best.pth", "..hidden.pth", "a..b:c d.pth"])
 def test_the_name_at_saving_may_hold_colons_and_dots(name, tmp_path):
     torch.save(resnet(), tmp_path / name)
     (tmp_path / name).rename(tmp_path / "renamed.pth")
-    assert unpacked(tmp_path / "renamed.pth").keys() == resnet().keys()
+    assert read_in_process(tmp_path / "renamed.pth").keys() == resnet().keys()
 
 
 def tar_of_torch_01(path, state, pickles=None):
@@ -170,7 +170,7 @@ def tar_of_torch_01(path, state, pickles=None):
 def test_a_tar_of_torch_01_is_imported(tmp_path):
     state = {key: value.contiguous() for key, value in resnet().items()}
     tar_of_torch_01(tmp_path / "old.pth", state)
-    found = unpacked(tmp_path / "old.pth")
+    found = read_in_process(tmp_path / "old.pth")
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], value) for key, value in state.items())
     theirs = torch.load(tmp_path / "old.pth", weights_only=False)  # torch's own reader takes it for one
@@ -189,7 +189,7 @@ def test_a_tar_of_torch_01_is_imported(tmp_path):
 def test_a_damaged_or_harmful_tar_of_torch_01_is_refused(member, data, message, tmp_path):
     tar_of_torch_01(tmp_path / "old.pth", resnet(), {member: data})
     with pytest.raises(ImportRefused, match=message):
-        unpacked(tmp_path / "old.pth")
+        read_in_process(tmp_path / "old.pth")
 
 
 BESIDE = {"epoch": 3, "best": None, "name": "run", "losses": [1.0, 2.0], "optimizer": ADAM, "scheduler": {"last": 3}}
@@ -223,7 +223,7 @@ BESIDE = {"epoch": 3, "best": None, "name": "run", "losses": [1.0, 2.0], "optimi
 def test_a_generator_is_found_in_its_wrapper(wrap, tmp_path):
     state = resnet()
     torch.save(wrap(state), tmp_path / "w.pth")
-    found = unpacked(tmp_path / "w.pth")
+    found = read_in_process(tmp_path / "w.pth")
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], value) for key, value in state.items())
 
@@ -258,7 +258,7 @@ def test_of_several_generators_one_is_chosen_by_name(tmp_path, here):
 def test_two_names_of_one_storage_are_imported(tmp_path):
     state = resnet()
     torch.save({"state_dict": state, "ema": state}, tmp_path / "w.pth")
-    assert unpacked(tmp_path / "w.pth").keys() == state.keys()
+    assert read_in_process(tmp_path / "w.pth").keys() == state.keys()
     tied = {**state, "model.99.weight": state["model.4.weight"]}
     torch.save(tied, tmp_path / "tied.pth")
     found = read(tmp_path / "tied.pth")
@@ -270,11 +270,11 @@ def test_an_optimisers_file_is_called_that(tmp_path):
     torch.save(ADAM, tmp_path / "optim_G.pth")
     torch.save({"optimizer": ADAM, "epoch": 3}, tmp_path / "trainer.pth")
     with pytest.raises(ImportRefused, match="the state of an optimiser, not of a network"):
-        unpacked(tmp_path / "optim_G.pth")
+        read_in_process(tmp_path / "optim_G.pth")
     with pytest.raises(
         ImportRefused, match=r"holds no network, only 'optimizer' \(the state of an optimiser\), 'epoch'"
     ):
-        unpacked(tmp_path / "trainer.pth")
+        read_in_process(tmp_path / "trainer.pth")
 
 
 @pytest.mark.parametrize("wild", [float("nan"), float("inf")])
@@ -286,7 +286,7 @@ def test_weights_that_are_not_finite_are_refused_with_tensor_and_count(wild, tmp
     with pytest.raises(
         ImportRefused, match=r"'model\.4\.weight' has 2 of 288 values that are not finite.*; and 1 in 1 more"
     ):
-        unpacked(tmp_path / "w.pth")
+        read_in_process(tmp_path / "w.pth")
 
 
 IMPORTED = ("cut_nonorm", "cut_resnet4", "msgan_bilinear", "model_key", "leg")

@@ -15,7 +15,7 @@ from test_import_files import FOREIGN, tar_of_torch_01
 
 from diptych.errors import ImportRefused
 from diptych.importers import import_model
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 
 @cache
@@ -61,7 +61,7 @@ def test_cut_and_changed_files_of_each_kind_give_no_traceback(kind, suffix, cut,
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"x{suffix}"
         path.write_bytes(data)
-        is_one_line_or_a_model(lambda: unpacked(path))
+        is_one_line_or_a_model(lambda: read_in_process(path))
 
 
 KEYS = (

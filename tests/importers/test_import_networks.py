@@ -9,7 +9,7 @@ from diptych.errors import ImportRefused
 from diptych.importers import import_model as importers
 from diptych.importers import pix2pix_family
 from diptych.importers.import_model import import_model
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 NEAR = 1e-5
 
@@ -17,7 +17,7 @@ NEAR = 1e-5
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
     """Files of our own are read in this process, which takes no time; a child for each takes seconds."""
-    monkeypatch.setattr(importers, "read", unpacked)
+    monkeypatch.setattr(importers, "read", read_in_process)
     torch.manual_seed(0)
 
 
@@ -157,7 +157,7 @@ def test_munit_may_halve_its_content_any_number_of_times(n, tmp_path):
     torch.save({name: net.state_dict() for name, net in nets.items()}, tmp_path / "gen_00010000.pt")
     translator = import_model(tmp_path / "gen_00010000.pt")
     method = translator.method
-    assert (method.config.n_downsample, method.size_multiple) == (n, 2**n)
+    assert (method.config.n_downsample, method.traits.size_multiple) == (n, 2**n)
     x, reference = (torch.rand(1, 3, 32, 32) * 2 - 1 for _ in range(2))
     with torch.no_grad():
         wanted = nets["b"].decode(nets["a"].content(x), nets["b"].style(reference))
@@ -174,7 +174,7 @@ def test_munit_may_halve_its_content_any_number_of_times(n, tmp_path):
         ),
         (
             resnet(2).state_dict() | {"model.4.weight": torch.zeros(9, 4, 3, 3)},
-            r"taken for resnet resnet_2 of width 4, but down\.0\.0\.weight is \(9, 4, 3, 3\), not \(8, 4, 3, 3\)",
+            r"recognised as resnet resnet_2 of width 4, but down\.0\.0\.weight is \(9, 4, 3, 3\), not \(8, 4, 3, 3\)",
         ),
         (
             {"features.0.weight": torch.zeros(4, 3, 3, 3)},
@@ -184,7 +184,7 @@ def test_munit_may_halve_its_content_any_number_of_times(n, tmp_path):
     ids=["sequential", "shape", "far"],
 )
 def test_what_is_of_no_family_is_told_the_nearest_and_the_first_tensor(state, message, tmp_path):
-    """It was "taken for patchgan 142", as any Sequential of seven convolutions."""
+    """It was "recognised as patchgan 142", as any Sequential of seven convolutions."""
     with pytest.raises(ImportRefused, match=message) as refused:
         brought(state, tmp_path)
     assert "patchgan 142" not in str(refused.value)
@@ -199,5 +199,5 @@ def test_the_networks_here_are_not_blind():
             if key.endswith(("bias", "running_mean")) and "model.0.bias" not in key:
                 value.zero_()
         assert (net(x) - before).abs().max() > 1e-2
-    assert isinstance(pix2pix_family.recognise(resnet(1).state_dict(), "x"), pix2pix_family.Found)
+    assert isinstance(pix2pix_family.recognise(resnet(1).state_dict(), "x"), pix2pix_family.Pix2PixNetwork)
     assert published.Filtered(1, [1.0, 2.0, 1.0], False).filt.sum() == 1

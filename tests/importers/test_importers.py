@@ -14,13 +14,13 @@ from diptych.errors import ImportRefused
 from diptych.importers import import_model as importers
 from diptych.importers import pix2pix_family
 from diptych.importers.import_model import import_model, read
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 
 
 @pytest.fixture
 def here(monkeypatch):
     """Files of our own are read in this process, which takes no time; a child for each takes seconds."""
-    monkeypatch.setattr(importers, "read", unpacked)
+    monkeypatch.setattr(importers, "read", read_in_process)
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
@@ -30,7 +30,7 @@ def test_a_resnet_is_known_by_its_keys(norm, dropout, blocks, tmp_path, here):
     torch.save(resnet(blocks, 8, norm, dropout, into=1, out=4), tmp_path / "latest_net_G.pth")
     translator = import_model(tmp_path / "latest_net_G.pth")
     c = translator.method.config
-    assert (translator.name, c.generator, c.width, c.norm, c.dropout) == (
+    assert (translator.name, c.generator, c.ngf, c.norm, c.dropout) == (
         "cyclegan",
         f"resnet_{blocks}",
         8,
@@ -45,7 +45,7 @@ def test_a_resnet_is_known_by_its_keys(norm, dropout, blocks, tmp_path, here):
 def test_wrappers_are_stripped(wrapper, tmp_path):
     torch.save(OrderedDict((wrapper + key, value) for key, value in resnet().items()), tmp_path / "w.pth")
     torch.save(resnet(), tmp_path / "plain.pth")
-    assert unpacked(tmp_path / "w.pth").keys() == unpacked(tmp_path / "plain.pth").keys()
+    assert read_in_process(tmp_path / "w.pth").keys() == read_in_process(tmp_path / "plain.pth").keys()
 
 
 def test_statistics_of_old_instance_norms_are_dropped_and_dead_biases_too():
@@ -121,14 +121,14 @@ def test_other_files_are_refused(content, suffix, tmp_path):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content)
     with pytest.raises(ImportRefused, match=f"x{suffix}"):
-        unpacked(path)
+        read_in_process(path)
 
 
 def test_a_state_dict_holds_tensors_alone(tmp_path):
     """Whatever training kept beside it is left out."""
     adam = {"state": {0: {"exp_avg": torch.zeros(1)}}, "param_groups": [{"lr": 0.1}]}
     torch.save({"epoch": 3, "state_dict": resnet(), "optimizer": adam}, tmp_path / "trainer.pth")
-    assert unpacked(tmp_path / "trainer.pth").keys() == resnet().keys()
+    assert read_in_process(tmp_path / "trainer.pth").keys() == resnet().keys()
     beside = {
         "epoch": "three",
         "scheduler": {"last_epoch": 3, "_last_lr": [0.1]},
@@ -137,11 +137,11 @@ def test_a_state_dict_holds_tensors_alone(tmp_path):
         "t": (1,),
     }
     torch.save({**beside, "optimizers": [adam], "state_dict": resnet()}, tmp_path / "trainer.pth")
-    assert unpacked(tmp_path / "trainer.pth").keys() == resnet().keys()
+    assert read_in_process(tmp_path / "trainer.pth").keys() == resnet().keys()
     torch.save({**beside, **resnet()}, tmp_path / "trainer.pth")
-    assert unpacked(tmp_path / "trainer.pth").keys() == resnet().keys()
+    assert read_in_process(tmp_path / "trainer.pth").keys() == resnet().keys()
     with pytest.raises(ImportRefused, match=r"missing\.pth"):
-        unpacked(tmp_path / "missing.pth")
+        read_in_process(tmp_path / "missing.pth")
 
 
 def test_half_precision_is_brought_in_full(tmp_path, here):
@@ -156,7 +156,7 @@ def test_a_damaged_legacy_file_is_refused_wherever_it_is_damaged(tmp_path):
     for at in range(0, len(data), len(data) // 150):
         whole.write_bytes(data[:at])
         with pytest.raises(ImportRefused):
-            unpacked(whole)
+            read_in_process(whole)
 
 
 def test_what_cannot_translate_is_refused(tmp_path, here):
@@ -227,7 +227,7 @@ def test_a_child_brings_a_published_network_home(tmp_path, monkeypatch):
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert "| `imported from` | `G_A.pth` |" in (folder / "README.md").read_text()
     x = torch.rand(3, 16, 16)
-    expected = pix2pix_family.recognise(unpacked(tmp_path / "G_A.pth"), "").build()(x[None])[0].detach()
+    expected = pix2pix_family.recognise(read_in_process(tmp_path / "G_A.pth"), "").build()(x[None])[0].detach()
     assert torch.allclose(diptych.load(folder, device="cpu").tensor(x), expected, atol=1e-6)
     assert not list((tmp_path / "temporary").iterdir())
 
@@ -236,7 +236,7 @@ def test_a_child_brings_a_published_network_home(tmp_path, monkeypatch):
 def test_published_files_are_read(scale, keys):
     """M2: real ones, of January 2018: a stream of pickles, no zip. They are of no method here, and refused as that."""
     path = folder_of("DIPTYCH_CHECKPOINTS", "shared/checkpoints") / f"leftthomas_netG_epoch_{scale}_100.pth"
-    state = unpacked(path)
+    state = read_in_process(path)
     assert len(state) == keys
     assert all(value.isfinite().all() for value in state.values())
     if scale == 4:

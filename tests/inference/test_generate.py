@@ -15,7 +15,7 @@ from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluation.results import read_result
 from diptych.runs.folder import Run
 
-SMALL = ["lambda_latent=4", "ngf=16", "ndf=4", "maxout_pieces=2", "batch_size=4", "steps=4"]
+SMALL = ["latent_dim=4", "g_hidden=16", "d_hidden=4", "maxout_pieces=2", "batch_size=4", "steps=4"]
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,20 @@ def test_what_cannot_be_sampled_or_translated_is_told(run, tmp_path):
     with pytest.raises(DataError, match="full is there already"):
         diptych("sample", run, "-o", tmp_path / "full")
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
-    with pytest.raises(ConfigError, match="pix2pix makes nothing out of noise alone: give it images"):
+    with pytest.raises(ConfigError, match="pix2pix does not generate images from noise: give it images"):
         diptych("sample", pairs.folder, "-o", tmp_path / "out")
     with pytest.raises(EvaluationError, match="methods that make images out of noise alone"):
-        diptych("samples", pairs.folder, "-o", tmp_path / "out", "--protocol", "drawn")
+        diptych("samples", pairs.folder, "-o", tmp_path / "out", "--protocol", "unconditional")
     assert not (tmp_path / "out").exists()
 
 
 def test_samples_are_judged_as_a_set(run, tmp_path):
-    judge = trained(tmp_path / "judge", "classifier", "root=glyphs:sans/serif", "steps=2", "ngf=4", "batch_size=4")
+    judge = trained(
+        tmp_path / "judge", "classifier", "root=glyphs:sans/serif", "steps=2", "base_channels=4", "batch_size=4"
+    )
     done = diptych("evaluate", run, "--extractor", judge.folder)
-    assert "drawn/1 of run" in done.stdout
-    result = read_result(run / "results" / "drawn.json")
+    assert "unconditional/1 of run" in done.stdout
+    result = read_result(run / "results" / "unconditional.json")
     assert {"fid", "kid"} <= {score.name for score in result.scores}
     assert set(result.images) == {"real"}
     made = [file for file in files(run / "samples" / "default") if "fake/" in str(file)]

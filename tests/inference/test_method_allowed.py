@@ -78,8 +78,8 @@ def test_no_command_imports_what_a_file_names(name, own, tmp_path):
 def settings():
     """TINY as the sections of a recipe."""
     values = {key: yaml.safe_load(text) for key, text in (word.split("=") for word in TINY)}
-    data = {key: values.pop(key) for key in ("root", "crop")}
-    train = {key: values.pop(key) for key in ("batch", "workers", "device")} | {"previews": 2}
+    data = {key: values.pop(key) for key in ("root", "crop_size")}
+    train = {key: values.pop(key) for key in ("batch_size", "workers", "device")} | {"preview_images": 2}
     return {"method": OWN, "model": {**values, "steps": 1}, "data": data, "train": train}
 
 

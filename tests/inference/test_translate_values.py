@@ -90,9 +90,9 @@ def test_a_range_is_applied_to_the_source_and_undone_on_the_translation(narrow, 
 
 def test_a_file_of_another_depth_is_an_error_that_names_it(narrow, tmp_path):
     image_io.write(tmp_path / "new/a.png", colours(1, 1)[0])
-    with pytest.raises(ImageError, match=r"a.png: expected uint16 values for the range 0 to 4095, got uint8"):
+    with pytest.raises(ImageError, match=r"a.png: holds uint8 values, and the range in use, 0 to 4095, is of uint16"):
         diptych("translate", narrow / "run", tmp_path / "new", "-o", tmp_path / "out")
-    with pytest.raises(ConfigError, match="d_layers=8: the target domain of this model is stored as uint16"):
+    with pytest.raises(ConfigError, match="depth=8: the target domain of this model is stored as uint16"):
         diptych("translate", narrow / "run", narrow / "data/valA", "-o", tmp_path / "out", "--depth", "8")
 
 
@@ -128,9 +128,9 @@ def test_class_ids_are_not_mixed_at_the_scale_of_training(from_maps):
     """A map four times as large, of blocks, is at that scale the map itself."""
     translator = load(from_maps / "run", device="cpu").with_options(scale="training")
     ids = maps(1)[0]
-    _, (small,) = translator.translated(ids, [{}])
+    _, (small,) = translator.translate_pixels(ids, [{}])
     large = np.repeat(np.repeat(ids, 4, 0), 4, 1)
-    seen, made = translator.translated(large, [{}])
+    seen, made = translator.translate_pixels(large, [{}])
     assert set(torch.unique(seen).tolist()) == {-1, 1}
     assert torch.allclose(torch.nn.functional.interpolate(made[0][None], (32, 32), mode="area")[0], small, atol=0.1)
 
@@ -223,7 +223,7 @@ def test_a_model_folder_with_a_range_that_is_none_is_refused(narrow, tmp_path):
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["notes"]["images"]["entries"]["source"]["value_range"] = [5, 5]
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises((CheckpointError, DataError), match="not a range of uint16"):
+    with pytest.raises((CheckpointError, DataError), match="is no range of uint16"):
         load(tmp_path, device="cpu")
 
 

@@ -60,13 +60,13 @@ def test_the_scale_of_training_is_resized_translated_and_resized_back():
 
 
 @pytest.mark.parametrize("size", [(128, 128), (100, 333), (7, 9)])
-@pytest.mark.parametrize("fit", ["squash", "short", "centre", "none"])
+@pytest.mark.parametrize("fit", ["squash", "short_side", "center_square", "none"])
 def test_the_scale_of_training_gives_the_size_of_the_image(fit, size):
     assert trained(stored(fit, 128)).with_options(scale="training")(noise(*size)).shape == (*size, 3)
 
 
 def test_each_style_and_domain_is_made_at_the_scale_of_training():
-    translator = trained(stored(side=64), "msgan", size=32).with_options(scale="training")
+    translator = trained(stored(side=64), "msgan", image_size=32).with_options(scale="training")
     styles = translator.styles(noise(64, 64), 2)
     assert [each.shape for each in styles] == [(64, 64, 3)] * 2
 
@@ -80,7 +80,7 @@ def test_the_scale_of_training_must_be_known():
 def test_an_endless_strip_is_refused_at_the_scale_of_training(monkeypatch):
     monkeypatch.setattr(image_io, "MAX_PIXELS", 10_000)
     with pytest.raises(ImageError, match="16000x32 pixels at the scale of training"):
-        trained(stored("short")).with_options(scale="training")(noise(1, 500))
+        trained(stored("short_side")).with_options(scale="training")(noise(1, 500))
 
 
 @pytest.mark.parametrize("half", [0, 1])
@@ -140,7 +140,7 @@ def test_options_that_do_not_exist_are_refused():
     for options, message in (
         ({"scale": "trainig"}, "scale='trainig'"),
         ({"half": "top"}, "half='top'"),
-        ({"depth": 12}, "d_layers=12"),
+        ({"depth": 12}, "depth=12"),
         ({"dept": 8}, "did you mean 'depth'"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -160,3 +160,12 @@ def test_a_single_size_is_no_wrong_scale():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         translator(noise(128, 128))
+
+
+@pytest.mark.parametrize(("former", "present"), [("short", "short_side"), ("centre", "center_square")])
+def test_a_model_folder_with_a_former_name_of_the_resize_mode_opens(former, present, tmp_path):
+    folder = trained(stored(present)).save(tmp_path / "model")
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace(f'"fit": "{present}"', f'"fit": "{former}"'))
+    assert f'"fit": "{former}"' in config.read_text()
+    assert load(folder, device="cpu").images.fit == present

@@ -163,7 +163,7 @@ def by_hand(method, given, mirrored=False):
     return [("D", {k: v.item() for k, v in d.items()}), (("G", "F"), {k: v.item() for k, v in g.items()})]
 
 
-@pytest.mark.parametrize("over", [{}, {"nce_idt": False}, {"temperature": 0.5}, {"reuse": "plain"}])
+@pytest.mark.parametrize("over", [{}, {"nce_idt": False}, {"temperature": 0.5}, {"reuse": "none"}])
 def test_terms_by_hand(over):
     """Section 3: least squares, D halved, and a step on D, then one on G and the heads together."""
     method, given = tiny(lambda_gan=2.0, lambda_nce=3.0, **over), batch()
@@ -233,7 +233,7 @@ def test_places_are_the_same_in_all_images_and_on_both_sides():
     layers = [
         torch.arange(36.0, dtype=torch.float64).reshape(1, 1, 6, 6).repeat(3, each, 1, 1) for each in (1, 8, 16, 16, 16)
     ]
-    method.same_places(layers, layers)
+    method.patchnce_loss(layers, layers)
     assert [each.shape for each in seen] == [(3, 5)] * 10
     for ours, theirs in zip(seen[::2], seen[1::2], strict=True):
         assert torch.equal(ours, theirs)
@@ -241,7 +241,7 @@ def test_places_are_the_same_in_all_images_and_on_both_sides():
         assert len(set(ours[0].tolist())) == 5
     assert len({tuple(each[0].tolist()) for each in seen}) == 5
     seen.clear()
-    method.same_places(layers, layers)
+    method.patchnce_loss(layers, layers)
     assert len({tuple(sorted(each[0].tolist())) for each in seen}) == 5, "drawn anew"
 
 
@@ -250,15 +250,15 @@ def test_sources_send_no_gradient():
     method, given = tiny(nce_idt=False), batch()
     sources = [h.detach().requires_grad_() for h in method.G.encode(given["a"])[:-1]]
     answers = [h.detach().requires_grad_() for h in method.G.encode(given["b"])[:-1]]
-    method.same_places(answers, sources).backward()
+    method.patchnce_loss(answers, sources).backward()
     assert all(h.grad is None for h in sources)
     assert all(float(h.grad.abs().max()) > 0 for h in answers)
     assert all(p.grad is not None for p in method.F.parameters())
 
 
-def two_steps(saving, **over):
+def two_steps(reuse, **over):
     """Losses, everything that moved, and how many images the encoder saw in a step."""
-    method, seen, logged = tiny(reuse=saving, num_patches=20, **over), [], []
+    method, seen, logged = tiny(reuse=reuse, num_patches=20, **over), [], []
     method.G.stem[0].register_forward_hook(lambda *each: seen.append(len(each[1][0])))
     engine = Engine(method)
     for _ in range(2):
@@ -278,7 +278,7 @@ def two_steps(saving, **over):
 )
 def test_saved_passes_change_nothing(over, images):
     """In float64, over two steps: what sources show is known from their translation, but for mirrored ones."""
-    (one, state, plainly), (other, same, fewer) = (two_steps(saving, **over) for saving in ("plain", "passes"))
+    (one, state, plainly), (other, same, fewer) = (two_steps(reuse, **over) for reuse in ("none", "exact"))
     assert (plainly, fewer) == images
     for ours, theirs in zip(one, other, strict=True):
         assert theirs == pytest.approx(ours, **EXACT)
@@ -287,7 +287,7 @@ def test_saved_passes_change_nothing(over, images):
     assert worst[0] < 1e-9, worst
 
 
-@pytest.mark.parametrize("over", [{"reuse": "plain"}, {"reuse": "passes"}, {"flip_equivariance": True}])
+@pytest.mark.parametrize("over", [{"reuse": "none"}, {"reuse": "exact"}, {"flip_equivariance": True}])
 def test_every_weight_gets_a_gradient_under_autocast(over):
     """Casts of weights made without a graph must not be met again; some versions of torch keep them."""
     method, given = tiny(**over).float(), {name: value.float() for name, value in batch().items()}

@@ -12,7 +12,7 @@ from diptych.training.engine import Engine
 
 def tiny(**over):
     torch.manual_seed(0)
-    return CycleGAN(CycleGAN.Config(**{**CycleGAN.tiny, "steps": 10, "pool": 0, **over}))
+    return CycleGAN(CycleGAN.Config(**{**CycleGAN.checks.tiny, "steps": 10, "pool": 0, **over}))
 
 
 def batch():
@@ -64,7 +64,7 @@ def test_constants_of_the_paper():
     for player in stage.players.values():
         assert (player.lr, player.betas) == (2e-4, (0.5, 0.999))
         assert [player.schedule(Clock("train", step, 4)) for step in range(4)] == [1.0, 1.0, 1.0, 0.5]
-    assert CycleGAN.Config(**CycleGAN.presets["repo"]).identity == 0.5
+    assert CycleGAN.Config(**CycleGAN.presets["repo"]).lambda_identity == 0.5
 
 
 def test_terms_by_hand():

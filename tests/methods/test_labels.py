@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from diptych.contract import Labels
-from diptych.evaluation.protocols import plain_names
+from diptych.evaluation.protocols import safe_names
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_a_class_may_be_called_anything():
     ],
 )
 def test_no_two_ways_have_one_folder(names, plain):
-    assert plain_names(names) == plain
+    assert safe_names(names) == plain
     assert len({f"{a}-{b}" for a in plain for b in plain}) == len(plain) ** 2

@@ -193,30 +193,30 @@ def test_the_ablations_are_weights_of_0(over, kinds):
     assert set(g) == {f"{kind}_{name}" for kind in kinds for name in "ab"}
 
 
-@pytest.mark.parametrize("saving", ["plain", "passes", "most"])
-def test_styles_are_drawn_at_the_start_of_a_step(saving):
-    method, drawn = tiny(reuse=saving), []
-    plain = method.draw
-    method.draw = lambda x: (drawn.append(1), plain(x))[1]
+@pytest.mark.parametrize("reuse", ["none", "exact", "max"])
+def test_styles_are_drawn_at_the_start_of_a_step(reuse):
+    method, drawn = tiny(reuse=reuse), []
+    plain = method.sample_styles
+    method.sample_styles = lambda x: (drawn.append(1), plain(x))[1]
     rule = method.updates(batch(), START)
     counts = [(next(rule, None) is not None, len(drawn)) for _ in range(3)]
-    assert counts == [(True, 2), (True, 2), (False, 2)], "so that all ways of saving draw alike"
+    assert counts == [(True, 2), (True, 2), (False, 2)], "so that all ways of reuse draw alike"
 
 
-@pytest.mark.parametrize("saving", ["plain", "passes", "most"])
-def test_discriminators_send_coders_no_gradient(saving):
-    method = tiny(reuse=saving)
+@pytest.mark.parametrize("reuse", ["none", "exact", "max"])
+def test_discriminators_send_coders_no_gradient(reuse):
+    method = tiny(reuse=reuse)
     terms = next(method.updates(batch(), START))[1]
     sum(terms.values()).backward()
     assert all(p.grad is None for coder in (method.G_a, method.G_b) for p in coder.parameters())
     assert all(p.grad is not None for critic in (method.D_a, method.D_b) for p in critic.parameters())
 
 
-@pytest.mark.parametrize(("saving", "graph"), [("passes", False), ("most", True)])
-def test_no_graph_is_built_of_translations_that_discriminators_alone_see(saving, graph):
-    method, seen, built = tiny(reuse=saving), [], []
-    plain = method.contest
-    method.contest = lambda real, fake: (seen.extend(fake), plain(real, fake))[1]
+@pytest.mark.parametrize(("reuse", "graph"), [("exact", False), ("max", True)])
+def test_no_graph_is_built_of_translations_that_discriminators_alone_see(reuse, graph):
+    method, seen, built = tiny(reuse=reuse), [], []
+    plain = method.discriminator_terms
+    method.discriminator_terms = lambda real, fake: (seen.extend(fake), plain(real, fake))[1]
     for coder in (method.G_a, method.G_b):
         for part in (coder.mapping, coder.decoder):
             part.register_forward_hook(lambda net, given, out: built.append(out.requires_grad))
@@ -229,15 +229,15 @@ def test_no_graph_is_built_of_translations_that_discriminators_alone_see(saving,
     assert all(built), "those that coders learn from have one"
 
 
-def two_steps(saving, alike=False):
+def two_steps(reuse, alike=False):
     """Losses, everything that moved, and how often each kind of network ran in a step."""
-    method, calls, logged = tiny(reuse=saving, lambda_cycle=10.0), [], []
+    method, calls, logged = tiny(reuse=reuse, lambda_cycle=10.0), [], []
     for coder in (method.G_a, method.G_b):
         for name in ("content", "style", "decoder"):
             getattr(coder, name).register_forward_hook(lambda *each, name=name: calls.append(name))
     if alike:  # both players see the styles that are drawn first
-        drawn, plain = [], method.draw
-        method.draw = lambda x: drawn.pop() if drawn else (drawn.append(plain(x)), drawn[0])[1]
+        drawn, plain = [], method.sample_styles
+        method.sample_styles = lambda x: drawn.pop() if drawn else (drawn.append(plain(x)), drawn[0])[1]
     engine = Engine(method)
     for _ in range(2):
         engine.train_step(batch())
@@ -245,11 +245,11 @@ def two_steps(saving, alike=False):
     return logged, engine.state()[0], tuple(calls.count(name) / 2 for name in ("content", "style", "decoder"))
 
 
-@pytest.mark.parametrize(("saving", "calls"), [("passes", (4, 4, 8)), ("most", (4, 4, 6))])
-def test_saved_passes_change_nothing(saving, calls):
+@pytest.mark.parametrize(("reuse", "calls"), [("exact", (4, 4, 8)), ("max", (4, 4, 6))])
+def test_saved_passes_change_nothing(reuse, calls):
     """In float64, over two steps. `most` takes the first draw for both players, and changes nothing else."""
-    one, state, plainly = two_steps("plain", alike=saving == "most")
-    other, same, fewer = two_steps(saving)
+    one, state, plainly = two_steps("none", alike=reuse == "max")
+    other, same, fewer = two_steps(reuse)
     assert (plainly, fewer) == ((6, 4, 8), calls)
     for ours, theirs in zip(one, other, strict=True):
         assert theirs == pytest.approx(ours, rel=1e-9)
@@ -258,10 +258,10 @@ def test_saved_passes_change_nothing(saving, calls):
     assert worst[0] < 1e-9, worst
 
 
-@pytest.mark.parametrize("saving", ["plain", "passes", "most"])
-def test_every_weight_gets_a_gradient_under_autocast(saving):
+@pytest.mark.parametrize("reuse", ["none", "exact", "max"])
+def test_every_weight_gets_a_gradient_under_autocast(reuse):
     """Casts of weights made without a graph must not be met again; some versions of torch keep them."""
-    method = tiny(reuse=saving).float()
+    method = tiny(reuse=reuse).float()
     given = {name: value.float() for name, value in batch().items()}
     players, rule = method.stages()[0].players, method.updates(given, START)
     for name in ("D", "G"):

@@ -23,7 +23,7 @@ def test_constants_of_the_paper():
     assert (c.lambda_r1, c.lambda_sty, c.lambda_cyc, c.lambda_ds, c.ds_decay_end, c.w_hpf) == (1, 1, 1, 2, 1, 0)
     assert (c.style_dim, c.latent_dim, c.mapping_dim, c.max_channels, c.image_size) == (64, 16, 512, 512, 256)
     hq = StarGANv2.Config(**StarGANv2.presets["celeba_hq"])
-    assert (hq.diversity, hq.highpass) == (1, 1)
+    assert (hq.lambda_ds, hq.w_hpf) == (1, 1)
     with torch.device("meta"):
         method, other = StarGANv2(c), StarGANv2(hq)
     (stage,) = method.stages()
@@ -100,9 +100,9 @@ def test_the_diversity_falls_in_a_line_and_knows_no_past():
     assert [each / at[0] for each in at] == pytest.approx([1, 0.8, 0.2, 0, 0])
 
 
-def two_steps(saving, **over):
+def two_steps(reuse, **over):
     """Losses, weights, and how often the two halves of G ran."""
-    method, calls, logged = tiny(reuse=saving, **over).double(), [], []
+    method, calls, logged = tiny(reuse=reuse, **over).double(), [], []
     for name in ("encode", "decode"):
         plain = vars(type(method.G))[name]
         vars(method.G)[name] = lambda *args, plain=plain, name=name: (calls.append(name), plain(method.G, *args))[1]
@@ -120,12 +120,12 @@ def two_steps(saving, **over):
 )
 def test_saved_passes_change_nothing(over):
     """Section 5(g): in float64, over two steps, losses, weights, averages and Adam are those of the published order."""
-    logged, state, calls = two_steps("plain", **over)
+    logged, state, calls = two_steps("none", **over)
     assert calls[0] == calls[1] == 4 * len([name for name in logged[0] if name.endswith("_gan")])
-    for saving in ("passes", "most"):
-        others, other, fewer = two_steps(saving, **over)
+    for reuse in ("exact", "max"):
+        others, other, fewer = two_steps(reuse, **over)
         assert fewer[0] * 2 == calls[0], "the encoder runs once for each set of weights, and once for the way back"
-        assert fewer[1] == calls[1] - (saving == "most" and "passes" not in over)
+        assert fewer[1] == calls[1] - (reuse == "max" and "style_sources" not in over)
         for one, two in zip(logged, others, strict=True):
             assert two == pytest.approx(one, rel=1e-12)
         assert set(state) == set(other)
@@ -153,10 +153,10 @@ def gradients_under_autocast(**over):
         method.zero_grad()
 
 
-@pytest.mark.parametrize("saving", ["plain", "passes", "most"])
-def test_every_player_gets_gradients_under_autocast(saving):
+@pytest.mark.parametrize("reuse", ["none", "exact", "max"])
+def test_every_player_gets_gradients_under_autocast(reuse):
     """Casts of weights made without a graph must not be met again; some versions of torch keep them."""
-    assert gradients_under_autocast(saving=saving) == set()
+    assert gradients_under_autocast(reuse=reuse) == set()
 
 
 def test_a_lost_gradient_would_be_seen(monkeypatch):
@@ -241,7 +241,7 @@ def test_the_ablations_train(name, players, terms):
 
 def test_classes_by_hand():
     """A: one real-or-made output, and cross-entropy of the classes: of real images by D, of made ones by G."""
-    method, b = preset("a", classify=3.0), batch()
+    method, b = preset("a", lambda_cls=3.0), batch()
     (_, d), (_, g) = updates_of(method)
     code = torch.eye(3)[b["target"]]
     fake, judged = method.G(b["image"], code), method.D(b["image"])
@@ -265,7 +265,7 @@ def test_the_kernel_of_the_skips():
 
 
 def test_landmarks_steer_the_skips_and_are_no_part_of_the_model():
-    method, x = drawing(highpass=1.0), torch.rand(2, 1, 32, 64)
+    method, x = drawing(w_hpf=1.0), torch.rand(2, 1, 32, 64)
     plain = method.translate(x)
 
     class Everywhere(torch.nn.Module):
@@ -308,7 +308,7 @@ def test_no_setting_has_the_name_of_another_section():
 
 
 def test_apart_nothing_is_random():
-    method = tiny(**StarGANv2.apart)
+    method = tiny(**StarGANv2.checks.independent)
     terms = []
     for seed in (1, 2):
         torch.manual_seed(seed)

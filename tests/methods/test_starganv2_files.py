@@ -8,7 +8,7 @@ from small_starganv2 import batch, tiny
 
 from diptych.errors import ImportRefused
 from diptych.importers import import_model, starganv2
-from diptych.importers.sandbox import unpacked
+from diptych.importers.sandbox import read_in_process
 from diptych.inference.load import load
 from diptych.methods.starganv2 import StarGANv2
 
@@ -38,15 +38,15 @@ def published(**over):
 
 def test_a_published_file_translates_as_it_did():
     method, state = published()
-    found = starganv2.recognise({**state, "fan.conv1.weight": torch.zeros(1)}, "a.ckpt")
+    config, weights = starganv2.recognise({**state, "fan.conv1.weight": torch.zeros(1)}, "a.ckpt")
     assert starganv2.fits(state)
     _, shipped, networks = starganv2.model({**state, "fan.conv1.weight": torch.zeros(1)}, (), "a.ckpt")
     assert networks == ("G", "F", "E")
-    config = StarGANv2.Config(**found.config)
+    config = StarGANv2.Config(**config)
     assert config.labels[0].names == ("domain 1", "domain 2", "domain 3")
     assert (config.image_size, config.ngf, config.max_channels, config.w_hpf, config.channels) == (32, 4, 8, 0, 1)
     other = StarGANv2(config)
-    other.load_state_dict(found.state)
+    other.load_state_dict(weights)
     assert {key.partition(".")[0] for key in shipped} == {"G", "F", "E"}
     x = batch()["image"]
     assert torch.equal(other.translate(x, "domain 2", 3), method.translate(x, "dog", 3))
@@ -55,13 +55,13 @@ def test_a_published_file_translates_as_it_did():
 @pytest.mark.parametrize("weight", [None, 1.0, 2.0])
 def test_the_skips_are_told_by_the_depth(weight):
     """A released file is older than the buffer of the kernel: then w_hpf is 1."""
-    _, state = published(highpass=1.0)
+    _, state = published(w_hpf=1.0)
     if weight:
         kernel = -torch.ones(3, 3)
         kernel[1, 1] = 8
         state["generator.hpf.filter"] = kernel / weight
-    config = starganv2.recognise(state, "a.ckpt").config
-    assert (config["size"], config["highpass"]) == (32, weight or 1.0)
+    config, _ = starganv2.recognise(state, "a.ckpt")
+    assert (config["image_size"], config["w_hpf"]) == (32, weight or 1.0)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_skips_are_told_by_the_depth(weight):
         (lambda s: s.update({"generator.hpf.filter": torch.ones(3, 3)}), "filter"),
         (lambda s: [s.pop(k) for k in list(s) if "unshared.1" in k or "unshared.2" in k], "domains"),
         (lambda s: s.pop("generator.from_rgb.weight"), "from_rgb"),
-        (lambda s: s.update({"generator.from_rgb.weight": torch.zeros(1)}), "shapes that it cannot have"),
+        (lambda s: s.update({"generator.from_rgb.weight": torch.zeros(1)}), "impossible shapes"),
     ],
 )
 def test_odd_files_are_refused(harm, says):
@@ -91,9 +91,9 @@ def test_odd_files_are_refused(harm, says):
 @pytest.mark.parametrize("highpass", [0.0, 1.0])
 def test_high_pass_skips_that_are_off_are_told_at_import_at_use_and_in_the_card(highpass, tmp_path, monkeypatch):
     """They follow a landmark network, `fan` in the file, which is not imported; only a warning tells of it."""
-    monkeypatch.setattr(import_model, "read", unpacked)
+    monkeypatch.setattr(import_model, "read", read_in_process)
     nets = {"fan": {"conv.weight": torch.zeros(3)}}
-    for key, value in published(highpass=highpass)[1].items():
+    for key, value in published(w_hpf=highpass)[1].items():
         net, _, rest = key.partition(".")
         nets.setdefault(net, {})[rest] = value
     torch.save(nets, tmp_path / "nets_ema.ckpt")

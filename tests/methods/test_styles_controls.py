@@ -147,5 +147,5 @@ def test_a_reference_is_an_image_of_what_is_made(method):
         with pytest.raises(ConfigError, match=message):
             translator(images, **controls)
     picture = np.random.RandomState(0).randint(0, 256, (40, 48, 3)).astype(np.uint8)
-    assert translator.ready({"reference": picture})["reference"].shape == (1, 3, 32, 32)
-    assert translator.ready({"direction": "b2a", "reference": picture})["reference"].shape == (1, 1, 32, 32)
+    assert translator.prepare_controls({"reference": picture})["reference"].shape == (1, 3, 32, 32)
+    assert translator.prepare_controls({"direction": "b2a", "reference": picture})["reference"].shape == (1, 1, 32, 32)

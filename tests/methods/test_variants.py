@@ -1,5 +1,7 @@
 """The promises of the contract for forms that the `tiny` of their methods leaves out, as far as one process shows."""
 
+from dataclasses import replace
+
 import pytest
 
 from diptych.methods.cut import CUT
@@ -17,43 +19,52 @@ SLOW = {"resume_is_exact", "ranks_add_up", "a_short_run_learns"}  # fresh proces
 class Adaptive(DIAT):
     """DIAT-A: it looks through its own D, is lent nothing, and has no denoiser."""
 
-    tiny = {**DIAT.tiny, **DIAT.presets["adaptive"]}
+    checks = replace(DIAT.checks, tiny={**DIAT.checks.tiny, **DIAT.presets["adaptive"]})
 
 
 class Judged(DTN):
     """DTN that reads as a judge does."""
 
-    tiny = {**DTN.tiny, "reader": "judge", "judge_width": 4, "judge_depth": 3, "code": 16}
+    checks = replace(
+        DTN.checks,
+        tiny={
+            **DTN.checks.tiny,
+            "f_network": "classifier",
+            "f_base_channels": 4,
+            "f_n_downsample": 3,
+            "embedding_dim": 16,
+        },
+    )
 
 
 class Mixed(DRIT):
     """Attributes without a variance, mixed into the features."""
 
-    tiny = {**DRIT.tiny, **DRIT.presets["shapes"], "width": 4, "d_width": 4}
+    checks = replace(DRIT.checks, tiny={**DRIT.checks.tiny, **DRIT.presets["shapes"], "ngf": 4, "ndf": 4})
 
 
 class WithoutNorm(CUT):
     """A generator without norm, of too few blocks for the last layer that PatchNCE takes features from."""
 
-    tiny = {**CUT.tiny, "norm": "none", "blocks": 3}
+    checks = replace(CUT.checks, tiny={**CUT.checks.tiny, "norm": "none", "n_blocks": 3})
 
 
 class Bilinear(MSGAN):
     """Sizes doubled by interpolation."""
 
-    tiny = {**MSGAN.tiny, "upsample": "bilinear"}
+    checks = replace(MSGAN.checks, tiny={**MSGAN.checks.tiny, "upsample": "bilinear"})
 
 
 class Shallow(MUNIT):
     """Contents at half the size of images."""
 
-    tiny = {**MUNIT.tiny, "n_downsample": 1}
+    checks = replace(MUNIT.checks, tiny={**MUNIT.checks.tiny, "n_downsample": 1})
 
 
 class Biased(Pix2Pix):
     """A BatchNorm U-Net with biases where no norm follows."""
 
-    tiny = {**Pix2Pix.tiny, "use_bias": True}
+    checks = replace(Pix2Pix.checks, tiny={**Pix2Pix.checks.tiny, "use_bias": True})
 
 
 INEXACT = {  # forms whose micro-batches cannot equal the whole batch to 1e-6

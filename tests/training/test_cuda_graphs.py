@@ -19,7 +19,7 @@ from diptych.training.engine import Engine
 class Critic(Method):
     """D moves in two steps of three; a weight and a step size fall; noise is drawn."""
 
-    batch, routes, inference_networks = {"x": "steps"}, (), ("G",)
+    batch, routes, inference_networks = ("x",), (), ("G",)
 
     def __init__(self):
         super().__init__(MethodConfig(steps=20))
@@ -94,14 +94,14 @@ def test_what_cannot_be_recorded_is_taken_as_it_is(said):
 @pytest.mark.parametrize(("record", "ranks"), [(True, Ranks()), (True, Ranks(0, 2, torch.device("cuda")))])
 def test_where_steps_cannot_be_recorded_asking_for_it_is_an_error(record, ranks):
     with pytest.raises(ConfigError, match="cuda_graphs=true"):
-        TrainConfig(cuda_graphs=record).records(ranks)
+        TrainConfig(cuda_graphs=record).uses_cuda_graphs(ranks)
 
 
 def test_steps_are_recorded_on_one_gpu_unless_told_otherwise():
     gpu = Ranks(device=torch.device("cuda"))
-    assert TrainConfig().records(gpu)
-    assert not TrainConfig(cuda_graphs=False).records(gpu)
-    assert not TrainConfig().records(Ranks())
+    assert TrainConfig().uses_cuda_graphs(gpu)
+    assert not TrainConfig(cuda_graphs=False).uses_cuda_graphs(gpu)
+    assert not TrainConfig().uses_cuda_graphs(Ranks())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA graphs cannot be recorded")

@@ -36,7 +36,7 @@ def test_decay_is_one_then_a_line_that_ends_above_zero(steps, start):
 
 def test_decay_of_the_cyclegan_paper():
     """100 epochs constant, then linearly to zero over 100; the last epoch still learns."""
-    (stage,) = CycleGAN(CycleGAN.Config(**CycleGAN.tiny, steps=200)).stages()
+    (stage,) = CycleGAN(CycleGAN.Config(**CycleGAN.checks.tiny, steps=200)).stages()
     factors = [stage.players["G"].schedule(Clock("train", epoch, 200)) for epoch in range(200)]
     assert factors[:101] == [1.0] * 101
     assert factors[101:] == pytest.approx([1 - k / 100 for k in range(1, 100)])

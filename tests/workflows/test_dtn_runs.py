@@ -128,5 +128,5 @@ def test_a_run_that_was_stopped_before_a_network_learned_says_so(whole, tmp_path
     read = checkpoint.load_newest
     package.load(whole)  # without a word
     monkeypatch.setattr(checkpoint, "newest", in_the_first_stage)
-    with pytest.warns(UserWarning, match="stopped before g learned anything, so pictures will be noise"):
+    with pytest.warns(UserWarning, match="training stopped before g was trained, so outputs are noise"):
         package.load(whole)

@@ -12,8 +12,9 @@ from material import folder_of
 
 from diptych.errors import ConfigError, RunError
 from diptych.evaluation.results import read_result
-from diptych.workflows import experiment
-from diptych.workflows.experiment import carry_out, finished, planned, read, run_experiment, shipped
+from diptych.workflows import experiment_runs
+from diptych.workflows.experiment import plan_recipes, read_experiment, run_experiment, shipped_experiments
+from diptych.workflows.experiment_runs import is_finished, train_runs
 
 # ------------------------------------------------------------------------------------------------------------- planned
 
@@ -32,7 +33,7 @@ def test_values_reach_the_recipe_as_they_are(tmp_path):
     found = plan(tmp_path, LOSSES, matrix={"root": roots})
     assert [recipe.data.root for recipe in found.values()] == roots
     assert list(found) == ["123", "it_s", "a_b", "x_y", "no", "a"]
-    found = plan(tmp_path, LOSSES, "root=x", matrix={"sides": [["no", "yes"], ["google", "7"]], "flip": [True]})
+    found = plan(tmp_path, LOSSES, "root=x", matrix={"folders": [["no", "yes"], ["google", "7"]], "flip": [True]})
     assert [recipe.data.folders for recipe in found.values()] == [("no", "yes"), ("google", "7")]
 
 
@@ -55,8 +56,8 @@ def test_overrides_are_for_all_runs_and_for_what_they_vary_a_list(tmp_path):
 def test_what_a_named_run_sets_itself_stays_and_what_all_set_is_told(tmp_path):
     found = plan(tmp_path, NAMED, "lambda_l1=5")
     assert {name: recipe.model.lambda_l1 for name, recipe in found.items()} == {"plain": 5, "strong": 200}
-    with pytest.raises(ConfigError, match="'lambda_l1=5': each run of this experiment sets l1 itself"):
-        plan(tmp_path, NAMED, "lambda_l1=5", runs={"weak": {"l1": 1}, "strong": {"l1": 200}})
+    with pytest.raises(ConfigError, match="'lambda_l1=5': each run of this experiment sets lambda_l1 itself"):
+        plan(tmp_path, NAMED, "lambda_l1=5", runs={"weak": {"lambda_l1": 1}, "strong": {"lambda_l1": 200}})
 
 
 def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
@@ -64,11 +65,11 @@ def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
     values = {
         **LOSSES,
         "recipe": {**RECIPE, "data": {"root": "x", "direction": "b2a", "crop_size": 64}},
-        "judge": SEGMENTER,
+        "evaluator": SEGMENTER,
     }
     found = plan(tmp_path, values, f"root={root}", "crop_size=32", "steps=3", protocol="pix2pix-fcn")
-    assert list(found) == ["judge", "l1", "l1+cgan"]
-    judge = found["judge"]
+    assert list(found) == ["evaluator", "l1", "l1+cgan"]
+    judge = found["evaluator"]
     assert (judge.method, judge.data.root, judge.data.crop_size, judge.data.direction) == (
         "segmenter",
         str(root),
@@ -77,13 +78,15 @@ def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
     )
     assert judge.model.steps == 8
     assert len(judge.model.palette) == 4
-    assert {recipe.data.direction for name, recipe in found.items() if name != "judge"} == {"b2a"}
-    reader = plan(tmp_path, values, judge={"method": "classifier"})["judge"]
+    assert {recipe.data.direction for name, recipe in found.items() if name != "evaluator"} == {"b2a"}
+    reader = plan(tmp_path, values, evaluator={"method": "classifier"})["evaluator"]
     assert reader.data.direction == "a2b", "to classes a direction says nothing"
     for kind in ("segmentre", "pix2pix", None):
-        with pytest.raises(ConfigError, match=r"judge: .* is none.*there are classifier, segmenter"):
-            plan(tmp_path, values, judge={**SEGMENTER, "method": kind})
-    with pytest.raises(ConfigError, match="pix2pix-fcn needs a judge"):
+        with pytest.raises(
+            ConfigError, match=r"evaluator: .* is not an evaluator.*choose one of classifier, segmenter"
+        ):
+            plan(tmp_path, values, evaluator={**SEGMENTER, "method": kind})
+    with pytest.raises(ConfigError, match="pix2pix-fcn needs an evaluator"):
         plan(tmp_path, LOSSES, protocol="pix2pix-fcn")
 
 
@@ -91,28 +94,31 @@ def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
     ("changes", "message"),
     [
         ({"protocl": "x"}, "no setting is called 'protocl'; did you mean 'protocol'"),
-        ({"protocol": "paird-default"}, "no protocol is called 'paird-default'; did you mean 'paired-default'"),
-        ({"runs": {"a": {}}}, "either runs, each by its name, or a matrix"),
-        ({"matrix": {}}, "either runs, each by its name, or a matrix"),
+        ({"protocol": "paird-default"}, "unknown protocol 'paird-default'; did you mean 'paired-default'"),
+        ({"runs": {"a": {}}}, "either named runs or a matrix"),
+        ({"matrix": {}}, "either named runs or a matrix"),
         ({"matrix": {"loss": []}}, r"matrix\.loss"),
         ({"matrix": {"loss": "l1"}}, r"matrix\.loss='l1'"),
-        ({"matrix": {"seed": list(range(40)), "loss": ["l1"] * 40}}, "1600 runs, and an experiment has at most 1000"),
-        ({"matrix": {"seed": [1, 1]}}, "two runs would be called '1'"),
-        ({"matrix": {"seed": [1, "1"]}}, "two runs would be called '1'"),
-        ({"matrix": {"root": ["/"]}}, "a run cannot be called ''"),
-        ({"matrix": None, "runs": {"../x": {}}}, "a run cannot be called '../x'"),
-        ({"matrix": {}, "runs": {"/etc": {}}}, "a run cannot be called '/etc'"),
-        ({"matrix": {}, "runs": {".hidden": {}}}, "a run cannot be called '.hidden'"),
-        ({"matrix": {}, "runs": {"judge": {}}}, "a run cannot be called 'judge'"),
-        ({"matrix": {}, "runs": {"compared": {}}}, "a run cannot be called 'compared'"),
-        ({"matrix": {}, "runs": {"a\x1b[2J": {}}}, r"a run cannot be called 'a\\x1b\[2J'"),
+        ({"matrix": {"seed": list(range(40)), "loss": ["l1"] * 40}}, "1600 runs; an experiment has at most 1000"),
+        ({"matrix": {"seed": [1, 1]}}, "two runs have the name '1'"),
+        ({"matrix": {"seed": [1, "1"]}}, "two runs have the name '1'"),
+        ({"matrix": {"root": ["/"]}}, "'' is not a valid name"),
+        ({"matrix": None, "runs": {"../x": {}}}, "'../x' is not a valid name"),
+        ({"matrix": {}, "runs": {"/etc": {}}}, "'/etc' is not a valid name"),
+        ({"matrix": {}, "runs": {".hidden": {}}}, "'.hidden' is not a valid name"),
+        ({"matrix": {}, "runs": {"evaluator": {}}}, "'evaluator' is not a valid name"),
+        ({"matrix": {}, "runs": {"compared": {}}}, "'compared' is not a valid name"),
+        ({"matrix": {}, "runs": {"a\x1b[2J": {}}}, r"'a\\x1b\[2J' is not a valid name"),
         (
             {"matrix": {"losss": ["l1"]}},
             "no setting is called 'losss'; did you mean 'loss'",
         ),
         ({"recipe": {"method": "pix2pxi"}}, "no method is called 'pix2pxi'; did you mean 'pix2pix'"),
         ({"recipe": {**RECIPE, "data": None}}, "no images are named"),
-        ({"recipe": {**RECIPE, "model": {"l11": 1}}}, "no setting is called 'l11'; did you mean 'l1'"),
+        (
+            {"recipe": {**RECIPE, "model": {"lambda_l11": 1}}},
+            "no setting is called 'lambda_l11'; did you mean 'lambda_l1'",
+        ),
         ({"title": ["x"]}, "title"),
         ({"evaluate": {"wich": "best"}}, r"no setting is called 'evaluate.wich'"),
         ({"evaluate": {"which": "newest"}}, "evaluate.which='newest'"),
@@ -130,28 +136,28 @@ def test_what_is_no_experiment_is_refused_by_its_path(tmp_path):
     for name, message in (
         (
             "pix2pix-lossse",
-            "no shipped experiment or .yaml file; did you mean 'pix2pix-losses'",
+            "neither a shipped experiment nor a .yaml file; did you mean 'pix2pix-losses'",
         ),
-        (str(tmp_path / "nowhere.yaml"), "nowhere.yaml: not an experiment that can be read"),
+        (str(tmp_path / "nowhere.yaml"), "nowhere.yaml: the experiment cannot be read"),
     ):
         with pytest.raises(ConfigError, match=message):
-            read(name)
+            read_experiment(name)
     for text in ("[1, 2]", "a: &x 1\nb: *x", "title: [", "\x00"):
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ConfigError, match=f"{tmp_path}/x.yaml"):
-            read(str(tmp_path / "x.yaml"))
+            read_experiment(str(tmp_path / "x.yaml"))
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped_experiments())
 def test_a_shipped_experiment_can_be_planned(name):
-    found = read(name)
+    found = read_experiment(name)
     root = found.recipe["data"]["root"]
     where = [] if root == "glyphs" else [f"root={folder_of('DIPTYCH_DATA', 'shared/data') / root}"]
-    recipes = planned(found, where)
-    assert list(recipes) == [*(["judge"] if found.judge else []), *found.variants()]
+    recipes = plan_recipes(found, where)
+    assert list(recipes) == [*(["evaluator"] if found.evaluator else []), *found.variants()]
     assert len(recipes) > 1
-    if name.startswith("pix2pix") and found.judge:
-        assert len(recipes["judge"].model.palette) == 12, "classes of the facades"
+    if name.startswith("pix2pix") and found.evaluator:
+        assert len(recipes["evaluator"].model.palette) == 12, "classes of the facades"
 
 
 # ---------------------------------------------------------------------------------------------------------------- made
@@ -217,8 +223,8 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, here):
             run_experiment(written(tmp_path, values), [], out, console=QUIET)
         assert [command[0] for command in here] == words
         here.clear()
-        assert finished(out / "good")
-        assert not finished(out / "bad")
+        assert is_finished(out / "good")
+        assert not is_finished(out / "bad")
     assert "\n" not in str(caught.value)
     assert "not finite" in (out / "bad.log").read_text()
     assert not (out / "compared").exists()
@@ -271,14 +277,14 @@ class Slow:
 @pytest.mark.parametrize(("at_once", "free", "most"), [(1, 100, 1), (2, 100, 2), (3, 100, 3), (3, 3.7, 1), (3, 3.8, 3)])
 def test_several_runs_at_once_where_memory_allows(tmp_path, monkeypatch, at_once, free, most):
     """Each as large as the hungriest that runs, with a quarter to spare."""
-    monkeypatch.setattr(experiment, "LOOK", 0.0)
-    monkeypatch.setattr(experiment, "subprocess", SimpleNamespace(Popen=Slow))
-    monkeypatch.setattr(experiment, "free_gib", lambda: free)
-    monkeypatch.setattr(experiment, "cores", lambda: 4)
+    monkeypatch.setattr(experiment_runs, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(experiment_runs, "subprocess", SimpleNamespace(Popen=Slow))
+    monkeypatch.setattr(experiment_runs, "free_gib", lambda: free)
+    monkeypatch.setattr(experiment_runs, "cores", lambda: 4)
     for name, value in (("running", 0), ("most", 0), ("environments", [])):
         monkeypatch.setattr(Slow, name, value)
     recipes = plan(tmp_path, LOSSES, matrix={"seed": list(range(5))})
     (tmp_path / "out").mkdir()
-    carry_out(recipes, tmp_path / "out", at_once, QUIET)
+    train_runs(recipes, tmp_path / "out", at_once, QUIET)
     assert (Slow.most, len(Slow.environments)) == (most, 5)
     assert set(Slow.environments) == {os.environ["OMP_NUM_THREADS"] if at_once == 1 else str(max(1, 4 // at_once))}

@@ -6,7 +6,7 @@ from experiments import LOSSES, QUIET, RECIPE, SEGMENTER, written
 from judged import COLOURS, offline, pairs  # noqa: F401
 
 from diptych.evaluation.results import read_result
-from diptych.evaluation.runner import judge_samples
+from diptych.evaluation.runner import evaluate_samples
 from diptych.runs import checkpoint
 from diptych.workflows import evaluate_runs
 from diptych.workflows.experiment import run_experiment
@@ -15,7 +15,9 @@ from diptych.workflows.experiment import run_experiment
 def test_what_was_judged_is_not_judged_again_unless_something_else_is_asked(made, here, monkeypatch):
     folder, _, _ = made
     judged = []
-    monkeypatch.setattr(judge_runs, "judge_samples", lambda *given: judged.append(given[-1]) or judge_samples(*given))
+    monkeypatch.setattr(
+        evaluate_runs, "evaluate_samples", lambda *given: judged.append(given[-1]) or evaluate_samples(*given)
+    )
 
     def again(**changes):
         judged.clear()
@@ -41,9 +43,9 @@ def test_the_best_checkpoint_is_judged_where_that_is_asked_for(tmp_path, here):
     values = {**LOSSES, "recipe": recipe, "matrix": {"loss": ["l1"]}, "evaluate": {"which": "best"}}
     run_experiment(written(tmp_path, values), [], tmp_path / "out", console=QUIET)
     run = tmp_path / "out" / "l1"
-    best = checkpoint.load_newest(run / "checkpoints")[1]["best"]["name"]
+    best = checkpoint.newest(run / "checkpoints")[1]["best"]["name"]
     found = read_result(run / "results" / "paired-default.json").about
-    assert (found["which"], found["steps"]) == ("best", checkpoint.parse_name(best)[1])
+    assert (found["which"], found["steps"]) == ("best", checkpoint.place_of(best)[1])
 
 
 def test_a_palette_that_the_experiment_gives(tmp_path, here):
@@ -67,16 +69,16 @@ def test_a_palette_that_the_experiment_gives(tmp_path, here):
 def test_with_a_judge_that_is_trained_first_and_once(tmp_path, here):
     root = pairs(tmp_path / "data", 8, 8)
     recipe = {**RECIPE, "data": {"root": str(root), "direction": "b2a", "crop_size": 32}}
-    values = {**LOSSES, "recipe": recipe, "judge": SEGMENTER, "protocol": "pix2pix-fcn"}
+    values = {**LOSSES, "recipe": recipe, "evaluator": SEGMENTER, "protocol": "pix2pix-fcn"}
     out = tmp_path / "out"
     run_experiment(written(tmp_path, values), [], out, console=QUIET)
-    assert [words[-1].rpartition("/")[2] for words in here] == ["judge", "l1", "l1+cgan"]
-    ceiling = read_result(out / "judge" / "results" / "label-maps.json").score("mean-iou").value
+    assert [words[-1].rpartition("/")[2] for words in here] == ["evaluator", "l1", "l1+cgan"]
+    ceiling = read_result(out / "evaluator" / "results" / "label-maps.json").score("mean-iou").value
     for name in ("l1", "l1+cgan"):
         found = read_result(out / name / "results" / "pix2pix-fcn.json")
         assert found.score("mean-iou").ceiling == pytest.approx(ceiling, abs=0.02)
         assert {"fid", "kid"} < {score.name for score in found.scores}, "by the features of the judge"
-        assert found.tools["judge"].startswith("segmenter ")
+        assert found.tools["evaluator"].startswith("segmenter ")
     here.clear()
     run_experiment(written(tmp_path, values), [], out, console=QUIET)
     assert here == []

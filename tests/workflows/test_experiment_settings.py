@@ -4,7 +4,7 @@ import pytest
 from experiments import LOSSES, NAMED, plan
 
 from diptych.errors import ConfigError
-from diptych.workflows.experiment import planned, read, shipped
+from diptych.workflows.experiment import plan_recipes, read_experiment, shipped_experiments
 
 
 def test_an_experiment_refuses_what_has_no_effect_in_any_of_its_runs(tmp_path):
@@ -13,11 +13,11 @@ def test_an_experiment_refuses_what_has_no_effect_in_any_of_its_runs(tmp_path):
     assert len(plan(tmp_path, LOSSES, "loss=[l1]")) == 1  # the recipe has a d_width
     with pytest.raises(ConfigError, match="run l1: d_norm has no effect without gan or cgan in loss"):
         plan(tmp_path, LOSSES, "d_norm=instance", "loss=[l1]")
-    with pytest.raises(ConfigError, match="run weak: penalty has no effect without gan_loss=wgan-gp"):
-        plan(tmp_path, NAMED, runs={"plain": {}, "weak": {"penalty": 1}})
+    with pytest.raises(ConfigError, match="run weak: lambda_gp has no effect without gan_loss=wgan-gp"):
+        plan(tmp_path, NAMED, runs={"plain": {}, "weak": {"lambda_gp": 1}})
 
 
 @pytest.mark.parametrize("name", ["cyclegan-losses", "dtn-ablation", "mode-seeking", "retina", "starganv2-ablation"])
 def test_shipped_experiments_hold(name):
-    assert name in shipped()
-    assert planned(read(name), [])
+    assert name in shipped_experiments()
+    assert plan_recipes(read_experiment(name), [])

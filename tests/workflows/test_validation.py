@@ -12,7 +12,7 @@ from judged import CYCLEGAN, LITTLE, fill, offline, trained  # noqa: F401
 
 from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.protocols import find_protocol
-from diptych.evaluation.runner import SampleRequest, judge_samples, sample_run
+from diptych.evaluation.runner import SampleRequest, evaluate_samples, sample_run
 from diptych.evaluation.tools import Tools
 from diptych.runs import checkpoint
 from diptych.runs.events import read_events
@@ -92,7 +92,7 @@ def test_the_report_shows_what_was_measured_and_how_often(run, tmp_path):
 
 def test_the_numbers_are_those_of_diptych_evaluate(run, tmp_path):
     samples = sample_run(Run.open(run), tmp_path / "s", SampleRequest(split="val", count=6))
-    result = judge_samples(samples, find_protocol("paired-default"), Tools(), "run")
+    result = evaluate_samples(samples, find_protocol("paired-default"), Tools(), "run")
     assert judged(run)[-1]["scores"] == pytest.approx({score.name: score.value for score in result.scores}, abs=1e-6)
 
 

@@ -4,7 +4,6 @@ As a worker (`python -m diptych.data.checks.inspect_file`) it reads paths from s
 each to stdout: a decoder that crashes or hangs ends only this process. It does not import torch.
 """
 
-import hashlib
 import json
 import signal
 import stat
@@ -17,6 +16,7 @@ import numpy as np
 
 from diptych.data.images import image_io, metadata
 from diptych.errors import ImageError
+from diptych.system.hashes import sha256_of
 
 MAX_BYTES = 4 * 2**30  # file size; the largest array that `image_io` reads has 3.2 GB
 MAX_VALUES = 64  # distinct values of a grey image are listed up to this number: a photograph has more
@@ -110,8 +110,7 @@ def hash_of(path: Path) -> str:
         raise ImageError(f"{path}: is empty (0 bytes); copy it again, or remove it")
     if status.st_size > MAX_BYTES:
         raise ImageError(f"{path}: is too large (more than 4 GiB); scale it down or cut it into pieces")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def difference_hash(array: np.ndarray) -> str:

@@ -10,6 +10,9 @@ from diptych.data.images.augmentations import random_color_jitter, random_rotate
 from diptych.data.images.resample import resize_and_crop
 from diptych.errors import DataError
 
+if TYPE_CHECKING:
+    from diptych.data.config import DataConfig
+
 Array = np.ndarray
 
 
@@ -69,6 +72,20 @@ class Augment:
         return resize_and_crop(array, height, width, (height - crop) // 2, (width - crop) // 2, crop)
 
 
+def augment_of(config: "DataConfig") -> Augment:
+    """Return the built-in augmentation that the settings choose."""
+    return Augment(
+        config.effective_load_size,
+        config.crop_size,
+        config.resize_mode,
+        config.flip,
+        config.crop_mode,
+        config.rotate90,
+        config.color_jitter,
+        config.random_scale,
+    )
+
+
 @dataclass(frozen=True)
 class CropToMultiple:
     """Crop both sides to a multiple of `size_multiple`: the remainder is cut off at the right and at the bottom."""
@@ -110,7 +127,7 @@ def random_resized_crop(array: Array, down: float, across: float, random: np.ran
 
 
 def resized_size(array: Array, size: int, crop: int, mode: ResizeMode) -> tuple[int, int]:
-    """Return the height and width to which an image (H, W, C) is resized, both at least `crop`.
+    """Return the height and width to which an image (H, W, C) is resized, both at least `crop_size`.
 
     `squash` gives `size` x `size`, as in the papers; so does `center_square`, for an image that is square already.
     `short_side` resizes the shorter side to `size` and keeps the aspect ratio. `none` keeps the size; it raises

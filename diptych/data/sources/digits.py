@@ -17,7 +17,7 @@ from diptych.data.images import image_io
 from diptych.data.sources.folders import images_in_and_below
 from diptych.data.sources.tables import arrays_in
 from diptych.errors import DataError
-from diptych.seeds import passing_state
+from diptych.seeds import reused_state
 
 PARTS = ("train", "test")
 HELD_OUT_EVERY = 20  # every twentieth training digit is held out
@@ -42,7 +42,7 @@ class BlendedDigits(Sequence[np.ndarray]):
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         digit = self.digits[index]
-        random = passing_state("mnist-m", self.salt, int(self.numbers[index]))
+        random = reused_state("mnist-m", self.salt, int(self.numbers[index]))
         photograph = self.photographs[random.randint(len(self.photographs))]
         height, width = digit.shape[:2]
         top = random.randint(photograph.shape[0] - height + 1)

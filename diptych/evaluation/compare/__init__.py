@@ -1,4 +1,4 @@
 """Comparison of several results: tables, plots and an HTML page.
 
-Not here: computing scores. Start with `page.py`.
+No scores are computed here. Start with `page.py`.
 """

@@ -1,9 +1,9 @@
-"""Runs held against each other: a page with tables, curves and pictures, a CSV, and a table for a paper.
+"""Compare runs: an HTML page with tables, curves and images, a CSV file, and a LaTeX table.
 
     diptych compare runs/a runs/b -o compared
 
-index.html     one file without scripts that opens anywhere, under 5 MB however many runs and pictures there are
-compared.csv   a row for each run and measure, and for what each run cost
+index.html     one file without scripts, under 5 MB for any number of runs and images
+compared.csv   a row for each run and metric, and for each fact about a run
 compared.tex   the table, for booktabs
 """
 
@@ -11,19 +11,20 @@ import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from diptych.errors import listed
 from diptych.evaluation.compare.curves import plots
 from diptych.evaluation.compare.export import as_csv, as_latex
 from diptych.evaluation.compare.grids import embedded, extremes, grids
-from diptych.evaluation.compare.read import Entry, measures, read_runs, short
-from diptych.evaluation.compare.result_tables import COLUMNS, difference_tables, fitting, score_tables
+from diptych.evaluation.compare.read import Entry, read_runs, score_names, short
+from diptych.evaluation.compare.result_tables import MAX_METRICS, difference_tables, fitting, score_tables
 from diptych.evaluation.protocols import PROTOCOLS, find_protocol
 from diptych.runs import report
 from diptych.system.atomic_files import write_text
 
-LARGEST = 5 * 10**6  # bytes of the page
-PLOT = 60_000  # characters of one plot
-LINES = 12  # of what a protocol said
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # even a mistake here could load or run nothing
+MAX_BYTES = 5 * 10**6  # of the page
+MAX_PLOT = 60_000  # characters of a plot
+MAX_LINES = 12  # of notes of a protocol, networks, and missing samples
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # no scripts, no external resources
 STYLE = """
 body { max-width: 76rem } p, li { max-width: 48rem } h1 { overflow-wrap: anywhere; line-height: 1.2 }
 table { margin: 0 } caption { text-align: left; padding: .3rem 0; font-size: .9rem; color: #555 }
@@ -53,14 +54,14 @@ h3 { margin: 1rem 0 0; font-size: 1rem; overflow-wrap: anywhere } .strips + p, h
 
 
 def compare(runs: Sequence[Path], out: Path, protocol: str | None = None) -> Path:
-    """Write `index.html`, `compared.csv` and `compared.tex` into `out`; returns the first of them.
+    """Write `index.html`, `compared.csv` and `compared.tex` into `out`, and return the path of the page.
 
-    The results are those of `protocol`, or of the one that all runs have results of. EvaluationError where a run has
-    none, with the command that makes them, and where two were judged differently.
+    The results are those of `protocol`, by default of the one protocol that all runs have results of. EvaluationError
+    if a run has none, with the command that computes them, and if two runs were evaluated differently.
     """
     entries = read_runs(runs, protocol)
     page = _page(entries)
-    assert len(page.encode()) < LARGEST, f"{len(page.encode())} bytes"
+    assert len(page.encode()) < MAX_BYTES, f"{len(page.encode())} bytes"
     write_text(out / "compared.csv", as_csv(entries))
     write_text(out / "compared.tex", as_latex(entries))
     write_text(out / "index.html", page)
@@ -70,75 +71,77 @@ def compare(runs: Sequence[Path], out: Path, protocol: str | None = None) -> Pat
 def _page(entries: Sequence[Entry]) -> str:
     count = f"{len(entries)} runs compared" if len(entries) > 1 else entries[0].name
     page = report.page(f"{short(entries[0].result.protocol)}: {short(count)}", _body(entries))
-    policy = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" lambda_content="{POLICY}">'
+    policy = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     return page.replace('<meta charset="utf-8">', policy, 1).replace("</style>", f"{STYLE}</style>", 1)
 
 
 def _body(entries: Sequence[Entry]) -> Iterator[str]:
     yield from _about(entries)
-    listed, names = fitting(entries), measures(entries)
-    yield "<h2>Measures</h2>"
+    displayed, names = fitting(entries), score_names(entries)
+    yield "<h2>Metrics</h2>"
     yield (
-        "<p>Each value with its 95&nbsp;% interval: how far it might move with other images of the same kind. "
-        "It does not tell how far another training with the same settings would move it.</p>"
+        "<p>Each value with its 95&nbsp;% interval over images of the same kind. "
+        "The interval does not include the variation between trainings with the same settings.</p>"
     )
-    for what, shown, every in (("runs", listed, entries), ("measures", names[:COLUMNS], names)):
-        if len(shown) < len(every):
-            yield f"<p>The first {len(shown)} of {len(every)} {what}; compared.csv has all of them.</p>"
-    yield from score_tables(entries, listed)
+    for kind, shown, total in (
+        ("runs", len(displayed), len(entries)),
+        ("metrics", min(MAX_METRICS, len(names)), len(names)),
+    ):
+        if shown < total:
+            yield f"<p>The first {shown} of {total} {kind}; compared.csv has all of them.</p>"
+    yield from score_tables(entries, displayed)
     if len(entries) > 1:
         yield f"<h2>Differences to {html.escape(short(entries[0].name))}</h2>"
         yield (
-            "<p>Run minus run on the same images, so the interval is one of pairs. A difference stands if its interval "
-            "leaves out 0. Of many differences that are none, about one in twenty stands by chance.</p>"
+            "<p>Run minus run on the same images, with paired intervals. A difference is significant if its interval "
+            "excludes 0. By chance, about one in twenty differences is significant although there is none.</p>"
         )
-        yield from difference_tables(listed)
+        yield from difference_tables(displayed)
     yield from _curves(entries)
-    yield from _pictures(entries)
+    yield from _images(entries)
 
 
 def _about(entries: Sequence[Entry]) -> Iterator[str]:
-    """What was done to come to these numbers."""
+    """Yield the protocol, its notes, the data and the networks."""
     result = entries[0].result
     name = result.protocol.partition("/")[0]
-    what = find_protocol(name).about.partition("\n")[0] if name in PROTOCOLS else result.protocol
-    said = list(dict.fromkeys(short(line, 300) for each in entries for line in each.result.said))[:LINES]
-    pieces = [what.removesuffix("."), *(line.removesuffix(".") for line in said)]
-    yield f"<p>{html.escape('. '.join(pieces))}.</p>"
+    description = find_protocol(name).description.partition("\n")[0] if name in PROTOCOLS else result.protocol
+    notes = list(dict.fromkeys(short(line, 300) for entry in entries for line in entry.result.said))[:MAX_LINES]
+    sentences = [description.removesuffix("."), *(line.removesuffix(".") for line in notes)]
+    yield f"<p>{html.escape('. '.join(sentences))}.</p>"
     data = {key: result.about.get(key) for key in ("data", "split", "pixels")}
     facts = {
         "protocol": result.protocol,
         "images": ", ".join(map(str, sorted({score.count for score in result.scores}))) or "none",
         **{key: value for key, value in data.items() if value is not None},
-        **(dict(list(result.tools.items())[:LINES]) or {"tools": "none"}),
+        **(dict(list(result.tools.items())[:MAX_LINES]) or {"tools": "none"}),
     }
     yield report.table({short(key): short(str(value), 200) for key, value in facts.items()})
 
 
 def _curves(entries: Sequence[Entry]) -> Iterator[str]:
-    found = list(plots(entries))
+    training_plots = list(plots(entries))
     yield "<h2>Training</h2>"
-    if not found:
-        yield "<p>No run has a log of its training.</p>"
+    if not training_plots:
+        yield "<p>No run has a training log.</p>"
         return
     figures = []
-    for plot in found:
-        picture = embedded(plot.picture, plot.alt, PLOT, plot.picture.width // 2, "plot")
-        figures.append(f"<figure>{picture}<figcaption>{html.escape(plot.caption)}</figcaption></figure>")
+    for plot in training_plots:
+        image = embedded(plot.image, plot.alt, MAX_PLOT, plot.image.width // 2, "plot")
+        figures.append(f"<figure>{image}<figcaption>{html.escape(plot.caption)}</figcaption></figure>")
     yield f'<div class="plots">{"".join(figures)}</div>'
 
 
-def _pictures(entries: Sequence[Entry]) -> Iterator[str]:
-    yield "<h2>Pictures</h2>"
-    lacking = [f"{short(each.name)} ({each.lacking})" for each in entries if each.samples is None]
-    if lacking:
-        more = f" and {len(lacking) - LINES} more" if len(lacking) > LINES else ""
-        yield f"<p>There are no pictures of {html.escape(', '.join(lacking[:LINES]))}{more}.</p>"
-    pictured = [each for each in entries if each.samples is not None]
-    if not pictured:
+def _images(entries: Sequence[Entry]) -> Iterator[str]:
+    yield "<h2>Images</h2>"
+    missing = [f"{short(entry.name)} ({entry.missing})" for entry in entries if entry.samples is None]
+    if missing:
+        yield f"<p>There are no images of {html.escape(listed(missing, MAX_LINES))}.</p>"
+    with_samples = [entry for entry in entries if entry.samples is not None]
+    if not with_samples:
         return
-    yield from grids(pictured)
-    best = list(extremes(pictured))
-    if best:
+    yield from grids(with_samples)
+    sections = list(extremes(with_samples))
+    if sections:
         yield "<h2>Best and worst</h2>"
-        yield from best
+        yield from sections

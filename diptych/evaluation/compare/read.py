@@ -1,9 +1,9 @@
-"""Runs as a comparison takes them: what was measured of each, what to call it, and the pictures that were measured."""
+"""Read runs for a comparison: the result of each run, its name, and the images that were evaluated."""
 
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 from diptych.errors import EvaluationError, printable
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.protocols import PROTOCOLS, find_protocol
-from diptych.evaluation.results import Result, check_comparable, read_result
+from diptych.evaluation.results import Result, check_comparable, protocol_names, read_result
 from diptych.evaluation.samples import MANIFEST, Samples, open_samples
 
-# what a run was and cost, by its name in a result, and in words
+# facts about a run, by key in a result, with the title of their column
 FACTS = {
     "method": "method",
     "parameters": "parameters",
@@ -26,162 +26,180 @@ FACTS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: its name, like no other's here, its result, and its samples or why they are lacking."""
+    """A run of a comparison: its unique name, its result, and its samples or the reason why they are missing."""
 
     name: str
     folder: Path
     result: Result
     samples: Samples | None
-    lacking: str = ""
+    missing: str = ""
 
     def score(self, name: str) -> Score | None:
         return next((score for score in self.result.scores if score.name == name), None)
 
     def fact(self, key: str) -> str:
-        """In words: `54.4 M`, `1.8 h`, `12 ms`; a dash where it is not known."""
+        """Return a fact as text, such as `54.4 M`, `1.8 h` or `12 ms`; a dash if it is unknown."""
         value = self.result.about.get(key)
         if isinstance(value, bool) or value is None:
             return "–"
         if not isinstance(value, int | float):
             return short(str(value))
         if key == "training_hours":
-            return in_time(3600 * value)
+            return format_seconds(3600 * value)
         if key == "seconds_per_image":
-            return in_time(value)
+            return format_seconds(value)
         return f"{value / 1e6:.3g} M" if key == "parameters" and value >= 1e6 else f"{value:,}"
 
 
 def read_runs(runs: Sequence[Path], protocol: str | None = None) -> list[Entry]:
-    """Every run with its result of one protocol. EvaluationError as `compare` says."""
+    """Return every run with its result of one protocol. EvaluationError as in `compare`."""
     if not runs:
         raise EvaluationError("there is nothing to compare: give one or more run folders")
     folders = [Path(os.path.abspath(run)) for run in runs]
-    for folder, times in Counter(folders).items():
-        if times > 1:
-            raise EvaluationError(f"{folder} is given {times} times: give each run once")
+    for folder, count in Counter(folders).items():
+        if count > 1:
+            raise EvaluationError(f"{folder} is given {count} times: give each run once")
     for run in runs:
         if not run.is_dir():
             raise EvaluationError(f"{run}: there is no such folder")
-    name = protocol or _shared(runs)
+    name = protocol or _common_protocol(runs)
     results = [_result(run, name, runs) for run in runs]
-    _check_alike(results, called(folders))
+    labels = run_labels(folders)
+    _check_comparable(results, labels)
     return [
         Entry(label, run, result, *_samples(run, result))
-        for label, run, result in zip(called(folders), runs, results, strict=True)
+        for label, run, result in zip(labels, runs, results, strict=True)
     ]
 
 
-def measures(entries: Sequence[Entry]) -> list[str]:
-    """The names of all scores of all runs, in the order of the protocol."""
-    return list(dict.fromkeys(score.name for each in entries for score in each.result.scores))
+def score_names(entries: Sequence[Entry]) -> list[str]:
+    """Return the names of all scores of all runs, in the order of the protocol."""
+    return list(dict.fromkeys(score.name for entry in entries for score in entry.result.scores))
 
 
 def split_route(name: str) -> tuple[str, str]:
-    """`a-b/l1` as its route and its measure; with one route, scores name none: `colour/L` has the route ``."""
-    route, slash, measure = name.partition("/")
-    return (route, measure) if slash and "-" in route else ("", name)
+    """Return the route and metric of a score such as `a-b/l1`; `colour/L` has no route, so its route is ``."""
+    route, slash, metric = name.partition("/")
+    return (route, metric) if slash and "-" in route else ("", name)
 
 
 def short(text: str, limit: int = 48) -> str:
-    """On one line, and of at most so many characters: a stranger may have named it."""
+    """Return text on one line, shortened in the middle to at most `limit` characters, without control characters."""
     text = printable(text[: 2 * limit] + text[-limit:] if len(text) > 3 * limit else text)
     half = (limit - 1) // 2
     return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
 
 
-def in_time(seconds: float) -> str:
-    """Three figures at most, in the unit that suits."""
+def format_seconds(seconds: float) -> str:
+    """Return a duration with at most three digits, in a suitable unit."""
     for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{1000 * seconds:.3g} ms"
 
 
-def called(folders: Sequence[Path]) -> list[str]:
-    """By the last part of each absolute path, or as many of the last parts as tell them apart."""
+def run_labels(folders: Sequence[Path]) -> list[str]:
+    """Return unique names of absolute paths: the last part of each, or as many parts as are needed."""
     parts = [[printable(part) for part in folder.parts] for folder in folders]
-    taken = [1] * len(parts)
+    lengths = [1] * len(parts)
     while True:
-        names = ["/".join(each[-count:]) for each, count in zip(parts, taken, strict=True)]
-        times = Counter(names)
-        if max(times.values()) == 1 or max(taken) > max(map(len, parts)):
+        names = ["/".join(path[-length:]) for path, length in zip(parts, lengths, strict=True)]
+        counts = Counter(names)
+        if max(counts.values()) == 1 or max(lengths) > max(map(len, parts)):
             return names
-        taken = [count + (times[name] > 1) for name, count in zip(names, taken, strict=True)]
+        lengths = [length + 1 if counts[name] > 1 else length for name, length in zip(names, lengths, strict=True)]
 
 
-def _shared(runs: Sequence[Path]) -> str:
-    """The protocol that every run has results of. EvaluationError if there is none, or more than one."""
-    had = [{path.stem for path in (run / "results").glob("*.json")} for run in runs]
-    shared = sorted(set.intersection(*had))
-    if len(shared) == 1:
-        return shared[0]
-    if shared:
-        raise EvaluationError(f"the runs have results of {', '.join(shared)}: choose one with --protocol")
-    times = Counter(name for names in had for name in sorted(names))
-    if not times:
-        raise EvaluationError(f"{runs[0]} has no results: make them with `{_command(runs[0])}`")
-    name = times.most_common(1)[0][0]
-    without = next(run for run, names in zip(runs, had, strict=True) if name not in names)
+def _common_protocol(runs: Sequence[Path]) -> str:
+    """Return the protocol that every run has results of. EvaluationError if there is none, or more than one."""
+    available = [{_present_name(path.stem) for path in (run / "results").glob("*.json")} for run in runs]
+    common = sorted(set.intersection(*available))
+    if len(common) == 1:
+        return common[0]
+    if common:
+        raise EvaluationError(f"the runs have results of {', '.join(common)}: choose one with --protocol")
+    counts = Counter(name for names in available for name in sorted(names))
+    if not counts:
+        raise EvaluationError(f"{runs[0]} has no results: compute them with `{_command(runs[0])}`")
+    name = counts.most_common(1)[0][0]
+    without = next(run for run, names in zip(runs, available, strict=True) if name not in names)
     raise EvaluationError(
-        f"there is no protocol that all runs have results of. {times[name]} of {len(runs)} have those of {name}, "
-        f"{without} has not: make them with `{_command(without, name)}`"
+        f"there is no protocol that all runs have results of. {counts[name]} of {len(runs)} have results of {name}, "
+        f"{without} has none: compute them with `{_command(without, name)}`"
     )
 
 
-def _result(run: Path, protocol: str, runs: Sequence[Path]) -> Result:
+def _present_name(stem: str) -> str:
+    """Return the name of a result file with the present name of its protocol, which a data set may follow."""
+    for name in PROTOCOLS:
+        for former in protocol_names(name)[1:]:
+            if stem == former or stem.startswith(f"{former}-"):
+                return f"{name}{stem.removeprefix(former)}"
+    return stem
+
+
+def _result_file(run: Path, protocol: str) -> Path:
+    """Return the result file of a run, which may have a former name of the protocol."""
     path = run / "results" / f"{protocol}.json"
+    if path.is_file():
+        return path
+    files = (run / "results").glob("*.json")
+    return next((file for file in files if _present_name(file.stem) == protocol), path)
+
+
+def _result(run: Path, protocol: str, runs: Sequence[Path]) -> Result:
+    path = _result_file(run, protocol)
     if not path.is_file():
-        if protocol not in PROTOCOLS and not any((each / "results" / path.name).is_file() for each in runs):
+        if protocol not in PROTOCOLS and not any(_result_file(other, protocol).is_file() for other in runs):
             find_protocol(protocol)  # raises, with the nearest name
-        raise EvaluationError(f"{run} has no results of {protocol}: make them with `{_command(run, protocol)}`")
+        raise EvaluationError(f"{run} has no results of {protocol}: compute them with `{_command(run, protocol)}`")
     result = read_result(path)
-    named = result.protocol.partition("/")[0]
-    if protocol != named and not protocol.startswith(f"{named}-"):  # of other images their name follows
+    name = result.protocol.partition("/")[0]
+    if protocol != name and not protocol.startswith(f"{name}-"):  # PROTOCOL-IMAGES for another data set
         raise EvaluationError(
-            f"{path} holds results of {result.protocol}, not of {protocol}: make those with `{_command(run, protocol)}`"
+            f"{path} holds results of {result.protocol}, not of {protocol}: "
+            f"compute those with `{_command(run, protocol)}`"
         )
     if not result.scores:
-        raise EvaluationError(f"{path} holds no scores: make them anew with `{_command(run, protocol)}`")
+        raise EvaluationError(f"{path} holds no scores: compute them again with `{_command(run, protocol)}`")
     return result
 
 
-def _command(run: Path, called: str | None = None) -> str:
-    """What makes such results; those of other images are called `PROTOCOL-IMAGES`."""
+def _command(run: Path, results: str | None = None) -> str:
+    """Return the command that computes results; those of another data set are named `PROTOCOL-IMAGES`."""
     words = ["diptych", "evaluate", str(run)]
-    if called:
-        known = [name for name in PROTOCOLS if called == name or called.startswith(f"{name}-")]
-        protocol = max(known, key=len, default=called)
-        words += [
-            "--protocol",
-            protocol,
-            *(["--data", f"PATH/TO/{called.removeprefix(f'{protocol}-')}"] * (called != protocol)),
-        ]
+    if results:
+        matching = [name for name in PROTOCOLS if results == name or results.startswith(f"{name}-")]
+        protocol = max(matching, key=len, default=results)
+        words += ["--protocol", protocol]
+        if results != protocol:
+            words += ["--data", f"PATH/TO/{results.removeprefix(f'{protocol}-')}"]
     return shlex.join(words)
 
 
-def _check_alike(results: Sequence[Result], names: Sequence[str]) -> None:
-    """EvaluationError, with the names that tell runs apart, if they were judged differently."""
+def _check_comparable(results: Sequence[Result], names: Sequence[str]) -> None:
+    """EvaluationError, with the unique names of the runs, if they were evaluated differently."""
     check_comparable([result.model_copy(update={"name": name}) for result, name in zip(results, names, strict=True)])
 
 
 def _samples(run: Path, result: Result) -> tuple[Samples | None, str]:
-    """The pictures that were measured; else why there are none, in a few words."""
-    why = "its samples are gone"
-    for name in (result.protocol.partition("/")[0], "default"):
+    """Return the evaluated images, or None and the reason why they are missing."""
+    reason = "its samples were removed"
+    for name in (*protocol_names(result.protocol.partition("/")[0]), "default"):
         folder = run / "samples" / name
         if not (folder / MANIFEST).is_file():
             continue
         try:
-            found = open_samples(folder)
+            samples = open_samples(folder)
         except EvaluationError:
-            why = f"samples/{name} cannot be read"
+            reason = f"samples/{name} cannot be read"
             continue
-        if _made(found.about) == _made(result.about):
-            return found, ""
-        why = f"samples/{name} is not what was judged"
-    return None, why
+        if _without_timing(samples.about) == _without_timing(result.about):
+            return samples, ""
+        reason = f"samples/{name} is not what was evaluated"
+    return None, reason
 
 
-def _made(about: Any) -> dict[str, Any]:
-    """What samples were made of and by; how long it took says nothing of what is in them."""
+def _without_timing(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what samples depend on, without the time that they took."""
     return {key: value for key, value in about.items() if key != "seconds_per_image"}

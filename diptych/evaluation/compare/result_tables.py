@@ -1,7 +1,6 @@
-"""The tables of a comparison as HTML: values with intervals, the best of each column, and which differences stand.
+"""The tables of a comparison as HTML: values with intervals, the best of each column, significant differences.
 
-Best is said in words, never by colour alone. A table scrolls in a box of its own, so that no page is wider than a
-phone.
+The best value is marked in words, not by colour alone. Wide tables scroll in a box, so that the page fits a phone.
 """
 
 import html
@@ -9,101 +8,104 @@ import math
 from collections.abc import Iterator, Sequence
 
 from diptych.errors import EvaluationError
-from diptych.evaluation.compare.read import FACTS, Entry, measures, short, split_route
+from diptych.evaluation.compare.read import FACTS, Entry, score_names, short, split_route
 from diptych.evaluation.metrics.intervals import Score, difference
 from diptych.evaluation.metrics.table import metric_of
 
-CELLS = 2400  # of all tables of values; as many again of differences
-COLUMNS = 120  # measures at most
+MAX_CELLS = 2400  # of all tables of values; the tables of differences have as many
+MAX_METRICS = 120
 
 
 def fitting(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """As many runs as a page can hold, the first of them."""
+    """Return the first runs, as many as fit on the page."""
     routes = by_route(entries)
-    cells = sum(map(len, routes.values())) + 2 * len(routes) + len(FACTS)  # a name takes about as much as two cells
-    return entries[: max(1, CELLS // cells)]
+    cells = sum(map(len, routes.values())) + 2 * len(routes) + len(FACTS)  # the name of a run takes about two cells
+    return entries[: max(1, MAX_CELLS // cells)]
 
 
 def by_route(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """The names of measures by route, at most `COLUMNS` of them; the route is `` where there is but one."""
+    """Return the names of at most MAX_METRICS scores by route; the route is `` if there is only one."""
     routes: dict[str, list[str]] = {}
-    for name in measures(entries)[:COLUMNS]:
+    for name in score_names(entries)[:MAX_METRICS]:
         routes.setdefault(split_route(name)[0], []).append(name)
     return routes
 
 
 def best_of(entries: Sequence[Entry], name: str) -> set[str]:
-    """The names of the runs with the best value of a measure: more than one if they are equal, none if all are."""
-    found = {each.name: score for each in entries if (score := each.score(name)) and math.isfinite(score.value)}
-    values = {score.value for score in found.values()}
+    """Return the names of the runs with the best value of a metric; none if all runs have the same value."""
+    scores = {entry.name: score for entry in entries if (score := entry.score(name)) and math.isfinite(score.value)}
+    values = {score.value for score in scores.values()}
     if len(values) < 2:
         return set()
     best = min(values, key=metric_of(name).error)
-    return {run for run, score in found.items() if score.value == best}
+    return {run for run, score in scores.items() if score.value == best}
 
 
-def places(scores: Sequence[Score]) -> int | None:
-    """Decimals with which the sharpest interval of a column has two figures; None if it has no width."""
+def decimals_of(scores: Sequence[Score]) -> int | None:
+    """Return the decimals that give the narrowest interval of a column two digits; None if it has no width."""
     halves = [half for score in scores if 0 < (half := (score.high - score.low) / 2) < math.inf]
     return max(0, 1 - math.floor(math.log10(min(halves)))) if halves else None
 
 
-def number(value: float, decimals: int | None, sign: str = "") -> str:
-    """With so many decimals, or in four figures if that is not known, or more than anybody reads."""
+def format_number(value: float, decimals: int | None, sign: str = "") -> str:
+    """Return a number with the given decimals, or with four digits if they are unknown or more than 7."""
     if decimals is None or decimals > 7 or not math.isfinite(value):
         return f"{value:{sign}.4g}"
     return f"{value:{sign}.{decimals}f}"
 
 
 def column(entries: Sequence[Entry], name: str) -> list[Score]:
-    return [score for each in entries if (score := each.score(name))]
+    """Return the scores of a metric of all runs that have it."""
+    return [score for entry in entries if (score := entry.score(name))]
 
 
 def bounds(scores: Sequence[Score], which: str, decimals: int | None) -> str:
-    """Ceiling or chance of a column; of runs that do not agree, the least and the most; `` where there is none."""
-    given = [each.ceiling if which == "ceiling" else each.chance for each in scores]
-    found = sorted({value for value in given if value is not None})
-    texts = list(dict.fromkeys(number(value, decimals) for value in (found[:1] + found[-1:])))
+    """Return the ceiling or chance of a column, as a range if runs differ; `` if there is none."""
+    given = [score.ceiling if which == "ceiling" else score.chance for score in scores]
+    values = sorted({value for value in given if value is not None})
+    texts = list(dict.fromkeys(format_number(value, decimals) for value in (values[:1] + values[-1:])))
     return " to ".join(texts)
 
 
-def score_tables(entries: Sequence[Entry], listed: Sequence[Entry]) -> Iterator[str]:
-    """A table for each route: a row for each of `listed`, a column for each measure; the first has what runs cost too.
+def score_tables(entries: Sequence[Entry], displayed: Sequence[Entry]) -> Iterator[str]:
+    """Yield a table for each route: a row for each of the `displayed` runs, a column for each metric.
 
-    What is best is best of all `entries`.
+    The first table also has the facts about the runs. The best value is that of all `entries`.
     """
-    for at, (route, names) in enumerate(by_route(entries).items()):
-        facts = FACTS if at == 0 else {}
+    for index, (route, names) in enumerate(by_route(entries).items()):
+        facts = FACTS if index == 0 else {}
         best = {name: best_of(entries, name) for name in names}
-        digits = {name: places(column(entries, name)) for name in names}
+        decimals = {name: decimals_of(column(entries, name)) for name in names}
         head = ["<td></td>", *(_heading(column(entries, name)[0]) for name in names)]
-        head += [f'<th scope="col">{html.escape(words)}</th>' for words in facts.values()]
+        head += [f'<th scope="col">{html.escape(title)}</th>' for title in facts.values()]
         rows = []
-        for each in listed:
-            cells = [_value(each.score(name), digits[name], each.name in best[name]) for name in names]
-            cells += [f"<td>{html.escape(each.fact(key))}</td>" for key in facts]
-            rows.append(_row(short(each.name), cells))
-        for which, words in (("ceiling", "ceiling: real images"), ("chance", "chance: without looking")):
-            texts = [bounds(column(entries, name), which, digits[name]) for name in names]
+        for entry in displayed:
+            cells = [_value(entry.score(name), decimals[name], entry.name in best[name]) for name in names]
+            cells += [f"<td>{html.escape(entry.fact(key))}</td>" for key in facts]
+            rows.append(_row(short(entry.name), cells))
+        for which, title in (("ceiling", "ceiling: real images"), ("chance", "chance level")):
+            texts = [bounds(column(entries, name), which, decimals[name]) for name in names]
             if any(texts):
-                rows.append(_row(words, [f"<td>{text}</td>" for text in texts] + ["<td></td>"] * len(facts), "bound"))
-        yield boxed(f"{_of(route)}Values and 95 % intervals{', and what each run cost' * bool(facts)}", head, rows)
+                cells = [f"<td>{text}</td>" for text in texts] + ["<td></td>"] * len(facts)
+                rows.append(_row(title, cells, "bound"))
+        facts_title = ", and the cost of each run" if facts else ""
+        yield boxed(f"{_route_title(route)}Values and 95 % intervals{facts_title}", head, rows)
 
 
 def difference_tables(entries: Sequence[Entry]) -> Iterator[str]:
-    """A table for each route: each run minus the first, by measure, and whether that stands."""
+    """Yield a table for each route: each run minus the first by metric, and whether the difference is significant."""
     first = entries[0]
     for route, names in by_route(entries).items():
         head = ["<td></td>", *(_heading(column(entries, name)[0]) for name in names)]
         rows = [
-            _row(short(each.name), [_difference(each.score(name), first.score(name)) for name in names])
-            for each in entries[1:]
+            _row(short(entry.name), [_difference(entry.score(name), first.score(name)) for name in names])
+            for entry in entries[1:]
         ]
-        yield boxed(f"{_of(route)}Each run minus {short(first.name)}, with the 95 % interval", head, rows)
+        yield boxed(f"{_route_title(route)}Each run minus {short(first.name)}, with the 95 % interval", head, rows)
 
 
 def boxed(caption: str, head: Sequence[str], rows: Sequence[str], kind: str = "figures") -> str:
-    """A table in a box that scrolls, which a keyboard can reach."""
+    """Return a table in a scrolling box that is reachable by keyboard."""
     text = html.escape(caption)
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{text}"><table class="{kind}">'
@@ -111,14 +113,15 @@ def boxed(caption: str, head: Sequence[str], rows: Sequence[str], kind: str = "f
     )
 
 
-def _of(route: str) -> str:
+def _route_title(route: str) -> str:
     return f"{short(route)}. " if route else ""
 
 
 def _heading(score: Score) -> str:
     name, metric = html.escape(short(split_route(score.name)[1])), metric_of(score.name)
-    words = f"{metric.arrow} {metric.better} is better" + (f", {metric.unit}" if metric.unit else "")
-    return f'<th scope="col">{name}<small>{words}</small></th>'
+    unit = f", {metric.unit}" if metric.unit else ""
+    direction = f"{metric.arrow} {metric.better} is better{unit}"
+    return f'<th scope="col">{name}<small>{direction}</small></th>'
 
 
 def _row(name: str, cells: Sequence[str], kind: str = "") -> str:
@@ -128,24 +131,25 @@ def _row(name: str, cells: Sequence[str], kind: str = "") -> str:
 def _value(score: Score | None, decimals: int | None, best: bool) -> str:
     if score is None:
         return "<td>–<small>not measured</small></td>"
-    value, low, high = (number(each, decimals) for each in (score.value, score.low, score.high))
-    shown = f'<span class="best">{value}</span> <span class="tag">best</span>' if best else value
-    return f"<td>{shown}<small>{low} to {high}</small></td>"
+    value, low, high = (format_number(number, decimals) for number in (score.value, score.low, score.high))
+    text = f'<span class="best">{value}</span> <span class="tag">best</span>' if best else value
+    return f"<td>{text}<small>{low} to {high}</small></td>"
 
 
 def _difference(score: Score | None, first: Score | None) -> str:
     if score is None or first is None:
         return "<td>–<small>not measured</small></td>"
     try:
-        found = difference(score, first)
+        delta = difference(score, first)
     except EvaluationError:
-        few = "too few images" if score.count == first.count else "of other images"
-        return f"<td>–<small>{few}</small></td>"
-    halves = (found.high - found.low) / 2
-    decimals = max(0, 1 - math.floor(math.log10(halves))) if 0 < halves < math.inf else None
-    value, low, high = (number(each, decimals, "+") for each in (found.value, found.low, found.high))
-    kind, words = "", "does not stand"
-    if found.stands:
-        better = metric_of(score.name).is_better(score.value, first.value)
-        kind, words = (' class="good"', "stands: better") if better else (' class="bad"', "stands: worse")
-    return f"<td>{value}<small>{low} to {high}</small><small{kind}>{words}</small></td>"
+        reason = "too few images" if score.count == first.count else "other images"
+        return f"<td>–<small>{reason}</small></td>"
+    half = (delta.high - delta.low) / 2
+    decimals = max(0, 1 - math.floor(math.log10(half))) if 0 < half < math.inf else None
+    value, low, high = (format_number(number, decimals, "+") for number in (delta.value, delta.low, delta.high))
+    style, verdict = "", "not significant"
+    if delta.significant:
+        is_better = metric_of(score.name).is_better(score.value, first.value)
+        style = ' class="good"' if is_better else ' class="bad"'
+        verdict = "significant: better" if is_better else "significant: worse"
+    return f"<td>{value}<small>{low} to {high}</small><small{style}>{verdict}</small></td>"

@@ -1,10 +1,10 @@
-"""Distances of two sets of images by their features: FID, KID, precision and recall, NDB and JSD.
+"""Distances between two sets of images in feature space: FID, KID, precision and recall, NDB and JSD.
 
-Features are what an embedder makes of each image: (N, D) of the real ones, (M, D) of the fake. All is in float64.
+Inputs are the features of a feature network: (N, D) of real images, (M, D) of fake images, computed in float64.
 `fid`, `kid`, `precision`, `recall`, `ndb` and `jsd` return a Score. Its jackknife leaves out group g of both sets, the
-images whose position modulo the number of groups is g: so both lose the same share, and pairs stay together.
+images whose index modulo the number of groups is g. Both sets lose the same share, and pairs stay together.
 
-EvaluationError, throughout: fewer than 4 images on a side, features of two sizes, or not finite.
+All raise EvaluationError for fewer than 4 images in a set, different feature sizes, or non-finite features.
 """
 
 import warnings
@@ -12,75 +12,78 @@ import warnings
 import numpy as np
 
 from diptych.evaluation.metrics import intervals
-from diptych.evaluation.metrics.feature_statistics import Measure, checked
+from diptych.evaluation.metrics.feature_statistics import SetStatistic, check_features
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.table import metric_of
 
 
 def fid(real: np.ndarray, fake: np.ndarray) -> Score:
-    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)), 0 or more: FID if the features are Inception's (Heusel et al. 2017).
+    """Return the Fréchet distance |mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)), at least 0.
 
-    Warns where images are fewer than dimensions: it then says more of their number than of them.
+    With Inception features this is FID (Heusel et al. 2017). Warns if there are fewer images than dimensions, where
+    the number of images biases it.
     """
-    real, fake = checked(real, fake)
+    real, fake = check_features(real, fake)
     fewest, dimensions = min(len(real), len(fake)), real.shape[1]
     if fewest < dimensions:
         warnings.warn(
-            f"FID of {fewest} images with {dimensions} features each is far too high, and only good to compare models "
-            "judged on as many; KID is not biased so",
+            f"FID of {fewest} images with {dimensions} features each is biased upwards: compare it only between models "
+            "evaluated on the same number of images; KID is unbiased",
             stacklevel=2,
         )
-    return scored("fid", real, fake)
+    return distribution_score("fid", real, fake)
 
 
 def kid(real: np.ndarray, fake: np.ndarray) -> Score:
-    """The unbiased squared MMD with the kernel (x.y / D + 1)^3 (Binkowski et al. 2018, section 4).
+    """Return KID, the unbiased squared MMD with the kernel (x.y / D + 1)^3 (Binkowski et al. 2018, section 4).
 
-    Over all images, where the paper averages over random subsets of 1000: the same is expected, with less noise. Sets
-    that are alike score about 0, and half of the time below. Tables often print 100 or 1000 times as much.
+    It is computed on all images; the paper averages over random subsets of 1000, which has the same expectation and
+    more noise. For two sets of one distribution it is about 0, and may be negative. Papers often report 100 or 1000
+    times this value.
     """
-    return scored("kid", real, fake)
+    return distribution_score("kid", real, fake)
 
 
 def precision(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Score:
-    """The share of fake images in the manifold of the real ones (Kynkaanniemi et al. 2019, equations 1 and 2).
+    """Return the share of fake images in the manifold of the real ones (Kynkaanniemi et al. 2019, equations 1 and 2).
 
-    The manifold of a set is the union of balls, one round each image, that reach to its k-th nearest neighbour in the
-    set. EvaluationError if that is left with fewer than k + 1 images.
+    The manifold of a set is the union of balls around its images; the radius of each is the distance to its k-th
+    nearest neighbour in the set. EvaluationError if a set has fewer than k + 1 images after the jackknife.
     """
-    return scored("precision", real, fake, k)
+    return distribution_score("precision", real, fake, k)
 
 
 def recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Score:
-    """The share of real images in the manifold of the fake ones; see `precision`."""
-    return scored("recall", real, fake, k)
+    """Return the share of real images in the manifold of the fake ones; see `precision`."""
+    return distribution_score("recall", real, fake, k)
 
 
 def ndb(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whiten: bool = True) -> Score:
-    """NDB / K of `bins`; papers also print NDB, which is `count` times as much. Of equal sets it is about 0.05.
+    """Return NDB / K, the share of statistically different bins; about 0.05 for two sets of one distribution.
 
-    It jumps where a bin passes the test, so its interval is a rough one. The bins stay those of all real images.
+    Papers also report NDB, which is `count` times this value. The interval is approximate, as NDB changes in steps. The
+    bins are those of all real images, also for the jackknife.
     """
-    return scored("ndb", real, fake, count, seed, whiten)
+    return distribution_score("ndb", real, fake, count, seed, whiten)
 
 
 def jsd(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whiten: bool = True) -> Score:
-    """The divergence of `bins`, which stay those of all real images; the fewer images in each, the higher it is."""
-    return scored("jsd", real, fake, count, seed, whiten)
+    """Return the Jensen-Shannon divergence of the bins of `ndb`; it is biased upwards for few images per bin."""
+    return distribution_score("jsd", real, fake, count, seed, whiten)
 
 
-def scored(name: str, real: np.ndarray, fake: np.ndarray, *settings: float) -> Score:
-    """The metric of that name in the table, of features (N, D) and (M, D)."""
-    real, fake = checked(real, fake)
-    return of_sets(name, metric_of(name).function(real, fake, *settings), len(real), len(fake))
+def distribution_score(name: str, real: np.ndarray, fake: np.ndarray, *settings: float) -> Score:
+    """Return the score of a metric of the table for features (N, D) and (M, D)."""
+    real, fake = check_features(real, fake)
+    return score_of_sets(name, metric_of(name).function(real, fake, *settings), len(real), len(fake))
 
 
-def of_sets(name: str, measure: Measure, real: int, fake: int) -> Score:
-    """Of a measure of masks (real,) and (fake,), which lose the same share of both sets together."""
-    return intervals.of_set(name, lambda kept: measure(_alike(kept, real), kept), fake)
+def score_of_sets(name: str, statistic: SetStatistic, real: int, fake: int) -> Score:
+    """Return the score of a function of two masks, (real,) and (fake,); the jackknife leaves out parts of both."""
+    return intervals.score_of_set(name, lambda mask: statistic(_mask_of_other_set(mask, real), mask), fake)
 
 
-def _alike(kept: np.ndarray, count: int) -> np.ndarray:
-    """Of `count` images of the other set, those to keep: `kept` repeats with the number of groups."""
-    groups = min(intervals.GROUPS, len(kept) // 2)
-    return kept[np.arange(count) % groups]
+def _mask_of_other_set(mask: np.ndarray, count: int) -> np.ndarray:
+    """Return the mask (count,) of the other set, which leaves out the same groups as `mask`."""
+    groups = min(intervals.GROUPS, len(mask) // 2)
+    return mask[np.arange(count) % groups]

@@ -1,7 +1,7 @@
-"""The arithmetic of distances of two sets of features: Fréchet distance, kernels, nearest neighbours, bins.
+"""Statistics of two sets of features: Fréchet distance, kernel distance, nearest neighbours, bins.
 
 Features are (N, D) of the real images, (M, D) of the fake ones, in float64. `frechet`, `kernel`, `precision`, `recall`,
-`different_bins` and `divergence` return a function of two masks, (N,) and (M,), of the images that count.
+`different_bins` and `divergence` return a function of two masks, (N,) and (M,), that select images.
 """
 
 from collections.abc import Callable
@@ -11,50 +11,51 @@ import numpy as np
 
 from diptych.errors import EvaluationError
 
-LEAST = 4  # images of a side
-ROUNDS = 100  # of K-means at most
-ROUNDING = 1e-12  # of squared distances, as a share of the largest square
-NORMAL_95 = 1.959964  # standard deviations to either side that hold 95 % of a normal distribution
+MIN_IMAGES = 4  # in a set
+MAX_ITERATIONS = 100  # of K-means
+ROUNDING = 1e-12  # error of squared distances, relative to the largest squared norm
+NORMAL_95 = 1.959964  # half of the 95 % interval of a normal distribution, in standard deviations
 
-Measure = Callable[[np.ndarray, np.ndarray], float]  # of two masks: which real, and which fake images count
+SetStatistic = Callable[[np.ndarray, np.ndarray], float]  # of two masks, of real and of fake images
 
 
-def frechet(real: np.ndarray, fake: np.ndarray) -> Measure:
-    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)), 0 or more."""
+def frechet(real: np.ndarray, fake: np.ndarray) -> SetStatistic:
+    """Return the Fréchet distance |mu1 - mu2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)), at least 0."""
     return lambda n, m: _frechet(real[n], fake[m])
 
 
-def kernel(real: np.ndarray, fake: np.ndarray) -> Measure:
-    """The unbiased squared MMD with the kernel (x.y / D + 1)^3."""
+def kernel(real: np.ndarray, fake: np.ndarray) -> SetStatistic:
+    """Return the unbiased squared MMD with the kernel (x.y / D + 1)^3."""
     return Kernels.of(real, fake).distance
 
 
-def precision(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Measure:
-    """The share of fake images in the manifold of the real ones."""
-    found = Neighbours.of(real, fake)
-    return lambda n, m: found.share(n, m, k)
+def precision(real: np.ndarray, fake: np.ndarray, k: int = 3) -> SetStatistic:
+    """Return the share of fake images in the manifold of the real ones."""
+    neighbours = Neighbours.of(real, fake)
+    return lambda n, m: neighbours.share(n, m, k)
 
 
-def recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Measure:
-    """The share of real images in the manifold of the fake ones."""
-    found = Neighbours.of(fake, real)
-    return lambda n, m: found.share(m, n, k)
+def recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> SetStatistic:
+    """Return the share of real images in the manifold of the fake ones."""
+    neighbours = Neighbours.of(fake, real)
+    return lambda n, m: neighbours.share(m, n, k)
 
 
-def different_bins(real: np.ndarray, fake: np.ndarray, count: int, seed: int, whiten: bool) -> Measure:
-    """NDB / K of `bins`."""
+def different_bins(real: np.ndarray, fake: np.ndarray, count: int, seed: int, whiten: bool) -> SetStatistic:
+    """Return NDB / K of `bins`."""
     return bins(real, fake, count, seed, whiten).different
 
 
-def divergence(real: np.ndarray, fake: np.ndarray, count: int, seed: int, whiten: bool) -> Measure:
-    """The divergence of `bins` by Jensen and Shannon."""
+def divergence(real: np.ndarray, fake: np.ndarray, count: int, seed: int, whiten: bool) -> SetStatistic:
+    """Return the Jensen-Shannon divergence of `bins`."""
     return bins(real, fake, count, seed, whiten).divergence
 
 
 def _frechet(real: np.ndarray, fake: np.ndarray) -> float:
-    """Exact whatever the counts: with roots A^T A = S1 and B^T B = S2, tr sqrt(S1 S2) is the sum of the singular values
-    of A B^T. The centred features are such a root; where they have more rows than columns, the R of their QR is a
-    smaller one.
+    """Return the exact Fréchet distance for any number of images.
+
+    With A^T A = S1 and B^T B = S2, tr sqrt(S1 S2) is the sum of the singular values of A B^T. The centred features are
+    such a root; if they have more rows than columns, the R of their QR decomposition is a smaller one.
     """
     a, b, gap = _root(real), _root(fake), real.mean(0) - fake.mean(0)
     shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
@@ -62,28 +63,28 @@ def _frechet(real: np.ndarray, fake: np.ndarray) -> float:
 
 
 def _root(features: np.ndarray) -> np.ndarray:
-    """A of at most D rows with A^T A the covariance of the features (N, D)."""
+    """Return A of at most D rows, where A^T A is the covariance of the features (N, D)."""
     centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
     return centred if centred.shape[0] <= centred.shape[1] else np.asarray(np.linalg.qr(centred, mode="r"))
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The kernel of each two images, once for all subsets. 10 000 images of each side take 2.4 GB."""
+    """Kernel values of all pairs of images, computed once for all masks. Two sets of 10 000 images take 2.4 GB."""
 
-    real: np.ndarray  # (N, N), 0 on the diagonal: no image is a pair with itself
-    fake: np.ndarray  # (M, M), the same
+    real: np.ndarray  # (N, N), 0 on the diagonal
+    fake: np.ndarray  # (M, M), 0 on the diagonal
     cross: np.ndarray  # (N, M)
 
     @classmethod
     def of(cls, real: np.ndarray, fake: np.ndarray) -> "Kernels":
-        made = cls(_kernel(real, real), _kernel(fake, fake), _kernel(real, fake))
-        np.fill_diagonal(made.real, 0)
-        np.fill_diagonal(made.fake, 0)
-        return made
+        kernels = cls(_kernel(real, real), _kernel(fake, fake), _kernel(real, fake))
+        np.fill_diagonal(kernels.real, 0)
+        np.fill_diagonal(kernels.fake, 0)
+        return kernels
 
     def distance(self, real: np.ndarray, fake: np.ndarray) -> float:
-        """KID of the images in the masks (N,) and (M,), of two or more images each."""
+        """Return KID of the images in the masks (N,) and (M,), at least two images each."""
         n, m = np.count_nonzero(real), np.count_nonzero(fake)
         within = real @ self.real @ real / (n * (n - 1)) + fake @ self.fake @ fake / (m * (m - 1))
         return float(within - 2 * (real @ self.cross @ fake) / (n * m))
@@ -95,25 +96,25 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Squared distances from the images whose manifold is estimated: to each other, and to the probes."""
+    """Squared distances from the images whose manifold is estimated: to each other, and to the probe images."""
 
     within: np.ndarray  # (N, N)
     across: np.ndarray  # (N, M)
-    slack: float  # so that rounding does not move a probe that lies on the edge, such as a copy
+    slack: float  # tolerance for rounding: a copy of an image lies exactly on the edge
 
     @classmethod
     def of(cls, images: np.ndarray, probes: np.ndarray) -> "Neighbours":
-        centre = images.mean(0)  # far from 0, squares would leave no digits for distances
+        centre = images.mean(0)  # centring keeps the squares small, so that distances lose no digits
         images, probes = images - centre, probes - centre
-        largest = max(float(np.square(side).sum(1).max()) for side in (images, probes))
+        largest = max(float(np.square(features).sum(1).max()) for features in (images, probes))
         return cls(_squares(images, images), _squares(images, probes), ROUNDING * largest)
 
     def share(self, images: np.ndarray, probes: np.ndarray, k: int) -> float:
-        """Of the probes in their mask, the share within the manifold of the images in theirs, more than k of them."""
+        """Return the share of the masked probes in the manifold of the masked images. EvaluationError for k images."""
         count = np.count_nonzero(images)
         if count <= k:
-            raise EvaluationError(f"the {k} nearest neighbours of an image are not to be found among {count} images")
-        radii = np.partition(self.within[np.ix_(images, images)], k, axis=1)[:, k]  # the nearest is the image itself
+            raise EvaluationError(f"{count} images are too few for {k} nearest neighbours; at least {k + 1} are needed")
+        radii = np.partition(self.within[np.ix_(images, images)], k, axis=1)[:, k]  # index 0 is the image itself
         return float((self.across[np.ix_(images, probes)] <= radii[:, None] + self.slack).any(0).mean())
 
 
@@ -123,20 +124,21 @@ def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bins:
-    """In which of `count` bins each image falls: `real` (N,) and `fake` (M,)."""
+    """The bin of each image, 0 to `count` - 1: `real` (N,) and `fake` (M,)."""
 
     real: np.ndarray
     fake: np.ndarray
     count: int
 
     def shares(self, real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the images in the masks, the share in each bin, (count,) for either side."""
-        sides = self.real[real], self.fake[fake]
-        p, q = (np.bincount(side, minlength=self.count) / len(side) for side in sides)
+        """Return the share of the masked images in each bin, (count,) for real and for fake images."""
+        real_bins, fake_bins = self.real[real], self.fake[fake]
+        p = np.bincount(real_bins, minlength=self.count) / len(real_bins)
+        q = np.bincount(fake_bins, minlength=self.count) / len(fake_bins)
         return p, q
 
     def different(self, real: np.ndarray, fake: np.ndarray) -> float:
-        """NDB / K: the share of bins where a two-proportion z-test tells the sides apart at p = 0.05."""
+        """Return NDB / K: the share of bins whose proportions differ by a two-proportion z-test at p = 0.05."""
         n, m = np.count_nonzero(real), np.count_nonzero(fake)
         p, q = self.shares(real, fake)
         pooled = (n * p + m * q) / (n + m)
@@ -144,44 +146,49 @@ class Bins:
         return float(np.mean(np.abs(p - q) > NORMAL_95 * error))
 
     def divergence(self, real: np.ndarray, fake: np.ndarray) -> float:
-        """Jensen and Shannon's, in nats: 0 for equal shares, ln 2 if no bin has images of both sides."""
+        """Return the Jensen-Shannon divergence in nats: 0 for equal shares, ln 2 if no bin has images of both sets."""
         p, q = self.shares(real, fake)
         middle = (p + q) / 2
-        return float(sum(np.sum(s[s > 0] * np.log(s[s > 0] / middle[s > 0])) for s in (p, q)) / 2)
+        return float((_kl(p, middle) + _kl(q, middle)) / 2)
+
+
+def _kl(p: np.ndarray, q: np.ndarray) -> float:
+    """Return the Kullback-Leibler divergence; q is positive where p is."""
+    return np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0]))
 
 
 def bins(real: np.ndarray, fake: np.ndarray, count: int = 100, seed: int = 0, whiten: bool = True) -> Bins:
-    """Bins of features or pixels by K-means of the real images, for NDB and JSD (Richardson and Weiss 2018, section 3).
+    """Return bins by K-means on the real images, for NDB and JSD (Richardson and Weiss 2018, section 3).
 
-    `whiten` divides each dimension by its standard deviation over the real images, which the authors' code can do and
-    by default does not; those of mode seeking (Mao et al. 2019) report NDB with its defaults and that switched on. The
-    bins depend on the order of the real images and on `seed`. EvaluationError if there are fewer different real images
-    than bins; the authors advise hundreds of images for each bin.
+    `whiten` divides each dimension by its standard deviation over the real images: an option of the authors' code, off
+    by default there; Mao et al. (2019) report NDB with it switched on. The bins depend on the order of the real images
+    and on `seed`. EvaluationError if there are fewer distinct real images than bins; the authors advise hundreds of
+    images per bin.
     """
-    real, fake = checked(real, fake)
+    real, fake = check_features(real, fake)
     if whiten:
         mean, deviation = real.mean(0), real.std(0)
-        deviation[deviation == 0] = 1  # equal for all, it moves no image to another bin
+        deviation[deviation == 0] = 1  # a constant dimension does not affect the bins
         real, fake = (real - mean) / deviation, (fake - mean) / deviation
     centres = _centres(real, count, np.random.RandomState(seed))
     return Bins(_nearest(real, centres), _nearest(fake, centres), count)
 
 
 def _centres(points: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:
-    """K-means: begun as k-means++ (Arthur and Vassilvitskii 2007), then Lloyd's rounds."""
+    """Return K-means centres: k-means++ initialisation (Arthur and Vassilvitskii 2007), then Lloyd iterations."""
     chosen = [random.randint(len(points))]
-    apart = np.square(points - points[chosen[0]]).sum(1)
+    distances = np.square(points - points[chosen[0]]).sum(1)
     while len(chosen) < count:
-        if not apart.any():
-            raise EvaluationError(f"{len(chosen)} different real images are too few for {count} bins; ask for fewer")
-        chosen.append(random.choice(len(points), p=apart / apart.sum()))
-        apart = np.minimum(apart, np.square(points - points[chosen[-1]]).sum(1))
+        if not distances.any():
+            raise EvaluationError(f"{len(chosen)} distinct real images are too few for {count} bins; use fewer bins")
+        chosen.append(random.choice(len(points), p=distances / distances.sum()))
+        distances = np.minimum(distances, np.square(points - points[chosen[-1]]).sum(1))
     centres = points[chosen]
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ITERATIONS):
         before, labels = centres, _nearest(points, centres)
-        found = np.unique(labels)
+        used = np.unique(labels)
         centres = before.copy()
-        centres[found] = [points[labels == label].mean(0) for label in found]
+        centres[used] = [points[labels == label].mean(0) for label in used]
         if np.array_equal(before, centres):
             break
     return centres
@@ -191,21 +198,22 @@ def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return (np.square(centres).sum(1) - 2 * points @ centres.T).argmin(1)
 
 
-def checked(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As float64. EvaluationError for fewer than LEAST images, features of two sizes, or not finite."""
-    found = []
-    for side, features in (("real image", real), ("fake image", fake)):
-        features = np.asarray(features, np.float64)
-        if features.ndim != 2:
-            raise EvaluationError(f"features of {side}s are to be (images, dimensions), not {features.shape}")
-        if len(features) < LEAST:
-            raise EvaluationError(f"{len(features)} {side}s are too few; at least {LEAST} are needed")
-        bad = np.flatnonzero(~np.isfinite(features).all(1))
-        if len(bad):
-            raise EvaluationError(f"the features of {side} {bad[0]} are not all finite numbers")
-        found.append(features)
-    real, fake = found
+def check_features(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as float64. EvaluationError for fewer than MIN_IMAGES, different sizes, or non-finite features."""
+    real, fake = _check_set("real", real), _check_set("fake", fake)
     if real.shape[1] != fake.shape[1]:
         sizes = f"{real.shape[1]} and {fake.shape[1]}"
-        raise EvaluationError(f"features of {sizes} dimensions cannot be compared; embed both sets alike")
+        raise EvaluationError(f"features of {sizes} dimensions cannot be compared; use one extractor for both sets")
     return real, fake
+
+
+def _check_set(kind: str, features: np.ndarray) -> np.ndarray:
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2:
+        raise EvaluationError(f"features of {kind} images: expected (images, dimensions), got {features.shape}")
+    if len(features) < MIN_IMAGES:
+        raise EvaluationError(f"{len(features)} {kind} images are too few; at least {MIN_IMAGES} are needed")
+    bad = np.flatnonzero(~np.isfinite(features).all(1))
+    if len(bad):
+        raise EvaluationError(f"the features of {kind} image {bad[0]} are not all finite numbers")
+    return features

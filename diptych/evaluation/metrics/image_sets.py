@@ -1,4 +1,4 @@
-"""Sets of pictures as measures take them: uint8, of one size and kind, decoded in threads ahead of the network."""
+"""Sets of image files of one size, read as uint8 batches; threads decode the next batches while one is used."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from diptych.data.images import image_io
 from diptych.errors import EvaluationError
 from diptych.system.cpus import cores
 
-BATCH = 32
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,25 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.files)
 
-    def batches(self, size: int = BATCH) -> Iterator[Tensor]:
-        """uint8 (N, C, H, W) in order; the next ones are decoded while one is used. ImageError names a bad file."""
+    def batches(self, size: int = BATCH_SIZE) -> Iterator[Tensor]:
+        """Yield uint8 (N, C, H, W) in order. ImageError names a file that cannot be read."""
         with ThreadPoolExecutor(cores()) as pool:
             waiting = [pool.submit(_read, file, self.shape) for file in self.files[: 2 * size]]
             for first in range(0, len(self.files), size):
-                batch = torch.stack([each.result() for each in waiting[:size]])
+                batch = torch.stack([future.result() for future in waiting[:size]])
                 ahead = self.files[first + 2 * size : first + 3 * size]
                 waiting = [*waiting[size:], *(pool.submit(_read, file, self.shape) for file in ahead)]
                 yield batch
 
     def all(self) -> Tensor:
-        """uint8 (N, C, H, W)."""
+        """Return all images, uint8 (N, C, H, W)."""
         return torch.cat(list(self.batches()))
 
 
 def image_set(files: Sequence[Path]) -> ImageSet:
-    """Look at the headers of all files. EvaluationError names two of different sizes or channel counts."""
+    """Return a set of files, after a check of their headers. EvaluationError names two files of different shapes."""
     if not files:
-        raise EvaluationError("there are no pictures to measure")
+        raise EvaluationError("there are no images to evaluate")
     shapes: dict[tuple[int, int, int], Path] = {}
     for file in files:
         header = image_io.probe(file)
@@ -53,31 +53,31 @@ def image_set(files: Sequence[Path]) -> ImageSet:
     if len(shapes) > 1:
         (one, first), (other, second) = list(shapes.items())[:2]
         raise EvaluationError(
-            f"the pictures are not alike: {first} is {in_words(one)}, {second} is {in_words(other)}. "
-            f"Measures need one size and kind: scale or convert them first"
+            f"the images have different shapes: {first} is {describe_shape(one)}, {second} is {describe_shape(other)}. "
+            f"Metrics need one size and one number of channels: resize or convert them first"
         )
     return ImageSet(tuple(files), next(iter(shapes)))
 
 
 def check_same_shape(one: ImageSet, other: ImageSet, channels: bool = True) -> None:
-    """EvaluationError if two sets are of different sizes or channel counts: a measure would tell that, and no more.
-
-    Without `channels` only sizes count.
-    """
-    if (one.shape if channels else one.shape[1:]) != (other.shape if channels else other.shape[1:]):
+    """EvaluationError if two sets have different image sizes or, with `channels`, different numbers of channels."""
+    start = 0 if channels else 1
+    if one.shape[start:] != other.shape[start:]:
         raise EvaluationError(
-            f"{one.files[0].parent} has pictures that are {in_words(one.shape)}, {other.files[0].parent} such that are "
-            f"{in_words(other.shape)}: scale or convert one of them first"
+            f"the images in {one.files[0].parent} are {describe_shape(one.shape)}, those in {other.files[0].parent} "
+            f"are {describe_shape(other.shape)}: resize or convert one of the sets first"
         )
 
 
-def in_words(shape: tuple[int, int, int]) -> str:
+def describe_shape(shape: tuple[int, int, int]) -> str:
+    """Return a shape (C, H, W) as text: `64x48 RGB`."""
     channels, height, width = shape
-    return f"{width}x{height} {({1: 'grey', 3: 'colour'}).get(channels, f'of {channels} channels')}"
+    kinds = {1: "grey", 3: "RGB"}
+    return f"{width}x{height} {kinds.get(channels, f'with {channels} channels')}"
 
 
 def digest_of_pixels(files: Sequence[Path]) -> str:
-    """SHA-256, in hex, of what measures see of pictures of any sizes: shapes and pixels in 8 bits, in this order."""
+    """Return the SHA-256 in hex of the shapes and 8-bit pixels of images of any size, in this order."""
     with ThreadPoolExecutor(cores()) as pool:
         return hashlib.sha256("".join(pool.map(_digest, files)).encode()).hexdigest()
 

@@ -1,9 +1,9 @@
-"""Numbers that know how sure they are, and whether the difference of two of them stands.
+"""Scores with 95 % intervals, and the significance of the difference of two scores.
 
-What is a mean or a sum over images is resampled: the images are drawn again, with replacement, as often as `DRAWS`.
-What is of a whole set, as FID, is computed again without each of `GROUPS` parts of it (a grouped jackknife): to draw
-images twice would change what it measures. Both choose by position alone, so two runs judged on the same images are
-resampled alike, and the interval of their difference is that of pairs.
+A mean or sum over images is bootstrapped: `DRAWS` times, images are sampled with replacement. A metric of a set, such
+as FID, is computed without each of `GROUPS` parts of the set (a grouped jackknife), as repeated images would change its
+value. Both depend on the positions of images only. So two runs evaluated on the same images are resampled equally, and
+the interval of their difference is one of paired samples.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +20,8 @@ from diptych.metric import Better
 
 DRAWS = 1000
 GROUPS = 20
-LEAST = feature_statistics.LEAST  # images to be sure of anything
-# standard deviations to either side that hold 95 % of Student's t with 1, 2 .. 19 degrees of freedom
+MIN_IMAGES = feature_statistics.MIN_IMAGES  # for an interval
+# half of the 95 % interval of Student's t distribution with 1, 2 .. 19 degrees of freedom
 STUDENT_95 = [12.7062, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139]
 STUDENT_95 += [2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922, 2.093024]
 
@@ -30,12 +30,12 @@ Statistic = Callable[[np.ndarray], float]
 
 @dataclass(frozen=True)
 class Score:
-    """One number with its 95 % interval, `low` to `high`.
+    """A value with its 95 % interval, `low` to `high`.
 
-    `draws` are the values of the resampled sets, `by` says how those were made; `each` has one value for every image
-    where there is such a thing. `chance` is what an answer without looking would score, `ceiling` what real images do.
-    `better` is the direction that the metric table gives for the name. EvaluationError for another one, or a name that
-    is not in the table.
+    draws: values of the resampled sets; `by` is the resampling method.
+    each: the value of each image, if the metric has one.
+    chance: the score of a trivial answer. ceiling: the score of real images.
+    better: the direction of the metric in the table. EvaluationError for another direction or an unknown name.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Score:
     low: float
     high: float
     better: Better
-    count: int  # images it rests on
+    count: int  # images
     by: Literal["bootstrap", "jackknife"]
     draws: tuple[float, ...]
     each: tuple[float, ...] = ()
@@ -52,19 +52,19 @@ class Score:
 
     def __post_init__(self) -> None:
         if self.better != (known := metric_of(self.name).better):
-            raise EvaluationError(f"{shown(self.name)}: {self.better} is not better; of this metric {known} is")
+            raise EvaluationError(f"{shown(self.name)}: {self.better} is not better for this metric; {known} is better")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two scores, the first minus the second, with its 95 % interval; it stands if that leaves out 0."""
+    """The first of two scores minus the second, with its 95 % interval; it is significant if that excludes 0."""
 
     value: float
     low: float
     high: float
 
     @property
-    def stands(self) -> bool:
+    def significant(self) -> bool:
         return not self.low <= 0 <= self.high
 
 
@@ -72,27 +72,26 @@ def mean(rows: np.ndarray) -> float:
     return float(np.mean(rows))
 
 
-def of_images(
+def score_per_image(
     name: str,
     rows: np.ndarray,
     statistic: Statistic = mean,
     chance: float | None = None,
     ceiling: float | None = None,
 ) -> Score:
-    """The statistic of `rows` (N, ...), one row for each image, with a bootstrap over the images.
+    """Return the statistic of `rows` (N, ...), one row per image, with a bootstrap over the images.
 
-    `name` is one of the metric table, which says whether lower or higher is better.
-
-    Raises EvaluationError if there are none, one of them is not finite, or the statistic has no value of all of them.
+    `name` is a metric of the table, which gives the direction. EvaluationError if there are no rows, a value is not
+    finite, or the statistic is undefined for all rows together.
     """
     rows = np.asarray(rows)
     if not len(rows):
-        raise EvaluationError(f"{name}: there are no images to measure")
+        raise EvaluationError(f"{name}: there are no images to evaluate")
     if not np.isfinite(rows).all():
         bad = int(np.flatnonzero(~np.isfinite(rows.reshape(len(rows), -1)).all(1))[0])
         raise EvaluationError(f"{name}: the value of image {bad} is not a finite number")
     value = statistic(rows)
-    draws = list(_drawn(rows, statistic))
+    draws = list(_bootstrap(rows, statistic))
     low, high = np.quantile(draws, (0.025, 0.975))
     each = tuple(map(float, rows)) if rows.ndim == 1 and statistic is mean else ()
     better = metric_of(name).better
@@ -101,21 +100,21 @@ def of_images(
     )
 
 
-def _drawn(rows: np.ndarray, statistic: Statistic) -> Iterator[float]:
-    """The statistic of each draw that has one: where few images hold what it needs, some draws hold none of them."""
+def _bootstrap(rows: np.ndarray, statistic: Statistic) -> Iterator[float]:
+    """Yield the statistic of each bootstrap sample; samples for which it is undefined are skipped."""
     for chosen in resampled(len(rows)):
         with suppress(EvaluationError):
             yield statistic(rows[chosen])
 
 
-def of_set(name: str, statistic: Callable[[np.ndarray], float], count: int) -> Score:
-    """`statistic(kept)` of the images 0 to count - 1, with a jackknife that leaves out one group after the other.
+def score_of_set(name: str, statistic: Callable[[np.ndarray], float], count: int) -> Score:
+    """Return `statistic(mask)` of the images 0 to count - 1, with a jackknife that leaves out one group at a time.
 
-    `kept` is a boolean mask (count,): a measure of two sets leaves out the same share of both. The interval ends where
-    no value can be, at the limits of the metric. EvaluationError if there are too few images for two groups.
+    `mask` is boolean (count,). The interval is clipped to the limits of the metric. EvaluationError for fewer than
+    MIN_IMAGES images.
     """
-    if count < LEAST:
-        raise EvaluationError(f"{name}: {count} images are too few to say how sure the number is: at least {LEAST}")
+    if count < MIN_IMAGES:
+        raise EvaluationError(f"{name}: {count} images are too few for an interval; at least {MIN_IMAGES} are needed")
     groups = min(GROUPS, count // 2)
     draws = np.array([statistic(np.arange(count) % groups != group) for group in range(groups)])
     value = statistic(np.ones(count, bool))
@@ -125,24 +124,24 @@ def of_set(name: str, statistic: Callable[[np.ndarray], float], count: int) -> S
 
 
 def margin(draws: np.ndarray) -> float:
-    """Half of the 95 % interval that the values without each group give: Efron's jackknife, and Student's t of groups.
+    """Return half of the 95 % interval by Efron's jackknife: `draws` are the values without each group.
 
-    With the normal distribution in its place, 4 images would cover the truth in 71 of 100 cases.
+    Student's t replaces the normal distribution, with which the interval of 4 images would have 71 % coverage.
     """
     error = np.sqrt((len(draws) - 1) * np.mean((draws - draws.mean()) ** 2))
     return float(STUDENT_95[len(draws) - 2] * error)
 
 
-def averaged(name: str, found: Sequence[Score]) -> Score:
-    """The mean of scores of one kind, resampled as they are. Sets of which each is another are taken as independent."""
-    first, value = found[0], float(np.mean([score.value for score in found]))
-    fewest = min(len(score.draws) for score in found)  # very small sets have fewer groups
-    draws = np.mean([score.draws[:fewest] for score in found], 0)
+def mean_score(name: str, scores: Sequence[Score]) -> Score:
+    """Return the mean of scores of one metric, with the interval of the mean of their resampled values."""
+    first, value = scores[0], float(np.mean([score.value for score in scores]))
+    fewest = min(len(score.draws) for score in scores)  # very small sets have fewer groups
+    draws = np.mean([score.draws[:fewest] for score in scores], 0)
     if first.by == "jackknife":
         low, high = value - margin(draws), value + margin(draws)
     else:
         low, high = map(float, np.quantile(draws, (0.025, 0.975)))
-    ceilings = [score.ceiling for score in found if score.ceiling is not None]
+    ceilings = [score.ceiling for score in scores if score.ceiling is not None]
     return replace(
         first,
         name=name,
@@ -156,21 +155,24 @@ def averaged(name: str, found: Sequence[Score]) -> Score:
 
 
 def resampled(count: int) -> np.ndarray:
-    """(DRAWS, count) positions, the same whenever `count` is the same."""
+    """Return positions (DRAWS, count) of bootstrap samples; they depend on `count` only."""
     return np.random.RandomState(count).randint(0, count, (DRAWS, count))
 
 
 def difference(one: Score, other: Score) -> Difference:
-    """`one - other` of the same measure on the same images.
+    """Return `one - other` of the same metric on the same images.
 
-    EvaluationError if they cannot be of the same, or are fewer than 4: draws of one image would be sure of anything.
+    EvaluationError if the metrics or numbers of images differ, or there are fewer than MIN_IMAGES images.
     """
     if (one.name, one.count, one.by, len(one.draws)) != (other.name, other.count, other.by, len(other.draws)):
         raise EvaluationError(
-            f"{one.name} of {one.count} images and {other.name} of {other.count} cannot be compared: judge both alike"
+            f"{one.name} of {one.count} images and {other.name} of {other.count} images cannot be compared: "
+            f"evaluate both on the same images"
         )
-    if one.count < LEAST:
-        raise EvaluationError(f"{one.name}: {one.count} images are too few to tell a difference: at least {LEAST}")
+    if one.count < MIN_IMAGES:
+        raise EvaluationError(
+            f"{one.name}: {one.count} images are too few for a difference; at least {MIN_IMAGES} are needed"
+        )
     draws = np.subtract(one.draws, other.draws)
     value = one.value - other.value
     if one.by == "jackknife":

@@ -1,12 +1,12 @@
-"""LPIPS v0.1 (Zhang et al. 2018, arXiv 1801.03924): how far apart two images look, by what a network sees in them.
+"""LPIPS v0.1 (Zhang et al. 2018, arXiv 1801.03924): the perceptual distance of two images by network features.
 
-The distance is a sum, over layers, places and channels, of weighted squared differences, and the weights are not
-negative. So each image has a place in a space where the distance is the plain squared one: it goes through the
-network once, however many others it is compared with.
+The distance is a weighted sum of squared feature differences over layers, positions and channels, with non-negative
+weights. So it is the squared Euclidean distance of rescaled features, and each image passes through the network once,
+however many images it is compared with.
 
-    alex = load("alex")
-    alex.pair(a, b)               # (N,)
-    alex.diversity(styles_of_one) # mean over all pairs, one pass an image
+    alex = load_lpips("alex")
+    alex.pair(a, b)            # (N,)
+    alex.diversity(images)     # mean over all pairs, one pass per image
 """
 
 import importlib.util
@@ -20,18 +20,21 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import EvaluationError, nearest, shown
-from diptych.evaluation.metrics.extractors import exactly, finite
+from diptych.evaluation.metrics.extractors import check_finite, deterministic
 from diptych.importers import pretrained
 from diptych.importers.sandbox import unpacked
 
-SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation, for pixels in [-1, 1]
-EPSILON = 1e-10  # beside the length of a feature vector, as in the authors' code
-HEADS = "functional/image/lpips_models"  # in the package torchmetrics, which ships what people's answers taught
+SHIFT, SCALE = (
+    (-0.030, -0.088, -0.188),
+    (0.458, 0.448, 0.450),
+)  # ImageNet's mean and standard deviation for pixels in [-1, 1]
+EPSILON = 1e-10  # added to the norm of a feature vector, as in the authors' code
+HEADS = "functional/image/lpips_models"  # in the package torchmetrics: the weights fitted to human judgements
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network of torchvision, and after which of its layers LPIPS looks."""
+    """A network of torchvision, and the layers whose features LPIPS uses."""
 
     weights: pretrained.Weights
     build: Callable[[Any], nn.Sequential]  # given torchvision.models
@@ -48,7 +51,7 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Lpips:
-    """LPIPS by one network. `heads` are the weights of the channels after each of its `taps`, (C,) and not negative."""
+    """LPIPS by one network. `heads` are the non-negative weights (C,) of the channels of each layer in `taps`."""
 
     net: nn.Sequential
     heads: tuple[Tensor, ...]
@@ -57,79 +60,84 @@ class Lpips:
 
     def __post_init__(self) -> None:
         if len(self.heads) != len(self.taps) or any(bool((head < 0).any()) for head in self.heads):
-            raise EvaluationError("LPIPS needs as many heads as it looks at layers, none with a negative weight")
+            raise EvaluationError("LPIPS needs one head per layer, with non-negative weights")
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) or (N, 1, H, W) in [-1, 1] to (N, D); D depends on H and W (640,000 at 256, alex).
+        """Return features (N, D) of images (N, 3, H, W) or (N, 1, H, W) in [-1, 1].
 
-        That is 2.5 MB an image, so many are better compared in parts.
-        EvaluationError for what is no such image, or too small for the network.
+        D depends on H and W: 640,000 for alex at 256 x 256, which is 2.5 MB per image. EvaluationError for other
+        inputs, or images that are too small for the network.
         """
         if not x.is_floating_point() or x.dim() != 4 or x.shape[1] not in (1, 3) or not len(x):
-            raise EvaluationError(f"LPIPS: takes (N, 3, H, W) in [-1, 1], and was given {x.dtype} {tuple(x.shape)}")
+            raise EvaluationError(f"LPIPS: expected images (N, 3, H, W) in [-1, 1], got {x.dtype} {tuple(x.shape)}")
         x = x.to(self.heads[0].device, torch.float32)
-        shift, scale = (torch.tensor(each, device=x.device)[:, None, None] for each in (SHIFT, SCALE))
-        with exactly("LPIPS", x):
-            found = self._places((x - shift) / scale)
-        return finite(found, "LPIPS")
+        shift = torch.tensor(SHIFT, device=x.device)[:, None, None]
+        scale = torch.tensor(SCALE, device=x.device)[:, None, None]
+        with deterministic("LPIPS", x):
+            features = self._weighted_features((x - shift) / scale)
+        return check_finite(features, "LPIPS")
 
-    def _places(self, y: Tensor) -> Tensor:
+    def _weighted_features(self, y: Tensor) -> Tensor:
         parts = []
         heads = dict(zip(self.taps, self.heads, strict=True))
-        for at, layer in enumerate(self.net[: self.taps[-1] + 1]):
+        for index, layer in enumerate(self.net[: self.taps[-1] + 1]):
             y = layer(y)
-            if at in heads:
+            if index in heads:
                 length = y.square().sum(1, keepdim=True).sqrt()
-                weight = (heads[at] / (y.shape[2] * y.shape[3])).sqrt()  # the mean over places
+                weight = (heads[index] / (y.shape[2] * y.shape[3])).sqrt()  # the mean over positions
                 parts.append((y / (length + EPSILON) * weight[:, None, None]).flatten(1))
         return torch.cat(parts, 1)
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """LPIPS (N,) of images whose features are `a` and `b`, both (N, D), or one of them (1, D). 0 is the same."""
+        """Return LPIPS (N,) of images with features `a` and `b`, both (N, D) or one of them (1, D)."""
         if a.shape[1:] != b.shape[1:]:
-            raise EvaluationError(f"LPIPS: features of {a.shape[1]} and {b.shape[1]} numbers are not of one image size")
+            raise EvaluationError(
+                f"LPIPS: features of {a.shape[1]} and {b.shape[1]} dimensions belong to different image sizes"
+            )
         return (a - b).square().sum(1)
 
     def pair(self, a: Tensor, b: Tensor) -> Tensor:
-        """LPIPS (N,) of images (N, C, H, W) in [-1, 1] with those at the same place."""
-        if a.shape[2:] != b.shape[2:]:  # on end, an image has as many features as lying down
-            raise EvaluationError("LPIPS: only images of one size can be compared; resize one of them")
+        """Return LPIPS (N,) of pairs of images, both (N, C, H, W) in [-1, 1]."""
+        if a.shape[2:] != b.shape[2:]:  # a transposed size has the same number of features
+            raise EvaluationError("LPIPS: the images have different sizes; resize one of them")
         return self.distance(self.features(a), self.features(b))
 
     def diversity(self, images: Tensor) -> float:
-        """The mean LPIPS over all pairs of images (N, C, H, W) in [-1, 1]: how different the answers to one source are.
+        """Return the mean LPIPS over all pairs of images (N, C, H, W) in [-1, 1]: the diversity of N translations.
 
-        As Choi et al. 2020 (arXiv 1912.01865) measure it, where N is 10. EvaluationError for fewer than 2.
+        Choi et al. 2020 (arXiv 1912.01865) use N = 10. EvaluationError for fewer than 2.
         """
         if len(images) < 2:
-            raise EvaluationError(f"LPIPS: the diversity of {len(images)} image(s) is no number; give 2 at least")
-        places = self.features(images)
-        # Squared distances over all pairs add up to N times those to the mean, so no pair is formed.
-        return float((places - places.mean(0)).square().sum(1).sum() * 2 / (len(images) - 1))
+            raise EvaluationError(f"LPIPS: diversity needs at least 2 images, got {len(images)}")
+        features = self.features(images)
+        # The squared distances of all pairs sum to N times those to the mean, so no pairs are formed.
+        return float((features - features.mean(0)).square().sum(1).sum() * 2 / (len(images) - 1))
 
 
-def load(name: str = "alex", weights: Path | None = None, device: torch.device = torch.device("cpu")) -> Lpips:
-    """LPIPS by `alex`, which papers report, or `vgg`; `weights` is the network's file, else it is looked for.
+def load_lpips(name: str = "alex", weights: Path | None = None, device: torch.device = torch.device("cpu")) -> Lpips:
+    """Return LPIPS by `alex`, which papers report, or `vgg`.
 
-    EvaluationError for another name, for missing or foreign weights.
+    `weights` is the file of the network's weights; by default it is looked up in the cache. EvaluationError for another
+    name, and for missing or wrong weights.
     """
     if name not in BACKBONES:
         raise EvaluationError(
-            f"LPIPS: no network is called {shown(name)}{nearest(name, BACKBONES)}; there are {', '.join(BACKBONES)}"
+            f"LPIPS: unknown network {shown(name)}{nearest(name, BACKBONES)}; choose one of {', '.join(BACKBONES)}"
         )
     backbone = BACKBONES[name]
     with torch.device("meta"):
         net = backbone.build(pretrained.models())
     state, digest, path = pretrained.load(backbone.weights, weights)
-    kept = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
-    pretrained.fill(net, kept, str(path))
+    prefix = "features."
+    backbone_state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    pretrained.fill(net, backbone_state, str(path))
     return Lpips(net.to(device), tuple(head.to(device) for head in heads(name)), backbone.taps, digest)
 
 
 def heads(name: str) -> tuple[Tensor, ...]:
-    """The weights of channels (C,) that the authors fitted to people's answers, version 0.1, one tensor a layer."""
-    found = importlib.util.find_spec("torchmetrics")
-    if found is None or not found.submodule_search_locations:
-        raise EvaluationError("torchmetrics brings the weights of LPIPS: pip install torchmetrics")
-    state = unpacked(Path(found.submodule_search_locations[0]) / HEADS / f"{name}.pth")
+    """Return the authors' channel weights of version 0.1, one tensor (C,) per layer, fitted to human judgements."""
+    spec = importlib.util.find_spec("torchmetrics")
+    if spec is None or not spec.submodule_search_locations:
+        raise EvaluationError("the weights of LPIPS are part of torchmetrics: pip install torchmetrics")
+    state = unpacked(Path(spec.submodule_search_locations[0]) / HEADS / f"{name}.pth")
     return tuple(state[f"lin{layer}.model.1.weight"].flatten() for layer in range(len(BACKBONES[name].taps)))

@@ -1,117 +1,130 @@
-"""Measures of translations that were told what to become: a domain, an attribute changed, one of many styles."""
+"""Metrics of conditional translations: to a domain, with an attribute changed, or in several styles."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 
-from diptych.errors import EvaluationError, nearest
+from diptych.errors import EvaluationError, listed, nearest
 from diptych.evaluation.metrics import paired
-from diptych.evaluation.metrics.image_sets import BATCH
-from diptych.evaluation.metrics.image_sets import image_set as files_of
-from diptych.evaluation.metrics.intervals import Score, of_images
-from diptych.evaluation.metrics.on_samples import logits_of, taken_for_real
+from diptych.evaluation.metrics.image_sets import BATCH_SIZE, ImageSet, image_set
+from diptych.evaluation.metrics.intervals import Score, score_per_image
+from diptych.evaluation.metrics.on_samples import MAX_NAMES, classified_as_target, evaluator_logits
 from diptych.evaluation.samples import SampleRow, Samples
 from diptych.evaluation.tools import Tools
 
 
-def as_asked(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
-    """The share of translations in which a judge sees what was asked for: the domain, or the changed attribute.
+def as_requested(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """Yield the share of translations in which the classifier finds the requested domain or attribute change.
 
-    The ceiling is how often it names real pictures of that domain, or reads the attribute of the sources, rightly;
-    chance is an answer without looking. Where the judge reads other attributes too, `others-kept` is the share of its
-    other answers that are those for the source. EvaluationError if it does not know what was asked for.
+    The ceiling is its accuracy on real images of that domain, or on that attribute of the sources; chance is a random
+    answer. With several attributes, `others-kept` is the share of its other answers that equal those for the source.
+    EvaluationError if it does not know the requested domain or attribute.
     """
-    judge = tools.the_judge()
-    known = judge.classes()
-    asks_domains = "domain" in samples.rows[0].controls
-    if asks_domains != (judge.kind() == "class"):
-        told, asked = ("attributes", "domains") if asks_domains else ("classes", "attributes")
-        raise EvaluationError(f"the judge tells {told}, and {asked} were asked for: train a judge of those")
-    wanted = [_wanted(row, known) for row in samples.rows]
-    fakes = np.concatenate([logits_of(tools, batch) for batch in files_of(samples.files("fake")).batches(BATCH)])
-    at = np.array([place for place, _, _ in wanted])
-    if asks_domains:
-        right, chance = fakes.argmax(1) == at, 1 / len(known)
-        seen = [logits_of(tools, batch).argmax(1) for batch in files_of(samples.real_files()).batches(BATCH)]
-        ceiling = float((np.concatenate(seen) == at[0]).mean())
+    evaluator = tools.require_evaluator()
+    classes = evaluator.classes()
+    is_domain = "domain" in samples.rows[0].controls
+    if is_domain != (evaluator.kind() == "class"):
+        have, need = ("attributes", "domains") if is_domain else ("classes", "attributes")
+        raise EvaluationError(
+            f"the evaluator classifies {have}, and the translations are to {need}: train a classifier of {need}"
+        )
+    requests = [_request(row, classes) for row in samples.rows]
+    indices = np.array([index for index, _, _ in requests])
+    fakes = _logits(tools, image_set(samples.files("fake")))
+    if is_domain:
+        yield _domain_score(samples, tools, fakes, indices, len(classes))
     else:
-        rows, chance = np.arange(len(at)), 0.5
-        right = (fakes[rows, at] > 0) == np.array([after for _, _, after in wanted])
-        batches = files_of(samples.files("source")).batches(BATCH)
-        sources = np.concatenate([logits_of(tools, batch) for batch in batches])
-        before = np.array([before for _, before, _ in wanted])
-        ceiling = float(((sources[rows, at] > 0) == before).mean())
-    yield of_images("as-asked", right.astype(float), chance=chance, ceiling=ceiling)
-    if not asks_domains and len(known) > 1 and "others-kept" in names:
-        kept = (fakes > 0) == (sources > 0)
-        kept[rows, at] = False
-        yield of_images("others-kept", kept.sum(1) / (len(known) - 1))
-    tools.say(f"a judge of {len(known)} {'domains' if asks_domains else 'attributes'} looked for what was asked")
+        before = np.array([before for _, before, _ in requests])
+        after = np.array([after for _, _, after in requests])
+        sources = _logits(tools, image_set(samples.files("source")))
+        rows = np.arange(len(indices))
+        correct = (fakes[rows, indices] > 0) == after
+        ceiling = float(((sources[rows, indices] > 0) == before).mean())
+        yield score_per_image("as-asked", correct.astype(float), chance=0.5, ceiling=ceiling)
+        if len(classes) > 1 and "others-kept" in names:
+            unchanged = (fakes > 0) == (sources > 0)
+            unchanged[rows, indices] = False
+            yield score_per_image("others-kept", unchanged.sum(1) / (len(classes) - 1))
+    kind = "domains" if is_domain else "attributes"
+    tools.note(f"a classifier of {len(classes)} {kind} checks the requested {kind.removesuffix('s')}")
 
 
-def _wanted(row: SampleRow, names: tuple[str, ...]) -> tuple[int, bool, bool]:
-    """Which of the judge's names a translation is about, and whether it holds before and after."""
+def _domain_score(samples: Samples, tools: Tools, fakes: np.ndarray, indices: np.ndarray, count: int) -> Score:
+    correct = fakes.argmax(1) == indices
+    reals = _logits(tools, image_set(samples.real_files())).argmax(1)
+    ceiling = float((reals == indices[0]).mean())
+    return score_per_image("as-asked", correct.astype(float), chance=1 / count, ceiling=ceiling)
+
+
+def _logits(tools: Tools, images: ImageSet) -> np.ndarray:
+    return np.concatenate([evaluator_logits(tools, batch).numpy() for batch in images.batches(BATCH_SIZE)])
+
+
+def _request(row: SampleRow, classes: tuple[str, ...]) -> tuple[int, bool, bool]:
+    """Return the index of the requested class or attribute, and whether the image has it before and after."""
     name = str(row.controls.get("domain", row.controls.get("flip", "")))
-    if name not in names:
-        known = ", ".join(names[:20])
-        raise EvaluationError(f"the judge knows {known}, and not {name or 'what was asked for'}{nearest(name, names)}")
+    if name not in classes:
+        known = listed(classes, MAX_NAMES)
+        raise EvaluationError(
+            f"the evaluator knows {known}, and not {name or 'the requested change'}{nearest(name, classes)}"
+        )
     before = name in str(row.controls.get("has", "")).split(",")
-    return names.index(name), before, not before
+    return classes.index(name), before, not before
 
 
 def taken_for_target(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
-    """What a judge of domains, or of attributes, says of translations to another domain."""
-    of_classes = tools.the_judge().kind() == "class"
-    return taken_for_real(samples, tools, names) if of_classes else attribute_changed(samples, tools, names)
+    """Yield the share of translations that a classifier of domains, or of attributes, assigns to the target domain."""
+    is_domain = tools.require_evaluator().kind() == "class"
+    return classified_as_target(samples, tools, names) if is_domain else attribute_changed(samples, tools, names)
 
 
 def attribute_changed(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
-    """Of one heap of pictures made like another: what a judge of attributes sees, and what stayed as it was.
+    """Yield how often a classifier of attributes finds unpaired translations to be like the target domain.
 
-    `taken-for-target` is the share of translations that have, or lack, the attribute as the real pictures do. The judge
-    says itself which one: that in whose share the real pictures and the sources differ most. The ceiling is how many of
-    the real ones it reads so, chance how many sources, which is what doing nothing would get. `others-kept` is the
-    share of its other answers that are those for the source; `l1-to-source` (range -1 to 1) is how much changed at all.
+    `taken-for-target` is the share of translations with the attribute value of the target domain. The attribute is the
+    one whose share differs most between real target images and sources. The ceiling is the share of real target images
+    with that value, chance that of the sources (the identity baseline). `others-kept` is the share of the other
+    attributes that stay as in the source; `l1-to-source` (range -1 to 1) is how much the image changed.
     """
-    known = tools.the_judge().classes()
-    sources, fakes = (files_of(samples.files(column)) for column in ("source", "fake"))
-    seen = {
-        side: np.concatenate([logits_of(tools, batch).numpy() > 0 for batch in files.batches(BATCH)])
-        for side, files in (("source", sources), ("fake", fakes), ("real", files_of(samples.real_files())))
-    }
-    apart = seen["real"].mean(0) - seen["source"].mean(0)
-    at = int(np.abs(apart).argmax())
-    right = {side: each[:, at] == (apart[at] > 0) for side, each in seen.items()}
-    chance, ceiling = (float(right[side].mean()) for side in ("source", "real"))
-    yield of_images("taken-for-target", right["fake"].astype(float), chance=chance, ceiling=ceiling)
-    if len(known) > 1:
-        kept = np.delete(seen["fake"] == seen["source"], at, 1)
-        yield of_images("others-kept", kept.mean(1))
+    attributes = tools.require_evaluator().classes()
+    sources, fakes = image_set(samples.files("source")), image_set(samples.files("fake"))
+    source, fake = _logits(tools, sources) > 0, _logits(tools, fakes) > 0
+    real = _logits(tools, image_set(samples.real_files())) > 0
+    gap = real.mean(0) - source.mean(0)
+    index = int(np.abs(gap).argmax())
+    target_value = bool(gap[index] > 0)
+    chance = float((source[:, index] == target_value).mean())
+    ceiling = float((real[:, index] == target_value).mean())
+    correct = (fake[:, index] == target_value).astype(float)
+    yield score_per_image("taken-for-target", correct, chance=chance, ceiling=ceiling)
+    if len(attributes) > 1:
+        unchanged = np.delete(fake == source, index, 1)
+        yield score_per_image("others-kept", unchanged.mean(1))
     if sources.shape == fakes.shape:
         changes = [paired.l1(*pair) for pair in zip(fakes.batches(), sources.batches(), strict=True)]
-        yield of_images("l1-to-source", np.concatenate(changes))
-    how = "have" if apart[at] > 0 else "lack"
-    tools.say(f"a judge of {len(known)} attributes was asked which translations {how} {known[at]}")
+        yield score_per_image("l1-to-source", np.concatenate(changes))
+    verb = "have" if target_value else "lack"
+    tools.note(f"a classifier of {len(attributes)} attributes decides which translations {verb} {attributes[index]}")
 
 
 def diversity(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
-    """How far the answers to one source are apart, over all pairs: L1 (range -1 to 1), and LPIPS as in papers."""
-    perceptual = tools.the_perceptual() if "lpips-diversity" in names else None
-    answers: dict[str, list[int]] = {}
-    for number, row in enumerate(samples.rows):
-        answers.setdefault(str(row.source), []).append(number)
-    fakes = samples.files("fake")
-    spread: dict[str, list[float]] = {"l1-diversity": [], "lpips-diversity": []}
-    for numbers in answers.values():
-        batch = torch.cat(list(files_of([fakes[number] for number in numbers]).batches())).float() / 127.5 - 1
-        spread["l1-diversity"].append(float(F.pdist(batch.flatten(1), 1).mean()) / batch[0].numel())
-        if perceptual:
-            spread["lpips-diversity"].append(perceptual.diversity(batch))
-    if perceptual:
-        tools.used["lpips"] = perceptual.digest[:16]
-    for name, values in spread.items():
+    """Yield the mean distance over all pairs of translations of one source: L1 (range -1 to 1), and LPIPS."""
+    lpips = tools.get_lpips() if "lpips-diversity" in names else None
+    by_source: dict[str, list[int]] = {}
+    for index, row in enumerate(samples.rows):
+        by_source.setdefault(str(row.source), []).append(index)
+    files = samples.files("fake")
+    scores: dict[str, list[float]] = {"l1-diversity": [], "lpips-diversity": []}
+    for indices in by_source.values():
+        batch = image_set([files[index] for index in indices]).all().float() / 127.5 - 1
+        scores["l1-diversity"].append(float(F.pdist(batch.flatten(1), 1).mean()) / batch[0].numel())
+        if lpips:
+            scores["lpips-diversity"].append(lpips.diversity(batch))
+    if lpips:
+        tools.used["lpips"] = lpips.digest[:16]
+    for name, values in scores.items():
         if values:
-            yield of_images(name, np.array(values))
-    tools.say(f"{len(next(iter(answers.values())))} answers to each of {len(answers)} sources, all pairs compared")
+            yield score_per_image(name, np.array(values))
+    count = len(next(iter(by_source.values())))
+    tools.note(f"{count} translations of each of {len(by_source)} sources, all pairs compared")

@@ -1,7 +1,7 @@
-"""The metrics: each with its function, direction, unit and smallest image. The table is a literal.
+"""The table of metrics, each with its function, direction, unit and smallest image size.
 
-Whatever prints, compares or selects by a score asks `metric_of` for the direction; a name that is not here is an error.
-To add a metric, add an entry here and its name to the protocols that give it, each of which is a new version then.
+All code that prints, compares or selects by a score takes the direction from `metric_of`. To add a metric, add an entry
+here and its name to the protocols that report it; each of those becomes a new version.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from diptych.evaluation.metrics.lpips import Lpips
 from diptych.metric import HELD_OUT_ERROR, Metric
 
 SSIM_SIDE = 2 * paired.EDGE + 1
-ALL = "over all classes of the palette, of which one that does not occur counts as 0 (the script of Isola et al. 2017)"
+ALL = "over all classes of the palette; a class that does not occur counts as 0 (script of Isola et al. 2017)"
 
 
 def mean(rows: np.ndarray) -> float:
@@ -29,48 +29,62 @@ def by_name(*metrics: Metric) -> Mapping[str, Metric]:
 SHARE = (0.0, 1.0)
 METRICS: Mapping[str, Metric] = by_name(
     HELD_OUT_ERROR,
-    # of a translation and its target: uint8 (N, C, H, W) both, a value for each image
+    # of a translation and its target image: both uint8 (N, C, H, W), one value per image
     Metric("l1", paired.l1, "lower", "mean absolute error, range -1 to 1", limits=(0, 2)),
     Metric("psnr", paired.psnr, "higher", "peak signal-to-noise ratio of RGB in 8 bits", "dB"),
     Metric("ssim", paired.ssim, "higher", "structural similarity", min_side=SSIM_SIDE),
-    Metric("ms-ssim", paired.ms_ssim, "higher", "SSIM over five scales", min_side=paired.LEAST_MS),
-    Metric("lpips", Lpips.pair, "lower", "distance of features of AlexNet", min_side=31),
-    # the same, and a border in pixels
+    Metric("ms-ssim", paired.ms_ssim, "higher", "SSIM over five scales", min_side=paired.MS_SSIM_SIDE),
+    Metric("lpips", Lpips.pair, "lower", "perceptual distance by features of AlexNet", min_side=31),
+    # the same, with a border in pixels
     Metric("psnr-y", paired.psnr_y, "higher", "PSNR of the luma", "dB"),
     Metric("ssim-y", paired.ssim_y, "higher", "SSIM of the luma", min_side=SSIM_SIDE),
     # of a translation and its source
-    Metric("l1-to-source", paired.l1, "lower", "L1 to the source, range -1 to 1: how much changed", limits=(0, 2)),
-    # of features (N, D) of real images and (M, D) of translations: a function of which images count
+    Metric("l1-to-source", paired.l1, "lower", "mean absolute change from the source, range -1 to 1", limits=(0, 2)),
+    # of features (N, D) of real images and (M, D) of translations: a function of two masks of images
     Metric("fid", feature_statistics.frechet, "lower", "Fréchet distance of features"),
     Metric("kid", feature_statistics.kernel, "lower", "unbiased squared MMD with the cubic kernel"),
-    Metric("precision", feature_statistics.precision, "higher", "share of translations among the real", limits=SHARE),
-    Metric("recall", feature_statistics.recall, "higher", "share of the real among translations", limits=SHARE),
+    Metric(
+        "precision",
+        feature_statistics.precision,
+        "higher",
+        "share of translations in the manifold of real images",
+        limits=SHARE,
+    ),
+    Metric(
+        "recall",
+        feature_statistics.recall,
+        "higher",
+        "share of real images in the manifold of translations",
+        limits=SHARE,
+    ),
     Metric("ndb", feature_statistics.different_bins, "lower", "share of statistically different bins", limits=SHARE),
     Metric("jsd", feature_statistics.divergence, "lower", "Jensen-Shannon divergence of bins", "nats", limits=SHARE),
     # of `lab_histograms` (N, 3, 111) of translations and of real images
     Metric("colour/L", paired.intersection, "higher", "intersection of histograms of CIE L", limits=SHARE),
     Metric("colour/a", paired.intersection, "higher", "intersection of histograms of CIE a", limits=SHARE),
     Metric("colour/b", paired.intersection, "higher", "intersection of histograms of CIE b", limits=SHARE),
-    # of confusion matrices (N, K, K), or (N, K, K + 1) where the last column counts ignored answers
+    # of confusion matrices (N, K, K), or (N, K, K + 1) where the last column counts predictions of an ignored class
     Metric("pixel-accuracy", segmentation.pixel_accuracy, "higher", "share of pixels of the right class"),
-    Metric("class-accuracy", segmentation.class_accuracy, "higher", "mean of that over the classes that occur"),
+    Metric("class-accuracy", segmentation.class_accuracy, "higher", "mean accuracy over the classes that occur"),
     Metric("mean-iou", segmentation.mean_iou, "higher", "mean intersection over union of the classes that occur"),
     Metric("class-accuracy-all-classes", segmentation.class_accuracy_of_all, "higher", f"mean accuracy {ALL}"),
     Metric("mean-iou-all-classes", segmentation.mean_iou_of_all, "higher", f"mean intersection over union {ALL}"),
     # of binary maps (N, H, W); of histograms of levels (N, 2, 256)
-    Metric("dice", segmentation.dice, "higher", "Dice's coefficient at half brightness"),
+    Metric("dice", segmentation.dice, "higher", "Dice coefficient at half brightness"),
     Metric("roc-area", segmentation.roc_area, "higher", "area under the ROC curve"),
-    # of a value for each image
-    Metric("accuracy", mean, "higher", "share of images classified rightly", per_attribute=True),
-    Metric("taken-for-target", mean, "higher", "share that a classifier takes for the target domain"),
+    # of one value per image
+    Metric("accuracy", mean, "higher", "share of correctly classified images", per_attribute=True),
+    Metric("taken-for-target", mean, "higher", "share that a classifier assigns to the target domain"),
     Metric("as-asked", mean, "higher", "share in which a classifier finds the requested domain or attribute"),
-    Metric("others-kept", mean, "higher", "share of the other attributes that stayed"),
-    Metric("expression-error", mean, "lower", "share that a classifier names wrongly"),
+    Metric("others-kept", mean, "higher", "share of the other attributes that are unchanged"),
+    Metric("expression-error", mean, "lower", "share that a classifier misclassifies"),
     Metric("l1-diversity", mean, "higher", "mean L1 between the translations of one source, range -1 to 1"),
-    Metric("lpips-diversity", Lpips.diversity, "higher", "mean LPIPS between them", min_side=31),
+    Metric(
+        "lpips-diversity", Lpips.diversity, "higher", "mean LPIPS between the translations of one source", min_side=31
+    ),
 )
 
-# What protocols list, by what computes it in one pass over the samples.
+# Groups of metrics that protocols list, each computed by one function.
 TO_TARGET = ("l1", "psnr", "ssim", "ms-ssim", "lpips")
 COLOURS = ("colour/L", "colour/a", "colour/b")
 TO_REALS = ("fid", "kid", "precision", "recall")
@@ -78,9 +92,9 @@ LABEL_MAPS = ("pixel-accuracy", "class-accuracy", "mean-iou", "class-accuracy-al
 
 
 def metric_of(score: str) -> Metric:
-    """The metric of a score's name, which may have routes before it (`a-b/l1`, `mean/fid`) or an attribute behind it.
+    """Return the metric of a score, whose name may have a route before it (`a-b/l1`, `mean/fid`) or an attribute after.
 
-    EvaluationError, with the nearest name, for what is not in the table.
+    EvaluationError with the nearest name for a metric that is not in the table.
     """
     name = score
     while True:
@@ -94,6 +108,6 @@ def metric_of(score: str) -> Metric:
             break
     last = score.rpartition("/")[2]
     raise EvaluationError(
-        f"{shown(score)}: no metric is called {shown(last)}{nearest(last, METRICS)}; "
-        f"the table of metrics says which direction is better, and has {', '.join(METRICS)}"
+        f"{shown(score)}: unknown metric {shown(last)}{nearest(last, METRICS)}; "
+        f"the table of metrics, which gives the direction, has {', '.join(METRICS)}"
     )

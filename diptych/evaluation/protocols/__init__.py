@@ -1,7 +1,7 @@
-"""Protocols: what is translated and what is measured, named and numbered; a page for each. The table is a literal.
+"""Evaluation protocols: what is translated and which metrics are computed, each with a name and a version.
 
-Numbers of two protocols, or of two versions of one, never stand in one column. A change that moves a number is a new
-version.
+Scores of two protocols, or of two versions of one, are not comparable: a change that changes scores is a new version.
+To add a protocol, add a module here with a `PROTOCOL`, and its name to the table.
 """
 
 import importlib
@@ -17,9 +17,10 @@ from diptych.contract import Labels, Method
 from diptych.data.dataset import Split, select
 from diptych.errors import EvaluationError, nearest, shown
 from diptych.evaluation.metrics.intervals import Score
-from diptych.evaluation.metrics.on_samples import Pass, that_fit
-from diptych.evaluation.samples import Choices, Samples, TranslationJob, plain_name
+from diptych.evaluation.metrics.on_samples import Pass, fitting_metrics
+from diptych.evaluation.samples import Choices, Samples, TranslationJob, safe_name
 from diptych.evaluation.tools import Tools
+from diptych.settings import renamed
 
 PROTOCOLS: Mapping[str, str] = MappingProxyType(
     {
@@ -34,51 +35,72 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "stargan-expressions": "diptych.evaluation.protocols.stargan_expressions",
         "dtn-digits": "diptych.evaluation.protocols.dtn_digits",
         "msgan-diversity": "diptych.evaluation.protocols.msgan_diversity",
-        "drawn": "diptych.evaluation.protocols.unconditional",
-        "told-apart": "diptych.evaluation.protocols.classifier_accuracy",
+        "unconditional": "diptych.evaluation.protocols.unconditional",
+        "classifier-accuracy": "diptych.evaluation.protocols.classifier_accuracy",
     }
 )
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """`ways` says what to translate, of a method, a split and the images it trained on; `metrics` what to measure of
-    each way: by the pass over the samples that computes them, the names of metrics of the table.
+    """An evaluation protocol.
 
-    Images are cut as in training, unless they are to be `whole`.
-    `overall` sums up the scores of all ways, where there are more than one; metrics that only it gives are
-    `overall_metrics`. `chooses` are the measures that may choose
-    the best checkpoint unasked, by preference; without any, the first does.
+    jobs: returns the translations to compute for a method, the evaluated split and the training split.
+    metrics: the names of metrics by the function that computes them, for each job.
+    summarise: computes scores over all jobs, if there are several; `summary_metrics` are those that only it reports.
+    monitors: metrics that may select the best checkpoint by default, in order of preference; the first metric if empty.
+    whole_images: images keep their size; by default they are resized and cropped as in training.
     """
 
     name: str
     version: int
-    about: str
-    ways: Callable[[Method, Split, Split], Sequence[TranslationJob]]
+    description: str
+    jobs: Callable[[Method, Split, Split], Sequence[TranslationJob]]
     metrics: Mapping[Pass, tuple[str, ...]]
-    needs_judge: bool = False
-    overall: Callable[[Sequence[Score]], Iterator[Score]] | None = None
-    overall_metrics: tuple[str, ...] = ()
-    chooses: tuple[str, ...] = ()
-    whole: bool = False
+    needs_evaluator: bool = False
+    summarise: Callable[[Sequence[Score]], Iterator[Score]] | None = None
+    summary_metrics: tuple[str, ...] = ()
+    monitors: tuple[str, ...] = ()
+    whole_images: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
     def names(self) -> tuple[str, ...]:
-        """The metrics that it lists, in order."""
-        return tuple(dict.fromkeys([*chain.from_iterable(self.metrics.values()), *self.overall_metrics]))
+        """Return the names of its metrics, in order."""
+        return tuple(dict.fromkeys([*chain.from_iterable(self.metrics.values()), *self.summary_metrics]))
 
     def scores(self, samples: Samples, tools: Tools) -> Iterator[Score]:
-        """Measure one way. Of metrics that need larger images it is said, before anything is computed."""
-        fitting = {measure: that_fit(names, samples, tools) for measure, names in self.metrics.items()}
-        for measure, names in fitting.items():
+        """Yield the scores of one route. Metrics that need larger images are noted before anything is computed."""
+        fitting = {function: fitting_metrics(names, samples, tools) for function, names in self.metrics.items()}
+        for function, names in fitting.items():
             if names:
-                yield from measure(samples, tools, names)
+                yield from function(samples, tools, names)
 
 
-def each_route(method: Method, split: Split, train: Split) -> list[TranslationJob]:
-    """Every source once: by its route; of many domains in each other one; of attributes with each of them changed."""
+def find_protocol(name: str) -> Protocol:
+    """Return a protocol by its name. EvaluationError with the present name of a renamed one, or the nearest name."""
+    if problem := unknown_protocol(name):
+        raise EvaluationError(problem)
+    protocol: Protocol = importlib.import_module(PROTOCOLS[name]).PROTOCOL
+    return protocol
+
+
+def unknown_protocol(name: str) -> str:
+    """Return why there is no protocol of this name; `` if there is one."""
+    if name in PROTOCOLS:
+        return ""
+    present = renamed.value_of("protocol", name)
+    if present in PROTOCOLS:
+        return f"protocol {shown(name)} is now {present}"
+    return f"unknown protocol {shown(name)}{nearest(name, PROTOCOLS)}; choose one of {', '.join(PROTOCOLS)}"
+
+
+def route_jobs(method: Method, split: Split, train: Split) -> list[TranslationJob]:
+    """Return jobs that translate every source once.
+
+    A source is translated by each route; of many domains, to each other domain; with attributes, each is changed.
+    """
     if not method.domains:
         return [
             TranslationJob(
@@ -86,94 +108,96 @@ def each_route(method: Method, split: Split, train: Split) -> list[TranslationJo
                 split.columns.get(route.source, split.columns[route.target]),
                 split.columns[route.target],
                 split.aligned,
-                always(route.controls),
+                same_controls(route.controls),
                 (route.source, route.target),
             )
             for route in method.routes
         ]
-    return each_pair(method, split) if split.class_indices else each_flip(method, split)
+    return domain_pair_jobs(method, split) if split.members else attribute_jobs(method, split)
 
 
-def always(controls: Mapping[str, Any]) -> Choices:
-    """The same for every source."""
-    return lambda number: [controls]
+def same_controls(controls: Mapping[str, Any]) -> Choices:
+    """Return choices with the same controls for every source."""
+    return lambda index: [controls]
 
 
 def known_labels(method: Method, split: Split) -> Labels:
-    """What the labels of these images say: some of the classes of one data set that it learned, or its attributes.
+    """Return the labels of these images: some classes of a data set that the method learned, or its attributes.
 
-    EvaluationError for others. An attribute that a table does not have would be taken for one that no image has.
+    EvaluationError for others; a missing attribute would count as one that no image has.
     """
-    sets: tuple[Labels, ...] = next(vars(method.config)[key] for key in method.labels.values())
-    found = split.labels
-    fits = set.__le__ if found and found.kind == "class" else set.__eq__
-    if found and any(found.kind == each.kind and fits(set(found.names), set(each.names)) for each in sets):
-        return found
-    known = "; ".join(shown(", ".join(each.names)) for each in sets)
-    there = shown(", ".join(found.names)) if found else "no labels"
-    raise EvaluationError(f"the model knows {known}, and the images have {there}: judge those that it learned")
+    learned: tuple[Labels, ...] = next(vars(method.config)[key] for key in method.labels.values())
+    labels = split.labels
+    if labels:
+        fits = set.__le__ if labels.kind == "class" else set.__eq__
+        if any(labels.kind == other.kind and fits(set(labels.names), set(other.names)) for other in learned):
+            return labels
+    known = "; ".join(shown(", ".join(other.names)) for other in learned)
+    given = shown(", ".join(labels.names)) if labels else "no labels"
+    raise EvaluationError(f"the model learned {known}, and the images have {given}: give images with those labels")
 
 
-def each_pair(method: Method, split: Split, own: bool = False) -> list[TranslationJob]:
-    """From each class to each other one, or its `own` too; the truth is known where scenes are in both."""
-    image = method.routes[0].source
+def domain_pair_jobs(method: Method, split: Split, to_own: bool = False) -> list[TranslationJob]:
+    """Return a job for each ordered pair of classes, with `to_own` also from a class to itself.
+
+    Targets are ground truths if every scene is known in both classes.
+    """
+    entry = method.routes[0].source
     names = known_labels(method, split).names
-    if not split.class_indices:
-        raise EvaluationError("this protocol goes from class to class, and these images have attributes")
-    plain, ways = plain_names(names), []
-    for a, members in enumerate(split.class_indices):
-        for b, others in enumerate(split.class_indices):
-            if a == b and not own:
+    if not split.members:
+        raise EvaluationError("this protocol translates between classes, and these images have attributes")
+    safe = safe_names(names)
+    jobs = []
+    for a, sources in enumerate(split.members):
+        for b, others in enumerate(split.members):
+            if a == b and not to_own:
                 continue
-            truths = [split.scene_index.get((split.scene_ids[place], b)) for place in members] if split.scene_ids else [None]
-            known = [place for place in truths if place is not None]
-            aligned = len(known) == len(members)
-            ways.append(
+            truths = _scenes_in_class(split, sources, b)
+            aligned = len(truths) == len(sources)
+            jobs.append(
                 TranslationJob(
-                    f"{plain[a]}-{plain[b]}",
-                    select(split.columns[image], members.tolist()),
-                    select(split.columns[image], known if aligned else others.tolist()),
+                    f"{safe[a]}-{safe[b]}",
+                    select(split.columns[entry], sources.tolist()),
+                    select(split.columns[entry], truths if aligned else others.tolist()),
                     aligned,
-                    always({"domain": names[b]}),
-                    (image, image),
-                    towards=plain[b],
+                    same_controls({"domain": names[b]}),
+                    (entry, entry),
+                    target_name=safe[b],
                 )
             )
-    return ways
+    return jobs
 
 
-def plain_names(names: Sequence[str]) -> list[str]:
-    """Names for folders, numbered where two of them, or of their pairs, would be the same."""
-    plain = [plain_name(name) for name in names]
-    if len({f"{a}-{b}" for a in plain for b in plain}) < len(plain) ** 2:
-        return [f"{number}_{name}" for number, name in enumerate(plain)]
-    return plain
+def _scenes_in_class(split: Split, sources: np.ndarray, number: int) -> list[int]:
+    """Return the images of the class that show the same scenes as the sources, as far as they are known."""
+    if not split.scene_ids:
+        return []
+    indices = [split.twins.get((split.scene_ids[source], number)) for source in sources]
+    return [index for index in indices if index is not None]
 
 
-def each_flip(method: Method, split: Split) -> list[TranslationJob]:
-    """Each image with each attribute changed, save where one of a group that exclude each other is there already.
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Return names for folders; they are numbered if two of them, or of their pairs, would be equal."""
+    safe = [safe_name(name) for name in names]
+    if len({f"{a}-{b}" for a in safe for b in safe}) < len(safe) ** 2:
+        return [f"{number}_{name}" for number, name in enumerate(safe)]
+    return safe
 
-    Held against the same images as they are.
+
+def attribute_jobs(method: Method, split: Split) -> list[TranslationJob]:
+    """Return a job for each attribute, which flips it in every image; the targets are the images themselves.
+
+    An attribute of a mutually exclusive group is flipped only in images that do not have it.
     """
-    image, label = method.routes[0].source, next(iter(method.labels))
+    entry, label = method.routes[0].source, next(iter(method.labels))
     rows = np.asarray(split.columns[label])
     labels = known_labels(method, split)
-    has = [",".join(name for name, on in zip(labels.names, row, strict=True) if on) for row in rows]
-    grouped = {name for group in labels.exclusive for name in group}
-    ways = []
-    for at, (name, plain) in enumerate(zip(labels.names, plain_names(labels.names), strict=True)):
-        places = np.flatnonzero(rows[:, at] == 0).tolist() if name in grouped else list(range(len(rows)))
-        told: list[list[dict[str, Any]]] = [[{"flip": name, "has": has[place]}] for place in places]
-        pictures = select(split.columns[image], places)
-        ways.append(TranslationJob(f"flip-{plain}", pictures, pictures, False, told.__getitem__, (image, image)))
-    return ways
-
-
-def find_protocol(name: str) -> Protocol:
-    """Raises EvaluationError with the nearest name."""
-    if name not in PROTOCOLS:
-        raise EvaluationError(
-            f"no protocol is called {shown(name)}{nearest(name, PROTOCOLS)}; there are {', '.join(PROTOCOLS)}"
-        )
-    found: Protocol = importlib.import_module(PROTOCOLS[name]).PROTOCOL
-    return found
+    present = [",".join(name for name, on in zip(labels.names, row, strict=True) if on) for row in rows]
+    exclusive = {name for group in labels.exclusive for name in group}
+    jobs = []
+    for attribute, (name, safe) in enumerate(zip(labels.names, safe_names(labels.names), strict=True)):
+        indices = np.flatnonzero(rows[:, attribute] == 0).tolist() if name in exclusive else list(range(len(rows)))
+        controls: list[list[dict[str, Any]]] = [[{"flip": name, "has": present[index]}] for index in indices]
+        images = select(split.columns[entry], indices)
+        jobs.append(TranslationJob(f"flip-{safe}", images, images, False, controls.__getitem__, (entry, entry)))
+    return jobs

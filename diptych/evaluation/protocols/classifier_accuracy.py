@@ -1,19 +1,20 @@
-"""told-apart: real pictures that a judge of classes never saw, and whether it names the class of each.
+"""classifier-accuracy: the accuracy of a classifier on held-out real images.
 
-Accuracy, and the mean of it by class, beside what naming the most frequent class would give. `diptych judge train`
-leaves it: the ceiling of what the judge can say of translations. A row of the samples names its class as `label`.
+Accuracy and mean accuracy over classes, with the chance level of always predicting the most frequent class. `diptych
+evaluator train` computes it: it is the ceiling of scores by this classifier. Each row of the samples has its class as
+`label`.
 """
 
 from diptych.evaluation.metrics.on_samples import classifier_accuracy
-from diptych.evaluation.protocols import Protocol, each_route
+from diptych.evaluation.protocols import Protocol, route_jobs
 
 PROTOCOL = Protocol(
-    "told-apart",
+    "classifier-accuracy",
     1,
     __doc__,
-    each_route,
+    route_jobs,
     {
         classifier_accuracy: ("accuracy", "class-accuracy"),
     },
-    needs_judge=True,
+    needs_evaluator=True,
 )

@@ -1,22 +1,22 @@
-"""label-maps: label maps made from photographs, pixel by pixel (Isola et al. 2017, Table 6).
+"""label-maps: label maps predicted from photographs (Isola et al. 2017, Table 6).
 
-Each pixel is of the class whose colour is nearest, by the palette that is given, else that of the judge, else one found
-in the true maps, which may lack rare classes: the result says which. Per-pixel accuracy, per-class accuracy and mean
-class IoU, beside L1.
+A pixel has the class of the nearest colour of the palette: the given one, else that of the segmenter, else one found in
+the true maps, which may lack rare classes. The result states the palette. Pixel accuracy, class accuracy and mean IoU,
+and L1.
 """
 
-from diptych.evaluation.metrics.on_label_maps import as_label_maps
+from diptych.evaluation.metrics.on_label_maps import label_map_scores
 from diptych.evaluation.metrics.on_samples import paired_scores
 from diptych.evaluation.metrics.table import LABEL_MAPS, TO_TARGET
-from diptych.evaluation.protocols import Protocol, each_route
+from diptych.evaluation.protocols import Protocol, route_jobs
 
 PROTOCOL = Protocol(
     "label-maps",
     2,
     __doc__,
-    each_route,
+    route_jobs,
     {
-        as_label_maps: LABEL_MAPS,
+        label_map_scores: LABEL_MAPS,
         paired_scores: TO_TARGET,
     },
 )

@@ -1,9 +1,9 @@
-"""msgan-diversity: many answers to one source, as Mao et al. (2019, section 4) count them.
+"""msgan-diversity: the diversity of translations of one source, as in Mao et al. (2019, section 4).
 
-Each held-out source is translated ten times, by ten seeds. L1 and LPIPS over all pairs of the ten: near 0 means that
-the noise is left out. Beside it, so that noise alone does not win: with a judge of domains the share taken for the
-target; where the truth is known L1 and what goes with it, a mean over the ten; by an extractor FID, KID, precision,
-recall, and NDB and JSD, which are of its features here, of pixels in the paper.
+Each held-out source is translated with ten seeds. L1 and LPIPS are means over all pairs of the ten; near 0, the latent
+code has no effect. Quality is measured too, as noise alone would be diverse: with a classifier of domains the share
+assigned to the target domain; paired metrics where the ground truth is known, as means over the ten; FID, KID,
+precision, recall, NDB and JSD of features (NDB and JSD are of pixels in the paper).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,45 +17,49 @@ from diptych.evaluation.metrics.image_sets import image_set
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.on_controls import diversity
 from diptych.evaluation.metrics.on_samples import (
+    classified_as_target,
     distribution_scores,
+    if_evaluator,
+    if_paired,
     paired_scores,
-    taken_for_real,
-    where_judged,
-    where_paired,
 )
 from diptych.evaluation.metrics.table import TO_REALS, TO_TARGET
-from diptych.evaluation.protocols import Protocol, each_route
+from diptych.evaluation.protocols import Protocol, route_jobs
 from diptych.evaluation.samples import Choices, Samples, TranslationJob
 from diptych.evaluation.tools import Tools
 
-STYLES = 10
-BINS = 20  # of NDB and JSD
+COPIES = 10  # translations of each source
+BINS = 20  # for NDB and JSD
 
 
-def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
-    """Every route, ten seeds for each source. EvaluationError for a method without seeds, or of many domains."""
+def jobs(method: Method, split: Split, train: Split) -> list[TranslationJob]:
+    """Return a job per route with ten seeds per source. EvaluationError for deterministic or multi-domain methods."""
     if "seed" not in {control.name for control in method.controls}:
-        raise EvaluationError("this protocol is for methods that have many answers: its controls lack a seed")
+        raise EvaluationError("this protocol is for methods with a latent code: this one has no control `seed`")
     if method.domains:
-        raise EvaluationError("of many domains the answers are counted by protocol starganv2")
-    return [replace(way, choices=_seeds(way.choices)) for way in each_route(method, split, train)]
+        raise EvaluationError("this protocol is for two domains; for a multi-domain method give protocol starganv2")
+    return [replace(job, choices=_with_seeds(job.choices)) for job in route_jobs(method, split, train)]
 
 
-def _seeds(plain: Choices) -> Choices:
-    return lambda number: [
-        {**controls, "seed": STYLES * number + copy} for controls in plain(number) for copy in range(STYLES)
+def _with_seeds(choices: Choices) -> Choices:
+    """Return choices with ten copies of each set of controls, each with another seed."""
+    return lambda index: [
+        {**controls, "seed": COPIES * index + copy} for controls in choices(index) for copy in range(COPIES)
     ]
 
 
-def in_bins(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
-    """NDB and JSD, where an extractor can be had and there are twice as many real pictures as bins."""
+def bin_scores(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """Yield NDB and JSD, if an extractor is available and there are at least twice as many real images as bins."""
     reals = samples.real_files()
-    if tools.extractor is None or tools.the_extractor() is None:
+    if tools.extractor is None or tools.get_extractor() is None:
         return
     if len(reals) < 2 * BINS:
-        tools.say(f"no NDB and JSD: {len(reals)} real pictures are too few for {BINS} bins")
+        tools.note(
+            f"no NDB and JSD: {len(reals)} real images are too few for {BINS} bins; at least {2 * BINS} are needed"
+        )
         return
-    real, fake = tools.features(image_set(reals), remember=True), tools.features(image_set(samples.files("fake")))
+    real = tools.features(image_set(reals), cache=True)
+    fake = tools.features(image_set(samples.files("fake")))
     yield distribution.ndb(real, fake, BINS)
     yield distribution.jsd(real, fake, BINS)
 
@@ -64,12 +68,12 @@ PROTOCOL = Protocol(
     "msgan-diversity",
     1,
     __doc__,
-    ways,
+    jobs,
     {
         diversity: ("l1-diversity", "lpips-diversity"),
-        where_judged(taken_for_real): ("taken-for-target",),
-        where_paired(paired_scores): TO_TARGET,
+        if_evaluator(classified_as_target): ("taken-for-target",),
+        if_paired(paired_scores): TO_TARGET,
         distribution_scores: TO_REALS,
-        in_bins: ("ndb", "jsd"),
+        bin_scores: ("ndb", "jsd"),
     },
 )

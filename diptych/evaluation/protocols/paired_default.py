@@ -1,20 +1,20 @@
-"""paired-default: translations held against their truths one by one, and against real pictures as sets.
+"""paired-default: translations compared with their ground truth, and with real images as sets.
 
-L1 (range -1 to 1), PSNR, SSIM, MS-SSIM from 176 pixels on, LPIPS; histograms of colour; FID, KID, precision and recall.
+L1 (range -1 to 1), PSNR, SSIM, MS-SSIM (at least 176 pixels), LPIPS; colour histograms; FID, KID, precision and recall.
 """
 
-from diptych.evaluation.metrics.on_samples import colours, distribution_scores, paired_scores
+from diptych.evaluation.metrics.on_samples import colour_scores, distribution_scores, paired_scores
 from diptych.evaluation.metrics.table import COLOURS, TO_REALS, TO_TARGET
-from diptych.evaluation.protocols import Protocol, each_route
+from diptych.evaluation.protocols import Protocol, route_jobs
 
 PROTOCOL = Protocol(
     "paired-default",
     1,
     __doc__,
-    each_route,
+    route_jobs,
     {
         paired_scores: TO_TARGET,
-        colours: COLOURS,
+        colour_scores: COLOURS,
         distribution_scores: TO_REALS,
     },
 )

@@ -1,26 +1,26 @@
-"""pix2pix-fcn: what a segmenter of real photographs sees in photographs made from label maps (Isola et al. 2017, 3.4).
+"""pix2pix-fcn: the FCN score of photographs generated from label maps (Isola et al. 2017, section 3.4).
 
-Per-pixel accuracy, per-class accuracy and mean class IoU of the judge's answer against the label maps they were made
-from, with the ceiling that real photographs reach. The paper's judge is an FCN-8s for Cityscapes at 2048x1024; here it
-is the one given, at the size of the pictures, so these numbers are not the paper's; their order can be compared.
-Beside it L1 to the real photograph, and FID, KID, precision and recall.
+A segmenter trained on real photographs segments the translations: pixel accuracy, class accuracy and mean IoU against
+the source label maps, with the scores of real photographs as ceiling. The paper's segmenter is an FCN-8s for Cityscapes
+at 2048x1024. Here it is the given evaluator at the size of the images, so values differ from the paper; the ranking of
+methods is comparable. Also L1 to the real photograph, colour histograms, FID, KID, precision and recall.
 """
 
-from diptych.evaluation.metrics.on_label_maps import seen_by_judge
-from diptych.evaluation.metrics.on_samples import colours, distribution_scores, paired_scores
+from diptych.evaluation.metrics.on_label_maps import fcn_scores
+from diptych.evaluation.metrics.on_samples import colour_scores, distribution_scores, paired_scores
 from diptych.evaluation.metrics.table import COLOURS, LABEL_MAPS, TO_REALS, TO_TARGET
-from diptych.evaluation.protocols import Protocol, each_route
+from diptych.evaluation.protocols import Protocol, route_jobs
 
 PROTOCOL = Protocol(
     "pix2pix-fcn",
     2,
     __doc__,
-    each_route,
+    route_jobs,
     {
-        seen_by_judge: LABEL_MAPS,
+        fcn_scores: LABEL_MAPS,
         paired_scores: TO_TARGET,
-        colours: COLOURS,
+        colour_scores: COLOURS,
         distribution_scores: TO_REALS,
     },
-    needs_judge=True,
+    needs_evaluator=True,
 )

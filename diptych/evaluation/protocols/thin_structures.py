@@ -1,21 +1,21 @@
-"""thin-structures: what is bright and thin in the truth (vessels, fibres, cracks), found or missed.
+"""thin-structures: segmentation of bright, thin structures such as vessels, fibres and cracks.
 
-Dice at half brightness and the area under the ROC curve over all pixels, beside L1, PSNR and SSIM. Accuracy says little
-where one pixel in ten is true.
+Dice at half brightness and the area under the ROC curve over all pixels, and L1, PSNR and SSIM. Pixel accuracy is not
+reported, as few pixels are true.
 """
 
-from diptych.evaluation.metrics.on_label_maps import as_thin_structures
+from diptych.evaluation.metrics.on_label_maps import thin_structure_scores
 from diptych.evaluation.metrics.on_samples import paired_scores
 from diptych.evaluation.metrics.table import TO_TARGET
-from diptych.evaluation.protocols import Protocol, each_route
+from diptych.evaluation.protocols import Protocol, route_jobs
 
 PROTOCOL = Protocol(
     "thin-structures",
     1,
     __doc__,
-    each_route,
+    route_jobs,
     {
-        as_thin_structures: ("dice", "roc-area"),
+        thin_structure_scores: ("dice", "roc-area"),
         paired_scores: TO_TARGET,
     },
 )

@@ -1,23 +1,33 @@
-"""drawn: images out of noise, as many as there are held-out real ones, held against those as sets.
+"""unconditional: images generated from noise, as many as there are held-out real images, compared as sets.
 
-FID, KID, precision and recall; histograms of colour.
+FID, KID, precision and recall; colour histograms.
 """
 
 from diptych.contract import Method
 from diptych.data.dataset import Split
 from diptych.errors import EvaluationError
-from diptych.evaluation.metrics.on_samples import colours, distribution_scores
+from diptych.evaluation.metrics.on_samples import colour_scores, distribution_scores
 from diptych.evaluation.metrics.table import COLOURS, TO_REALS
-from diptych.evaluation.protocols import Protocol, always
-from diptych.evaluation.samples import TranslationJob
+from diptych.evaluation.protocols import Protocol, same_controls
+from diptych.evaluation.samples import GENERATED, TranslationJob
 
 
-def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
-    """EvaluationError for a method that makes nothing out of noise alone."""
+def jobs(method: Method, split: Split, train: Split) -> list[TranslationJob]:
+    """Return one job without sources. EvaluationError for a method that does not generate from noise."""
     if not method.noise:
-        raise EvaluationError("this protocol is for methods that make images out of noise alone")
-    name = next(iter(method.channels()))
-    return [TranslationJob("drawn", (), split.columns[name], False, always({}), (name, name))]
+        raise EvaluationError("this protocol is for methods that generate images from noise alone")
+    entry = next(iter(method.channels()))
+    return [TranslationJob(GENERATED, (), split.columns[entry], False, same_controls({}), (entry, entry))]
 
 
-PROTOCOL = Protocol("drawn", 1, __doc__, ways, {colours: COLOURS, distribution_scores: TO_REALS}, chooses=("kid",))
+PROTOCOL = Protocol(
+    "unconditional",
+    1,
+    __doc__,
+    jobs,
+    {
+        colour_scores: COLOURS,
+        distribution_scores: TO_REALS,
+    },
+    monitors=("kid",),
+)

@@ -1,23 +1,24 @@
-"""unpaired-default: translations held against held-out real pictures of the other domain, as sets.
+"""unpaired-default: translations compared with held-out real images of the target domain, as sets.
 
-FID, KID, precision and recall; histograms of colour; with a judge of domains the share that it takes for the target,
-with one of attributes the share that has the one that was to change, and what else of its answers stayed.
+FID, KID, precision and recall; colour histograms. With a classifier of domains the share assigned to the target domain;
+with one of attributes the share with the target domain's attribute, and the share of other attributes that are
+unchanged.
 """
 
 from diptych.evaluation.metrics.on_controls import taken_for_target
-from diptych.evaluation.metrics.on_samples import colours, distribution_scores, where_judged
+from diptych.evaluation.metrics.on_samples import colour_scores, distribution_scores, if_evaluator
 from diptych.evaluation.metrics.table import COLOURS, TO_REALS
-from diptych.evaluation.protocols import Protocol, each_route
+from diptych.evaluation.protocols import Protocol, route_jobs
 
 PROTOCOL = Protocol(
     "unpaired-default",
     1,
     __doc__,
-    each_route,
+    route_jobs,
     {
-        where_judged(taken_for_target): ("taken-for-target", "others-kept", "l1-to-source"),
-        colours: COLOURS,
+        if_evaluator(taken_for_target): ("taken-for-target", "others-kept", "l1-to-source"),
+        colour_scores: COLOURS,
         distribution_scores: TO_REALS,
     },
-    chooses=("taken-for-target", "kid"),
+    monitors=("taken-for-target", "kid"),
 )

@@ -20,7 +20,7 @@ from diptych.data.sources.folders import (
 )
 from diptych.data.sources.pairs import open_unlabelled
 from diptych.errors import DataError
-from diptych.inference.input_files import sources
+from diptych.inference.input_files import find_sources
 
 NEVER = (
     ".ipynb_checkpoints/a-checkpoint.png",
@@ -53,12 +53,12 @@ def messy(tmp_path):
 
 
 def found(*given, out="nowhere"):
-    return {str(name) for name in sources([str(each) for each in given], Path(out)).images.values()}
+    return {str(name) for name in find_sources([str(each) for each in given], Path(out)).images.values()}
 
 
 def test_translate_takes_what_training_takes_and_says_what_it_leaves(messy):
     assert found(messy) == {"a.png", "site1/b.JFIF", "site2/linked.png"}
-    assert str(sources([str(messy)], messy / "out")) == "1 .gif, 1 .nii.gz, 1 .txt"
+    assert str(find_sources([str(messy)], messy / "out")) == "1 .gif, 1 .nii.gz, 1 .txt"
     heap = open_unlabelled(DataConfig(root=str(messy)))
     assert {str(file.relative_to(messy)) for file in heap.train.columns["image"].files} == found(messy)
 
@@ -155,13 +155,13 @@ def test_links_that_lead_back_stop_nothing(tmp_path):
     (tmp_path / "a" / "above").symlink_to("..")
     assert folders_of_images(tmp_path / "a") == []
     assert len(images_in(tmp_path / "a")) == 3
-    assert len(sources([str(tmp_path / "a")], tmp_path / "out").images) == 3
+    assert len(find_sources([str(tmp_path / "a")], tmp_path / "out").images) == 3
     assert survey(tmp_path / "a").layout == UNLABELLED
 
 
 def test_a_name_that_is_too_long_is_no_image(tmp_path):
     with pytest.raises(DataError, match="File name too long"):
-        sources([str(tmp_path / ("x" * 300 + ".png"))], tmp_path / "out")
+        find_sources([str(tmp_path / ("x" * 300 + ".png"))], tmp_path / "out")
 
 
 def test_a_name_is_held_out_in_either_unicode_form():

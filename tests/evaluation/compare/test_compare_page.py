@@ -14,11 +14,11 @@ import pytest
 from commands import NO_DISCRIMINATOR, TINY, diptych
 from compared import ABOUT, IMAGES, NAME, Page, balanced, change, rows_of, run
 
-from diptych.evaluation.compare.page import LARGEST, compare
-from diptych.evaluation.metrics.intervals import of_set
+from diptych.evaluation.compare.page import MAX_BYTES, compare
+from diptych.evaluation.metrics.intervals import score_of_set
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.results import Result, read_result
-from diptych.evaluation.runner import judge_samples, samples_of
+from diptych.evaluation.runner import evaluate_samples, samples_of
 from diptych.evaluation.tools import Tools
 from diptych.runs.folder import Run
 from diptych.settings.recipe import from_settings
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
         folder = tmp_path_factory.mktemp("trained") / name
         settings = [*words, "steps=4", "log_every=2", "preview_every=2"]
         train(from_settings({"method": "pix2pix"}, settings), folder)
-        result = judge_samples(samples_of(Run.open(folder)), find_protocol(NAME), Tools(), name)
+        result = evaluate_samples(samples_of(Run.open(folder)), find_protocol(NAME), Tools(), name)
         result.save(folder / "results" / f"{NAME}.json")
         folders.append(folder)
     return folders
@@ -62,7 +62,7 @@ def test_a_page_of_trained_runs_has_all_there_is_to_say(trained, tmp_path):
     assert {"G/l1", "D/real", "D/fake", "G/gan"} <= {m[1] for alt in alts if (m := re.match(r"Loss term (\S+)", alt))}
     assert len(page.table("8 of 154 images")) == 9
     assert sum(alt.startswith("source, translation by") for alt in alts) == 3 * 2 * 8
-    assert "154 translations of 32x32 pixels held against their truths" in page.raw
+    assert "154 translations of 32x32 pixels compared with their ground truth" in page.raw
 
 
 def test_the_page_is_one_file_that_readers_of_screens_can_use(tmp_path):
@@ -112,7 +112,7 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
         (folder / "samples").symlink_to(first / "samples")
         scores = []
         for name in (f"{route}/{each}" for route in routes for each in ("fid", "kid", "psnr", "ssim", "lpips", "dice")):
-            score = of_set(name, lambda kept, at=at: kept.sum() + at, 10)
+            score = score_of_set(name, lambda kept, at=at: kept.sum() + at, 10)
             scores.append(replace(score, each=tuple(map(float, range(10)))))
         result = Result(
             protocol=f"{NAME}/1",
@@ -130,9 +130,9 @@ def test_many_runs_and_large_pictures_stay_below_the_bound(tmp_path):
         (folder / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
         folders.append(folder)
     path = compare(folders, tmp_path / "out")
-    assert 2_000_000 < path.stat().st_size < LARGEST
+    assert 2_000_000 < path.stat().st_size < MAX_BYTES
     page = Page(path)
-    assert len(page.table("10 images through every run")) == 2
+    assert len(page.table("10 images, translated by every run")) == 2
     assert "of 120 runs; compared.csv has all" in page.raw
     assert 20 < len(page.table("Values")) < 100
     assert len(rows_of(tmp_path / "out")) == 120 * (24 + 5)
@@ -147,7 +147,7 @@ def test_routes_have_tables_grids_and_extremes_of_their_own(tmp_path):
     for route in ("a-b", "b-a"):
         assert any(head.startswith("l1") for head in page.table(f"{route}. Values")["one"])
         assert "two " in page.table(f"{route}: 6 of 6")[f"{route} 0"]
-        assert f"source, translation by one, truth of {route} 5" in [each["alt"] for each in page.images()]
+        assert f"source, translation by one, ground truth of {route} 5" in [each["alt"] for each in page.images()]
     fronts = [text for text in page.text if text.endswith("is better")]
     assert "a-b/l1, lower is better" in fronts
     assert {row["measure"] for row in rows_of(tmp_path / "out")} >= {"a-b/l1", "b-a/psnr"}

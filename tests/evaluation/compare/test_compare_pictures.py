@@ -8,11 +8,11 @@ import pytest
 from compared import Page, run
 from PIL import Image
 
-from diptych.evaluation.compare.curves import POINTS, drawn, lines_of, plots
+from diptych.evaluation.compare.curves import MAX_POINTS, draw_plot, plots, read_curves
 from diptych.evaluation.compare.grids import encoded, spread, strip, tile
 from diptych.evaluation.compare.page import compare
-from diptych.evaluation.compare.read import in_time, read_runs, short
-from diptych.evaluation.compare.result_tables import number, places
+from diptych.evaluation.compare.read import format_seconds, read_runs, short
+from diptych.evaluation.compare.result_tables import decimals_of, format_number
 
 
 def test_the_best_and_worst_images_are_those_with_such_values(tmp_path):
@@ -26,7 +26,7 @@ def test_the_best_and_worst_images_are_those_with_such_values(tmp_path):
 @pytest.mark.parametrize("shape", [(16, 16), (16, 16, 3), (24, 12, 3), (1, 40)])
 def test_grey_and_colour_of_any_shape_are_shown(tmp_path, shape):
     page = Page(compare([run(tmp_path / "a", shape=shape)], tmp_path / "out"))
-    assert sum(each["alt"].startswith(("source of", "a of", "truth of")) for each in page.images()) == 3 * 6
+    assert sum(each["alt"].startswith(("source of", "a of", "ground truth of")) for each in page.images()) == 3 * 6
 
 
 def test_pictures_of_other_channel_counts_show_the_first(tmp_path):
@@ -41,14 +41,14 @@ def test_logs_become_curves_of_few_finite_points(tmp_path):
         for step, math in zip(range(1000), [float("nan"), "x", None, True] * 250, strict=True)
     ]
     (tmp_path / "log").write_text("".join(json.dumps(each) + "\n" for each in events))
-    lines = lines_of(tmp_path / "log", "terms")
+    lines = read_curves(tmp_path / "log", "terms")
     steps, values = lines["G/l1"]
-    assert len(steps) == POINTS
+    assert len(steps) == MAX_POINTS
     assert np.allclose(steps, values)
     assert steps[0] < 10 < 990 < steps[-1]
     assert set(lines) == {"G/l1"}
-    assert lines_of(tmp_path / "log", "error") == {}
-    assert lines_of(tmp_path / "none", "terms") == {}
+    assert read_curves(tmp_path / "log", "error") == {}
+    assert read_curves(tmp_path / "none", "terms") == {}
 
 
 def test_scores_of_held_out_images_are_drawn_beside_errors_and_terms(tmp_path):
@@ -67,10 +67,12 @@ def test_scores_of_held_out_images_are_drawn_beside_errors_and_terms(tmp_path):
 
 def test_plots_take_names_as_they_are_and_show_every_run():
     one = (np.arange(3.0), np.arange(3.0) + 1)
-    plain = drawn("G", {0: one}, ["a"])
+    plain = draw_plot("G", {0: one}, ["a"])
     for name in ("$\\frac{$", "_hidden", "日本"):
-        assert np.abs(np.asarray(drawn("G", {0: one}, [name]).convert("L"), int) - np.asarray(plain.convert("L"))).any()
-    drawn("$\\frac{$", {0: one}, ["a"])
+        assert np.abs(
+            np.asarray(draw_plot("G", {0: one}, [name]).convert("L"), int) - np.asarray(plain.convert("L"))
+        ).any()
+    draw_plot("$\\frac{$", {0: one}, ["a"])
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
@@ -89,10 +91,10 @@ def test_strips_and_numbers():
     assert whole.getpixel((18, 7)) == (255, 0, 0)
     assert spread(100, 8)[0] == 0
     assert (spread(100, 8)[-1], len(spread(100, 8)), spread(3, 8), spread(0, 8)) == (99, 8, [0, 1, 2], [])
-    assert [in_time(each) for each in (0.00042, 1.5, 90, 7200)] == ["0.42 ms", "1.5 s", "1.5 min", "2 h"]
+    assert [format_seconds(each) for each in (0.00042, 1.5, 90, 7200)] == ["0.42 ms", "1.5 s", "1.5 min", "2 h"]
     assert len(short("x" * 9999)) <= 48
-    assert places([]) is None
-    assert (number(1.23456, 2), number(1e-9, 10), number(0.5, 1, "+")) == ("1.23", "1e-09", "+0.5")
+    assert decimals_of([]) is None
+    assert (format_number(1.23456, 2), format_number(1e-9, 10), format_number(0.5, 1, "+")) == ("1.23", "1e-09", "+0.5")
 
 
 def test_what_is_not_drawn_is_said(tmp_path):
@@ -100,5 +102,5 @@ def test_what_is_not_drawn_is_said(tmp_path):
     terms = {f"G/{name}": 1.0 for name in "abcdefghij"}
     (folder / "events.jsonl").write_text(json.dumps({"event": "step", "step": 1, "terms": terms}) + "\n")
     page = Page(compare([folder], tmp_path / "out"))
-    assert "Not drawn: G/i, G/j." in page.raw
-    assert page.raw.count("Not drawn") == 1
+    assert "Not plotted: G/i, G/j." in page.raw
+    assert page.raw.count("Not plotted") == 1

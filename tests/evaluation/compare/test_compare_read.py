@@ -10,7 +10,7 @@ from compared import ABOUT, NAME, Page, change, run
 
 from diptych.errors import EvaluationError
 from diptych.evaluation.compare.page import compare
-from diptych.evaluation.compare.read import called
+from diptych.evaluation.compare.read import run_labels
 from diptych.evaluation.results import read_result
 
 
@@ -22,23 +22,23 @@ def test_without_pictures_the_tables_stay(tmp_path):
     shutil.rmtree(runs[4] / "samples" / NAME / "fake")
     page = Page(compare(runs, tmp_path / "out"))
     assert set(page.table("Values")) >= {"whole", "gone", "other", "broken", "holes"}
-    said = next(text for text in page.text if text.startswith("There are no pictures"))
-    assert "gone (its samples are gone)" in said
-    assert f"other (samples/{NAME} is not what was judged)" in said
+    said = next(text for text in page.text if text.startswith("There are no images"))
+    assert "gone (its samples were removed)" in said
+    assert f"other (samples/{NAME} is not what was evaluated)" in said
     assert f"broken (samples/{NAME} cannot be read)" in said
-    cells = page.table("images through every run")["image <0>"]
-    assert [each.strip() for each in cells] == ["", "source", "whole", "holes", "truth"]
+    cells = page.table("images, translated by every run")["image <0>"]
+    assert [each.strip() for each in cells] == ["", "source", "whole", "holes", "ground truth"]
     assert cells["holes "].strip() == "–"
     for folder in (runs[0], runs[4]):
         shutil.rmtree(folder / "samples")
-    assert "through every run" not in Page(compare(runs, tmp_path / "out")).raw
+    assert "translated by every run" not in Page(compare(runs, tmp_path / "out")).raw
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
     runs = [run(tmp_path / above / "run") for above in ("x", "y")]
     assert {"x/run", "y/run"} <= set(Page(compare(runs, tmp_path / "out")).table("Values"))
-    assert called([Path("/a/x/r"), Path("/b/x/r"), Path("/c")]) == ["a/x/r", "b/x/r", "c"]
-    assert called([Path("/a\n"), Path("/a\\n")]) == ["//a\\n", "//a\\n"]  # and it ends
+    assert run_labels([Path("/a/x/r"), Path("/b/x/r"), Path("/c")]) == ["a/x/r", "b/x/r", "c"]
+    assert run_labels([Path("/a\n"), Path("/a\\n")]) == ["//a\\n", "//a\\n"]  # and it ends
 
 
 def test_missing_results_name_the_run_and_the_command(tmp_path):

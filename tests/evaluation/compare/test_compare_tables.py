@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from compared import ABOUT, NAME, Page, balanced, change, rows_of, run
 
-from diptych.evaluation.compare.export import HEADER, latex, unworked
+from diptych.evaluation.compare.export import HEADER, escape_formula, latex
 from diptych.evaluation.compare.page import compare
 from diptych.evaluation.results import read_result
 
@@ -62,9 +62,9 @@ def test_differences_are_paired_and_say_whether_they_stand(tmp_path):
     table = Page(compare(runs, tmp_path / "out")).table("Each run minus first")
     l1, psnr = (next(head for head in table["better"] if head.startswith(name)) for name in ("l1", "psnr"))
     assert table["better"][l1].startswith("-0.01 ")
-    assert "stands: better" in table["better"][l1]
-    assert "stands: worse" in table["better"][psnr]
-    assert "does not stand" in table["unclear"][l1]
+    assert "significant: better" in table["better"][l1]
+    assert "significant: worse" in table["better"][psnr]
+    assert "not significant" in table["unclear"][l1]
     assert "first" not in table
 
 
@@ -88,7 +88,7 @@ def test_ceiling_and_chance_are_rows_of_their_own(tmp_path):
     assert "ceiling & -- & 40.0" in (tmp_path / "out" / "compared.tex").read_text(encoding="utf-8")
 
 
-def test_the_csv_gives_back_every_number(tmp_path):
+def test_the_csv_gives_back_every_format_number(tmp_path):
     runs = [run(tmp_path / name) for name in ("a", "-b")]
     compare(runs, tmp_path / "out")
     written = (tmp_path / "out" / "compared.csv").read_bytes()
@@ -103,4 +103,4 @@ def test_the_csv_gives_back_every_number(tmp_path):
             assert (row["better"], int(row["images"])) == (score.better, score.count)
         assert float(mine["parameters"]["value"]) == ABOUT["parameters"]
         assert float(mine["seconds_per_image"]["value"]) == ABOUT["seconds_per_image"]
-    assert unworked("\t=1") == "'\t=1"
+    assert escape_formula("\t=1") == "'\t=1"
