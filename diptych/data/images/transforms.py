@@ -5,13 +5,10 @@ from math import sqrt
 
 import numpy as np
 
-from diptych.data.config import CropMode, ResizeMode
+from diptych.data.config import CropMode, DataConfig, ResizeMode
 from diptych.data.images.augmentations import random_color_jitter, random_rotate90, random_size
 from diptych.data.images.resample import resize_and_crop
 from diptych.errors import DataError
-
-if TYPE_CHECKING:
-    from diptych.data.config import DataConfig
 
 Array = np.ndarray
 
@@ -72,7 +69,7 @@ class Augment:
         return resize_and_crop(array, height, width, (height - crop) // 2, (width - crop) // 2, crop)
 
 
-def augment_of(config: "DataConfig") -> Augment:
+def augment_of(config: DataConfig) -> Augment:
     """Return the built-in augmentation that the settings choose."""
     return Augment(
         config.effective_load_size,
