@@ -9,7 +9,8 @@ DiptychError
 ├── RunError          a run folder that is in use, missing or read-only   (exit code 2)
 ├── EvaluationError   a metric that cannot be computed or compared        (exit code 2)
 └── TrainingError     a training step that failed: not finite, no memory  (exit code 3)
-    └── LoadingError  a batch that cannot be loaded: a data worker failed
+    ├── LoadingError  a batch that cannot be loaded: a data worker failed
+    └── CallbackError a callback of the user that raised an exception
 """
 
 import difflib
@@ -62,6 +63,10 @@ class TrainingError(DiptychError):
 
 
 class LoadingError(TrainingError):
+    pass
+
+
+class CallbackError(TrainingError):
     pass
 
 

@@ -17,6 +17,7 @@ from diptych.data.config import MAX_BAD_SHARE, OnBadImage
 from diptych.data.dataset import Split, files_of
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
+from diptych.data.sample_transform import SampleTransform
 from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
 from diptych.seeds import random_state, reused_state
@@ -47,6 +48,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     on_bad_image: OnBadImage = "error"  # for images that became unreadable: raise, or use the next image
     unreadable: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # path: message, of all stages
 
+    transform: SampleTransform | None = None  # of the user, on all images of a sample jointly, before `augment`
+
     def __post_init__(self) -> None:
         if self.size % (self.grad_accum_steps * self.world):
             raise ConfigError(
@@ -68,7 +71,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         Under `on_bad_image="skip"`, images that were replaced by others are added to `unreadable`, with the reason.
         """
         if self.no_crop_from is not None and step >= self.no_crop_from:
-            augment = replace(self.augment, load_size=self.augment.crop_size)
+            augment = replace(self.augment, load_size=self.augment.crop_size, random_scale=None)
             return replace(self, augment=augment, no_crop_from=None).load_batch(step, unreadable)
         if self.extra_splits:
             batches, own_step = self._alternate(step)
@@ -107,8 +110,14 @@ class Batches(Dataset[dict[str, Tensor]]):
     def sample(self, number: int, unreadable: dict[str, str]) -> dict[str, Tensor]:
         """Return a sample by its number, counted through all epochs of this stage."""
         sample = {}
-        for group_number, group in enumerate(self.split.sample_groups):
-            for name, (index, value) in self._read_group(group, group_number, number, unreadable).items():
+        groups = [
+            self._read_group(group, group_number, number, unreadable)
+            for group_number, group in enumerate(self.split.sample_groups)
+        ]
+        if self.transform:
+            groups = self._transformed(groups, number, self.transform)
+        for group_number, values in enumerate(groups):
+            for name, (index, value) in values.items():
                 if name not in self.channels:
                     sample[name] = torch.as_tensor(value)
                     continue
@@ -120,6 +129,16 @@ class Batches(Dataset[dict[str, Tensor]]):
                 path = image_name(self.split.columns[name], index)
                 sample[name] = to_tensor(value, transform, self.channels[name], path)
         return sample
+
+    def _transformed(
+        self, groups: list[dict[str, tuple[int, Any]]], number: int, transform: SampleTransform
+    ) -> list[dict[str, tuple[int, Any]]]:
+        """Return the (index, value) of each column, with all images of the sample transformed jointly."""
+        images = {name: each for group in groups for name, each in group.items() if name in self.channels}
+        paths = dict.fromkeys(image_name(self.split.columns[name], index) for name, (index, _) in images.items())
+        arrays = {name: value for name, (_, value) in images.items()}
+        arrays = transform(arrays, (self.seed, self.stage, "augment", number), ", ".join(paths))
+        return [{name: (index, arrays.get(name, value)) for name, (index, value) in group.items()} for group in groups]
 
     def _read_group(
         self, names: Sequence[str], group_number: int, number: int, unreadable: dict[str, str]

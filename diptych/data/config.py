@@ -126,6 +126,17 @@ class DataConfig(BaseModel):
         "resized to crop_size (Choi et al. 2020)",
     )
     flip: bool = Field(True, description="flip images horizontally with probability 0.5")
+    rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")
+    color_jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="strength of random brightness, contrast and saturation: factors from 1 - color_jitter to "
+        "1 + color_jitter, equal for the images of a pair",
+    )
+    random_scale: tuple[float, float] | None = Field(
+        None, description="range of a random factor on the size before the crop, such as [0.8,1.2]"
+    )
     range: Annotated[Range | tuple[Range, Range], BeforeValidator(_check_range)] = Field(
         "full",
         description="pixel values mapped to -1 and 1: full (the range of the dtype), auto (lowest and highest value of "
@@ -149,6 +160,12 @@ class DataConfig(BaseModel):
             )
         if self.folders and (len(set(self.folders)) < len(self.folders) or {".", ".."} & set(self.folders)):
             raise ValueError(f"folders={list(self.folders)}: give different names")
+        return self
+
+    @model_validator(mode="after")
+    def _check_random_scale(self) -> "DataConfig":
+        if self.random_scale and not 0 < self.random_scale[0] <= self.random_scale[1] <= 10:
+            raise ValueError(f"random_scale={list(self.random_scale)}: expected [LOW,HIGH] with 0 < LOW <= HIGH <= 10")
         return self
 
     @model_validator(mode="after")

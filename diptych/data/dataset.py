@@ -21,6 +21,26 @@ Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), 
 PROBED_FILES = 1000  # files whose headers are read to count channels
 
 
+class ImageColumn(Sequence[np.ndarray]):
+    """A column of images (H, W, C) that are not files, read when they are needed."""
+
+    ndim = 4  # for NumPy: asking for it must read nothing
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Length, height and width of the first image, and channels of all as `channels` counts them."""
+        height, width, _ = self[0].shape
+        return len(self), height, width, self.channels()
+
+    def channels(self) -> int:
+        """Return the channels of the images."""
+        raise NotImplementedError
+
+    def take(self, indices: Sequence[int]) -> "ImageColumn":
+        """Return the column of the images at these indices."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class ImageFiles(Sequence[np.ndarray]):
     """The decoded images of one domain, each (H, W, C). `half` 0 or 1 selects the left or right half of each file.
@@ -167,6 +187,7 @@ class Data:
     labels: "tuple[Labels, ...]" = ()  # of this set, then of `others`
     others: tuple["Data", ...] = ()  # further sets with labels of their own, which take turns in training
     by_name: bool = False  # whether a hash of the file name chose the held-out images, as the data has no splits
+    fingerprint: str = ""  # hash of a few samples, of data that is not in files
     domains: Mapping[str, str] = field(default_factory=dict)  # by column, where it is not the name of the folder
 
     def rename_columns(self, names: Sequence[str]) -> "Data":
@@ -211,6 +232,8 @@ def select(column: Column, indices: Sequence[int]) -> Column:
     if isinstance(column, ImageFiles):
         entries = tuple(column.entries[index] for index in indices) if column.entries else ()
         return replace(column, files=tuple(column.files[index] for index in indices), entries=entries)
+    if isinstance(column, ImageColumn):
+        return column.take(indices)
     if isinstance(column, np.ndarray):
         return column[list(indices)]
     return [column[index] for index in indices]  # type: ignore[return-value]

@@ -21,9 +21,14 @@ def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ())
     Default names: source and target, a and b, image, label, reference, other. Raises DataError.
     """
     from diptych.contract import DataKind
-    from diptych.data.sources import digits
+    from diptych.data.sources import datasets, digits
     from diptych.errors import DataError
 
+    if datasets.is_dataset(config.root):
+        raise DataError(
+            f"{config.root}: this run was trained on a dataset given from Python, which no file can hold: give it again, "
+            f"as in diptych.resume(run, data=dataset); or give a folder of images by --data"
+        )
     openers = {
         DataKind.PAIRED: _open_pairs,
         DataKind.UNPAIRED: _open_unpaired,

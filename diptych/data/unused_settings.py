@@ -14,6 +14,8 @@ def unused_settings(config: DataConfig, kind: DataKind) -> dict[str, str]:
         )
     elif config.effective_load_size == config.crop_size:
         unused["random_crop_until"] = "a load_size above crop_size"
+    if config.crop_mode == "random_resized":
+        unused["random_scale"] = "crop_mode=random"
     if is_glyphs(config.root):
         unused |= dict.fromkeys(("layout", "folders", "pair_names", "table", "partition"), "a folder of images as root")
     elif config.layout == "side_by_side":

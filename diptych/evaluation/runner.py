@@ -3,7 +3,8 @@
 import json
 import shutil
 import warnings
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Column, Data, Split, select
 from diptych.data.images.transforms import Augment, CropToMultiple
-from diptych.data.open import open_data
 from diptych.data.value_encoding import notes_on_encodings
 from diptych.errors import EvaluationError
 from diptych.evaluation.protocols import Protocol, find_protocol
@@ -51,10 +51,16 @@ class SampleRequest:
     which: str = "last"
     device: str = "auto"
     method: str | None = None  # package.module:Class of a method that is not part of Diptych
+    method_class: type[Method] | None = None  # the same from Python
+    attach: Callable[[Recipe], Recipe] = lambda recipe: recipe  # adds what no file holds, such as a Python dataset
 
     @property
     def cls(self) -> type[Method] | None:
-        return find_method(self.method) if self.method else None
+        return self.method_class or (find_method(self.method) if self.method else None)
+
+    def key(self) -> dict[str, Any]:
+        """Return the options as plain data, to compare with those of samples on disk."""
+        return {name: value for name, value in vars(self).items() if name not in ("method_class", "attach")}
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,9 @@ def open_trained(folder: Path) -> Trained:
 def _recipe_of(trained: Trained, request: SampleRequest) -> Recipe:
     """Return the recipe of a run; that of a model requires `request.data`. EvaluationError."""
     if isinstance(trained, Run):
-        return from_settings(trained.settings(), where=str(trained.config), cls=request.cls, saved=True)
+        return request.attach(
+            from_settings(trained.settings(), where=str(trained.config), cls=request.cls, saved=True)
+        )
     if request.data is None:
         raise EvaluationError(f"{trained}: a model folder does not name a data set; give one with --data FOLDER")
     model = from_model(trained, request.cls)
@@ -150,7 +158,7 @@ def samples_of(trained: Trained, request: SampleRequest = SampleRequest(), progr
     folder = _folder_of(trained) / "samples" / protocol
     request_file = folder / "asked.json"
     source = find_source(trained, request)
-    key = {**asdict(request), "checkpoint": _newest(trained, request.which), "images": source.digest}
+    key = {**request.key(), "checkpoint": _newest(trained, request.which), "images": source.digest}
     text = json.dumps(key, sort_keys=True)
     if request_file.is_file() and request_file.read_text(encoding="utf-8") == text:
         return open_samples(folder)

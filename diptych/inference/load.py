@@ -1,7 +1,7 @@
 """Load a translator from a run folder, a model folder or a hub id."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from diptych.inference.model_card import CAUTION
 from diptych.inference.model_folder import FORMAT
 from diptych.inference.translator import Translator
 from diptych.methods import method_of
+from diptych.networks import user_code
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.settings import renamed
@@ -41,13 +42,20 @@ class ModelFile(BaseModel):
 
 
 def load(
-    source: str | Path, *, device: str = "auto", which: str = "last", method: type[Method] | None = None
+    source: str | Path,
+    *,
+    device: str = "auto",
+    which: str = "last",
+    method: type[Method] | None = None,
+    allow_code: Iterable[str | user_code.Network] = (),
 ) -> "Translator":
     """Return a translator from a run folder, a model folder, or a hub id such as `someone/facades`.
 
     `which` selects the `last` or the `best` checkpoint of a run folder. A file may name only the methods of Diptych;
-    for a model of any other method give its class as `method`. Raises CheckpointError, ConfigError or RunError.
+    for a model of any other method give its class as `method`, and for one with a network of your own its class, or the
+    name `package.module:Class`, in `allow_code`. Raises CheckpointError, ConfigError or RunError.
     """
+    user_code.allow_all(allow_code)
     folder = Path(source).expanduser()
     if (folder / "config.yaml").is_file():
         translator = from_run(Run.open(folder), which, method)

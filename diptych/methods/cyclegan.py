@@ -97,7 +97,7 @@ class CycleGAN(Method):
             return self
 
         def unused(self) -> dict[str, str]:
-            needs: dict[str, str] = {}
+            needs = unused_by_own(self.generator, ("ngf", "dropout"))
             if not self.lambda_gan:
                 needs |= dict.fromkeys(("pool_size", "receptive_field", "ndf"), "lambda_gan above 0")
             if not (self.lambda_cycle_a or self.lambda_cycle_b):

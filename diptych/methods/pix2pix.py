@@ -97,7 +97,7 @@ class Pix2Pix(Method):
             return self
 
         def unused(self) -> dict[str, str]:
-            needs: dict[str, str] = {}
+            needs = unused_by_own(self.generator)
             if "gan" not in self.loss:
                 needs |= dict.fromkeys(
                     ("gan_loss", "lambda_gp", "receptive_field", "ndf", "d_norm"), "gan or cgan in loss"

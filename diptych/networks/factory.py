@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 from torch import nn
 
 from diptych.errors import nearest
+from diptych.networks import user_code
 from diptych.networks.layers import Norm
 from diptych.networks.resnet import ResNet
 from diptych.networks.unet import Dropout, UNet
@@ -45,6 +46,8 @@ def build_generator(
     `unet_N` and `encoder_decoder_N` reduce N pixels to 1. `resnet_N` has N residual blocks, with dropout unless
     `dropout` is "none". `use_bias` is as in `UNet` and does not affect a ResNet.
     """
+    if user_code.is_code(name):
+        return user_code.build(name, in_channels, out_channels)
     family, _, number = name.rpartition("_")
     if family == "resnet":
         return ResNet(in_channels, out_channels, width, int(number), norm, dropout != "none")
@@ -66,3 +69,8 @@ def size_multiple_of(name: GeneratorName) -> int:
     """Return the number of which heights and widths of input images are multiples."""
     family, _, number = name.rpartition("_")
     return 4 if family == "resnet" else int(number)
+
+
+def unused_by_own(name: Generator, settings: tuple[str, ...] = ("ngf", "norm", "dropout")) -> dict[str, str]:
+    """Return the settings of built-in generators that have no effect on a class of the user, with what they need."""
+    return dict.fromkeys(settings, "a built-in generator") if user_code.is_code(name) else {}

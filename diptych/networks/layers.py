@@ -55,6 +55,13 @@ def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> Non
             nn.init.zeros_(module.bias)
 
 
+def _initialised_modules(net: nn.Module) -> Iterator[nn.Module]:
+    """Yield modules in the order of `net.modules()`, without those in a module with `keep_init`."""
+    kept = [each for each in net.modules() if getattr(each, "keep_init", False)]
+    left_out = {id(module) for each in kept for module in each.modules()}
+    return (module for module in net.modules() if id(module) not in left_out)
+
+
 def _fill(weight: Tensor, init: Init, gain: float) -> None:
     if init == "normal":
         nn.init.normal_(weight, 0.0, gain)

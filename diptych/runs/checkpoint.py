@@ -68,6 +68,16 @@ def load(path: Path) -> State:
     return tensors, _parse_meta(notes["diptych"], path)
 
 
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return the meta data of a checkpoint without reading or verifying its tensors. Raises CheckpointError."""
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {})["diptych"]
+    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({error})") from error
+    return _parse_meta(text, path)
+
+
 def _parse_meta(text: str, path: Path) -> dict[str, Any]:
     """Return the metadata of a checkpoint after checking all entries that the engine needs. CheckpointError."""
     try:

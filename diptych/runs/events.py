@@ -1,18 +1,16 @@
-"""The event log: one JSON object per line in `events.jsonl`, and the same numbers for TensorBoard if installed."""
+"""The event log: one JSON object per line in `events.jsonl`."""
 
 import json
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from diptych.system.atomic_files import write_text
 
 Event = dict[str, Any]
-TENSORBOARD_GROUPS = ("terms", "error", "scores", "lr")
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -32,8 +30,7 @@ class EventLog:
     """Appends events. If the disk is full or read-only, events are lost with one warning; training goes on."""
 
     def __init__(self, folder: Path) -> None:
-        self.path, self.board_path = folder / "events.jsonl", folder / "tensorboard"
-        self.board: Any = None
+        self.path = folder / "events.jsonl"
         self.failed = False
 
     @contextmanager
@@ -52,27 +49,9 @@ class EventLog:
             events = [event for event in read_events(self.path) if event["step"] <= step]
             write_text(self.path, "".join(json.dumps(event) + "\n" for event in events))
 
-    def write(self, kind: str, stage: str, step: int, **values: Any) -> None:
-        """Append an event; `step` counts over all stages."""
+    def write(self, kind: str, stage: str, step: int, **values: Any) -> Event:
+        """Append an event and return it; `step` counts over all stages."""
         event = {"event": kind, "stage": stage, "step": step, "time": round(time.time(), 3), **values}
         with self.tolerate_disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
-        with self.tolerate_disk_errors(self.board_path):
-            self._write_to_tensorboard(event)
-
-    def close(self) -> None:
-        """Flush and close the TensorBoard writer."""
-        if self.board is not None:
-            with self.tolerate_disk_errors(self.board_path):
-                self.board.close()
-
-    def _write_to_tensorboard(self, event: Event) -> None:
-        if self.board is None:
-            if find_spec("tensorboard") is None:  # an extra: `pip install diptych[board]`
-                return
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.board_path), purge_step=event["step"])
-        for group in TENSORBOARD_GROUPS:
-            for name, value in event.get(group, {}).items():
-                self.board.add_scalar(f"{group}/{name}", value, event["step"])
+        return event

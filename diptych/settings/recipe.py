@@ -20,6 +20,9 @@ from pydantic import BaseModel
 from diptych.contract import Evaluator, Method, MethodConfig, setting_of
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data
+from diptych.data.open import open_data
+from diptych.data.sample_transform import SampleTransform
+from diptych.data.sources.datasets import DatasetSource
 from diptych.data.sources.glyphs import is_glyphs
 from diptych.data.unused_settings import unused_settings
 from diptych.data.value_encoding import count_channels, resolve_ranges, with_encodings
@@ -54,10 +57,18 @@ class Recipe:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     allowed: type[Method] | None = None  # the class of a method that is not part of Diptych
     given: Mapping[str, Any] = field(default_factory=dict, compare=False)  # settings that the user set to non-defaults
+    dataset: DatasetSource | None = field(default=None, compare=False)  # given from Python, instead of a folder
+    transform: SampleTransform | None = field(default=None, compare=False)  # given from Python, as `augment=`
 
     @property
     def cls(self) -> type[Method]:
         return self.allowed or find(self.method)
+
+    def open_data(self) -> Data:
+        """Return the data as the method takes it. DataError."""
+        if self.dataset is not None:
+            return self.dataset.open(self.data, self.cls.data, tuple(self.cls.batch))
+        return open_data(self.data, self.cls.data, tuple(self.cls.batch))
 
     @property
     def images(self) -> dict[str, str]:

@@ -18,7 +18,9 @@ def with_precomputed(batches: Batches, stage: Stage, device: torch.device, preci
     an unreadable image is replaced by another one.
     """
     split, augment = batches.split, batches.augment
-    if not stage.precomputed or not augment.is_deterministic or batches.on_bad_image == "skip" or batches.extra_splits:
+    if not stage.precomputed or not augment.is_deterministic or batches.transform or batches.on_bad_image == "skip":
+        return batches
+    if batches.extra_splits:
         return batches
     columns, groups = dict(split.columns), split.sample_groups
     for name, encode in stage.precomputed.items():

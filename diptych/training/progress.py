@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from diptych.system.terminal import has_progress_bars
 from diptych.training.engine import Engine
 
 Show = Callable[[dict[str, float], float], None]  # loss terms of a log record (or {}), and steps per second
@@ -25,8 +26,8 @@ class StepTimer:
 
 @contextmanager
 def progress(console: Console, engine: Engine) -> Iterator[Show]:
-    """Yield a function that shows progress: a progress bar on a terminal, else one line per log record."""
-    if not console.is_terminal or console.quiet:
+    """Yield a function that shows progress: a progress bar on a terminal or in a notebook, else a line per record."""
+    if console.quiet or not has_progress_bars(console):
         yield lambda terms, rate: _print_line(console, engine, terms, rate)
         return
     columns = (

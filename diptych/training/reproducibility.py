@@ -10,6 +10,7 @@ import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ import diptych
 from diptych.contract import Method, setting_of
 from diptych.data.checks.manifest import Manifest
 from diptych.errors import ConfigError, nearest, shown
+from diptych.networks.user_code import source_files
 from diptych.settings import renamed
 from diptych.settings.recipe import SECTIONS, SETTINGS, Recipe
 
@@ -33,13 +35,14 @@ def provenance_of(recipe: Recipe, manifest: Manifest, world_size: int) -> Proven
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
     free = {key for model in SETTINGS.values() for key in model.model_fields if setting_of(model, key).free}
-    ignored = free | (PATHS if manifest.entries else set())
+    ignored = free | (PATHS if manifest.entries or manifest.fingerprint else set())
     provenance = {
         "method": recipe.method,
         **{key: value for key, value in flat.items() if key not in ignored},
-        "images": manifest.digest if manifest.entries else "",
+        "images": manifest.digest if manifest.entries or manifest.fingerprint else "",
+        **({"augment": str(recipe.transform)} if recipe.transform else {}),
         "processes": world_size,
-        "code": code_digest(recipe.cls),
+        "code": code_digest(recipe.cls, recipe.model.model_dump()),
         "torch": torch.__version__,
         "diptych": diptych.__version__,
     }
@@ -70,11 +73,25 @@ def defaults(recipe: Recipe, now: Provenance) -> Provenance:
     }
 
 
-def code_digest(cls: type[Method]) -> str:
-    """Return a digest of the source files of the method and of this package's networks and losses."""
+def code_digest(cls: type[Method], config: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return a digest of the source files of the method, of this package's networks and losses, and of classes of the
+    user that `config` names.
+    """
     package = Path(__file__).parents[1]
-    files = [Path(inspect.getfile(cls)), *sorted(package.glob("networks/*.py")), *sorted(package.glob("losses/*.py"))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    files = [*sorted(package.glob("networks/*.py")), *sorted(package.glob("losses/*.py")), *source_files(config)]
+    texts = [_source_of(cls), *(file.read_bytes() for file in files)]
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:16]
+
+
+def _source_of(cls: type[Method]) -> bytes:
+    """Return the content of the file of a class; of one defined in a notebook its own source, as far as known."""
+    try:
+        return Path(inspect.getfile(cls)).read_bytes()
+    except (OSError, TypeError):
+        try:
+            return inspect.getsource(cls).encode()
+        except (OSError, TypeError):
+            return cls.__qualname__.encode()
 
 
 def changed(before: Provenance, now: Provenance) -> Changes:

@@ -5,9 +5,10 @@
 
 import signal
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from diptych.contract import Batch, Method
 from diptych.data.batches import Batches
-from diptych.errors import ConfigError, DataError, EvaluationError, LoadingError, TrainingError
+from diptych.errors import CallbackError, ConfigError, DataError, EvaluationError, LoadingError, TrainingError
 from diptych.metric import HELD_OUT_ERROR
 from diptych.runs import checkpoint
 from diptych.runs.checkpoint import State
@@ -27,12 +28,14 @@ from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.system.atomic_files import atomic_write
 from diptych.system.hardware import is_out_of_memory, peak_gib
 from diptych.system.signals import stop_on_signals
+from diptych.training.callbacks import Callback, CallbackList, TrainingContext, context_of
 from diptych.training.checkpoint_manager import CheckpointManager
 from diptych.training.engine import Engine
 from diptych.training.error_hints import suggest_accumulation, with_image_names, with_resume_command
 from diptych.training.loss_tracker import LogRecord
 from diptych.training.precompute import with_precomputed
 from diptych.training.progress import Show, StepTimer, progress
+from diptych.training.tensorboard import TensorBoardLogger
 
 # Returns the scores by metric, the name of the monitored metric, and its value as an error (lower is better).
 Validate = Callable[[Method, torch.device], tuple[dict[str, float], str, float]]
@@ -59,6 +62,7 @@ class Trainer:
     validate: Validate | None = None  # scores held-out images every `evaluation.eval_every` steps
     provenance: Mapping[str, Any] = field(default_factory=dict)  # what determines the results; saved in checkpoints
     stopped: int | None = None
+    callbacks: Sequence[Callback] = ()  # the same on all ranks; called on rank 0
 
     def __post_init__(self) -> None:
         self.is_main = self.engine.ranks.is_main
@@ -67,6 +71,11 @@ class Trainer:
         self.pending_record: tuple[LogRecord, dict[str, Any]] | None = None  # still being copied from the GPU
         self.show: Show = lambda terms, rate: None
         self.early_stop = False
+        board = TensorBoardLogger(self.run.folder / "tensorboard", self.log.tolerate_disk_errors)
+        self.hooks = CallbackList([board, *self.callbacks] if self.is_main else [])
+        self.losses: Mapping[str, float] = {}  # of the last log record
+        self.is_running = False
+        self.stop_requested = False  # by a callback
 
     # Resume
 
@@ -101,19 +110,24 @@ class Trainer:
         self.early_stop = self._is_stale()  # a run that early stopping ended, resumed with the same `patience_evals`
         with stop_on_signals(self._stop), progress(self.console, engine) as self.show:
             try:
+                self.is_running = True
+                self.hooks.on_start(self._context())
                 while not self._train_stage() and engine.stage_index + 1 < len(engine.stages):
                     engine.start_stage(engine.stage_index + 1)
             except LoadingError as error:
                 self.save()
                 workers, folder = self.settings.loaders, self.run.folder
                 raise with_resume_command(error, self.batches, engine.total, workers, folder) from error
+            except CallbackError:
+                self.save()
+                raise
             except TrainingError as error:
                 raise with_image_names(error, self.batches) from error
             except (ConfigError, DataError, EvaluationError):
                 self.save()
                 raise
             self.save()
-            self.log.close()
+            self.hooks.on_end(self._context())
         in_last_stage = engine.stage_index + 1 == len(engine.stages)
         if self.early_stop or (in_last_stage and engine.step == engine.stage.steps):
             self.stopped = None  # the signal arrived in the last step: training is complete
@@ -140,6 +154,7 @@ class Trainer:
             for batch in batches:
                 self._train_step(batch)
                 self.show({}, 0.0)
+                self.hooks.on_step(self._context())
                 is_last = engine.step == engine.stage.steps
                 if engine.step % settings.log_every == 0 or is_last:
                     self._close_record(timer.rate(engine.step))
@@ -210,13 +225,15 @@ class Trainer:
         record.verify(values["stage"])
         terms = record.means()
         if self.is_main:
-            self.log.write("step", terms=terms, **values)
+            self.losses = terms
+            event = self.log.write("step", terms=terms, **values)
+            self.hooks.on_log(self._context(event=event))
             self.show(terms, values["steps_per_second"])
 
     def _log_skipped(self, reason: str) -> None:
         """Log that an image could not be read and is replaced by another one."""
         if self.is_main:
-            self.log.write("skipped", self.engine.stage.name, self.engine.total, why=reason)
+            self._log("skipped", why=reason)
             self.console.print(f"skipped, replaced by another image: {reason}", highlight=False, soft_wrap=True)
 
     def _preview(self) -> None:
@@ -237,7 +254,8 @@ class Trainer:
         name = f"{engine.stage_index}-{engine.step:08d}.png"
         with self.log.tolerate_disk_errors(self.run.previews), atomic_write(self.run.previews / name) as part:
             image.save(part, "PNG")
-        self.log.write("preview", engine.stage.name, engine.total, error=errors, file=name)
+        self._log("preview", error=errors, file=name)
+        self.hooks.on_preview(self._context(preview=image, errors=errors))
         mean = HELD_OUT_ERROR.function(list(errors.values())) if errors else None
         if mean is not None and not self.validate and self.checkpoint_manager.is_better(mean):
             self.save(mean, required=False)
@@ -251,7 +269,8 @@ class Trainer:
         engine.verify()
         with engine.ema_weights.applied_to(engine.method):
             scores, monitor, error = validate(engine.method, engine.device)
-        self.log.write("evaluation", engine.stage.name, engine.total, scores=scores, chosen=monitor)
+        self._log("evaluation", scores=scores, chosen=monitor)
+        self.hooks.on_evaluation(self._context(scores=scores))
         if self.checkpoint_manager.is_better(error):
             self.save(error, required=False)
         self.early_stop = self._is_stale()
@@ -275,10 +294,25 @@ class Trainer:
             self._write_record()  # a later checkpoint does not contain its sums
             engine.verify()
             self.checkpoint_manager.save(self._state(), error, required)
+            name = checkpoint.file_name(engine.stage_index, engine.step)
+            if self.is_running and self.checkpoint_manager.last == name:
+                self.hooks.on_checkpoint(self._context(checkpoint=self.run.checkpoints / name))
 
     def _state(self) -> State:
         tensors, meta = self.engine.state()
         return tensors, {**meta, "made": dict(self.provenance)}
+
+    # Callbacks
+
+    def _log(self, kind: str, **values: Any) -> None:
+        """Write an event of this step to the log."""
+        event = self.log.write(kind, self.engine.stage.name, self.engine.total, **values)
+        self.hooks.on_log(self._context(event=event))
+
+    def _context(self, **details: Any) -> TrainingContext:
+        """Return what callbacks get at this moment."""
+        stop = partial(setattr, self, "stop_requested", True)
+        return context_of(self.engine, self.run.folder, self.losses, stop, **details)
 
     # Stopping
 
@@ -300,6 +334,8 @@ class Trainer:
         with ranks.watched(self.engine.total):
             if self.evaluation.patience_evals and ranks.any(self.early_stop):
                 self.early_stop = True
+                return True
+            if self.callbacks and ranks.any(self.stop_requested):
                 return True
             if not ranks.any(self.stopped is not None):
                 return False

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from diptych.contract import Method
 from diptych.errors import ConfigError, RunError, shown
+from diptych.networks import user_code
 from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
@@ -172,6 +173,7 @@ def _start(job: Job, at_once: int) -> None:
     else:
         words = ["train", str(job.recipe.absolute()), "-o", folder]
     words += ["--method", job.method] if job.method else []
+    words += [word for name in user_code.allowed() for word in ("--allow-code", name)]
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} if at_once > 1 else {}
     with job.log.open("ab") as log:
         job.process = subprocess.Popen(

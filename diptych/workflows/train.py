@@ -4,7 +4,7 @@
 """
 
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,7 @@ from diptych.data.checks.manifest import Manifest, compare_manifests
 from diptych.data.checks.unreadable import check_images, drop_small_images
 from diptych.data.dataset import Data
 from diptych.data.image_format import describe_images, direction_notes, direction_of
-from diptych.data.images.transforms import Augment
-from diptych.data.open import open_data
+from diptych.data.images.transforms import Augment, augment_of
 from diptych.data.value_encoding import encodings_of, notes_on_encodings
 from diptych.errors import ConfigError, DataError, RunError, printable
 from diptych.evaluation.feature_networks import feature_networks_of
@@ -35,6 +34,7 @@ from diptych.settings.validate import checked as checked_settings
 from diptych.system.distributed import Ranks, join
 from diptych.system.hardware import is_out_of_memory, tune_kernels
 from diptych.system.terminal import progress_bar
+from diptych.training.callbacks import Callback
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 from diptych.training.reproducibility import Provenance, check_unchanged, provenance_of, saved_provenance
@@ -48,7 +48,9 @@ from diptych.workflows.warm_start import initialise_from
 DEFINE_ERROR = {"protocol", "monitor", "evaluator", "extractor", "eval_images"}
 
 
-def train(recipe: Recipe, folder: Path | str, console: Console | None = None) -> Trainer:
+def train(
+    recipe: Recipe, folder: Path | str, console: Console | None = None, callbacks: Sequence[Callback] = ()
+) -> Trainer:
     """Train a recipe in a new run folder.
 
     Returns the trainer, whose `stopped` is the number of the signal that ended training early, or None.
@@ -67,7 +69,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     # model
     feature_networks, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
     provenance = provenance_of(recipe, manifest, ranks.world_size) | digests
-    trainer = prepare(recipe, data, run, ranks, console, feature_networks, provenance, initialise=True)
+    trainer = prepare(recipe, data, run, ranks, console, feature_networks, provenance, callbacks, initialise=True)
 
     # run folder
     if ranks.is_main:
@@ -88,6 +90,8 @@ def resume(
     allow: Collection[str] = (),
     console: Console | None = None,
     method: type[Method] | None = None,
+    callbacks: Sequence[Callback] = (),
+    attach: Callable[[Recipe], Recipe] = lambda recipe: recipe,
 ) -> Trainer:
     """Continue a run from its newest intact checkpoint, bit for bit as if training had never stopped.
 
@@ -95,11 +99,13 @@ def resume(
         settings: changed settings as on the command line, `key=value`.
         allow: fields of the provenance that may differ from the checkpoint; ConfigError lists all others that do.
         method: the class of a method that is not part of Diptych.
+        callbacks: user code that the training calls.
+        attach: adds to the recipe what no file holds, such as a dataset given from Python.
 
     Returns the trainer, as `train` does.
     """
     run = Run.open(folder)
-    recipe = from_settings(run.settings(), settings, str(run.config), method, saved=True)
+    recipe = attach(from_settings(run.settings(), settings, str(run.config), method, saved=True))
     recipe = recipe.with_absolute_paths([setting.partition("=")[0] for setting in settings])
     ranks = join(recipe.train.device, recipe.train.rank_timeout_minutes)
     console = console or _console_of(ranks)
@@ -118,7 +124,7 @@ def resume(
         changed = check_unchanged(before, now, allow, command, partial(_image_changes, run, manifest))
 
         # model
-        trainer = prepare(recipe, data, run, ranks, console, feature_networks, now)
+        trainer = prepare(recipe, data, run, ranks, console, feature_networks, now, callbacks)
         validation_is_new = changed.get("eval_every", (1, 1))[0] is None
         trainer.restore(path, state, keep_best=not (changed.keys() & DEFINE_ERROR or validation_is_new))
         for line in _lr_changes(recipe, trainer.engine, before, changed):
@@ -175,6 +181,7 @@ def prepare(
     console: Console,
     feature_networks: Mapping[str, FeatureNetwork] = MappingProxyType({}),
     provenance: Mapping[str, Any] = MappingProxyType({}),
+    callbacks: Sequence[Callback] = (),
     initialise: bool = False,
 ) -> Trainer:
     """Build a trainer: method, batches, preview, validation and engine.
@@ -210,6 +217,7 @@ def prepare(
         evaluation=recipe.evaluate,
         validate=validate,
         provenance=provenance,
+        callbacks=callbacks,
     )
 
 
@@ -228,6 +236,7 @@ def _batches(recipe: Recipe, method: Method, data: Data, augment: Augment, ranks
         balance_classes=method.traits.balance_classes,
         random_crop_until=recipe.data.random_crop_until,
         on_bad_image=recipe.data.on_bad_image,
+        transform=recipe.transform,
     )
 
 

@@ -162,7 +162,6 @@ def test_events_after_the_checkpoint_are_forgotten(tmp_path):
     log = EventLog(tmp_path)
     for step in (10, 20, 30):
         log.write("step", "train", step, terms={"G/l1": 0.5})
-    log.close()
     with log.path.open("a") as file:
         file.write('{"event": "st')  # a kill in the middle of a line
     log.forget_after(20)
@@ -175,7 +174,6 @@ def test_a_full_disk_costs_the_log_and_nothing_else(tmp_path):
     with pytest.warns(UserWarning, match="training goes on without it") as caught:
         for step in range(3):
             log.write("step", "train", step)
-    log.close()
     assert len(caught) == 1
 
 

@@ -74,6 +74,7 @@ class Manifest:
 
     root: Path
     entries: tuple[Entry, ...] = ()
+    fingerprint: str = ""  # of data that is not in files
 
     @cached_property
     def by_path(self) -> Mapping[str, Entry]:
@@ -92,7 +93,9 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all paths and contents, which identifies the data."""
+        """SHA-256 over all paths and contents, which identifies the data; without files, the fingerprint if known."""
+        if self.fingerprint and not self.entries:
+            return self.fingerprint
         lines = "".join(f"{json.dumps(entry.path)} {entry.info.sha256}\n" for entry in self.entries)
         return hashlib.sha256(lines.encode()).hexdigest()
 

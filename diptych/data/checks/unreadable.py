@@ -28,7 +28,7 @@ def check_images(data: Data, config: DataConfig, progress: Progress | None = Non
     files = dict.fromkeys(file for split in splits for file in files_of(split))
     root = Path(config.root).expanduser()
     if not files:
-        return data, Manifest(root)
+        return data, Manifest(root, fingerprint=data.fingerprint)
     manifest = scan(root, files, progress=progress)
     entries = {file: manifest.entry_of(file) for file in files}
     bad = [entry.path for entry in manifest.entries if entry.info.problem]

@@ -5,7 +5,8 @@ from math import sqrt
 
 import numpy as np
 
-from diptych.data.config import CropMode, ResizeMode
+from diptych.data.config import CropMode, DataConfig, ResizeMode
+from diptych.data.images.augmentations import random_color_jitter, random_rotate90, random_size
 from diptych.data.images.resample import resize_and_crop
 from diptych.errors import DataError
 
@@ -24,6 +25,9 @@ class Augment:
     resize_mode: ResizeMode = "squash"
     flip: bool = True
     crop_mode: CropMode = "random"
+    rotate90: bool = False
+    color_jitter: float = 0.0
+    random_scale: tuple[float, float] | None = None
 
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
         """(H, W, C) to (crop, crop, C) of the same dtype. Generators in equal states give equal crops."""
@@ -35,9 +39,15 @@ class Augment:
             array = resize_and_crop(random_resized_crop(array, down, across, random), crop, crop, 0, 0, crop)
         else:
             height, width = resized_size(array, self.load_size, crop, self.resize_mode)
+            if self.random_scale:
+                height, width = random_size(height, width, crop, self.random_scale, random)
             top, left = int(down * (height - crop + 1)), int(across * (width - crop + 1))
             array = resize_and_crop(array, height, width, top, left, crop)
-        return array[:, ::-1] if self.flip and mirror < 0.5 else array
+        if self.flip and mirror < 0.5:
+            array = array[:, ::-1]
+        if self.rotate90:
+            array = random_rotate90(array, random)
+        return random_color_jitter(array, self.color_jitter, random) if self.color_jitter else array
 
     @property
     def is_deterministic(self) -> bool:
@@ -47,6 +57,7 @@ class Augment:
             and self.resize_mode in ("squash", "center_square")
             and not self.flip
             and self.crop_mode == "random"
+            and not (self.rotate90 or self.color_jitter or self.random_scale)
         )
 
     def without_randomness(self, array: Array) -> Array:
@@ -56,6 +67,20 @@ class Augment:
             array = center_square(array)
         height, width = resized_size(array, crop, crop, self.resize_mode)
         return resize_and_crop(array, height, width, (height - crop) // 2, (width - crop) // 2, crop)
+
+
+def augment_of(config: DataConfig) -> Augment:
+    """Return the built-in augmentation that the settings choose."""
+    return Augment(
+        config.effective_load_size,
+        config.crop_size,
+        config.resize_mode,
+        config.flip,
+        config.crop_mode,
+        config.rotate90,
+        config.color_jitter,
+        config.random_scale,
+    )
 
 
 @dataclass(frozen=True)

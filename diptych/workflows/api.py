@@ -1,0 +1,328 @@
+"""The Python API: `diptych.train`, `resume`, `evaluate` and `compare`. See docs/python-api.md.
+
+run = diptych.train("pix2pix", data="facades", out="runs/facades", epochs=200, direction="b2a")
+run.translator()("label.png").save("photo.png")
+"""
+
+import html
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from diptych.contract import Method
+from diptych.data.sample_transform import Transform
+from diptych.errors import ConfigError, EvaluationError
+from diptych.evaluation.compare import page
+from diptych.evaluation.compare.read import read_runs
+from diptych.evaluation.results import Result
+from diptych.evaluation.runner import SampleRequest, open_trained
+from diptych.evaluation.samples import MANIFEST, open_samples
+from diptych.evaluation.two_folders import two_folders
+from diptych.methods import EVALUATORS, METHODS
+from diptych.networks import user_code
+from diptych.settings.overrides import is_text
+from diptych.settings.recipe import SETTINGS, load_recipe
+from diptych.system.safe_parse import parse_yaml
+from diptych.training.callbacks import Callback
+from diptych.training.trainer import Trainer
+from diptych.workflows import train as workflow
+from diptych.workflows.evaluate import Attach, attach_data, evaluate_samples, evaluate_trained, in_order
+from diptych.workflows.notebook import NotebookPreview, in_notebook
+from diptych.workflows.trained_run import Run
+
+Code = str | user_code.Network
+
+
+def train(
+    method: str | Path | type[Method],
+    *,
+    data: Any = None,
+    out: str | Path | None = None,
+    augment: Transform | None = None,
+    columns: Sequence[str | int] = (),
+    class_names: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train a method in a new run folder.
+
+    Ctrl-C, or the stop button of a notebook, finishes the step, saves a checkpoint and returns; `resume` continues.
+
+    Args:
+        method: the name of a method or shipped recipe (`diptych methods` lists both), the path of a recipe, or a
+            subclass of `Method`.
+        data: a folder of images, "glyphs" for the embedded letters, or samples from Python: a map-style dataset
+            (`torch.utils.data.Dataset`, a Hugging Face dataset, a list), a dict of such by split ("train", "val",
+            "test"), or a tuple of two for methods that take two. A sample is a tuple, in the order of the method's
+            batch entries, or a dict with their names; images are PIL images, tensors or arrays, uint8 or float within
+            0..1. Without splits about one sample in twenty is held out, by a hash of its index.
+        out: the run folder; default: `runs/METHOD-DATA`.
+        augment: a transform of `torchvision.transforms.v2` or another callable, applied to the dict of the images of
+            each training sample before they are cropped. Its random numbers depend on the seed and the sample alone.
+        columns: the fields of a sample of the dataset to use, in the order of the method's batch entries.
+        class_names: names of the classes or attributes that labels number; default: those of the dataset.
+        callbacks: instances of `diptych.Callback`.
+        quiet: whether to print nothing.
+        **settings: all settings of the method, the data and the training, as `diptych methods NAME` lists them:
+            `epochs=200, batch_size=4, lambda_l1=50`. `generator=` also takes a class of yours, see docs/python-api.md.
+
+    Returns:
+        The run.
+
+    Raises:
+        ConfigError: a setting does not exist or does not fit.
+        DataError: the data is not what the method needs; the message names index and field of a sample.
+        RunError: the folder holds a run already or cannot be written.
+        CallbackError: a callback raised an exception; a checkpoint was saved.
+        TrainingError: a step could not be taken.
+
+    Example:
+        run = diptych.train("pix2pix", data="glyphs", out="runs/letters", epochs=2, crop_size=32, generator="unet_32")
+    """
+    name, cls = _name_of(method)
+    source = None if data is None or isinstance(data, str | Path) else data
+    attach = attach_data(source, augment, columns, class_names)
+    _check_used(source, columns, class_names)
+    root = [] if data is None else [f"root={'dataset:' if source is not None else data}"]
+    recipe = attach(load_recipe(name, [*as_overrides(settings), *root], cls))
+    folder = Path(out) if out is not None else _default_folder(name, recipe.data.root)
+    trainer = workflow.train(recipe, folder, _console(quiet), _checked(callbacks))
+    return _run_of(trainer, recipe.allowed, attach)
+
+
+def resume(
+    run: str | Path | Run,
+    *,
+    data: Any = None,
+    augment: Transform | None = None,
+    columns: Sequence[str | int] = (),
+    class_names: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    allow: Collection[str] = (),
+    method: type[Method] | None = None,
+    allow_code: Iterable[Code] = (),
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Continue a run from its newest checkpoint, bit for bit as if training had never stopped.
+
+    What no file holds must be given again: a Python dataset, `augment=`, callbacks, the class of an own method. The
+    numbers are exact if the dataset is deterministic: equal indices give equal samples.
+
+    Args:
+        run: the run folder, or a run that `train` returned, which remembers dataset, `augment` and method.
+        data: the dataset of the run, or the folder where its images are now; as in `train`.
+        augment: the transform of the run, as in `train`.
+        columns: as in `train`.
+        class_names: as in `train`.
+        callbacks: instances of `diptych.Callback`.
+        allow: names of settings and other facts that may differ from the checkpoint, such as "steps" or "lr".
+        method: the class of a method that is not part of Diptych.
+        allow_code: classes of own networks that the run may use, by name (`package.module:Class`) or themselves.
+        quiet: whether to print nothing.
+        **settings: changed settings; each must be allowed if results depend on it.
+
+    Returns:
+        The run.
+
+    Raises:
+        ConfigError: something that results depend on has changed and is not in `allow`; the message lists it.
+        DataError: the run was trained on a Python dataset and `data` is missing, or the data cannot be read.
+        CheckpointError: there is no intact checkpoint.
+
+    Example:
+        diptych.resume("runs/letters", steps=2000, allow=["steps"])
+    """
+    user_code.allow_all(allow_code)
+    source = None if data is None or isinstance(data, str | Path) else data
+    attach = attach_data(source, augment, columns, class_names)
+    _check_used(source, columns, class_names)
+    method = method or (run._method if isinstance(run, Run) else None)
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    root = [f"root={data}"] if isinstance(data, str | Path) else []
+    if isinstance(run, Run) and not root:
+        attach = in_order(run._attach, attach)
+    overrides = [*as_overrides(settings), *root]
+    trainer = workflow.resume(
+        folder, overrides, allow, _console(quiet), method, callbacks=_checked(callbacks), attach=attach
+    )
+    return _run_of(trainer, method, attach)
+
+
+def evaluate(
+    source: str | Path | Run | None = None,
+    *,
+    real: str | Path | None = None,
+    fake: str | Path | None = None,
+    protocol: str | None = None,
+    data: str | Path | None = None,
+    extractor: str = "auto",
+    evaluator: str | Path | None = None,
+    device: str = "auto",
+    method: type[Method] | None = None,
+    allow_code: Iterable[Code] = (),
+    out: str | Path | None = None,
+) -> Result:
+    """Evaluate a run, a model folder, a sample folder, or two folders of images by any tool.
+
+    Args:
+        source: a run, a model folder (which needs `data`) or a folder that `diptych predict` wrote.
+        real: folder of real images; with `fake`, instead of `source`.
+        fake: folder of translations; files of one name in both folders are pairs.
+        protocol: name of the protocol; default: by the method, or by whether there are pairs.
+        data: folder of images to translate; default: that of the run.
+        extractor: feature network of FID and KID; "none" leaves them out.
+        evaluator: run folder of a trained classifier or segmenter, for protocols that need one.
+        device: "auto", "cpu", "cuda".
+        method: the class of a method that is not part of Diptych.
+        allow_code: classes of own networks that the run or model may use.
+        out: file to save the result to; default: in a run or model folder `results/PROTOCOL.json`, else nowhere.
+
+    Returns:
+        The result; `result.score("psnr").value` is one number, with `.low` and `.high` of its 95 % interval.
+
+    Raises:
+        EvaluationError: the protocol does not fit, or a folder has no images.
+
+    Example:
+        diptych.evaluate(real="photos", fake="translations", extractor="none").scores
+    """
+    if (source is None) == (real is None) or (real is None) != (fake is None):
+        raise EvaluationError("give a run, model or sample folder, or else both real= and fake=")
+    user_code.allow_all(allow_code)
+    if isinstance(source, Run):
+        return source.evaluate(protocol, data=data, extractor=extractor, evaluator=evaluator, device=device, out=out)
+    if source is None:
+        assert real is not None
+        assert fake is not None
+        samples, folder = two_folders(Path(real), Path(fake)), Path(fake)
+        return evaluate_samples(samples, folder, protocol, extractor, evaluator, device, out)
+    folder = Path(source)
+    if (folder / MANIFEST).is_file():
+        return evaluate_samples(open_samples(folder), folder, protocol, extractor, evaluator, device, out)
+    request = SampleRequest(protocol, None if data is None else str(data), device=device, method_class=method)
+    return evaluate_trained(open_trained(folder), request, extractor, evaluator, out)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` wrote: the page, and the result of each run by its name. A notebook displays a table."""
+
+    page: Path
+    results: Mapping[str, Result]
+
+    def _repr_html_(self) -> str:
+        names = list(dict.fromkeys(score.name for result in self.results.values() for score in result.scores))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+        rows = []
+        for run, result in self.results.items():
+            values = {score.name: f"{score.value:.4g}" for score in result.scores}
+            cells = "".join(f"<td>{values.get(name, '')}</td>" for name in names)
+            rows.append(f"<tr><th>{html.escape(run)}</th>{cells}</tr>")
+        link = html.escape(str(self.page))
+        return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table><a href='{link}'>{link}</a>"
+
+
+def compare(runs: Sequence[str | Path | Run], out: str | Path = "compared", protocol: str | None = None) -> Comparison:
+    """Compare evaluated runs: a page with tables, curves and images, a CSV file and a LaTeX table.
+
+    Args:
+        runs: run folders or runs, each evaluated before.
+        out: folder to write `index.html`, `compared.csv` and `compared.tex` to.
+        protocol: whose results; default: the one that all runs have results of.
+
+    Returns:
+        The path of the page and the results.
+
+    Raises:
+        EvaluationError: a run has no result, or two were evaluated differently.
+
+    Example:
+        diptych.compare(["runs/a", "runs/b"], out="compared")
+    """
+    folders = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
+    written = page.compare(folders, Path(out), protocol)
+    return Comparison(written, {entry.name: entry.result for entry in read_runs(folders, protocol)})
+
+
+def as_overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as on the command line, `key=value`. Classes given as values are allowed and become their names.
+
+    Raises ConfigError for a value that is not plain data.
+    """
+    overrides = []
+    for key, value in settings.items():
+        if callable(value) or (key == "generator" and user_code.is_code(value)):
+            value = user_code.allow(value)
+        if isinstance(value, str | Path) and _is_read_as_text(key, str(value)):
+            overrides.append(f"{key}={value}")
+        else:
+            overrides.append(f"{key}={_as_yaml(key, value)}")
+    return overrides
+
+
+def _is_read_as_text(key: str, value: str) -> bool:
+    """Return whether `key=value` is read as this text, either as it stands or as YAML."""
+    if is_text(key, SETTINGS):
+        return True
+    try:
+        return parse_yaml(value) == value
+    except ValueError:
+        return False
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    def plain(other: Any) -> Any:
+        if isinstance(other, Path):
+            return str(other)
+        if hasattr(other, "item"):  # a scalar of NumPy or PyTorch
+            return other.item()
+        raise TypeError(f"{type(other).__name__} is no setting")
+
+    try:
+        return json.dumps(value, default=plain, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}={value!r}: expected a number, text, list or path ({error})") from error
+
+
+def _name_of(method: str | Path | type[Method]) -> tuple[str, type[Method] | None]:
+    """Return the name of a method or recipe, and the class if it is not part of Diptych."""
+    if not isinstance(method, type):
+        return str(method), None
+    if not issubclass(method, Method):
+        raise ConfigError(f"{method.__name__}: expected a subclass of diptych.contract.Method")
+    name = f"{method.__module__}:{method.__name__}"
+    built_in = {path: known for known, path in {**METHODS, **EVALUATORS}.items()}
+    return (built_in[name], None) if name in built_in else (name, method)
+
+
+def _default_folder(name: str, root: str) -> Path:
+    data = root.rpartition(".")[2] if root.startswith("dataset:") else Path(root).name
+    return Path("runs") / re.sub(r"[^\w.]+", "-", f"{Path(name).stem}-{data}").strip("-")
+
+
+def _check_used(source: Any, columns: Sequence[str | int], class_names: Sequence[str]) -> None:
+    if source is None and (columns or class_names):
+        raise ConfigError("columns= and class_names= describe the samples of a Python dataset: leave them out")
+
+
+def _checked(callbacks: Sequence[Callback]) -> list[Callback]:
+    for each in callbacks:
+        if not isinstance(each, Callback):
+            shown = each.__name__ if isinstance(each, type) else type(each).__name__
+            raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {shown}")
+    return [*callbacks, NotebookPreview()] if in_notebook() else list(callbacks)
+
+
+def _console(quiet: bool) -> Console | None:
+    return Console(quiet=True) if quiet else None
+
+
+def _run_of(trainer: Trainer, method: type[Method] | None, attach: Attach) -> Run:
+    return Run(trainer.run.folder, method, attach, trainer.stopped is not None)
