@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from diptych.cli.allow_code import allow_settings
 from diptych.cli.completion import complete_protocol, complete_setting
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ Protocol = Annotated[
 
 
 def with_root(settings: Sequence[str] | None, data: str | None) -> list[str]:
-    """Return the settings with `--data` as the setting `root`."""
+    """Return the settings with `--data` as the setting `root`. Classes that the settings name are allowed."""
+    allow_settings(settings)
     return [*(settings or []), *([f"root={data}"] if data else [])]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import (
     Count,
     Device,
@@ -79,6 +80,7 @@ def evaluate(
     which: Which = "last",
     device: Device = "auto",
     method: MethodClass = None,
+    allow_code: AllowCode = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Results file to write.", show_default="SOURCE/results/PROTOCOL.json"),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import MethodClass, Settings, TrainingData, with_root
 from diptych.cli.completion import complete_experiment
 
@@ -28,6 +29,7 @@ def experiment(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Runs to train at once, if memory allows.", min=1)] = 1,
     method: MethodClass = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Train all runs of an experiment, evaluate them with one protocol, and compare them.
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import Controls, Device, MethodClass, Model, Which
 
 EXAMPLE = "diptych generate runs/letters -o letters/ -n 64"
@@ -20,6 +21,7 @@ def generate(
     which: Which = "last",
     device: Device = "auto",
     method: MethodClass = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Generate images from noise with an unconditional GAN.
 

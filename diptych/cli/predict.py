@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import (
     Count,
     Device,
@@ -30,6 +31,7 @@ def predict(
     which: Which = "last",
     device: Device = "auto",
     method: MethodClass = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Write the translations of a split with their sources and targets: the input of `diptych evaluate`.
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import MethodClass, RunFolder, Settings, finish_training, with_root
 
 EXAMPLE = "diptych resume runs/facades steps=200000 --allow steps"
@@ -25,6 +26,7 @@ def resume(
         typer.Option("--data", "-d", help="Folder that the images were moved to.", show_default="as in the run"),
     ] = None,
     method: MethodClass = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Continue a run from its newest checkpoint, with bit-identical results to an uninterrupted run.
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import MethodClass, Settings, TrainingData, finish_training, with_root
 from diptych.cli.completion import complete_recipe
 
@@ -26,6 +27,7 @@ def train(
         Path | None, typer.Option("--out", "-o", help="Run folder to create.", show_default="runs/RECIPE-DATA")
     ] = None,
     method: MethodClass = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Train a method on a folder of images.
 

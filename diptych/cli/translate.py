@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import Controls, Device, MethodClass, Model, Which
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def translate(
         bool, typer.Option("--skip-existing", help="Skip images whose translation exists.")
     ] = False,
     method: MethodClass = None,
+    allow_code: AllowCode = None,
 ) -> None:
     """Translate images of any size with a trained or imported model.
 

@@ -84,9 +84,7 @@ def open_trained(folder: Path) -> Trained:
 def _recipe_of(trained: Trained, request: SampleRequest) -> Recipe:
     """Return the recipe of a run; that of a model requires `request.data`. EvaluationError."""
     if isinstance(trained, Run):
-        return request.attach(
-            from_settings(trained.settings(), where=str(trained.config), cls=request.cls, saved=True)
-        )
+        return request.attach(from_settings(trained.settings(), where=str(trained.config), cls=request.cls, saved=True))
     if request.data is None:
         raise EvaluationError(f"{trained}: a model folder does not name a data set; give one with --data FOLDER")
     model = from_model(trained, request.cls)
@@ -105,7 +103,7 @@ def find_source(trained: Trained, request: SampleRequest) -> Source:
     recipe = _recipe_of(trained, request)
     training_root = Path(recipe.data.root).expanduser().absolute()
     recipe = replace(recipe, data=recipe.data.for_root(request.data or recipe.data.root))
-    data, manifest = check_images(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
+    data, manifest = check_images(recipe.open_data(), recipe.data)
     data = recipe.encode_data(data)
     root = Path(recipe.data.root).expanduser().absolute()
     is_other_data = not isinstance(trained, Run) or root != training_root

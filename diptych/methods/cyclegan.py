@@ -34,7 +34,7 @@ from diptych.contract import (
 )
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
-from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of
+from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of, unused_by_own
 from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import Init, Norm, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN, ReceptiveField

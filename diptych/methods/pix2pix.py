@@ -32,7 +32,7 @@ from diptych.contract import (
     Update,
 )
 from diptych.losses.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty
-from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of
+from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of, unused_by_own
 from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import Dropout

@@ -29,7 +29,15 @@ def check_generator_name(name: str) -> str:
     )
 
 
-GeneratorName = Annotated[str, AfterValidator(check_generator_name)]
+def check_generator(name: str) -> str:
+    """Return the name of a generator, or `package.module:Class` that the user allowed. Raises ValueError."""
+    if user_code.is_code(name):
+        user_code.find(name)
+        return name
+    return check_generator_name(name)
+
+
+GeneratorName = Annotated[str, AfterValidator(check_generator)]
 
 
 def build_generator(
@@ -44,7 +52,8 @@ def build_generator(
     """Return the generator of that name.
 
     `unet_N` and `encoder_decoder_N` reduce N pixels to 1. `resnet_N` has N residual blocks, with dropout unless
-    `dropout` is "none". `use_bias` is as in `UNet` and does not affect a ResNet.
+    `dropout` is "none". `use_bias` is as in `UNet` and does not affect a ResNet. A class of the user,
+    `package.module:Class`, is called with the numbers of channels only.
     """
     if user_code.is_code(name):
         return user_code.build(name, in_channels, out_channels)
@@ -58,7 +67,7 @@ def build_generator(
 
 def check_use_bias(name: GeneratorName, norm: Norm, use_bias: bool) -> None:
     """Raise ValueError if `use_bias` has no effect on this generator."""
-    if use_bias and (norm != "batch" or name.startswith("resnet_")):
+    if use_bias and (norm != "batch" or name.startswith("resnet_") or user_code.is_code(name)):
         raise ValueError(
             f"use_bias=True changes only U-Nets and encoder-decoders with norm=batch; got generator={name} and "
             f"norm={norm}: set use_bias=False"
@@ -67,10 +76,12 @@ def check_use_bias(name: GeneratorName, norm: Norm, use_bias: bool) -> None:
 
 def size_multiple_of(name: GeneratorName) -> int:
     """Return the number of which heights and widths of input images are multiples."""
+    if user_code.is_code(name):
+        return user_code.size_multiple_of(name)
     family, _, number = name.rpartition("_")
     return 4 if family == "resnet" else int(number)
 
 
-def unused_by_own(name: Generator, settings: tuple[str, ...] = ("ngf", "norm", "dropout")) -> dict[str, str]:
+def unused_by_own(name: GeneratorName, settings: tuple[str, ...] = ("ngf", "norm", "dropout")) -> dict[str, str]:
     """Return the settings of built-in generators that have no effect on a class of the user, with what they need."""
     return dict.fromkeys(settings, "a built-in generator") if user_code.is_code(name) else {}

@@ -146,7 +146,7 @@ def resume(
 
 def load_data(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manifest]:
     """Open the data of a recipe, check each image file that was not checked before, and print a summary. DataError."""
-    data = open_data(recipe.data, recipe.cls.data, recipe.cls.batch)
+    data = recipe.open_data()
     check_settings(recipe, data, ranks.world_size)
     if not ranks.is_main:
         ranks.wait_for_main()  # rank 0 stores its results where the other ranks find them
@@ -195,13 +195,7 @@ def prepare(
     method.perceptual.update(feature_networks)
     if initialise and (message := initialise_from(method, recipe.train.init_from)):
         console.print(printable(message), highlight=False, soft_wrap=True)
-    augment = Augment(
-        recipe.data.effective_load_size,
-        recipe.data.crop_size,
-        recipe.data.resize_mode,
-        recipe.data.flip,
-        recipe.data.crop_mode,
-    )
+    augment = augment_of(recipe.data)
     batches = _batches(recipe, method, data, augment, ranks)
     preview = _preview(recipe, method, data, augment)
     tune_kernels(ranks.device)

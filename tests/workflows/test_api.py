@@ -258,7 +258,7 @@ def test_settings_become_overrides():
         "random_scale=[0.5, 2]",
         "flip=false",
     ]
-    with pytest.raises(ConfigError, match="lr=.*expected a number, text, list or path"):
+    with pytest.raises(ConfigError, match=r"lr=.*expected a number, text, list or path"):
         as_overrides({"lr": object()})
 
 

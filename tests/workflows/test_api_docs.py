@@ -16,11 +16,13 @@ def test_the_code_blocks_run(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     names = {"__name__": "docs_python_api"}
     for block in BLOCKS:
-        exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102
+        exec(compile(block, str(PAGE), "exec"), names)
     sys.modules.pop("my_networks", None)
     assert len(BLOCKS) >= 9
     assert names["result"].score("psnr").value > 0
     assert (tmp_path / "compared" / "index.html").is_file()
     assert (tmp_path / "runs" / "watched" / "newest.png").is_file()
-    assert "G/tv" in names["run"].events[-2]["terms"] or any("G/tv" in each.get("terms", {}) for each in names["run"].events)
+    assert "G/tv" in names["run"].events[-2]["terms"] or any(
+        "G/tv" in each.get("terms", {}) for each in names["run"].events
+    )
     assert names["image"].size == (32, 32)

@@ -49,7 +49,7 @@ class HuggingFace(Made):
 
 
 def opened(data, kind, names, config=CONFIG, **options):
-    return DatasetSource.of(data, **options).open(config, kind, names)
+    return DatasetSource.for_root(data, **options).open(config, kind, names)
 
 
 def pairs(data, **options):
@@ -142,7 +142,7 @@ def test_splits_by_name():
     only_test = pairs({"train": split(0, 10), "test": split(200, 4)})
     assert len(only_test.held_out) == 4
     assert only_test.test is None
-    with pytest.raises(ConfigError, match="no split is called 'vali'.*'val"):
+    with pytest.raises(ConfigError, match=r"no split is called 'vali'.*'val"):
         pairs({"train": split(0, 10), "vali": split(0, 10)})
     with pytest.raises(ConfigError, match="add 'train'"):
         pairs({"test": split(0, 10)})
@@ -277,6 +277,6 @@ def test_the_fingerprint_follows_length_and_contents():
 
 
 def test_the_root_names_class_and_length():
-    root = DatasetSource.of({"train": Made(pixels, 40), "val": Made(pixels, 5)}).root
+    root = DatasetSource.for_root({"train": Made(pixels, 40), "val": Made(pixels, 5)}).root
     assert root == f"dataset:{Made.__module__}.Made[40]+{Made.__module__}.Made[5]"
     assert is_dataset(root)
