@@ -98,7 +98,7 @@ def _explain(console: "Console", name: str) -> None:
         table = Table(f"{title} setting", "default", "", box=None, header_style="bold")
         for key, field in model.model_fields.items():
             usual = "to be given" if field.is_required() else str(field.default)
-            usual = "as crop" if key == cls.square else usual
+            usual = "crop_size" if key == cls.image_size_field() else usual
             table.add_row(key, escape(usual), escape(field.description or ""))
         say(table, "")
     controls = Table("control", "default", "", box=None, header_style="bold")

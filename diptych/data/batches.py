@@ -45,7 +45,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         False  # each class, or images with and without the one attribute, equally often in each epoch
     )
     load_until: float = 1.0  # share of the batches of a stage after which images are resized to the crop
-    settled: int | None = None  # the first of those
+    with_auto_resolved: int | None = None  # the first of those
     bad: Literal["error", "skip"] = "error"  # of images that can no longer be read: raise, or take others instead
     lost: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # those, and why; of all stages
 
@@ -61,13 +61,13 @@ class Batches(Dataset[dict[str, Tensor]]):
     def of(self, stage: str, steps: int) -> "Batches":
         """Those of a stage of so many steps."""
         settled = ceil(self.load_until * steps) if self.load_until < 1 else None
-        return replace(self, stage=stage, settled=settled)
+        return replace(self, stage=stage, with_auto_resolved=settled)
 
     def made(self, step: int, lost: dict[str, str]) -> dict[str, Tensor]:
         """Batch number `step`; under `on_bad_image="skip"`, `lost` gets the images that others took the place of, and why."""
-        if self.settled is not None and step >= self.settled:
+        if self.with_auto_resolved is not None and step >= self.with_auto_resolved:
             augment = replace(self.augment, load=self.augment.crop)
-            return replace(self, augment=augment, settled=None).made(step, lost)
+            return replace(self, augment=augment, with_auto_resolved=None).made(step, lost)
         if self.also:
             batches, own = self._turn(step)
             return batches.made(own, lost)

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from diptych.contract import Setting
+
 Side = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
 MOST_BAD = 0.01  # of the files may be unreadable under `bad=skip`
@@ -38,10 +40,13 @@ def ranges_of(value: Range | tuple[Range, Range]) -> tuple[Range, Range]:
     return value
 
 
+Location = Setting(text=True, path=True)
+
+
 class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    root: str = Field(
+    root: Annotated[str, Location] = Field(
         max_length=4096, pattern=r"^[^\x00]+$", description="folder of images, or glyphs for the embedded letters"
     )
     layout: Literal["auto", "side_by_side", "folders"] = Field(
@@ -50,7 +55,7 @@ class DataConfig(BaseModel):
     folders: tuple[Side, ...] | None = Field(
         None, min_length=2, description="names of the folders to take where there are more, such as [google,twitter]"
     )
-    extra_roots: tuple[str, ...] = Field(
+    extra_roots: Annotated[tuple[str, ...], Setting(path=True)] = Field(
         (), max_length=100, description="folders of further labelled sets, taken in turns"
     )
     table: str | None = Field(
@@ -68,10 +73,10 @@ class DataConfig(BaseModel):
     matched_names: bool = Field(
         False, description="whether files of one name are the same scene in each class, so truth is known"
     )
-    target_root: str | None = Field(
+    target_root: Annotated[str | None, Location] = Field(
         None, min_length=1, max_length=4096, description="the set to draw like, where that of root has labels to read"
     )
-    background_root: str | None = Field(
+    background_root: Annotated[str | None, Location] = Field(
         None, min_length=1, max_length=4096, description="photographs that digits lie over, as in MNIST-M"
     )
     pair_names: Literal["exact", "casefold", "affix"] = Field(

@@ -74,7 +74,7 @@ def feature_networks_of(
     ConfigError, CheckpointError where one cannot be had.
     """
     found, digests = {}, {}
-    for name, field in cls.feature_networks.items():
+    for name, field in cls.feature_network_fields().items():
         spec = str(config.model_dump()[field])
         if spec != NONE:
             try:

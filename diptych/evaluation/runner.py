@@ -83,9 +83,7 @@ def _recipe_of(there: Trained, asked: SampleRequest) -> Recipe:
         raise EvaluationError(f"{there}: a model names no images: say which by --data FOLDER")
     model = from_model(there, asked.cls)
     config = model.method.config
-    crop = vars(config).get(model.method.square) or model.notes.get(
-        "crop_size", DataConfig.model_fields["crop_size"].default
-    )
+    crop = model.method.image_size() or model.notes.get("crop_size", DataConfig.model_fields["crop_size"].default)
     settings = {"root": asked.data, "crop_size": crop, **(model.images.value_settings() if model.images else {})}
     data = checked_settings(DataConfig, settings, str(there))
     return Recipe(model.name, config, data, TrainConfig(), allowed=asked.cls)
@@ -99,7 +97,7 @@ def find(there: Trained, asked: SampleRequest) -> Source:
     own = Path(recipe.data.root).expanduser().absolute()
     recipe = replace(recipe, data=recipe.data.of(asked.data or recipe.data.root))
     data, manifest = check_images(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)), recipe.data)
-    data = recipe.encoded(data)
+    data = recipe.encode_data(data)
     elsewhere = not isinstance(there, Run) or Path(recipe.data.root).expanduser().absolute() != own
     name, split = chosen(data, "all" if elsewhere and asked.split == "auto" and data.by_name else asked.split)
     protocol = find_protocol(asked.protocol or usual(recipe.cls, split))
@@ -118,11 +116,11 @@ def sample_run(
 
 def usual(cls: type[Method], split: Split) -> str:
     """The protocol where none is named."""
-    if cls.domains:
+    if cls.traits.multi_domain:
         return "domains"
-    if cls.noise:
+    if cls.traits.unconditional:
         return "drawn"
-    if cls.scale > 1:
+    if cls.traits.upscale_factor > 1:
         return "srgan-y"
     return "paired-default" if split.aligned else "unpaired-default"
 
@@ -187,7 +185,7 @@ def sample(
     if not ways:
         raise EvaluationError(f"{translator.name} does not translate pictures, so there is nothing to sample")
     crop, fit = recipe.data.crop_size, recipe.data.resize_mode
-    cut = CropToMultiple(translator.method.scale) if protocol.whole else Augment(crop, crop, fit)
+    cut = CropToMultiple(translator.method.traits.upscale_factor) if protocol.whole else Augment(crop, crop, fit)
     about = {**about, "protocol": str(protocol), **({} if protocol.whole else {"pixels": crop})}
     about |= {"values": notes} if (notes := "; ".join(notes_on_encodings(split))) else {}
     return sampling.write(translator, ways, folder, cut, about, progress)

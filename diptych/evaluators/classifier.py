@@ -7,41 +7,53 @@ error (Choi et al. 2018, section 5.4), DTN's digit accuracy (Taigman et al. 2017
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, DataKind, Evaluator, Labels, MethodConfig, Player, Stage, Update
+from diptych.contract import (
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Evaluator,
+    Labels,
+    MethodConfig,
+    Player,
+    Setting,
+    Stage,
+    Update,
+)
 from diptych.networks.classifier import ClassifierNet
 from diptych.networks.layers import Norm, evaluating, initialise
 
 
 class Classifier(Evaluator):
     class Config(MethodConfig):
-        steps: int = Field(2000, ge=1, description="optimiser steps")
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
-        labels: tuple[Labels, ...] = Field(
+        steps: int = Field(2000, ge=1, description="training steps")
+        in_channels: Annotated[int, Setting(channels_of=("image",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the images; read from the data"
+        )
+        labels: Annotated[tuple[Labels, ...], Setting(labels_of=("label",))] = Field(
             (Labels(names=("0", "1")),),
             min_length=1,
             max_length=1,
-            description="what it tells apart; read from the data",
+            description="classes or attributes; read from the data",
         )
         base_channels: int = Field(32, ge=1, le=1024, description="channels after the first convolution")
-        n_downsample: int = Field(4, ge=1, le=8, description="how often the image is halved")
-        norm: Norm = Field("batch", description="norm of the network")
-        lr: float = Field(1e-3, gt=0, description="Adam's step size at the start; it falls to 0 in a line")
+        n_downsample: int = Field(4, ge=1, le=8, description="number of stride-2 convolutions")
+        norm: Norm = Field("batch", description="normalisation layers")
+        lr: float = Field(1e-3, gt=0, description="initial learning rate of Adam; linear decay to 0")
 
     config: Config
     data = DataKind.LABELLED
-    batch = {"image": "in_channels", "label": "labels"}
-    labels = {"label": "labels"}
+    batch = ("image", "label")
     routes = ()
     inference_networks = ("C",)
-    tiny = {"base_channels": 8, "n_downsample": 3, "lr": 1e-2}
-    apart = {"norm": "instance"}
+    checks = CheckConfigs(tiny={"base_channels": 8, "n_downsample": 3, "lr": 1e-2}, independent={"norm": "instance"})
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

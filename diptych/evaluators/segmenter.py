@@ -7,13 +7,27 @@ is an FCN-8s of Caffe for Cityscapes; this one is a U-Net for any palette, train
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, DataKind, Evaluator, MethodConfig, Player, Route, Stage, Update
+from diptych.contract import (
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Evaluator,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Traits,
+    Update,
+)
 from diptych.networks.layers import Norm, evaluating, initialise
 from diptych.networks.unet import UNet
 from diptych.system.colours import Colour, name_of, problem_of
@@ -23,19 +37,25 @@ IGNORED = -1  # the class number of pixels that are not trained on
 
 class Segmenter(Evaluator):
     class Config(MethodConfig):
-        steps: int = Field(4000, ge=1, description="optimiser steps")
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of the photographs; read from the data")
-        out_channels: int = Field(3, ge=1, le=256, description="channels of the label maps; read from the data")
+        steps: int = Field(4000, ge=1, description="training steps")
+        in_channels: Annotated[int, Setting(channels_of=("source",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the photographs; read from the data"
+        )
+        out_channels: Annotated[int, Setting(channels_of=("target",))] = Field(
+            3, ge=1, le=256, description="number of channels of the label maps; read from the data"
+        )
         palette: tuple[Colour, ...] = Field(
-            min_length=2, max_length=256, description="colour of each class, 0 to 255; `diptych judge train` finds it"
+            min_length=2,
+            max_length=256,
+            description="colour of each class, 0 to 255; found by `diptych evaluator train`",
         )
         ignore: tuple[Colour, ...] = Field(
             (), max_length=254, description="colours, or class numbers, of pixels that are not trained on or scored"
         )
         base_channels: int = Field(32, ge=1, le=1024, description="channels of the first layer")
-        n_downsample: int = Field(5, ge=1, le=10, description="how often the image is halved")
-        norm: Norm = Field("batch", description="norm of the network")
-        lr: float = Field(1e-3, gt=0, description="Adam's step size at the start; it falls to 0 in a line")
+        n_downsample: int = Field(5, ge=1, le=10, description="number of times that the image is halved")
+        norm: Norm = Field("batch", description="normalisation layers")
+        lr: float = Field(1e-3, gt=0, description="initial learning rate of Adam; linear decay to 0")
 
         @model_validator(mode="after")
         def _colours_fit(self) -> "Segmenter.Config":
@@ -47,11 +67,12 @@ class Segmenter(Evaluator):
 
     config: Config
     data = DataKind.PAIRED
-    batch = {"source": "in_channels", "target": "out_channels"}
+    batch = ("source", "target")
     routes = (Route("source", "target"),)
     inference_networks = ("S",)
-    tiny = {"palette": ((0,), (255,)), "base_channels": 8, "lr": 1e-2}
-    apart = {"norm": "instance"}
+    checks = CheckConfigs(
+        tiny={"palette": ((0,), (255,)), "base_channels": 8, "lr": 1e-2}, independent={"norm": "instance"}
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -65,7 +86,7 @@ class Segmenter(Evaluator):
             bounded=False,
         )
         initialise(self, "kaiming")
-        self.size_multiple = 2**config.n_downsample
+        self.traits = Traits(size_multiple=2**config.n_downsample)
 
     def stages(self) -> list[Stage]:
         player = Player((self.S,), self.config.lr, (0.9, 0.999), schedule=Clock.decay)

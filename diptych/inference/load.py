@@ -21,8 +21,8 @@ from diptych.methods import method_of
 from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.settings import renamed
-from diptych.settings.recipe import LARGEST_NETWORKS, bounded, from_settings
-from diptych.settings.validate import checked
+from diptych.settings.recipe import from_settings
+from diptych.settings.validate import LARGEST_NETWORKS, check_network_size, checked
 from diptych.system.safe_parse import LARGEST_HEADER, check_weights, parse_json, read_text
 
 
@@ -165,7 +165,7 @@ def assembled(
         )
     with torch.device("meta"):
         method = cls(settings)
-    bounded(method, where)
+    check_network_size(method, where)
     for child, _ in list(method.named_children()):
         if child not in networks:
             setattr(method, child, None)

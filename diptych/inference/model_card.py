@@ -40,7 +40,7 @@ def write(method: Method, name: str, notes: dict[str, Any], images: TrainingImag
         name=name,
         title=title,
         caution=f"\n**Caution:** {code(notes[CAUTION])}\n" if CAUTION in notes else "",
-        size_multiple=method.size_multiple,
+        size_multiple=method.traits.size_multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
         images=_training(images) if images else "",
         controls="; ".join(f"`{c.name}`: {code(c.help)}" for c in method.controls) or "none",

@@ -48,7 +48,7 @@ NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # what may stand fo
 class Translator:
     """Translates images of any size: they are padded by reflection to what the network needs, and cropped back.
 
-    A method that enlarges gives them back `method.scale` times as high and wide; one that takes a single size gives
+    A method that enlarges gives them back `traits.upscale_factor` times as high and wide; one that takes a single size gives
     that, and images of others are resized to it first. `with_options` resizes images to the scale of training, chooses
     a half of side-by-side images, and sets the depth of translations.
     """
@@ -111,7 +111,7 @@ class Translator:
 
     def drawn(self, numbers: range, seed: int = 0, **controls: Any) -> Tensor:
         """As `sample`, those of these numbers: (N, C, H, W) in [-1, 1] on the CPU."""
-        if not self.method.noise:
+        if not self.method.traits.unconditional:
             raise ConfigError(f"{self.name} makes nothing out of noise alone: give it images, by `diptych translate`")
         self._check(controls)
         return self.method.sample(numbers, seed, **controls).float().cpu().clamp(-1, 1)
@@ -161,7 +161,7 @@ class Translator:
         """A picture for a control of that name, like those of a batch entry: its middle square, in their size."""
         label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
         pixels = encoding.decode(_read(picture, label, encoding), label)
-        size = int(self.method.config.model_dump()[self.method.square])
+        size = self.method.image_size() or 0
         pixels = Augment(size, size, "center_square").still(
             image.with_channels(pixels, self.method.channels()[entry], label)
         )
@@ -196,7 +196,7 @@ class Translator:
         x = self.unit(pixels, label, choices[0])
         if self.options.scale == "image":
             return x, self.tensors(x, choices, label)
-        height, width = (self.method.scale * side for side in pixels.shape[:2])
+        height, width = (self.method.traits.upscale_factor * side for side in pixels.shape[:2])
         made = self.tensors(self.unit(adapter.resized(pixels, label), label, choices[0]), choices, label)
         return x, [resize_unit(each, height, width) for each in made]
 
@@ -213,7 +213,7 @@ class Translator:
 
         `are_all` says that there will be no others, so that none of them is warned about by itself.
         """
-        if not self.method.fixed_size:  # which resizes them all
+        if not self.method.traits.fixed_size:  # which resizes them all
             self._warn("scale", self.adapter(controls).scale_warning(sizes))
         if are_all:
             self._warned.add("scale")
@@ -248,7 +248,7 @@ class Translator:
         is_map = self.adapter(choices[0]).source_encoding.num_classes is not None
         batch = self._in_its_size(x if x.dim() == 4 else x[None], is_map)
         height, width = batch.shape[-2:]
-        padded = pad(pad(batch, -2, self.method.size_multiple), -1, self.method.size_multiple)
+        padded = pad(pad(batch, -2, self.method.traits.size_multiple), -1, self.method.traits.size_multiple)
         try:
             here = [
                 {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in each.items()}
@@ -268,15 +268,15 @@ class Translator:
                 f"its training diverged"
             )
         top, left = ((big - small) // 2 for big, small in zip(padded.shape[-2:], (height, width), strict=True))
-        top, left, height, width = (self.method.scale * each for each in (top, left, height, width))
+        top, left, height, width = (self.method.traits.upscale_factor * each for each in (top, left, height, width))
         made = [each[..., top : top + height, left : left + width] for each in made]
         return made if x.dim() == 4 else [each[0] for each in made]
 
     def _in_its_size(self, x: Tensor, is_map: bool) -> Tensor:
         """Images as they are, or squashed to the one size that the method takes, as training images are."""
-        if not self.method.fixed_size:
+        if not self.method.traits.fixed_size:
             return x
-        side = int(self.method.config.model_dump()[self.method.square])
+        side = self.method.image_size() or 0
         if x.shape[-2:] == (side, side):
             return x
         if is_map:
@@ -314,7 +314,9 @@ class Translator:
 
     def _route(self, controls: Mapping[str, Any]) -> Route:
         if not self.method.routes:
-            raise ConfigError(f"{self.name} translates no images" + (": see `diptych sample`" * self.method.noise))
+            raise ConfigError(
+                f"{self.name} translates no images" + (": see `diptych sample`" * self.method.traits.unconditional)
+            )
         fitting = [route for route in self.method.routes if route.controls.items() <= controls.items()]
         return max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))
 

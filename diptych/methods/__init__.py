@@ -28,10 +28,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
     }
 )
 EVALUATORS: Mapping[str, str] = MappingProxyType(
-    {
-        "classifier": "diptych.evaluators.classifier:Classifier",
-        "segmenter": "diptych.evaluators.segmenter:Segmenter",
-    }
+    {"classifier": "diptych.evaluators.classifier:Classifier", "segmenter": "diptych.evaluators.segmenter:Segmenter"}
 )  # methods that say what they see
 
 

@@ -7,13 +7,28 @@ generator's own encoder sees. FastCUT is the same with heavier weights and less 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Update
+from diptych.contract import (
+    AveragedWeights,
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    LinearDecay,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import lsgan
 from diptych.losses.patchnce import TEMPERATURE, patchnce
 from diptych.networks.layers import evaluating, initialise, without_graph
@@ -25,43 +40,54 @@ EPS = 1e-7  # of lengths
 
 
 class CUT(Method):
-    class Config(MethodConfig):
+    class Config(LinearDecay, AveragedWeights, MethodConfig):
         """Section 3, and section 4.1's two settings."""
 
-        steps: int = Field(480_000, ge=1, description="optimiser steps: 400 epochs of about 1,200 images at batch 1")
-        channels: int = Field(3, ge=1, le=1024, description="channels of both domains; read from the data")
-        lambda_gan: float = Field(1.0, gt=0, description="weight of the adversarial term")
-        lambda_nce: float = Field(1.0, gt=0, description="weight of PatchNCE (CUT 1, FastCUT 10)")
-        nce_idt: bool = Field(True, description="PatchNCE of images of the target too; both then count half")
+        steps: int = Field(
+            480_000, ge=1, description="training steps: 400 epochs of about 1,200 images at batch size 1"
+        )
+        channels: Annotated[int, Setting(channels_of=("a", "b"))] = Field(
+            3, ge=1, le=1024, description="number of channels of both domains; read from the data"
+        )
+        lambda_gan: Annotated[float, Setting(symbol="λ_GAN")] = Field(
+            1.0, gt=0, description="weight of the GAN loss (paper: 1)"
+        )
+        lambda_nce: Annotated[float, Setting(symbol="λ_X, λ_Y")] = Field(
+            1.0, gt=0, description="weight of the PatchNCE loss (CUT: 1, FastCUT: 10)"
+        )
+        nce_idt: bool = Field(
+            True, description="PatchNCE loss on images of the target domain too; both then have half the weight"
+        )
         flip_equivariance: bool = Field(
-            False, description="mirror half of the steps' sources, and their patches back (FastCUT)"
+            False, description="flip the source in half of the steps, and its features back (FastCUT)"
         )
-        temperature: float = Field(TEMPERATURE, gt=0, description="of PatchNCE")
-        num_patches: int = Field(256, ge=2, le=65_536, description="patches of each layer, the same in all images")
-        nce_dim: int = Field(256, ge=1, le=4096, description="numbers that a patch is told by")
+        temperature: Annotated[float, Setting(symbol="τ")] = Field(
+            TEMPERATURE, gt=0, description="temperature of the PatchNCE loss"
+        )
+        num_patches: Annotated[int, Setting(symbol="S_l")] = Field(
+            256, ge=2, le=65_536, description="patches sampled per layer, at the same locations in all images"
+        )
+        nce_dim: int = Field(256, ge=1, le=4096, description="dimension of the patch embeddings")
         n_blocks: int = Field(9, ge=1, le=100, description="residual blocks of the generator")
-        norm: Literal["instance", "none"] = Field("instance", description="norm of the generator")
-        ngf: int = Field(64, ge=1, le=1024, description="channels of its first layer")
-        receptive_field: ReceptiveField = Field(70, description="size of the discriminator, as in pix2pix")
-        ndf: int = Field(64, ge=1, le=1024, description="channels of its first layer")
+        norm: Literal["instance", "none"] = Field("instance", description="normalisation layers of the generator")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the generator's first layer")
+        receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
         reuse: Literal["none", "exact"] = Field(
-            "exact", description="what sources show is taken from their translation, which is exact without mirror"
+            "exact",
+            description="exact: take the source's features from its translation, which changes "
+            "nothing without flip_equivariance; or none",
         )
-        lr: float = Field(2e-4, gt=0, description="Adam's step size, all players")
-        lr_decay_start: float = Field(
-            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
-        )
-        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+        lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
 
         def unused(self) -> dict[str, str]:
             return {"reuse": "flip_equivariance=false"} if self.flip_equivariance else {}
 
     config: Config
     data = DataKind.UNPAIRED
-    batch = {"a": "channels", "b": "channels"}
+    batch = ("a", "b")
     routes = (Route("a", "b"),)
     inference_networks = ("G",)
-    size_multiple = 4
     presets = {
         "paper": {},
         "fast": {
@@ -72,18 +98,21 @@ class CUT(Method):
             "steps": 240_000,
         },
     }
-    tiny = {
-        "ngf": 8,
-        "n_blocks": 5,
-        "ndf": 8,
-        "receptive_field": 16,
-        "num_patches": 64,
-        "nce_dim": 32,
-        "lr": 2e-3,
-        "ema_decay": 0.9,
-    }
-    learns = {"steps": 500}  # after 250 the error depends on how a CPU rounds
-    apart = {"num_patches": 65_536}  # all of them
+    traits = Traits(size_multiple=4)
+    checks = CheckConfigs(
+        tiny={
+            "ngf": 8,
+            "n_blocks": 5,
+            "ndf": 8,
+            "receptive_field": 16,
+            "num_patches": 64,
+            "nce_dim": 32,
+            "lr": 2e-3,
+            "ema_decay": 0.9,
+        },
+        learning={"steps": 500},
+        independent={"num_patches": 65_536},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -95,14 +124,10 @@ class CUT(Method):
             for seen in (c.channels, 2 * c.ngf, *[4 * c.ngf] * (1 + num_tapped(c.n_blocks)))
         )
         initialise(self, "xavier")
-        self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
-        def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.lr_decay_start)
-
         nets: dict[str, nn.Module] = {"D": self.D, "G": self.G, "F": self.F}
-        players = {name: Player((net,), self.config.lr, schedule=schedule) for name, net in nets.items()}
+        players = {name: Player((net,), self.config.lr, schedule=self.config.schedule) for name, net in nets.items()}
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:

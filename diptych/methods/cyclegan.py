@@ -7,13 +7,31 @@ must give the image one started from. arXiv 1703.10593.
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    AveragedWeights,
+    Batch,
+    CheckConfigs,
+    Clock,
+    Control,
+    DataKind,
+    LinearDecay,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Terms,
+    Traits,
+    Update,
+)
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import lsgan
 from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
@@ -25,35 +43,45 @@ from diptych.networks.unet import Dropout
 
 
 class CycleGAN(Method):
-    class Config(MethodConfig):
+    class Config(LinearDecay, AveragedWeights, MethodConfig):
         """The losses of section 3 and the settings of section 4; a weight of 0 turns its term off."""
 
-        steps: int = Field(266_800, ge=1, description="optimiser steps: 200 epochs of 1,334 zebras at batch 1")
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
-        out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
-        lambda_gan: float = Field(1.0, ge=0, description="weight of both adversarial terms")
-        lambda_cycle_a: float = Field(10.0, ge=0, description="weight of a -> b -> a (paper: 10)")
-        lambda_cycle_b: float = Field(10.0, ge=0, description="weight of b -> a -> b (paper: 10)")
-        lambda_identity: float = Field(
-            0.0, ge=0, description="weight of the identity terms, as a fraction of the cycle's"
+        steps: int = Field(266_800, ge=1, description="training steps: 200 epochs of 1,334 zebras at batch size 1")
+        in_channels: Annotated[int, Setting(channels_of=("a",))] = Field(
+            3, ge=1, le=1024, description="number of channels of domain a; read from the data"
         )
-        pool_size: int = Field(50, ge=0, le=10_000, description="generated images that each discriminator remembers")
-        generator: Generator = Field("resnet_9", description="resnet_9 from 256 pixels, resnet_6 at 128 (paper)")
-        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generators")
-        norm: Norm = Field("instance", description="norm of generators and discriminators")
+        out_channels: Annotated[int, Setting(channels_of=("b",))] = Field(
+            3, ge=1, le=1024, description="number of channels of domain b; read from the data"
+        )
+        lambda_gan: Annotated[float, Setting(symbol="λ_GAN")] = Field(
+            1.0, ge=0, description="weight of both GAN losses (paper: 1)"
+        )
+        lambda_cycle_a: Annotated[float, Setting(symbol="λ")] = Field(
+            10.0, ge=0, description="weight of the cycle consistency loss a -> b -> a (paper: 10)"
+        )
+        lambda_cycle_b: Annotated[float, Setting(symbol="λ")] = Field(
+            10.0, ge=0, description="weight of the cycle consistency loss b -> a -> b (paper: 10)"
+        )
+        lambda_identity: Annotated[float, Setting(symbol="λ_identity")] = Field(
+            0.0,
+            ge=0,
+            description="weight of the identity loss, as a fraction of the cycle weights (paper: 0.5 for paintings)",
+        )
+        pool_size: int = Field(50, ge=0, le=10_000, description="generated images kept for each discriminator")
+        generator: Generator = Field(
+            "resnet_9", description="resnet_9 from 256 pixels, resnet_6 at 128 (paper), or a U-Net"
+        )
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the generators' first layer")
+        norm: Norm = Field("instance", description="normalisation layers of all networks")
         dropout: Dropout = Field("none", description="dropout in the generators (paper: none)")
         use_bias: bool = Field(
-            False, description="biases in a U-Net with norm=batch where no norm follows; without BatchNorm always"
+            False, description="biases in a U-Net with norm=batch where no norm follows; always there without BatchNorm"
         )
-        receptive_field: ReceptiveField = Field(70, description="pixels that one output of a discriminator judges")
+        receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
-        init: Init = Field("normal", description="initialiser")
-        init_gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
-        lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
-        lr_decay_start: float = Field(
-            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
-        )
-        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+        init: Init = Field("normal", description="weight initialisation")
+        init_gain: float = Field(0.02, gt=0, description="standard deviation or gain of the initialisation")
+        lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
 
         @model_validator(mode="after")
         def _use_bias_is_used(self) -> "CycleGAN.Config":
@@ -81,7 +109,7 @@ class CycleGAN(Method):
 
     config: Config
     data = DataKind.UNPAIRED
-    batch = {"a": "in_channels", "b": "out_channels"}
+    batch = ("a", "b")
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     inference_networks = ("to_b", "to_a")
     controls = (Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),)
@@ -89,17 +117,19 @@ class CycleGAN(Method):
         "paper": {},  # identity only where it turned paintings into photographs
         "repo": {"lambda_identity": 0.5},  # the authors' code, for every task
     }
-    tiny = {
-        "generator": "resnet_6",
-        "ngf": 8,
-        "ndf": 8,
-        "receptive_field": 16,
-        "pool_size": 3,
-        "lambda_identity": 0.5,
-        "ema_decay": 0.9,
-        "lr": 2e-3,
-    }
-    apart = {}
+    checks = CheckConfigs(
+        tiny={
+            "generator": "resnet_6",
+            "ngf": 8,
+            "ndf": 8,
+            "receptive_field": 16,
+            "pool_size": 3,
+            "lambda_identity": 0.5,
+            "ema_decay": 0.9,
+            "lr": 2e-3,
+        },
+        independent={},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -110,16 +140,12 @@ class CycleGAN(Method):
         self.D_b = PatchGAN(c.out_channels, c.receptive_field, c.ndf, c.norm)
         self.pool_a, self.pool_b = ImagePool(c.pool_size), ImagePool(c.pool_size)
         initialise(self, c.init, c.init_gain)
-        self.size_multiple = multiple_of(c.generator)
-        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
+        self.traits = Traits(size_multiple=multiple_of(c.generator))
 
     def stages(self) -> list[Stage]:
-        def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.lr_decay_start)
-
-        players = {"G": Player((self.to_b, self.to_a), self.config.lr, schedule=schedule)}
+        players = {"G": Player((self.to_b, self.to_a), self.config.lr, schedule=self.config.schedule)}
         if self.config.lambda_gan:
-            players["D"] = Player((self.D_b, self.D_a), self.config.lr, schedule=schedule)
+            players["D"] = Player((self.D_b, self.D_a), self.config.lr, schedule=self.config.schedule)
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:

@@ -15,7 +15,21 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Terms,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import bce, to_float32
 from diptych.losses.perceptual import feature_distance
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
@@ -30,52 +44,63 @@ class DIAT(Method):
     class Config(MethodConfig):
         """Sections 3.1 to 3.3. Widths, weights and step sizes of the paper are unknown to us: these are our choice."""
 
-        steps: int = Field(50_000, ge=0, description="steps of the transfer; each moves D and T once")
-        denoiser_steps: int = Field(5000, ge=0, description="steps before it, in which the denoiser of L_smooth learns")
-        warmup_steps: int = Field(
-            1000, ge=0, description="steps before it, in which T learns to give its source back (ours)"
+        steps: int = Field(50_000, ge=0, description="steps of the transfer; each updates D once and T once")
+        denoiser_steps: int = Field(
+            5000, ge=0, description="steps before the transfer, which train the denoiser of L_smooth"
         )
+        warmup_steps: int = Field(1000, ge=0, description="first steps, in which T learns the identity (ours)")
         enhancement_steps: int = Field(
-            20_000, ge=0, description="steps behind it, in which the enhancement network learns"
+            20_000, ge=0, description="steps after the transfer, which train the enhancement network"
         )
-        channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
-        image_size: int = Field(128, ge=32, le=4096, description="side of the training images; read from crop")
+        channels: Annotated[int, Setting(channels_of=("a", "b"))] = Field(
+            3, ge=1, le=1024, description="number of channels of the images; read from the data"
+        )
+        image_size: Annotated[int, Setting(follows="crop_size")] = Field(
+            128, ge=32, le=4096, description="side of the training images in pixels; follows crop_size"
+        )
         identity_features: Literal["network", "adaptive"] = Field(
-            "network", description="what shall stay: what `features` sees (DIAT), or what D sees (DIAT-A)"
+            "network",
+            description="features of the identity loss: of feature_network (network, DIAT) or of D (adaptive, DIAT-A)",
         )
-        feature_network: str = Field(
+        feature_network: Annotated[str, Setting(feature_network="features", text=True, path=True)] = Field(
             "vgg16",
             min_length=1,
             max_length=4096,
-            description="the network that sees: vgg16, vgg19, NAME:FILE, a judge's folder; none if adaptive",
+            description="feature network of the identity loss: vgg16, vgg19, NAME:FILE, the "
+            "folder of an evaluator; none if adaptive",
         )
         feature_layers: tuple[Place, ...] = Field(
-            (4, 5), min_length=1, description="which maps of it, or of D, shall stay"
+            (4, 5), min_length=1, description="its layers, or those of D, whose features are compared"
         )
-        lambda_id: float = Field(1.0, ge=0, description="weight lambda of the identity term")
-        lambda_smooth: float = Field(
-            0.1, ge=0, description="weight gamma of L_smooth; 0, or identity_features=adaptive: without"
+        lambda_id: Annotated[float, Setting(symbol="λ")] = Field(1.0, ge=0, description="weight of the identity loss")
+        lambda_smooth: Annotated[float, Setting(symbol="γ")] = Field(
+            0.1, ge=0, description="weight of L_smooth; 0, or identity_features=adaptive: without it"
         )
         enhancement: Literal["none", "local", "global"] = Field(
-            "none", description="second network: for an attribute of a region, or of the whole face"
+            "none",
+            description="enhancement network: none, for an attribute of a region (local), or of "
+            "the whole face (global)",
         )
         region: tuple[Share, Share, Share, Share] = Field(
             (0.55, 0.2, 0.95, 0.8),
-            description="of enhancement=local: top, left, bottom and right, as shares of the side",
+            description="region of enhancement=local: top, left, bottom and right as fractions of the side",
         )
-        lambda_inside: tuple[float, float, float] = Field(
-            (1.0, 1.0, 1.0), description="weights beta of what stays in the region: pixels, first and second map"
+        lambda_inside: Annotated[tuple[float, float, float], Setting(symbol="β")] = Field(
+            (1.0, 1.0, 1.0),
+            description="weights inside the region of enhancement=local: pixels, first and second feature map",
         )
-        ngf: int = Field(32, ge=1, le=1024, description="channels of the first layer of T")
+        ngf: int = Field(32, ge=1, le=1024, description="channels of T's first layer")
         n_blocks: int = Field(5, ge=1, le=100, description="residual blocks of T")
-        ndf: int = Field(64, ge=1, le=1024, description="channels of the first layer of D")
-        d_max_channels: int = Field(512, ge=1, le=65_536, description="most channels of D")
-        d_layers: int = Field(5, ge=1, le=10, description="convolutions of D, each of which halves")
+        ndf: int = Field(64, ge=1, le=1024, description="channels of D's first layer")
+        d_max_channels: int = Field(512, ge=1, le=65_536, description="most channels of any layer of D")
+        d_layers: int = Field(5, ge=1, le=10, description="stride-2 convolutions of D")
         d_head: Literal["dense", "patches"] = Field(
-            "dense", description="D says one thing of an image, or of each patch"
+            "dense", description="output of D: one for the image (dense), or one for each patch (patches)"
         )
-        norm: Norm = Field("instance", description="norm of T and of the enhancement network; D has none")
-        lr: float = Field(2e-4, gt=0, description="Adam's step size, all players")
+        norm: Norm = Field(
+            "instance", description="normalisation layers of T and of the enhancement network; D has none"
+        )
+        lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "DIAT.Config":
@@ -119,23 +144,31 @@ class DIAT(Method):
 
     config: Config
     data = DataKind.UNPAIRED
-    batch = {"a": "channels", "b": "channels"}
-    square = "image_size"
+    batch = ("a", "b")
     routes = (Route("a", "b"),)
     inference_networks = ("T", "E")
-    size_multiple = 4
-    feature_networks = {"features": "feature_network"}
     presets = {
         "paper": {},
         "adaptive": {"identity_features": "adaptive", "feature_network": "none", "lambda_smooth": 0.0},
         # What Choi et al. 2018 compared StarGAN with: CycleGAN's generator of 6 blocks, StarGAN's discriminator.
         "stargan-baseline": {"ngf": 64, "n_blocks": 6, "d_layers": 6, "d_max_channels": 2048, "d_head": "patches"},
     }
-    tiny = {
-        "denoiser_steps": 2, "warmup_steps": 2, "enhancement_steps": 2, "enhancement": "local", "feature_layers": (1, 2), "lambda_id": 30.0,
-        "ngf": 8, "n_blocks": 2, "ndf": 8, "lr": 2e-3,
-    }  # fmt: skip
-    learns = {"steps": 250, "enhancement_steps": 250}
+    traits = Traits(size_multiple=4)
+    checks = CheckConfigs(
+        tiny={
+            "denoiser_steps": 2,
+            "warmup_steps": 2,
+            "enhancement_steps": 2,
+            "enhancement": "local",
+            "feature_layers": (1, 2),
+            "lambda_id": 30.0,
+            "ngf": 8,
+            "n_blocks": 2,
+            "ndf": 8,
+            "lr": 2e-3,
+        },
+        learning={"steps": 250, "enhancement_steps": 250},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

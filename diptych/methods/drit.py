@@ -9,7 +9,7 @@ To translate: the content with attributes of the other domain, drawn or taken fr
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diptych import contract
-from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import OUTPUT, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import bce, sum_of, to_float32
 from diptych.losses.deferred import deferred
 from diptych.losses.perceptual import mode_seeking
@@ -55,56 +55,72 @@ class Made:
 
 
 class DRIT(Method):
-    class Config(MethodConfig):
+    class Config(contract.LinearDecay, contract.AveragedWeights, MethodConfig):
         """The losses of section 3 and the settings of the authors' code, which is DRIT++; a weight of 0 turns off."""
 
         steps: int = Field(
-            1_000_000, ge=1, description="batches; one in `d_iter` moves all, the others the content critic"
+            1_000_000,
+            ge=1,
+            description="batches; one of `d_iter` updates all networks, the others the content discriminator",
         )
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
-        out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
-        image_size: int = Field(216, ge=16, le=4096, description="side of the training images; read from crop")
+        in_channels: Annotated[int, contract.Setting(channels_of=("a",))] = Field(
+            3, ge=1, le=1024, description="number of channels of domain a; read from the data"
+        )
+        out_channels: Annotated[int, contract.Setting(channels_of=("b",))] = Field(
+            3, ge=1, le=1024, description="number of channels of domain b; read from the data"
+        )
+        image_size: Annotated[int, contract.Setting(follows="crop_size")] = Field(
+            216, ge=16, le=4096, description="side of the training images in pixels; follows crop_size"
+        )
         attribute_injection: Literal["concat", "feature_wise"] = Field(
-            "concat", description="attributes beside the features; or mixed into them, where the shape changes too"
+            "concat",
+            description="concat: attributes beside the features; feature_wise: mixed into them, for changes of shape",
         )
         split_batch: bool = Field(
-            True, description="half of a batch is translated, half only looked at; or all are both"
+            True, description="translate the first half of a batch, and use the second half as real images only"
         )
-        d_iter: int = Field(3, ge=1, description="batches to one full step; of the others the content critic learns")
-        lambda_gan: float = Field(1.0, gt=0, description="weight of the adversarial terms of images")
-        lambda_content: float = Field(1.0, ge=0, description="weight of contents being told apart no more")
-        lambda_recon: float = Field(10.0, ge=0, description="weight of an image made of its own content and attributes")
-        lambda_cc: float = Field(
-            10.0, ge=0, description="weight of swapping attributes twice (cross-cycle consistency)"
+        d_iter: int = Field(3, ge=1, description="batches per full step; the others update the content discriminator")
+        lambda_gan: Annotated[float, contract.Setting(symbol="λ_adv^domain")] = Field(
+            1.0, gt=0, description="weight of the GAN losses of images"
         )
-        lambda_latent: float = Field(10.0, ge=0, description="weight of finding drawn attributes again")
-        lambda_kl: float = Field(0.01, ge=0, description="weight of attributes being normal, and contents small")
-        lambda_ms: float = Field(1.0, ge=0, description="weight of the mode-seeking term (DRIT++); 0: DRIT")
-        ms_eps: float = Field(1e-5, gt=0, description="added to its ratio, of which it is the reciprocal")
-        style_dim: int = Field(8, ge=1, le=4096, description="numbers of an attribute vector")
-        prior: Prior = Field("normal", description="how they are drawn")
-        content_noise_std: float = Field(1.0, ge=0, description="deviation of the noise on contents in training")
+        lambda_content: Annotated[float, contract.Setting(symbol="λ_adv^content")] = Field(
+            1.0, ge=0, description="weight of the adversarial loss of contents"
+        )
+        lambda_recon: Annotated[float, contract.Setting(symbol="λ_1^recon")] = Field(
+            10.0, ge=0, description="weight of the self-reconstruction loss"
+        )
+        lambda_cc: Annotated[float, contract.Setting(symbol="λ_1^cc")] = Field(
+            10.0, ge=0, description="weight of the cross-cycle consistency loss"
+        )
+        lambda_latent: Annotated[float, contract.Setting(symbol="λ_1^latent")] = Field(
+            10.0, ge=0, description="weight of the latent regression loss of sampled attributes"
+        )
+        lambda_kl: Annotated[float, contract.Setting(symbol="λ_KL")] = Field(
+            0.01, ge=0, description="weight of the KL loss of attributes, and of the L2 loss of contents"
+        )
+        lambda_ms: Annotated[float, contract.Setting(symbol="λ_ms")] = Field(
+            1.0, ge=0, description="weight of the mode-seeking term (DRIT++); 0: DRIT"
+        )
+        ms_eps: float = Field(1e-5, gt=0, description="constant in the denominator of the mode-seeking term")
+        style_dim: int = Field(8, ge=1, le=4096, description="dimension of the attribute vector")
+        prior: Prior = Field("normal", description="distribution of the latent code: uniform in [-1, 1], or normal")
+        content_noise_std: float = Field(
+            1.0, ge=0, description="standard deviation of the noise added to contents in training"
+        )
         ngf: int = Field(64, ge=1, le=1024, description="channels of the first layers of encoders and generator")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
-        d_layers: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
-        num_scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
-        d_kernel: int = Field(4, ge=3, le=4, description="side of their convolutions")
+        d_layers: int = Field(4, ge=1, le=10, description="stride-2 convolutions of a discriminator")
+        num_scales: int = Field(3, ge=1, le=10, description="number of scales of the discriminators")
+        d_kernel: int = Field(4, ge=3, le=4, description="kernel size of these convolutions")
         content_d_layers: int | None = Field(
-            None,
-            ge=0,
-            le=10,
-            description="convolutions of the content critic that halve: 3, or as many as contents allow",
+            None, ge=0, le=10, description="stride-2 convolutions of the content discriminator: 3, or as many as fit"
         )
         content_d_kernel: int | None = Field(
-            None, ge=3, le=7, description="their side: 7, or 3 where contents are too small"
+            None, ge=3, le=7, description="kernel size of these convolutions: 7, or 3 where contents are small"
         )
-        lr: float = Field(1e-4, gt=0, description="Adam's step size; of the content critic 0.4 of it")
-        lr_decay_start: float = Field(
-            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
-        )
-        content_grad_clip: float = Field(5.0, gt=0, description="longest gradient of the content critic")
-        weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights")
-        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+        lr: float = Field(1e-4, gt=0, description="learning rate of Adam; the content discriminator's is 0.4 of it")
+        content_grad_clip: float = Field(5.0, gt=0, description="largest gradient norm of the content discriminator")
+        weight_decay: float = Field(1e-4, ge=0, description="weight decay of Adam, on all weights")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "DRIT.Config":
@@ -145,15 +161,13 @@ class DRIT(Method):
 
     config: Config
     data = contract.DataKind.UNPAIRED
-    batch = {"a": "in_channels", "b": "out_channels"}
-    square = "image_size"
+    batch = ("a", "b")
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     inference_networks = ("E_c", "E_a", "G")
-    size_multiple = 4
     controls = (
         Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
         Control("seed", "which attributes", 0),
-        Control("reference", "an image whose attributes to take, instead of the seed's", None, image=OF_TARGET),
+        Control("reference", "an image whose attributes to take, instead of the seed's", None, image=OUTPUT),
     )
     presets = {
         "paper": {},  # DRIT++
@@ -161,12 +175,25 @@ class DRIT(Method):
         "shapes": {"attribute_injection": "feature_wise"},  # cats to dogs
         "one-scale": {"num_scales": 1, "d_layers": 6, "d_kernel": 3},  # the other discriminator of the authors' code
     }
-    tiny = {
-        "image_size": 32, "ngf": 8, "ndf": 8, "d_layers": 2, "num_scales": 2,
-        "d_iter": 2, "lambda_ms": 0.01, "ms_eps": 0.1, "content_noise_std": 0.1, "lambda_kl": 1.0, "lr": 4e-3, "ema_decay": 0.9,
-    }  # fmt: skip
-    learns = {"steps": 700}
-    apart = {"prior": "fixed", "lambda_ms": 0.0, "content_noise_std": 0.0, "split_batch": False}
+    traits = contract.Traits(size_multiple=4)
+    checks = contract.CheckConfigs(
+        tiny={
+            "image_size": 32,
+            "ngf": 8,
+            "ndf": 8,
+            "d_layers": 2,
+            "num_scales": 2,
+            "d_iter": 2,
+            "lambda_ms": 0.01,
+            "ms_eps": 0.1,
+            "content_noise_std": 0.1,
+            "lambda_kl": 1.0,
+            "lr": 4e-3,
+            "ema_decay": 0.9,
+        },
+        learning={"steps": 700},
+        independent={"lambda_ms": 0.0, "content_noise_std": 0.0, "split_batch": False},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -186,16 +213,12 @@ class DRIT(Method):
         initialise(self)
         for layer in dense_layers(self):  # the authors' code leaves these as they are made
             layer.reset_parameters()
-        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
 
     def stages(self) -> list[Stage]:
         c = self.config
 
-        def schedule(clock: Clock) -> float:
-            return clock.decay(start=c.lr_decay_start)
-
         def player(*nets: nn.Module, share: float = 1.0, clip: float | None = None) -> Player:
-            return Player(nets, share * c.lr, (0.5, 0.999), c.weight_decay, schedule, clip)
+            return Player(nets, share * c.lr, (0.5, 0.999), c.weight_decay, c.schedule, clip)
 
         players = {
             "D": player(self.D_a, self.D_a2, self.D_b, self.D_b2),
@@ -255,9 +278,8 @@ class DRIT(Method):
         """A draw of attributes, where they have a variance; normal, whichever way codes are drawn."""
         if log_variance is None:
             return mean
-        kind: Prior = "fixed" if self.config.prior == "fixed" else "normal"
         return mean + (to_float32(log_variance) / 2).exp() * sample_latents(
-            kind, len(mean), mean.shape[1], to_float32(mean)
+            "normal", len(mean), mean.shape[1], to_float32(mean)
         )
 
     def contest(self, made: Made, other: Pair) -> Terms:

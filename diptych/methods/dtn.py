@@ -7,14 +7,30 @@ the drawing shall be what it read in the source, and a target image shall be dra
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    AveragedWeights,
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Labels,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Terms,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import to_float32
 from diptych.losses.perceptual import total_variation
 from diptych.networks.classifier import ClassifierNet as Judged
@@ -26,57 +42,74 @@ FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2  # what the paper's D tells apart
 
 
 class DTN(Method):
-    class Config(MethodConfig):
+    class Config(AveragedWeights, MethodConfig):
         """The weights of equation 5 for digits, which are recalled, the switches of Table 1, and the sizes."""
 
         pretrain_steps: int = Field(
-            4000, ge=0, description="steps of the first stage, in which f learns labels; 0: it is trained, see begin"
+            4000,
+            ge=0,
+            description="steps of the first stage, which trains f as a classifier; 0: f is given by init_from=",
         )
-        steps: int = Field(4000, ge=1, description="steps of the second; each moves D and g once")
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of the source; read from the data")
-        out_channels: int = Field(1, ge=1, le=1024, description="channels of the target; read from the data")
-        labels: tuple[Labels, ...] = Field(
+        steps: int = Field(4000, ge=1, description="steps of the second stage; each updates D once and g once")
+        in_channels: Annotated[int, Setting(channels_of=("source",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the source; read from the data"
+        )
+        out_channels: Annotated[int, Setting(channels_of=("target",))] = Field(
+            1, ge=1, le=1024, description="number of channels of the target; read from the data"
+        )
+        labels: Annotated[tuple[Labels, ...], Setting(labels_of=("label",))] = Field(
             (Labels(names=tuple("0123456789")),),
             min_length=1,
             max_length=1,
-            description="what f reads in the source; read from the data",
+            description="classes that f learns in the source domain; read from the data",
         )
-        image_size: int = Field(32, ge=16, le=1024, description="side of the images, a power of two; read from crop")
-        lambda_const: float = Field(
-            15.0, ge=0, description="weight a of L_CONST: f reads the same in the drawing; 0: without"
+        image_size: Annotated[int, Setting(follows="crop_size")] = Field(
+            32, ge=16, le=1024, description="side of the training images in pixels; follows crop_size; a power of two"
         )
-        lambda_tid: float = Field(
-            15.0, ge=0, description="weight b of L_TID: a target image is drawn as itself; 0: without"
+        lambda_const: Annotated[float, Setting(symbol="α")] = Field(
+            15.0, ge=0, description="weight of L_CONST, the distance of f of source and translation"
         )
-        lambda_tv: float = Field(0.0, ge=0, description="weight c of L_TV, total variation of what is drawn, a pixel")
-        tv_power: float = Field(1.0, gt=0, description="exponent B of the total variation")
-        use_gan: bool = Field(True, description="whether there is a D: L_D and L_GANG")
+        lambda_tid: Annotated[float, Setting(symbol="β")] = Field(
+            15.0, ge=0, description="weight of L_TID, the identity loss on target images"
+        )
+        lambda_tv: Annotated[float, Setting(symbol="γ")] = Field(
+            0.0, ge=0, description="weight of L_TV, the total variation of translations, per pixel"
+        )
+        tv_power: Annotated[float, Setting(symbol="B")] = Field(
+            1.0, gt=0, description="exponent of the total variation"
+        )
+        use_gan: bool = Field(True, description="train with a discriminator: L_D and L_GANG")
         d_head: Literal["ternary", "binary"] = Field(
-            "ternary", description="D tells drawn sources, drawn targets and real ones apart; or sources and real ones"
+            "ternary",
+            description="ternary: D separates translated sources, translated targets and real images; or binary",
         )
         f_network: Literal["paper", "classifier"] = Field(
             "paper",
-            description="f as in the paper; or as a judge's network, so that `begin` takes a trained one (ours)",
+            description="network of f: the paper's, or that of a classifier, so that init_from= "
+            "can give a trained one (ours)",
         )
-        f_base_channels: int = Field(32, ge=1, le=1024, description="f_network=judge: its `width`")
-        f_n_downsample: int = Field(4, ge=1, le=8, description="f_network=judge: its `depth`")
-        g_encoder: Literal["f", "own"] = Field("f", description="g draws f's code; or that of a network trained with g")
-        embedding_dim: int = Field(128, ge=1, le=65_536, description="numbers in a code")
-        ngf: int = Field(64, ge=1, le=1024, description="channels of f's first layer, an eighth of g's")
+        f_base_channels: int = Field(32, ge=1, le=1024, description="base_channels of f_network=classifier")
+        f_n_downsample: int = Field(4, ge=1, le=8, description="n_downsample of f_network=classifier")
+        g_encoder: Literal["f", "own"] = Field(
+            "f", description="input of g: f's embedding, or that of an own network trained with g"
+        )
+        embedding_dim: int = Field(128, ge=1, le=65_536, description="dimension of f's embedding")
+        ngf: int = Field(
+            64, ge=1, le=1024, description="channels of f's first layer; g's first has eight times as many"
+        )
         ndf: int = Field(64, ge=1, le=1024, description="channels of D's first layer")
-        norm: Norm = Field("batch", description="norm of all networks")
-        one_by_one_convs: bool = Field(False, description="1x1 convolutions in g, as for the paper's pictures")
-        lr: float = Field(1e-3, gt=0, description="Adam's step size of g and D (ours)")
-        f_lr: float = Field(
-            1e-3, gt=0, description="Adam's step size of f at the start; it falls to 0 in a line (ours)"
-        )
+        norm: Norm = Field("batch", description="normalisation layers of all networks")
+        one_by_one_convs: bool = Field(False, description="1x1 convolutions in g, as for the paper's face images")
+        lr: float = Field(1e-3, gt=0, description="learning rate of Adam of g and D (ours)")
+        f_lr: float = Field(1e-3, gt=0, description="initial learning rate of Adam of f; linear decay to 0 (ours)")
         f_noise_std: float = Field(
-            0.0,
-            ge=0,
-            description="f learns from images with noise of up to this size, so that specks do not please it (ours)",
+            0.0, ge=0, description="largest standard deviation of the noise added to f's training images (ours)"
         )
         ema_decay: float = Field(
-            0.99, ge=0, lt=1, description="translate with g averaged by this factor; 0: off (ours)"
+            0.99,
+            ge=0,
+            lt=1,
+            description="decay of the moving average of g's weights, used for inference; 0: not averaged (ours)",
         )
 
         @model_validator(mode="after")
@@ -111,10 +144,7 @@ class DTN(Method):
 
     config: Config
     data = DataKind.TRANSFER
-    batch = {"source": "in_channels", "label": "labels", "target": "out_channels"}
-    labels = {"label": "labels"}
-    square = "image_size"
-    fixed_size = True
+    batch = ("source", "label", "target")
     network_aliases = {"f": "C"}
     routes = (Route("source", "target"),)
     inference_networks: tuple[str, ...] = ("f", "g")
@@ -128,9 +158,12 @@ class DTN(Method):
         },  # its faces to emoji
         "baseline": {"d_head": "binary", "g_encoder": "own", "lambda_tid": 0.0},  # section 3, the first row of Table 1
     }
-    tiny = {"pretrain_steps": 2, "ngf": 8, "ndf": 8, "embedding_dim": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9}
-    learns = {"pretrain_steps": 400, "steps": 250}
-    apart = {"norm": "none"}
+    traits = Traits(fixed_size=True)
+    checks = CheckConfigs(
+        tiny={"pretrain_steps": 2, "ngf": 8, "ndf": 8, "embedding_dim": 32, "lr": 1e-3, "f_lr": 1e-2, "ema_decay": 0.9},
+        learning={"pretrain_steps": 400, "steps": 250},
+        independent={"norm": "none"},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -146,7 +179,7 @@ class DTN(Method):
         self.D = Discriminator(c.out_channels, c.image_size, c.ndf, 3 if c.d_head == "ternary" else 2, c.norm)
         for net in (self.g, self.D):
             initialise(net)
-        self.ema, self.ema_decay = ("g",) if c.ema_decay else (), c.ema_decay
+        self.ema = ("g",) if c.ema_decay else ()
         if c.g_encoder == "own" and not c.lambda_const:
             self.inference_networks = ("g",)  # f has no part in it
 
@@ -158,7 +191,7 @@ class DTN(Method):
         reading = Player(readers, c.f_lr, (0.9, 0.999), schedule=Clock.decay)
         return [
             Stage("f", c.pretrain_steps, self.learn_to_read, {"f": reading}),
-            Stage("transfer", c.steps, self.updates, players, codes=codes),
+            Stage("transfer", c.steps, self.updates, players, precomputed=codes),
         ]
 
     def learn_to_read(self, batch: Batch, clock: Clock) -> Iterator[Update]:
@@ -204,10 +237,7 @@ class DTN(Method):
         """Equation 4, L_GANG."""
         if self.config.d_head == "binary":
             return {"gan_source": cross_entropy(self.D(from_s), 1)}
-        return {
-            "gan_source": cross_entropy(self.D(from_s), REAL),
-            "gan_target": cross_entropy(self.D(from_t), REAL),
-        }
+        return {"gan_source": cross_entropy(self.D(from_s), REAL), "gan_target": cross_entropy(self.D(from_t), REAL)}
 
     def read(self, x: Tensor) -> Tensor:
         """f, frozen: source images (N, C, H, W) to codes, by running statistics."""

@@ -8,13 +8,25 @@ methods here stand on, at its plainest.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Stage, Update
+from diptych.contract import (
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Method,
+    MethodConfig,
+    Player,
+    Setting,
+    Stage,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import bce
 from diptych.networks.latents import Prior, latent_codes, sample_latents
 
@@ -23,30 +35,36 @@ class GAN(Method):
     class Config(MethodConfig):
         """The networks for MNIST, as far as they are known. Adam, where the paper has SGD with momentum, is ours."""
 
-        steps: int = Field(50_000, ge=1, description="optimiser steps of each player")
-        channels: int = Field(1, ge=1, le=1024, description="channels of the images; read from the data")
-        image_size: int = Field(28, ge=8, le=1024, description="side of the images; read from crop")
+        steps: int = Field(50_000, ge=1, description="training steps; each updates D once and G once")
+        channels: Annotated[int, Setting(channels_of=("image",))] = Field(
+            1, ge=1, le=1024, description="number of channels of the images; read from the data"
+        )
+        image_size: Annotated[int, Setting(follows="crop_size")] = Field(
+            28, ge=8, le=1024, description="side of the training images in pixels; follows crop_size"
+        )
         gan_loss: Literal["saturating", "nonsaturating"] = Field(
             "nonsaturating",
-            description="G descends log(1 - D(G(z))), the minimax game, or ascends log D(G(z)), which learns faster",
+            description="generator's loss: saturating (minimise log(1 - D(G(z)))) or "
+            "nonsaturating (maximise log D(G(z)))",
         )
-        latent_dim: int = Field(100, ge=1, le=65_536, description="numbers in a code")
-        prior: Prior = Field("uniform", description="uniform: in [-1, 1]; normal; or fixed: always 1, for tests")
-        g_hidden: int = Field(1200, ge=1, le=65_536, description="units in both hidden layers of G")
-        d_hidden: int = Field(240, ge=1, le=65_536, description="maxout units in both hidden layers of D")
+        latent_dim: int = Field(100, ge=1, le=65_536, description="dimension of the latent code")
+        prior: Prior = Field("uniform", description="distribution of the latent code: uniform in [-1, 1], or normal")
+        g_hidden: int = Field(1200, ge=1, le=65_536, description="units of both hidden layers of G")
+        d_hidden: int = Field(240, ge=1, le=65_536, description="maxout units of both hidden layers of D")
         maxout_pieces: int = Field(5, ge=1, le=1024, description="linear pieces of a maxout unit")
-        dropout: bool = Field(True, description="D drops 0.2 of its input and half of its units")
-        lr: float = Field(2e-4, gt=0, description="Adam's step size, both players (ours)")
+        dropout: bool = Field(True, description="dropout in D: 0.2 of the input, half of the hidden units")
+        lr: float = Field(2e-4, gt=0, description="learning rate of Adam, both players (ours)")
 
     config: Config
     data = DataKind.IMAGES
-    batch = {"image": "channels"}
-    square = "image_size"
+    batch = ("image",)
     routes = ()
-    noise = True
     inference_networks = ("G",)
-    tiny = {"latent_dim": 8, "g_hidden": 64, "d_hidden": 16, "maxout_pieces": 2, "lr": 1e-3}
-    apart = {"prior": "fixed", "dropout": False}
+    traits = Traits(unconditional=True)
+    checks = CheckConfigs(
+        tiny={"latent_dim": 8, "g_hidden": 64, "d_hidden": 16, "maxout_pieces": 2, "lr": 1e-3},
+        independent={"dropout": False},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

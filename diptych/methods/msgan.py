@@ -7,13 +7,31 @@ pairs, and with many answers to each source.
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    AveragedWeights,
+    Batch,
+    CheckConfigs,
+    Clock,
+    Control,
+    DataKind,
+    LinearDecay,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Terms,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.perceptual import mode_seeking
 from diptych.networks.latents import Prior, latent_codes, sample_latents
@@ -25,36 +43,47 @@ from diptych.networks.unet import UNet, Upsample
 
 
 class MSGAN(Method):
-    class Config(MethodConfig):
+    class Config(LinearDecay, AveragedWeights, MethodConfig):
         """Section 3.2 and the authors' settings for pix2pix, whose networks are BicycleGAN's."""
 
-        steps: int = Field(80_000, ge=1, description="optimiser steps of both players: 200 epochs of 400 facades")
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of the source; read from the data")
-        out_channels: int = Field(3, ge=1, le=1024, description="channels of the target; read from the data")
-        image_size: int = Field(256, ge=16, le=4096, description="side of the images, a power of two; read from crop")
-        lambda_ms: float = Field(
-            1.0, ge=0, description="weight of the mode-seeking term; 0: plain, and noise may be lost"
+        steps: int = Field(80_000, ge=1, description="training steps: 200 epochs of 400 facades at batch size 1")
+        in_channels: Annotated[int, Setting(channels_of=("source",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the source; read from the data"
         )
-        ms_eps: float = Field(1e-5, gt=0, description="added to its ratio, of which it is the reciprocal")
-        lambda_l1: float = Field(10.0, ge=0, description="weight of the L1 term, of the first of the two images alone")
-        lambda_gan: float = Field(1.0, gt=0, description="weight of the adversarial terms")
+        out_channels: Annotated[int, Setting(channels_of=("target",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the target; read from the data"
+        )
+        image_size: Annotated[int, Setting(follows="crop_size")] = Field(
+            256, ge=16, le=4096, description="side of the training images in pixels; follows crop_size; a power of two"
+        )
+        lambda_ms: Annotated[float, Setting(symbol="λ_ms")] = Field(
+            1.0, ge=0, description="weight of the mode-seeking term; 0: without it, and the latent code may be ignored"
+        )
+        ms_eps: float = Field(1e-5, gt=0, description="constant in the denominator of the mode-seeking term")
+        lambda_l1: Annotated[float, Setting(symbol="λ_L1")] = Field(
+            10.0, ge=0, description="weight of the L1 loss, on the first of the two images"
+        )
+        lambda_gan: Annotated[float, Setting(symbol="λ_GAN")] = Field(
+            1.0, gt=0, description="weight of the GAN loss (paper: 1)"
+        )
         latent_dim: int = Field(
-            8, ge=1, le=4096, description="numbers of noise, which go into each level on the way down"
+            8, ge=1, le=4096, description="dimension of the latent code, which enters each layer of the encoder"
         )
-        prior: Prior = Field("normal", description="how they are drawn")
-        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
-        norm: Norm = Field("instance", description="norm of both networks")
+        prior: Prior = Field("normal", description="distribution of the latent code: uniform in [-1, 1], or normal")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the generator's first layer")
+        norm: Norm = Field("instance", description="normalisation layers of both networks")
         upsample: Upsample = Field(
-            "basic", description="how the generator doubles sizes: basic (transposed convolutions) or bilinear"
+            "basic", description="upsampling in the generator: basic (transposed convolutions) or bilinear"
         )
-        receptive_field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
-        ndf: int = Field(64, ge=1, le=1024, description="channels of its first layer; of each smaller scale half")
-        num_scales: int = Field(2, ge=1, le=8, description="sizes at which the discriminator looks")
-        lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
-        lr_decay_start: float = Field(
-            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
+        receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
+        ndf: int = Field(
+            64,
+            ge=1,
+            le=1024,
+            description="channels of the discriminator's first layer; half of that at each smaller scale",
         )
-        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+        num_scales: int = Field(2, ge=1, le=8, description="number of scales of the discriminator")
+        lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "MSGAN.Config":
@@ -71,8 +100,7 @@ class MSGAN(Method):
 
     config: Config
     data = DataKind.PAIRED
-    batch = {"source": "in_channels", "target": "out_channels"}
-    square = "image_size"
+    batch = ("source", "target")
     routes = (Route("source", "target"),)
     inference_networks = ("G",)
     controls = (Control("seed", "which noise, so which of many answers", 0),)
@@ -80,11 +108,20 @@ class MSGAN(Method):
         "paper": {},
         "plain": {"lambda_ms": 0.0},  # the same method without its term
     }
-    tiny = {
-        "image_size": 32, "ngf": 8, "ndf": 8, "receptive_field": 16, "lambda_ms": 0.1, "lambda_l1": 300.0, "lr": 5e-3, "ema_decay": 0.9,
-    }  # fmt: skip
-    learns = {"steps": 350}
-    apart = {"prior": "fixed", "lambda_ms": 0.0}
+    checks = CheckConfigs(
+        tiny={
+            "image_size": 32,
+            "ngf": 8,
+            "ndf": 8,
+            "receptive_field": 16,
+            "lambda_ms": 0.1,
+            "lambda_l1": 300.0,
+            "lr": 5e-3,
+            "ema_decay": 0.9,
+        },
+        learning={"steps": 350},
+        independent={"lambda_ms": 0.0},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -95,15 +132,12 @@ class MSGAN(Method):
         )
         self.D = MultiScale(PatchGAN(seen, c.receptive_field, c.ndf >> scale, c.norm) for scale in range(c.num_scales))
         initialise(self, "xavier")
-        self.size_multiple = c.image_size
-        self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
+        self.traits = Traits(size_multiple=c.image_size)
 
     def stages(self) -> list[Stage]:
-        def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.lr_decay_start)
-
         players = {
-            name: Player((net,), self.config.lr, schedule=schedule) for name, net in (("G", self.G), ("D", self.D))
+            name: Player((net,), self.config.lr, schedule=self.config.schedule)
+            for name, net in (("G", self.G), ("D", self.D))
         }
         return [Stage("train", self.config.steps, self.updates, players)]
 

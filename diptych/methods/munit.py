@@ -8,7 +8,7 @@ with a style of the other domain, drawn or taken from an image. No pairs, and ma
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from diptych import contract
-from diptych.contract import OF_TARGET, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import OUTPUT, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_of
 from diptych.losses.perceptual import feature_distance
 from diptych.networks.latents import Prior, latent_for_seed, sample_latents
@@ -28,44 +28,69 @@ Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 
 
 class MUNIT(Method):
-    class Config(MethodConfig):
+    class Config(contract.AveragedWeights, MethodConfig):
         """The losses of section 3 and the settings of appendix B; a weight of 0 turns its term off."""
 
-        steps: int = Field(1_000_000, ge=1, description="optimiser steps of both players")
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of domain a; read from the data")
-        out_channels: int = Field(3, ge=1, le=1024, description="channels of domain b; read from the data")
-        image_size: int = Field(256, ge=32, le=4096, description="side of the training images; read from crop")
-        lambda_gan: float = Field(1.0, gt=0, description="weight of the adversarial terms")
-        lambda_image: float = Field(10.0, ge=0, description="weight of coding an image and decoding it again")
-        lambda_style: float = Field(1.0, ge=0, description="weight of finding the style again in what was made with it")
-        lambda_content: float = Field(1.0, ge=0, description="weight of finding the content again in a translation")
-        lambda_cycle: float = Field(
-            0.0, ge=0, description="weight of translating there and back (paper: 10 for some tasks)"
+        steps: int = Field(
+            1_000_000,
+            ge=1,
+            description="training steps; each updates the discriminators once and the autoencoders once",
         )
-        lambda_perceptual: float = Field(
-            0.0, ge=0, description="weight of a translation looking like its source to `features`"
+        in_channels: Annotated[int, contract.Setting(channels_of=("a",))] = Field(
+            3, ge=1, le=1024, description="number of channels of domain a; read from the data"
         )
-        feature_network: str = Field(
-            "none", min_length=1, max_length=4096, description="for that: vgg16, vgg16:FILE, a judge's folder; or none"
+        out_channels: Annotated[int, contract.Setting(channels_of=("b",))] = Field(
+            3, ge=1, le=1024, description="number of channels of domain b; read from the data"
         )
-        style_dim: int = Field(8, ge=1, le=4096, description="numbers in a style")
-        prior: Prior = Field("normal", description="how styles are drawn")
-        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the encoders")
-        mlp_dim: int = Field(256, ge=1, le=4096, description="width of the network from a style to the norms")
+        image_size: Annotated[int, contract.Setting(follows="crop_size")] = Field(
+            256, ge=32, le=4096, description="side of the training images in pixels; follows crop_size"
+        )
+        lambda_gan: Annotated[float, contract.Setting(symbol="λ_GAN")] = Field(
+            1.0, gt=0, description="weight of the GAN loss (paper: 1)"
+        )
+        lambda_image: Annotated[float, contract.Setting(symbol="λ_x")] = Field(
+            10.0, ge=0, description="weight of the image reconstruction loss"
+        )
+        lambda_style: Annotated[float, contract.Setting(symbol="λ_s")] = Field(
+            1.0, ge=0, description="weight of the style reconstruction loss"
+        )
+        lambda_content: Annotated[float, contract.Setting(symbol="λ_c")] = Field(
+            1.0, ge=0, description="weight of the content reconstruction loss"
+        )
+        lambda_cycle: Annotated[float, contract.Setting(symbol="λ_cyc")] = Field(
+            0.0, ge=0, description="weight of the style-augmented cycle consistency loss (paper: 10 for some tasks)"
+        )
+        lambda_perceptual: Annotated[float, contract.Setting(symbol="λ_VGG")] = Field(
+            0.0, ge=0, description="weight of the domain-invariant perceptual loss between source and translation"
+        )
+        feature_network: Annotated[str, contract.Setting(feature_network="features", text=True, path=True)] = Field(
+            "none",
+            min_length=1,
+            max_length=4096,
+            description="feature network of the perceptual loss: vgg16, vgg16:FILE, the folder "
+            "of an evaluator, or none",
+        )
+        style_dim: int = Field(8, ge=1, le=4096, description="dimension of the style code")
+        prior: Prior = Field("normal", description="distribution of style codes: uniform in [-1, 1], or normal")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the encoders' first layer")
+        mlp_dim: int = Field(
+            256, ge=1, le=4096, description="width of the MLP from the style code to the AdaIN parameters"
+        )
         n_blocks: int = Field(4, ge=1, le=100, description="residual blocks of the content encoder, and of the decoder")
-        n_downsample: int = Field(
-            2, ge=1, le=5, description="convolutions of the content encoder that halve the image, doubling channels"
-        )
+        n_downsample: int = Field(2, ge=1, le=5, description="stride-2 convolutions of the content encoder")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
-        d_layers: int = Field(4, ge=1, le=10, description="convolutions of a discriminator, each of which halves")
-        num_scales: int = Field(3, ge=1, le=10, description="sizes at which discriminators look")
+        d_layers: int = Field(4, ge=1, le=10, description="stride-2 convolutions of a discriminator")
+        num_scales: int = Field(3, ge=1, le=10, description="number of scales of the discriminators")
         reuse: Literal["none", "exact", "max"] = Field(
-            "exact", description="what both steps share: nothing, contents (the same numbers), drawn styles too"
+            "exact",
+            description="share between the two steps: none, exact (contents; the same numbers), "
+            "or max (sampled styles too)",
         )
-        lr: float = Field(1e-4, gt=0, description="Adam's step size, both players")
-        lr_halve_every: int = Field(100_000, ge=1, description="steps after which it is halved, again and again")
-        weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights")
-        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+        lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
+        lr_halve_every: int = Field(
+            100_000, ge=1, description="steps after which the learning rate is halved, repeatedly"
+        )
+        weight_decay: float = Field(1e-4, ge=0, description="weight decay of Adam, on all weights")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "MUNIT.Config":
@@ -89,15 +114,13 @@ class MUNIT(Method):
 
     config: Config
     data = contract.DataKind.UNPAIRED
-    batch = {"a": "in_channels", "b": "out_channels"}
-    square = "image_size"
+    batch = ("a", "b")
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     inference_networks = ("G_a", "G_b")
-    feature_networks = {"features": "feature_network"}
     controls = (
         Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
         Control("seed", "which style", 0),
-        Control("reference", "an image whose style to take, instead of the seed's", None, image=OF_TARGET),
+        Control("reference", "an image whose style to take, instead of the seed's", None, image=OUTPUT),
     )
     presets = {
         "paper": {},  # edges to shoes or handbags
@@ -108,12 +131,23 @@ class MUNIT(Method):
             "feature_network": "vgg16",
         },  # SYNTHIA to Cityscapes
     }
-    tiny = {
-        "image_size": 32, "ngf": 8, "mlp_dim": 16, "n_blocks": 1, "ndf": 8, "d_layers": 2, "num_scales": 2,
-        "lambda_cycle": 10.0, "lambda_perceptual": 3.0, "feature_network": "vgg16", "lr": 4e-3, "ema_decay": 0.9,
-    }  # fmt: skip
-    learns = {"steps": 200}
-    apart = {"prior": "fixed"}
+    checks = contract.CheckConfigs(
+        tiny={
+            "image_size": 32,
+            "ngf": 8,
+            "mlp_dim": 16,
+            "n_blocks": 1,
+            "ndf": 8,
+            "d_layers": 2,
+            "num_scales": 2,
+            "lambda_cycle": 10.0,
+            "lambda_perceptual": 3.0,
+            "feature_network": "vgg16",
+            "lr": 4e-3,
+            "ema_decay": 0.9,
+        },
+        learning={"steps": 200},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -130,8 +164,8 @@ class MUNIT(Method):
             initialise(coder, "kaiming")
         for critic in (self.D_a, self.D_b):
             initialise(critic)
-        self.size_multiple = 2 ** (c.n_downsample + (c.n_downsample > 3))  # reflection needs 2 pixels, of 16 at least
-        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
+        halvings = c.n_downsample + (c.n_downsample > 3)  # reflection padding needs 2 pixels, of 16 at least
+        self.traits = contract.Traits(size_multiple=2**halvings)
 
     def stages(self) -> list[Stage]:
         c = self.config

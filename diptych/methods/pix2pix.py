@@ -6,14 +6,31 @@ A U-Net learns from pairs; a PatchGAN that sees source and target together makes
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, Control, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    AveragedWeights,
+    Batch,
+    CheckConfigs,
+    Clock,
+    Control,
+    DataKind,
+    LinearDecay,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Terms,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import Adversarial, discriminator_loss, generator_loss, gradient_penalty
 from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
 from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
@@ -23,35 +40,48 @@ from diptych.networks.unet import Dropout
 
 
 class Pix2Pix(Method):
-    class Config(MethodConfig):
+    class Config(LinearDecay, AveragedWeights, MethodConfig):
         """Every switch of the paper's ablations (its section 4), and the sizes."""
 
-        steps: int = Field(80_000, ge=1, description="optimiser steps: 200 epochs of 400 facades at batch 1")
-        in_channels: int = Field(3, ge=1, le=1024, description="channels of the source; read from the data")
-        out_channels: int = Field(3, ge=1, le=1024, description="channels of the target; read from the data")
+        steps: int = Field(80_000, ge=1, description="training steps: 200 epochs of 400 facades at batch size 1")
+        in_channels: Annotated[int, Setting(channels_of=("source",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the source; read from the data"
+        )
+        out_channels: Annotated[int, Setting(channels_of=("target",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the target; read from the data"
+        )
         loss: Literal["l1", "gan", "cgan", "l1+gan", "l1+cgan"] = Field(
-            "l1+cgan", description="which terms; cgan's discriminator sees the source too"
+            "l1+cgan", description="loss terms; cgan: the discriminator is conditioned on the source"
         )
-        lambda_l1: float = Field(100.0, ge=0, description="weight of the L1 term (paper: 100)")
-        gan_loss: Adversarial = Field("vanilla", description="form of the adversarial loss (paper: vanilla)")
-        lambda_gp: float = Field(10.0, ge=0, description="weight of the gradient penalty of wgan-gp")
-        generator: Generator = Field("unet_256", description="unet_N for N x N pixels; encoder_decoder_N has no skips")
-        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
-        norm: Norm = Field("batch", description="norm of the generator")
-        dropout: Dropout = Field("paper", description="where the generator drops: paper (first three), repo, none")
+        lambda_l1: Annotated[float, Setting(symbol="λ")] = Field(
+            100.0, ge=0, description="weight of the L1 loss (paper: 100)"
+        )
+        gan_loss: Adversarial = Field("vanilla", description="form of the GAN loss (paper: vanilla)")
+        lambda_gp: Annotated[float, Setting(symbol="λ_gp")] = Field(
+            10.0, ge=0, description="weight of the gradient penalty of gan_loss=wgan-gp"
+        )
+        generator: Generator = Field(
+            "unet_256", description="unet_N for images of N x N pixels; encoder_decoder_N: without skip connections"
+        )
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the generator's first layer")
+        norm: Norm = Field("batch", description="normalisation layers of the generator")
+        dropout: Dropout = Field(
+            "paper", description="dropout in the generator: paper (first three decoder layers), repo, or none"
+        )
         use_bias: bool = Field(
-            False, description="biases in a U-Net with norm=batch where no norm follows; without BatchNorm always"
+            False, description="biases in a U-Net with norm=batch where no norm follows; always there without BatchNorm"
         )
-        receptive_field: ReceptiveField = Field(70, description="pixels that one output of the discriminator judges")
+        receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
-        d_norm: Norm = Field("batch", description="norm of the discriminator; not batch with wgan-gp")
-        init: Init = Field("normal", description="initialiser")
-        init_gain: float = Field(0.02, gt=0, description="standard deviation, or gain, of the initialiser")
-        lr: float = Field(2e-4, gt=0, description="Adam's step size, both players")
-        lr_decay_start: float = Field(
-            1.0, ge=0, le=1, description="fraction after which the step size falls to 0 in a line"
+        d_norm: Norm = Field(
+            "batch", description="normalisation layers of the discriminator; not batch with gan_loss=wgan-gp"
         )
-        ema_decay: float = Field(0.0, ge=0, lt=1, description="translate with weights averaged by this factor; 0: off")
+        init: Init = Field("normal", description="weight initialisation")
+        init_gain: float = Field(0.02, gt=0, description="standard deviation or gain of the initialisation")
+        lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
+        lr_decay_start: float = Field(
+            1.0, ge=0, le=1, description="fraction of the steps after which the learning rate decays linearly to 0"
+        )
 
         @model_validator(mode="after")
         def _use_bias_is_used(self) -> "Pix2Pix.Config":
@@ -83,7 +113,7 @@ class Pix2Pix(Method):
 
     config: Config
     data = DataKind.PAIRED
-    batch = {"source": "in_channels", "target": "out_channels"}
+    batch = ("source", "target")
     routes = (Route("source", "target"),)
     inference_networks = ("G",)
     controls = (
@@ -100,8 +130,10 @@ class Pix2Pix(Method):
         "paper": {},
         "repo": {"dropout": "repo", "lr_decay_start": 0.5},  # their PyTorch code
     }
-    tiny = {"generator": "unet_32", "ngf": 8, "ndf": 8, "receptive_field": 16, "ema_decay": 0.9, "lr": 2e-3}
-    apart = {"norm": "instance", "d_norm": "instance", "dropout": "none"}
+    checks = CheckConfigs(
+        tiny={"generator": "unet_32", "ngf": 8, "ndf": 8, "receptive_field": 16, "ema_decay": 0.9, "lr": 2e-3},
+        independent={"norm": "instance", "d_norm": "instance", "dropout": "none"},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -110,15 +142,11 @@ class Pix2Pix(Method):
         seen = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
         self.D = PatchGAN(seen, c.receptive_field, c.ndf, c.d_norm) if "gan" in c.loss else None
         initialise(self, c.init, c.init_gain)
-        self.size_multiple = multiple_of(c.generator)
-        self.ema, self.ema_decay = (("G",) if c.ema_decay else ()), c.ema_decay
+        self.traits = Traits(size_multiple=multiple_of(c.generator))
 
     def stages(self) -> list[Stage]:
-        def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.lr_decay_start)
-
         nets: dict[str, nn.Module] = {"G": self.G} if self.D is None else {"D": self.D, "G": self.G}
-        players = {name: Player((net,), self.config.lr, schedule=schedule) for name, net in nets.items()}
+        players = {name: Player((net,), self.config.lr, schedule=self.config.schedule) for name, net in nets.items()}
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:

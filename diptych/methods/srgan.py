@@ -7,14 +7,29 @@ patches and what VGG19 sees make it sharp, at the price of that error.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from diptych.contract import Batch, Clock, DataKind, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    AveragedWeights,
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Terms,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import bce, to_float32
 from diptych.losses.perceptual import feature_distance, total_variation
 from diptych.networks.layers import Norm, evaluating, without_graph
@@ -22,40 +37,57 @@ from diptych.networks.srresnet import Discriminator, End, Head, Joint, SRResNet,
 
 
 class SRGAN(Method):
-    class Config(MethodConfig):
+    class Config(AveragedWeights, MethodConfig):
         """The two stages and their losses (sections 2.2, 3.2), the networks of figure 4, and forms of public code."""
 
-        pretrain_steps: int = Field(1_000_000, ge=0, description="steps of the first stage: SRResNet, by squared error")
-        steps: int = Field(200_000, ge=0, description="steps of the second, adversarial stage; 0: SRResNet alone")
-        channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
-        image_size: int = Field(96, ge=16, le=4096, description="side of the patches, a multiple of 16; read from crop")
-        scale: Literal[2, 4, 8] = Field(4, description="how many times as large pictures become")
-        feature_network: str = Field(
+        pretrain_steps: int = Field(1_000_000, ge=0, description="steps of the first stage: SRResNet, with MSE")
+        steps: int = Field(200_000, ge=0, description="steps of the second stage with the GAN loss; 0: SRResNet only")
+        channels: Annotated[int, Setting(channels_of=("image",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the images; read from the data"
+        )
+        image_size: Annotated[int, Setting(follows="crop_size")] = Field(
+            96, ge=16, le=4096, description="side of the training images in pixels, a multiple of 16; follows crop_size"
+        )
+        scale: Annotated[Literal[2, 4, 8], Setting(symbol="r")] = Field(4, description="upscaling factor")
+        feature_network: Annotated[str, Setting(feature_network="features", text=True, path=True)] = Field(
             "vgg19",
             min_length=1,
             max_length=4096,
-            description="what sees content: vgg19, vgg19:FILE of its weights, a judge's folder; none: squared error",
+            description="feature network of the content loss: vgg19, vgg19:FILE, the folder of an evaluator; none: MSE",
         )
-        feature_layer: int = Field(5, ge=1, le=100, description="which of its maps: 5 is VGG54 of the paper, 2 VGG22")
-        feature_scale: float = Field(1 / 12.75, gt=0, description="factor of those maps")
-        lambda_content: float = Field(1.0, gt=0, description="weight of the content term")
-        lambda_mse: float = Field(0.0, ge=0, description="weight of the squared error beside it, in the second stage")
-        lambda_gan: float = Field(1e-3, ge=0, description="weight of the adversarial term")
-        lambda_tv: float = Field(0.0, ge=0, description="weight of the total variation of what is made")
+        feature_layer: int = Field(
+            5, ge=1, le=100, description="which of its feature maps: 5 is VGG54 of the paper, 2 is VGG22"
+        )
+        feature_scale: float = Field(1 / 12.75, gt=0, description="factor of these feature maps (paper: 1/12.75)")
+        lambda_content: Annotated[float, Setting(symbol="l_X^SR")] = Field(
+            1.0, gt=0, description="weight of the content loss (paper: 1)"
+        )
+        lambda_mse: Annotated[float, Setting(symbol="l_MSE^SR")] = Field(
+            0.0, ge=0, description="weight of an additional MSE in the second stage"
+        )
+        lambda_gan: Annotated[float, Setting(symbol="l_Gen^SR")] = Field(
+            1e-3, ge=0, description="weight of the adversarial loss (paper: 0.001)"
+        )
+        lambda_tv: Annotated[float, Setting(symbol="l_TV")] = Field(
+            0.0, ge=0, description="weight of the total variation (public code: 2e-8)"
+        )
         ngf: int = Field(64, ge=1, le=1024, description="channels of the generator")
         n_blocks: int = Field(16, ge=1, le=256, description="residual blocks of the generator")
-        norm: Norm = Field("batch", description="norm of both networks")
+        norm: Norm = Field("batch", description="normalisation layers of both networks")
         pre_upsample: Joint = Field(
-            "norm", description="what follows the convolution behind the blocks; prelu: public code"
+            "norm", description="what follows the convolution after the blocks: norm, or prelu (public code)"
         )
-        output_activation: End = Field("linear", description="end of the generator; tanh: public code")
+        output_activation: End = Field(
+            "linear", description="last layer of the generator: linear, or tanh (public code)"
+        )
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
-        d_head: Head = Field("dense", description="the discriminator's end: dense, for one size; or pooled")
-        lr: float = Field(1e-4, gt=0, description="Adam's step size, both players")
+        d_head: Head = Field("dense", description="end of the discriminator: dense, for one image size; or pooled")
+        lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
         lr_schedule: Literal["paper", "linear"] = Field(
-            "paper", description="paper: constant, a tenth from half of the second stage on; line: falls to 0 in each"
+            "paper",
+            description="paper: constant, and a tenth in the second half of the second stage; "
+            "linear: decays to 0 in each stage",
         )
-        ema_decay: float = Field(0.0, ge=0, lt=1, description="enlarge with weights averaged by this factor; 0: off")
 
         @model_validator(mode="after")
         def _something_is_trained(self) -> "SRGAN.Config":
@@ -75,37 +107,38 @@ class SRGAN(Method):
 
     config: Config
     data = DataKind.IMAGES
-    batch = {"image": "channels"}
-    square = "image_size"
-    routes = (Route("low", "image", truth="image"),)
+    batch = ("image",)
+    routes = (Route("low", "image", ground_truth="image"),)
     inference_networks = ("G",)
-    scale = 4
-    feature_networks = {"features": "feature_network"}
     presets = {
         "paper": {},
         "srresnet": {"steps": 0, "feature_network": "none"},
         "mse": {"feature_network": "none"},  # SRGAN-MSE of the paper's Table 1
         "vgg22": {"feature_layer": 2},
     }
-    tiny = {
-        "pretrain_steps": 2,
-        "scale": 2,
-        "feature_layer": 2,
-        "lambda_mse": 1.0,
-        "ngf": 16,
-        "n_blocks": 2,
-        "ndf": 4,
-        "lr": 2e-3,
-    }
-    tiny |= {"ema_decay": 0.9, "lr_schedule": "linear"}
-    apart = {"norm": "none"}
+    traits = Traits(upscale_factor=4)
+    checks = CheckConfigs(
+        tiny={
+            "pretrain_steps": 2,
+            "scale": 2,
+            "feature_layer": 2,
+            "lambda_mse": 1.0,
+            "ngf": 16,
+            "n_blocks": 2,
+            "ndf": 4,
+            "lr": 2e-3,
+            "ema_decay": 0.9,
+            "lr_schedule": "linear",
+        },
+        independent={"norm": "none"},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
         self.G = SRResNet(c.channels, c.scale, c.ngf, c.n_blocks, c.norm, c.pre_upsample, c.output_activation)
         self.D = Discriminator(c.channels, c.image_size, c.ndf, c.norm, c.d_head)
-        self.scale, self.ema, self.ema_decay = c.scale, ("G",) if c.ema_decay else (), c.ema_decay
+        self.traits = Traits(upscale_factor=c.scale)
 
     def channels(self) -> dict[str, int]:
         return {"image": self.config.channels, "low": self.config.channels}

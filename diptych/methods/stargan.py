@@ -8,14 +8,30 @@ and names the labels of what it sees. Several data sets with labels of their own
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Labels,
+    LinearDecay,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Terms,
+    Traits,
+    Update,
+)
 from diptych.errors import ConfigError
 from diptych.losses.adversarial import gradient_penalty, to_float32, wasserstein
 from diptych.methods.label_controls import controls, wanted
@@ -25,43 +41,57 @@ DEEPEST = 6  # halvings of the published discriminator
 
 
 class StarGAN(Method):
-    class Config(MethodConfig):
+    class Config(LinearDecay, MethodConfig):
         """The losses and settings of the paper; a weight of 0 turns its term off."""
 
-        steps: int = Field(200_000, ge=1, description="steps of the discriminator; the generator moves in some of them")
-        channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
-        labels: tuple[Labels, ...] = Field(
+        steps: int = Field(
+            200_000, ge=1, description="discriminator steps; the generator is updated in every `n_critic`-th"
+        )
+        channels: Annotated[int, Setting(channels_of=("image",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the images; read from the data"
+        )
+        labels: Annotated[tuple[Labels, ...], Setting(labels_of=("label",))] = Field(
             (Labels(names=("a", "b")),),
             min_length=1,
             max_length=100,
             description="classes or attributes of each data set; read from the data",
         )
-        image_size: int = Field(
-            128, ge=8, le=8192, description="side of the training images, a power of two; read from crop"
+        image_size: Annotated[int, Setting(follows="crop_size")] = Field(
+            128, ge=8, le=8192, description="side of the training images in pixels; follows crop_size; a power of two"
         )
-        ngf: int = Field(64, ge=1, le=1024, description="channels of the first layer of the generator")
+        ngf: int = Field(64, ge=1, le=1024, description="channels of the generator's first layer")
         n_blocks: int = Field(6, ge=1, le=100, description="residual blocks of the generator")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
         d_layers: int | None = Field(
-            None, ge=1, le=13, description="how often the discriminator halves; default 6, fewer below 64 pixels"
+            None,
+            ge=1,
+            le=13,
+            description="stride-2 convolutions of the discriminator; default 6, fewer below 64 pixels",
         )
-        lambda_cls: float = Field(1.0, ge=0, description="weight of both classification terms (paper: 1)")
-        lambda_rec: float = Field(10.0, ge=0, description="weight of the way there and back (paper: 10)")
-        lambda_identity: float = Field(
-            0.0, ge=0, description="weight of leaving alone what is to stay what it is (ours; paper: none)"
+        lambda_cls: Annotated[float, Setting(symbol="λ_cls")] = Field(
+            1.0, ge=0, description="weight of the domain classification losses (paper: 1)"
         )
-        lambda_gp: float = Field(10.0, ge=0, description="weight of the gradient penalty (paper: 10)")
-        n_critic: int = Field(5, ge=1, le=1000, description="steps of the discriminator to one of the generator")
+        lambda_rec: Annotated[float, Setting(symbol="λ_rec")] = Field(
+            10.0, ge=0, description="weight of the reconstruction loss (paper: 10)"
+        )
+        lambda_identity: Annotated[float, Setting(symbol="λ_idt")] = Field(
+            0.0, ge=0, description="weight of the identity loss towards the image's own labels (ours; paper: none)"
+        )
+        lambda_gp: Annotated[float, Setting(symbol="λ_gp")] = Field(
+            10.0, ge=0, description="weight of the gradient penalty (paper: 10)"
+        )
+        n_critic: Annotated[int, Setting(symbol="n_critic")] = Field(
+            5, ge=1, le=1000, description="discriminator steps per generator step"
+        )
         target_labels: Literal["shuffled", "next"] = Field(
-            "shuffled", description="labels to translate to: those of the batch, shuffled; or each image's next class"
+            "shuffled", description="labels to translate to: those of the batch shuffled, or each image's next class"
         )
         reuse: Literal["none", "exact"] = Field(
-            "exact", description="share forward passes that the published order computes twice; the result is equal"
+            "exact",
+            description="exact: skip forward passes that the published order computes twice, "
+            "with equal results; or none",
         )
-        lr: float = Field(1e-4, gt=0, description="Adam's step size, both players")
-        lr_decay_start: float = Field(
-            0.5, ge=0, le=1, description="fraction after which the step size falls to 0 in a line; 1: never"
-        )
+        lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
 
         @model_validator(mode="after")
         def _size_can_be_halved(self) -> "StarGAN.Config":
@@ -95,22 +125,27 @@ class StarGAN(Method):
 
     config: Config
     data = DataKind.LABELLED
-    batch = {"image": "channels", "label": "labels"}
-    labels = {"label": "labels"}
-    domains = True
-    square = "image_size"
+    batch = ("image", "label")
     inference_networks = ("G",)
-    size_multiple = 4
     presets = {
         "paper": {},
         "repo": {"lr_decay_start": 1.0},  # their schedule takes off a thousandth of the step size in all
     }
-    tiny = {
-        "labels": (Labels(names=("sans", "sans-bold")),),
-        "image_size": 32, "ngf": 8, "n_blocks": 2, "ndf": 8, "d_layers": 4, "n_critic": 2, "lr": 2e-3,
-    }  # fmt: skip
-    learns = {"steps": 1000}  # of which the generator moves in half; after 500 the error depends on how a CPU rounds
-    apart = {"lambda_gp": 0.0, "target_labels": "next"}
+    traits = Traits(size_multiple=4, multi_domain=True)
+    checks = CheckConfigs(
+        tiny={
+            "labels": (Labels(names=("sans", "sans-bold")),),
+            "image_size": 32,
+            "ngf": 8,
+            "n_blocks": 2,
+            "ndf": 8,
+            "d_layers": 4,
+            "n_critic": 2,
+            "lr": 2e-3,
+        },
+        learning={"steps": 1000},
+        independent={"lambda_gp": 0.0, "target_labels": "next"},
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -121,7 +156,7 @@ class StarGAN(Method):
         self.D = Discriminator(c.channels, self.slots, c.image_size, c.ndf, c.halvings)
         self.controls = tuple(controls(c.labels))
         self.routes = tuple(
-            Route("image", "image", {"domain": name}, truth=f"image of {name}")
+            Route("image", "image", {"domain": name}, ground_truth=f"image of {name}")
             if labels.kind == "class"
             else Route("image", "image", {"flip": name})
             for labels in c.labels
@@ -129,11 +164,8 @@ class StarGAN(Method):
         )
 
     def stages(self) -> list[Stage]:
-        def schedule(clock: Clock) -> float:
-            return clock.decay(start=self.config.lr_decay_start)
-
-        players = {"D": Player((self.D,), self.config.lr, schedule=schedule)}
-        players["G"] = Player((self.G,), self.config.lr, schedule=schedule)
+        players = {"D": Player((self.D,), self.config.lr, schedule=self.config.schedule)}
+        players["G"] = Player((self.G,), self.config.lr, schedule=self.config.schedule)
         return [Stage("train", self.config.steps, self.updates, players, self.schedule_key)]
 
     def schedule_key(self, clock: Clock) -> tuple[int, bool]:
@@ -225,7 +257,7 @@ class StarGAN(Method):
         code = self.code(marks.to(x.device, x.dtype), at)
         return self.G(x, code.expand(len(x), -1))
 
-    def given(self, label: Tensor, route: Route) -> dict[str, Any]:
+    def source_controls(self, label: Tensor, route: Route) -> dict[str, Any]:
         """Which attributes an image has, from its label (K,); nothing where those are not what changes."""
         first = self.config.labels[0]
         if first.kind == "class" or route.controls.get("flip") not in first.names:

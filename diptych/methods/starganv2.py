@@ -7,7 +7,8 @@ One generator turns an image into any domain, in a style that is drawn for that 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,47 +36,81 @@ Made = tuple[Tensor, Tensor]  # a style and the image made with it
 
 
 class StarGANv2(Method):
-    class Config(MethodConfig):
+    class Config(contract.AveragedWeights, MethodConfig):
         """The losses of section 2.2, the switches of the paper's Table 1, and the sizes; a weight of 0 turns off."""
 
-        steps: int = Field(100_000, ge=1, description="steps; each moves D twice, then G twice, F and E once")
-        channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
-        labels: tuple[Labels, ...] = Field(
+        steps: int = Field(
+            100_000, ge=1, description="training steps; each updates D twice, then G twice, F and E once"
+        )
+        channels: Annotated[int, contract.Setting(channels_of=("image", "reference", "other"))] = Field(
+            3, ge=1, le=1024, description="number of channels of the images; read from the data"
+        )
+        labels: Annotated[tuple[Labels, ...], contract.Setting(labels_of=("label", "target"))] = Field(
             (Labels(names=("domain 1", "domain 2")),), description="the domains; read from the data"
         )
-        image_size: int = Field(256, ge=16, le=4096, description="side of the training images, a power of two")
-        ngf: int | None = Field(None, ge=1, le=1024, description="channels at full size; default 16384 / size")
-        max_channels: int = Field(512, ge=1, le=4096, description="most channels anywhere")
-        style_dim: int = Field(64, ge=1, le=4096, description="numbers in a style")
-        latent_dim: int = Field(16, ge=1, le=4096, description="numbers in a latent code, drawn from N(0, 1)")
+        image_size: Annotated[int, contract.Setting(follows="crop_size")] = Field(
+            256, ge=16, le=4096, description="side of the training images in pixels; follows crop_size; a power of two"
+        )
+        ngf: int | None = Field(None, ge=1, le=1024, description="channels at full size; default 16384 / image_size")
+        max_channels: int = Field(512, ge=1, le=4096, description="most channels of any layer")
+        style_dim: int = Field(64, ge=1, le=4096, description="dimension of the style code")
+        latent_dim: int = Field(16, ge=1, le=4096, description="dimension of the latent code, sampled from N(0, 1)")
         mapping_dim: int = Field(512, ge=1, le=4096, description="width of the mapping network")
         condition: Literal["style", "latent", "label", "concat"] = Field(
-            "style", description="what G is told: a style; the domain and a latent code, or the domain; or as planes"
+            "style",
+            description="condition of G: a style code, the domain and a latent code, the domain, "
+            "or the domain as constant planes",
         )
         d_head: Literal["multitask", "classes"] = Field(
-            "multitask", description="D has a real-or-made output for each domain; or one, and class outputs"
+            "multitask", description="multitask: D has an output for each domain; classes: one output, and a classifier"
         )
         gan_loss: Literal["nonsaturating", "wgan-gp"] = Field(
-            "nonsaturating", description="non-saturating with R1, or Wasserstein"
+            "nonsaturating", description="non-saturating with R1, or wgan-gp"
         )
-        lambda_r1: float = Field(1.0, ge=0, description="weight of the gradient penalty on real images")
-        lambda_gp: float = Field(10.0, ge=0, description="weight of the gradient penalty of gan_loss=wgan-gp")
-        lambda_cls: float = Field(1.0, ge=0, description="weight of the classification terms of d_head=classes")
-        lambda_sty: float = Field(1.0, ge=0, description="weight of finding the style again in the image")
-        lambda_ds: float = Field(2.0, ge=0, description="weight, at first, of two styles giving two images")
-        ds_decay_end: float = Field(1.0, gt=0, description="fraction of the steps at which that weight is 0")
-        lambda_cyc: float = Field(1.0, ge=0, description="weight of coming back to the source")
-        w_hpf: float = Field(0.0, ge=0, description="divisor of the high-pass skips (CelebA-HQ: 1); 0: none")
+        lambda_r1: Annotated[float, contract.Setting(symbol="λ_reg (γ)")] = Field(
+            1.0, ge=0, description="weight of the R1 penalty on real images"
+        )
+        lambda_gp: Annotated[float, contract.Setting(symbol="λ_gp")] = Field(
+            10.0, ge=0, description="weight of the gradient penalty of gan_loss=wgan-gp"
+        )
+        lambda_cls: Annotated[float, contract.Setting(symbol="λ_cls")] = Field(
+            1.0, ge=0, description="weight of the classification losses of d_head=classes"
+        )
+        lambda_sty: Annotated[float, contract.Setting(symbol="λ_sty")] = Field(
+            1.0, ge=0, description="weight of the style reconstruction loss"
+        )
+        lambda_ds: Annotated[float, contract.Setting(symbol="λ_ds")] = Field(
+            2.0, ge=0, description="initial weight of the style diversification loss"
+        )
+        ds_decay_end: float = Field(
+            1.0, gt=0, description="fraction of the steps at which that weight has decayed to 0"
+        )
+        lambda_cyc: Annotated[float, contract.Setting(symbol="λ_cyc")] = Field(
+            1.0, ge=0, description="weight of the cycle consistency loss"
+        )
+        w_hpf: Annotated[float, contract.Setting(symbol="w_hpf")] = Field(
+            0.0, ge=0, description="divisor of the high-pass filtered skip connections (CelebA-HQ: 1); 0: none"
+        )
         reuse: Literal["none", "exact", "max"] = Field(
-            "exact", description="forward passes that are shared: none, those that cost no memory, or all"
+            "exact", description="share forward passes: none, exact (at no cost of memory), or max"
         )
         style_sources: tuple[Way, ...] = Field(
-            ("latent", "reference"), min_length=1, max_length=2, description="where training takes styles from"
+            ("latent", "reference"),
+            min_length=1,
+            max_length=2,
+            description="where training takes style codes from: latent codes, reference images",
         )
-        lr: float = Field(1e-4, gt=0, description="Adam's step size of G, E and D")
-        f_lr: float = Field(1e-6, gt=0, description="Adam's step size of the mapping network F")
-        weight_decay: float = Field(1e-4, ge=0, description="L2 on all weights, norms and biases among them")
-        ema_decay: float = Field(0.999, ge=0, lt=1, description="translate with weights averaged by this; 0: off")
+        lr: float = Field(1e-4, gt=0, description="learning rate of Adam of G, E and D")
+        f_lr: float = Field(1e-6, gt=0, description="learning rate of Adam of the mapping network F")
+        weight_decay: float = Field(
+            1e-4, ge=0, description="weight decay of Adam, on all weights including norms and biases"
+        )
+        ema_decay: float = Field(
+            0.999,
+            ge=0,
+            lt=1,
+            description="decay of the moving average of the weights, used for inference; 0: not averaged",
+        )
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "StarGANv2.Config":
@@ -111,11 +146,7 @@ class StarGANv2(Method):
 
     config: Config
     data = contract.DataKind.REFERENCED
-    batch = {"image": "channels", "label": "labels", "reference": "channels", "other": "channels", "target": "labels"}
-    labels = {"label": "labels", "target": "labels"}
-    domains = True
-    balance_classes = True
-    square = "image_size"
+    batch = ("image", "label", "reference", "other", "target")
     inference_networks: tuple[str, ...] = ("G", "F", "E")
     presets = {
         "paper": {},  # AFHQ
@@ -127,12 +158,24 @@ class StarGANv2(Method):
         "e": {"lambda_ds": 0.0},
         "f": {"lambda_ds": 1.0},
     }
-    tiny = {
-        "labels": (Labels(names=("sans", "sans-bold")),),
-        "image_size": 32, "ngf": 8, "max_channels": 16, "style_dim": 8, "latent_dim": 4, "mapping_dim": 16,
-        "lr": 2e-3, "f_lr": 2e-3, "lambda_ds": 0.1, "lambda_cyc": 10.0, "ema_decay": 0.9,
-    }  # fmt: skip
-    apart = {"style_sources": ("reference",)}
+    traits = contract.Traits(multi_domain=True, balance_classes=True)
+    checks = contract.CheckConfigs(
+        tiny={
+            "labels": (Labels(names=("sans", "sans-bold")),),
+            "image_size": 32,
+            "ngf": 8,
+            "max_channels": 16,
+            "style_dim": 8,
+            "latent_dim": 4,
+            "mapping_dim": 16,
+            "lr": 2e-3,
+            "f_lr": 2e-3,
+            "lambda_ds": 0.1,
+            "lambda_cyc": 10.0,
+            "ema_decay": 0.9,
+        },
+        independent={"style_sources": ("reference",)},
+    )
     landmarks: Landmarks | None = None  # see `use_landmarks`
 
     def __init__(self, config: Config) -> None:
@@ -149,16 +192,16 @@ class StarGANv2(Method):
         self.D = Discriminator(*sizes, domains + (c.d_head == "classes"))
         initialise(self, "kaiming")
         self.kind: Adversarial = "vanilla" if c.gan_loss == "nonsaturating" else "wgan-gp"
-        self.names, self.size_multiple = (
-            c.labels[0].names,
-            2 * self.G.size_multiple,
-        )  # a norm needs two pixels at the bottom
+        self.names = c.labels[0].names
+        self.traits = replace(self.traits, size_multiple=2 * self.G.size_multiple)  # the last norm needs two pixels
         self.passes: tuple[Way, ...] = c.style_sources if styled else ("latent",)
         self.inference_networks = tuple(
             name for name, net in (("G", self.G), ("F", self.F), ("E", self.E)) if net is not None
         )
-        self.ema, self.ema_decay = (self.inference_networks if c.ema_decay else ()), c.ema_decay
-        self.routes = tuple(Route("image", "image", {"domain": name}, truth=f"image of {name}") for name in self.names)
+        self.ema = self.inference_networks if c.ema_decay else ()
+        self.routes = tuple(
+            Route("image", "image", {"domain": name}, ground_truth=f"image of {name}") for name in self.names
+        )
         self.controls = (Control("domain", "which domain to translate to", self.names[0], self.names),)
         if self.E is not None:
             self.controls += (

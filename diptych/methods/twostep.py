@@ -8,14 +8,29 @@ noise again in what it drew, which is data without end. To translate: find the c
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diptych.contract import Batch, Clock, DataKind, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
+from diptych.contract import (
+    Batch,
+    CheckConfigs,
+    Clock,
+    DataKind,
+    Labels,
+    Method,
+    MethodConfig,
+    Player,
+    Route,
+    Setting,
+    Stage,
+    Terms,
+    Traits,
+    Update,
+)
 from diptych.losses.adversarial import bce, to_float32
 from diptych.methods.label_controls import controls, wanted
 from diptych.networks.dcgan import DCGANGenerator, DCGANTrunk
@@ -27,25 +42,37 @@ class TwoStep(Method):
     class Config(MethodConfig):
         """The two stages of section 2, and the sizes of the public code, which the paper's figures agree with."""
 
-        pretrain_steps: int = Field(60_000, ge=1, description="steps of the first stage; each moves D once and G twice")
-        steps: int = Field(30_000, ge=1, description="steps of the second, in which the encoder learns")
-        channels: int = Field(3, ge=1, le=1024, description="channels of the images; read from the data")
-        labels: tuple[Labels, ...] = Field(
+        pretrain_steps: int = Field(
+            60_000, ge=1, description="steps of the first stage, the AC-GAN; each updates D once and G twice"
+        )
+        steps: int = Field(30_000, ge=1, description="steps of the second stage, which trains the encoder E")
+        channels: Annotated[int, Setting(channels_of=("image",))] = Field(
+            3, ge=1, le=1024, description="number of channels of the images; read from the data"
+        )
+        labels: Annotated[tuple[Labels, ...], Setting(labels_of=("label",))] = Field(
             (Labels(names=("domain 1", "domain 2")),),
             min_length=1,
             max_length=1,
-            description="the classes, or one attribute, which is there or not; read from the data",
+            description="the classes, or one attribute that an image has or not; read from the data",
         )
-        image_size: int = Field(64, ge=16, le=1024, description="side of the images, a power of two; read from crop")
-        latent_dim: int = Field(100, ge=1, le=65_536, description="numbers in a code")
-        prior: Prior = Field("uniform", description="uniform: in [-1, 1], and E ends in tanh; normal: E is linear")
-        embedding_dim: int = Field(5, ge=1, le=1024, description="numbers that a class is embedded in")
+        image_size: Annotated[int, Setting(follows="crop_size")] = Field(
+            64, ge=16, le=1024, description="side of the training images in pixels; follows crop_size; a power of two"
+        )
+        latent_dim: int = Field(100, ge=1, le=65_536, description="dimension of the latent code")
+        prior: Prior = Field(
+            "uniform",
+            description="distribution of the latent code: uniform in [-1, 1], and E ends in "
+            "tanh; or normal, and E is linear",
+        )
+        embedding_dim: int = Field(5, ge=1, le=1024, description="dimension of the class embedding")
         ngf: int = Field(128, ge=1, le=1024, description="channels of G before its last layer")
         ndf: int = Field(64, ge=1, le=1024, description="channels after the first layer of D and E")
-        norm: Norm = Field("batch", description="norm of all networks")
-        lambda_cls: float = Field(1.0, gt=0, description="weight of the classification terms")
-        lr: float = Field(2e-4, gt=0, description="Adam's step size of G and D")
-        e_lr: float = Field(1e-4, gt=0, description="Adam's step size of E")
+        norm: Norm = Field("batch", description="normalisation layers of all networks")
+        lambda_cls: Annotated[float, Setting(symbol="λ_cls")] = Field(
+            1.0, gt=0, description="weight of the classification losses (paper: 1)"
+        )
+        lr: float = Field(2e-4, gt=0, description="learning rate of Adam of G and D")
+        e_lr: float = Field(1e-4, gt=0, description="learning rate of Adam of E")
 
         @model_validator(mode="after")
         def _settings_fit(self) -> "TwoStep.Config":
@@ -61,21 +88,17 @@ class TwoStep(Method):
 
     config: Config
     data = DataKind.LABELLED
-    batch = {"image": "channels", "label": "labels"}
-    labels = {"label": "labels"}
-    domains = True
-    balance_classes = True
-    square = "image_size"
-    fixed_size = True
-    noise = True
+    batch = ("image", "label")
     inference_networks = ("G", "E")
-    presets = {
-        "paper": {},
-        "repo": {"prior": "normal"},
-    }
-    tiny = {"pretrain_steps": 2, "latent_dim": 8, "ngf": 16, "ndf": 8, "lr": 1e-3, "e_lr": 3e-3}
-    learns = {"pretrain_steps": 60, "steps": 250}
-    apart = {"norm": "none", "prior": "fixed"}
+    presets = {"paper": {}, "repo": {"prior": "normal"}}
+    traits = Traits(fixed_size=True, unconditional=True, multi_domain=True, balance_classes=True)
+    checks = CheckConfigs(
+        tiny={"pretrain_steps": 2, "latent_dim": 8, "ngf": 16, "ndf": 8, "lr": 1e-3, "e_lr": 3e-3},
+        learning={"pretrain_steps": 60, "steps": 250},
+        independent={
+            "norm": "none",
+        },
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -87,7 +110,7 @@ class TwoStep(Method):
         initialise(self)
         self.controls = tuple(controls(c.labels))
         self.routes = tuple(
-            Route("image", "image", {"domain": name}, truth=f"image of {name}")
+            Route("image", "image", {"domain": name}, ground_truth=f"image of {name}")
             if labels.kind == "class"
             else Route("image", "image", {"flip": name})
             for name in labels.names
@@ -157,7 +180,7 @@ class TwoStep(Method):
         code = latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
         return self.drawn(code, self.asked(len(code), domain=domain, has=has, flip=flip))
 
-    def given(self, label: Tensor, route: Route) -> dict[str, Any]:
+    def source_controls(self, label: Tensor, route: Route) -> dict[str, Any]:
         """Whether an image has the attribute, from its label (1,)."""
         labels = self.config.labels[0]
         return {} if labels.kind == "class" else {"has": labels.names[0] if int(label[0]) else ""}

@@ -36,7 +36,7 @@ class Preview:
         errors = {}
         for route in method.routes:
             made = translated(method, self.batch, route, device)
-            source, truth = self.batch[route.source], route.known(self.batch, self.aligned)
+            source, truth = self.batch[route.source], route.target_in(self.batch, self.aligned)
             if not any(source is each for each in known):
                 columns.append(self.viewable(source, route.source))
             columns.append(self.viewable(made, route.target))
@@ -45,7 +45,7 @@ class Preview:
                 columns.append(self.viewable(truth, route.target))
                 known.append(truth)
                 errors[called(route)] = float((made - truth).abs().mean())
-        columns += drawn(method) if method.noise else []
+        columns += drawn(method) if method.traits.unconditional else []
         columns = columns or [self.viewable(each, name) for name, each in self.batch.items() if each.dim() == 4]
         sheet = grid([column[:SHOWN] for column in columns])
         return self.with_references(sheet, method, device), {**errors, **method.validation_errors(self.batch)}
@@ -108,8 +108,8 @@ def translated(method: Method, batch: Batch, route: Route, device: torch.device,
 
     One at a time, where the method must be told what each of them is.
     """
-    images, label = batch[route.source], batch.get(next(iter(method.labels), ""))
-    told = [method.given(row, route) for row in label] if label is not None else []
+    images, label = batch[route.source], batch.get(next(iter(method.label_fields()), ""))
+    told = [method.source_controls(row, route) for row in label] if label is not None else []
     if any(told):
         parts = [(image[None], given) for image, given in zip(images, told, strict=True)]
     else:
@@ -120,7 +120,7 @@ def translated(method: Method, batch: Batch, route: Route, device: torch.device,
 
 def identity_error(batch: Batch, route: Route) -> float | None:
     """The error of giving the input back, which a figure must be held against. None if the shapes differ."""
-    source, target = batch[route.source], route.known(batch, aligned=True)
+    source, target = batch[route.source], route.target_in(batch, aligned=True)
     return float((source - target).abs().mean()) if target is not None and source.shape == target.shape else None
 
 

@@ -1,23 +1,23 @@
-"""A recipe: method, model, data and training settings as plain data, each key checked, with the nearest name on a typo.
+"""A recipe: method, model, data and training settings as plain data, validated, with the nearest name on a typo.
 
     method: pix2pix
     preset: paper
-    model: {l1: 100}
+    model: {lambda_l1: 100}
     data: {root: facades, direction: b2a}
     train: {epochs: 200}
 
-On the command line the sections fall away: `lambda_l1=50 batch_size=4`. No two sections share a name.
+On the command line the sections are left out: `lambda_l1=50 batch_size=4`. No two sections have a setting of one name.
 """
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 
-from diptych.contract import Evaluator, Method, MethodConfig
+from diptych.contract import Evaluator, Method, MethodConfig, setting_of
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data
 from diptych.data.sources.glyphs import is_glyphs
@@ -25,127 +25,117 @@ from diptych.data.unused_settings import unused
 from diptych.data.value_encoding import channels_of, encoded, resolved_ranges
 from diptych.errors import ConfigError, listed, nearest, shown
 from diptych.methods import EVALUATORS, METHODS, find, method_of
-from diptych.settings import renamed
+from diptych.settings.overrides import (
+    Values,
+    choose_length,
+    parse_overrides,
+    refuse_derived,
+    refuse_former,
+    section_of,
+)
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.settings.validate import checked
 from diptych.system.distributed import Ranks
 from diptych.system.hardware import precision_for
 from diptych.system.safe_parse import parse_yaml, read_text
 
-Model = TypeVar("Model", bound=BaseModel)
-TEXTS = (
-    "preset",
-    "root",
-    "device",
-    "evaluator",
-    "feature_network",
-    "target_root",
-    "background_root",
-)  # never read as numbers or anything else
-PATHS = (
-    "root",
-    "extra_roots",
-    "target_root",
-    "background_root",
-    "init_from",
-    "feature_network",
-    "evaluator",
-    "extractor",
-)  # may name files or folders
 SECTIONS = ("model", "data", "train", "evaluate")
 SETTINGS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "evaluate": EvaluateConfig}
 SHIPPED = Path(__file__).parent / "recipes"
-LARGEST_NETWORKS = 8 * 2**30  # bytes of weights and buffers of all networks of a method
 
 
 @dataclass(frozen=True)
 class Recipe:
+    """Validated settings of a training."""
+
     method: str
     model: MethodConfig
     data: DataConfig
     train: TrainConfig
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     allowed: type[Method] | None = None  # the class of a method that is not part of Diptych
-    given: Mapping[str, Any] = field(default_factory=dict, compare=False)  # what a person set, other than the defaults
+    given: Mapping[str, Any] = field(default_factory=dict, compare=False)  # settings that the user set to non-defaults
 
     @property
     def cls(self) -> type[Method]:
         return self.allowed or find(self.method)
 
-    def settings(self) -> dict[str, Any]:
-        """As plain data that `from_settings` reads back to an equal recipe."""
-        model = self.model.model_dump(exclude={"steps"} if self.train.epochs else set())
-        parts = {"data": self.data, "train": self.train, "evaluate": self.evaluate}
-        rest = {name: part.model_dump(exclude_none=True) for name, part in parts.items()}
-        return {"method": self.method, "model": model, **rest}
+    @property
+    def images(self) -> dict[str, str]:
+        """The batch entries that are images, each with the setting that holds its number of channels."""
+        return self.cls.channel_fields()
 
-    def located(self, keys: Collection[str] = PATHS) -> "Recipe":
-        """With the paths of these settings absolute, so that a resume from another folder finds them."""
-        parts = {"model": self.model, "data": self.data, "train": self.train, "evaluate": self.evaluate}
+    def settings(self) -> dict[str, Any]:
+        """Return plain data that `from_settings` reads back to an equal recipe."""
+        model = self.model.model_dump(exclude={"steps"} if self.train.epochs else set())
+        others = {"data": self.data, "train": self.train, "evaluate": self.evaluate}
+        sections = {name: section.model_dump(exclude_none=True) for name, section in others.items()}
+        return {"method": self.method, "model": model, **sections}
+
+    def with_absolute_paths(self, keys: Collection[str] | None = None) -> "Recipe":
+        """Return the recipe with absolute paths in these settings (default: all), so that it works in another folder."""
+        sections = {"model": self.model, "data": self.data, "train": self.train, "evaluate": self.evaluate}
         changed = {}
-        for section, part in parts.items():
-            values = {key: value for key, value in part if key in PATHS and key in keys and value}
-            found = {key: _absolute(value) for key, value in values.items()}
-            changed[section] = part.model_copy(update={k: v for k, v in found.items() if v != values[k]})
+        for name, section in sections.items():
+            paths = {
+                key: _absolute(value)
+                for key, value in section
+                if value and setting_of(type(section), key).path and (keys is None or key in keys)
+            }
+            changed[name] = section.model_copy(update={k: v for k, v in paths.items() if v != vars(section)[k]})
         return replace(self, **changed)  # type: ignore[arg-type]
 
     def unused(self) -> dict[str, str]:
-        """The settings of `given` that have no effect beside the others, by name, each with what to do about it."""
+        """Return the settings of `given` that have no effect beside the others, each with what to do about it."""
         data = unused(self.data, self.cls.data) if self.given else {}
         needs = {**self.model.unused(), **data, **self.evaluate.unused()}
         return {
-            key: f"{key} has no effect without {needs[key]}: leave {key}= out"
+            key: f"{key} has no effect without {needs[key]}: leave out {key}="
             for key, value in self.given.items()
-            if key in needs and value not in (0, "none")  # what is off anyway may be said to be off
+            if key in needs and value not in (0, "none")  # turning off what is off is no mistake
         }
 
-    def fitted(self, data: Data) -> "Recipe":
-        """With what only the data can tell: channel counts, unless they were set, ranges, labels, and epochs as steps.
+    def with_data_defaults(self, data: Data) -> "Recipe":
+        """Return the recipe with what follows from the data: channels (unless set), ranges, labels, epochs as steps.
 
-        ConfigError if a method that translates between domains would see too few of them in a step.
+        Raises ConfigError if a method that translates between domains would see too few of them in a step.
         """
-        domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
+        domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
         if data.others and issubclass(self.cls, Evaluator):
             raise ConfigError(
-                f"extra_roots={list(self.data.extra_roots)}: a judge learns from one data set; leave it out"
+                f"extra_roots={list(self.data.extra_roots)}: an evaluator network is trained on one data set; leave it out"
             )
-        if domains > self.train.batch_size and self.cls.domains:
+        if domains > self.train.batch_size and self.cls.traits.multi_domain:
             raise ConfigError(
-                f"batch_size={self.train.batch_size} is smaller than the {domains} domains, which a step is to compare: "
+                f"batch_size={self.train.batch_size} is smaller than the number of domains, {domains}: "
                 f"set batch_size={max(8, domains)}, or choose fewer by folders="
             )
-        fields = self.images
-        settings = resolved_ranges(self.data, data, fields)
-        found: dict[str, Any] = {key: data.labels for name, key in self.cls.batch.items() if name in self.cls.labels}
-        for name, key in fields.items():
+        data_config = resolved_ranges(self.data, data, self.images)
+        values: dict[str, Any] = dict.fromkeys(self.cls.label_fields().values(), data.labels)
+        for entry, key in self.images.items():
             given = int(vars(self.model)[key]) if key in self.model.model_fields_set else None
-            found[key] = channels_of(name, settings, data, fields, given)
-        if self.train.epochs is not None:  # of the first set, whose turn comes as often as that of each other
-            turns = self.train.epochs * (1 + len(data.others))
-            found["steps"] = math.ceil(turns * len(data.train) / self.train.batch_size)
+            values[key] = channels_of(entry, data_config, data, self.images, given)
+        if self.train.epochs is not None:  # of the first data set; further ones take turns with it
+            images = self.train.epochs * (1 + len(data.others)) * len(data.train)
+            values["steps"] = math.ceil(images / self.train.batch_size)
         train = self.train.model_copy(update={"epochs": None})
-        model = checked(self.cls.Config, {**self.model.model_dump(), **found}, "model")
-        return replace(self, model=model, data=settings, train=train)
+        model = checked(self.cls.Config, {**self.model.model_dump(), **values}, "model")
+        return replace(self, model=model, data=data_config, train=train)
 
-    @property
-    def images(self) -> dict[str, str]:
-        """The batch entries that are images, with the setting that counts their channels."""
-        return {name: key for name, key in self.cls.batch.items() if name not in self.cls.labels}
-
-    def encoded(self, data: Data) -> Data:
-        """`data` with the values of images meaning what this recipe, once `fitted`, says. DataError."""
-        channels = {name: int(vars(self.model)[key]) for name, key in self.images.items()}
+    def encode_data(self, data: Data) -> Data:
+        """Return `data` with the value encoding of this recipe, after `with_data_defaults`. Raises DataError."""
+        channels = {entry: int(vars(self.model)[key]) for entry, key in self.images.items()}
         return encoded(self.data, data, self.images, channels)
 
-    def settled(self, ranks: Ranks) -> "Recipe":
-        """With what only the machine can tell, so that a resume elsewhere does the same: precision and compiling."""
+    def with_auto_resolved(self, ranks: Ranks) -> "Recipe":
+        """Return the recipe with the values of `auto` for this machine, so that a resume elsewhere computes the same."""
         precision = precision_for(ranks.device)[0] if self.train.precision == "auto" else self.train.precision
         train = self.train.model_copy(update={"precision": precision, "compile": self.train.compile is True})
         return replace(self, train=train)
 
 
 def _absolute(value: Any) -> Any:
-    """A path that exists here, also behind a name as in `vgg19:FILE`, from the root of the file system on."""
+    """Return an existing path, also after a name as in `vgg19:FILE`, as an absolute one."""
     if isinstance(value, tuple):
         return tuple(map(_absolute, value))
     name, colon, file = value.rpartition(":")
@@ -162,156 +152,128 @@ def from_settings(
     saved: bool = False,
     allow_unused: bool = False,
 ) -> Recipe:
-    """Check and complete plain settings. ConfigError names every key that is wrong, and the nearest right one.
+    """Return the recipe of plain settings with `key=value` overrides.
 
-    `cls` is the class of a method that is not part of Diptych: settings alone may not name one. Settings that follow
-    from others or have no effect are refused, unless a run `saved` them among all others, as `Recipe.settings` gives
-    them; `allow_unused` leaves it to the caller to refuse those without effect.
+    Args:
+        settings: As in a recipe file.
+        overrides: Settings as `key=value`, which win over those of the recipe.
+        where: The name of the recipe in errors.
+        cls: The class of a method that is not part of Diptych; settings alone may not name one.
+        saved: Whether these are the complete settings of a run, as `Recipe.settings` gives them.
+        allow_unused: Whether settings without effect are left to the caller to refuse.
+
+    Raises ConfigError that names every wrong key, and the nearest right one.
     """
-    known = ("method", "preset", "title", *SECTIONS)
-    unknown = sorted(map(shown, settings.keys() - known))
-    if unknown or not isinstance(settings.get("method"), str):
-        raise ConfigError(
-            f"{where}: a recipe has method, preset, model, data, train, evaluate and title; "
-            + (f"it does not know {listed(unknown)}{nearest(unknown[0], known)}" if unknown else "method is missing")
-        )
-    allowed, cls = cls, method_of(settings["method"], cls, where)
-    for section in SECTIONS:
-        if not isinstance(settings.get(section) or {}, Mapping):
-            raise ConfigError(f"{where}: {section} holds settings by name, such as `{section}: {{key: value}}`")
+    cls, allowed = method_of(_method_in(settings, where), cls, where), cls
     models: dict[str, type[BaseModel]] = {"model": cls.Config, **SETTINGS}
-    values = {section: dict(settings.get(section) or {}) for section in SECTIONS}
+    values: Values = {section: dict(settings.get(section) or {}) for section in SECTIONS}
     saved = saved or cls.Config.model_fields.keys() - {"steps"} <= values["model"].keys()
-    changes = dict(_split(override) for override in overrides)
-    preset = changes.pop("preset", settings.get("preset"))
+    changes = parse_overrides(overrides, models)
+    preset = preset_of(cls, changes.pop("preset", settings.get("preset")), f"{where}: {settings['method']}")
     for key, value in changes.items():
-        values[_section_of(key, models, settings["method"])][key] = value
-    given = changes.keys() if saved else changes.keys() | {key for section in SECTIONS for key in values[section]}
-    _refuse_following(cls, {key: value for key, value in values["model"].items() if key in given}, where)
+        values[section_of(key, models, settings["method"])][key] = value
+    given = set(changes) if saved else set(changes) | {key for section in values.values() for key in section}
+
+    refuse_derived(cls, {key: value for key, value in values["model"].items() if key in given}, where)
+    refuse_former(values, models, settings["method"], where)
     if "root" not in values["data"]:
-        raise ConfigError("no images are named: give --data FOLDER, or --data glyphs to try it out on letters")
-    _settle_length(changes, values)
-    usual = preset_of(cls, preset, f"{where}: {settings['method']}")
+        raise ConfigError("no data set given: use --data FOLDER, or --data glyphs for the embedded letters")
+    choose_length(changes, values)
     if values["train"].get("epochs") is not None:
-        usual.pop("steps", None)
-    values["model"] = {**usual, **values["model"]}
-    _refuse_former(values, models, settings["method"], where)
-    parts, problems = {}, []
-    if cls.square:
-        values["model"][cls.square] = values["data"].get("crop_size", DataConfig.model_fields["crop_size"].default)
-    for section, model in models.items():
-        try:
-            parts[section] = checked(model, values[section], section)
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError(f"{where}: " + "; ".join(problems))
-    other = {key: value for part in parts.values() for key, value in _changed(part, usual).items() if key in given}
-    recipe = Recipe(settings["method"], **parts, allowed=allowed, given=other)  # type: ignore[arg-type]
-    if lost := _overruled(recipe, settings, overrides):
-        recipe = replace(recipe, given={key: value for key, value in other.items() if key not in lost})
+        preset.pop("steps", None)
+    values["model"] = {**preset, **values["model"]}
+    if size := cls.image_size_field():
+        values["model"][size] = values["data"].get("crop_size", DataConfig.model_fields["crop_size"].default)
+
+    sections = _checked_sections(models, values, where)
+    changed = {key: value for section in sections.values() for key, value in _changed(section, preset).items()}
+    recipe = Recipe(
+        settings["method"],
+        **sections,  # type: ignore[arg-type]
+        allowed=allowed,
+        given={key: value for key, value in changed.items() if key in given},
+    )
+    if overruled := _overruled(recipe, settings, overrides):
+        recipe = replace(recipe, given={key: recipe.given[key] for key in recipe.given.keys() - overruled})
     if not allow_unused:
         refuse_unused({where: recipe})
     return recipe
 
 
+def _method_in(settings: Mapping[str, Any], where: str) -> str:
+    """Return the name of the method. Raises ConfigError if the settings have not the form of a recipe."""
+    known = ("method", "preset", "title", *SECTIONS)
+    unknown = sorted(map(shown, settings.keys() - known))
+    if unknown:
+        raise ConfigError(
+            f"{where}: unknown key {listed(unknown)}{nearest(unknown[0], known)}; a recipe has {', '.join(known)}"
+        )
+    if not isinstance(settings.get("method"), str):
+        raise ConfigError(f"{where}: the method is missing: write `method: NAME`; a recipe has {', '.join(known)}")
+    for section in SECTIONS:
+        if not isinstance(settings.get(section) or {}, Mapping):
+            raise ConfigError(f"{where}: {section} must hold settings by name, such as `{section}: {{key: value}}`")
+    return str(settings["method"])
+
+
+def _checked_sections(models: Mapping[str, type[BaseModel]], values: Values, where: str) -> dict[str, BaseModel]:
+    sections, problems = {}, []
+    for name, model in models.items():
+        try:
+            sections[name] = checked(model, values[name], name)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(f"{where}: {'; '.join(problems)}")
+    return sections
+
+
 def refuse_unused(recipes: Mapping[str, Recipe]) -> None:
-    """ConfigError for settings that have an effect in none of the recipes that they are given for, by their names."""
+    """Raise ConfigError for settings without effect in all of the recipes that they are given for, by name."""
     used = {key for recipe in recipes.values() for key in recipe.given.keys() - recipe.unused().keys()}
     for where, recipe in recipes.items():
-        if wrong := [why for key, why in recipe.unused().items() if key not in used]:
-            raise ConfigError(f"{where}: " + listed(wrong, comma="; "))
+        if problems := [problem for key, problem in recipe.unused().items() if key not in used]:
+            raise ConfigError(f"{where}: {listed(problems, comma='; ')}")
 
 
-def _changed(part: BaseModel, usual: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are other than by default, and than the preset has them."""
-    known = type(part).model_fields
-    return {key: value for key, value in vars(part).items() if value not in (known[key].default, usual.get(key), None)}
+def _changed(section: BaseModel, preset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that differ from their defaults and from the preset."""
+    fields = type(section).model_fields
+    return {
+        key: value for key, value in vars(section).items() if value not in (fields[key].default, preset.get(key), None)
+    }
 
 
 def _overruled(recipe: Recipe, settings: Mapping[str, Any], overrides: Sequence[str]) -> set[str]:
-    """What a recipe sets that only overrides leave without effect: nobody need take it out of the recipe."""
-    own = recipe.unused().keys() - {each.partition("=")[0] for each in overrides}
-    root = [each for each in overrides if each.startswith("root=")]
-    if not own or len(root) == len(overrides):
+    """Return the settings of a recipe that only overrides leave without effect: they need not be removed from it."""
+    unused = recipe.unused().keys() - {override.partition("=")[0] for override in overrides}
+    root = [override for override in overrides if override.startswith("root=")]
+    if not unused or len(root) == len(overrides):
         return set()
     try:
-        return own - from_settings(settings, root, cls=recipe.allowed, allow_unused=True).unused().keys()
-    except ConfigError:  # which is no recipe without overrides
-        return own
-
-
-def _refuse_former(
-    values: Mapping[str, Mapping[str, Any]], models: Mapping[str, type[BaseModel]], method: str, where: str
-) -> None:
-    """Raise ConfigError if settings are given by a former name."""
-    former = [
-        f"{key} is now {new}"
-        for section, model in models.items()
-        for key in values[section].keys() - model.model_fields.keys()
-        if (new := renamed.new_name(str(key), method))
-    ]
-    if former:
-        raise ConfigError(f"{where}: {listed(sorted(former), comma='; ')}")
-
-
-def _refuse_following(cls: type[Method], given: Mapping[str, Any], where: str) -> None:
-    """ConfigError for a setting of the method that follows from the data or its settings."""
-    if cls.square in given:
-        value = given[cls.square]
-        raise ConfigError(f"{where}: {cls.square} follows from crop: give crop_size={shown(value)} instead")
-    if labels := [key for key in cls.labels.values() if key in given]:
-        raise ConfigError(f"{where}: {labels[0]} are read from the data: choose some by folders= or attributes=")
-
-
-def _split(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"{override!r}: settings are written key=value")
-    try:
-        return key, text if key in TEXTS else parse_yaml(text)
-    except ValueError as error:
-        raise ConfigError(f"{override!r}: {text!r} is not a value that can be read") from error
-
-
-def _section_of(key: str, models: Mapping[str, type[BaseModel]], method: str) -> str:
-    found = [section for section, model in models.items() if key in model.model_fields]
-    if len(found) > 1:
-        raise ConfigError(f"{key!r} is a setting of {' and '.join(found)}: the method must call its own otherwise")
-    if not found and (new := renamed.new_name(key, method)):
-        raise ConfigError(f"{key} is now {new}: write {new}=")
-    if not found:
-        names = [name for model in models.values() for name in model.model_fields]
-        raise ConfigError(f"no setting is called {key!r}{nearest(key, names)}; `diptych methods {method}` lists them")
-    return found[0]
-
-
-def _settle_length(changes: Mapping[str, Any], values: dict[str, dict[str, Any]]) -> None:
-    """Steps or epochs: the command line over the recipe, and never both."""
-    if "steps" in values["model"] and "epochs" in values["train"]:
-        if ("steps" in changes) == ("epochs" in changes):
-            raise ConfigError("steps and epochs both say how long to train: give one")
-        section, key = ("train", "epochs") if "steps" in changes else ("model", "steps")
-        del values[section][key]
+        alone = from_settings(settings, root, cls=recipe.allowed, allow_unused=True)
+    except ConfigError:  # without overrides it is no complete recipe
+        return set(unused)
+    return unused - alone.unused().keys()
 
 
 def from_file(
     path: Path, overrides: Sequence[str] = (), where: str | None = None, cls: type[Method] | None = None
 ) -> Recipe:
-    """`where` is what errors call it, if not by its path. ConfigError."""
+    """Return the recipe in a YAML file; errors call it `where`, by default its path. Raises ConfigError."""
     try:
         settings = parse_yaml(read_text(path))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a recipe that can be read ({error})") from error
+        raise ConfigError(f"{path}: cannot be read as a recipe ({error})") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a recipe is a YAML mapping with at least `method: NAME`")
     return from_settings(settings, overrides, where or str(path), cls)
 
 
 def load_recipe(name: str, overrides: Sequence[str] = (), cls: type[Method] | None = None) -> Recipe:
-    """By the name of a method or shipped recipe, `package.module:Class`, or the path of a YAML file.
+    """Return the recipe of a method, a shipped recipe, `package.module:Class`, or a YAML file.
 
-    `cls` is the class of a method that is not part of Diptych, which a YAML file may name. ConfigError.
+    `cls` is the class of a method that is not part of Diptych, which a YAML file may name. Raises ConfigError.
     """
     if name.endswith((".yaml", ".yml")):
         return from_file(Path(name), overrides, cls=cls)
@@ -323,27 +285,12 @@ def load_recipe(name: str, overrides: Sequence[str] = (), cls: type[Method] | No
 
 
 def shipped() -> dict[str, Path]:
+    """Return the files of the shipped recipes by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
-def preset_of(cls: type[Method], name: str | None, method: str) -> dict[str, Any]:
+def preset_of(cls: type[Method], name: Any, method: str) -> dict[str, Any]:
+    """Return the settings of a preset, by default the first. Raises ConfigError."""
     if name is not None and (not isinstance(name, str) or name not in cls.presets):
-        raise ConfigError(f"{method} has no preset {shown(name)}; it has {', '.join(cls.presets)}")
+        raise ConfigError(f"{method} has no preset {shown(name)}; expected one of {', '.join(cls.presets)}")
     return dict(cls.presets[name or next(iter(cls.presets))])
-
-
-def bounded(method: Method, where: str) -> None:
-    """ConfigError if the networks are larger than anybody trains. Ask on the meta device, before memory is taken."""
-    tensors = [*method.parameters(), *method.buffers()]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if size > LARGEST_NETWORKS:
-        usual = {key: field.default for key, field in type(method.config).model_fields.items()}
-        raised = [
-            f"{key}={value} where {usual[key]} is usual"
-            for key, value in method.config.model_dump().items()
-            if type(value) is type(usual[key]) is int and value > usual[key] and key != "steps"
-        ]
-        raise ConfigError(
-            f"{where}: these networks would take {size / 2**30:.0f} GiB, more than {LARGEST_NETWORKS >> 30}: "
-            f"lower {', '.join(raised) or 'their sizes'}"
-        )

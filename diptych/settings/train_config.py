@@ -1,99 +1,115 @@
-"""The settings of the engine, as a recipe's `train:` section or `key=value` on the command line."""
+"""The settings of training and of evaluation during training, as sections of a recipe or `key=value`."""
 
 import os
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from diptych.contract import Setting
 from diptych.errors import ConfigError
 from diptych.system.cpus import cores
 from diptych.system.distributed import Ranks
 
+Free = Setting(free=True)
+Auto = Literal["auto"]
+
 
 class TrainConfig(BaseModel):
+    """The `train:` section of a recipe."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    batch_size: int = Field(1, ge=1, description="samples that make one step, over all ranks")
-    epochs: float | None = Field(None, gt=0, description="train this often through the data; sets the method's steps")
-    seed: int = Field(0, ge=0, description="everything random follows from it")
-    init_from: str | None = Field(
+    batch_size: int = Field(1, ge=1, description="samples per step, over all ranks")
+    epochs: float | None = Field(None, gt=0, description="passes over the training data; sets the method's steps")
+    seed: int = Field(0, ge=0, description="seed of everything random")
+    init_from: Annotated[str | None, Setting(path=True)] = Field(
         None,
         min_length=1,
         max_length=4096,
-        description="run or model whose networks this one begins with, those of the same name and form",
+        description="run or model to initialise networks from: those of the same name and shapes",
     )
-    grad_accum_steps: int = Field(1, ge=1, description="split each batch into so many parts, to save memory")
+    grad_accum_steps: int = Field(1, ge=1, description="micro-batches that a batch is split into, to save memory")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="bf16: autocast; auto takes it on devices that have instructions for it"
+        "auto", description="bf16: autocast; auto: bf16 on devices with bf16 instructions"
     )
-    compile: Literal["auto"] | bool = Field(
-        "auto", description="compile the networks; auto does not: recorded steps gain more, and CPUs gain nothing"
+    compile: Auto | bool = Field("auto", description="compile the networks with torch.compile; auto: no")
+    cuda_graphs: Annotated[Auto | bool, Free] = Field(
+        "auto", description="record each kind of step as a CUDA graph; auto: on one GPU"
     )
-    cuda_graphs: Literal["auto"] | bool = Field(
-        "auto", description="take steps from a recording (CUDA graph); auto does on one GPU"
+    device: Annotated[str, Setting(free=True, text=True)] = Field(
+        "auto", max_length=16, description="auto, cpu, cuda, cuda:1, ..."
     )
-    device: str = Field("auto", max_length=16, description="auto, cpu, cuda, cuda:1, ...")
-    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=64)] = Field(
-        "auto", description="processes that load images ahead; auto: as there are cores, 4 at most"
+    workers: Annotated[Auto | Annotated[int, Field(ge=0, le=64)], Free] = Field(
+        "auto", description="processes that load images; auto: one per core, at most 4"
     )
-    rank_timeout_minutes: float = Field(
-        10.0, gt=0, description="minutes to wait for another process before giving up on it"
+    rank_timeout_minutes: Annotated[float, Free] = Field(
+        10.0, gt=0, description="minutes to wait for another rank before training stops with an error"
     )
-    log_every: int = Field(50, ge=1, description="steps between lines of the log, each the mean over them")
-    preview_every: int = Field(1000, ge=1, description="steps between preview grids and held-out errors")
-    preview_images: int = Field(
-        64, ge=1, le=4096, description="held-out images to translate at each preview; 8 are shown"
+    log_every: Annotated[int, Free] = Field(
+        50, ge=1, description="steps between records of the log, each the mean over these steps"
     )
-    checkpoint_minutes: float = Field(
-        10.0, ge=0, description="minutes between checkpoints; one is also kept at the end"
+    preview_every: Annotated[int, Free] = Field(1000, ge=1, description="steps between previews with held-out errors")
+    preview_images: Annotated[int, Free] = Field(
+        64, ge=1, le=4096, description="held-out images that are translated for a preview; 8 are shown"
+    )
+    checkpoint_minutes: Annotated[float, Free] = Field(
+        10.0, ge=0, description="minutes between checkpoints; one is also saved at the end"
     )
 
     @property
     def loaders(self) -> int:
-        """How many processes load images for each process that trains."""
+        """Return the number of processes that load images for each rank."""
         if self.workers != "auto":
             return self.workers
         return max(1, min(4, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
-    def records(self, ranks: Ranks) -> bool:
-        """Whether steps are recorded. ConfigError where they cannot be."""
+    def uses_cuda_graphs(self, ranks: Ranks) -> bool:
+        """Return whether steps are recorded as CUDA graphs. Raises ConfigError if they are asked for and cannot be."""
         if self.cuda_graphs is True and (ranks.device.type != "cuda" or ranks.world > 1):
             raise ConfigError(
-                f"cuda_graphs=true: steps are recorded on one GPU, not on {ranks.world} x {ranks.device}; use cuda_graphs=auto"
+                f"cuda_graphs=true needs one GPU, but training runs on {ranks.world} x {ranks.device}: "
+                f"use cuda_graphs=auto"
             )
         return self.cuda_graphs is not False and ranks.device.type == "cuda" and ranks.world == 1
 
 
 class EvaluateConfig(BaseModel):
-    """The settings of judging while training, as a recipe's `evaluate:` section."""
+    """The `evaluate:` section of a recipe: evaluation on held-out images during training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    eval_every: int | None = Field(None, ge=1, description="steps between judgements of held-out images; else none")
+    eval_every: int | None = Field(None, ge=1, description="steps between evaluations; default: none")
     protocol: str | None = Field(
-        None, max_length=100, description="what is measured; by default whatever fits pairs, or heaps, of images"
+        None, max_length=100, description="evaluation protocol; default: the one for paired or for unpaired data"
     )
     monitor: str | None = Field(
         None,
         max_length=100,
-        description="of those, what chooses the best checkpoint; by default the first, without pairs KID or a judge",
+        description="metric that chooses the best checkpoint; default: the protocol's first, for unpaired data KID or "
+        "the evaluator's",
     )
-    patience_evals: int | None = Field(None, ge=1, description="end after so many judgements without a better one")
-    eval_images: int = Field(200, ge=4, description="held-out images to judge by, at most")
-    evaluator: str | None = Field(
-        None, max_length=4096, description="run folder of a trained judge, where one is needed"
+    patience_evals: int | None = Field(
+        None, ge=1, description="stop early after this many evaluations without improvement"
     )
-    extractor: str = Field("none", max_length=4096, description="network of FID and KID; see `diptych evaluate --help`")
+    eval_images: int = Field(200, ge=4, description="held-out images to evaluate on, at most")
+    evaluator: Annotated[str | None, Setting(text=True, path=True)] = Field(
+        None,
+        max_length=4096,
+        description="run folder of a trained classifier or segmenter, for protocols that need one",
+    )
+    extractor: Annotated[str, Setting(path=True)] = Field(
+        "none", max_length=4096, description="feature extractor of FID and KID; see `diptych evaluate --help`"
+    )
 
     @model_validator(mode="after")
-    def _has_a_rhythm(self) -> "EvaluateConfig":
-        asked = [
+    def _has_an_interval(self) -> "EvaluateConfig":
+        given = [
             name for name in ("protocol", "monitor", "patience_evals", "evaluator") if name in self.model_fields_set
         ]
-        if self.eval_every is None and any(vars(self)[name] is not None for name in asked):
-            raise ValueError(f"{asked[0]} is for judging while training: say how often by eval_every=STEPS")
+        if self.eval_every is None and any(vars(self)[name] is not None for name in given):
+            raise ValueError(f"{given[0]} is for evaluation during training: set eval_every=STEPS")
         return self
 
     def unused(self) -> dict[str, str]:
-        """The settings that have no effect given the others, by name, each with what it needs."""
+        """Return the settings without effect given the others, by name, each with what it needs."""
         return {} if self.eval_every else dict.fromkeys(("eval_images", "extractor"), "eval_every=STEPS")

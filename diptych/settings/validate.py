@@ -1,45 +1,64 @@
-"""Plain data as a checked pydantic model, with errors that name every wrong key and the nearest right one."""
+"""Validation of settings: plain data as a checked pydantic model, and the size of the networks that they ask for."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from diptych.contract import Method
 from diptych.errors import ConfigError, listed, nearest, printable, shown
 
 Model = TypeVar("Model", bound=BaseModel)
+LARGEST_NETWORKS = 8 * 2**30  # bytes of parameters and buffers of all networks of a method
 
 
 def checked(model: type[Model], values: Mapping[Any, Any], where: str) -> Model:
-    """`model(**values)`, or ConfigError that names every wrong key at once."""
+    """Return `model(**values)`. Raises ConfigError that names every wrong key at once."""
     try:
-        made = model.model_validate(dict(values))
+        instance = model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(
-            f"{where}: " + listed([_in_words(model, found) for found in error.errors()], comma="; ")
-        ) from error
-    disguised = [
-        f"{key}={shown(values[key])}: {wanted} is wanted"
-        for key, value in made.model_dump().items()
-        if key in values and (wanted := _disguised(values[key], value))
+        problems = [_describe(model, problem) for problem in error.errors()]
+        raise ConfigError(f"{where}: {listed(problems, comma='; ')}") from error
+    coerced = [
+        f"{key}={shown(values[key])}: expected {expected}"
+        for key, value in instance.model_dump().items()
+        if key in values and (expected := _expected_type(values[key], value))
     ]
-    if disguised:
-        raise ConfigError(f"{where}: " + "; ".join(disguised))
-    return made
+    if coerced:
+        raise ConfigError(f"{where}: {'; '.join(coerced)}")
+    return instance
 
 
-def _disguised(given: Any, taken: Any) -> str | None:
-    """What pydantic takes for another kind without a word: "64" or true where a number stands, bytes for a text."""
-    if isinstance(taken, bool):
+def _expected_type(given: Any, parsed: Any) -> str | None:
+    """Return the type that was expected where pydantic coerces silently: "64" or true to a number, bytes to a string."""
+    if isinstance(parsed, bool):
         return None if isinstance(given, bool) else "true or false"
-    if isinstance(taken, int | float):
+    if isinstance(parsed, int | float):
         return "a number" if isinstance(given, bool | str | bytes) else None
-    return "a text" if isinstance(taken, str) and isinstance(given, bytes) else None
+    return "a string" if isinstance(parsed, str) and isinstance(given, bytes) else None
 
 
-def _in_words(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+def _describe(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     key = printable(".".join(map(str, problem["loc"]))[:80])
     if problem["type"] == "extra_forbidden":
         return f"no setting is called {shown(key)}{nearest(key, model.model_fields)}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{key}={shown(problem['input'])}: {message}" if key else message
+
+
+def check_network_size(method: Method, where: str) -> None:
+    """Raise ConfigError if the networks, on the meta device, are larger than LARGEST_NETWORKS."""
+    tensors = [*method.parameters(), *method.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size <= LARGEST_NETWORKS:
+        return
+    defaults = {key: field.default for key, field in type(method.config).model_fields.items()}
+    raised = [
+        f"{key}={value} (default {defaults[key]})"
+        for key, value in method.config.model_dump().items()
+        if type(value) is type(defaults[key]) is int and value > defaults[key] and key != "steps"
+    ]
+    raise ConfigError(
+        f"{where}: the networks would take {size / 2**30:.0f} GiB, more than the limit of {LARGEST_NETWORKS >> 30} GiB: "
+        f"lower {', '.join(raised) or 'their sizes'}"
+    )

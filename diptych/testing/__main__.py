@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from diptych.methods import find
+from diptych.networks.latents import constant_latents
 from diptych.runs import checkpoint
 from diptych.system.distributed import join, leave
 from diptych.testing.harness import MethodUnderTest, fingerprint, run, scramble
@@ -26,9 +27,10 @@ def answer_resume(spec: str, folder: str) -> None:
 
 def answer_ranks(spec: str, file: str) -> None:
     subject, ranks = MethodUnderTest(find(spec)), join("cpu")
-    engine = subject.engine(ranks=ranks, double=True, **find(spec).apart)
-    for _ in run(engine, subject.batches(4, rank=ranks.rank, world=ranks.world), double=True):
-        pass
+    engine = subject.engine(ranks=ranks, double=True, **find(spec).checks.independent)
+    with constant_latents():
+        for _ in run(engine, subject.batches(4, rank=ranks.rank, world=ranks.world), double=True):
+            pass
     if ranks.first:
         checkpoint.save(Path(file), engine.state())
     leave()

@@ -11,6 +11,7 @@ from torch import Tensor
 from diptych.contract import Clock
 from diptych.errors import ConfigError
 from diptych.inference.load import assembled, load
+from diptych.networks.latents import constant_latents
 from diptych.runs import checkpoint
 from diptych.testing.harness import (
     MethodUnderTest,
@@ -101,9 +102,10 @@ def micro_batches_add_up(subject: MethodUnderTest) -> None:
     """A batch cut into 2 or 4 parts gives the weights of the whole, where samples do not mix (config `apart`)."""
     ends: list[dict[str, Tensor]] = []
     for grad_accum_steps in (1, 2, 4):
-        engine = subject.engine(grad_accum_steps=grad_accum_steps, double=True, **subject.cls.apart)
-        for _ in run(engine, subject.batches(4, grad_accum_steps=grad_accum_steps), double=True):
-            pass
+        engine = subject.engine(grad_accum_steps=grad_accum_steps, double=True, **subject.cls.checks.independent)
+        with constant_latents():
+            for _ in run(engine, subject.batches(4, grad_accum_steps=grad_accum_steps), double=True):
+                pass
         ends.append(engine.state()[0])
     for grad_accum_steps, end in zip((2, 4), ends[1:], strict=True):
         worst, name = largest_difference(ends[0], end)
@@ -114,9 +116,10 @@ def micro_batches_add_up(subject: MethodUnderTest) -> None:
 
 def ranks_add_up(subject: MethodUnderTest) -> None:
     """Two gloo processes, as torchrun starts them, give the weights of one to 1e-6, pools included."""
-    engine = subject.engine(double=True, **subject.cls.apart)
-    for _ in run(engine, subject.batches(4), double=True):
-        pass
+    engine = subject.engine(double=True, **subject.cls.checks.independent)
+    with constant_latents():
+        for _ in run(engine, subject.batches(4), double=True):
+            pass
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "end.safetensors"
         in_fresh_process("ranks", subject.spec, str(file), ranks=2)
@@ -133,9 +136,9 @@ def translate_is_pure(subject: MethodUnderTest) -> None:
     before, training = fingerprint(engine.state()), method.training
     for route, controls in ways(method):
         x = subject.truth(3)[route.source]
-        x = x if method.fixed_size else torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
+        x = x if method.traits.fixed_size else torch.cat([x, x.flip(-1)], -1)  # twice as wide as high
         y = method.translate(x, **controls)
-        sides = [method.scale * side for side in x.shape[2:]]
+        sides = [method.traits.upscale_factor * side for side in x.shape[2:]]
         assert y.shape == (3, method.channels()[route.target], *sides), (
             f"{controls}: {tuple(x.shape)} became {tuple(y.shape)}"
         )
@@ -153,7 +156,7 @@ def samples_are_their_numbers(subject: MethodUnderTest) -> None:
     """`sample` makes of one seed and number one image, whichever others are made, in [-1, 1], and changes nothing."""
     engine = subject.engine()
     method = engine.method
-    if not method.noise:
+    if not method.traits.unconditional:
         return
     for _ in run(engine, subject.batches()):
         pass
@@ -201,7 +204,7 @@ def files_round_trip(subject: MethodUnderTest) -> None:
         assert torch.equal(translator.tensor(x, **controls), engine.method.translate(x, **controls)), (
             f"{controls}: translates differently"
         )
-    if engine.method.noise:
+    if engine.method.traits.unconditional:
         assert torch.equal(translator.method.sample(range(2)), engine.method.sample(range(2))), "samples differently"
 
 
@@ -264,19 +267,19 @@ def a_short_run_learns(subject: MethodUnderTest) -> None:
     Of a method that names mistakes of its own, those are few instead: for it a truth may be one answer of many.
     """
     truth = subject.truth(64)
-    engine = subject.engine(**subject.cls.learns)
+    engine = subject.engine(**subject.cls.checks.learning)
     for _ in run(engine, subject.batches(4, flip=False)):
         pass
     with engine.ema_weights.applied_to(engine.method):
         mistakes = engine.method.validation_errors(truth)
         for name, share in mistakes.items():
             assert share < 0.75, f"{name}: {share:.2f} after {engine.total} steps"
-        if engine.method.noise and not engine.method.routes:
+        if engine.method.traits.unconditional and not engine.method.routes:
             real = next(iter(truth.values()))
             found, start = (_odds(each.method.sample(range(64)), real) for each in (engine, subject.engine()))
             assert found < 0.5 * start, f"pixel by pixel, means and spreads are {found:.3f} off, and were {start:.3f}"
     for route, error in {} if mistakes else errors(engine, truth).items():
-        target = route.known(truth, aligned=True)
+        target = route.target_in(truth, aligned=True)
         assert target is not None
         single = float((target - target.median(0).values).abs().mean())
         assert error < single, (

@@ -49,9 +49,11 @@ class MethodUnderTest:
 
     def config(self, **over: Any) -> MethodConfig:
         faces = (Labels(names=tuple(LATIN) if self.cls.data == DataKind.TRANSFER else FACES),)
-        seen: dict[str, Any] = {key: faces if name in self.cls.labels else 1 for name, key in self.cls.batch.items()}
-        seen |= {self.cls.square: PIXELS} if self.cls.square else {}
-        return self.cls.Config(**{"steps": STEPS, **seen, **self.cls.tiny, **over})
+        seen: dict[str, Any] = dict.fromkeys(self.cls.channel_fields().values(), 1)
+        seen |= dict.fromkeys(self.cls.label_fields().values(), faces)
+        if size := self.cls.image_size_field():
+            seen[size] = PIXELS
+        return self.cls.Config(**{"steps": STEPS, **seen, **self.cls.checks.tiny, **over})
 
     def engine(
         self,
@@ -64,7 +66,7 @@ class MethodUnderTest:
     ) -> Engine:
         torch.manual_seed(seed)
         method = self.cls(self.config(**over))
-        method.perceptual.update({name: TinyFeatures() for name in self.cls.feature_networks})
+        method.perceptual.update({name: TinyFeatures() for name in self.cls.feature_network_fields()})
         return Engine(
             method.double() if double else method,
             seed=seed,
@@ -77,7 +79,7 @@ class MethodUnderTest:
         self, size: int = 2, seed: int = 0, grad_accum_steps: int = 1, rank: int = 0, world: int = 1, flip: bool = True
     ) -> Batches:
         data, augment = self._data(), Augment(36 if flip else PIXELS, PIXELS, flip=flip)
-        also, balanced = tuple(each.train for each in data.others), self.cls.balance_classes
+        also, balanced = tuple(each.train for each in data.others), self.cls.traits.balance_classes
         grey = self._grey()
         return Batches(
             data.train,
@@ -104,7 +106,7 @@ class MethodUnderTest:
         if self.cls.data == DataKind.TRANSFER:
             config = DataConfig(root="glyphs:sans", target_root="glyphs:serif-bold", crop_size=PIXELS)
             return open_data(config, self.cls.data, tuple(self.cls.batch))
-        sets: tuple[Labels, ...] = next((vars(self.config())[key] for key in self.cls.labels.values()), ())
+        sets: tuple[Labels, ...] = next((vars(self.config())[key] for key in self.cls.label_fields().values()), ())
         attributes = next((each for each in sets if each.kind == "attributes"), None)
         roots = ["glyphs" if each is attributes else f"glyphs:{'/'.join(each.names)}" for each in sets] or ["glyphs"]
         settings = {"attributes": attributes.names, "exclusive": attributes.exclusive} if attributes else {}
@@ -112,7 +114,7 @@ class MethodUnderTest:
         return open_data(config, self.cls.data, tuple(self.cls.batch))
 
     def _grey(self) -> dict[str, int]:
-        return {name: 1 for name in self.cls.batch if name not in self.cls.labels}
+        return dict.fromkeys(self.cls.channel_fields(), 1)
 
 
 class TinyFeatures(nn.Module):
@@ -168,7 +170,7 @@ def errors(engine: Engine, truth: Batch) -> dict[Route, float]:
         return {
             route: float((translated(engine.method, truth, route, CPU) - target).abs().mean())
             for route in engine.method.routes
-            if (target := route.known(truth, aligned=True)) is not None
+            if (target := route.target_in(truth, aligned=True)) is not None
         }
 
 

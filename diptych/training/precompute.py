@@ -17,10 +17,10 @@ def with_precomputed(batches: Batches, stage: Stage, device: torch.device, preci
     It would not where images are cut by chance, or where one that has become unreadable gives way to another.
     """
     split, augment = batches.split, batches.augment
-    if not stage.codes or not augment.is_still or batches.bad == "skip" or batches.also:
+    if not stage.precomputed or not augment.is_still or batches.bad == "skip" or batches.also:
         return batches
     columns, groups = dict(split.columns), split.drawn
-    for name, code in stage.codes.items():
+    for name, code in stage.precomputed.items():
         column: Any = split.columns[name]
         found = []
         for first in range(0, len(column), AT_ONCE):

@@ -15,31 +15,21 @@ import torch
 from pydantic_core import to_jsonable_python
 
 import diptych
-from diptych.contract import Method
+from diptych.contract import Method, setting_of
 from diptych.data.checks.manifest import Manifest
 from diptych.errors import ConfigError, nearest, shown
 from diptych.settings.recipe import SECTIONS, SETTINGS, Recipe
 
 Provenance = dict[str, Any]
-# Settings that mean the same numbers: where it runs (another device rounds otherwise), what it shows and keeps.
-FREE = {
-    "device",
-    "workers",
-    "cuda_graphs",
-    "rank_timeout_minutes",
-    "log_every",
-    "preview_every",
-    "preview_images",
-    "checkpoint_minutes",
-}
-PLACES = {"root", "extra_roots", "target_root"}  # where images of files lie; free too, since their contents are known
+DATA_PATHS = {"root", "extra_roots", "target_root"}  # may change too: the contents of the files are compared
 
 
 def provenance_of(recipe: Recipe, manifest: Manifest, world: int) -> Provenance:
     """Field by field, as plain data. A data set of files is known by its contents, wherever it lies."""
     settings = recipe.settings()
     flat = {key: value for section in SECTIONS for key, value in settings[section].items()}
-    free = FREE | (PLACES if manifest.entries else set())
+    free = {key for model in SETTINGS.values() for key in model.model_fields if setting_of(model, key).free}
+    free |= DATA_PATHS if manifest.entries else set()
     made = {
         "method": recipe.method,
         **{key: value for key, value in flat.items() if key not in free},

@@ -140,7 +140,7 @@ class Trainer:
         engine = self.engine
         made = with_precomputed(self.batches, engine.stage, engine.device, engine.precision)
         if made is not self.batches:
-            names = ", ".join(engine.stage.codes)
+            names = ", ".join(engine.stage.precomputed)
             self.console.print(f"{engine.stage.name}: computed once for all steps, codes of {names}", highlight=False)
         return made
 

@@ -136,13 +136,13 @@ def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
 
     lying, crop = many_folders(found.root), crop_for(sizes)
     reason = ""
-    choose = len(lying) > 2 and not find(method).labels
+    choose = len(lying) > 2 and not find(method).label_fields()
     looser = _looser_names(found)
     for sides in ([], [sides_setting(lying)] if choose else looser) if choose or looser else ([],):
         try:
             chosen = load_recipe(method, [f"root={found.root}", *sides])
             data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
-            labels = dict.fromkeys(find(method).labels.values(), data.labels)
+            labels = dict.fromkeys(find(method).label_fields().values(), data.labels)
             checked(find(method).Config, {**chosen.model.model_dump(), **labels}, method)
         except (ConfigError, DataError) as error:
             reason = reason or _in_short(str(error), str(found.root))
@@ -153,9 +153,9 @@ def _fit(method: str, found: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit:
             data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
         summary = f"{_in_short(data.summary, str(found.root))}{direction_of(data, chosen.data)}"
         domains = max((len(each) for each in data.labels if each.kind == "class"), default=0)
-        batch = [f"batch_size={max(8, domains)}"] if find(method).domains else []
+        batch = [f"batch_size={max(8, domains)}"] if find(method).traits.multi_domain else []
         cls = find(method)
-        in_crops = not cls.fixed_size and not cls.domains and cls.routes  # others need whole images
+        in_crops = not cls.traits.fixed_size and not cls.traits.multi_domain and cls.routes  # others need whole images
         fit, why = fit_for(sizes, crop) if in_crops else ((), "")
         settings = (*sides, *_size_settings(method, str(found.root), crop), *fit, *batch)
         return Fit(method, summary, (*data.notes, *([why] if why else [])), settings)

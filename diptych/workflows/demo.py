@@ -93,7 +93,7 @@ def seconds_per_step(chosen: recipe.Recipe) -> float:
     """The mean time of steps of this recipe, its batches included, after a few to warm up. Nothing of them is kept."""
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     ranks = Ranks(device=choose_device(chosen.train.device))
-    chosen = chosen.fitted(data).settled(ranks)
+    chosen = chosen.with_data_defaults(data).with_auto_resolved(ranks)
     tune_kernels(ranks.device)
     method, crop = chosen.cls(chosen.model), chosen.data.crop_size
     batches = Batches(data.train, method.channels(), Augment(crop, crop), chosen.train.batch_size)

@@ -38,7 +38,8 @@ from diptych.methods import EVALUATORS, find
 from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
-from diptych.settings.recipe import SECTIONS, SHIPPED, TEXTS, Recipe, from_file, from_settings, refuse_unused
+from diptych.settings.overrides import Models, is_text
+from diptych.settings.recipe import SECTIONS, SETTINGS, SHIPPED, Recipe, from_file, from_settings, refuse_unused
 from diptych.settings.validate import checked
 from diptych.system.atomic_files import write_text
 from diptych.system.cpus import cores
@@ -192,9 +193,10 @@ def planned(experiment: Experiment, overrides: Sequence[str], method: str | None
     """
     experiment, overrides = experiment.varied(overrides)
     cls = find(method) if method else None
+    models = {**SETTINGS, "model": (cls or find(str(experiment.recipe.get("method")))).Config}
     found: dict[str, Recipe] = {}
     for name, values in experiment.variants().items():
-        own = [f"{key}={_text(key, value)}" for key, value in values.items()]
+        own = [f"{key}={_text(key, value, models)}" for key, value in values.items()]
         free = [each for each in overrides if each.partition("=")[0] not in values]
         found[name] = from_settings(experiment.recipe, [*free, *own], f"run {name}", cls, allow_unused=True)
     refuse_unused({f"run {name}": each for name, each in found.items()})
@@ -215,8 +217,8 @@ def planned(experiment: Experiment, overrides: Sequence[str], method: str | None
     return {JUDGE: with_palette({**experiment.judge, "data": data}, chosen), **found}
 
 
-def _text(key: str, value: Any) -> str:
-    if key in TEXTS and isinstance(value, str):
+def _text(key: str, value: Any, models: Models) -> str:
+    if is_text(key, models) and isinstance(value, str):
         return value
     return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n").removesuffix("...").strip()
 

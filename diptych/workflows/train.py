@@ -52,7 +52,7 @@ def train(recipe: Recipe, folder: Path | str, console: Console | None = None) ->
     if ranks.first:
         run.check_new()
     data, manifest = look_at(recipe, ranks, console)
-    recipe, data = _encoded(recipe.located(), data, ranks, console)
+    recipe, data = _encoded(recipe.with_absolute_paths(), data, ranks, console)
     sights, digests = feature_networks_of(recipe.cls, recipe.model, ranks.device)
     trainer = prepare(recipe, data, run, ranks, console, sights, fresh=True)
     trainer.provenance = provenance_of(recipe, manifest, ranks.world) | digests
@@ -81,7 +81,7 @@ def resume(
     """
     run = Run.open(folder)
     recipe = from_settings(run.settings(), settings, str(run.config), method, saved=True)
-    recipe = recipe.located([each.partition("=")[0] for each in settings])
+    recipe = recipe.with_absolute_paths([each.partition("=")[0] for each in settings])
     ranks = join(recipe.train.device, recipe.train.rank_timeout_minutes)
     console = console or _console(ranks)
     with _held(run, ranks):
@@ -163,8 +163,8 @@ def look_at(recipe: Recipe, ranks: Ranks, console: Console) -> tuple[Data, Manif
 
 def _encoded(recipe: Recipe, data: Data, ranks: Ranks, console: Console) -> tuple[Recipe, Data]:
     """The recipe with what data and machine tell, and the data as it says. Raises ConfigError, DataError."""
-    recipe = recipe.fitted(data).settled(ranks)
-    data = recipe.encoded(data)
+    recipe = recipe.with_data_defaults(data).with_auto_resolved(ranks)
+    data = recipe.encode_data(data)
     for note in notes_on_encodings(data.train):
         console.print(printable(note), highlight=False, soft_wrap=True)
     return recipe, data
@@ -204,7 +204,7 @@ def prepare(
         rank=ranks.rank,
         world=ranks.world,
         also=tuple(each.train for each in data.others),
-        balance_classes=method.balance_classes,
+        balance_classes=method.traits.balance_classes,
         load_until=recipe.data.random_crop_until,
         bad=recipe.data.on_bad_image,
     )
@@ -213,7 +213,7 @@ def prepare(
     preview = Preview(shown, data.held_out.aligned, encodings_of(data.held_out))
     tune_kernels(ranks.device)
     examine = validator(recipe, method, data, ranks.device)
-    capture = CudaCapture() if settings.records(ranks) else None
+    capture = CudaCapture() if settings.uses_cuda_graphs(ranks) else None
     try:
         engine = Engine(
             method,

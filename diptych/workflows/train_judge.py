@@ -112,7 +112,7 @@ def ignored_pixels(made_by: Recipe) -> str | None:
     if not isinstance(method, Evaluator) or not method.ignored_classes():
         return None
     data, _ = check_images(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
-    data, palette = made_by.encoded(data), Palette.of(method)
+    data, palette = made_by.encode_data(data), Palette.of(method)
     share = share_ignored(data.train.columns[made_by.cls.routes[0].target], palette)
     return f"{100 * share:.2g} % of the pixels of the label maps are ignored: {' '.join(method.ignored_classes())}"
 
@@ -143,7 +143,7 @@ def _known(labels: Labels, label: Any) -> dict[str, str]:
 def labelled(made_by: Recipe, channels: int, folder: Path) -> Samples:
     """The held-out images of classes, cut as a judge sees them, in `folder`; each its own truth, its class `label`."""
     data, _ = check_images(open_data(made_by.data, made_by.cls.data, tuple(made_by.cls.batch)), made_by.data)
-    data = made_by.encoded(data)
+    data = made_by.encode_data(data)
     name, split = chosen(data, "auto")
     images, labels = (split.columns[entry] for entry in made_by.cls.batch)
     cut = Augment(made_by.data.crop_size, made_by.data.crop_size, made_by.data.resize_mode)

@@ -32,7 +32,9 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     protocol = find_protocol(settings.protocol or usual(recipe.cls, split))
     if settings.monitor is not None:
         _check_listed(
-            settings.monitor, protocol, math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.scale
+            settings.monitor,
+            protocol,
+            math.inf if protocol.whole else recipe.data.crop_size * recipe.cls.traits.upscale_factor,
         )
     judge = Path(settings.evaluator).expanduser() if settings.evaluator else None
     tools = gather(settings.extractor, judge, device=str(device))

@@ -6,11 +6,12 @@ from types import MappingProxyType
 
 import torch
 
-from diptych.contract import Batch, Clock, FeatureNetwork, Labels, Method, Stage
+from diptych.contract import Batch, Clock, FeatureNetwork, Method, Stage
 from diptych.errors import CheckpointError, ConfigError
 from diptych.evaluation.feature_networks import NONE, AnyFeatures
 from diptych.inference.load import mismatches, networks_of, with_prefix
-from diptych.settings.recipe import Recipe, bounded
+from diptych.settings.recipe import Recipe
+from diptych.settings.validate import check_network_size
 
 TURNS = 40  # steps among which each kind of step occurs that a rehearsal takes
 
@@ -66,13 +67,13 @@ def dry_run(recipe: Recipe, sights: Mapping[str, FeatureNetwork] = MappingProxyT
     crop, size = recipe.data.crop_size, max(1, recipe.train.batch_size // (recipe.train.grad_accum_steps * world))
     with torch.device("meta"):
         method = recipe.cls(recipe.model)
-        seen = [name for name, key in recipe.cls.feature_networks.items() if vars(recipe.model)[key] != NONE]
+        seen = [name for name, key in recipe.cls.feature_network_fields().items() if vars(recipe.model)[key] != NONE]
         method.perceptual.update({name: copy.deepcopy(sights.get(name, AnyFeatures())).to("meta") for name in seen})
-        bounded(method, recipe.method)
+        check_network_size(method, recipe.method)
         batch = {name: torch.empty(size, channels, crop, crop) for name, channels in method.channels().items()}
-        if crop % method.size_multiple:
+        if crop % method.traits.size_multiple:
             raise ConfigError(
-                f"crop_size={crop} is not a multiple of {method.size_multiple}, which the network needs: "
+                f"crop_size={crop} is not a multiple of {method.traits.size_multiple}, which the network needs: "
                 f"change crop, or choose a smaller generator"
             )
         try:
@@ -115,8 +116,7 @@ def _first_turns(stage: Stage) -> Iterator[Clock]:
 def _labels(method: Method, step: int, size: int) -> Batch:
     """Labels without content, of the shape in which the set comes whose turn a step is."""
     blank = {}
-    for name, key in method.labels.items():
-        sets: tuple[Labels, ...] = vars(method.config)[key]
+    for name, sets in method.labels().items():
         own = sets[step % len(sets)]
         blank[name] = torch.zeros((size,) if own.kind == "class" else (size, len(own)), dtype=torch.int64)
     return blank

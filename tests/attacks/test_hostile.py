@@ -25,9 +25,9 @@ from diptych.inference import model_card
 from diptych.methods import METHODS, find
 from diptych.runs.folder import Run
 from diptych.settings import recipe
-from diptych.settings.recipe import bounded, from_file, load_recipe
+from diptych.settings.recipe import from_file, load_recipe
 from diptych.settings.train_config import TrainConfig
-from diptych.settings.validate import checked
+from diptych.settings.validate import check_network_size, checked
 from diptych.system.safe_parse import LARGEST_TEXT, parse_json, parse_yaml
 from diptych.testing import MethodUnderTest
 
@@ -187,7 +187,7 @@ def test_m3_what_people_train_is_within_the_bound():
         for preset in find(name).presets.values():
             with torch.device("meta"):
                 method = find(name)(find(name).Config(**{**preset, "width": 128}))
-            bounded(method, "x")
+            check_network_size(method, "x")
             assert sum(p.numel() for p in method.parameters()) * 4 < recipe.LARGEST_NETWORKS / 4
 
 

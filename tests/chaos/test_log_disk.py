@@ -45,7 +45,7 @@ def test_what_cannot_be_logged_costs_the_log_alone(spoil, undisturbed, images, t
     run, console = Run(tmp_path / "run"), Console(file=io.StringIO())
     recipe = load_recipe("pix2pix", [*IMAGES, f"root={images}", *SHORT])
     data, _ = train.look_at(recipe, Ranks(), console)
-    recipe = recipe.fitted(data).settled(Ranks())
+    recipe = recipe.with_data_defaults(data).with_auto_resolved(Ranks())
     trainer = train.prepare(recipe, data, run, Ranks(), console)
     run.create()
     spoil(run.folder)

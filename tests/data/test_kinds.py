@@ -64,7 +64,7 @@ def pairs(folder, count=6):
 
 def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_path):
     pairs(tmp_path / "pairs")
-    model = {**Pix2Pix.tiny, "steps": 6}
+    model = {**Pix2Pix.checks.tiny, "steps": 6}
     settings = {
         "method": spec(Renamed),
         "model": model,

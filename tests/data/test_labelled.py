@@ -153,7 +153,7 @@ def test_a_recipe_learns_classes_and_channels_from_the_data(tmp_path):
         fill(tmp_path / "train" / name, 2, shape=(8, 8, 1))
         fill(tmp_path / "val" / name, 1, shape=(8, 8, 1))
     chosen = recipe.load_recipe("classifier", [f"root={tmp_path}", "epochs=3", "batch_size=4"])
-    fitted = chosen.fitted(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch)))
+    fitted = chosen.with_data_defaults(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch)))
     assert (fitted.model.labels[0].names, fitted.model.in_channels, fitted.model.steps) == (
         ("cat", "dog", "wild"),
         1,
@@ -252,7 +252,7 @@ def test_label_maps_of_one_channel_and_of_both_kinds(tmp_path):
     mixed = train_judge.planned("segmenter", [f"root={root}", *QUICK])
     assert (set(mixed.model.palette), mixed.model.out_channels) == ({(level,) * 3 for level in (0, 80, 160, 240)}, 3)
     data = open_data(mixed.data, mixed.cls.data, tuple(mixed.cls.batch))
-    assert mixed.fitted(data).model.palette == mixed.model.palette
+    assert mixed.with_data_defaults(data).model.palette == mixed.model.palette
 
 
 def test_a_palette_may_be_given_and_photographs_have_none(tmp_path):

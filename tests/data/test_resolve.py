@@ -52,8 +52,8 @@ def opened(root, *settings, method="pix2pix"):
     """The recipe and the data, as training has them before its first step."""
     chosen = recipe.load_recipe(method, [f"root={root}", "crop_size=64", *settings])
     data, _ = check_images(open_data(chosen.data, chosen.cls.data), chosen.data)
-    fitted = chosen.fitted(data)
-    return fitted, fitted.encoded(data)
+    fitted = chosen.with_data_defaults(data)
+    return fitted, fitted.encode_data(data)
 
 
 def encodings(data):
@@ -97,8 +97,8 @@ def test_a_resume_uses_the_same_numbers_though_the_images_changed(tmp_path):
     again = recipe.from_settings(chosen.settings())
     assert again.data == chosen.data
     data, _ = check_images(open_data(again.data, again.cls.data), again.data)
-    assert again.fitted(data).data.range == ((0, 4095), (0, 4095))
-    assert encodings(again.fitted(data).encoded(data))[0].value_range == (0, 4095)
+    assert again.with_data_defaults(data).data.range == ((0, 4095), (0, 4095))
+    assert encodings(again.with_data_defaults(data).encode_data(data))[0].value_range == (0, 4095)
 
 
 @pytest.mark.parametrize(

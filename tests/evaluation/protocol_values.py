@@ -138,7 +138,7 @@ def ways_of(protocol: Protocol):
     method, *settings = METHODS.get(protocol.name, ROUTES)
     chosen = load_recipe(method, settings)
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
-    fitted = chosen.fitted(data)
+    fitted = chosen.with_data_defaults(data)
     with torch.device("meta"):
         made = fitted.cls(fitted.model)
     ways = protocol.ways(made, data.held_out, data.train)

@@ -76,7 +76,7 @@ def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     assert any(name.endswith("running_var") for name in before)
     torch.manual_seed(0)
-    method, looks = cls(cls.Config(**cls.tiny, channels=1, image_size=32, feature_network=str(judge), steps=2)), []
+    method, looks = cls(cls.Config(**cls.checks.tiny, channels=1, image_size=32, feature_network=str(judge), steps=2)), []
     method.perceptual["features"] = net
     net.register_forward_hook(lambda *each: looks.append(1))
     engine = Engine(method)

@@ -112,7 +112,7 @@ def judge(tmp_path):
 
     def judge(cls=Classifier, folder="judge", seed=0, **over):
         torch.manual_seed(seed)
-        config = cls.Config(**{**cls.tiny, **over})
+        config = cls.Config(**{**cls.checks.tiny, **over})
         name = cls.__name__.lower()
         state = {
             key: value

@@ -36,7 +36,7 @@ def opened(method, *settings):
     """A recipe, its data, and a translator that has not learned."""
     chosen = load_recipe(method, [*SMALL[method], "batch_size=4", *settings])
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
-    fitted = chosen.fitted(data)
+    fitted = chosen.with_data_defaults(data)
     torch.manual_seed(0)
     made = fitted.cls(fitted.model).eval().requires_grad_(False)
     return fitted, data, Translator(made, method, made.inference_networks, {})

@@ -8,7 +8,7 @@ from diptych.methods.starganv2 import StarGANv2
 DOMAINS = ("cat", "dog", "wild")
 LABELS = (Labels(names=DOMAINS),)
 START = Clock("train", 0, 10)
-SMALL = {**StarGANv2.tiny, "width": 4, "max_width": 8, "steps": 10, "channels": 1, "labels": LABELS}
+SMALL = {**StarGANv2.checks.tiny, "width": 4, "max_width": 8, "steps": 10, "channels": 1, "labels": LABELS}
 
 
 def tiny(**over):

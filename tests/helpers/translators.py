@@ -13,7 +13,7 @@ from diptych.methods import find
 def made(name="pix2pix", **over) -> Translator:
     torch.manual_seed(0)
     cls = find(name)
-    config = cls.Config(**{**cls.tiny, **over})
+    config = cls.Config(**{**cls.checks.tiny, **over})
     state = {
         key: value for key, value in cls(config).state_dict().items() if key.partition(".")[0] in cls.inference_networks
     }

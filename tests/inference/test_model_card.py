@@ -13,7 +13,7 @@ def test_names_of_labels_are_no_markdown():
     names = ("[win](http://evil.example)", "<img src=x>", "a\n# Heading", "`tick`")
     labels = (Labels(names=names, kind="attributes"),)
     with torch.device("meta"):
-        method = StarGAN(StarGAN.Config(**{**StarGAN.tiny, "labels": labels}))
+        method = StarGAN(StarGAN.Config(**{**StarGAN.checks.tiny, "labels": labels}))
     text = model_card.write(method, "stargan", {})
     assert "img src=x" in text
     bare = re.sub(r"`[^`\n]*`", "", text)

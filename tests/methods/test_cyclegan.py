@@ -12,7 +12,7 @@ from diptych.training.engine import Engine
 
 def tiny(**over):
     torch.manual_seed(0)
-    return CycleGAN(CycleGAN.Config(**{**CycleGAN.tiny, "steps": 10, "pool": 0, **over}))
+    return CycleGAN(CycleGAN.Config(**{**CycleGAN.checks.tiny, "steps": 10, "pool": 0, **over}))
 
 
 def batch():

@@ -8,7 +8,7 @@ from diptych.contract import Clock
 from diptych.methods.gan import GAN, Maxout
 from diptych.networks.latents import latent_codes, sample_latents
 
-SMALL = {**GAN.tiny, "size": 8, "dropout": False}
+SMALL = {**GAN.checks.tiny, "size": 8, "dropout": False}
 
 
 def tiny(**over):

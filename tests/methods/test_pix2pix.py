@@ -23,7 +23,7 @@ LOSSES = {
 
 def tiny(**over):
     torch.manual_seed(0)
-    return Pix2Pix(Pix2Pix.Config(**{**Pix2Pix.tiny, "steps": 10, **over}))
+    return Pix2Pix(Pix2Pix.Config(**{**Pix2Pix.checks.tiny, "steps": 10, **over}))
 
 
 def batch(size=2, pixels=32):

@@ -21,7 +21,7 @@ MOOD = Labels(names=("glad", "sad"))
 def tiny(*sets, **over):
     torch.manual_seed(0)
     small = {"image_size": 16, "ngf": 4, "n_blocks": 1, "ndf": 4, "d_layers": 2}
-    return StarGAN(StarGAN.Config(**{**StarGAN.tiny, **small, "steps": 20, "labels": sets or (SPECIES,), **over}))
+    return StarGAN(StarGAN.Config(**{**StarGAN.checks.tiny, **small, "steps": 20, "labels": sets or (SPECIES,), **over}))
 
 
 def batch(labels=SPECIES, seed=1, size=16, count=4):

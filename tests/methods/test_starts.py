@@ -45,7 +45,7 @@ def test_weights_at_the_start(name):
     torch.manual_seed(0)
     known, _, preset = name.partition(" ")
     cls, judged = find(known), set()
-    method = cls(cls.Config(**cls.tiny | OVER.get(known, {}) | dict(cls.presets.get(preset, {}))))
+    method = cls(cls.Config(**cls.checks.tiny | OVER.get(known, {}) | dict(cls.presets.get(preset, {}))))
     for key, weight in method.named_parameters():
         if weight.dim() > 1 and weight.numel() >= FEWEST:
             start = max((each for each in STARTS[name] if key.startswith(each)), key=len)

@@ -17,43 +17,43 @@ SLOW = {"resume_is_exact", "ranks_add_up", "a_short_run_learns"}  # fresh proces
 class Adaptive(DIAT):
     """DIAT-A: it looks through its own D, is lent nothing, and has no denoiser."""
 
-    tiny = {**DIAT.tiny, **DIAT.presets["adaptive"]}
+    tiny = {**DIAT.checks.tiny, **DIAT.presets["adaptive"]}
 
 
 class Judged(DTN):
     """DTN that reads as a judge does."""
 
-    tiny = {**DTN.tiny, "reader": "judge", "judge_width": 4, "judge_depth": 3, "code": 16}
+    tiny = {**DTN.checks.tiny, "reader": "judge", "judge_width": 4, "judge_depth": 3, "code": 16}
 
 
 class Mixed(DRIT):
     """Attributes without a variance, mixed into the features."""
 
-    tiny = {**DRIT.tiny, **DRIT.presets["shapes"], "width": 4, "d_width": 4}
+    tiny = {**DRIT.checks.tiny, **DRIT.presets["shapes"], "width": 4, "d_width": 4}
 
 
 class WithoutNorm(CUT):
     """A generator without norm, of too few blocks for the last layer that PatchNCE takes features from."""
 
-    tiny = {**CUT.tiny, "norm": "none", "blocks": 3}
+    tiny = {**CUT.checks.tiny, "norm": "none", "blocks": 3}
 
 
 class Bilinear(MSGAN):
     """Sizes doubled by interpolation."""
 
-    tiny = {**MSGAN.tiny, "upsample": "bilinear"}
+    tiny = {**MSGAN.checks.tiny, "upsample": "bilinear"}
 
 
 class Shallow(MUNIT):
     """Contents at half the size of images."""
 
-    tiny = {**MUNIT.tiny, "n_downsample": 1}
+    tiny = {**MUNIT.checks.tiny, "n_downsample": 1}
 
 
 class Biased(Pix2Pix):
     """A BatchNorm U-Net with biases where no norm follows."""
 
-    tiny = {**Pix2Pix.tiny, "use_bias": True}
+    tiny = {**Pix2Pix.checks.tiny, "use_bias": True}
 
 
 INEXACT = {  # forms whose micro-batches cannot equal the whole batch to 1e-6

@@ -126,16 +126,19 @@ def test_presets_lie_under_what_is_set():
 
 def test_the_data_settle_channels_and_epochs():
     recipe = load_recipe("pix2pix", ["root=glyphs", "crop_size=32", "generator=unet_32", "epochs=2", "batch_size=100"])
-    fitted = recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
+    fitted = recipe.with_data_defaults(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
     assert (fitted.model.in_channels, fitted.model.out_channels, fitted.model.steps) == (1, 1, 25)
     chosen = load_recipe("pix2pix", ["root=glyphs", "crop_size=32", "in_channels=3"])
-    assert chosen.fitted(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))).model.in_channels == 3
+    assert (
+        chosen.with_data_defaults(open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))).model.in_channels
+        == 3
+    )
 
 
 def test_steps_overrule_a_recipes_epochs():
     recipe = load_recipe("facades", ["steps=10", "root=glyphs", "crop_size=32"])
     assert recipe.train.epochs is None
-    assert recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))).model.steps == 10
+    assert recipe.with_data_defaults(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))).model.steps == 10
 
 
 def test_a_recipes_epochs_overrule_a_presets_steps():
@@ -166,9 +169,9 @@ def test_colour_among_grey_makes_three_channels(tmp_path):
                 tmp_path / f"train{side}" / f"{number}.png", np.zeros((8, 8, channels if side == "A" else 1), np.uint8)
             )
     recipe = load_recipe("pix2pix", [f"root={tmp_path}"])
-    fitted = recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
+    fitted = recipe.with_data_defaults(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
     assert (fitted.model.in_channels, fitted.model.out_channels) == (3, 1)
     write(tmp_path / "trainA" / "1.npy", np.zeros((8, 8, 5), np.uint8))
     (tmp_path / "trainA" / "1.png").unlink()
     with pytest.raises(DataError, match=r"1 in .*0\.png, 5 in .*1\.npy"):
-        recipe.fitted(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
+        recipe.with_data_defaults(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))

@@ -64,13 +64,13 @@ def unread(cls, config):
         *cls.feature_networks.values(),
         *cls.batch.values(),
     }  # as the contract has it: by `sights_of` and `channels`
-    return type(config).model_fields.keys() - read - by_name - {cls.square}  # which nobody can give
+    return type(config).model_fields.keys() - read - by_name - {cls.image_size_field()}  # which nobody can give
 
 
 def switched(cls):
     """The tiny config; then each preset, and each choice, switch and weight of 0 by itself, where that is valid."""
     yield {}
-    yield from ({**cls.apart, **preset} for preset in cls.presets.values())
+    yield from ({**cls.checks.independent, **preset} for preset in cls.presets.values())
     for key, field in cls.Config.model_fields.items():
         if get_origin(field.annotation) is Literal and field.annotation not in SHAPES:
             yield from ({key: choice} for choice in get_args(field.annotation))
@@ -82,7 +82,7 @@ def switched(cls):
 
 def configs(cls):
     for over in switched(cls):
-        sizes = {key: value for key, value in cls.tiny.items() if key not in over and key != "steps"}
+        sizes = {key: value for key, value in cls.checks.tiny.items() if key not in over and key != "steps"}
         try:
             yield over, MethodUnderTest(cls).config(**{**sizes, **over, "steps": 5})
         except ValidationError:

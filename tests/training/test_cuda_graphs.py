@@ -94,14 +94,14 @@ def test_what_cannot_be_recorded_is_taken_as_it_is(said):
 @pytest.mark.parametrize(("record", "ranks"), [(True, Ranks()), (True, Ranks(0, 2, torch.device("cuda")))])
 def test_where_steps_cannot_be_recorded_asking_for_it_is_an_error(record, ranks):
     with pytest.raises(ConfigError, match="cuda_graphs=true"):
-        TrainConfig(cuda_graphs=record).records(ranks)
+        TrainConfig(cuda_graphs=record).uses_cuda_graphs(ranks)
 
 
 def test_steps_are_recorded_on_one_gpu_unless_told_otherwise():
     gpu = Ranks(device=torch.device("cuda"))
-    assert TrainConfig().records(gpu)
-    assert not TrainConfig(cuda_graphs=False).records(gpu)
-    assert not TrainConfig().records(Ranks())
+    assert TrainConfig().uses_cuda_graphs(gpu)
+    assert not TrainConfig(cuda_graphs=False).uses_cuda_graphs(gpu)
+    assert not TrainConfig().uses_cuda_graphs(Ranks())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA graphs cannot be recorded")
@@ -113,7 +113,7 @@ def test_cuda_graphs_do_the_steps(cls, precision):
     for record in (False, True):
         torch.manual_seed(0)
         gpu = Ranks(device=torch.device("cuda"))
-        config = cls.Config(**{**cls.tiny, "steps": 20})
+        config = cls.Config(**{**cls.checks.tiny, "steps": 20})
         made = Engine(cls(config), precision=precision, ranks=gpu, capture=CudaCapture() if record else None)
         generator = torch.Generator().manual_seed(1)
         given = [{n: torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1 for n in cls.batch} for _ in range(20)]

@@ -35,7 +35,7 @@ def test_decay_is_one_then_a_line_that_ends_above_zero(steps, start):
 
 def test_decay_of_the_cyclegan_paper():
     """100 epochs constant, then linearly to zero over 100; the last epoch still learns."""
-    (stage,) = CycleGAN(CycleGAN.Config(**CycleGAN.tiny, steps=200)).stages()
+    (stage,) = CycleGAN(CycleGAN.Config(**CycleGAN.checks.tiny, steps=200)).stages()
     factors = [stage.players["G"].schedule(Clock("train", epoch, 200)) for epoch in range(200)]
     assert factors[:101] == [1.0] * 101
     assert factors[101:] == pytest.approx([1 - k / 100 for k in range(1, 100)])
@@ -196,7 +196,7 @@ def test_bf16_is_close_to_fp32():
     lines = []
     for precision in ("fp32", "bf16"):
         torch.manual_seed(0)
-        engine = Engine(CycleGAN(CycleGAN.Config(**CycleGAN.tiny, steps=9)), precision=precision)
+        engine = Engine(CycleGAN(CycleGAN.Config(**CycleGAN.checks.tiny, steps=9)), precision=precision)
         engine.train_step(batch)
         assert all(p.dtype == torch.float32 for p in engine.method.parameters())
         lines.append(engine.loss_tracker.close().means())

@@ -151,7 +151,7 @@ class TwoSets(StarGAN):
     """What letters have in common, and faces as classes, in turns."""
 
     tiny = {
-        **StarGAN.tiny,
+        **StarGAN.checks.tiny,
         "n_critic": 1,
         "labels": (
             Labels(names=("bold", "slanted", "mono"), kind="attributes"),

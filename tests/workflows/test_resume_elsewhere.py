@@ -51,7 +51,7 @@ def test_every_path_among_the_settings_is_kept_absolute(tmp_path, monkeypatch):
         "evaluator=judge",
         "extractor=script:weights.pt",
     ]
-    there = recipe.load_recipe("stargan", settings).located()
+    there = recipe.load_recipe("stargan", settings).with_absolute_paths()
     assert (there.data.root, there.data.extra_roots) == (str(tmp_path / "a"), (str(tmp_path / "b"), "missing"))
     assert there.train.init_from == str(tmp_path / "run")
     assert (there.evaluate.evaluator, there.evaluate.extractor) == (
@@ -60,9 +60,9 @@ def test_every_path_among_the_settings_is_kept_absolute(tmp_path, monkeypatch):
     )
     assert recipe.load_recipe(
         "srgan", ["root=a", "feature_network=vgg19:weights.pt"]
-    ).located().model.feature_network == (f"vgg19:{tmp_path / 'weights.pt'}")
+    ).with_absolute_paths().model.feature_network == (f"vgg19:{tmp_path / 'weights.pt'}")
     (tmp_path / "glyphs").mkdir()
-    assert recipe.load_recipe("pix2pix", ["root=glyphs"]).located().data.root == "glyphs"
+    assert recipe.load_recipe("pix2pix", ["root=glyphs"]).with_absolute_paths().data.root == "glyphs"
 
 
 def test_a_longer_run_tells_that_its_learning_rate_jumps(tmp_path):

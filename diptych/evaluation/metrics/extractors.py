@@ -185,7 +185,7 @@ def lent_by(translator: Translator, where: Path | str) -> Extractor:
         seen = [image_io.to_unit(image_io.with_channels(array, channels, where)) for array in _arrays(x)]
         batch = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).contiguous()
         return method.features(
-            pad(pad(batch, -2, method.size_multiple), -1, method.size_multiple).to(translator.device)
+            pad(pad(batch, -2, method.traits.size_multiple), -1, method.traits.size_multiple).to(translator.device)
         )
 
     return _checked(f"judge:{translator.name}", digest_of(method.state_dict()), features)

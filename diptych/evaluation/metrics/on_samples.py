@@ -256,7 +256,7 @@ def logits_of(tools: Tools, batch: Tensor) -> Tensor:
         seen = [image_io.with_channels(each.permute(1, 2, 0).numpy(), wanted, "picture") for each in batch]
         batch = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2)
     height, width = batch.shape[-2:]
-    x = pad(pad(_unit(batch), -2, judge.size_multiple), -1, judge.size_multiple)
+    x = pad(pad(_unit(batch), -2, judge.traits.size_multiple), -1, judge.traits.size_multiple)
     logits = judge.logits(x.to(tools.device)).cpu()
     if logits.dim() == 2:
         return logits

@@ -79,7 +79,7 @@ class Protocol:
 
 def each_route(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Every source once: by its route; of many domains in each other one; of attributes with each of them changed."""
-    if not method.domains:
+    if not method.traits.multi_domain:
         return [
             TranslationJob(
                 f"{route.source}-{route.target}",
@@ -104,7 +104,7 @@ def known_labels(method: Method, split: Split) -> Labels:
 
     EvaluationError for others. An attribute that a table does not have would be taken for one that no image has.
     """
-    sets: tuple[Labels, ...] = next(vars(method.config)[key] for key in method.labels.values())
+    sets: tuple[Labels, ...] = next(iter(method.labels().values()))
     found = split.labels
     fits = set.__le__ if found and found.kind == "class" else set.__eq__
     if found and any(found.kind == each.kind and fits(set(found.names), set(each.names)) for each in sets):
@@ -155,7 +155,7 @@ def each_flip(method: Method, split: Split) -> list[TranslationJob]:
 
     Held against the same images as they are.
     """
-    image, label = method.routes[0].source, next(iter(method.labels))
+    image, label = method.routes[0].source, next(iter(method.label_fields()))
     rows = np.asarray(split.columns[label])
     labels = known_labels(method, split)
     has = [",".join(name for name, on in zip(labels.names, row, strict=True) if on) for row in rows]

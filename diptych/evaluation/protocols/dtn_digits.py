@@ -21,8 +21,8 @@ from diptych.evaluation.tools import Tools
 
 def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """EvaluationError for images without classes, or a method of many domains, which takes those for classes."""
-    label = next((name for name in method.labels if name in split.columns), None)
-    if label is None or split.labels is None or split.labels.kind != "class" or method.domains:
+    label = next((name for name in method.label_fields() if name in split.columns), None)
+    if label is None or split.labels is None or split.labels.kind != "class" or method.traits.multi_domain:
         raise EvaluationError("this protocol is for methods that translate images of a class to another set")
     named = [split.labels.names[int(number)] for number in np.asarray(split.columns[label])]
     return [replace(way, labels=named) for way in each_route(method, split, train)]

@@ -36,7 +36,7 @@ def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Every route, ten seeds for each source. EvaluationError for a method without seeds, or of many domains."""
     if "seed" not in {control.name for control in method.controls}:
         raise EvaluationError("this protocol is for methods that have many answers: its controls lack a seed")
-    if method.domains:
+    if method.traits.multi_domain:
         raise EvaluationError("of many domains the answers are counted by protocol starganv2")
     return [replace(way, choices=_seeds(way.choices)) for way in each_route(method, split, train)]
 

@@ -14,7 +14,7 @@ from diptych.evaluation.samples import TranslationJob
 
 def ways(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """EvaluationError for a method that makes nothing out of noise alone."""
-    if not method.noise:
+    if not method.traits.unconditional:
         raise EvaluationError("this protocol is for methods that make images out of noise alone")
     name = next(iter(method.channels()))
     return [TranslationJob("drawn", (), split.columns[name], False, always({}), (name, name))]

@@ -1,0 +1,48 @@
+"""The interface of a method: the kind of its data, its config, its networks, its training stages, and `translate`.
+
+    class Pix2Pix(Method):
+        data = DataKind.PAIRED
+        batch = ("source", "target")
+
+        def updates(self, batch, clock):
+            x, y = batch["source"], batch["target"]
+            fake = self.G(x)
+            yield "D", {"real": bce(self.D(x, y), True) / 2, "fake": bce(self.D(x, fake.detach()), False) / 2}
+            yield "G", {"gan": bce(self.D(x, fake), True), "l1": self.config.lambda_l1 * F.l1_loss(fake, y)}
+
+`updates` is a generator in the order of the paper's algorithm. At each `yield` the engine sums the terms, takes one
+optimizer step on the named players and on nothing else, and resumes the generator. The order of players may depend on
+the clock, never on data, and `updates` never waits for the device (`.item()`, `if` on a tensor); `check_method` tests
+both. Not here: any network or loss. Start with `method.py`.
+"""
+
+from diptych.contract.config import AveragedWeights, LinearDecay, MethodConfig, Setting, setting_of
+from diptych.contract.data import OUTPUT, Batch, Control, DataKind, Labels, Route
+from diptych.contract.evaluator import Evaluator
+from diptych.contract.method import CheckConfigs, FeatureNetwork, Method, Traits
+from diptych.contract.training import Clock, Player, Rule, Stage, Terms, Update
+
+__all__ = [
+    "OUTPUT",
+    "AveragedWeights",
+    "Batch",
+    "CheckConfigs",
+    "Clock",
+    "Control",
+    "DataKind",
+    "Evaluator",
+    "FeatureNetwork",
+    "Labels",
+    "LinearDecay",
+    "Method",
+    "MethodConfig",
+    "Player",
+    "Route",
+    "Rule",
+    "Setting",
+    "Stage",
+    "Terms",
+    "Traits",
+    "Update",
+    "setting_of",
+]
