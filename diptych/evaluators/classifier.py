@@ -94,10 +94,10 @@ class Classifier(Evaluator):
 
     def validation_errors(self, batch: Batch) -> dict[str, float]:
         """The share of images whose class it does not name, or of attributes that it sees otherwise."""
-        wrong = self.answers(batch["image"]) != batch["label"]
+        wrong = self.predict(batch["image"]) != batch["label"]
         return {"wrong": float(wrong.float().mean())}
 
-    def answers(self, x: Tensor) -> Tensor:
+    def predict(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to labels as those of the data: class numbers (N,), or attributes (N, K) of 0 and 1."""
         logits = self.logits(x)
         return logits.argmax(1) if self.config.labels[0].kind == "class" else (logits > 0).long()

@@ -93,21 +93,21 @@ class Segmenter(Evaluator):
         return [Stage("train", self.config.steps, self.updates, {"S": player})]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        logits, classes = self.S(batch["source"]), self.read(batch["target"])
+        logits, classes = self.S(batch["source"]), self.class_map(batch["target"])
         if not self.config.ignore:
             yield "S", {"class": F.cross_entropy(logits, classes)}
             return
         # A mean over all pixels, ignored ones as 0: of parts of a batch it is the same, and a map may be all ignored.
         yield "S", {"class": F.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="none").mean()}
 
-    def read(self, maps: Tensor) -> Tensor:
+    def class_map(self, maps: Tensor) -> Tensor:
         """Label maps (N, C, H, W) in [-1, 1] to class numbers (N, H, W): the nearest colour; -1 if that is ignored."""
         colours = _in_unit((*self.config.palette, *self.config.ignore), maps)
         apart = [(maps - colour[:, None, None]).square().sum(1) for colour in colours]
         classes = torch.stack(apart, 1).argmin(1)
         return classes.where(classes < len(self.config.palette), IGNORED) if self.config.ignore else classes
 
-    def colours(self, like: Tensor) -> Tensor:
+    def palette_tensor(self, like: Tensor) -> Tensor:
         """The palette, (K, C) in [-1, 1]."""
         return _in_unit(self.config.palette, like)
 
@@ -129,7 +129,7 @@ class Segmenter(Evaluator):
 
     def translate(self, x: Tensor) -> Tensor:
         chosen = self.logits(x).argmax(1)
-        return self.colours(x)[chosen].movedim(-1, 1)
+        return self.palette_tensor(x)[chosen].movedim(-1, 1)
 
 
 def _in_unit(colours: tuple[tuple[int, ...], ...], like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from diptych.errors import ImportRefused, printable, shown
 from diptych.importers.pix2pix_family import STATISTICS, Pairs
 from diptych.importers.rename_keys import check_gaps, unfit
 from diptych.inference.load import mismatches
-from diptych.methods.stargan import Discriminator, Generator
+from diptych.networks.stargan import Discriminator, Generator
 
 NAME = "stargan"
 Model = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights with our keys, networks

@@ -1,7 +1,7 @@
 """CUT: "Contrastive Learning for Unpaired Image-to-Image Translation", Park et al. 2020, arXiv 2007.15651.
 
-One generator, one way, no pairs: each patch of a translation shall be of the patch at its place, by what the
-generator's own encoder sees. FastCUT is the same with heavier weights and less to compute.
+One generator for one direction, trained on unpaired images: by a contrastive loss on features of its own encoder, a
+patch of the translation must match the patch of the source at its location. FastCUT is a lighter variant.
 
     diptych train cut --data horse2zebra -o runs/zebras
 """
@@ -32,16 +32,15 @@ from diptych.contract import (
 from diptych.losses.adversarial import lsgan
 from diptych.losses.patchnce import TEMPERATURE, patchnce
 from diptych.networks.layers import evaluating, initialise, without_graph
-from diptych.networks.patchgan import PatchGAN
-from diptych.networks.patchgan import ReceptiveField as ReceptiveField
+from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.resnet import ResNet, num_tapped
 
-EPS = 1e-7  # of lengths
+EPS = 1e-7  # added to the norm of embeddings
 
 
 class CUT(Method):
     class Config(LinearDecay, AveragedWeights, MethodConfig):
-        """Section 3, and section 4.1's two settings."""
+        """The losses of section 3, and the two presets of section 4.1."""
 
         steps: int = Field(
             480_000, ge=1, description="training steps: 400 epochs of about 1,200 images at batch size 1"
@@ -110,8 +109,8 @@ class CUT(Method):
             "lr": 2e-3,
             "ema_decay": 0.9,
         },
-        learning={"steps": 500},
-        independent={"num_patches": 65_536},
+        learning={"steps": 500},  # after 250 the error depends on the rounding of the CPU
+        independent={"num_patches": 65_536},  # all of them
     )
 
     def __init__(self, config: Config) -> None:
@@ -120,8 +119,8 @@ class CUT(Method):
         self.G = ResNet(c.channels, c.channels, c.ngf, c.n_blocks, c.norm, blur=True)
         self.D = PatchGAN(c.channels, c.receptive_field, c.ndf, "instance", blur=True)
         self.F = nn.ModuleList(
-            nn.Sequential(nn.Linear(seen, c.nce_dim), nn.ReLU(), nn.Linear(c.nce_dim, c.nce_dim))
-            for seen in (c.channels, 2 * c.ngf, *[4 * c.ngf] * (1 + num_tapped(c.n_blocks)))
+            nn.Sequential(nn.Linear(channels, c.nce_dim), nn.ReLU(), nn.Linear(c.nce_dim, c.nce_dim))
+            for channels in (c.channels, 2 * c.ngf, *[4 * c.ngf] * (1 + num_tapped(c.n_blocks)))
         )
         initialise(self, "xavier")
 
@@ -131,37 +130,41 @@ class CUT(Method):
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """A step on D, then one on G and the heads F together, on the same images."""
+        """One step on D, then one on G and the projection heads F, with the same images."""
         c, x, y = self.config, batch["a"], batch["b"]
-        mirrored = torch.rand((), device=x.device) < 0.5 if c.flip_equivariance else None
-        given = torch.cat([x, y]) if c.nce_idt else x
-        seen = self.G.encode(mirror(given, mirrored))
-        made = self.G.decode(seen[-1])
-        fake = made[: len(x)]
-        real, caught = self.D(torch.cat([y, fake.detach()])).split([len(y), len(x)])
-        yield "D", {"real": lsgan(real, True) / 2, "fake": lsgan(caught, False) / 2}
-        keys = seen[:-1] if c.reuse == "exact" and mirrored is None else self.shown(given)
-        answers = [mirror(layer, mirrored) for layer in self.G.encode(made)[:-1]]
+        flipped = torch.rand((), device=x.device) < 0.5 if c.flip_equivariance else None
+        inputs = torch.cat([x, y]) if c.nce_idt else x
+        features = self.G.encode(flip_if(inputs, flipped))
+        outputs = self.G.decode(features[-1])
+        fake = outputs[: len(x)]
+        real_logits, fake_logits = self.D(torch.cat([y, fake.detach()])).split([len(y), len(x)])
+        yield "D", {"real": lsgan(real_logits, True) / 2, "fake": lsgan(fake_logits, False) / 2}
+        keys = features[:-1] if c.reuse == "exact" and flipped is None else self.source_features(inputs)
+        queries = [flip_if(layer, flipped) for layer in self.G.encode(outputs)[:-1]]
         weight = c.lambda_nce / 2 if c.nce_idt else c.lambda_nce
+        parts = {"nce": slice(len(x))}
+        if c.nce_idt:
+            parts["nce_y"] = slice(len(x), None)
         terms = {"gan": c.lambda_gan * lsgan(self.D(fake), True)}
-        for name, part in (("nce", slice(len(x))), ("nce_y", slice(len(x), None)))[: 1 + c.nce_idt]:
-            terms[name] = weight * self.same_places([q[part] for q in answers], [k[part] for k in keys])
+        for name, part in parts.items():
+            terms[name] = weight * self.patchnce_loss([q[part] for q in queries], [k[part] for k in keys])
         yield ("G", "F"), terms
 
-    def shown(self, x: Tensor) -> list[Tensor]:
-        """What the encoder sees in sources; PatchNCE sends no gradient that way."""
+    def source_features(self, x: Tensor) -> list[Tensor]:
+        """Return the encoder's features of source images, without gradient."""
         with without_graph():
             return self.G.encode(x)[:-1]
 
-    def same_places(self, answers: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
-        """Equation 4: PatchNCE of each layer (N, C, H, W), a mean over layers."""
-        found = []
-        for head, ours, theirs in zip(self.F, answers, sources, strict=True):
-            places = torch.rand(ours.shape[2] * ours.shape[3], device=ours.device).argsort()[: self.config.num_patches]
+    def patchnce_loss(self, queries: Sequence[Tensor], keys: Sequence[Tensor]) -> Tensor:
+        """Return equation 4: the PatchNCE loss of features (N, C, H, W), averaged over layers."""
+        losses = []
+        for head, query, key in zip(self.F, queries, keys, strict=True):
+            locations = torch.rand(query.shape[2] * query.shape[3], device=query.device).argsort()
+            locations = locations[: self.config.num_patches]
             with without_graph():
-                keys = told(head, theirs, places)
-            found.append(patchnce(told(head, ours, places), keys, self.config.temperature))
-        return torch.stack(found).mean()
+                targets = patch_embeddings(head, key, locations)
+            losses.append(patchnce(patch_embeddings(head, query, locations), targets, self.config.temperature))
+        return torch.stack(losses).mean()
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
@@ -169,12 +172,12 @@ class CUT(Method):
             return self.G(x)
 
 
-def told(head: nn.Module, layer: Tensor, places: Tensor) -> Tensor:
-    """Features (N, C, H, W) at P places as unit vectors (N, P, K)."""
-    code = head(layer.flatten(2)[:, :, places].transpose(1, 2))
-    return code / (code.norm(dim=2, keepdim=True) + EPS)
+def patch_embeddings(head: nn.Module, features: Tensor, locations: Tensor) -> Tensor:
+    """Return the embeddings of features (N, C, H, W) at P locations, unit vectors (N, P, K)."""
+    embeddings = head(features.flatten(2)[:, :, locations].transpose(1, 2))
+    return embeddings / (embeddings.norm(dim=2, keepdim=True) + EPS)
 
 
-def mirror(x: Tensor, mirrored: Tensor | None) -> Tensor:
-    """Left for right where `mirrored`, a truth value on the device, says so."""
-    return x if mirrored is None else torch.where(mirrored, x.flip(-1), x)
+def flip_if(x: Tensor, flipped: Tensor | None) -> Tensor:
+    """Return `x`, flipped horizontally if `flipped`, a boolean on the device, is true."""
+    return x if flipped is None else torch.where(flipped, x.flip(-1), x)

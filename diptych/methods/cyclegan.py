@@ -1,7 +1,7 @@
 """CycleGAN: "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", Zhu et al. 2017.
 
-Two generators learn from two heaps of images without pairs: each must fool a discriminator, and there and back again
-must give the image one started from. arXiv 1703.10593.
+Two generators trained on unpaired images of two domains: a discriminator for each domain, and cycle consistency.
+arXiv 1703.10593.
 
     diptych train cyclegan --data horse2zebra -o runs/zebra
 """
@@ -37,14 +37,13 @@ from diptych.losses.adversarial import lsgan
 from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
 from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import Init, Norm, evaluating, initialise
-from diptych.networks.patchgan import PatchGAN
-from diptych.networks.patchgan import ReceptiveField as ReceptiveField
+from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import Dropout
 
 
 class CycleGAN(Method):
     class Config(LinearDecay, AveragedWeights, MethodConfig):
-        """The losses of section 3 and the settings of section 4; a weight of 0 turns its term off."""
+        """The losses of section 3 and the settings of section 4; a weight of 0 turns its loss off."""
 
         steps: int = Field(266_800, ge=1, description="training steps: 200 epochs of 1,334 zebras at batch size 1")
         in_channels: Annotated[int, Setting(channels_of=("a",))] = Field(
@@ -92,29 +91,29 @@ class CycleGAN(Method):
         def _identity_needs_equal_channels(self) -> "CycleGAN.Config":
             if self.lambda_identity and self.in_channels != self.out_channels:
                 raise ValueError(
-                    f"lambda_identity={self.lambda_identity} compares an image with its own translation, but domain a "
+                    f"lambda_identity={self.lambda_identity} compares an image with its translation, but domain a "
                     f"has {self.in_channels} channels and b has {self.out_channels}: set lambda_identity=0"
                 )
             return self
 
         def unused(self) -> dict[str, str]:
-            found: dict[str, str] = {}
+            needs: dict[str, str] = {}
             if not self.lambda_gan:
-                found |= dict.fromkeys(("pool_size", "receptive_field", "ndf"), "gan above 0")
+                needs |= dict.fromkeys(("pool_size", "receptive_field", "ndf"), "lambda_gan above 0")
             if not (self.lambda_cycle_a or self.lambda_cycle_b):
-                found["lambda_identity"] = "cycle_a or cycle_b above 0"
+                needs["lambda_identity"] = "lambda_cycle_a or lambda_cycle_b above 0"
             if self.init == "kaiming" and self.norm != "batch":
-                found["init_gain"] = "init=normal, xavier or orthogonal"
-            return found
+                needs["init_gain"] = "init=normal, xavier or orthogonal"
+            return needs
 
     config: Config
     data = DataKind.UNPAIRED
     batch = ("a", "b")
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     inference_networks = ("to_b", "to_a")
-    controls = (Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),)
+    controls = (Control("direction", "direction of the translation", "a2b", ("a2b", "b2a")),)
     presets = {
-        "paper": {},  # identity only where it turned paintings into photographs
+        "paper": {},  # identity loss for paintings to photographs only
         "repo": {"lambda_identity": 0.5},  # the authors' code, for every task
     }
     checks = CheckConfigs(
@@ -128,7 +127,6 @@ class CycleGAN(Method):
             "ema_decay": 0.9,
             "lr": 2e-3,
         },
-        independent={},
     )
 
     def __init__(self, config: Config) -> None:
@@ -149,34 +147,39 @@ class CycleGAN(Method):
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Both generators take one step together, then both discriminators, on images from the pools."""
+        """Section 3.3: one step on both generators, then one on both discriminators, with images from the pools."""
         a, b = batch["a"], batch["b"]
-        fake_b, same_b = self.translated(self.to_b, a, b)
-        fake_a, same_a = self.translated(self.to_a, b, a)
+        fake_b, identity_b = self.translate_with_identity(self.to_b, a, b)
+        fake_a, identity_a = self.translate_with_identity(self.to_a, b, a)
         yield (
             "G",
-            {**self.fool(fake_a, fake_b), **self.come_back(a, b, fake_a, fake_b), **self.stay(a, b, same_a, same_b)},
+            {
+                **self.adversarial_terms(fake_a, fake_b),
+                **self.cycle_terms(a, b, fake_a, fake_b),
+                **self.identity_terms(a, b, identity_a, identity_b),
+            },
         )
         if self.config.lambda_gan:
             yield (
                 "D",
                 {
-                    "a": self.contest(self.D_a, a, self.pool_a(fake_a)),
-                    "b": self.contest(self.D_b, b, self.pool_b(fake_b)),
+                    "a": self.discriminator_loss(self.D_a, a, self.pool_a(fake_a)),
+                    "b": self.discriminator_loss(self.D_b, b, self.pool_b(fake_b)),
                 },
             )
 
-    def translated(self, net: nn.Module, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor | None]:
-        """`net` on an image to translate, and on one of its own domain if the identity term asks for it."""
+    def translate_with_identity(self, net: nn.Module, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return `net` of a source image and, if there is an identity loss, of an image of its target domain."""
         if not self.config.lambda_identity:
-            return net(image), None
-        if self.config.norm == "batch" or self.config.dropout != "none":  # batching would change the statistics
-            return net(image), net(own)
-        together = net(torch.cat([image, own]))  # four calls a step instead of six
-        fake, same = together.split([len(image), len(own)])
-        return fake, same
+            return net(source), None
+        if self.config.norm == "batch" or self.config.dropout != "none":  # one batch would change results
+            return net(source), net(target)
+        both = net(torch.cat([source, target]))  # four forward passes a step instead of six
+        fake, identity = both.split([len(source), len(target)])
+        return fake, identity
 
-    def fool(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
+    def adversarial_terms(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
+        """Return the generators' least-squares GAN losses (section 4)."""
         if not self.config.lambda_gan:
             return {}
         return {
@@ -184,7 +187,8 @@ class CycleGAN(Method):
             "gan_a": self.config.lambda_gan * lsgan(self.D_a(fake_a), True),
         }
 
-    def come_back(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
+    def cycle_terms(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
+        """Return the cycle consistency losses (equation 2)."""
         terms = {}
         if self.config.lambda_cycle_a:
             terms["cycle_a"] = self.config.lambda_cycle_a * F.l1_loss(self.to_a(fake_b), a)
@@ -192,27 +196,27 @@ class CycleGAN(Method):
             terms["cycle_b"] = self.config.lambda_cycle_b * F.l1_loss(self.to_b(fake_a), b)
         return terms
 
-    def stay(self, a: Tensor, b: Tensor, same_a: Tensor | None, same_b: Tensor | None) -> Terms:
-        """The identity terms of section 5.2: an image of the domain that a generator makes should stay as it is."""
-        if same_a is None or same_b is None:
+    def identity_terms(self, a: Tensor, b: Tensor, identity_a: Tensor | None, identity_b: Tensor | None) -> Terms:
+        """Return the identity losses of section 5.2: an image of a generator's target domain should not change."""
+        if identity_a is None or identity_b is None:
             return {}
         return {
-            "identity_b": self.config.lambda_identity * self.config.lambda_cycle_b * F.l1_loss(same_b, b),
-            "identity_a": self.config.lambda_identity * self.config.lambda_cycle_a * F.l1_loss(same_a, a),
+            "identity_b": self.config.lambda_identity * self.config.lambda_cycle_b * F.l1_loss(identity_b, b),
+            "identity_a": self.config.lambda_identity * self.config.lambda_cycle_a * F.l1_loss(identity_a, a),
         }
 
-    def contest(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        """The least-squares objective of one discriminator, divided by 2 (section 7.1)."""
+    def discriminator_loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the least-squares loss of one discriminator, divided by 2 (appendix 7.1)."""
         if self.config.norm == "batch":
-            judged, caught = D(real), D(fake)
+            real_logits, fake_logits = D(real), D(fake)
         else:
-            judged, caught = D(torch.cat([real, fake])).split([len(real), len(fake)])
-        return (lsgan(judged, True) + lsgan(caught, False)) / 2
+            real_logits, fake_logits = D(torch.cat([real, fake])).split([len(real), len(fake)])
+        return (lsgan(real_logits, True) + lsgan(fake_logits, False)) / 2
 
     @torch.no_grad()
     def translate(self, x: Tensor, direction: str = "a2b") -> Tensor:
         net = self.to_b if direction == "a2b" else self.to_a
         if net is None:
-            raise ConfigError(f"direction={direction}: this model holds only {'to_a' if self.to_a else 'to_b'}")
+            raise ConfigError(f"direction={direction}: this model has only {'to_a' if self.to_a else 'to_b'}")
         with evaluating(net):
             return net(x)

@@ -1,19 +1,18 @@
 """DIAT and DIAT-A: "Deep Identity-aware Transfer of Facial Attributes", Li, Zuo, Zhang 2016, arXiv 1610.05586v1.
 
-A network gives images an attribute: a discriminator sees to that, and what a face network sees in both (DIAT), or the
-discriminator itself (DIAT-A), shall stay. A second network may then enhance what the first one made.
+A transform network adds an attribute to images, with a GAN loss; an identity loss compares features of a face network
+(DIAT) or of the discriminator (DIAT-A). A second network may then enhance the result.
 
     diptych train diat --data celeba "attributes=[Eyeglasses]" direction=b2a preset=adaptive crop_size=128 -o runs/bare
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.contract import (
     Batch,
@@ -32,17 +31,17 @@ from diptych.contract import (
 )
 from diptych.losses.adversarial import bce, to_float32
 from diptych.losses.perceptual import feature_distance
+from diptych.networks.diat import Denoiser, Discriminator, Enhancer, blur
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 from diptych.networks.resnet import ResNet
-from diptych.networks.srresnet import shrunk
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Place = Annotated[int, Field(ge=1, le=100)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Layer = Annotated[int, Field(ge=1, le=100)]
 
 
 class DIAT(Method):
     class Config(MethodConfig):
-        """Sections 3.1 to 3.3. Widths, weights and step sizes of the paper are unknown to us: these are our choice."""
+        """Sections 3.1 to 3.3. The paper does not give widths, weights and learning rates: these are ours."""
 
         steps: int = Field(50_000, ge=0, description="steps of the transfer; each updates D once and T once")
         denoiser_steps: int = Field(
@@ -69,7 +68,7 @@ class DIAT(Method):
             description="feature network of the identity loss: vgg16, vgg19, NAME:FILE, the "
             "folder of an evaluator; none if adaptive",
         )
-        feature_layers: tuple[Place, ...] = Field(
+        feature_layers: tuple[Layer, ...] = Field(
             (4, 5), min_length=1, description="its layers, or those of D, whose features are compared"
         )
         lambda_id: Annotated[float, Setting(symbol="λ")] = Field(1.0, ge=0, description="weight of the identity loss")
@@ -81,7 +80,7 @@ class DIAT(Method):
             description="enhancement network: none, for an attribute of a region (local), or of "
             "the whole face (global)",
         )
-        region: tuple[Share, Share, Share, Share] = Field(
+        region: tuple[Fraction, Fraction, Fraction, Fraction] = Field(
             (0.55, 0.2, 0.95, 0.8),
             description="region of enhancement=local: top, left, bottom and right as fractions of the side",
         )
@@ -106,41 +105,44 @@ class DIAT(Method):
         def _settings_fit(self) -> "DIAT.Config":
             if self.identity_features == "network" and self.feature_network == "none":
                 raise ValueError(
-                    "identity_features=network looks through features: name one, or set identity_features=adaptive"
+                    "identity_features=network needs a feature_network: name one, or set identity_features=adaptive"
                 )
             if self.identity_features == "adaptive" and max(self.feature_layers) > self.d_layers:
                 raise ValueError(
-                    f"feature_layers={list(self.feature_layers)}: D has {self.d_layers} layers to look at, see depth"
+                    f"feature_layers={list(self.feature_layers)}: D has only {self.d_layers} layers: lower them, or raise d_layers"
                 )
             if self.image_size % 2**self.d_layers:
                 raise ValueError(
-                    f"crop_size={self.image_size} is not a multiple of {2**self.d_layers}, which d_layers={self.d_layers} needs"
+                    f"crop_size={self.image_size} is not a multiple of {2**self.d_layers}, "
+                    f"which d_layers={self.d_layers} needs: change one of them"
                 )
             top, left, bottom, right = self.region
             if top >= bottom or left >= right:
-                raise ValueError(f"region={list(self.region)}: top, left, bottom and right, from 0 to 1")
+                raise ValueError(
+                    f"region={list(self.region)}: expected top < bottom and left < right, as fractions of the side"
+                )
             return self
 
         @property
         def smooths(self) -> bool:
+            """Whether L_smooth is part of the loss."""
             return self.identity_features == "network" and self.lambda_smooth > 0
 
         def unused(self) -> dict[str, str]:
-            found: dict[str, str] = {}
+            needs: dict[str, str] = {}
             if self.enhancement == "none":
-                found["enhancement_steps"] = "enhancement=local or global"
+                needs["enhancement_steps"] = "enhancement=local or global"
             if self.enhancement != "local":
-                found |= dict.fromkeys(("region", "lambda_inside"), "enhancement=local")
+                needs |= dict.fromkeys(("region", "lambda_inside"), "enhancement=local")
             if self.identity_features == "adaptive":
-                found["lambda_smooth"] = "identity_features=network"
-                found |= (
-                    {}
-                    if self.enhancement == "local"
-                    else {"feature_network": "identity_features=network, or enhancement=local"}
-                )
+                needs["lambda_smooth"] = "identity_features=network"
+                if self.enhancement != "local":
+                    needs["feature_network"] = "identity_features=network, or enhancement=local"
             if not self.smooths:
-                found["denoiser_steps"] = "identity_features=network and smooth above 0"
-            return found if self.lambda_id or self.smooths else found | {"feature_layers": "keep above 0"}
+                needs["denoiser_steps"] = "identity_features=network and lambda_smooth above 0"
+            if not (self.lambda_id or self.smooths):
+                needs["feature_layers"] = "lambda_id above 0"
+            return needs
 
     config: Config
     data = DataKind.UNPAIRED
@@ -150,7 +152,7 @@ class DIAT(Method):
     presets = {
         "paper": {},
         "adaptive": {"identity_features": "adaptive", "feature_network": "none", "lambda_smooth": 0.0},
-        # What Choi et al. 2018 compared StarGAN with: CycleGAN's generator of 6 blocks, StarGAN's discriminator.
+        # the baseline of Choi et al. 2018: CycleGAN's generator of 6 blocks, StarGAN's discriminator.
         "stargan-baseline": {"ngf": 64, "n_blocks": 6, "d_layers": 6, "d_max_channels": 2048, "d_head": "patches"},
     }
     traits = Traits(size_multiple=4)
@@ -180,142 +182,105 @@ class DIAT(Method):
         self.N = Denoiser(c.channels, c.ngf) if c.smooths else None
         initialise(self)
         if self.E is not None:
-            self.E.begin()
-        initialise(self.D, "kaiming")  # without a norm, those of 0.02 begin with maps a thirtieth as large
+            self.E.zero_last_layer()
+        initialise(self.D, "kaiming")  # without a norm, a deviation of 0.02 would make the features 30 times smaller
 
     def stages(self) -> list[Stage]:
-        c, found = self.config, []
+        c, stages = self.config, []
         if self.R is not None and self.N is not None:
             players = {"R": Player((self.R,), c.lr), "N": Player((self.N,), c.lr)}
-            found.append(Stage("denoise", c.denoiser_steps, self.learn_to_smooth, players))
+            stages.append(Stage("denoise", c.denoiser_steps, self.train_denoiser_step, players))
         if c.warmup_steps:
-            found.append(Stage("warm", c.warmup_steps, self.learn_to_copy, {"T": Player((self.T,), c.lr)}))
+            stages.append(Stage("warm", c.warmup_steps, self.warmup_step, {"T": Player((self.T,), c.lr)}))
         players = {"D": Player((self.D,), c.lr), "T": Player((self.T,), c.lr)}
-        found.append(Stage("transfer", c.steps, self.updates, players))
+        stages.append(Stage("transfer", c.steps, self.updates, players))
         if self.E is not None:
-            found.append(Stage("enhance", c.enhancement_steps, self.learn_to_enhance, {"E": Player((self.E,), c.lr)}))
-        return found
+            stages.append(
+                Stage("enhance", c.enhancement_steps, self.train_enhancer_step, {"E": Player((self.E,), c.lr)})
+            )
+        return stages
 
-    def learn_to_smooth(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """R makes an image again by what the network sees of it, with the flaws of that; N learns to take them away."""
+    def train_denoiser_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """One step on R, which reconstructs images from features, then one on N, which removes R's artifacts."""
         assert self.R is not None
         assert self.N is not None
         x = batch["a"]
-        made = self.R(x)
-        yield "R", {"content": self.unlike(self.seen(made), self.seen(x))}
+        reconstruction = self.R(x)
+        yield "R", {"content": self.identity_loss(self.feature_maps(reconstruction), self.feature_maps(x))}
         yield (
             "N",
-            {"again": F.mse_loss(to_float32(self.N(made.detach())), x), "same": F.mse_loss(to_float32(self.N(x)), x)},
+            {
+                "again": F.mse_loss(to_float32(self.N(reconstruction.detach())), x),
+                "same": F.mse_loss(to_float32(self.N(x)), x),
+            },
         )
 
-    def learn_to_copy(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """The authors' later code begins with an auto-encoder too."""
+    def warmup_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """One step on T as an autoencoder, as in the authors' later code."""
         yield "T", {"same": F.mse_loss(to_float32(self.T(batch["a"])), batch["a"])}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Equations 5 and 9: a step on D, then one on T. In DIAT-A one pass of D gives both of T's terms."""
+        """Equations 5 and 9: one step on D, then one on T. In DIAT-A one pass of D gives both of T's losses."""
         c, x, real = self.config, batch["a"], batch["b"]
         fake = self.T(x)
         yield "D", {"real": bce(self.D(real)[0], True), "fake": bce(self.D(fake.detach())[0], False)}
-        judged, maps = self.D(fake)
-        terms = {"gan": bce(judged, True)}
+        logits, d_features = self.D(fake)
+        terms = {"gan": bce(logits, True)}
         if c.lambda_id:
             adaptive = c.identity_features == "adaptive"
             with without_graph():
-                wanted = self.D(x)[1] if adaptive else self.seen(x)
-            terms["identity"] = c.lambda_id * self.unlike(maps if adaptive else self.seen(fake), wanted)
+                source_features = self.D(x)[1] if adaptive else self.feature_maps(x)
+            features = d_features if adaptive else self.feature_maps(fake)
+            terms["identity"] = c.lambda_id * self.identity_loss(features, source_features)
         if self.N is not None:
             terms["smooth"] = c.lambda_smooth * F.mse_loss(to_float32(self.N(fake)), to_float32(fake))
         yield "T", terms
 
-    def learn_to_enhance(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Section 3.3. Local: the source outside of the region, T inside. Global: a blurred source restored."""
+    def train_enhancer_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """Section 3.3. Local: the source outside of the region, T's output inside. Global: deblurring of the source."""
         assert self.E is not None
         x = batch["a"]
         if self.config.enhancement == "global":
-            yield "E", {"restored": F.mse_loss(to_float32(self.E(blurred(x))), x)}
+            yield "E", {"restored": F.mse_loss(to_float32(self.E(blur(x))), x)}
             return
         with without_graph(), evaluating(self.T):
-            made = self.T(x)
-        better, mask = self.E(made), self.mask(x)
-        outside = ((1 - mask) * (to_float32(better) - x)).square().mean()
-        yield "E", {"outside": outside, **self.inside(mask * better, mask * made)}
+            transferred = self.T(x)
+        enhanced, mask = self.E(transferred), self.region_mask(x)
+        outside = ((1 - mask) * (to_float32(enhanced) - x)).square().mean()
+        yield "E", {"outside": outside, **self.inside_terms(mask * enhanced, mask * transferred)}
 
-    def inside(self, better: Tensor, made: Tensor) -> Terms:
-        """Pixels, and where a network is lent its first two maps, shall be those that T made."""
+    def inside_terms(self, enhanced: Tensor, transferred: Tensor) -> Terms:
+        """Return the losses inside the region: of pixels and, with a feature network, of its first two maps."""
         weights = self.config.lambda_inside
-        terms = {"inside_0": weights[0] * feature_distance(better, made) / 2}
+        terms = {"inside_0": weights[0] * feature_distance(enhanced, transferred) / 2}
         if "features" in self.perceptual:
             with without_graph():
-                wanted = self.seen(made)[:2]
-            for at, (ours, theirs) in enumerate(zip(self.seen(better)[:2], wanted, strict=True), 1):
-                terms[f"inside_{at}"] = weights[at] * feature_distance(ours, theirs) / 2
+                targets = self.feature_maps(transferred)[:2]
+            features = self.feature_maps(enhanced)[:2]
+            for index, (feature, target) in enumerate(zip(features, targets, strict=True), 1):
+                terms[f"inside_{index}"] = weights[index] * feature_distance(feature, target) / 2
         return terms
 
-    def mask(self, x: Tensor) -> Tensor:
-        """1 in the region, 0 outside: (H, W)."""
+    def region_mask(self, x: Tensor) -> Tensor:
+        """Return a mask (H, W): 1 inside the region, 0 outside."""
         height, width = x.shape[-2:]
         top, left, bottom, right = self.config.region
         mask = x.new_zeros(height, width)
         mask[round(top * height) : round(bottom * height), round(left * width) : round(right * width)] = 1
         return mask
 
-    def seen(self, x: Tensor) -> Sequence[Tensor]:
-        """The maps of the network that is lent."""
+    def feature_maps(self, x: Tensor) -> Sequence[Tensor]:
+        """Return the feature maps of the feature network."""
         maps: Sequence[Tensor] = self.perceptual["features"](x)
         return maps
 
-    def unlike(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
-        """Equation 3: of each layer the squared distance over 2 C H W, added up."""
-        places = [layer - 1 for layer in self.config.feature_layers]
-        return torch.stack([feature_distance(ours[at], theirs[at]) / 2 for at in places]).sum()
+    def identity_loss(self, features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        """Return equation 3: the squared distance over 2 C H W, summed over layers."""
+        layers = [layer - 1 for layer in self.config.feature_layers]
+        return torch.stack([feature_distance(features[layer], targets[layer]) / 2 for layer in layers]).sum()
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
         with evaluating(self):
-            made = self.T(x)
-            return made if self.E is None else self.E(made).clamp(-1, 1)
-
-
-class Enhancer(nn.Module):
-    """What T made, and what is to be added to it: nothing at first, so that it does no harm before it has learned."""
-
-    def __init__(self, channels: int, width: int, blocks: int, norm: Norm) -> None:
-        super().__init__()
-        self.change = ResNet(channels, channels, width, blocks, norm)
-
-    def begin(self) -> None:
-        *_, last = (layer for layer in self.change.head if isinstance(layer, nn.Conv2d))
-        nn.init.zeros_(last.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.change(x)
-
-
-class Discriminator(nn.Module):
-    """(N, C, size, size) to logits, and the maps behind each convolution, finest first. No norm: samples stay apart."""
-
-    def __init__(self, channels: int, size: int, width: int, most: int, depth: int, head: str) -> None:
-        super().__init__()
-        widths = [channels, *(min(width << level, most) for level in range(depth))]
-        self.body = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(0.2)) for narrow, wide in pairwise(widths)
-        )
-        dense = head == "dense"
-        self.head = nn.Conv2d(widths[-1], 1, size >> depth) if dense else nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=False)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        maps = [x := layer(x) for layer in self.body]
-        return self.head(x), maps
-
-
-class Denoiser(nn.Sequential):
-    """Two 3x3 convolutions."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__(nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, channels, 3, 1, 1))
-
-
-def blurred(x: Tensor) -> Tensor:
-    """Half of its size and back, by bicubic filters: what global enhancement learns to restore."""
-    return F.interpolate(shrunk(x, 2), x.shape[-2:], mode="bicubic", align_corners=False).clamp(-1, 1)
+            y = self.T(x)
+            return y if self.E is None else self.E(y).clamp(-1, 1)

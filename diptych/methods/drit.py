@@ -1,8 +1,9 @@
 """DRIT and DRIT++: "Diverse Image-to-Image Translation via Disentangled Representations", Lee et al. 2018, 2020,
 arXiv 1808.00948 and 1905.01270.
 
-Contents of two domains lie in one space, in which a critic cannot tell them apart; attributes are each domain's own.
-To translate: the content with attributes of the other domain, drawn or taken from an image. No pairs, many answers.
+An image has a content code in a shared space, in which a discriminator cannot separate the domains, and an attribute
+vector of its domain. A translation combines its content with attributes of the other domain, sampled or from a
+reference image. Trained on unpaired images.
 
     diptych train drit --data yosemite crop_size=216 batch_size=2 -o runs/seasons
 """
@@ -39,24 +40,24 @@ Pair = tuple[Tensor, Tensor]  # of domain a, of domain b
 
 
 @dataclass(frozen=True)
-class Made:
-    """What one step makes of the first half of a batch; each a pair of domain a and domain b."""
+class Outputs:
+    """The forward passes of a step; each value is a pair for domain a and domain b."""
 
-    x: Pair  # the images
+    x: Pair  # input images
     content: Pair
     mean: Pair  # of their attributes
     log_variance: tuple[Tensor | None, Tensor | None]
-    swapped: Pair  # the other's content with its own attributes
-    again: Pair  # its own content with its own attributes
-    drawn: tuple[Pair, ...]  # the other's content with drawn attributes
-    noise: tuple[Tensor, ...]  # those
-    back: Pair  # what was swapped, swapped back
-    found: Pair  # attributes of the first that was drawn
+    translated: Pair  # into the domain: content of the other's image, attributes of the own image
+    reconstructed: Pair  # content and attributes of the own image
+    sampled: tuple[Pair, ...]  # into the domain, with sampled attributes
+    latents: tuple[Tensor, ...]  # the sampled attributes
+    cycled: Pair  # translated twice
+    recovered: Pair  # attributes of the first sampled translation
 
 
 class DRIT(Method):
     class Config(contract.LinearDecay, contract.AveragedWeights, MethodConfig):
-        """The losses of section 3 and the settings of the authors' code, which is DRIT++; a weight of 0 turns off."""
+        """The losses of section 3 and the settings of the authors' code, which is DRIT++; a weight of 0 turns a loss off."""
 
         steps: int = Field(
             1_000_000,
@@ -155,9 +156,9 @@ class DRIT(Method):
             return next((pair for pair in pairs if critic_side(size // 4, *pair) >= 1), None)
 
         def unused(self) -> dict[str, str]:
-            found = {} if self.lambda_ms else {"ms_eps": "seek above 0"}
+            found = {} if self.lambda_ms else {"ms_eps": "lambda_ms above 0"}
             critic = ("content_d_layers", "content_d_kernel", "content_grad_clip")
-            return found if self.lambda_content else found | dict.fromkeys(critic, "content above 0")
+            return found if self.lambda_content else found | dict.fromkeys(critic, "lambda_content above 0")
 
     config: Config
     data = contract.DataKind.UNPAIRED
@@ -165,15 +166,15 @@ class DRIT(Method):
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     inference_networks = ("E_c", "E_a", "G")
     controls = (
-        Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
-        Control("seed", "which attributes", 0),
-        Control("reference", "an image whose attributes to take, instead of the seed's", None, image=OUTPUT),
+        Control("direction", "direction of the translation", "a2b", ("a2b", "b2a")),
+        Control("seed", "seed of the attributes", 0),
+        Control("reference", "image whose attributes are used instead of the seed's", None, image=OUTPUT),
     )
     presets = {
         "paper": {},  # DRIT++
         "drit": {"lambda_ms": 0.0},
         "shapes": {"attribute_injection": "feature_wise"},  # cats to dogs
-        "one-scale": {"num_scales": 1, "d_layers": 6, "d_kernel": 3},  # the other discriminator of the authors' code
+        "one-scale": {"num_scales": 1, "d_layers": 6, "d_kernel": 3},  # the other discriminator in the authors' code
     }
     traits = contract.Traits(size_multiple=4)
     checks = contract.CheckConfigs(
@@ -200,18 +201,19 @@ class DRIT(Method):
         c, channels = config, (config.in_channels, config.out_channels)
         concat = c.attribute_injection == "concat"
         self.E_c = ContentEncoder(channels, c.ngf, c.content_noise_std)
-        self.E_a = nn.ModuleList((AttributeEncoder if concat else Fixed)(each, c.ngf, c.style_dim) for each in channels)
+        attribute_encoder = AttributeEncoder if concat else Fixed
+        self.E_a = nn.ModuleList(attribute_encoder(n, c.ngf, c.style_dim) for n in channels)
         self.G = Generator(channels, c.ngf, c.style_dim, concat)
-        # one for images with attributes of another, one for those with drawn ones
+        # for each domain one for translations with attributes of an image, and one for those with sampled attributes
         self.D_a, self.D_a2, self.D_b, self.D_b2 = (
-            MultiScale(halving(each, c.ndf, c.d_layers, 0.01, c.d_kernel) for _ in range(c.num_scales))
-            for each in channels
+            MultiScale(halving(n, c.ndf, c.d_layers, 0.01, c.d_kernel) for _ in range(c.num_scales))
+            for n in channels
             for _ in range(2)
         )
         assert c.critic is not None
         self.D_content = ContentDiscriminator(CONTENT * c.ngf, *c.critic)
         initialise(self)
-        for layer in dense_layers(self):  # the authors' code leaves these as they are made
+        for layer in dense_layers(self):  # with PyTorch's default, as in the authors' code
             layer.reset_parameters()
 
     def stages(self) -> list[Stage]:
@@ -226,145 +228,162 @@ class DRIT(Method):
             "G": player(self.E_c, self.G),
             "E": player(self.E_a),
         }
-        return [Stage("train", c.steps, self.updates, players, schedule_key=self.is_full)]
+        return [Stage("train", c.steps, self.updates, players, schedule_key=self.is_full_step)]
 
-    def is_full(self, clock: Clock) -> bool:
-        """Whether all networks move in a step."""
+    def is_full_step(self, clock: Clock) -> bool:
+        """Return whether a step updates all networks."""
         return clock.step % self.config.d_iter == self.config.d_iter - 1
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Of most batches the content critic alone learns; of the others D, it, E with G, then G with contents alone.
+        """Most steps update the content discriminator only; the others D, it, the encoders with G, then G and E_c.
 
-        The gradient of the last is taken before E and G move, as the authors' code meant before torch 1.5.
+        The gradient of the last update is computed before the one before it, as in the authors' code (PyTorch < 1.5).
         """
-        (a, other_a), (b, other_b) = self.parted(batch["a"]), self.parted(batch["b"])
-        if not self.is_full(clock):
+        (a, real_a), (b, real_b) = self.split_halves(batch["a"]), self.split_halves(batch["b"])
+        if not self.is_full_step(clock):
             with without_graph():
                 content = self.E_c(a, 0), self.E_c(b, 1)
-            yield "C", self.told_apart(content)
+            yield "C", self.content_discriminator_terms(content)
             return
-        made = self.made(a, b)
-        yield "D", self.contest(made, (other_a, other_b))
-        yield "C", self.told_apart((made.content[0].detach(), made.content[1].detach()))
-        alone = deferred(self.without_attributes(made), [*self.E_c.parameters(), *self.G.parameters()])
-        yield ("G", "E"), self.with_attributes(made)
-        yield "G", alone
+        outputs = self.compute(a, b)
+        yield "D", self.discriminator_terms(outputs, (real_a, real_b))
+        yield "C", self.content_discriminator_terms((outputs.content[0].detach(), outputs.content[1].detach()))
+        latent_terms = deferred(self.latent_terms(outputs), [*self.E_c.parameters(), *self.G.parameters()])
+        yield ("G", "E"), self.joint_terms(outputs)
+        yield "G", latent_terms
 
-    def parted(self, x: Tensor) -> Pair:
-        """Images to translate, and others to look at, by turns; of a single one, or without halves, all are both."""
+    def split_halves(self, x: Tensor) -> Pair:
+        """Return the images to translate and the real images for D: every other image, or all for both."""
         return (x[::2], x[1::2]) if self.config.split_batch and len(x) > 1 else (x, x)
 
-    def made(self, a: Tensor, b: Tensor) -> Made:
-        """All images of a step, those of a domain in one pass of G."""
+    def compute(self, a: Tensor, b: Tensor) -> Outputs:
+        """Return the forward passes of a step, with one pass of G for each domain and translation."""
         c, content = self.config, (self.E_c(a, 0), self.E_c(b, 1))
         (mean_a, var_a), (mean_b, var_b) = self.E_a[0](a), self.E_a[1](b)
-        own = self.spread(mean_a, var_a), self.spread(mean_b, var_b)
-        noise = sample_latents(c.prior, (2 if c.lambda_ms else 1) * len(a), c.style_dim, a).split(len(a))
+        attributes = self.sample_attributes(mean_a, var_a), self.sample_attributes(mean_b, var_b)
+        latents = sample_latents(c.prior, (2 if c.lambda_ms else 1) * len(a), c.style_dim, a).split(len(a))
         fakes = []
-        for at in (0, 1):
-            contents = torch.cat([content[1 - at], content[at], *(content[1 - at] for _ in noise)])
-            fakes.append(self.G(contents, torch.cat([own[at], own[at], *noise]), at).split(len(a)))
-        swapped = fakes[0][0], fakes[1][0]
-        found = self.E_c(swapped[1], 1), self.E_c(swapped[0], 0)  # contents of a and of b, each from its translation
-        back = [self.G(found[at], self.spread(*self.E_a[at](swapped[at])), at) for at in (0, 1)]
-        drawn = tuple((fakes[0][2 + at], fakes[1][2 + at]) for at in range(len(noise)))
-        means = [self.E_a[at](drawn[0][at])[0] for at in (0, 1)]
-        return Made(
-            (a, b), content, (mean_a, mean_b), (var_a, var_b), swapped, (fakes[0][1], fakes[1][1]), drawn, noise,
-            (back[0], back[1]), (means[0], means[1]),
-        )  # fmt: skip
-
-    def spread(self, mean: Tensor, log_variance: Tensor | None) -> Tensor:
-        """A draw of attributes, where they have a variance; normal, whichever way codes are drawn."""
-        if log_variance is None:
-            return mean
-        return mean + (to_float32(log_variance) / 2).exp() * sample_latents(
-            "normal", len(mean), mean.shape[1], to_float32(mean)
+        for domain in (0, 1):
+            other = content[1 - domain]
+            contents = torch.cat([other, content[domain], *(other for _ in latents)])
+            styles = torch.cat([attributes[domain], attributes[domain], *latents])
+            fakes.append(self.G(contents, styles, domain).split(len(a)))
+        translated = fakes[0][0], fakes[1][0]
+        contents_again = self.E_c(translated[1], 1), self.E_c(translated[0], 0)  # of a and b, from their translations
+        cycled = [
+            self.G(contents_again[domain], self.sample_attributes(*self.E_a[domain](translated[domain])), domain)
+            for domain in (0, 1)
+        ]
+        sampled = tuple((fakes[0][2 + number], fakes[1][2 + number]) for number in range(len(latents)))
+        recovered = [self.E_a[domain](sampled[0][domain])[0] for domain in (0, 1)]
+        return Outputs(
+            x=(a, b),
+            content=content,
+            mean=(mean_a, mean_b),
+            log_variance=(var_a, var_b),
+            translated=translated,
+            reconstructed=(fakes[0][1], fakes[1][1]),
+            sampled=sampled,
+            latents=latents,
+            cycled=(cycled[0], cycled[1]),
+            recovered=(recovered[0], recovered[1]),
         )
 
-    def contest(self, made: Made, other: Pair) -> Terms:
-        """Each kind of translation before a critic of its own; a real image counts as often as made ones."""
+    def sample_attributes(self, mean: Tensor, log_variance: Tensor | None) -> Tensor:
+        """Return attributes sampled from a normal distribution; the mean if there is no variance."""
+        if log_variance is None:
+            return mean
+        noise = sample_latents("normal", len(mean), mean.shape[1], to_float32(mean))
+        return mean + (to_float32(log_variance) / 2).exp() * noise
+
+    def discriminator_terms(self, outputs: Outputs, real: Pair) -> Terms:
+        """Return the losses of both discriminators of each domain; real images count as often as generated ones."""
         terms = {}
-        for at, name in enumerate("ab"):
-            first, second = ((self.D_a, self.D_a2), (self.D_b, self.D_b2))[at]
-            drawn = [pair[at].detach() for pair in made.drawn]
-            terms[name] = looks(first(made.x[at]), True) + looks(first(made.swapped[at].detach()), False)
-            real = len(drawn) * looks(second(other[at]), True)
-            terms[f"{name}2"] = real + sum_of([looks(second(fake), False) for fake in drawn])
+        for domain, name in enumerate("ab"):
+            d1, d2 = ((self.D_a, self.D_a2), (self.D_b, self.D_b2))[domain]
+            sampled = [pair[domain].detach() for pair in outputs.sampled]
+            translated = outputs.translated[domain].detach()
+            terms[name] = gan_loss(d1(outputs.x[domain]), True) + gan_loss(d1(translated), False)
+            real_loss = len(sampled) * gan_loss(d2(real[domain]), True)
+            terms[f"{name}2"] = real_loss + sum_of([gan_loss(d2(fake), False) for fake in sampled])
         return terms
 
-    def told_apart(self, content: Pair) -> Terms:
+    def content_discriminator_terms(self, content: Pair) -> Terms:
+        """Return the content discriminator's loss: contents of a are class 0, those of b class 1."""
         return {"a": bce(self.D_content(content[0]), False), "b": bce(self.D_content(content[1]), True)}
 
-    def with_attributes(self, made: Made) -> Terms:
-        """What moves all encoders and G: equations 2 to 4 of the first paper, and the prior."""
+    def joint_terms(self, outputs: Outputs) -> Terms:
+        """Return the losses of encoders and G together: equations 2 to 4 of the first paper, and the KL loss."""
         c, terms = self.config, {}
-        for at, name in enumerate("ab"):
-            terms[f"gan_{name}"] = c.lambda_gan * looks((self.D_a, self.D_b)[at](made.swapped[at]), True)
+        for domain, name in enumerate("ab"):
+            discriminator = (self.D_a, self.D_b)[domain]
+            terms[f"gan_{name}"] = c.lambda_gan * gan_loss(discriminator(outputs.translated[domain]), True)
             if c.lambda_content:
-                terms[f"content_{name}"] = c.lambda_content * undecided(self.D_content(made.content[at]))
+                terms[f"content_{name}"] = c.lambda_content * confusion_loss(self.D_content(outputs.content[domain]))
             if c.lambda_recon:
-                terms[f"self_{name}"] = c.lambda_recon * F.l1_loss(made.again[at], made.x[at])
+                loss = F.l1_loss(outputs.reconstructed[domain], outputs.x[domain])
+                terms[f"self_{name}"] = c.lambda_recon * loss
             if c.lambda_cc:
-                terms[f"cross_{name}"] = c.lambda_cc * F.l1_loss(made.back[at], made.x[at])
+                terms[f"cross_{name}"] = c.lambda_cc * F.l1_loss(outputs.cycled[domain], outputs.x[domain])
             if c.lambda_kl:
-                small = to_float32(made.content[at]).square().mean()
-                terms[f"prior_{name}"] = c.lambda_kl * (small + from_normal(made.mean[at], made.log_variance[at]))
+                content_l2 = to_float32(outputs.content[domain]).square().mean()
+                kl = kl_loss(outputs.mean[domain], outputs.log_variance[domain])
+                terms[f"prior_{name}"] = c.lambda_kl * (content_l2 + kl)
         return terms
 
-    def without_attributes(self, made: Made) -> Terms:
-        """What moves contents and G alone: images with drawn attributes, which shall be found again and differ."""
+    def latent_terms(self, outputs: Outputs) -> Terms:
+        """Return the losses of E_c and G for sampled attributes: GAN, latent regression and mode seeking."""
         c, terms = self.config, {}
-        for at, name in enumerate("ab"):
-            drawn = [pair[at] for pair in made.drawn]
-            terms[f"gan2_{name}"] = c.lambda_gan * sum_of(
-                [looks((self.D_a2, self.D_b2)[at](fake), True) for fake in drawn]
-            )
+        for domain, name in enumerate("ab"):
+            discriminator = (self.D_a2, self.D_b2)[domain]
+            sampled = [pair[domain] for pair in outputs.sampled]
+            terms[f"gan2_{name}"] = c.lambda_gan * sum_of([gan_loss(discriminator(fake), True) for fake in sampled])
             if c.lambda_latent:
-                terms[f"latent_{name}"] = c.lambda_latent * F.l1_loss(made.found[at], made.noise[0])
+                loss = F.l1_loss(outputs.recovered[domain], outputs.latents[0])
+                terms[f"latent_{name}"] = c.lambda_latent * loss
             if c.lambda_ms:
-                terms[f"seek_{name}"] = c.lambda_ms * mode_seeking(
-                    (drawn[0], drawn[1]), (made.noise[0], made.noise[1]), c.ms_eps
-                )
+                latents = outputs.latents[0], outputs.latents[1]
+                terms[f"seek_{name}"] = c.lambda_ms * mode_seeking((sampled[0], sampled[1]), latents, c.ms_eps)
         return terms
 
     def translate(self, x: Tensor, direction: str = "a2b", seed: int = 0, reference: Tensor | None = None) -> Tensor:
-        """All images with the same attributes, or each with those of its own `reference` (N or 1, C, H, W).
+        """Return translations, all with the attributes of a seed, or with the mean ones of `reference` images.
 
-        Those of a reference are its mean. Raises ConfigError.
+        References are (N or 1, C, H, W). Raises ConfigError.
         """
         return self.translate_each(x, [{"direction": direction, "seed": seed, "reference": reference}])[0]
 
     @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-        """As `translate` for each, but x is encoded once a direction."""
+        """Return the translations for each choice of controls; x is encoded once per direction."""
         with evaluating(self):
-            ways = [str(choice.get("direction", "a2b")) for choice in choices]
-            contents = {way: self.E_c(x, int(way == "b2a")) for way in dict.fromkeys(ways)}
-            return [
-                self.G(contents[way], self.attributes_for(choice, int(way == "a2b"), x), int(way == "a2b"))
-                for way, choice in zip(ways, choices, strict=True)
-            ]
+            directions = [str(choice.get("direction", "a2b")) for choice in choices]
+            contents = {name: self.E_c(x, int(name == "b2a")) for name in dict.fromkeys(directions)}
+            translations = []
+            for name, choice in zip(directions, choices, strict=True):
+                domain = int(name == "a2b")
+                translations.append(self.G(contents[name], self.attributes_for(choice, domain, x), domain))
+            return translations
 
     def attributes_for(self, choice: Mapping[str, Any], domain: int, x: Tensor) -> Tensor:
-        """Attributes of a domain for images x: of a seed, one for all, or of references, one for all or for each."""
+        """Return attributes of a domain for images x: of a seed, or of one reference for all or for each."""
         reference, seed = choice.get("reference"), int(choice.get("seed", 0))
-        given = None if reference is None else self.E_a[domain](reference.to(x))[0]
-        return latent_for_seed(self.config.prior, self.config.style_dim, seed, given, x)
+        attributes = None if reference is None else self.E_a[domain](reference.to(x))[0]
+        return latent_for_seed(self.config.prior, self.config.style_dim, seed, attributes, x)
 
 
-def looks(logits: Sequence[Tensor], real: bool) -> Tensor:
-    """Cross entropy, added up over scales."""
-    return sum_of([bce(each, real) for each in logits])
+def gan_loss(logits: Sequence[Tensor], real: bool) -> Tensor:
+    """Return the binary cross entropy, summed over scales."""
+    return sum_of([bce(scale, real) for scale in logits])
 
 
-def undecided(logits: Tensor) -> Tensor:
-    """Cross entropy against one half."""
+def confusion_loss(logits: Tensor) -> Tensor:
+    """Return the binary cross entropy with a target of one half."""
     return (bce(logits, True) + bce(logits, False)) / 2
 
 
-def from_normal(mean: Tensor, log_variance: Tensor | None) -> Tensor:
-    """How far attributes (N, K) are from N(0, I): the divergence, added up over K; without a variance, mean squares."""
+def kl_loss(mean: Tensor, log_variance: Tensor | None) -> Tensor:
+    """Return the KL divergence of attributes (N, K) from N(0, I), summed over K; without a variance the mean square."""
     mean = to_float32(mean)
     if log_variance is None:
         return mean.square().mean()

@@ -1,7 +1,7 @@
 """DTN: "Unsupervised Cross-Domain Image Generation", Taigman, Polyak, Wolf, ICLR 2017, arXiv 1611.02200.
 
-A network f that reads the source domain is frozen; g draws its codes as images of the target domain. What f reads in
-the drawing shall be what it read in the source, and a target image shall be drawn as itself. No pairs.
+A classifier f of the source domain is frozen, and g generates images of the target domain from its embeddings. f must
+embed source and translation alike, and a target image must be translated to itself. Trained on unpaired images.
 
     diptych train dtn --data svhn target_root=mnist crop_size=32 load_size=32 flip=false batch_size=128 -o runs/digits
 """
@@ -33,12 +33,11 @@ from diptych.contract import (
 )
 from diptych.losses.adversarial import to_float32
 from diptych.losses.perceptual import total_variation
-from diptych.networks.classifier import ClassifierNet as Judged
-from diptych.networks.classifier import channels_of
+from diptych.networks.classifier import ClassifierNet, channels_of
 from diptych.networks.dtn import Discriminator, FNetwork, GNetwork
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 
-FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2  # what the paper's D tells apart
+FROM_SOURCE, FROM_TARGET, REAL = 0, 1, 2  # the classes of the paper's D
 
 
 class DTN(Method):
@@ -116,36 +115,37 @@ class DTN(Method):
         def _settings_fit(self) -> "DTN.Config":
             if self.image_size & (self.image_size - 1):
                 raise ValueError(
-                    f"image_size={self.image_size} is no power of two: set crop_size={1 << (self.image_size.bit_length() - 1)}"
+                    f"image_size={self.image_size} is not a power of two: "
+                    f"set crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if self.labels[0].kind != "class":
-                raise ValueError("labels: f learns classes, of which each source image has one")
-            if self.f_network == "classifier" and self.embedding_dim != (
-                own := channels_of(self.f_base_channels, self.f_n_downsample)[-1]
-            ):
+                raise ValueError("labels: f needs a class for each source image, not attributes")
+            features = channels_of(self.f_base_channels, self.f_n_downsample)[-1]
+            if self.f_network == "classifier" and self.embedding_dim != features:
                 raise ValueError(
-                    f"f_network=judge: a judge of this width and depth codes an image in {own}: set embedding_dim={own}"
+                    f"f_network=classifier with f_base_channels={self.f_base_channels} and "
+                    f"f_n_downsample={self.f_n_downsample} has {features} features: set embedding_dim={features}"
                 )
             if not (self.use_gan or self.lambda_const or self.lambda_tid):
-                raise ValueError("use_gan=false lambda_const=0 lambda_tid=0: nothing would teach g")
+                raise ValueError("use_gan=false lambda_const=0 lambda_tid=0: g has no loss; set one of them")
             return self
 
         def unused(self) -> dict[str, str]:
-            found: dict[str, str] = {}
+            needs: dict[str, str] = {}
             if not self.pretrain_steps:
-                found |= dict.fromkeys(("f_lr", "f_noise_std"), "pretrain above 0")
+                needs |= dict.fromkeys(("f_lr", "f_noise_std"), "pretrain_steps above 0")
             if not self.lambda_tv:
-                found["tv_power"] = "tv above 0"
+                needs["tv_power"] = "lambda_tv above 0"
             if not self.use_gan:
-                found |= dict.fromkeys(("d_head", "ndf"), "use_gan=true")
+                needs |= dict.fromkeys(("d_head", "ndf"), "use_gan=true")
             if self.f_network != "classifier":
-                found |= dict.fromkeys(("f_base_channels", "f_n_downsample"), "f_network=judge")
-            return found
+                needs |= dict.fromkeys(("f_base_channels", "f_n_downsample"), "f_network=classifier")
+            return needs
 
     config: Config
     data = DataKind.TRANSFER
     batch = ("source", "label", "target")
-    network_aliases = {"f": "C"}
+    network_aliases = {"f": "C"}  # of a trained classifier
     routes = (Route("source", "target"),)
     inference_networks: tuple[str, ...] = ("f", "g")
     presets = {
@@ -155,7 +155,7 @@ class DTN(Method):
             "lambda_tid": 1.0,
             "lambda_tv": 0.05,
             "one_by_one_convs": True,
-        },  # its faces to emoji
+        },  # faces to emoji
         "baseline": {"d_head": "binary", "g_encoder": "own", "lambda_tid": 0.0},  # section 3, the first row of Table 1
     }
     traits = Traits(fixed_size=True)
@@ -169,62 +169,65 @@ class DTN(Method):
         super().__init__(config)
         c, classes = config, len(config.labels[0])
         if c.f_network == "classifier":
-            self.f: FNetwork | Judged = Judged(c.in_channels, classes, c.f_base_channels, c.f_n_downsample, c.norm)
+            self.f: FNetwork | ClassifierNet = ClassifierNet(
+                c.in_channels, classes, c.f_base_channels, c.f_n_downsample, c.norm
+            )
         else:
             self.f = FNetwork(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm)
             self.head = nn.Linear(c.embedding_dim, classes)
-        drawer = GNetwork(c.out_channels, c.image_size, c.ngf, c.embedding_dim, c.norm, c.one_by_one_convs)
-        own = FNetwork(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm) if c.g_encoder == "own" else None
-        self.g = nn.Sequential(own, drawer) if own else drawer
+        decoder = GNetwork(c.out_channels, c.image_size, c.ngf, c.embedding_dim, c.norm, c.one_by_one_convs)
+        self.g: nn.Module = decoder
+        if c.g_encoder == "own":
+            self.g = nn.Sequential(FNetwork(c.in_channels, c.image_size, c.ngf, c.embedding_dim, c.norm), decoder)
         self.D = Discriminator(c.out_channels, c.image_size, c.ndf, 3 if c.d_head == "ternary" else 2, c.norm)
         for net in (self.g, self.D):
             initialise(net)
         self.ema = ("g",) if c.ema_decay else ()
         if c.g_encoder == "own" and not c.lambda_const:
-            self.inference_networks = ("g",)  # f has no part in it
+            self.inference_networks = ("g",)  # f is not used
 
     def stages(self) -> list[Stage]:
         c = self.config
         players = {"g": Player((self.g,), c.lr)} | ({"D": Player((self.D,), c.lr)} if c.use_gan else {})
-        codes = {"source": self.read, "target": lambda t: self.read(self.as_source(t))}
-        readers = (self.f,) if isinstance(self.f, Judged) else (self.f, self.head)
-        reading = Player(readers, c.f_lr, (0.9, 0.999), schedule=Clock.decay)
+        embeddings = {"source": self.embed_frozen, "target": lambda t: self.embed_frozen(self.to_source_channels(t))}
+        nets = (self.f,) if isinstance(self.f, ClassifierNet) else (self.f, self.head)
+        classifier = Player(nets, c.f_lr, (0.9, 0.999), schedule=Clock.decay)
         return [
-            Stage("f", c.pretrain_steps, self.learn_to_read, {"f": reading}),
-            Stage("transfer", c.steps, self.updates, players, precomputed=codes),
+            Stage("f", c.pretrain_steps, self.train_f_step, {"f": classifier}),
+            Stage("transfer", c.steps, self.updates, players, precomputed=embeddings),
         ]
 
-    def learn_to_read(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        x, size = batch["source"], self.config.f_noise_std
-        if size:
-            x = x + size * torch.rand(len(x), 1, 1, 1).to(x) * torch.randn_like(x)
-        yield "f", {"class": F.cross_entropy(self.named(self.coded(x)), batch["label"])}
+    def train_f_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """One step on f and its classifier head, by cross entropy."""
+        x, noise_std = batch["source"], self.config.f_noise_std
+        if noise_std:
+            x = x + noise_std * torch.rand(len(x), 1, 1, 1).to(x) * torch.randn_like(x)
+        yield "f", {"class": F.cross_entropy(self.classify(self.embed(x)), batch["label"])}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Equations 3 to 8: one step on D, then one on g, on the same drawings."""
+        """Equations 3 to 8: one step on D, then one on g, with the same translations."""
         c, s, t = self.config, batch["source"], batch["target"]
-        code, own = self.known(batch, "source"), c.g_encoder == "own"
-        from_s = self.g(s if own else code)
-        looked_at = (
-            c.lambda_tid or c.lambda_tv or (c.use_gan and c.d_head == "ternary")
-        )  # else g must not see targets either
-        from_t = self.g(self.as_source(t) if own else self.known(batch, "target")) if looked_at else t
+        embedding, own_encoder = self.embedding_of(batch, "source"), c.g_encoder == "own"
+        from_s = self.g(s if own_encoder else embedding)
+        from_t = t
+        if c.lambda_tid or c.lambda_tv or (c.use_gan and c.d_head == "ternary"):  # else no loss depends on it
+            from_t = self.g(self.to_source_channels(t) if own_encoder else self.embedding_of(batch, "target"))
         if c.use_gan:
-            yield "D", self.told_apart(from_s.detach(), from_t.detach(), t)
-        terms = self.taken_for_real(from_s, from_t) if c.use_gan else {}
+            yield "D", self.discriminator_terms(from_s.detach(), from_t.detach(), t)
+        terms = self.adversarial_terms(from_s, from_t) if c.use_gan else {}
         if c.lambda_const:
             terms["const"] = c.lambda_const * F.mse_loss(
-                to_float32(self.read(self.as_source(from_s))), to_float32(code)
+                to_float32(self.embed_frozen(self.to_source_channels(from_s))), to_float32(embedding)
             )
         if c.lambda_tid:
             terms["tid"] = c.lambda_tid * F.mse_loss(to_float32(from_t), t)
         if c.lambda_tv:
-            rough = total_variation(from_s, c.tv_power) + total_variation(from_t, c.tv_power)
-            terms["tv"] = c.lambda_tv * rough / c.image_size**2
+            variation = total_variation(from_s, c.tv_power) + total_variation(from_t, c.tv_power)
+            terms["tv"] = c.lambda_tv * variation / c.image_size**2
         yield "g", terms
 
-    def told_apart(self, from_s: Tensor, from_t: Tensor, real: Tensor) -> Terms:
-        """Equation 3, L_D; each a mean over its images."""
+    def discriminator_terms(self, from_s: Tensor, from_t: Tensor, real: Tensor) -> Terms:
+        """Return L_D (equation 3); each term is a mean over its images."""
         if self.config.d_head == "binary":
             return {"source": cross_entropy(self.D(from_s), 0), "real": cross_entropy(self.D(real), 1)}
         return {
@@ -233,53 +236,53 @@ class DTN(Method):
             "real": cross_entropy(self.D(real), REAL),
         }
 
-    def taken_for_real(self, from_s: Tensor, from_t: Tensor) -> Terms:
-        """Equation 4, L_GANG."""
+    def adversarial_terms(self, from_s: Tensor, from_t: Tensor) -> Terms:
+        """Return L_GANG (equation 4)."""
         if self.config.d_head == "binary":
             return {"gan_source": cross_entropy(self.D(from_s), 1)}
         return {"gan_source": cross_entropy(self.D(from_s), REAL), "gan_target": cross_entropy(self.D(from_t), REAL)}
 
-    def read(self, x: Tensor) -> Tensor:
-        """f, frozen: source images (N, C, H, W) to codes, by running statistics."""
+    def embed_frozen(self, x: Tensor) -> Tensor:
+        """Return the embeddings of source images (N, C, H, W) by the frozen f, with running statistics."""
         with evaluating(self.f):
-            return self.coded(x)
+            return self.embed(x)
 
-    def coded(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to codes (N, code, 1, 1)."""
-        return self.f.features(x)[..., None, None] if isinstance(self.f, Judged) else self.f(x)
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the embeddings (N, embedding_dim, 1, 1) of images (N, C, H, W)."""
+        return self.f.features(x)[..., None, None] if isinstance(self.f, ClassifierNet) else self.f(x)
 
-    def known(self, batch: Batch, name: str) -> Tensor:
-        """What f reads in an image of the data, without gradient: from the batch, if it was computed once."""
+    def embedding_of(self, batch: Batch, name: str) -> Tensor:
+        """Return the embedding of a batch entry, without gradient: the precomputed one, if there is one."""
         if f"code of {name}" in batch:
             return batch[f"code of {name}"]
         with without_graph():
-            return self.read(self.as_source(batch[name]))
+            return self.embed_frozen(self.to_source_channels(batch[name]))
 
-    def as_source(self, x: Tensor) -> Tensor:
-        """Target images with as many channels as source images have: repeated, or their mean."""
-        wanted = self.config.in_channels
-        return x if x.shape[1] == wanted else x.mean(1, keepdim=True).expand(-1, wanted, -1, -1)
+    def to_source_channels(self, x: Tensor) -> Tensor:
+        """Return target images with the number of channels of source images: repeated, or their mean."""
+        channels = self.config.in_channels
+        return x if x.shape[1] == channels else x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
 
-    def named(self, code: Tensor) -> Tensor:
-        """Codes (N, code, 1, 1) to logits (N, classes); the paper's code is taken before this ReLU."""
-        head = self.f.head if isinstance(self.f, Judged) else self.head
-        return to_float32(head(F.relu(code).flatten(1)))
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Return the logits (N, classes) of embeddings (N, embedding_dim, 1, 1), which are taken before this ReLU."""
+        head = self.f.head if isinstance(self.f, ClassifierNet) else self.head
+        return to_float32(head(F.relu(embedding).flatten(1)))
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
         with evaluating(self):
-            return self.g(x if self.config.g_encoder == "own" else self.coded(x))
+            return self.g(x if self.config.g_encoder == "own" else self.embed(x))
 
     @torch.no_grad()
     def validation_errors(self, batch: Batch) -> dict[str, float]:
-        """The share of sources that f reads wrongly, and of their drawings."""
+        """Return f's error rate on source images, and on their translations."""
         x, label, device = batch["source"], batch["label"], next(self.parameters()).device
-        drawn = self.as_source(self.translate(x.to(device)))
-        seen = {"misread": x.to(device), "misdrawn": drawn}
-        named = {name: self.named(self.read(each)).argmax(1).cpu() for name, each in seen.items()}
-        return {name: float((each != label).float().mean()) for name, each in named.items()}
+        translations = self.to_source_channels(self.translate(x.to(device)))
+        images = {"misread": x.to(device), "misdrawn": translations}
+        predicted = {name: self.classify(self.embed_frozen(x)).argmax(1).cpu() for name, x in images.items()}
+        return {name: float((classes != label).float().mean()) for name, classes in predicted.items()}
 
 
-def cross_entropy(logits: Tensor, kind: int) -> Tensor:
-    """-log of the share that logits (N, kinds, H, W) give to one kind, a mean over all of them."""
-    return -F.log_softmax(to_float32(logits), 1)[:, kind].mean()
+def cross_entropy(logits: Tensor, target: int) -> Tensor:
+    """Return the cross entropy of logits (N, K, H, W) with one class, averaged over images and locations."""
+    return -F.log_softmax(to_float32(logits), 1)[:, target].mean()

@@ -1,10 +1,9 @@
 """GAN: "Generative Adversarial Nets", Goodfellow et al. 2014, arXiv 1406.2661.
 
-Two multilayer perceptrons: G makes images out of noise, D tells them from real ones. It takes no image: what all the
-methods here stand on, at its plainest.
+Two multilayer perceptrons: G generates images from noise, D separates them from real ones. It does not translate.
 
     diptych train gan --data glyphs:sans crop_size=32 batch_size=100 -o runs/letters
-    diptych sample runs/letters -o letters/ -n 64
+    diptych generate runs/letters -o letters/ -n 64
 """
 
 from collections.abc import Iterator
@@ -29,11 +28,12 @@ from diptych.contract import (
 )
 from diptych.losses.adversarial import bce
 from diptych.networks.latents import Prior, latent_codes, sample_latents
+from diptych.networks.maxout import Maxout
 
 
 class GAN(Method):
     class Config(MethodConfig):
-        """The networks for MNIST, as far as they are known. Adam, where the paper has SGD with momentum, is ours."""
+        """The networks for MNIST, as far as they are published. Adam is ours; the paper uses SGD with momentum."""
 
         steps: int = Field(50_000, ge=1, description="training steps; each updates D once and G once")
         channels: Annotated[int, Setting(channels_of=("image",))] = Field(
@@ -77,11 +77,12 @@ class GAN(Method):
             nn.ReLU(),
             nn.Linear(c.g_hidden, pixels),
         )
-        seen, hidden = (nn.Dropout(rate if c.dropout else 0.0) for rate in (0.2, 0.5))
+        input_dropout = nn.Dropout(0.2 if c.dropout else 0.0)
+        hidden_dropout = nn.Dropout(0.5 if c.dropout else 0.0)
         self.D = nn.Sequential(
-            nn.Flatten(), seen,
-            Maxout(pixels, c.d_hidden, c.maxout_pieces), hidden,
-            Maxout(c.d_hidden, c.d_hidden, c.maxout_pieces), hidden,
+            nn.Flatten(), input_dropout,
+            Maxout(pixels, c.d_hidden, c.maxout_pieces), hidden_dropout,
+            Maxout(c.d_hidden, c.d_hidden, c.maxout_pieces), hidden_dropout,
             nn.Linear(c.d_hidden, 1),
         )  # fmt: skip
 
@@ -90,33 +91,21 @@ class GAN(Method):
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Algorithm 1 with k = 1: a step on D, then one on G, here on the same noise."""
+        """Algorithm 1 with k = 1: a step on D, then a step on G, with the same latent codes."""
         x = batch["image"]
-        fake = self.made(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
+        fake = self.generate(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
         yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
-        judged = self.D(fake)
-        yield "G", {"gan": bce(judged, True) if self.config.gan_loss == "nonsaturating" else -bce(judged, False)}
+        logits = self.D(fake)
+        yield "G", {"gan": bce(logits, True) if self.config.gan_loss == "nonsaturating" else -bce(logits, False)}
 
-    def made(self, code: Tensor) -> Tensor:
-        """Codes (N, latent) to images (N, C, size, size): the paper's sigmoid, in [-1, 1]."""
+    def generate(self, code: Tensor) -> Tensor:
+        """Return the images (N, C, size, size) of latent codes (N, latent_dim): the paper's sigmoid, scaled to [-1, 1]."""
         return (2 * torch.sigmoid(self.G(code)) - 1).view(
             -1, self.config.channels, self.config.image_size, self.config.image_size
         )
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
-        return self.made(
+        return self.generate(
             latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
         )
-
-
-class Maxout(nn.Module):
-    """(N, narrow) to (N, wide): of each unit the largest of so many linear pieces (Goodfellow et al. 2013)."""
-
-    def __init__(self, narrow: int, wide: int, pieces: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(narrow, wide * pieces)
-        self.pieces = pieces
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)

@@ -1,7 +1,7 @@
 """MSGAN: "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis", Mao et al. 2019, arXiv 1903.05628.
 
-pix2pix that takes noise, and a term that keeps it from leaving the noise out: two noises shall give two images. From
-pairs, and with many answers to each source.
+pix2pix with a latent code, and a mode-seeking term that makes two latent codes give two different images. Trained on
+pairs; many outputs for each source.
 
     diptych train msgan --data facades direction=b2a -o runs/facades
 """
@@ -37,8 +37,7 @@ from diptych.losses.perceptual import mode_seeking
 from diptych.networks.latents import Prior, latent_codes, sample_latents
 from diptych.networks.layers import Norm, evaluating, initialise
 from diptych.networks.multiscale import MultiScale
-from diptych.networks.patchgan import PatchGAN
-from diptych.networks.patchgan import ReceptiveField as ReceptiveField
+from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import UNet, Upsample
 
 
@@ -89,24 +88,25 @@ class MSGAN(Method):
         def _settings_fit(self) -> "MSGAN.Config":
             if self.image_size & (self.image_size - 1):
                 raise ValueError(
-                    f"image_size={self.image_size} is no power of two: set crop_size={1 << (self.image_size.bit_length() - 1)}"
+                    f"image_size={self.image_size} is not a power of two: "
+                    f"set crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if self.ndf >> (self.num_scales - 1) < 1:
-                raise ValueError(f"num_scales={self.num_scales}: ndf={self.ndf} cannot be halved so often")
+                raise ValueError(f"num_scales={self.num_scales}: ndf={self.ndf} cannot be halved that often")
             return self
 
         def unused(self) -> dict[str, str]:
-            return {} if self.lambda_ms else {"ms_eps": "seek above 0"}
+            return {} if self.lambda_ms else {"ms_eps": "lambda_ms above 0"}
 
     config: Config
     data = DataKind.PAIRED
     batch = ("source", "target")
     routes = (Route("source", "target"),)
     inference_networks = ("G",)
-    controls = (Control("seed", "which noise, so which of many answers", 0),)
+    controls = (Control("seed", "seed of the latent code, which selects one of many outputs", 0),)
     presets = {
         "paper": {},
-        "plain": {"lambda_ms": 0.0},  # the same method without its term
+        "plain": {"lambda_ms": 0.0},  # without the mode-seeking term
     }
     checks = CheckConfigs(
         tiny={
@@ -126,11 +126,13 @@ class MSGAN(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        depth, seen = c.image_size.bit_length() - 1, c.in_channels + c.out_channels
+        depth, d_channels = c.image_size.bit_length() - 1, c.in_channels + c.out_channels
         self.G = UNet(
             c.in_channels, c.out_channels, c.ngf, depth, c.norm, "none", code=c.latent_dim, upsample=c.upsample
         )
-        self.D = MultiScale(PatchGAN(seen, c.receptive_field, c.ndf >> scale, c.norm) for scale in range(c.num_scales))
+        self.D = MultiScale(
+            PatchGAN(d_channels, c.receptive_field, c.ndf >> scale, c.norm) for scale in range(c.num_scales)
+        )
         initialise(self, "xavier")
         self.traits = Traits(size_multiple=c.image_size)
 
@@ -142,34 +144,35 @@ class MSGAN(Method):
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Each source under two noises at once; a step on G, then one on D, on the same images."""
+        """Translate each source with two latent codes; one step on G, then one on D, with the same images."""
         c, x, y = self.config, batch["source"], batch["target"]
-        noise = sample_latents(c.prior, 2 * len(x), c.latent_dim, x)
-        fakes = self.G(torch.cat([x, x]), noise).chunk(2)
-        yield "G", self.make(x, y, (fakes[0], fakes[1]), noise.chunk(2))
-        yield "D", self.contest(x, y, (fakes[0].detach(), fakes[1].detach()))
+        z = sample_latents(c.prior, 2 * len(x), c.latent_dim, x)
+        fakes = self.G(torch.cat([x, x]), z).chunk(2)
+        yield "G", self.generator_terms(x, y, (fakes[0], fakes[1]), z.chunk(2))
+        yield "D", self.discriminator_terms(x, y, (fakes[0].detach(), fakes[1].detach()))
 
-    def make(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor], noise: tuple[Tensor, ...]) -> Terms:
+    def generator_terms(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor], z: tuple[Tensor, ...]) -> Terms:
+        """Return G's GAN losses of both images, the L1 loss of the first, and the mode-seeking term."""
         c = self.config
-        terms = {f"gan_{at}": c.lambda_gan * self.told(x, fake, True) for at, fake in enumerate(fakes, 1)}
+        terms = {f"gan_{number}": c.lambda_gan * self.pair_loss(x, fake, True) for number, fake in enumerate(fakes, 1)}
         if c.lambda_l1:
             terms["l1"] = c.lambda_l1 * F.l1_loss(fakes[0], y)
         if c.lambda_ms:
-            terms["seek"] = c.lambda_ms * mode_seeking(fakes, (noise[0], noise[1]), c.ms_eps)
+            terms["seek"] = c.lambda_ms * mode_seeking(fakes, (z[0], z[1]), c.ms_eps)
         return terms
 
-    def contest(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor]) -> Terms:
-        """The real pair counts as often as the made ones."""
-        made = {f"fake_{at}": self.told(x, fake, False) for at, fake in enumerate(fakes, 1)}
-        return {"real": len(fakes) * self.told(x, y, True), **made}
+    def discriminator_terms(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor]) -> Terms:
+        """Return D's losses; the real pair counts as often as the generated ones."""
+        fake_terms = {f"fake_{number}": self.pair_loss(x, fake, False) for number, fake in enumerate(fakes, 1)}
+        return {"real": len(fakes) * self.pair_loss(x, y, True), **fake_terms}
 
-    def told(self, x: Tensor, y: Tensor, real: bool) -> Tensor:
-        """Least squares on pairs, added up over scales."""
+    def pair_loss(self, x: Tensor, y: Tensor, real: bool) -> Tensor:
+        """Return the least-squares GAN loss of a pair, summed over scales."""
         return sum_of([lsgan(logits, real) for logits in self.D(torch.cat([x, y], 1))])
 
     @torch.no_grad()
     def translate(self, x: Tensor, seed: int = 0) -> Tensor:
-        """All images under the noise of one seed."""
-        noise = latent_codes(self.config.prior, range(seed, seed + 1), self.config.latent_dim, 0).to(x)
+        """Return the translations, all with the latent code of one seed."""
+        z = latent_codes(self.config.prior, range(seed, seed + 1), self.config.latent_dim, 0).to(x)
         with evaluating(self.G):
-            return self.G(x, noise.expand(len(x), -1))
+            return self.G(x, z.expand(len(x), -1))

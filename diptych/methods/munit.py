@@ -1,7 +1,7 @@
 """MUNIT: "Multimodal Unsupervised Image-to-Image Translation", Huang et al. 2018, arXiv 1804.04732.
 
-An image is a content, which the two domains share, and a style, which is its domain's own. To translate: its content
-with a style of the other domain, drawn or taken from an image. No pairs, and many answers.
+An image has a content code in a space shared by both domains, and a style code of its domain. A translation combines
+its content with a style of the other domain, sampled or from a reference image. Trained on unpaired images.
 
     diptych train munit --data edges2shoes -o runs/shoes
 """
@@ -110,7 +110,7 @@ class MUNIT(Method):
             return self
 
         def unused(self) -> dict[str, str]:
-            return {} if self.lambda_perceptual else {"feature_network": "perceptual above 0"}
+            return {} if self.lambda_perceptual else {"feature_network": "lambda_perceptual above 0"}
 
     config: Config
     data = contract.DataKind.UNPAIRED
@@ -118,9 +118,9 @@ class MUNIT(Method):
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     inference_networks = ("G_a", "G_b")
     controls = (
-        Control("direction", "which way to translate", "a2b", ("a2b", "b2a")),
-        Control("seed", "which style", 0),
-        Control("reference", "an image whose style to take, instead of the seed's", None, image=OUTPUT),
+        Control("direction", "direction of the translation", "a2b", ("a2b", "b2a")),
+        Control("seed", "seed of the style code", 0),
+        Control("reference", "image whose style is used instead of the seed's", None, image=OUTPUT),
     )
     presets = {
         "paper": {},  # edges to shoes or handbags
@@ -160,103 +160,115 @@ class MUNIT(Method):
             MultiScale(halving(channels, c.ndf, c.d_layers, 0.2) for _ in range(c.num_scales))
             for channels in (c.in_channels, c.out_channels)
         )
-        for coder in (self.G_a, self.G_b):
-            initialise(coder, "kaiming")
-        for critic in (self.D_a, self.D_b):
-            initialise(critic)
+        for autoencoder in (self.G_a, self.G_b):
+            initialise(autoencoder, "kaiming")
+        for discriminator in (self.D_a, self.D_b):
+            initialise(discriminator)
         halvings = c.n_downsample + (c.n_downsample > 3)  # reflection padding needs 2 pixels, of 16 at least
         self.traits = contract.Traits(size_multiple=2**halvings)
 
     def stages(self) -> list[Stage]:
         c = self.config
+
+        def schedule(clock: Clock) -> float:
+            return 0.5 ** (clock.step // c.lr_halve_every)
+
         players = {
-            name: Player(
-                nets, c.lr, (0.5, 0.999), c.weight_decay, lambda clock: 0.5 ** (clock.step // c.lr_halve_every)
-            )
+            name: Player(nets, c.lr, (0.5, 0.999), c.weight_decay, schedule)
             for name, nets in (("D", (self.D_a, self.D_b)), ("G", (self.G_a, self.G_b)))
         }
         return [Stage("train", c.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Both discriminators take one step together, then both coders, each on styles drawn anew (section 3)."""
+        """One step on both discriminators, then one on both autoencoders, each with newly sampled styles (section 3)."""
         a, b, reuse = batch["a"], batch["b"], self.config.reuse
-        styles = self.draw(a), self.draw(a)
+        styles = self.sample_styles(a), self.sample_styles(a)
         contents = self.contents(a, b) if reuse != "none" else None
         with nullcontext() if reuse != "exact" else without_graph():
-            fakes = self.translated(contents or self.contents(a, b), styles[0])
-        yield "D", self.contest((a, b), fakes)
+            fakes = self.translate_pair(contents or self.contents(a, b), styles[0])
+        yield "D", self.discriminator_terms((a, b), fakes)
         if contents is None:
             contents = self.contents(a, b)
         if reuse == "max":
-            yield "G", self.make((a, b), contents, styles[0], fakes)
+            yield "G", self.generator_terms((a, b), contents, styles[0], fakes)
         else:
-            yield "G", self.make((a, b), contents, styles[1], self.translated(contents, styles[1]))
+            yield "G", self.generator_terms((a, b), contents, styles[1], self.translate_pair(contents, styles[1]))
 
-    def draw(self, x: Tensor) -> Pair:
-        """Styles (N, style_dim) of domain a and of b, for images x."""
+    def sample_styles(self, x: Tensor) -> Pair:
+        """Return random style codes (N, style_dim) of domain a and of b, for images x."""
         a, b = sample_latents(self.config.prior, 2 * len(x), self.config.style_dim, x).chunk(2)
         return a, b
 
     def contents(self, a: Tensor, b: Tensor) -> Pair:
+        """Return the content codes of images of a and of b."""
         return self.G_a.content(a), self.G_b.content(b)
 
-    def translated(self, contents: Pair, styles: Pair) -> Pair:
-        """What was b as an image of a, and what was a as one of b."""
+    def translate_pair(self, contents: Pair, styles: Pair) -> Pair:
+        """Return the translations of b to a, and of a to b."""
         return self.G_a.decode(contents[1], styles[0]), self.G_b.decode(contents[0], styles[1])
 
-    def contest(self, real: Pair, fake: Pair) -> Terms:
-        """Equation 4, least squares (appendix B.2), added up over scales."""
+    def discriminator_terms(self, real: Pair, fake: Pair) -> Terms:
+        """Return equation 4 for the discriminators: least squares (appendix B.2), summed over scales."""
         terms = {}
-        for name, critic, x, y in zip("ab", (self.D_a, self.D_b), real, fake, strict=True):
-            told = zip(critic(x), critic(y.detach()), strict=True)
-            terms[name] = self.config.lambda_gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in told])
+        for name, discriminator, x, y in zip("ab", (self.D_a, self.D_b), real, fake, strict=True):
+            scales = zip(discriminator(x), discriminator(y.detach()), strict=True)
+            terms[name] = self.config.lambda_gan * sum_of([lsgan(r, True) + lsgan(f, False) for r, f in scales])
         return terms
 
-    def make(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
-        """Equations 1 to 5: what was coded is found again, and D takes translations for real."""
-        c, coders, terms = self.config, (self.G_a, self.G_b), {}
-        own = self.G_a.style(real[0]), self.G_b.style(real[1])
-        again = self.G_b.content(fake[1]), self.G_a.content(fake[0])  # of a from its translation, of b from its
-        for at, name in enumerate("ab"):
-            critic = (self.D_a, self.D_b)[at]
-            terms[f"gan_{name}"] = c.lambda_gan * sum_of([lsgan(logits, True) for logits in critic(fake[at])])
+    def generator_terms(self, real: Pair, contents: Pair, styles: Pair, fake: Pair) -> Terms:
+        """Return equations 1 to 5 for the autoencoders: reconstruction losses and GAN losses."""
+        c, autoencoders, terms = self.config, (self.G_a, self.G_b), {}
+        own_styles = self.G_a.style(real[0]), self.G_b.style(real[1])
+        recovered = self.G_b.content(fake[1]), self.G_a.content(fake[0])  # contents of a and b, from translations
+        for index, name in enumerate("ab"):
+            discriminator, decode = (self.D_a, self.D_b)[index], autoencoders[index].decode
+            logits = discriminator(fake[index])
+            terms[f"gan_{name}"] = c.lambda_gan * sum_of([lsgan(scale, True) for scale in logits])
             if c.lambda_image:
-                terms[f"image_{name}"] = c.lambda_image * F.l1_loss(coders[at].decode(contents[at], own[at]), real[at])
+                image = decode(contents[index], own_styles[index])
+                terms[f"image_{name}"] = c.lambda_image * F.l1_loss(image, real[index])
             if c.lambda_style:
-                terms[f"style_{name}"] = c.lambda_style * F.l1_loss(coders[at].style(fake[at]), styles[at])
+                style = autoencoders[index].style(fake[index])
+                terms[f"style_{name}"] = c.lambda_style * F.l1_loss(style, styles[index])
             if c.lambda_content:
-                terms[f"content_{name}"] = c.lambda_content * F.l1_loss(again[at], contents[at])
+                terms[f"content_{name}"] = c.lambda_content * F.l1_loss(recovered[index], contents[index])
             if c.lambda_cycle:
-                terms[f"cycle_{name}"] = c.lambda_cycle * F.l1_loss(coders[at].decode(again[at], own[at]), real[at])
+                cycled = decode(recovered[index], own_styles[index])
+                terms[f"cycle_{name}"] = c.lambda_cycle * F.l1_loss(cycled, real[index])
             if c.lambda_perceptual:
-                terms[f"perceptual_{name}"] = c.lambda_perceptual * self.unlike(fake[at], real[1 - at])
+                loss = self.perceptual_loss(fake[index], real[1 - index])
+                terms[f"perceptual_{name}"] = c.lambda_perceptual * loss
         return terms
 
-    def unlike(self, fake: Tensor, source: Tensor) -> Tensor:
-        """Section 5.1: squared distance of what the network sees last, normalised, so that style does not count."""
-        see = self.perceptual["features"]
+    def perceptual_loss(self, fake: Tensor, source: Tensor) -> Tensor:
+        """Return the MSE of the last feature maps after InstanceNorm, which removes style (section 5.1)."""
+        features = self.perceptual["features"]
         with without_graph():
-            wanted = F.instance_norm(see(source)[-1])
-        return feature_distance(F.instance_norm(see(fake)[-1]), wanted)
+            target = F.instance_norm(features(source)[-1])
+        return feature_distance(F.instance_norm(features(fake)[-1]), target)
 
     def translate(self, x: Tensor, direction: str = "a2b", seed: int = 0, reference: Tensor | None = None) -> Tensor:
-        """All images in one style, or each in that of its own `reference` (N or 1, C, H, W). Raises ConfigError."""
+        """Return translations, all with the style of a seed, or with those of `reference` images (N or 1, C, H, W).
+
+        Raises ConfigError.
+        """
         return self.translate_each(x, [{"direction": direction, "seed": seed, "reference": reference}])[0]
 
     @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-        """As `translate` for each, but x is coded once a direction."""
+        """Return the translations for each choice of controls; x is encoded once per direction."""
         with evaluating(self):
-            coders = {"a2b": (self.G_a, self.G_b), "b2a": (self.G_b, self.G_a)}
-            ways = [str(choice.get("direction", "a2b")) for choice in choices]
-            contents = {way: coders[way][0].content(x) for way in dict.fromkeys(ways)}
-            made = []
-            for way, choice in zip(ways, choices, strict=True):
-                style = self.style_from(coders[way][1], choice.get("seed", 0), choice.get("reference"), x)
-                made.append(coders[way][1].decode(contents[way], style))
-            return made
+            autoencoders = {"a2b": (self.G_a, self.G_b), "b2a": (self.G_b, self.G_a)}
+            directions = [str(choice.get("direction", "a2b")) for choice in choices]
+            contents = {name: autoencoders[name][0].content(x) for name in dict.fromkeys(directions)}
+            translations = []
+            for name, choice in zip(directions, choices, strict=True):
+                target = autoencoders[name][1]
+                style = self.style_from(target, choice.get("seed", 0), choice.get("reference"), x)
+                translations.append(target.decode(contents[name], style))
+            return translations
 
-    def style_from(self, coder: AdaINAutoencoder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
-        """Styles (N, style_dim) for images x: of a seed, one for all, or of references, one for all or for each."""
-        given = None if reference is None else coder.style(reference.to(x))
-        return latent_for_seed(self.config.prior, self.config.style_dim, seed, given, x)
+    def style_from(self, autoencoder: AdaINAutoencoder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
+        """Return style codes (N, style_dim) for images x: of a seed, or of one reference for all or for each."""
+        styles = None if reference is None else autoencoder.style(reference.to(x))
+        return latent_for_seed(self.config.prior, self.config.style_dim, seed, styles, x)

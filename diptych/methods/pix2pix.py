@@ -1,6 +1,6 @@
 """pix2pix: "Image-to-Image Translation with Conditional Adversarial Networks", Isola et al. 2017, arXiv 1611.07004.
 
-A U-Net learns from pairs; a PatchGAN that sees source and target together makes it sharp, an L1 term keeps it true.
+A U-Net trained on pairs with an L1 loss and a conditional PatchGAN, which sees source and target together.
 
     diptych train pix2pix --data facades direction=b2a -o runs/facades
 """
@@ -34,14 +34,13 @@ from diptych.contract import (
 from diptych.losses.adversarial import Adversarial, discriminator_loss, generator_loss, gradient_penalty
 from diptych.networks.factory import Generator, check_use_bias, generator, multiple_of
 from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
-from diptych.networks.patchgan import PatchGAN
-from diptych.networks.patchgan import ReceptiveField as ReceptiveField
+from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import Dropout
 
 
 class Pix2Pix(Method):
     class Config(LinearDecay, AveragedWeights, MethodConfig):
-        """Every switch of the paper's ablations (its section 4), and the sizes."""
+        """The losses of section 3, the ablations of section 4, and the sizes of the networks."""
 
         steps: int = Field(80_000, ge=1, description="training steps: 200 epochs of 400 facades at batch size 1")
         in_channels: Annotated[int, Setting(channels_of=("source",))] = Field(
@@ -89,27 +88,27 @@ class Pix2Pix(Method):
             return self
 
         @model_validator(mode="after")
-        def _penalty_needs_samples_apart(self) -> "Pix2Pix.Config":
+        def _penalty_needs_independent_samples(self) -> "Pix2Pix.Config":
             if self.gan_loss == "wgan-gp" and self.d_norm == "batch" and self.loss != "l1":
                 raise ValueError(
-                    "gan_loss=wgan-gp penalises each sample's gradient, which d_norm=batch mixes: "
+                    "gan_loss=wgan-gp penalises the gradient of each sample, and d_norm=batch makes samples depend on each other: "
                     "set d_norm=instance or d_norm=none"
                 )
             return self
 
         def unused(self) -> dict[str, str]:
-            found: dict[str, str] = {}
+            needs: dict[str, str] = {}
             if "gan" not in self.loss:
-                found |= dict.fromkeys(
+                needs |= dict.fromkeys(
                     ("gan_loss", "lambda_gp", "receptive_field", "ndf", "d_norm"), "gan or cgan in loss"
                 )
-            if "lambda_l1" not in self.loss:
-                found["lambda_l1"] = "l1 in loss"
+            if "l1" not in self.loss:
+                needs["lambda_l1"] = "l1 in loss"
             if self.gan_loss != "wgan-gp":
-                found["lambda_gp"] = "gan_loss=wgan-gp"
+                needs["lambda_gp"] = "gan_loss=wgan-gp"
             if self.init == "kaiming" and "batch" not in (self.norm, self.d_norm):
-                found["init_gain"] = "init=normal, xavier or orthogonal"
-            return found
+                needs["init_gain"] = "init=normal, xavier or orthogonal"
+            return needs
 
     config: Config
     data = DataKind.PAIRED
@@ -119,16 +118,16 @@ class Pix2Pix(Method):
     controls = (
         Control(
             "inference",
-            "deterministic: no dropout, running statistics; paper: dropout on, the image's own "
-            "statistics, as the paper tests",
+            "deterministic: no dropout, running statistics of BatchNorm; paper: dropout, and the "
+            "statistics of the image itself",
             "deterministic",
             ("deterministic", "paper"),
         ),
-        Control("seed", "which dropout noise inference=paper draws", 0),
+        Control("seed", "seed of the dropout of inference=paper", 0),
     )
     presets = {
         "paper": {},
-        "repo": {"dropout": "repo", "lr_decay_start": 0.5},  # their PyTorch code
+        "repo": {"dropout": "repo", "lr_decay_start": 0.5},  # the authors' PyTorch code
     }
     checks = CheckConfigs(
         tiny={"generator": "unet_32", "ngf": 8, "ndf": 8, "receptive_field": 16, "ema_decay": 0.9, "lr": 2e-3},
@@ -139,8 +138,8 @@ class Pix2Pix(Method):
         super().__init__(config)
         c = config
         self.G = generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
-        seen = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
-        self.D = PatchGAN(seen, c.receptive_field, c.ndf, c.d_norm) if "gan" in c.loss else None
+        d_channels = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
+        self.D = PatchGAN(d_channels, c.receptive_field, c.ndf, c.d_norm) if "gan" in c.loss else None
         initialise(self, c.init, c.init_gain)
         self.traits = Traits(size_multiple=multiple_of(c.generator))
 
@@ -150,33 +149,35 @@ class Pix2Pix(Method):
         return [Stage("train", self.config.steps, self.updates, players)]
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Algorithm of section 3.3: one step on D, whose objective is divided by 2, then one on G."""
+        """Section 3.3: one step on D, whose loss is divided by 2, then one step on G."""
         x, y = batch["source"], batch["target"]
         fake = self.G(x)
         if self.D is not None:
-            yield "D", {name: term / 2 for name, term in self.contest(x, y, fake.detach()).items()}
-        yield "G", self.make(x, y, fake)
+            yield "D", {name: term / 2 for name, term in self.discriminator_terms(x, y, fake.detach()).items()}
+        yield "G", self.generator_terms(x, y, fake)
 
-    def contest(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+    def discriminator_terms(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+        """Return D's loss on real and generated pairs, and its gradient penalty."""
         kind = self.config.gan_loss
         terms = {
-            "real": discriminator_loss(kind, self.judge(x, y), True),
-            "fake": discriminator_loss(kind, self.judge(x, fake), False),
+            "real": discriminator_loss(kind, self.discriminate(x, y), True),
+            "fake": discriminator_loss(kind, self.discriminate(x, fake), False),
         }
         if kind == "wgan-gp":
-            terms["penalty"] = self.config.lambda_gp * gradient_penalty(lambda between: self.judge(x, between), y, fake)
+            terms["penalty"] = self.config.lambda_gp * gradient_penalty(lambda mix: self.discriminate(x, mix), y, fake)
         return terms
 
-    def make(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+    def generator_terms(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+        """Return G's GAN and L1 losses (equation 4)."""
         terms = {}
         if self.D is not None:
-            terms["gan"] = generator_loss(self.config.gan_loss, self.judge(x, fake))
+            terms["gan"] = generator_loss(self.config.gan_loss, self.discriminate(x, fake))
         if "l1" in self.config.loss:
             terms["l1"] = self.config.lambda_l1 * F.l1_loss(fake, y)
         return terms
 
-    def judge(self, x: Tensor, y: Tensor) -> Tensor:
-        """The discriminator's map of logits: of the pair (cGAN), or of the target alone (GAN)."""
+    def discriminate(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return D's logits (N, 1, H', W') of the pair (cGAN), or of the target alone (GAN)."""
         assert self.D is not None
         return self.D(torch.cat([x, y], 1) if "cgan" in self.config.loss else y)
 
@@ -186,8 +187,8 @@ class Pix2Pix(Method):
             with evaluating(self.G):
                 return self.G(x)
         with as_in_training(self.G), torch.random.fork_rng([x.device] if x.is_cuda else []):
-            return torch.cat([self._drawn(image, seed) for image in x.split(1)])
+            return torch.cat([self._with_dropout(image, seed) for image in x.split(1)])
 
-    def _drawn(self, image: Tensor, seed: int) -> Tensor:
+    def _with_dropout(self, image: Tensor, seed: int) -> Tensor:
         torch.manual_seed(seed)
         return self.G(image)

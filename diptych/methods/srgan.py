@@ -1,7 +1,7 @@
 """SRGAN: "Photo-Realistic Single Image Super-Resolution Using a GAN", Ledig et al. 2017, arXiv 1609.04802.
 
-A small picture becomes a large one. SRResNet learns it by squared error, in a first stage; then a discriminator of
-patches and what VGG19 sees make it sharp, at the price of that error.
+Super-resolution. The first stage trains SRResNet with MSE; the second adds a GAN loss and a content loss on VGG19
+features, which gives sharper images at a lower PSNR.
 
     diptych train srgan --data photographs crop_size=96 resize_mode=none batch_size=16 -o runs/sharp
 """
@@ -100,10 +100,10 @@ class SRGAN(Method):
             return self
 
         def unused(self) -> dict[str, str]:
-            found = {} if self.lambda_gan else dict.fromkeys(("ndf", "d_head"), "gan above 0")
+            needs = {} if self.lambda_gan else dict.fromkeys(("ndf", "d_head"), "lambda_gan above 0")
             if self.feature_network == "none":
-                found |= dict.fromkeys(("feature_layer", "feature_scale"), "a network in features")
-            return found
+                needs |= dict.fromkeys(("feature_layer", "feature_scale"), "a feature_network")
+            return needs
 
     config: Config
     data = DataKind.IMAGES
@@ -144,59 +144,66 @@ class SRGAN(Method):
         return {"image": self.config.channels, "low": self.config.channels}
 
     def derive_inputs(self, batch: Batch) -> Batch:
-        """With `low`, a `scale`-th as high and wide."""
+        """Return the batch with `low`, the images at 1 / scale of their size (bicubic)."""
         return {**batch, "low": shrunk(batch["image"], self.config.scale)}
 
     def stages(self) -> list[Stage]:
         c, betas = self.config, (0.9, 0.999)
-        g, d = (Player((net,), c.lr, betas, schedule=self.step_size) for net in (self.G, self.D))
+        g = Player((self.G,), c.lr, betas, schedule=self.lr_factor)
+        d = Player((self.D,), c.lr, betas, schedule=self.lr_factor)
         players = {"D": d, "G": g} if c.lambda_gan else {"G": g}
         return [
-            Stage("mse", c.pretrain_steps, self.by_squared_error, {"G": g}),
+            Stage("mse", c.pretrain_steps, self.pretrain_step, {"G": g}),
             Stage("gan", c.steps, self.updates, players),
         ]
 
-    def step_size(self, clock: Clock) -> float:
+    def lr_factor(self, clock: Clock) -> float:
+        """Return the factor of the learning rate."""
         if self.config.lr_schedule == "linear":
             return clock.decay()
         return 0.1 if clock.stage == "gan" and 2 * clock.step >= clock.steps else 1.0
 
-    def by_squared_error(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+    def pretrain_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
+        """One step on G, with MSE."""
         low, x = self.derive_inputs(batch)["low"], batch["image"]
-        yield "G", {"mse": F.mse_loss(to_float32(self.enlarged(low)), x)}
+        yield "G", {"mse": F.mse_loss(to_float32(self.upscale(low)), x)}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """Equation 2, in its non-saturating form: a step on D, then one on G, on the same images."""
+        """Equation 2 in its non-saturating form: one step on D, then one on G, with the same images."""
         low, x = self.derive_inputs(batch)["low"], batch["image"]
-        fake = self.enlarged(low)
+        fake = self.upscale(low)
         if self.config.lambda_gan:
             yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
-        terms = {"content": self.config.lambda_content * self.content(fake, x)}
+        terms = {"content": self.config.lambda_content * self.content_loss(fake, x)}
         if self.config.lambda_gan:
             terms["gan"] = self.config.lambda_gan * bce(self.D(fake), True)
-        yield "G", {**terms, **self.beside(fake, x)}
+        yield "G", {**terms, **self.auxiliary_terms(fake, x)}
 
-    def enlarged(self, low: Tensor) -> Tensor:
-        """Small images in [-1, 1] to large ones; the network takes 0 to 1, as in the paper."""
+    def upscale(self, low: Tensor) -> Tensor:
+        """Return the upscaled images, in [-1, 1]; the network takes [0, 1], as in the paper."""
         return self.G((low + 1) / 2)
 
-    def content(self, fake: Tensor, x: Tensor) -> Tensor:
-        """Equation 5, a mean over channels too; or equation 4, where nothing sees."""
+    def content_loss(self, fake: Tensor, x: Tensor) -> Tensor:
+        """Return equation 5, averaged over channels too; without a feature network equation 4, the MSE."""
         if self.config.feature_network == "none":
             return F.mse_loss(to_float32(fake), x)
-        see, place = self.perceptual["features"], self.config.feature_layer - 1
+        features, layer = self.perceptual["features"], self.config.feature_layer - 1
         with without_graph():
-            wanted = see(x)[place]
-        return feature_distance(see(fake)[place], wanted, self.config.feature_scale)
+            target = features(x)[layer]
+        return feature_distance(features(fake)[layer], target, self.config.feature_scale)
 
-    def beside(self, fake: Tensor, x: Tensor) -> Terms:
-        """What public code adds to the paper's terms."""
+    def auxiliary_terms(self, fake: Tensor, x: Tensor) -> Terms:
+        """Return the losses of public code that the paper does not have."""
         c = self.config
-        pixel = {"pixel": c.lambda_mse * F.mse_loss(to_float32(fake), x)} if c.lambda_mse else {}
-        return pixel | ({"tv": c.lambda_tv * total_variation(fake)} if c.lambda_tv else {})
+        terms = {}
+        if c.lambda_mse:
+            terms["pixel"] = c.lambda_mse * F.mse_loss(to_float32(fake), x)
+        if c.lambda_tv:
+            terms["tv"] = c.lambda_tv * total_variation(fake)
+        return terms
 
     @torch.no_grad()
     def translate(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, scale H, scale W)."""
+        """Return the upscaled images (N, C, scale * H, scale * W)."""
         with evaluating(self.G):
-            return self.enlarged(x).clamp(-1, 1)
+            return self.upscale(x).clamp(-1, 1)

@@ -1,7 +1,7 @@
 """StarGAN: "Unified Generative Adversarial Networks for Multi-Domain Image-to-Image Translation", Choi et al. 2018.
 
-One generator is told which domain, or which attributes, its image should have. One discriminator tells real from made,
-and names the labels of what it sees. Several data sets with labels of their own train together. arXiv 1711.09020.
+One generator, conditioned on the target domain or attributes, and one discriminator, which also classifies them. Several
+data sets with labels of their own can be trained on jointly, with a mask vector. arXiv 1711.09020.
 
     diptych train stargan --data celeba attributes=[Black_Hair,Blond_Hair,Male] crop_size=128 batch_size=16 -o runs/hair
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.contract import (
     Batch,
@@ -32,10 +32,10 @@ from diptych.contract import (
     Traits,
     Update,
 )
-from diptych.errors import ConfigError
 from diptych.losses.adversarial import gradient_penalty, to_float32, wasserstein
 from diptych.methods.label_controls import controls, wanted
 from diptych.networks.layers import without_graph
+from diptych.networks.stargan import Discriminator, Generator
 
 DEEPEST = 6  # halvings of the published discriminator
 
@@ -108,19 +108,20 @@ class StarGAN(Method):
             return self
 
         @model_validator(mode="after")
-        def _names_are_told_apart(self) -> "StarGAN.Config":
+        def _names_are_unique(self) -> "StarGAN.Config":
             names = [name for labels in self.labels for name in labels.names]
             if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-                raise ValueError(f"two data sets have a label called {twice[0]!r}: rename it in one of them")
+                raise ValueError(f"two data sets have a label {twice[0]!r}: rename it in one of them")
             return self
 
         @property
         def most_halvings(self) -> int:
+            """The number of times that an image can be halved."""
             return self.image_size.bit_length() - 1
 
         @property
         def halvings(self) -> int:
-            """Of the discriminator."""
+            """The number of stride-2 convolutions of the discriminator."""
             return self.d_layers or min(DEEPEST, self.most_halvings)
 
     config: Config
@@ -129,7 +130,7 @@ class StarGAN(Method):
     inference_networks = ("G",)
     presets = {
         "paper": {},
-        "repo": {"lr_decay_start": 1.0},  # their schedule takes off a thousandth of the step size in all
+        "repo": {"lr_decay_start": 1.0},  # the authors' schedule decays by a thousandth in all
     }
     traits = Traits(size_multiple=4, multi_domain=True)
     checks = CheckConfigs(
@@ -143,17 +144,17 @@ class StarGAN(Method):
             "n_critic": 2,
             "lr": 2e-3,
         },
-        learning={"steps": 1000},
+        learning={"steps": 1000},  # after 500 the error depends on the rounding of the CPU
         independent={"lambda_gp": 0.0, "target_labels": "next"},
     )
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.slots = sum(map(len, c.labels))  # one for each label of each set
+        self.num_labels = sum(map(len, c.labels))  # of all data sets
         mask = len(c.labels) if len(c.labels) > 1 else 0
-        self.G = Generator(c.channels, self.slots + mask, c.ngf, c.n_blocks)
-        self.D = Discriminator(c.channels, self.slots, c.image_size, c.ndf, c.halvings)
+        self.G = Generator(c.channels, self.num_labels + mask, c.ngf, c.n_blocks)
+        self.D = Discriminator(c.channels, self.num_labels, c.image_size, c.ndf, c.halvings)
         self.controls = tuple(controls(c.labels))
         self.routes = tuple(
             Route("image", "image", {"domain": name}, ground_truth=f"image of {name}")
@@ -169,170 +170,98 @@ class StarGAN(Method):
         return [Stage("train", self.config.steps, self.updates, players, self.schedule_key)]
 
     def schedule_key(self, clock: Clock) -> tuple[int, bool]:
-        """Which data set this step is about, and whether the generator moves in it."""
-        rounds, at = divmod(clock.step, len(self.config.labels))
-        return at, rounds % self.config.n_critic == self.config.n_critic - 1
+        """Return the index of the data set of this step, and whether the generator is updated."""
+        rounds, dataset = divmod(clock.step, len(self.config.labels))
+        return dataset, rounds % self.config.n_critic == self.config.n_critic - 1
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """One step on D; at its turn, one on G. Both see the same translations, so one pass of G serves both.
+        """One step on D; in every `n_critic`-th step also one on G, with the same translations.
 
-        Where G does not move its pass needs no graph. `reuse=none` is the published order, which does all anew.
+        With `reuse=none` G translates anew for its own step, and builds a graph in each, as the public code does.
         """
         x, label = batch["image"], batch["label"]
-        at, moves = self.schedule_key(clock)
-        aim = self.aims(label, at)
-        code = self.code(self.marks(aim, at, x), at)
-        with nullcontext() if moves or self.config.reuse == "none" else without_graph():
-            fake = self.G(x, code)
-        yield "D", self.contest(x, label, fake.detach(), at)
-        if moves:
+        dataset, updates_g = self.schedule_key(clock)
+        target = self.choose_targets(label, dataset)
+        condition = self.condition(self.one_hot(target, dataset, x), dataset)
+        with nullcontext() if updates_g or self.config.reuse == "none" else without_graph():
+            fake = self.G(x, condition)
+        yield "D", self.discriminator_terms(x, label, fake.detach(), dataset)
+        if updates_g:
             if self.config.reuse == "none":
-                fake = self.G(x, code)
-            yield "G", self.make(x, label, fake, aim, at)
+                fake = self.G(x, condition)
+            yield "G", self.generator_terms(x, label, fake, target, dataset)
 
-    def contest(self, x: Tensor, label: Tensor, fake: Tensor, at: int) -> Terms:
-        """Wasserstein terms, the labels of real images, and the penalty on lines between real and made."""
-        judged, named = self.D(x)
-        terms = {"real": wasserstein(judged, True), "fake": wasserstein(self.D(fake)[0], False)}
+    def discriminator_terms(self, x: Tensor, label: Tensor, fake: Tensor, dataset: int) -> Terms:
+        """Return D's Wasserstein losses, its classification loss on real images, and the gradient penalty."""
+        scores, class_logits = self.D(x)
+        terms = {"real": wasserstein(scores, True), "fake": wasserstein(self.D(fake)[0], False)}
         if self.config.lambda_cls:
-            terms["class"] = self.config.lambda_cls * self.misnamed(named, label, at)
+            terms["class"] = self.config.lambda_cls * self.classification_loss(class_logits, label, dataset)
         if self.config.lambda_gp:
-            penalty = gradient_penalty(lambda between: self.D(between)[0], x, fake, patches="sum")
+            penalty = gradient_penalty(lambda mix: self.D(mix)[0], x, fake, patches="sum")
             terms["penalty"] = self.config.lambda_gp * penalty
         return terms
 
-    def make(self, x: Tensor, label: Tensor, fake: Tensor, aim: Tensor, at: int) -> Terms:
-        """To be taken for real, for what was asked, and to lead back to the image one started from."""
-        judged, named = self.D(fake)
-        terms = {"gan": wasserstein(judged, True)}
+    def generator_terms(self, x: Tensor, label: Tensor, fake: Tensor, target: Tensor, dataset: int) -> Terms:
+        """Return G's adversarial, classification, reconstruction and identity losses."""
+        scores, class_logits = self.D(fake)
+        terms = {"gan": wasserstein(scores, True)}
         if self.config.lambda_cls:
-            terms["class"] = self.config.lambda_cls * self.misnamed(named, aim, at)
+            terms["class"] = self.config.lambda_cls * self.classification_loss(class_logits, target, dataset)
         if self.config.lambda_rec:
-            back = self.G(fake, self.code(self.marks(label, at, x), at))
-            terms["reconstruct"] = self.config.lambda_rec * F.l1_loss(back, x)
+            reconstruction = self.G(fake, self.condition(self.one_hot(label, dataset, x), dataset))
+            terms["reconstruct"] = self.config.lambda_rec * F.l1_loss(reconstruction, x)
         if self.config.lambda_identity:
-            same = (aim == label).reshape(len(x), -1).all(1)[:, None, None, None]
-            terms["identity"] = self.config.lambda_identity * F.l1_loss(torch.where(same, fake, x), x)
+            unchanged = (target == label).reshape(len(x), -1).all(1)[:, None, None, None]
+            terms["identity"] = self.config.lambda_identity * F.l1_loss(torch.where(unchanged, fake, x), x)
         return terms
 
-    def misnamed(self, logits: Tensor, label: Tensor, at: int) -> Tensor:
-        """Cross entropy of a class; of attributes the binary one, summed over them. Other sets' logits do not count."""
-        labels, start = self.config.labels[at], self.start(at)
+    def classification_loss(self, logits: Tensor, label: Tensor, dataset: int) -> Tensor:
+        """Return the cross entropy of classes, or the binary one of attributes, summed over them, in one data set."""
+        labels, start = self.config.labels[dataset], self.offset(dataset)
         own = to_float32(logits[:, start : start + len(labels)])
         if labels.kind == "class":
             return F.cross_entropy(own, label)
         return F.binary_cross_entropy_with_logits(own, label.to(own.dtype), reduction="sum") / len(own)
 
-    def aims(self, label: Tensor, at: int) -> Tensor:
-        """What each image of the batch is translated to: labels like those given."""
+    def choose_targets(self, label: Tensor, dataset: int) -> Tensor:
+        """Return the labels to translate each image of the batch to, in the form of `label`."""
         if self.config.target_labels == "shuffled":
             return label[torch.randperm(len(label), device=label.device)]
-        labels = self.config.labels[at]
+        labels = self.config.labels[dataset]
         return (label + 1) % len(labels) if labels.kind == "class" else 1 - label
 
-    def marks(self, label: Tensor, at: int, like: Tensor) -> Tensor:
-        """Labels of one set as (N, K) of 0 and 1, in the kind of number of `like`."""
-        labels = self.config.labels[at]
+    def one_hot(self, label: Tensor, dataset: int, like: Tensor) -> Tensor:
+        """Return labels of one data set as (N, K) of 0 and 1, with the dtype of `like`."""
+        labels = self.config.labels[dataset]
         if labels.kind == "class":
             label = label[:, None] == torch.arange(len(labels), device=label.device)
         return label.to(like.dtype)
 
-    def code(self, marks: Tensor, at: int) -> Tensor:
-        """What G reads: the marks in the slots of their set, 0 in those of others; of several sets, which it is."""
-        start, several = self.start(at), len(self.config.labels)
-        slots = F.pad(marks, (start, self.slots - start - marks.shape[1]))
-        if several == 1:
-            return slots
-        return torch.cat([slots, F.pad(marks.new_ones(len(marks), 1), (at, several - 1 - at))], 1)
+    def condition(self, labels: Tensor, dataset: int) -> Tensor:
+        """Return G's condition: the labels (N, K) of a data set, 0 for those of others, and the mask vector if any."""
+        start, datasets = self.offset(dataset), len(self.config.labels)
+        padded = F.pad(labels, (start, self.num_labels - start - labels.shape[1]))
+        if datasets == 1:
+            return padded
+        mask = F.pad(labels.new_ones(len(labels), 1), (dataset, datasets - 1 - dataset))
+        return torch.cat([padded, mask], 1)
 
-    def start(self, at: int) -> int:
-        """The first slot of a data set."""
-        return sum(map(len, self.config.labels[:at]))
+    def offset(self, dataset: int) -> int:
+        """Return the index of the first label of a data set."""
+        return sum(map(len, self.config.labels[:dataset]))
 
     @torch.no_grad()
     def translate(self, x: Tensor, domain: str = "", has: str = "", flip: str = "") -> Tensor:
-        """To `domain`; or with the attributes that x `has`, some of them changed by `flip`. ConfigError."""
-        at, names = wanted(self.config.labels, domain, has, flip)
-        marks = torch.tensor([[float(name in names) for name in self.config.labels[at].names]])
-        code = self.code(marks.to(x.device, x.dtype), at)
-        return self.G(x, code.expand(len(x), -1))
+        """Return translations to `domain`, or with the attributes that x `has` after `flip`. Raises ConfigError."""
+        dataset, names = wanted(self.config.labels, domain, has, flip)
+        labels = torch.tensor([[float(name in names) for name in self.config.labels[dataset].names]])
+        condition = self.condition(labels.to(x.device, x.dtype), dataset)
+        return self.G(x, condition.expand(len(x), -1))
 
     def source_controls(self, label: Tensor, route: Route) -> dict[str, Any]:
-        """Which attributes an image has, from its label (K,); nothing where those are not what changes."""
+        """Return the attributes of an image, from its label (K,); nothing on routes that do not flip one of them."""
         first = self.config.labels[0]
         if first.kind == "class" or route.controls.get("flip") not in first.names:
             return {}
         return {"has": ",".join(name for name, on in zip(first.names, label.tolist(), strict=True) if on)}
-
-
-class Generator(nn.Module):
-    """(N, C, H, W) and a code (N, L) to (N, C, H, W) in [-1, 1]; H and W are multiples of 4. Fully convolutional.
-
-    Zero padding is what lets the code in: a map of one value only shifts what a convolution gives, and an InstanceNorm
-    takes that shift away; where the map meets zeros it is more than a shift.
-    """
-
-    def __init__(self, channels: int, labels: int, width: int, blocks: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(channels + labels, width, 7, 1, 3, bias=False), *normed(width))
-        self.down = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), *normed(2 * w)) for w in (width, 2 * width)
-        )
-        self.blocks = nn.ModuleList(Block(4 * width) for _ in range(blocks))
-        self.up = nn.ModuleList(
-            nn.Sequential(nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False), *normed(w)) for w in (2 * width, width)
-        )
-        self.head = nn.Sequential(nn.Conv2d(width, channels, 7, 1, 3, bias=False), nn.Tanh())
-
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        x = self.stem(torch.cat([x, code[..., None, None].expand(-1, -1, *x.shape[2:])], 1))
-        for layer in (*self.down, *self.blocks, *self.up):
-            x = layer(x)
-        return self.head(x)
-
-
-def normed(channels: int) -> tuple[nn.Module, nn.Module]:
-    """Statistics are always of the image itself: the published code keeps running ones too, and never uses them."""
-    return nn.InstanceNorm2d(channels, affine=True), nn.ReLU()
-
-
-class Block(nn.Module):
-    """x + conv(conv(x)), with no activation behind the sum."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            *normed(channels),
-            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            normed(channels)[0],
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
-class Discriminator(nn.Module):
-    """(N, C, size, size) to patches of scores (N, 1, h, w) and logits of labels (N, L); no norm, so samples stay apart.
-
-    The second head spans the whole map, so its kernel is size / 2^depth wide.
-    """
-
-    def __init__(self, channels: int, labels: int, size: int, width: int, depth: int) -> None:
-        super().__init__()
-        self.size = size
-        layers: list[nn.Module] = []
-        for level in range(depth):
-            layers += [nn.Conv2d(channels, width << level, 4, 2, 1), nn.LeakyReLU(0.01)]
-            channels = width << level
-        self.body = nn.Sequential(*layers)
-        self.source = nn.Conv2d(channels, 1, 3, 1, 1, bias=False)
-        self.label = nn.Conv2d(channels, labels, size >> depth, bias=False)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.shape[-2:] != (self.size, self.size):
-            raise ConfigError(
-                f"images of {x.shape[-1]}x{x.shape[-2]} pixels; image_size={self.size}: give crop_size={self.size}"
-            )
-        h = self.body(x)
-        return self.source(h), self.label(h).flatten(1)

@@ -31,8 +31,8 @@ from diptych.networks.starganv2 import (
     select_domain,
 )
 
-Way = Literal["latent", "reference"]  # where a style comes from: a drawn code, or an image
-Made = tuple[Tensor, Tensor]  # a style and the image made with it
+StyleSource = Literal["latent", "reference"]  # where a style comes from: a drawn code, or an image
+StyledImage = tuple[Tensor, Tensor]  # a style and the image made with it
 
 
 class StarGANv2(Method):
@@ -94,7 +94,7 @@ class StarGANv2(Method):
         reuse: Literal["none", "exact", "max"] = Field(
             "exact", description="share forward passes: none, exact (at no cost of memory), or max"
         )
-        style_sources: tuple[Way, ...] = Field(
+        style_sources: tuple[StyleSource, ...] = Field(
             ("latent", "reference"),
             min_length=1,
             max_length=2,
@@ -194,7 +194,7 @@ class StarGANv2(Method):
         self.kind: Adversarial = "vanilla" if c.gan_loss == "nonsaturating" else "wgan-gp"
         self.names = c.labels[0].names
         self.traits = replace(self.traits, size_multiple=2 * self.G.size_multiple)  # the last norm needs two pixels
-        self.passes: tuple[Way, ...] = c.style_sources if styled else ("latent",)
+        self.style_sources: tuple[StyleSource, ...] = c.style_sources if styled else ("latent",)
         self.inference_networks = tuple(
             name for name, net in (("G", self.G), ("F", self.F), ("E", self.E)) if net is not None
         )
@@ -222,30 +222,30 @@ class StarGANv2(Method):
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """D on drawn and on shown styles, then G with F and E on drawn ones, then G alone on shown ones."""
-        z, masks = self.draw(batch["image"]), self.masks(batch["image"])
-        kept: dict[Way, Made] = {}
-        content = self.shared(batch["image"], masks)
-        for way in self.passes:
-            lasting = self.config.reuse == "max" and way == "latent" == self.passes[0]  # G moves down it first
+        z, masks = self.sample_latents(batch["image"]), self.masks(batch["image"])
+        kept: dict[StyleSource, StyledImage] = {}
+        content = self.shared_content(batch["image"], masks)
+        for way in self.style_sources:
+            lasting = self.config.reuse == "max" and way == "latent" == self.style_sources[0]  # G moves down it first
             with nullcontext() if lasting else without_graph():
-                code = self.coded(way, batch, z[0])
+                code = self.style_for(way, batch, z[0])
                 fake = self.G.decode(content or self.G.encode(batch["image"], masks), code)
             if lasting:
                 kept[way] = code, fake
-            yield "D", named(way, self.contest(batch, fake.detach()))
-        for place, way in enumerate(self.passes):
+            yield "D", prefixed(way, self.discriminator_terms(batch, fake.detach()))
+        for place, way in enumerate(self.style_sources):
             if place:  # G has moved
-                content = self.shared(batch["image"], masks)
+                content = self.shared_content(batch["image"], masks)
             yield (
                 self.inference_networks if way == "latent" else "G",
-                named(way, self.make(way, batch, z, masks, content, kept.pop(way, None), clock)),
+                prefixed(way, self.generator_terms(way, batch, z, masks, content, kept.pop(way, None), clock)),
             )
 
-    def draw(self, x: Tensor) -> Tensor:
+    def sample_latents(self, x: Tensor) -> Tensor:
         """The two latent codes of each sample of a step, (2, N, latent_dim)."""
         return torch.randn(2, len(x), self.config.latent_dim, dtype=x.dtype, device=x.device)
 
-    def shared(self, x: Tensor, masks: Masks | None) -> Content | None:
+    def shared_content(self, x: Tensor, masks: Masks | None) -> Content | None:
         """What every pass over the same weights of G begins with; None where each begins by itself."""
         return None if self.config.reuse == "none" else self.G.encode(x, masks)
 
@@ -253,11 +253,15 @@ class StarGANv2(Method):
         """Without a graph inside, unless it is needed. The published order makes all of them."""
         return nullcontext() if needed or self.config.reuse == "none" else without_graph()
 
-    def coded(self, way: Way, batch: Batch, z: Tensor, image: str = "reference") -> Tensor:
+    def style_for(self, way: StyleSource, batch: Batch, z: Tensor, image: str = "reference") -> Tensor:
         """What G is told in this pass: of the target domain, drawn or shown."""
-        return self.code(batch["target"], z) if way == "latent" else self.code(batch["target"], image=batch[image])
+        return (
+            self.style_code(batch["target"], z)
+            if way == "latent"
+            else self.style_code(batch["target"], image=batch[image])
+        )
 
-    def code(self, domain: Tensor, z: Tensor | None = None, image: Tensor | None = None) -> Tensor:
+    def style_code(self, domain: Tensor, z: Tensor | None = None, image: Tensor | None = None) -> Tensor:
         """What G is told, (N, S): by a latent code (N, Z), or by an image, of domains (N,)."""
         if self.F is not None and z is not None:
             return self.F(z, domain)
@@ -270,58 +274,64 @@ class StarGANv2(Method):
             return label
         return torch.cat([label, self.E(image, torch.zeros_like(domain)) if z is None else z], 1)
 
-    def contest(self, batch: Batch, fake: Tensor) -> Terms:
+    def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         """Section 2.2, (1): each image before the output of its own domain."""
         c, x, y, target = self.config, batch["image"], batch["label"], batch["target"]
         terms = {}
         if c.gan_loss == "nonsaturating" and c.lambda_r1:
-            told, penalty = r1(self.D, x, lambda logits: self.score(logits, y))
+            told, penalty = r1(self.D, x, lambda logits: self.realness(logits, y))
             terms["r1"] = c.lambda_r1 * penalty
         else:
             told = self.D(x)
         if c.gan_loss == "wgan-gp" and c.lambda_gp:
             real = x if c.d_head == "classes" else batch["reference"]  # of the domain whose output is asked
-            terms["penalty"] = c.lambda_gp * gradient_penalty(lambda mix: self.score(self.D(mix), target), real, fake)
+            terms["penalty"] = c.lambda_gp * gradient_penalty(
+                lambda mix: self.realness(self.D(mix), target), real, fake
+            )
         if c.d_head == "classes":
             terms["class"] = c.lambda_cls * F.cross_entropy(to_float32(told[:, 1:]), y)
         return {
-            "real": discriminator_loss(self.kind, self.score(told, y), True),
-            "fake": discriminator_loss(self.kind, self.score(self.D(fake), target), False),
+            "real": discriminator_loss(self.kind, self.realness(told, y), True),
+            "fake": discriminator_loss(self.kind, self.realness(self.D(fake), target), False),
             **terms,
         }
 
-    def score(self, logits: Tensor, domain: Tensor) -> Tensor:
+    def realness(self, logits: Tensor, domain: Tensor) -> Tensor:
         """Whether an image is a real one, (N, 1): by the output of its domain, or by the one there is."""
         return logits[:, :1] if self.config.d_head == "classes" else select_domain(logits, domain)[:, None]
 
-    def make(
-        self, way: Way, batch: Batch, z: Tensor, masks: Masks | None, content: Content | None, made: Made | None,
+    def generator_terms(
+        self, way: StyleSource, batch: Batch, z: Tensor, masks: Masks | None, content: Content | None, made: StyledImage | None,
         clock: Clock,
     ) -> Terms:  # fmt: skip
         """Section 2.2, (2) to (5). F and E move down latent styles alone, so what only they need has no graph else."""
         c, x, target, moving = self.config, batch["image"], batch["target"], way == "latent"
         if made is None:
             with self.graph(moving):  # of the style; the image needs its own in any case
-                code = self.coded(way, batch, z[0])
+                code = self.style_for(way, batch, z[0])
             fake = self.G.decode(content or self.G.encode(x, masks), code)
         else:
             code, fake = made
         judged = self.D(fake)
-        terms = {"gan": generator_loss(self.kind, self.score(judged, target))}
+        terms = {"gan": generator_loss(self.kind, self.realness(judged, target))}
         if c.d_head == "classes":
             terms["class"] = c.lambda_cls * F.cross_entropy(to_float32(judged[:, 1:]), target)
         if self.E is not None and c.lambda_sty:
-            found, size = self.code(target, image=fake), self.E.style_dim
+            found, size = self.style_code(target, image=fake), self.E.style_dim
             terms["style"] = c.lambda_sty * F.l1_loss(
                 found[:, -size:], code[:, -size:]
             )  # without the label, if it is told
         if c.lambda_ds:
             with self.graph(False):
-                rival = self.G.decode(content or self.G.encode(x, masks), self.coded(way, batch, z[1], "other"))
+                rival = self.G.decode(content or self.G.encode(x, masks), self.style_for(way, batch, z[1], "other"))
             terms["diversity"] = F.l1_loss(fake, rival.detach()) * clock.decay(end=c.ds_decay_end) * -c.lambda_ds
         if c.lambda_cyc:
             with self.graph(moving):
-                own = self.code(batch["label"], z[0], x) if self.E is None else self.code(batch["label"], image=x)
+                own = (
+                    self.style_code(batch["label"], z[0], x)
+                    if self.E is None
+                    else self.style_code(batch["label"], image=x)
+                )
             terms["cycle"] = c.lambda_cyc * F.l1_loss(self.G(fake, own, self.masks(fake)), x)
         return terms
 
@@ -395,10 +405,10 @@ class StarGANv2(Method):
         if reference is not None:
             self._check(reference, count)
             images, where = reference.to(like), torch.full((len(reference),), place, device=like.device)
-            return self.code(where, image=images).expand(count, -1)
+            return self.style_code(where, image=images).expand(count, -1)
         generator = None if seed is None else torch.Generator().manual_seed(seed % 2**63)
         z = torch.randn(count if seed is None else 1, self.config.latent_dim, generator=generator).to(like)
-        return self.code(torch.full((len(z),), place, device=like.device), z).expand(count, -1)
+        return self.style_code(torch.full((len(z),), place, device=like.device), z).expand(count, -1)
 
     def _check(self, reference: Tensor, count: int) -> None:
         c, (height, width) = self.config, reference.shape[-2:]
@@ -412,6 +422,6 @@ class StarGANv2(Method):
             raise ConfigError(f"{len(reference)} references for {count} images: give one, or one for each")
 
 
-def named(way: Way, terms: Terms) -> Terms:
+def prefixed(way: StyleSource, terms: Terms) -> Terms:
     """The two passes move the same players: the log tells their terms apart by these names."""
     return {f"{way}_{name}": term for name, term in terms.items()}

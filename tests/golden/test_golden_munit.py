@@ -56,7 +56,7 @@ def test_networks(path):
     contents = method.contents(t["x_a"], t["x_b"])
     assert off(contents[0], t["content_a"]) < PIXELS
     assert off(method.G_a.style(t["x_a"]), flat(golden, "style_a")) < PIXELS
-    x_ba, x_ab = method.translated(contents, (flat(golden, "s_a"), flat(golden, "s_b")))
+    x_ba, x_ab = method.translate_pair(contents, (flat(golden, "s_a"), flat(golden, "s_b")))
     assert off(x_ba, t["x_ba"]) < PIXELS
     assert off(x_ab, t["x_ab"]) < PIXELS
     for scale, logits in enumerate(method.D_a(t["x_a"])):
@@ -76,7 +76,7 @@ def train(golden: Golden, dtype: torch.dtype, saving: str = "plain", slower: flo
     styles = {key: flat(golden, key).to(dtype) for key in ("s_a_dis", "s_b_dis", "s_a_gen", "s_b_gen")}
     for _ in t["losses"]:
         drawn = iter([(styles["s_a_dis"], styles["s_b_dis"]), (styles["s_a_gen"], styles["s_b_gen"])])
-        method.draw = lambda x, drawn=drawn: next(drawn)
+        method.sample_styles = lambda x, drawn=drawn: next(drawn)
         engine.train_step(batch)
         made = engine.loss_tracker.close().means()
         rows.append([unweighted(column, made, weights) for column in golden.notes["loss_columns"]])

@@ -75,7 +75,7 @@ def train(golden: Golden, dtype: torch.dtype, **change: float) -> Trained:
     label, aim = (
         golden.tensors[name].long() if binary else golden.tensors[name].argmax(1) for name in ("c_org", "c_trg")
     )
-    method.aims = lambda label, at: aim
+    method.choose_targets = lambda label, at: aim
     engine, rows = Engine(method), []
     for _, alphas in zip(golden.tensors["losses"], golden.tensors["alphas"], strict=True):
         share = 1 - alphas.to(dtype)  # theirs is the share of real
@@ -88,7 +88,7 @@ def train(golden: Golden, dtype: torch.dtype, **change: float) -> Trained:
             row.append(made.get(name, 0.0) / (getattr(method.config, weight) if weight else 1))
         rows.append(row)
     with torch.no_grad():
-        after = method.G(x, method.code(method.marks(aim, 0, x), 0))
+        after = method.G(x, method.condition(method.one_hot(aim, 0, x), 0))
     return Trained(torch.tensor(rows).double(), {"y_after": after})
 
 

@@ -128,7 +128,7 @@ def train(golden: Golden, dtype: torch.dtype) -> Trained:
     ).to(dtype)
     players = method.stages()[0].players
     assert {player.betas for player in players.values()} == {tuple(map(float, settings["betas"]))}
-    method.draw = lambda x: torch.stack([t["z1"], t["z2"]]).to(x)
+    method.sample_latents = lambda x: torch.stack([t["z1"], t["z2"]]).to(x)
     names = {"image": "x", "reference": "ref", "other": "ref2"}
     batch = {ours: image(golden, theirs, method).to(dtype) for ours, theirs in names.items()}
     batch |= {"label": t["y_org"], "target": t["y_trg"]}

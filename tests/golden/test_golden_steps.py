@@ -120,16 +120,16 @@ class GeneratorFirst(Pix2Pix):
     def updates(self, batch, clock):
         x, y = batch["source"], batch["target"]
         fake = self.G(x)
-        yield "G", self.make(x, y, fake)
-        yield "D", {name: term / 2 for name, term in self.contest(x, y, fake.detach()).items()}
+        yield "G", self.generator_terms(x, y, fake)
+        yield "D", {name: term / 2 for name, term in self.discriminator_terms(x, y, fake.detach()).items()}
 
 
 class DiscriminatorsFirst(CycleGAN):
     def updates(self, batch, clock):
         a, b = batch["a"], batch["b"]
         (fake_b, same_b), (fake_a, same_a) = self.translated(self.to_b, a, b), self.translated(self.to_a, b, a)
-        yield "D", {"a": self.contest(self.D_a, a, fake_a), "b": self.contest(self.D_b, b, fake_b)}
-        terms = self.fool(fake_a, fake_b) | self.come_back(a, b, fake_a, fake_b) | self.stay(a, b, same_a, same_b)
+        yield "D", {"a": self.discriminator_terms(self.D_a, a, fake_a), "b": self.discriminator_terms(self.D_b, b, fake_b)}
+        terms = self.adversarial_terms(fake_a, fake_b) | self.cycle_terms(a, b, fake_a, fake_b) | self.identity_terms(a, b, same_a, same_b)
         yield "G", terms
 
 

@@ -233,7 +233,7 @@ def test_places_are_the_same_in_all_images_and_on_both_sides():
     layers = [
         torch.arange(36.0, dtype=torch.float64).reshape(1, 1, 6, 6).repeat(3, each, 1, 1) for each in (1, 8, 16, 16, 16)
     ]
-    method.same_places(layers, layers)
+    method.patchnce_loss(layers, layers)
     assert [each.shape for each in seen] == [(3, 5)] * 10
     for ours, theirs in zip(seen[::2], seen[1::2], strict=True):
         assert torch.equal(ours, theirs)
@@ -241,7 +241,7 @@ def test_places_are_the_same_in_all_images_and_on_both_sides():
         assert len(set(ours[0].tolist())) == 5
     assert len({tuple(each[0].tolist()) for each in seen}) == 5
     seen.clear()
-    method.same_places(layers, layers)
+    method.patchnce_loss(layers, layers)
     assert len({tuple(sorted(each[0].tolist())) for each in seen}) == 5, "drawn anew"
 
 
@@ -250,7 +250,7 @@ def test_sources_send_no_gradient():
     method, given = tiny(nce_idt=False), batch()
     sources = [h.detach().requires_grad_() for h in method.G.encode(given["a"])[:-1]]
     answers = [h.detach().requires_grad_() for h in method.G.encode(given["b"])[:-1]]
-    method.same_places(answers, sources).backward()
+    method.patchnce_loss(answers, sources).backward()
     assert all(h.grad is None for h in sources)
     assert all(float(h.grad.abs().max()) > 0 for h in answers)
     assert all(p.grad is not None for p in method.F.parameters())

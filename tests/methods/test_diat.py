@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from diptych.contract import Clock
-from diptych.methods.diat import DIAT, blurred
+from diptych.methods.diat import DIAT, blur
 from diptych.testing.harness import MethodUnderTest, TinyFeatures
 
 SMALL = {"channels": 1, "image_size": 32, "ngf": 4, "n_blocks": 1, "ndf": 4, "feature_layers": (1, 2), "norm": "none"}
@@ -101,14 +101,14 @@ def test_diat_a_looks_through_d_itself_and_passes_once():
     assert set(made["T"]) == {"gan", "identity"}
     assert made["T"]["identity"].item() == pytest.approx(wanted, **EXACT)
     assert [stage.name for stage in method.stages()] == ["warm", "transfer"]
-    ((player, terms),) = method.learn_to_copy(batch, Clock("warm", 0, 10))
+    ((player, terms),) = method.warmup_step(batch, Clock("warm", 0, 10))
     assert player == "T"
     assert terms["same"].item() == pytest.approx((method.T(x) - x).square().mean().item(), **EXACT)
 
 
 def test_the_denoiser_by_hand():
     method, batch = tiny(), batch_of()
-    made = terms_of(method.learn_to_smooth, batch)
+    made = terms_of(method.train_denoiser_step, batch)
     x, see = batch["a"], TinyFeatures()
     again = method.R(x)
     assert made["R"]["content"].item() == pytest.approx(identity(see(again), see(x)), **EXACT)
@@ -119,12 +119,12 @@ def test_the_denoiser_by_hand():
 def test_local_enhancement_by_hand():
     """Outside the region the source, inside what T made, in pixels and in the first two maps."""
     method, batch = tiny(enhancement="local", region=(0.5, 0.25, 1, 0.75), lambda_inside=(2.0, 3.0, 4.0)), batch_of()
-    made = terms_of(method.learn_to_enhance, batch)["E"]
+    made = terms_of(method.train_enhancer_step, batch)["E"]
     x, fake, see = batch["a"], method.T(batch["a"]), TinyFeatures()
     better = method.E(fake)
     mask = torch.zeros(32, 32)
     mask[16:, 8:24] = 1
-    assert torch.equal(method.mask(x), mask)
+    assert torch.equal(method.region_mask(x), mask)
     assert made["outside"].item() == pytest.approx(((1 - mask) * (better - x)).square().mean().item(), **EXACT)
     ours, theirs = mask * better, mask * fake
     assert made["inside_0"].item() == pytest.approx(2 * identity([ours], [theirs]), **EXACT)
@@ -144,13 +144,13 @@ def test_enhancement_adds_nothing_before_it_has_learned():
 
 def test_global_enhancement_restores_what_was_blurred():
     method, batch = tiny(enhancement="global"), batch_of()
-    made = terms_of(method.learn_to_enhance, batch)["E"]
+    made = terms_of(method.train_enhancer_step, batch)["E"]
     x = batch["a"]
-    assert made["restored"].item() == pytest.approx((method.E(blurred(x)) - x).square().mean().item(), **EXACT)
-    assert blurred(x).shape == x.shape
-    assert 0.01 < (blurred(x) - x).abs().mean() < 1
+    assert made["restored"].item() == pytest.approx((method.E(blur(x)) - x).square().mean().item(), **EXACT)
+    assert blur(x).shape == x.shape
+    assert 0.01 < (blur(x) - x).abs().mean() < 1
     flat = torch.full_like(x, 1 / 3)
-    assert torch.allclose(blurred(flat), flat, atol=0.01)
+    assert torch.allclose(blur(flat), flat, atol=0.01)
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from diptych.contract import Clock
-from diptych.methods.drit import DRIT, from_normal, undecided
+from diptych.methods.drit import DRIT, kl_loss, confusion_loss
 from diptych.networks.drit import ContentDiscriminator
 from diptych.training.engine import Engine
 
@@ -68,11 +68,11 @@ def plainly(m, a, b):
     of_a, of_b = m.E_c(swapped[1], 1), m.E_c(swapped[0], 0)
     random = [[m.G(content[1 - at], each, at) for each in z] for at in (0, 1)]
     return SimpleNamespace(
-        x=(a, b), content=content, swapped=swapped, random=random, z=z,
+        x=(a, b), content=content, translated=swapped, random=random, z=z,
         said=(m.E_a[0](a), m.E_a[1](b)),
-        again=(m.G(content[0], own[0], 0), m.G(content[1], own[1], 1)),
-        back=(m.G(of_a, attributes(swapped[0], 0), 0), m.G(of_b, attributes(swapped[1], 1), 1)),
-        found=[m.E_a[at](random[at][0])[0] for at in (0, 1)],
+        reconstructed=(m.G(content[0], own[0], 0), m.G(content[1], own[1], 1)),
+        cycled=(m.G(of_a, attributes(swapped[0], 0), 0), m.G(of_b, attributes(swapped[1], 1), 1)),
+        recovered=[m.E_a[at](random[at][0])[0] for at in (0, 1)],
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def of_critics(m, p, others):
     terms = {}
     for at, name in enumerate("ab"):
         first, second = ((m.D_a, m.D_a2), (m.D_b, m.D_b2))[at]
-        terms[name] = real(first, p.x[at]) + made(first, p.swapped[at].detach())
+        terms[name] = real(first, p.x[at]) + made(first, p.translated[at].detach())
         terms[f"{name}2"] = sum(real(second, others[at]) + made(second, x.detach()) for x in p.random[at])
     return terms
 
@@ -113,10 +113,10 @@ def with_attributes(m, p):
         if log_variance is not None:  # the divergence: a sum over numbers, a mean over images
             far = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum() / len(mean)
         terms |= {
-            f"gan_{name}": 1.5 * real((m.D_a, m.D_b)[at], p.swapped[at]),
+            f"gan_{name}": 1.5 * real((m.D_a, m.D_b)[at], p.translated[at]),
             f"content_{name}": 2 * -(0.5 * told.log() + 0.5 * (1 - told).log()).mean(),
-            f"self_{name}": 3 * (p.again[at] - p.x[at]).abs().mean(),
-            f"cross_{name}": 5 * (p.back[at] - p.x[at]).abs().mean(),
+            f"self_{name}": 3 * (p.reconstructed[at] - p.x[at]).abs().mean(),
+            f"cross_{name}": 5 * (p.cycled[at] - p.x[at]).abs().mean(),
             f"prior_{name}": 0.5 * (p.content[at].square().mean() + far),
         }
     return terms
@@ -128,7 +128,7 @@ def without_attributes(m, p):
         one, other = p.random[at]
         terms |= {
             f"gan2_{name}": 1.5 * (real((m.D_a2, m.D_b2)[at], one) + real((m.D_a2, m.D_b2)[at], other)),
-            f"latent_{name}": 7 * (p.found[at] - p.z[0]).abs().mean(),
+            f"latent_{name}": 7 * (p.recovered[at] - p.z[0]).abs().mean(),
             f"seek_{name}": 0.3 / ((one - other).abs().mean() / (p.z[0] - p.z[1]).abs().mean() + 0.1),
         }
     return terms
@@ -329,14 +329,14 @@ def test_weights_of_0_leave_terms_out(still, over, kinds):
 
 def test_attributes_and_contents_by_hand():
     mean, log_variance = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, math.log(2.0)], [0.0, 0.0]])
-    assert from_normal(mean, log_variance).item() == pytest.approx((1 + 4 + 2 - 1 - math.log(2)) / 2 / 2)
-    assert from_normal(mean, None).item() == 5 / 4
+    assert kl_loss(mean, log_variance).item() == pytest.approx((1 + 4 + 2 - 1 - math.log(2)) / 2 / 2)
+    assert kl_loss(mean, None).item() == 5 / 4
     logits = torch.zeros(2, 1, 1, 1, requires_grad=True)
-    undecided(logits).backward()
-    assert undecided(logits).item() == pytest.approx(math.log(2))
+    confusion_loss(logits).backward()
+    assert confusion_loss(logits).item() == pytest.approx(math.log(2))
     assert float(logits.grad.abs().max()) == 0, "there the encoder has nothing more to gain"
     m = tiny(prior="uniform")  # of codes; attributes spread as the divergence has it
-    spread = m.spread(torch.full((20_000, 1), 3.0), torch.full((20_000, 1), math.log(4.0)))
+    spread = m.sample_attributes(torch.full((20_000, 1), 3.0), torch.full((20_000, 1), math.log(4.0)))
     assert (spread.mean().item(), spread.std().item()) == pytest.approx((3, 2), abs=0.1)
 
 

@@ -207,7 +207,7 @@ def test_an_encoder_of_its_own_by_hand():
 
 def test_f_learns_the_labels_of_the_source():
     method, batch = tiny(), batch_of()
-    ((player, terms),) = method.learn_to_read(batch, Clock("f", 0, 10))
+    ((player, terms),) = method.train_f_step(batch, Clock("f", 0, 10))
     logits = method.head(F.relu(method.f(batch["source"])).flatten(1))
     assert player == "f"
     assert terms["class"].item() == pytest.approx(F.cross_entropy(logits, batch["label"]).item(), **EXACT)
@@ -216,7 +216,7 @@ def test_f_learns_the_labels_of_the_source():
 def test_f_may_learn_under_noise_as_large_as_each_image_draws():
     method, batch = tiny(f_noise_std=2.0), batch_of()
     torch.manual_seed(7)
-    ((_, terms),) = method.learn_to_read(batch, Clock("f", 0, 10))
+    ((_, terms),) = method.train_f_step(batch, Clock("f", 0, 10))
     torch.manual_seed(7)
     s = batch["source"]
     sizes = 2 * torch.rand(len(s), 1, 1, 1)
@@ -275,8 +275,8 @@ def test_codes_are_computed_once_where_images_are_cut_alike():
     assert set(batch) - set(before) == {"code of source", "code of target"}
     assert all(torch.equal(batch[name], before[name]) for name in before)
     method = engine.method
-    assert torch.allclose(batch["code of source"], method.read(batch["source"]), atol=1e-5)
-    assert torch.allclose(batch["code of target"], method.read(batch["target"]), atol=1e-5)
+    assert torch.allclose(batch["code of source"], method.embed_frozen(batch["source"]), atol=1e-5)
+    assert torch.allclose(batch["code of target"], method.embed_frozen(batch["target"]), atol=1e-5)
     seen = []
     method.f.register_forward_hook(lambda *each: seen.append(1))
     ends = []

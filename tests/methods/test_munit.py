@@ -196,8 +196,8 @@ def test_the_ablations_are_weights_of_0(over, kinds):
 @pytest.mark.parametrize("saving", ["plain", "passes", "most"])
 def test_styles_are_drawn_at_the_start_of_a_step(saving):
     method, drawn = tiny(reuse=saving), []
-    plain = method.draw
-    method.draw = lambda x: (drawn.append(1), plain(x))[1]
+    plain = method.sample_styles
+    method.sample_styles = lambda x: (drawn.append(1), plain(x))[1]
     rule = method.updates(batch(), START)
     counts = [(next(rule, None) is not None, len(drawn)) for _ in range(3)]
     assert counts == [(True, 2), (True, 2), (False, 2)], "so that all ways of saving draw alike"
@@ -215,8 +215,8 @@ def test_discriminators_send_coders_no_gradient(saving):
 @pytest.mark.parametrize(("saving", "graph"), [("passes", False), ("most", True)])
 def test_no_graph_is_built_of_translations_that_discriminators_alone_see(saving, graph):
     method, seen, built = tiny(reuse=saving), [], []
-    plain = method.contest
-    method.contest = lambda real, fake: (seen.extend(fake), plain(real, fake))[1]
+    plain = method.discriminator_terms
+    method.discriminator_terms = lambda real, fake: (seen.extend(fake), plain(real, fake))[1]
     for coder in (method.G_a, method.G_b):
         for part in (coder.mapping, coder.decoder):
             part.register_forward_hook(lambda net, given, out: built.append(out.requires_grad))
@@ -236,8 +236,8 @@ def two_steps(saving, alike=False):
         for name in ("content", "style", "decoder"):
             getattr(coder, name).register_forward_hook(lambda *each, name=name: calls.append(name))
     if alike:  # both players see the styles that are drawn first
-        drawn, plain = [], method.draw
-        method.draw = lambda x: drawn.pop() if drawn else (drawn.append(plain(x)), drawn[0])[1]
+        drawn, plain = [], method.sample_styles
+        method.sample_styles = lambda x: drawn.pop() if drawn else (drawn.append(plain(x)), drawn[0])[1]
     engine = Engine(method)
     for _ in range(2):
         engine.train_step(batch())

@@ -75,7 +75,7 @@ def test_the_networks_see_0_to_1_and_make_minus_1_to_1():
     method, seen = tiny(), []
     method.G.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
     x = torch.rand(2, 1, 16, 16) * 2 - 1
-    next(method.by_squared_error({"image": x}, Clock("mse", 0, 10)))
+    next(method.pretrain_step({"image": x}, Clock("mse", 0, 10)))
     assert seen[0].min() >= 0
     assert torch.allclose(seen[0] * 2 - 1, shrunk(x, 2), atol=1e-6)
     assert method.derive_inputs({"image": x})["low"].shape == (2, 1, 8, 8)
@@ -83,7 +83,7 @@ def test_the_networks_see_0_to_1_and_make_minus_1_to_1():
 
 def test_the_first_stage_is_the_squared_error():
     method, x = tiny(), torch.rand(3, 1, 16, 16) * 2 - 1
-    ((player, terms),) = method.by_squared_error({"image": x}, Clock("mse", 0, 10))
+    ((player, terms),) = method.pretrain_step({"image": x}, Clock("mse", 0, 10))
     made = method.G((shrunk(x, 2) + 1) / 2)
     assert player == "G"
     assert terms["mse"].item() == pytest.approx(((made - x) ** 2).mean().item(), rel=1e-5)
@@ -141,7 +141,7 @@ def test_pixels_beyond_the_range_still_teach_the_generator():
         method.G.head.weight.mul_(50)
     method.G.register_forward_hook(lambda net, given, out: made.append(out))
     method.D.register_forward_pre_hook(lambda net, given: judged.append(given[0]))
-    ((_, first),) = method.by_squared_error({"image": x}, Clock("mse", 0, 10))
+    ((_, first),) = method.pretrain_step({"image": x}, Clock("mse", 0, 10))
     second = gan(method, x)["G"]
     assert set(second) == {"content", "gan", "pixel", "tv"}
     for terms, out in ((first, made[0]), (second, made[1])):
@@ -162,9 +162,9 @@ def test_without_anything_that_sees_content_is_the_squared_error():
 def test_step_sizes():
     """1e-4, and in the second half of the second stage a tenth (section 3.2); ours falls to 0 in each."""
     paper, line = SRGAN(SRGAN.Config(**SMALL)), SRGAN(SRGAN.Config(**SMALL, lr_schedule="line"))
-    sizes = [paper.step_size(Clock(stage, step, 10)) for stage in ("mse", "gan") for step in range(10)]
+    sizes = [paper.lr_factor(Clock(stage, step, 10)) for stage in ("mse", "gan") for step in range(10)]
     assert sizes == [1.0] * 15 + [0.1] * 5
-    assert [line.step_size(Clock(stage, 9, 10)) for stage in ("mse", "gan")] == pytest.approx([0.1, 0.1])
+    assert [line.lr_factor(Clock(stage, 9, 10)) for stage in ("mse", "gan")] == pytest.approx([0.1, 0.1])
     for stage in paper.stages():
         for player in stage.players.values():
             assert (player.lr, player.betas) == (1e-4, (0.9, 0.999))

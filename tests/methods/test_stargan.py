@@ -117,10 +117,10 @@ def test_what_is_to_stay_as_it_is_is_compared_with_itself(labels, targets, stay)
     aim = b["label"].clone()
     aim[2:] = torch.tensor([0, 1]) if labels is SPECIES else aim[2:] ^ torch.eye(len(labels), dtype=torch.long)[:2]
     if stay is None:
-        method.aims = lambda label, at: aim
+        method.choose_targets = lambda label, at: aim
         stay = (0, 1)
     (_, _), (_, g) = terms_of(method, b)
-    x, code = b["image"], method.code(method.marks(b["label"], 0, b["image"]), 0)
+    x, code = b["image"], method.condition(method.one_hot(b["label"], 0, b["image"]), 0)
     each = (method.G(x, code) - x).abs().mean((1, 2, 3))
     assert g["identity"] == pytest.approx(5 * sum(each[at].item() for at in stay) / 4, rel=1e-4)
 
@@ -133,7 +133,7 @@ def test_a_weight_of_0_drops_its_term():
 def test_targets_are_the_labels_of_the_batch_shuffled():
     method, label = tiny(), torch.arange(50) % 3
     torch.manual_seed(0)
-    first, second = method.aims(label, 0), method.aims(label, 0)
+    first, second = method.choose_targets(label, 0), method.choose_targets(label, 0)
     assert torch.equal(first.sort().values, label.sort().values)
     assert not torch.equal(first, label)
     assert not torch.equal(first, second)
@@ -181,7 +181,7 @@ def test_a_pass_without_graph_leaves_no_casts_behind(monkeypatch):
     longer does, so there the gradients would come in any case: hence the look at the cache being cleared.
     """
     method, b, cleared = tiny(), batch(), []
-    code, clear = method.code(method.marks(b["label"], 0, b["image"]), 0), torch.clear_autocast_cache
+    code, clear = method.condition(method.one_hot(b["label"], 0, b["image"]), 0), torch.clear_autocast_cache
     monkeypatch.setattr(torch, "clear_autocast_cache", lambda: cleared.append(clear()))
     with torch.autocast("cpu", torch.bfloat16):
         with without_graph():
@@ -216,18 +216,18 @@ def test_several_sets_share_one_code():
     like = torch.zeros(1, 3, 16, 16)
 
     def code(label, at):
-        return method.code(method.marks(label, at, like), at).tolist()
+        return method.condition(method.one_hot(label, at, like), at).tolist()
 
     assert code(torch.tensor([[1, 0, 0, 0, 1]]), 0) == [[1, 0, 0, 0, 1, *[0] * 3, *[0] * 2, 1, 0, 0]]
     assert code(torch.tensor([2]), 1) == [[*[0] * 5, 0, 0, 1, *[0] * 2, 0, 1, 0]]
     assert code(torch.tensor([0, 1]), 2) == [[*[0] * 8, 1, 0, 0, 0, 1], [*[0] * 8, 0, 1, 0, 0, 1]]
-    assert tiny(FACE).code(torch.ones(1, 5), 0).tolist() == [[1] * 5]
+    assert tiny(FACE).condition(torch.ones(1, 5), 0).tolist() == [[1] * 5]
 
 
 def test_only_the_logits_of_the_set_at_hand_count():
     method, logits = tiny(FACE, SPECIES), torch.zeros(2, 8, requires_grad=True)
     for at, labels in enumerate((FACE, SPECIES)):
-        (slope,) = torch.autograd.grad(method.misnamed(logits, batch(labels, count=2)["label"], at), logits)
+        (slope,) = torch.autograd.grad(method.classification_loss(logits, batch(labels, count=2)["label"], at), logits)
         own = slice(5) if at == 0 else slice(5, 8)
         assert (slope[:, own] != 0).all()
         assert slope.abs().sum() == slope[:, own].abs().sum()

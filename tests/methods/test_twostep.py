@@ -98,7 +98,7 @@ def test_first_stage_by_hand():
     torch.manual_seed(5)
     updates = [
         (player, {name: term.item() for name, term in terms.items()})
-        for player, terms in method.learn_to_draw(batch, Clock("gan", 0, 10))
+        for player, terms in method.train_gan_step(batch, Clock("gan", 0, 10))
     ]
     torch.manual_seed(5)
     fake = method.G(sample_latents("uniform", 4, 6, batch["image"]), batch["label"])
@@ -120,10 +120,10 @@ def test_first_stage_by_hand():
 
 def test_second_stage_by_hand():
     method, batch = tiny(), batch_of()
-    for _ in method.learn_to_draw(batch, Clock("gan", 0, 10)):
+    for _ in method.train_gan_step(batch, Clock("gan", 0, 10)):
         pass  # statistics have moved, so that it matters which are used
     torch.manual_seed(5)
-    ((player, terms),) = method.learn_to_find(batch, Clock("encoder", 0, 10))
+    ((player, terms),) = method.train_encoder_step(batch, Clock("encoder", 0, 10))
     torch.manual_seed(5)
     code = sample_latents("uniform", 4, 6, batch["image"])
     method.G.eval()
@@ -165,7 +165,7 @@ def test_labels_mean_the_same_in_training_and_translation(labels):
     method.G.register_forward_pre_hook(lambda net, given: seen.append(given[1].tolist()))
     batch = batch_of()
     label = batch["label"] if labels is AB else batch["label"][:, None]
-    next(method.learn_to_draw({**batch, "label": label}, Clock("gan", 0, 10)))
+    next(method.train_gan_step({**batch, "label": label}, Clock("gan", 0, 10)))
     assert seen.pop() == [0, 1, 0, 1]
     x = batch["image"]
     if labels is AB:
