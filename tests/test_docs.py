@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from diptych.contract import setting_of
 from diptych.data.config import DataConfig
 from diptych.methods import EVALUATORS, METHODS, find
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
@@ -53,7 +54,7 @@ def functions(tree):
 
 
 def method_of_recipe(name):
-    """Return the method that `diptych train NAME` or `diptych experiment NAME` trains; None if it is not a known one."""
+    """Return the method that a shipped recipe or experiment trains; None for an unknown name."""
     if name in METHODS:
         return name
     for recipe in RECIPES:
@@ -116,12 +117,17 @@ def test_method_pages_have_one_shape(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_settings_tables_name_settings_that_exist(name):
+def test_settings_tables_name_settings_that_exist_with_their_symbols(name):
     text = (DOCS / "methods" / f"{name}.md").read_text(encoding="utf-8")
     table = text.partition("| setting | symbol | default | meaning |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
-    listed = [key for row in table.splitlines() for key in re.findall(r"`([a-z_0-9]+)`", row.split("|")[1])]
-    assert listed, "the table of settings is missing"
-    assert set(listed) <= known_settings(name)
+    assert table, "the table of settings is missing"
+    config, known = find(name).Config, known_settings(name)
+    for row in table.splitlines():
+        _, keys, symbols, *_ = row.split("|")
+        for key in re.findall(r"`([a-z_0-9]+)`", keys):
+            assert key in known, f"{name} has no setting {key}"
+            symbol = setting_of(config, key).symbol if key in config.model_fields else ""
+            assert symbol in symbols, f"{key} is {symbol} in the paper, and {symbols.strip()!r} on the page"
 
 
 def test_architecture_lists_the_levels_of_the_import_test():
@@ -172,7 +178,5 @@ def test_the_template_method_passes(check, template):
 
 def test_the_table_of_checks_has_them_all():
     text = (DOCS / "extending.md").read_text(encoding="utf-8")
-    rows = text.partition("| check | a failure usually means |")[2].partition("\n\n")[0]
-    assert {
-        name for row in rows.splitlines() for name in re.findall(r"`([a-z_]+)`", (row + "||").split("|")[1])
-    } == set(CHECKS)
+    rows = text.partition("| check | a failure usually means |\n")[2].partition("\n\n")[0].splitlines()
+    assert {name for row in rows for name in re.findall(r"`([a-z_]+)`", row.split("|")[1])} == set(CHECKS)
