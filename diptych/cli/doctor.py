@@ -23,11 +23,11 @@ def doctor(
     """
     from rich.console import Console
 
-    from diptych.workflows.doctor import examine
+    from diptych.workflows.doctor import diagnose
 
     console = Console(highlight=False, markup=False, quiet=as_json)
     findings = []
-    for finding in examine(folder, device, seconds):
+    for finding in diagnose(folder, device, seconds):
         findings.append(finding)
         style = "bold red" if finding.is_problem else ""
         console.print(f"{finding.subject:<16}{finding.text}", style=style, soft_wrap=True)

@@ -117,8 +117,8 @@ class DataConfig(BaseModel):
     )
     resize_mode: ResizeMode = Field(
         "squash",
-        description="how images are resized: to a square (squash, as in the papers), to load_size at the short side "
-        "(short_side), to a square after a center crop (center_square), or not at all (none)",
+        description="resizing before the crop: to a square (squash, papers), the short side to load_size (short_side), a "
+        "center crop to a square (center_square), or none",
     )
     crop_mode: CropMode = Field(
         "random",
@@ -139,8 +139,8 @@ class DataConfig(BaseModel):
     )
     range: Annotated[Range | tuple[Range, Range], BeforeValidator(_check_range)] = Field(
         "full",
-        description="pixel values mapped to -1 and 1: full (the range of the dtype), auto (lowest and highest value of "
-        "the training images of each domain), or [LOW,HIGH]; [SOURCE,TARGET] for each domain, such as [[0,4095],full]",
+        description="pixel values mapped to -1 and 1: full (of the dtype), auto (lowest and highest of the training "
+        "images), or [LOW,HIGH]; [SOURCE,TARGET] sets both",
     )
     label_map: Literal["none", "source", "target", "both"] = Field(
         "none", description="domains whose pixel values are class ids, encoded one-hot"

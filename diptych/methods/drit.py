@@ -132,7 +132,7 @@ class DRIT(Method):
                     f"crop_size={self.image_size}: num_scales={self.num_scales} with d_layers={self.d_layers} need "
                     f"{1 << (self.d_layers + self.num_scales - 1)} pixels; lower num_scales or d_layers"
                 )
-            if self.critic is None:
+            if self.content_d_shape is None:
                 raise ValueError(
                     f"crop_size={self.image_size}: {self.image_size // 4} pixels of contents are too small for D_content: "
                     f"leave out content_d_layers and content_d_kernel, or set crop_size={self.least} at least"
@@ -140,7 +140,7 @@ class DRIT(Method):
             return self
 
         @property
-        def critic(self) -> tuple[int, int] | None:
+        def content_d_shape(self) -> tuple[int, int] | None:
             """Depth and kernel of the content critic: the first of those that are left open that fit."""
             return self._critic_at(self.image_size)
 
@@ -203,8 +203,8 @@ class DRIT(Method):
             for n in channels
             for _ in range(2)
         )
-        assert c.critic is not None
-        self.D_content = ContentDiscriminator(CONTENT_MULTIPLIER * c.ngf, *c.critic)
+        assert c.content_d_shape is not None
+        self.D_content = ContentDiscriminator(CONTENT_MULTIPLIER * c.ngf, *c.content_d_shape)
         initialise(self)
         for layer in linear_layers(self):  # with PyTorch's default, as in the authors' code
             layer.reset_parameters()
@@ -232,7 +232,7 @@ class DRIT(Method):
 
         The gradient of the last update is computed before the one before it, as in the authors' code (PyTorch < 1.5).
         """
-        (a, real_a), (b, real_b) = self.split_halves(batch["a"]), self.split_halves(batch["b"])
+        (a, real_a), (b, real_b) = self.split_pairs(batch["a"]), self.split_pairs(batch["b"])
         if not self.is_full_step(clock):
             with without_graph():
                 content = self.E_c(a, 0), self.E_c(b, 1)
@@ -245,7 +245,7 @@ class DRIT(Method):
         yield ("G", "E"), self.joint_terms(outputs)
         yield "G", latent_terms
 
-    def split_halves(self, x: Tensor) -> Pair:
+    def split_pairs(self, x: Tensor) -> Pair:
         """Return the images to translate and the real images for D: every other image, or all for both."""
         return (x[::2], x[1::2]) if self.config.split_batch and len(x) > 1 else (x, x)
 

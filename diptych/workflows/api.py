@@ -278,7 +278,7 @@ def _is_read_as_text(key: str, value: str) -> bool:
 
 
 def _as_yaml(key: str, value: Any) -> str:
-    def plain(other: Any) -> Any:
+    def as_setting(other: Any) -> Any:
         if isinstance(other, Path):
             return str(other)
         if hasattr(other, "item"):  # a scalar of NumPy or PyTorch

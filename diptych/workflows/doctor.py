@@ -31,7 +31,7 @@ NCCL_BYTES = 2**30  # of shared memory for nccl: `--shm-size=1g` in NVIDIA's man
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the report; `is_problem` if training would fail because of it."""
 
     subject: str
@@ -39,21 +39,21 @@ class Finding:
     is_problem: bool = False
 
 
-def examine(folder: Path, device: str = "auto", seconds: float = 10.0) -> Iterator[Finding]:
+def diagnose(folder: Path, device: str = "auto", seconds: float = 10.0) -> Iterator[Diagnosis]:
     """Yield findings on machine, versions, device, precision, run folder, shared memory and speed.
 
     The speed is measured for `seconds`.
     """
-    yield Finding("machine", f"{platform.platform()}, {os.cpu_count()} cores, {_memory()}")
-    yield Finding("python, torch", f"{platform.python_version()}, {torch.__version__}")
+    yield Diagnosis("machine", f"{platform.platform()}, {os.cpu_count()} cores, {_memory()}")
+    yield Diagnosis("python, torch", f"{platform.python_version()}, {torch.__version__}")
     try:
         chosen = choose_device(device)
     except DiptychError as error:
-        yield Finding("device", str(error), is_problem=True)
+        yield Diagnosis("device", str(error), is_problem=True)
         return
-    yield Finding("device", _describe_device(chosen))
+    yield Diagnosis("device", _describe_device(chosen))
     precision, reason = precision_for(chosen)
-    yield Finding("precision=auto", f"{precision}: {reason}")
+    yield Diagnosis("precision=auto", f"{precision}: {reason}")
     yield _check_folder(folder)
     if sys.platform == "linux":
         yield _check_shared_memory(torch.cuda.device_count() if chosen.type == "cuda" else 0)
@@ -62,7 +62,7 @@ def examine(folder: Path, device: str = "auto", seconds: float = 10.0) -> Iterat
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        yield Finding("speed", "out of memory: pix2pix at 256 pixels does not fit beside other programs", True)
+        yield Diagnosis("speed", "out of memory: pix2pix at 256 pixels does not fit beside other programs", True)
 
 
 def _memory() -> str:
@@ -82,7 +82,7 @@ def _describe_device(device: torch.device) -> str:
     )
 
 
-def _check_folder(folder: Path) -> Finding:
+def _check_folder(folder: Path) -> Diagnosis:
     """Check that the folder for runs can be written and has enough free space; leave nothing in it."""
     existing = folder
     try:
@@ -92,30 +92,30 @@ def _check_folder(folder: Path) -> Finding:
         duration = time.perf_counter() - start
         free = shutil.disk_usage(existing).free
     except OSError as error:
-        return Finding("run folder", f"{existing}: cannot be written ({error}); choose another one", is_problem=True)
+        return Diagnosis("run folder", f"{existing}: cannot be written ({error}); choose another one", is_problem=True)
     text = f"{existing}: writable in {1000 * duration:.0f} ms, {free / 2**30:.1f} GiB free"
     if free < CHECKPOINT_BYTES:
-        return Finding("run folder", f"{text}, and a run needs about {CHECKPOINT_BYTES >> 30}: make room", True)
-    return Finding("run folder", text)
+        return Diagnosis("run folder", f"{text}, and a run needs about {CHECKPOINT_BYTES >> 30}: make room", True)
+    return Diagnosis("run folder", text)
 
 
-def _check_shared_memory(num_gpus: int) -> Finding:
+def _check_shared_memory(num_gpus: int) -> Diagnosis:
     """Check /dev/shm, which is small in containers. Training on several GPUs needs it, data workers do not."""
     try:
         usage = shutil.disk_usage(SHARED_MEMORY)
     except OSError as error:
         text = f"{SHARED_MEMORY}: does not exist ({error}); data workers do not need it"
-        return Finding("shared memory", text, is_problem=num_gpus > 1)
+        return Diagnosis("shared memory", text, is_problem=num_gpus > 1)
     text = (
         f"{SHARED_MEMORY}: {usage.total / 2**20:,.0f} MiB, {usage.free / 2**20:,.0f} MiB free; "
         f"data workers do not need it"
     )
     if num_gpus > 1 and usage.free < NCCL_BYTES:
         text += f", but nccl between {num_gpus} GPUs does: start a container with `docker run --shm-size=1g`"
-    return Finding("shared memory", text)
+    return Diagnosis("shared memory", text)
 
 
-def _measure_speed(device: torch.device, precision: str, seconds: float) -> Iterator[Finding]:
+def _measure_speed(device: torch.device, precision: str, seconds: float) -> Iterator[Diagnosis]:
     """Yield the speed of pix2pix as in its paper, and how both precisions compare, measured in turns."""
     tune_kernels(device)
     if device.type == "cuda":
@@ -123,7 +123,7 @@ def _measure_speed(device: torch.device, precision: str, seconds: float) -> Iter
     medians = _median_seconds(device, seconds)
     days = medians[precision] * PAPER_STEPS / 86_400
     duration = f"{days:.1f} days" if days > 1 else f"{24 * days:.1f} hours"
-    yield Finding(
+    yield Diagnosis(
         "speed",
         f"pix2pix at 256 pixels, batch size 1: {1 / medians[precision]:.2f} steps/s in {precision}; the paper's "
         f"training on facades ({PAPER_STEPS:,} steps) would take {duration}",
@@ -131,7 +131,7 @@ def _measure_speed(device: torch.device, precision: str, seconds: float) -> Iter
     other = "fp32" if precision == "bf16" else "bf16"
     advice = f": use precision={other} here" if medians[other] < 0.9 * medians[precision] else ""
     ratio = medians["bf16"] / medians["fp32"]
-    yield Finding("precision", f"a step in bf16 takes {ratio:.2f} of the time of fp32{advice}")
+    yield Diagnosis("precision", f"a step in bf16 takes {ratio:.2f} of the time of fp32{advice}")
 
 
 def _median_seconds(device: torch.device, seconds: float) -> dict[str, float]:

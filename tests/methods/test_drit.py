@@ -154,7 +154,7 @@ def test_constants_of_the_papers_and_the_public_code():
         3,
     )
     assert c.split_batch
-    assert (c.image_size, c.ngf, c.ndf, c.d_layers, c.num_scales, c.critic, c.ema_decay) == (
+    assert (c.image_size, c.ngf, c.ndf, c.d_layers, c.num_scales, c.content_d_shape, c.ema_decay) == (
         216,
         64,
         64,
@@ -351,12 +351,12 @@ def test_contents_are_noisy_in_training_alone():
 
 def test_the_content_critic_is_as_deep_as_contents_allow():
     """Its published form needs 54 x 54; each size that is let through gives it at least one logit."""
-    assert [DRIT.Config(image_size=size).critic for size in (216, 128, 64)] == [(3, 7), (2, 7), (1, 7)]
-    assert DRIT.Config(**{**SMALL, "content_d_layers": None, "content_d_kernel": None}).critic == (1, 3)
+    assert [DRIT.Config(image_size=size).content_d_shape for size in (216, 128, 64)] == [(3, 7), (2, 7), (1, 7)]
+    assert DRIT.Config(**{**SMALL, "content_d_layers": None, "content_d_kernel": None}).content_d_shape == (1, 3)
     for size in range(28, 260, 4):
         depth, kernel = DRIT.Config(
             **{**SMALL, "image_size": size, "content_d_layers": None, "content_d_kernel": None}
-        ).critic
+        ).content_d_shape
         with torch.device("meta"):
             critic = ContentDiscriminator(16, depth, kernel)
             assert min(critic(torch.empty(2, 16, size // 4, size // 4)).shape) >= 1

@@ -73,7 +73,7 @@ def _request(row: SampleRow, classes: tuple[str, ...]) -> tuple[int, bool, bool]
     return classes.index(name), before, not before
 
 
-def taken_for_target(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+def classified_as_target_domain(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Yield the share of translations that a classifier of domains, or of attributes, assigns to the target domain."""
     is_domain = tools.require_evaluator().kind() == "class"
     return classified_as_target(samples, tools, names) if is_domain else attribute_changed(samples, tools, names)

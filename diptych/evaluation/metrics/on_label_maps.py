@@ -93,7 +93,7 @@ def _true_classes(palette: Palette, maps: ImageSet, tools: Tools) -> np.ndarray:
     return classes
 
 
-def thin_structure_scores(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+def vessel_scores(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
     """Yield Dice and the area under the ROC curve of bright structures; brightness is the score of a pixel."""
     fakes, truths = image_set(samples.files("fake")), image_set(samples.files("truth"))
     check_same_shape(truths, fakes)

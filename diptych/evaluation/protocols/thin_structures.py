@@ -4,7 +4,7 @@ Dice at half brightness and the area under the ROC curve over all pixels, and L1
 reported, as few pixels are true.
 """
 
-from diptych.evaluation.metrics.on_label_maps import thin_structure_scores
+from diptych.evaluation.metrics.on_label_maps import vessel_scores
 from diptych.evaluation.metrics.on_samples import paired_scores
 from diptych.evaluation.metrics.table import TO_TARGET
 from diptych.evaluation.protocols import Protocol, route_jobs
@@ -15,7 +15,7 @@ PROTOCOL = Protocol(
     __doc__,
     route_jobs,
     {
-        thin_structure_scores: ("dice", "roc-area"),
+        vessel_scores: ("dice", "roc-area"),
         paired_scores: TO_TARGET,
     },
 )

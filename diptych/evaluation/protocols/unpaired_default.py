@@ -5,7 +5,7 @@ with one of attributes the share with the target domain's attribute, and the sha
 unchanged.
 """
 
-from diptych.evaluation.metrics.on_controls import taken_for_target
+from diptych.evaluation.metrics.on_controls import classified_as_target_domain
 from diptych.evaluation.metrics.on_samples import colour_scores, distribution_scores, if_evaluator
 from diptych.evaluation.metrics.table import COLOURS, TO_REALS
 from diptych.evaluation.protocols import Protocol, route_jobs
@@ -16,7 +16,7 @@ PROTOCOL = Protocol(
     __doc__,
     route_jobs,
     {
-        if_evaluator(taken_for_target): ("taken-for-target", "others-kept", "l1-to-source"),
+        if_evaluator(classified_as_target_domain): ("taken-for-target", "others-kept", "l1-to-source"),
         colour_scores: COLOURS,
         distribution_scores: TO_REALS,
     },
