@@ -286,7 +286,7 @@ def _as_yaml(key: str, value: Any) -> str:
         raise TypeError(f"{type(other).__name__} is no setting")
 
     try:
-        return json.dumps(value, default=plain, ensure_ascii=False)
+        return json.dumps(value, default=as_setting, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}={value!r}: expected a number, text, list or path ({error})") from error
 
