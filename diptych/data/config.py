@@ -122,8 +122,8 @@ class DataConfig(BaseModel):
     )
     crop_mode: CropMode = Field(
         "random",
-        description="random crop of the resized image, or half of the time a random part of 0.8 to 1 of the image, "
-        "resized to crop_size (Choi et al. 2020)",
+        description="random crop of the resized image; random_resized: with probability 0.5 a random 80 to 100 % of the "
+        "image, resized to crop_size (Choi et al. 2020)",
     )
     flip: bool = Field(True, description="flip images horizontally with probability 0.5")
     rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")

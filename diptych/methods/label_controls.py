@@ -42,7 +42,9 @@ def flipped(labels: Labels, has: Iterable[str], flip: Iterable[str]) -> set[str]
     for name in changes:
         group = next((set(group) for group in labels.exclusive if name in group), set())
         if len(group.intersection(changes)) > 1:
-            raise ConfigError(f"flip={','.join(changes)!r}: of {', '.join(sorted(group))} an image has at most one")
+            raise ConfigError(
+                f"flip={','.join(changes)!r}: the attributes {', '.join(sorted(group))} are mutually exclusive"
+            )
         present = present - group | {name} if group else present ^ {name}
     return present
 

@@ -285,7 +285,9 @@ def load_recipe(name: str, overrides: Sequence[str] = (), cls: type[Method] | No
     if name in shipped():
         return from_file(shipped()[name], overrides, name)
     if name not in {**METHODS, **EVALUATORS} and ":" not in name:
-        raise ConfigError(f"{name!r} is no method, shipped recipe or .yaml file{nearest(name, [*METHODS, *shipped()])}")
+        raise ConfigError(
+            f"{name!r} is not a method, a shipped recipe or a .yaml file{nearest(name, [*METHODS, *shipped()])}"
+        )
     return from_settings({"method": name}, overrides, name, cls or (find(name) if ":" in name else None))
 
 
