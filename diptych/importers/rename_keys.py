@@ -96,7 +96,7 @@ def _same_axes(a: Tensor, b: Tensor) -> bool:
 
 
 def fold_biases(state: Mapping[str, Tensor], norms: Mapping[str, str], renamed: dict[str, Tensor]) -> None:
-    """Subtract the biases of convolutions before BatchNorm from its running means in `rename_keys`; the output is the same.
+    """Subtract the biases of convolutions before BatchNorm from its running means; the output is the same.
 
     `norms` maps their prefix of each convolution to our prefix of its norm. Our convolutions have no bias there.
     """

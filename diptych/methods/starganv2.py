@@ -118,7 +118,8 @@ class StarGANv2(Method):
                 raise ValueError("StarGAN v2 needs one data set with exactly one class per image, not attributes")
             if self.image_size & (self.image_size - 1):
                 raise ValueError(
-                    f"crop_size={self.image_size} is not a power of two: set crop_size={1 << (self.image_size.bit_length() - 1)}"
+                    f"crop_size={self.image_size} is not a power of two: set "
+                    f"crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if len(set(self.style_sources)) < len(self.style_sources):
                 raise ValueError(f"style_sources={list(self.style_sources)}: name each source once")

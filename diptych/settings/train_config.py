@@ -85,7 +85,8 @@ class EvaluateConfig(BaseModel):
     monitor: str | None = Field(
         None,
         max_length=100,
-        description="metric that chooses the best checkpoint; default: the protocol's first metric; for unpaired data KID, "
+        description="metric that chooses the best checkpoint; default: the protocol's first metric; for unpaired "
+        "data KID, "
         "or the evaluator's metric",
     )
     patience_evals: int | None = Field(
