@@ -185,7 +185,7 @@ def test_a_classifier_learns_two_obvious_classes(tmp_path):
     accuracy = found.score("accuracy")
     assert (accuracy.value, accuracy.chance, accuracy.count) == (1, 0.5, 12)
     assert found.score("class-accuracy").value == 1
-    assert (found.about, found.said) == ({"data": "data", "split": "held out"}, ("12 pictures of bright, dark",))
+    assert (found.about, found.said) == ({"data": "data", "split": "held out"}, ("12 images of bright, dark",))
     method = load(out).method
     assert method.classes() == ("bright", "dark")
     assert method.features(torch.zeros(2, 3, 32, 32)).shape == (2, 16)
