@@ -8,9 +8,10 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from diptych.contract.data import Batch, Control, DataKind, Labels, Route
-from diptych.contract.method_config import AveragedWeights, MethodConfig, Setting, setting_of
+from diptych.contract.method_config import AveragedWeights, MethodConfig
 from diptych.contract.training import Stage
 from diptych.errors import ConfigError
+from diptych.setting import Setting, setting_of
 
 FeatureNetwork = nn.Module  # frozen: images (N, C, H, W) in [-1, 1] to a list of feature maps, finest first
 
@@ -94,7 +95,7 @@ class Method(nn.Module):
         return [self.translate(x, **controls) for controls in choices]
 
     def derive_inputs(self, batch: Batch) -> Batch:
-        """Return a batch with the entries added that the method computes from others, such as SRGAN's low resolution."""
+        """Return a batch with the entries added that the method computes from others, such as SRGAN's input."""
         return batch
 
     def source_controls(self, label: Tensor, route: Route) -> dict[str, Any]:
@@ -138,7 +139,7 @@ class Method(nn.Module):
 
     @classmethod
     def label_fields(cls) -> dict[str, str]:
-        """Return, by batch entry of labels, the config field with their `Labels`, a tuple with one for each data set."""
+        """Return, by batch entry of labels, the config field with their `Labels`, a tuple with one per data set."""
         return _fields(cls.Config, lambda setting: setting.labels_of)
 
     @classmethod

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from diptych.contract import Setting
+from diptych.setting import Setting
 
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
 CropMode = Literal["random", "random_resized"]
@@ -117,8 +117,8 @@ class DataConfig(BaseModel):
     )
     resize_mode: ResizeMode = Field(
         "squash",
-        description="resizing before the crop: to a square (squash, papers), the short side to load_size (short_side), a "
-        "center crop to a square (center_square), or none",
+        description="resizing before the crop: to a square (squash, papers), the short side to load_size (short_side), "
+        "a center crop to a square (center_square), or none",
     )
     crop_mode: CropMode = Field(
         "random",

@@ -88,7 +88,7 @@ def test_data_check(broken, tmp_path):
 
 
 def test_doctor(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "ngf": 1, "ndf": 1})
+    monkeypatch.setattr(doctor, "BENCHMARK", {"generator": "unet_256", "ngf": 1, "ndf": 1})
     found = document("doctor", tmp_path, "--device", "cpu", "--seconds", "0")
     check_documented(found)
     assert found["ok"] is True

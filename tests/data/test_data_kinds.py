@@ -70,7 +70,7 @@ def pairs(folder, count=6):
 
 def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_path):
     pairs(tmp_path / "pairs")
-    model = {**Pix2Pix.tiny, "steps": 6}
+    model = {**Pix2Pix.checks.tiny, "steps": 6}
     settings = {
         "method": spec(Renamed),
         "model": model,
@@ -90,7 +90,10 @@ def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_pat
         (Undeclared, ["Undeclared does not declare the kind of data", "DataKind.PAIRED", "DataKind.TRANSFER"]),
         (Misspelt, ["Misspelt does not declare the kind of data"]),
         (Three, ["entries of paired data are image, image,", "`batch` is ('source', 'target', 'mask')"]),
-        (Unlabelled, ["entries of referenced data are image, label, image, image, label,", "the labels of label (Setting"]),
+        (
+            Unlabelled,
+            ["entries of referenced data are image, label, image, image,", "the labels of label (Setting"],
+        ),
     ],
 )
 def test_a_method_whose_entries_do_not_fit_its_kind_is_refused(cls, words):

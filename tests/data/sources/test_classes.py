@@ -198,7 +198,16 @@ def test_a_classifier_learns_two_obvious_classes(tmp_path):
 
 
 def test_an_evaluator_of_attributes_says_how_well_it_reads_each(tmp_path):
-    words = ["evaluator", "train", "classifier", "-d", "glyphs", "-o", tmp_path / "evaluator", "attributes=[bold,serif]"]
+    words = [
+        "evaluator",
+        "train",
+        "classifier",
+        "-d",
+        "glyphs",
+        "-o",
+        tmp_path / "evaluator",
+        "attributes=[bold,serif]",
+    ]
     done = diptych(*words, *QUICK, "flip=false", "steps=100", "batch_size=16", "lr=0.005", env={"COLUMNS": "160"})
     assert "classifier-accuracy/1 of evaluator" in done.stdout
     found = read_result(tmp_path / "evaluator" / "results" / "classifier-accuracy.json")
