@@ -31,15 +31,15 @@ Json = Annotated[
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a document in ASCII, which is the same in every encoding of terminals and pipes."""
-    typer.echo(json.dumps(as_plain_data(document), allow_nan=False, indent=1))
+    typer.echo(json.dumps(to_json_values(document), allow_nan=False, indent=1))
 
 
-def as_plain_data(value: Any) -> Any:
+def to_json_values(value: Any) -> Any:
     """Return a value in the types of JSON; a number that is not finite is None, and other types are text."""
     if isinstance(value, Mapping):
-        return {str(key): as_plain_data(item) for key, item in value.items()}
+        return {str(key): to_json_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [as_plain_data(item) for item in value]
+        return [to_json_values(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -19,8 +19,9 @@ both. Not here: any network or loss. Start with `method.py`.
 from diptych.contract.data import OUTPUT, Batch, Control, DataKind, Labels, Route
 from diptych.contract.evaluator import Evaluator
 from diptych.contract.method import CheckConfigs, FeatureNetwork, Method, Traits
-from diptych.contract.method_config import AveragedWeights, LinearDecay, MethodConfig, Setting, setting_of
+from diptych.contract.method_config import AveragedWeights, LinearDecay, MethodConfig
 from diptych.contract.training import Clock, Player, Rule, Stage, Terms, Update
+from diptych.setting import Setting, setting_of
 
 __all__ = [
     "OUTPUT",

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from diptych.contract.data import Batch, Control, DataKind, Labels, Route
-from diptych.contract.method_config import AveragedWeights, MethodConfig, Setting, setting_of
+from diptych.contract.method_config import AveragedWeights, MethodConfig
 from diptych.contract.training import Stage
 from diptych.errors import ConfigError
+from diptych.setting import Setting, setting_of
 
 FeatureNetwork = nn.Module  # frozen: images (N, C, H, W) in [-1, 1] to a list of feature maps, finest first
 

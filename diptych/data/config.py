@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from diptych.contract import Setting
+from diptych.setting import Setting
 
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
 CropMode = Literal["random", "random_resized"]

@@ -19,5 +19,5 @@ def test_import_makes_a_model_folder(tmp_path):
     assert image_io.read(tmp_path / "out" / "x.png").shape == (10, 12, 3)
     with pytest.raises(DiptychError, match="already holds a model"):
         diptych("import", tmp_path / "latest_net_G.pth", "-o", tmp_path / "model")
-    with pytest.raises(DiptychError, match="holds only to_b"):
+    with pytest.raises(DiptychError, match="has only to_b"):
         diptych("translate", tmp_path / "model", tmp_path / "x.png", "-o", tmp_path / "out2", "-c", "direction=b2a")

@@ -9,7 +9,7 @@ import pytest
 from commands import diptych
 
 from diptych.cli import json_output
-from diptych.cli.json_output import as_plain_data
+from diptych.cli.json_output import to_json_values
 from diptych.data.images import image_io
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.results import Result
@@ -57,10 +57,10 @@ def check_documented(value):
 
 
 def test_values_are_plain_and_numbers_finite():
-    found = as_plain_data({"a": (math.nan, -math.inf, 1.5, 2), Path("b"): None, "c": {"d": True, "e": Path("é")}})
+    found = to_json_values({"a": (math.nan, -math.inf, 1.5, 2), Path("b"): None, "c": {"d": True, "e": Path("é")}})
     assert found == {"a": [None, None, 1.5, 2], "b": None, "c": {"d": True, "e": "é"}}
-    assert as_plain_data(np.float64(math.inf)) is None
-    assert as_plain_data(np.float64(2.0)) == 2.0
+    assert to_json_values(np.float64(math.inf)) is None
+    assert to_json_values(np.float64(2.0)) == 2.0
 
 
 def test_the_documents_are_listed_and_every_key_is_known():
@@ -88,7 +88,7 @@ def test_data_check(broken, tmp_path):
 
 
 def test_doctor(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "PROBED", {"generator": "unet_256", "ngf": 1, "ndf": 1})
+    monkeypatch.setattr(doctor, "BENCHMARK", {"generator": "unet_256", "ngf": 1, "ndf": 1})
     found = document("doctor", tmp_path, "--device", "cpu", "--seconds", "0")
     check_documented(found)
     assert found["ok"] is True

@@ -9,7 +9,7 @@ from commands import diptych
 from pydantic import BaseModel, Field
 
 from diptych.cli.json_output import symbol_of
-from diptych.contract.config import Setting
+from diptych.contract import Setting
 from diptych.methods import METHODS, find
 
 

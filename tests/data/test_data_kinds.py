@@ -1,10 +1,12 @@
 """A method declares the kind of its data; how it names the entries of its batches decides nothing."""
 
+from typing import Annotated
+
 import numpy as np
 import pytest
 import torch
 
-from diptych.contract import DataKind, Route
+from diptych.contract import DataKind, Labels, Route, Setting
 from diptych.data.config import DataConfig
 from diptych.data.images import image_io
 from diptych.data.open import open_data
@@ -22,7 +24,10 @@ SIZES = {"crop_size": 32, "load_size": 32, "flip": False}
 class Renamed(Pix2Pix):
     """pix2pix whose batch is called input and target; it keeps what it was given."""
 
-    batch = {"input": "in_channels", "target": "out_channels"}
+    class Config(Pix2Pix.Config):
+        in_channels: Annotated[int, Setting(channels_of=("input",))] = 3
+
+    batch = ("input", "target")
     routes = (Route("input", "target"),)
     seen = []
 
@@ -41,11 +46,12 @@ class Misspelt(Pix2Pix):
 
 
 class Three(Pix2Pix):
-    batch = {**Pix2Pix.batch, "mask": "in_channels"}
+    batch = (*Pix2Pix.batch, "mask")
 
 
 class Unlabelled(StarGANv2):
-    labels = {"label": "labels"}
+    class Config(StarGANv2.Config):
+        labels: Annotated[tuple[Labels, ...], Setting(labels_of=("label",))] = (Labels(names=("a", "b")),)
 
 
 def spec(cls):
@@ -64,7 +70,7 @@ def pairs(folder, count=6):
 
 def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_path):
     pairs(tmp_path / "pairs")
-    model = {**Pix2Pix.tiny, "steps": 6}
+    model = {**Pix2Pix.checks.tiny, "steps": 6}
     settings = {
         "method": spec(Renamed),
         "model": model,
@@ -83,8 +89,11 @@ def test_a_method_that_names_its_pairs_otherwise_trains_on_aligned_pairs(tmp_pat
     [
         (Undeclared, ["Undeclared does not declare the kind of data", "DataKind.PAIRED", "DataKind.TRANSFER"]),
         (Misspelt, ["Misspelt does not declare the kind of data"]),
-        (Three, ["paired data are image, image", "source (image), target (image), mask (image)"]),
-        (Unlabelled, ["referenced data are image, label, image, image, label", "target (image)"]),
+        (Three, ["entries of paired data are image, image,", "`batch` is ('source', 'target', 'mask')"]),
+        (
+            Unlabelled,
+            ["entries of referenced data are image, label, image, image,", "the labels of label (Setting"],
+        ),
     ],
 )
 def test_a_method_whose_entries_do_not_fit_its_kind_is_refused(cls, words):

@@ -39,7 +39,7 @@ def test_the_facades_recipe_is_the_papers():
     assert (
         recipe.train.batch_size,
         recipe.train.epochs,
-        recipe.data.loaded,
+        recipe.data.effective_load_size,
         recipe.data.crop_size,
         recipe.data.direction,
     ) == (
@@ -83,7 +83,7 @@ def test_all_wrong_keys_are_named_at_once():
     [
         ("pix2pxi", "did you mean 'pix2pix'"),
         ("facade", "did you mean 'facades'"),
-        ("/no/such.yaml", "cannot be read as a recipe"),
+        ("/no/such.yaml", "not a recipe.*No such file"),
         ("nowhere:Class", "there is no Class"),
     ],
 )

@@ -112,7 +112,7 @@ UNUSED = [
     (
         "pix2pix",
         ["load_size=256", "random_crop_until=0.5"],
-        "random_crop_until has no effect without load_size above crop_size",
+        "random_crop_until has no effect without a load_size above crop_size",
     ),
     ("stargan", ["folders=[a,b]"], "folders has no effect without a folder of images as root: leave out folders="),
     ("cyclegan", ["layout=folders"], "layout has no effect without a folder of images as root"),

@@ -61,13 +61,24 @@ def _with_detail(entry: Entry) -> str:
 
 def _empty_domains(survey: Survey) -> Iterator[Problem]:
     """Domains and data sets without images."""
-    parts = [part for part in survey.parts if not part.files]
+    unrelated = _unrelated(survey)
+    parts = [part for part in survey.parts if not part.files and part.domain not in unrelated]
     empty = [f"{part.domain} in {part.split}" if part.split != ALL else part.domain for part in parts]
     why = explain_no_images(survey.root) if empty else ""
     yield Problem("has no images", tuple(empty), why or "add images, or remove the folder in all splits")
+    remedy = "it is ignored by methods of two domains; remove it, as methods of many domains expect images in it"
+    yield Problem("is an empty folder", unrelated, remedy, is_error=False)
     if survey.layout == NOTHING:
         remedy = explain_no_images(survey.root) or f"supported layouts: {LAYOUTS}"
         yield Problem("no images", (survey.root.name,), remedy)
+
+
+def _unrelated(survey: Survey) -> tuple[str, ...]:
+    """Return the folders that are empty in every split, if there are two domains or more without them."""
+    filled = dict.fromkeys(part.domain for part in survey.parts if part.files)
+    if len(filled) < 2:
+        return ()
+    return tuple(dict.fromkeys(part.domain for part in survey.parts if part.domain not in filled))
 
 
 def _partners(survey: Survey) -> Iterator[Problem]:

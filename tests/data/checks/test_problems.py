@@ -154,7 +154,7 @@ def test_d1_d3_d5_fourteen_kinds_of_damage_are_reported_in_one_go(tmp_path):
         (tmp_path / split).mkdir()
         for number in range(1, 41) if split == "train" else range(1, 11):
             shutil.copy(source / split / f"{number}.jpg", tmp_path / split)
-    assert "nothing is wrong" in check(tmp_path, 0)
+    assert "\nno errors" in check(tmp_path, 0)
     expected = damage(tmp_path)
     output = check(tmp_path)
     for kind, names in expected.items():
@@ -162,7 +162,7 @@ def test_d1_d3_d5_fourteen_kinds_of_damage_are_reported_in_one_go(tmp_path):
         assert names in output[output.index(kind) :]
     assert "hidden" not in output
     assert output.count("    -> ") == len(expected) - 1
-    assert "methods that fit, once what is wrong is mended" in output
+    assert "methods that fit, once the problems above are fixed" in output
 
 
 def test_d3_verify_finds_a_flipped_bit(tmp_path):
@@ -306,8 +306,10 @@ def test_more_than_five_are_counted_and_an_empty_folder_is_no_set(tmp_path):
 def test_a_folder_of_photographs_is_for_methods_that_take_any_images(tmp_path):
     fill(tmp_path, 6, width=96, height=64)
     output = check(tmp_path, 0)
-    assert "no method fits: they want pairs" in output
-    assert output.index("but these take any images") < output.index(f"diptych train gan --data {tmp_path} crop_size=64")
+    assert "no method fits: methods need pairs" in output
+    assert output.index("these methods train on any images") < output.index(
+        f"diptych train gan --data {tmp_path} crop_size=64"
+    )
     assert f"diptych train srgan --data {tmp_path} crop_size=64" in output
 
 

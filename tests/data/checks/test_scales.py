@@ -65,8 +65,8 @@ def test_data_check_says_so_and_offers_both_ways(tmp_path):
     pairs = dataset_fit._fit("pix2pix", found, [(256, 256)])
     assert pairs.settings == ("direction=b2a",)
     assert "from lr to hr" in pairs.summary
-    enlarging = dataset_fit._enlarging(found)
-    assert [(fit.method, fit.root, fit.fits) for fit in enlarging] == [("srgan", str(root / "hr"), True)]
+    larger = dataset_fit._super_resolution(found)
+    assert [(fit.method, fit.root, fit.fits) for fit in larger] == [("srgan", str(root / "hr"), True)]
 
 
 def test_the_direction_stays_where_the_first_folder_is_the_smaller(tmp_path):

@@ -126,7 +126,7 @@ def test_what_is_wrong_with_a_table_is_one_clear_error(tmp_path, text, settings,
 
 def test_an_attribute_named_twice_is_told(tmp_path):
     celeba(tmp_path, ["1 1", "-1 1", "1 -1", "1 -1"], partition=[0, 0, 0, 1])
-    with pytest.raises(DataError, match=r"list_attr_celeba\.txt: two labels have one name"):
+    with pytest.raises(DataError, match=r"list_attr_celeba\.txt: two labels have the same name"):
         opened(tmp_path, attributes=("Male", "Male"))
     with pytest.raises(DataError, match="exclusive names an attribute twice"):
         opened("glyphs", attributes=("sans", "serif", "mono"), exclusive=(("sans", "serif"), ("sans", "mono")))

@@ -1,4 +1,4 @@
-"""Images with a class each, from a folder of any layout to a judge that has learned them."""
+"""Images with a class each, from a folder of any layout to an evaluator network that has learned them."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 from commands import diptych, files
 from judged import COLOURS, PIX2PIX, fill, label_map, offline, pairs, shades  # noqa: F401
 
-from diptych.cli.evaluate import train_judge
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
 from diptych.data.dataset import ImageFiles
@@ -18,6 +17,7 @@ from diptych.evaluation.results import read_result
 from diptych.inference.load import load
 from diptych.runs.events import read_events
 from diptych.settings import recipe
+from diptych.workflows.train_evaluator import evaluator_recipe
 
 QUICK = [
     "crop_size=32",
@@ -107,7 +107,7 @@ def test_of_many_classes_two_may_be_chosen(tmp_path, layout):
 
 
 def test_folders_of_splits_are_no_classes(tmp_path):
-    """Pairs side by side in train/ and val/: a judge of splits would be of no use to anybody."""
+    """Pairs side by side in train/ and val/: an evaluator of splits is of no use."""
     for split in ("train", "val"):
         fill(tmp_path / split, 3, shape=(8, 16, 3))
     with pytest.raises(DataError, match="at least two classes are required"):
@@ -173,48 +173,57 @@ def test_a_recipe_learns_classes_and_channels_from_the_data(tmp_path):
     assert net.channels() == {"image": 1}
 
 
-# ----------------------------------------------------------------------------------------------------------- judges
+# ----------------------------------------------------------------------------------------------------------- evaluators
 
 
 def test_a_classifier_learns_two_obvious_classes(tmp_path):
-    root, out = bright_and_dark(tmp_path / "data"), tmp_path / "judge"
+    root, out = bright_and_dark(tmp_path / "data"), tmp_path / "evaluator"
     words = ["evaluator", "train", "classifier", "-d", root, "-o", out, *QUICK, "steps=30", "log_every=10"]
     done = diptych(*words, env={"COLUMNS": "160"})
-    assert "told-apart/1 of judge" in done.stdout
-    found = read_result(out / "results" / "told-apart.json")
+    assert "classifier-accuracy/1 of evaluator" in done.stdout
+    found = read_result(out / "results" / "classifier-accuracy.json")
     accuracy = found.score("accuracy")
     assert (accuracy.value, accuracy.chance, accuracy.count) == (1, 0.5, 12)
     assert found.score("class-accuracy").value == 1
-    assert (found.about, found.said) == ({"data": "data", "split": "held out"}, ("12 pictures of bright, dark",))
+    assert (found.about, found.said) == ({"data": "data", "split": "held out"}, ("12 images of bright, dark",))
     method = load(out).method
     assert method.classes() == ("bright", "dark")
     assert method.features(torch.zeros(2, 3, 32, 32)).shape == (2, 16)
-    before = (out / "results" / "told-apart.json").read_text()
+    before = (out / "results" / "classifier-accuracy.json").read_text()
     diptych(*words)  # goes on with what is done: the same result, and no step more
-    assert (out / "results" / "told-apart.json").read_text() == before
+    assert (out / "results" / "classifier-accuracy.json").read_text() == before
     assert [event["step"] for event in read_events(out / "events.jsonl") if event["event"] == "step"] == [10, 20, 30]
     wrong = [event["error"]["wrong"] for event in read_events(out / "events.jsonl") if event["event"] == "preview"]
     assert wrong[-1:] == [0]
 
 
-def test_a_judge_of_attributes_says_how_well_it_reads_each(tmp_path):
-    words = ["evaluator", "train", "classifier", "-d", "glyphs", "-o", tmp_path / "judge", "attributes=[bold,serif]"]
+def test_an_evaluator_of_attributes_says_how_well_it_reads_each(tmp_path):
+    words = [
+        "evaluator",
+        "train",
+        "classifier",
+        "-d",
+        "glyphs",
+        "-o",
+        tmp_path / "evaluator",
+        "attributes=[bold,serif]",
+    ]
     done = diptych(*words, *QUICK, "flip=false", "steps=100", "batch_size=16", "lr=0.005", env={"COLUMNS": "160"})
-    assert "told-apart/1 of judge" in done.stdout
-    found = read_result(tmp_path / "judge" / "results" / "told-apart.json")
+    assert "classifier-accuracy/1 of evaluator" in done.stdout
+    found = read_result(tmp_path / "evaluator" / "results" / "classifier-accuracy.json")
     each = [found.score(f"accuracy {name}") for name in ("bold", "serif")]
     assert [score.chance for score in each] == pytest.approx([1 / 2, 2 / 3])
     assert each[0].value > 0.65
     assert found.score("accuracy").value == pytest.approx(sum(score.value for score in each) / 2)
-    assert load(tmp_path / "judge").method.classes() == ("bold", "serif")
+    assert load(tmp_path / "evaluator").method.classes() == ("bold", "serif")
 
 
-def test_a_judge_is_not_gone_on_with_by_another_name_or_from_other_images(tmp_path):
-    root, out = bright_and_dark(tmp_path / "data", 2, 1), tmp_path / "judge"
+def test_an_evaluator_is_not_continued_by_another_name_or_from_other_images(tmp_path):
+    root, out = bright_and_dark(tmp_path / "data", 2, 1), tmp_path / "evaluator"
     words = ["-o", out, *QUICK, "steps=1"]
     diptych("evaluator", "train", "classifier", "-d", root, *words)
     before = files(out)
-    with pytest.raises(ConfigError, match=f"{out} holds a classifier, and no segmenter: choose another folder with -o"):
+    with pytest.raises(ConfigError, match=f"{out} holds a classifier, not a segmenter: choose another folder with -o"):
         diptych("evaluator", "train", "segmenter", "-d", root, *words)
     with pytest.raises(ConfigError, match=r"steps: 1 -> 2"):
         diptych("evaluator", "train", "classifier", "-d", root, *words[:-1], "steps=2")
@@ -223,12 +232,12 @@ def test_a_judge_is_not_gone_on_with_by_another_name_or_from_other_images(tmp_pa
         diptych("evaluator", "train", "classifier", "-d", root, *words)
     assert files(out) == before
     for kind in ("clasifier", "pix2pix"):
-        with pytest.raises(ConfigError, match=f"'{kind}' is no judge"):
+        with pytest.raises(ConfigError, match=f"'{kind}' is not an evaluator network"):
             diptych("evaluator", "train", kind, "-d", root, "-o", tmp_path / "other")
 
 
 def test_a_segmenter_finds_the_palette_and_learns_it(tmp_path):
-    root, out = pairs(tmp_path / "data", 16, 6), tmp_path / "judge"
+    root, out = pairs(tmp_path / "data", 16, 6), tmp_path / "evaluator"
     words = ["evaluator", "train", "segmenter", "-d", root, "-o", out, *QUICK, "steps=40", "flip=false"]
     diptych(*words, env={"COLUMNS": "160"})
     found = read_result(out / "results" / "label-maps.json")
@@ -254,11 +263,11 @@ def test_label_maps_of_one_channel_and_of_both_kinds(tmp_path):
         for at, file in enumerate(sorted((root / f"{split}B").iterdir())):
             pixels = levels[np.random.default_rng(at).integers(0, 4, (4, 4)).repeat(8, 0).repeat(8, 1)]
             image_io.write(file, pixels)
-    grey = train_judge.planned("segmenter", [f"root={root}", *QUICK])
+    grey = evaluator_recipe("segmenter", [f"root={root}", *QUICK])
     assert (set(grey.model.palette), grey.model.out_channels) == ({(0,), (80,), (160,), (240,)}, 1)
     first = root / "trainB" / "000.png"
     image_io.write(first, np.repeat(image_io.read(first), 3, 2))
-    mixed = train_judge.planned("segmenter", [f"root={root}", *QUICK])
+    mixed = evaluator_recipe("segmenter", [f"root={root}", *QUICK])
     assert (set(mixed.model.palette), mixed.model.out_channels) == ({(level,) * 3 for level in (0, 80, 160, 240)}, 3)
     data = open_data(mixed.data, mixed.cls.data, tuple(mixed.cls.batch))
     assert mixed.with_data_defaults(data).model.palette == mixed.model.palette
@@ -266,22 +275,22 @@ def test_label_maps_of_one_channel_and_of_both_kinds(tmp_path):
 
 def test_a_palette_may_be_given_and_photographs_have_none(tmp_path):
     root = pairs(tmp_path / "data", 4, 2)
-    given = train_judge.planned("segmenter", [f"root={root}", "palette=[[0,0,0],[255,255,255]]", *QUICK])
+    given = evaluator_recipe("segmenter", [f"root={root}", "palette=[[0,0,0],[255,255,255]]", *QUICK])
     assert given.model.palette == ((0, 0, 0), (255, 255, 255))
-    with pytest.raises(EvaluationError, match=r"pictures and no label maps.*change direction"):
-        train_judge.planned("segmenter", [f"root={root}", "direction=b2a", *QUICK])
+    with pytest.raises(EvaluationError, match=r"these are not label maps.*change direction"):
+        evaluator_recipe("segmenter", [f"root={root}", "direction=b2a", *QUICK])
     (root / "trainB" / "001.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"1 of 12 images cannot be used(?s:.*)trainB/001\.png"):
-        train_judge.planned("segmenter", [f"root={root}", *QUICK])
+        evaluator_recipe("segmenter", [f"root={root}", *QUICK])
 
 
-def test_a_judge_is_no_translator(tmp_path):
+def test_an_evaluator_is_no_translator(tmp_path):
     root = bright_and_dark(tmp_path / "data", 2, 1)
-    diptych("evaluator", "train", "classifier", "-d", root, "-o", tmp_path / "judge", *QUICK, "steps=1")
-    with pytest.raises(EvaluationError, match="classifier does not translate pictures"):
-        diptych("predict", tmp_path / "judge", "-o", tmp_path / "s")
-    with pytest.raises(EvaluationError, match="classifier does not translate pictures"):
-        diptych("evaluate", tmp_path / "judge", "--extractor", "none")
+    diptych("evaluator", "train", "classifier", "-d", root, "-o", tmp_path / "evaluator", *QUICK, "steps=1")
+    with pytest.raises(EvaluationError, match="classifier does not translate images"):
+        diptych("predict", tmp_path / "evaluator", "-o", tmp_path / "s")
+    with pytest.raises(EvaluationError, match="classifier does not translate images"):
+        diptych("evaluate", tmp_path / "evaluator", "--extractor", "none")
 
 
 def test_with_twins_a_name_is_one_image_of_each_class(tmp_path):

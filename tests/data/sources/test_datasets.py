@@ -49,7 +49,7 @@ class HuggingFace(Made):
 
 
 def opened(data, kind, names, config=CONFIG, **options):
-    return DatasetSource.for_root(data, **options).open(config, kind, names)
+    return DatasetSource.of(data, **options).open(config, kind, names)
 
 
 def pairs(data, **options):
@@ -277,6 +277,6 @@ def test_the_fingerprint_follows_length_and_contents():
 
 
 def test_the_root_names_class_and_length():
-    root = DatasetSource.for_root({"train": Made(pixels, 40), "val": Made(pixels, 5)}).root
+    root = DatasetSource.of({"train": Made(pixels, 40), "val": Made(pixels, 5)}).root
     assert root == f"dataset:{Made.__module__}.Made[40]+{Made.__module__}.Made[5]"
     assert is_dataset(root)

@@ -123,7 +123,7 @@ def test_nothing_to_translate_says_what_is_there(tmp_path):
     with pytest.raises(DataError, match=r"not an image by its name; Diptych reads"):
         found(tmp_path / "a.gif")
     for missing in ("nowhere", "nowhere/*.png", "*.png"):
-        with pytest.raises(DataError, match="no such image, folder or pattern"):
+        with pytest.raises(DataError, match="no such image or folder, and no file matches it as a pattern"):
             found(tmp_path / missing)
 
 
