@@ -86,8 +86,8 @@ def test_features_that_are_not_finite_name_the_extractor_and_the_image(script):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Maps(), r"script:net\.pt: gave \(1, 3, 299, 299\) for 1 images, where \(1, D\) is wanted"),
-        (Growing(), r"script:net\.pt: gave \(2, 256\) for 2 images, where \(2, 89401\) is wanted"),
+        (Maps(), r"script:net\.pt: expected features \(1, D\) for 1 images, got \(1, 3, 299, 299\)"),
+        (Growing(), r"script:net\.pt: expected features \(2, 89401\) for 2 images, got \(2, 256\)"),
         (Large(), r"script:net\.pt: fails on images of 16x16 pixels \(RuntimeError: AssertionError: only large ones"),
     ],
     ids=["maps", "growing", "fails"],

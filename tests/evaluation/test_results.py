@@ -120,7 +120,7 @@ def test_images_that_nobody_knows_are_like_no_others():
         ({"images": {}}, "source def and test 32 of unknown hash"),
         ({"tools": {"extractor": "inception b", "lpips": "1"}}, "extractor: inception a and inception b"),
         ({"tools": {"extractor": "inception a"}}, "lpips: 1 and none"),
-        ({"tools": {"extractor": "inception a", "lpips": "1", "judge": "7"}}, "judge: none and 7"),
+        ({"tools": {"extractor": "inception a", "lpips": "1", "evaluator": "7"}}, "evaluator: none and 7"),
     ],
 )
 def test_results_of_another_judgement_are_not(fields, message):
@@ -160,7 +160,7 @@ def test_samples_are_judged_by_the_protocol_that_they_were_made_for(run, tmp_pat
     diptych("evaluate", tmp_path / "s", "--extractor", "none", "-p", "paired-default", "-o", tmp_path / "x.json")
     assert read_result(tmp_path / "x.json").name == "letters"
     for words in (["--count", "2"], ["--split", "val"], ["--which", "best"], ["--data", tmp_path]):
-        with pytest.raises(EvaluationError, match="are for runs and models: these pictures"):
+        with pytest.raises(EvaluationError, match="choose what a run or model translates, but these images"):
             diptych("evaluate", tmp_path / "s", "--extractor", "none", *words)
 
 
@@ -213,7 +213,7 @@ def test_two_folders_of_any_tool_are_judged(tmp_path, monkeypatch):
     assert read_result(tmp_path / "other-tool" / "results" / "unpaired-default.json").name == "other-tool"
     monkeypatch.chdir(tmp_path / "other-tool")
     assert "unpaired-default/1 of other-tool" in diptych(*words[:2], "../truths", "--fake", ".", *words[5:]).stdout
-    with pytest.raises(EvaluationError, match="are for runs"):
+    with pytest.raises(EvaluationError, match="choose what a run or model translates"):
         diptych(*words[:2], "../truths", "--fake", ".", "--count", "3")
 
 
@@ -252,7 +252,7 @@ def test_an_answer_to_another_question_is_not_replaced_unless_o_says_where(run, 
 
 
 def test_what_cannot_be_judged_is_told_before_anything_is_translated(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("diptych.evaluation.samples.write_samples", None)
+    monkeypatch.setattr("diptych.evaluation.sample_writer.write_samples", None)
     monkeypatch.setattr("diptych.evaluation.tools.load_tools", None)
     with pytest.raises(EvaluationError, match="needs an evaluator"):
         diptych("evaluate", run, "-p", "pix2pix-fcn")

@@ -12,7 +12,7 @@ from judged import fill, noise, offline, trained  # noqa: F401
 from diptych.data.images import image_io
 from diptych.data.sources.glyphs import split_indices
 from diptych.errors import CheckpointError, EvaluationError, ImageError
-from diptych.evaluation import samples
+from diptych.evaluation import sample_writer
 from diptych.evaluation.runner import SampleRequest, sample_run, samples_of
 from diptych.evaluation.samples import MANIFEST, Samples, open_samples, safe_name
 from diptych.evaluation.two_folders import two_folders
@@ -269,7 +269,7 @@ def test_what_diptych_did_not_make_is_not_removed(runs, tmp_path):
 def test_what_was_stopped_half_way_is_made_anew(runs, tmp_path, monkeypatch):
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
     with monkeypatch.context() as patch:
-        patch.setattr(samples, "write_text", None)  # the last that is done
+        patch.setattr(sample_writer, "write_text", None)  # the last that is done
         with pytest.raises(TypeError):
             samples_of(run, SampleRequest(count=2))
     assert (run.folder / "samples" / "default" / "fake").is_dir()

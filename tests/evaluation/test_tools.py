@@ -19,8 +19,8 @@ def loaded(monkeypatch):
         names.append(name)
         return stand_in()
 
-    monkeypatch.setattr(extractors, "extractor", lambda name, *_, **__: load(name))
-    monkeypatch.setattr(lpips, "load", lambda **_: load("lpips") and None)
+    monkeypatch.setattr(extractors, "load_extractor", lambda name, *_, **__: load(name))
+    monkeypatch.setattr(lpips, "load_lpips", lambda **_: load("lpips") and None)
     return names
 
 

@@ -129,7 +129,7 @@ def test_what_was_fetched_wrong_is_not_kept(tmp_path, elsewhere):
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(atomic_files, "PATIENCE", 0.2)
+    monkeypatch.setattr(atomic_files, "DOWNLOAD_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/net.pth"
         with pytest.raises(EvaluationError, match=r"cannot be downloaded \(.*timed out"):

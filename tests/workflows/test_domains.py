@@ -104,7 +104,7 @@ def test_sheets_of_all_domains_and_of_styles(v2, letter, tmp_path):
     assert np.abs(sheet[36:68, 72:104, 0].astype(int) - np.asarray(second, int)).max() <= 1
     styles = translator.styles(letter, 3, domain="mono", seed=5)
     assert np.array_equal(np.asarray(styles[2]), np.asarray(translator(letter, domain="mono", seed=7)))
-    with pytest.raises(ConfigError, match="--domain chooses one, and a sheet of all was asked for"):
+    with pytest.raises(ConfigError, match="--domain chooses one, but the sample grid shows all"):
         diptych("translate", v2, letter, "-o", tmp_path / "t", "--all-domains", "--domain", "mono")
     with pytest.raises(ConfigError, match=r"cannot hold uint8 with 3 channels|give --suffix"):
         diptych("translate", v2, letter, "-o", tmp_path / "t", "--all-domains", "--suffix", ".npz")
