@@ -64,7 +64,7 @@ def test_bins_are_of_the_extractor_s_features_and_few_pictures_are_told(judged, 
 
 
 def test_both_ways_of_a_method_that_has_two(tmp_path):
-    settings = ["mapping_dim=8", "n_blocks=1", "d_layers=2", "num_scales=2"]
+    settings = ["mlp_dim=8", "n_blocks=1", "d_layers=2", "num_scales=2"]
     run = trained(tmp_path / "letters", "munit", *SMALL, *settings)
     samples = samples_of(run, ASKED)
     assert {(row.route, row.controls["direction"]) for row in samples.rows} == {("a-b", "a2b"), ("b-a", "b2a")}
@@ -73,7 +73,7 @@ def test_both_ways_of_a_method_that_has_two(tmp_path):
 
 def test_a_method_of_one_answer_is_refused(tmp_path):
     run = trained(
-        tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "embedding_dim=8"
+        tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "nce_dim=8"
     )
     with pytest.raises(EvaluationError, match="methods with a latent code: this one has no control `seed`"):
         samples_of(run, ASKED)

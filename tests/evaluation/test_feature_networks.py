@@ -119,7 +119,7 @@ def test_a_run_knows_the_weights_that_it_looked_through(judge, tmp_path):
 def test_what_has_no_maps_is_found_before_anything_is_made(tmp_path):
     settings = ["palette=[[0],[255]]", "in_channels=1", "out_channels=1", "ngf=4", "d_layers=2", "steps=1"]
     judge = trained(tmp_path / "painter", "segmenter", "root=glyphs", *settings).folder
-    with pytest.raises(ConfigError, match="Segmenter has no maps"):
+    with pytest.raises(ConfigError, match="Segmenter has no feature maps"):
         diptych("train", "srgan", *SMALL, *LITTLE, f"feature_network={judge}", "-o", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

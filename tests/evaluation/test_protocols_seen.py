@@ -84,7 +84,7 @@ def test_the_palette_may_be_that_of_a_judge(tmp_path):
 
 def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folders(tmp_path):
     maps, small = ([label_map(seed, side=side) for seed in range(4)] for side in (64, 32))
-    with pytest.raises(EvaluationError, match=r"real are 64x64 colour, .*fake are 32x32"):
+    with pytest.raises(EvaluationError, match=r"real are 64x64 RGB, .*fake are 32x32"):
         values("label-maps", two(tmp_path / "a", small, maps))
     tools = Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY))
     for name, columns in {
@@ -98,7 +98,7 @@ def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folder
 def test_grey_pictures_and_coloured_ones_are_not_held_against_each_other(tmp_path):
     grey, colour = ([noise(seed, (16, 16, channels)) for seed in range(4)] for channels in (1, 3))
     for fakes, reals in ((colour, grey[:3] + grey), (grey, colour + colour)):
-        with pytest.raises(EvaluationError, match=r"16x16 (grey|colour).*16x16 (grey|colour): resize or convert one"):
+        with pytest.raises(EvaluationError, match=r"16x16 (grey|RGB).*16x16 (grey|RGB): resize or convert one"):
             values("unpaired-default", two(tmp_path / str(len(fakes) + fakes[0].shape[2]), fakes, reals))
 
 

@@ -293,7 +293,7 @@ def test_on_the_command_line(runs, tmp_path):
     found = open_samples(tmp_path / "s")
     assert (len(found.rows), found.about["split"]) == (3, "val")
     with pytest.raises(EvaluationError, match="unknown protocol 'paird-default'; did you mean 'paired-default'"):
-        diptych("samples", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
+        diptych("predict", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
 
 
 # ------------------------------------------------------------------------------------------- manifests of strangers

@@ -37,7 +37,7 @@ def weights(folder):
 def whole(tmp_path_factory):
     """A run that nothing disturbs."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert "transfer: computed once for all steps, codes of source, target" in train(folder).output
+    assert "transfer: computed once per image: codes of source, target" in train(folder).output
     return folder
 
 
@@ -89,7 +89,7 @@ def test_a_run_may_begin_with_the_f_of_another_and_go_straight_to_the_transfer(w
     assert all(torch.equal(tensors[name], were[name]) for name in read)
     reader = package.load(whole, device="cpu").method
     for batch in given:
-        assert torch.allclose(batch["code of source"], reader.read(batch["source"]), atol=1e-5)
+        assert torch.allclose(batch["code of source"], reader.embed_frozen(batch["source"]), atol=1e-5)
 
 
 @pytest.mark.parametrize(

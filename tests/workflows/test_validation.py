@@ -177,10 +177,10 @@ def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
         (["protocol=paird-default", "eval_every=2"], "did you mean 'paired-default'"),
         (["protocol=pix2pix-fcn", "eval_every=2"], "needs an evaluator network"),
         (
-            ["protocol=drawn", "eval_every=2"],
-            "protocol=drawn and pix2pix: this protocol is for methods that make images",
+            ["protocol=unconditional", "eval_every=2"],
+            "protocol=unconditional and pix2pix: this protocol is for methods that generate images",
         ),
-        (["extractor=inceptoin", "eval_every=2"], "no extractor is called 'inceptoin'"),
+        (["extractor=inceptoin", "eval_every=2"], "unknown extractor 'inceptoin'"),
         (["monitor=psnr"], "monitor .*eval_every=STEPS"),
         (["patience_evals=3"], "patience_evals .*eval_every=STEPS"),
         (["eval_every=2", "monitor=psnrr"], "monitor=psnrr: .*did you mean 'psnr'"),
