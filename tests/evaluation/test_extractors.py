@@ -173,7 +173,9 @@ def test_a_file_goes_the_whole_way(state, tmp_path):
 @pytest.mark.parametrize(("name", "count"), [(TORCHVISION, 1008), (TF, 1000)])
 def test_weights_of_the_other_inception_are_refused(name, count, state, have):
     have(classes(state, count))
-    with pytest.raises(EvaluationError, match=rf"\.pth: not the weights of this network.*fc\.weight is \({count}, 2048\)"):
+    with pytest.raises(
+        EvaluationError, match=rf"\.pth: not the weights of this network.*fc\.weight is \({count}, 2048\)"
+    ):
         load_extractor(name)
 
 

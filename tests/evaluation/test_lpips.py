@@ -178,7 +178,7 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     save_file(
         {f"features.{key}": value for key, value in backbone("alex").state_dict().items()}, tmp_path / "a.safetensors"
     )
-    with pytest.raises(EvaluationError, match=r"a\.safetensors: does not hold the weights.*2\.weight is missing"):
+    with pytest.raises(EvaluationError, match=r"a\.safetensors: not the weights of this network.*2\.weight is missing"):
         load_lpips("vgg", tmp_path / "a.safetensors")
 
 

@@ -47,7 +47,7 @@ def domains(tmp_path_factory):
     for split, start in (("train", 0), ("val", 50)):
         fill(root / split / "bright", 8, start, make=lambda seed: shades(seed, True))
         fill(root / split / "dark", 8, start, make=lambda seed: shades(seed, False))
-    settings = [f"root={root}", "steps=30", "ngf=8", "d_layers=2", "batch_size=8", "lr=0.01"]
+    settings = [f"root={root}", "steps=30", "base_channels=8", "n_downsample=2", "batch_size=8", "lr=0.01"]
     return trained(tmp_path_factory.mktemp("run") / "domains", "classifier", *settings)
 
 
@@ -91,7 +91,9 @@ def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folder
         "fake": {"source": maps, "fake": small, "truth": maps},
         "source": {"source": small, "fake": maps, "truth": maps},
     }.items():
-        with pytest.raises(EvaluationError, match=r"the images in .* are .*, those in .* are .*: resize or convert one"):
+        with pytest.raises(
+            EvaluationError, match=r"the images in .* are .*, those in .* are .*: resize or convert one"
+        ):
             values("pix2pix-fcn", sample_folder(tmp_path / name, {"a-b": columns}), tools)
 
 
@@ -161,7 +163,16 @@ def segmenter(tmp_path_factory):
         fill(root / f"train{side}", 16, 100, make=make)
         fill(root / f"val{side}", 4, 200, make=make)
     palette = f"palette={[list(colour) for colour in PALETTE]}"
-    settings = [f"root={root}", "steps=40", "ngf=8", "d_layers=2", "batch_size=8", "lr=0.02", palette, "flip=false"]
+    settings = [
+        f"root={root}",
+        "steps=40",
+        "base_channels=8",
+        "n_downsample=2",
+        "batch_size=8",
+        "lr=0.02",
+        palette,
+        "flip=false",
+    ]
     return trained(tmp_path_factory.mktemp("run") / "labels", "segmenter", *settings)
 
 
@@ -191,19 +202,20 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
         (None, "needs an evaluator network: train one on real images with `diptych evaluator train`"),
         (
             judge(Classifier, labels=(Labels(names=("cat", "dog")),), **TINY),
-            r"this evaluator is a classifier \(cat, dog, \.\.\.\)",
+            "this evaluator is a classifier of cat, dog; the protocol needs a segmenter",
         ),
         (judge(Classifier, labels=(Labels(names=("#1", "#2")),), **TINY), "this evaluator is a classifier"),
-        (judge(Segmenter, palette=others, **TINY), "not label maps of this palette: choose the evaluator of this label set"),
+        (
+            judge(Segmenter, palette=others, **TINY),
+            "not label maps of this palette: choose the evaluator of this label set",
+        ),
         (judge(Segmenter, palette=PALETTE, in_channels=2, **TINY), "takes 2 channels, and these images have 3"),
         (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),
     ]:
         with pytest.raises(EvaluationError, match=message):
             values("pix2pix-fcn", perfect, Tools(evaluator=asked))
     pictures = two(tmp_path, [noise(1)] * 4, [noise(2)] * 4)
-    with pytest.raises(
-        EvaluationError, match="paints label maps, but one is needed that this evaluator is a classifier"
-    ):
+    with pytest.raises(EvaluationError, match="this evaluator is a segmenter; the protocol needs a classifier"):
         values("unpaired-default", pictures, Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY)))
     with pytest.raises(EvaluationError, match="takes 2 channels, and these images have 3"):
         values("unpaired-default", pictures, Tools(evaluator=judge(Classifier, in_channels=2, **TINY)))
@@ -265,7 +277,7 @@ def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains)
         f"10 translations against 10 real images by evaluator:classifier, {tools.extractor.size} features"
         in result.said
     )
-    assert result.tools == {"extractor": f"judge:classifier {tools.extractor.digest[:16]}"}
+    assert result.tools == {"extractor": f"evaluator:classifier {tools.extractor.digest[:16]}"}
     apart, _ = values("unpaired-default", far, tools)
     assert apart["kid"] > 10 * abs(found["kid"])
     assert apart["precision"] == apart["recall"] == 0

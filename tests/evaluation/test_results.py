@@ -266,24 +266,26 @@ def test_a_judge_by_its_folder_lends_features_too(tmp_path):
     for name, light in (("bright", True), ("dark", False)):
         fill(tmp_path / "data" / "train" / name, 4, make=lambda seed, light=light: shades(seed, light))
         fill(tmp_path / "data" / "val" / name, 2, 50, make=lambda seed, light=light: shades(seed, light))
-    judge = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "ngf=4", "d_layers=2")
+    judge = trained(
+        tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "base_channels=4", "n_downsample=2"
+    )
     fill(tmp_path / "real", 9, make=lambda seed: shades(seed, True))
     fill(tmp_path / "fake", 8, 30, make=lambda seed: shades(seed, True))
     words = ["--real", tmp_path / "real", "--fake", tmp_path / "fake", "--evaluator", judge.folder]
     said = diptych("evaluate", *words, "-o", tmp_path / "x.json", "--device", "cpu").stdout
     found = read_result(tmp_path / "x.json")
     assert {"taken-for-target", "fid", "kid", "precision", "recall"} < {score.name for score in found.scores}
-    assert found.tools["extractor"].split()[0] == "judge:classifier"
+    assert found.tools["extractor"].split()[0] == "evaluator:classifier"
     assert "FID and KID by the evaluator: torchvision-inception-v3 is not available" in said.replace("\n", "")
     translator = trained(tmp_path / "run", "pix2pix", "root=glyphs", "steps=1").folder
     with pytest.raises(EvaluationError, match="an evaluator \\(a classifier or a segmenter\\)"):
-        diptych("evaluate", *words[:4], "--judge", translator)
+        diptych("evaluate", *words[:4], "--evaluator", translator)
 
 
 def test_what_cannot_be_meant_is_refused(run, tmp_path):
     both = ["--real", tmp_path, "--fake", tmp_path]
     for words in ([], [run, *both], both[:2], both[2:], [run, *both[2:]]):
-        with pytest.raises(EvaluationError, match="give a run or a folder of samples, or else both"):
+        with pytest.raises(EvaluationError, match="expected a run, model or prediction folder, or both"):
             diptych("evaluate", *words)
     with pytest.raises(RunError, match="is not a run folder"):
         diptych("evaluate", tmp_path, "--extractor", "none")
