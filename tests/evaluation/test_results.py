@@ -61,7 +61,7 @@ def with_score(**fields):
         (b"\xff\xfe", "not a result written by"),
         (b"[1]", "expected a JSON object"),
         (b'{"a":' * 50_000, "nested too deeply"),
-        (b'{"format": 1, "format": 1}', "'format' is there twice"),
+        (b'{"format": 1, "format": 1}', "key 'format' is repeated"),
         ({"format": 1}, "protocol"),
         (changed(format=2), "format 2; this version of Diptych reads format 1"),
         (changed(scoers=[]), r"no setting is called 'scoers'; did you mean 'scores'"),

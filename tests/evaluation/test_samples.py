@@ -311,7 +311,7 @@ def manifest(**row):
         (b"\xff\xfe\x00", "not a manifest"),
         (b"[]", "expected a JSON object"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"format": 1, "format": 1}', "'format' is there twice"),
+        (b'{"format": 1, "format": 1}', "key 'format' is repeated"),
         ({"format": 1, "about": {}}, "rows"),
         (manifest() | {"format": 2}, "format 2; this version of Diptych reads format 1"),
         (manifest(fake="/etc/passwd"), "'/etc/passwd' is outside"),

@@ -201,7 +201,7 @@ def test_a_network_takes_weights_of_half_precision_and_without_counters():
 )
 def test_weights_of_another_network_are_refused_by_name(change, message):
     state = {key: value for key, value in (sound() | change).items() if value is not None}
-    with pytest.raises(EvaluationError, match=rf"net\.pth: does not hold the weights.*{message}"):
+    with pytest.raises(EvaluationError, match=rf"net\.pth: not the weights of this network.*{message}"):
         fill(blank(), state, "net.pth")
 
 
