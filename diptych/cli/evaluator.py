@@ -30,9 +30,9 @@ def train(
     and label map (direction=b2a if the label map is the left or first image). Pass the run folder to
     `diptych evaluate --evaluator`.
     """
-    from diptych.workflows.train_judge import train as train_evaluator
+    from diptych.workflows.train_evaluator import train_evaluator
 
-    trainer, result = train_evaluator(kind, [*(settings or []), f"root={data}"], out, tell=typer.echo)
+    trainer, result = train_evaluator(kind, [*(settings or []), f"root={data}"], out, log=typer.echo)
     if result is not None:
         typer.echo("\n".join(result.said))
         print_result(result)
