@@ -88,7 +88,7 @@ def present_about(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the former names of protocols and of the evaluator (`evaluator`), so that old results are comparable."""
+    """Replace the former names of protocols and of the evaluator (`judge`), so that old results are comparable."""
     present = dict(values)
     if isinstance(present.get("protocol"), str):
         present["protocol"] = present_protocol(present["protocol"])

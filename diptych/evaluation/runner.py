@@ -90,7 +90,7 @@ def _recipe_of(trained: Trained, request: SampleRequest) -> Recipe:
     model = from_model(trained, request.cls)
     config = model.method.config
     default_size = DataConfig.model_fields["crop_size"].default
-    crop_size = model.method.image_size() or model.notes.get("crop_size", default_size)
+    crop_size = model.method.image_size() or model.notes.get("crop", default_size)
     encoding = model.images.value_settings() if model.images else {}
     data = checked_settings(DataConfig, {"root": request.data, "crop_size": crop_size, **encoding}, str(trained))
     return Recipe(model.name, config, data, TrainConfig(), allowed=request.cls)

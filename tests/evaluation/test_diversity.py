@@ -9,7 +9,7 @@ from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import distribution
 from diptych.evaluation.metrics.image_sets import image_set
 from diptych.evaluation.protocols import find_protocol
-from diptych.evaluation.protocols.msgan_diversity import STYLES
+from diptych.evaluation.protocols.msgan_diversity import COPIES
 from diptych.evaluation.runner import SampleRequest, evaluate_samples, samples_of
 from diptych.evaluation.samples import open_samples
 from diptych.evaluation.tools import Tools
@@ -27,8 +27,8 @@ def judged(tmp_path_factory):
 
 def test_each_source_has_ten_answers_of_seeds_of_its_own(judged):
     samples, _ = judged
-    assert len(samples.rows) == 4 * STYLES
-    assert [row.controls["seed"] for row in samples.rows] == list(range(4 * STYLES))
+    assert len(samples.rows) == 4 * COPIES
+    assert [row.controls["seed"] for row in samples.rows] == list(range(4 * COPIES))
     assert len({row.source for row in samples.rows}) == len({row.truth for row in samples.rows}) == 4
     assert len(samples.real_files()) == 4, "a truth counts once"
     assert open_samples(samples.folder) == samples
@@ -37,7 +37,7 @@ def test_each_source_has_ten_answers_of_seeds_of_its_own(judged):
 def test_the_spread_is_the_mean_over_all_pairs(judged):
     samples, result = judged
     pictures = np.stack([image_io.read(file) for file in samples.files("fake")]).astype(float) / 127.5
-    answers = pictures.reshape(4, STYLES, -1)
+    answers = pictures.reshape(4, COPIES, -1)
     apart = [
         np.mean([np.abs(one - other).mean() for at, one in enumerate(each) for other in each[at + 1 :]])
         for each in answers
@@ -45,7 +45,7 @@ def test_the_spread_is_the_mean_over_all_pairs(judged):
     score = result.score("l1-diversity")
     assert score.value == pytest.approx(np.mean(apart), rel=1e-5)
     assert score.each == pytest.approx(apart, rel=1e-5)
-    assert result.score("l1").count == 4 * STYLES
+    assert result.score("l1").count == 4 * COPIES
     assert "10 translations of each of 4 sources, all pairs compared" in result.said
 
 
@@ -64,16 +64,16 @@ def test_bins_are_of_the_extractor_s_features_and_few_pictures_are_told(judged, 
 
 
 def test_both_ways_of_a_method_that_has_two(tmp_path):
-    settings = ["mapping_dim=8", "n_blocks=1", "d_layers=2", "num_scales=2"]
+    settings = ["mlp_dim=8", "n_blocks=1", "d_layers=2", "num_scales=2"]
     run = trained(tmp_path / "letters", "munit", *SMALL, *settings)
     samples = samples_of(run, ASKED)
     assert {(row.route, row.controls["direction"]) for row in samples.rows} == {("a-b", "a2b"), ("b-a", "b2a")}
-    assert len(samples.rows) == 2 * 4 * STYLES
+    assert len(samples.rows) == 2 * 4 * COPIES
 
 
 def test_a_method_of_one_answer_is_refused(tmp_path):
     run = trained(
-        tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "embedding_dim=8"
+        tmp_path / "letters", "cut", *SMALL, "n_blocks=5", "receptive_field=16", "num_patches=16", "nce_dim=8"
     )
     with pytest.raises(EvaluationError, match="methods with a latent code: this one has no control `seed`"):
         samples_of(run, ASKED)

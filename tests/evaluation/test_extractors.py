@@ -173,7 +173,9 @@ def test_a_file_goes_the_whole_way(state, tmp_path):
 @pytest.mark.parametrize(("name", "count"), [(TORCHVISION, 1008), (TF, 1000)])
 def test_weights_of_the_other_inception_are_refused(name, count, state, have):
     have(classes(state, count))
-    with pytest.raises(EvaluationError, match=rf"\.pth: does not hold the weights.*fc\.weight is \({count}, 2048\)"):
+    with pytest.raises(
+        EvaluationError, match=rf"\.pth: not the weights of this network.*fc\.weight is \({count}, 2048\)"
+    ):
         load_extractor(name)
 
 
@@ -187,11 +189,11 @@ def test_weights_that_are_damaged_name_the_extractor(state, have):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("tf-fid-inceptoin", "no extractor is called 'tf-fid-inceptoin'; did you mean 'tf-fid-inception'"),
-        ("torchvision", "there are torchvision-inception-v3, tf-fid-inception, script:FILE, and the folder"),
-        ("runs/nothing", "no extractor is called 'runs/nothing'"),
-        ("", "no extractor is called ''"),
-        ("a\0b\x1b[31m", r"no extractor is called 'a.x00b.x1b\[31m'"),
+        ("tf-fid-inceptoin", "unknown extractor 'tf-fid-inceptoin'; did you mean 'tf-fid-inception'"),
+        ("torchvision", "choose one of torchvision-inception-v3, tf-fid-inception, script:FILE, or the folder"),
+        ("runs/nothing", "unknown extractor 'runs/nothing'"),
+        ("", "unknown extractor ''"),
+        ("a\0b\x1b[31m", r"unknown extractor 'a.x00b.x1b\[31m'"),
         ("script:lost.pt", "lost.pt: cannot be read .*No such file"),
     ],
 )
@@ -202,7 +204,7 @@ def test_other_names_are_refused_with_what_there_is(spec, message):
 
 def test_short_memory_is_said_with_the_size_of_the_images():
     x = torch.empty(1, 3, 8000, 9000, device="meta")
-    message = r"x: fails on images of 9000x8000 pixels \(they need more memory"
+    message = r"x: fails on images of 9000x8000 pixels \(out of memory"
     with pytest.raises(EvaluationError, match=message), extractors.deterministic("x", x):
         raise torch.OutOfMemoryError("CUDA out of memory")
 

@@ -28,7 +28,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    settings = ["root=glyphs:sans/serif", "steps=2", "ngf=4", "d_layers=2", "batch_size=4"]
+    settings = ["root=glyphs:sans/serif", "steps=2", "base_channels=4", "n_downsample=2", "batch_size=4"]
     return trained(tmp_path_factory.mktemp("judge") / "run", "classifier", *settings).folder
 
 
@@ -76,7 +76,10 @@ def test_a_judge_stays_bit_for_bit_while_a_method_looks_through_it(judge, cls):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     assert any(name.endswith("running_var") for name in before)
     torch.manual_seed(0)
-    method, looks = cls(cls.Config(**cls.tiny, channels=1, image_size=32, feature_network=str(judge), steps=2)), []
+    method, looks = (
+        cls(cls.Config(**cls.checks.tiny, channels=1, image_size=32, feature_network=str(judge), steps=2)),
+        [],
+    )
     method.perceptual["features"] = net
     net.register_forward_hook(lambda *each: looks.append(1))
     engine = Engine(method)
@@ -110,16 +113,25 @@ def test_a_run_knows_the_weights_that_it_looked_through(judge, tmp_path):
     moved = judge.with_name("moved")
     words = [f"feature_network={moved}", "steps=2", "--allow", "steps"]
     assert diptych("resume", run, *words).exit_code == 0
-    other = trained(tmp_path / "other", "classifier", "root=glyphs:sans/serif", "steps=1", "ngf=4", "d_layers=2").folder
+    other = trained(
+        tmp_path / "other", "classifier", "root=glyphs:sans/serif", "steps=1", "base_channels=4", "n_downsample=2"
+    ).folder
     with pytest.raises(ConfigError, match="features"):
         diptych("resume", run, f"feature_network={other}", "steps=3", "--allow", "steps")
     moved.rename(judge)
 
 
 def test_what_has_no_maps_is_found_before_anything_is_made(tmp_path):
-    settings = ["palette=[[0],[255]]", "in_channels=1", "out_channels=1", "ngf=4", "d_layers=2", "steps=1"]
+    settings = [
+        "palette=[[0],[255]]",
+        "in_channels=1",
+        "out_channels=1",
+        "base_channels=4",
+        "n_downsample=2",
+        "steps=1",
+    ]
     judge = trained(tmp_path / "painter", "segmenter", "root=glyphs", *settings).folder
-    with pytest.raises(ConfigError, match="Segmenter has no maps"):
+    with pytest.raises(ConfigError, match="Segmenter has no feature maps"):
         diptych("train", "srgan", *SMALL, *LITTLE, f"feature_network={judge}", "-o", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

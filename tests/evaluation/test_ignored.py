@@ -210,8 +210,8 @@ def test_judge_train_says_how_many_pixels_are_ignored(tmp_path):
         fill(tmp_path / "d" / f"{split}B", 4, start, make=label_map)
     words = [
         "steps=1",
-        "ngf=4",
-        "d_layers=2",
+        "base_channels=4",
+        "n_downsample=2",
         "crop_size=32",
         "load_size=32",
         "batch_size=2",

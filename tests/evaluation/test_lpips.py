@@ -135,8 +135,8 @@ def test_grey_images_are_those_of_three_equal_channels(alex):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "was given torch.uint8"),
-        (torch.zeros(3, 64, 64), r"was given torch.float32 \(3, 64, 64\)"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "got torch.uint8"),
+        (torch.zeros(3, 64, 64), r"got torch.float32 \(3, 64, 64\)"),
         (torch.zeros(1, 4, 64, 64), r"\(1, 4, 64, 64\)"),
         (torch.zeros(0, 3, 64, 64), r"\(0, 3, 64, 64\)"),
         (torch.zeros(1, 3, 16, 64), "fails on images of 64x16 pixels"),
@@ -168,7 +168,7 @@ def test_it_loads_a_file_of_the_whole_network(tmp_path, alex):
     state = {f"features.{key}": value for key, value in backbone("alex").state_dict().items()}
     save_file({**state, "head.weight": torch.zeros(1)}, tmp_path / "alex.safetensors")
     found = load_lpips("alex", tmp_path / "alex.safetensors")
-    assert found.digest == pretrained.sha256_of(tmp_path / "alex.safetensors")
+    assert found.digest == pretrained.digest_of(tmp_path / "alex.safetensors")
     a, b = images(2, 32, 32), images(2, 32, 32, seed=2)
     assert torch.equal(found.pair(a, b), alex.pair(a, b))
     assert not found.features(a).requires_grad
@@ -178,7 +178,7 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     save_file(
         {f"features.{key}": value for key, value in backbone("alex").state_dict().items()}, tmp_path / "a.safetensors"
     )
-    with pytest.raises(EvaluationError, match=r"a\.safetensors: does not hold the weights.*2\.weight is missing"):
+    with pytest.raises(EvaluationError, match=r"a\.safetensors: not the weights of this network.*2\.weight is missing"):
         load_lpips("vgg", tmp_path / "a.safetensors")
 
 

@@ -60,7 +60,7 @@ def test_an_added_error_is_printed_compared_and_selected_as_lower_is_better(with
     assert "edges ↓ levels" in capsys.readouterr().out
     entries = [Entry(name, tmp_path / name, result, None) for name, result in results.items()]
     assert best_of(entries, "edges") == {"near"}
-    chosen = {name: validation._chosen(result.scores, 1, "edges", with_edges)[1] for name, result in results.items()}
+    chosen = {name: validation._monitored(result.scores, 1, "edges", with_edges)[1] for name, result in results.items()}
     assert chosen["near"] < chosen["far"], "as an error, of which the lowest is the best checkpoint"
     assert difference(results["near"].score("edges"), results["far"].score("edges")).value < 0
 
@@ -180,13 +180,13 @@ def test_a_measure_that_cannot_choose_is_refused_before_training():
         ("edgy", "unknown metric 'edgy'"),
         ("ssmi", "did you mean 'ssim'"),
         ("fide", "did you mean 'fid'"),
-        ("dice", "paired-default/1 does not give it; there are l1, psnr"),
+        ("dice", "not measured by paired-default/1, which measures l1, psnr"),
     ):
         with pytest.raises(ConfigError, match=message):
-            validation._check_listed(name, paired_default.PROTOCOL, 256)
-    validation._check_listed("a-b/kid", paired_default.PROTOCOL, 8)
+            validation._check_monitor(name, paired_default.PROTOCOL, 256)
+    validation._check_monitor("a-b/kid", paired_default.PROTOCOL, 8)
     with pytest.raises(ConfigError, match="monitor=ms-ssim: it needs images of 176 pixels on a side, and crop_size=64"):
-        validation._check_listed("ms-ssim", paired_default.PROTOCOL, 64)
+        validation._check_monitor("ms-ssim", paired_default.PROTOCOL, 64)
 
 
 def test_attributes_of_a_judge_have_the_direction_of_accuracy(tmp_path):

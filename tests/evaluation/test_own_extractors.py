@@ -86,8 +86,8 @@ def test_features_that_are_not_finite_name_the_extractor_and_the_image(script):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Maps(), r"script:net\.pt: gave \(1, 3, 299, 299\) for 1 images, where \(1, D\) is wanted"),
-        (Growing(), r"script:net\.pt: gave \(2, 256\) for 2 images, where \(2, 89401\) is wanted"),
+        (Maps(), r"script:net\.pt: expected features \(1, D\) for 1 images, got \(1, 3, 299, 299\)"),
+        (Growing(), r"script:net\.pt: expected features \(2, 89401\) for 2 images, got \(2, 256\)"),
         (Large(), r"script:net\.pt: fails on images of 16x16 pixels \(RuntimeError: AssertionError: only large ones"),
     ],
     ids=["maps", "growing", "fails"],
@@ -112,7 +112,7 @@ def judge(tmp_path):
 
     def judge(cls=Classifier, folder="judge", seed=0, **over):
         torch.manual_seed(seed)
-        config = cls.Config(**{**cls.tiny, **over})
+        config = cls.Config(**{**cls.checks.tiny, **over})
         name = cls.__name__.lower()
         state = {
             key: value
@@ -138,7 +138,7 @@ def test_a_judge_lends_its_features(judge):
     folder, x = judge(), pictures(3, 32, 48)
     found = load_extractor(folder)
     expected = lent(folder).features(x / 127.5 - 1)
-    assert (found.name, found.size) == ("judge:classifier", expected.shape[1])
+    assert (found.name, found.size) == ("evaluator:classifier", expected.shape[1])
     torch.testing.assert_close(found.run(x), expected)
 
 
@@ -154,7 +154,7 @@ def test_pictures_are_padded_by_reflection_to_what_a_judge_needs(judge):
     x = pictures(2, 40, 64)
     padded = F.pad(x / 127.5 - 1, (0, 0, 12, 12), mode="reflect")
     found = load_extractor(folder)
-    assert found.name == "judge:segmenter"
+    assert found.name == "evaluator:segmenter"
     torch.testing.assert_close(found.run(x), lent(folder).features(padded))
 
 

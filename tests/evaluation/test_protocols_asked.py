@@ -20,7 +20,7 @@ from diptych.evaluation.samples import open_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.classifier import Classifier
 from diptych.inference.translator import Translator
-from diptych.methods.label_controls import flipped, parted
+from diptych.methods.label_controls import flipped, split_names
 from diptych.methods.stargan import StarGAN
 from diptych.methods.starganv2 import StarGANv2
 from diptych.settings.recipe import load_recipe
@@ -227,7 +227,7 @@ def test_a_judge_says_whether_attributes_were_changed(tmp_path, obeys, share):
     names = fitted.model.labels[0].names
 
     def shown(x, has="", flip=""):
-        wants = flipped(fitted.model.labels[0], parted(has), parted(flip) if obeys else [])
+        wants = flipped(fitted.model.labels[0], split_names(has), split_names(flip) if obeys else [])
         made = torch.full_like(x, -1)
         for at, name in enumerate(names):
             made[:, 0, 0, at] = 1 if name in wants else -1

@@ -47,7 +47,7 @@ def domains(tmp_path_factory):
     for split, start in (("train", 0), ("val", 50)):
         fill(root / split / "bright", 8, start, make=lambda seed: shades(seed, True))
         fill(root / split / "dark", 8, start, make=lambda seed: shades(seed, False))
-    settings = [f"root={root}", "steps=30", "ngf=8", "d_layers=2", "batch_size=8", "lr=0.01"]
+    settings = [f"root={root}", "steps=30", "base_channels=8", "n_downsample=2", "batch_size=8", "lr=0.01"]
     return trained(tmp_path_factory.mktemp("run") / "domains", "classifier", *settings)
 
 
@@ -84,21 +84,23 @@ def test_the_palette_may_be_that_of_a_judge(tmp_path):
 
 def test_maps_and_pictures_of_two_sizes_are_refused_by_the_names_of_their_folders(tmp_path):
     maps, small = ([label_map(seed, side=side) for seed in range(4)] for side in (64, 32))
-    with pytest.raises(EvaluationError, match=r"real has pictures that are 64x64 colour, .*fake such that are 32x32"):
+    with pytest.raises(EvaluationError, match=r"real are 64x64 RGB, .*fake are 32x32"):
         values("label-maps", two(tmp_path / "a", small, maps))
     tools = Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY))
     for name, columns in {
         "fake": {"source": maps, "fake": small, "truth": maps},
         "source": {"source": small, "fake": maps, "truth": maps},
     }.items():
-        with pytest.raises(EvaluationError, match=r"has pictures that are .* such that are .* scale or convert one"):
+        with pytest.raises(
+            EvaluationError, match=r"the images in .* are .*, those in .* are .*: resize or convert one"
+        ):
             values("pix2pix-fcn", sample_folder(tmp_path / name, {"a-b": columns}), tools)
 
 
 def test_grey_pictures_and_coloured_ones_are_not_held_against_each_other(tmp_path):
     grey, colour = ([noise(seed, (16, 16, channels)) for seed in range(4)] for channels in (1, 3))
     for fakes, reals in ((colour, grey[:3] + grey), (grey, colour + colour)):
-        with pytest.raises(EvaluationError, match=r"16x16 (grey|colour).*16x16 (grey|colour): scale or convert one"):
+        with pytest.raises(EvaluationError, match=r"16x16 (grey|RGB).*16x16 (grey|RGB): resize or convert one"):
             values("unpaired-default", two(tmp_path / str(len(fakes) + fakes[0].shape[2]), fakes, reals))
 
 
@@ -130,7 +132,7 @@ def test_a_judge_of_classes_is_asked_for_each_picture(tmp_path, domains):
     assert found == {"accuracy": 0.8, "class-accuracy": (1 + 1 / 2) / 2}
     assert [score.chance for score in result.scores] == [0.6, 0.5]
     assert "5 images of bright, dark" in result.said
-    with pytest.raises(EvaluationError, match="the judge knows no class 'None', only bright, dark"):
+    with pytest.raises(EvaluationError, match="the evaluator has no class 'None', only bright, dark"):
         values("classifier-accuracy", samples, Tools(evaluator=from_run(domains)))
 
 
@@ -140,8 +142,8 @@ def test_shares_of_classes_are_those_of_scikit_learn(seed, classes):
     while not (known := np.isin(rows[:, 1], rows[:, 0])).all():  # of an answer that is no class, scikit-learn warns
         rows = rows[known]
     assume(len(rows))
-    assert on_samples._share_named(rows) == pytest.approx(accuracy_score(*rows.T))
-    assert on_samples._share_named_by_class(rows) == pytest.approx(balanced_accuracy_score(*rows.T))
+    assert on_samples._accuracy(rows) == pytest.approx(accuracy_score(*rows.T))
+    assert on_samples._mean_class_accuracy(rows) == pytest.approx(balanced_accuracy_score(*rows.T))
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +163,16 @@ def segmenter(tmp_path_factory):
         fill(root / f"train{side}", 16, 100, make=make)
         fill(root / f"val{side}", 4, 200, make=make)
     palette = f"palette={[list(colour) for colour in PALETTE]}"
-    settings = [f"root={root}", "steps=40", "ngf=8", "d_layers=2", "batch_size=8", "lr=0.02", palette, "flip=false"]
+    settings = [
+        f"root={root}",
+        "steps=40",
+        "base_channels=8",
+        "n_downsample=2",
+        "batch_size=8",
+        "lr=0.02",
+        palette,
+        "flip=false",
+    ]
     return trained(tmp_path_factory.mktemp("run") / "labels", "segmenter", *settings)
 
 
@@ -188,24 +199,25 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
     perfect, _ = seen
     others = tuple(tuple(255 - level // 2 for level in colour[::-1]) for colour in PALETTE[:2])
     for asked, message in [
-        (None, "needs a judge: train one on real images with `diptych judge train`"),
+        (None, "needs an evaluator network: train one on real images with `diptych evaluator train`"),
         (
             judge(Classifier, labels=(Labels(names=("cat", "dog")),), **TINY),
-            r"this evaluator is a classifier \(cat, dog, \.\.\.\)",
+            "this evaluator is a classifier of cat, dog; the protocol needs a segmenter",
         ),
         (judge(Classifier, labels=(Labels(names=("#1", "#2")),), **TINY), "this evaluator is a classifier"),
-        (judge(Segmenter, palette=others, **TINY), "no label maps of that palette: choose the judge of this label set"),
-        (judge(Segmenter, palette=PALETTE, in_channels=2, **TINY), "looks at pictures of 2 channels, and these have 3"),
+        (
+            judge(Segmenter, palette=others, **TINY),
+            "not label maps of this palette: choose the evaluator of this label set",
+        ),
+        (judge(Segmenter, palette=PALETTE, in_channels=2, **TINY), "takes 2 channels, and these images have 3"),
         (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "3 channels do not go with colours of 1"),
     ]:
         with pytest.raises(EvaluationError, match=message):
             values("pix2pix-fcn", perfect, Tools(evaluator=asked))
     pictures = two(tmp_path, [noise(1)] * 4, [noise(2)] * 4)
-    with pytest.raises(
-        EvaluationError, match="paints label maps, but one is needed that this evaluator is a classifier"
-    ):
+    with pytest.raises(EvaluationError, match="this evaluator is a segmenter; the protocol needs a classifier"):
         values("unpaired-default", pictures, Tools(evaluator=judge(Segmenter, palette=PALETTE, **TINY)))
-    with pytest.raises(EvaluationError, match="pictures of 2 channels, and these have 3"):
+    with pytest.raises(EvaluationError, match="takes 2 channels, and these images have 3"):
         values("unpaired-default", pictures, Tools(evaluator=judge(Classifier, in_channels=2, **TINY)))
 
 
@@ -265,7 +277,7 @@ def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains)
         f"10 translations against 10 real images by evaluator:classifier, {tools.extractor.size} features"
         in result.said
     )
-    assert result.tools == {"extractor": f"judge:classifier {tools.extractor.digest[:16]}"}
+    assert result.tools == {"extractor": f"evaluator:classifier {tools.extractor.digest[:16]}"}
     apart, _ = values("unpaired-default", far, tools)
     assert apart["kid"] > 10 * abs(found["kid"])
     assert apart["precision"] == apart["recall"] == 0

@@ -61,7 +61,7 @@ def with_score(**fields):
         (b"\xff\xfe", "not a result written by"),
         (b"[1]", "expected a JSON object"),
         (b'{"a":' * 50_000, "nested too deeply"),
-        (b'{"format": 1, "format": 1}', "'format' is there twice"),
+        (b'{"format": 1, "format": 1}', "key 'format' is repeated"),
         ({"format": 1}, "protocol"),
         (changed(format=2), "format 2; this version of Diptych reads format 1"),
         (changed(scoers=[]), r"no setting is called 'scoers'; did you mean 'scores'"),
@@ -120,7 +120,7 @@ def test_images_that_nobody_knows_are_like_no_others():
         ({"images": {}}, "source def and test 32 of unknown hash"),
         ({"tools": {"extractor": "inception b", "lpips": "1"}}, "extractor: inception a and inception b"),
         ({"tools": {"extractor": "inception a"}}, "lpips: 1 and none"),
-        ({"tools": {"extractor": "inception a", "lpips": "1", "judge": "7"}}, "judge: none and 7"),
+        ({"tools": {"extractor": "inception a", "lpips": "1", "evaluator": "7"}}, "evaluator: none and 7"),
     ],
 )
 def test_results_of_another_judgement_are_not(fields, message):
@@ -160,7 +160,7 @@ def test_samples_are_judged_by_the_protocol_that_they_were_made_for(run, tmp_pat
     diptych("evaluate", tmp_path / "s", "--extractor", "none", "-p", "paired-default", "-o", tmp_path / "x.json")
     assert read_result(tmp_path / "x.json").name == "letters"
     for words in (["--count", "2"], ["--split", "val"], ["--which", "best"], ["--data", tmp_path]):
-        with pytest.raises(EvaluationError, match="are for runs and models: these pictures"):
+        with pytest.raises(EvaluationError, match="choose what a run or model translates, but these images"):
             diptych("evaluate", tmp_path / "s", "--extractor", "none", *words)
 
 
@@ -213,7 +213,7 @@ def test_two_folders_of_any_tool_are_judged(tmp_path, monkeypatch):
     assert read_result(tmp_path / "other-tool" / "results" / "unpaired-default.json").name == "other-tool"
     monkeypatch.chdir(tmp_path / "other-tool")
     assert "unpaired-default/1 of other-tool" in diptych(*words[:2], "../truths", "--fake", ".", *words[5:]).stdout
-    with pytest.raises(EvaluationError, match="are for runs"):
+    with pytest.raises(EvaluationError, match="choose what a run or model translates"):
         diptych(*words[:2], "../truths", "--fake", ".", "--count", "3")
 
 
@@ -252,7 +252,7 @@ def test_an_answer_to_another_question_is_not_replaced_unless_o_says_where(run, 
 
 
 def test_what_cannot_be_judged_is_told_before_anything_is_translated(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("diptych.evaluation.samples.write_samples", None)
+    monkeypatch.setattr("diptych.evaluation.sample_writer.write_samples", None)
     monkeypatch.setattr("diptych.evaluation.tools.load_tools", None)
     with pytest.raises(EvaluationError, match="needs an evaluator"):
         diptych("evaluate", run, "-p", "pix2pix-fcn")
@@ -266,24 +266,26 @@ def test_a_judge_by_its_folder_lends_features_too(tmp_path):
     for name, light in (("bright", True), ("dark", False)):
         fill(tmp_path / "data" / "train" / name, 4, make=lambda seed, light=light: shades(seed, light))
         fill(tmp_path / "data" / "val" / name, 2, 50, make=lambda seed, light=light: shades(seed, light))
-    judge = trained(tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "ngf=4", "d_layers=2")
+    judge = trained(
+        tmp_path / "judge", "classifier", f"root={tmp_path / 'data'}", "steps=2", "base_channels=4", "n_downsample=2"
+    )
     fill(tmp_path / "real", 9, make=lambda seed: shades(seed, True))
     fill(tmp_path / "fake", 8, 30, make=lambda seed: shades(seed, True))
     words = ["--real", tmp_path / "real", "--fake", tmp_path / "fake", "--evaluator", judge.folder]
     said = diptych("evaluate", *words, "-o", tmp_path / "x.json", "--device", "cpu").stdout
     found = read_result(tmp_path / "x.json")
     assert {"taken-for-target", "fid", "kid", "precision", "recall"} < {score.name for score in found.scores}
-    assert found.tools["extractor"].split()[0] == "judge:classifier"
+    assert found.tools["extractor"].split()[0] == "evaluator:classifier"
     assert "FID and KID by the evaluator: torchvision-inception-v3 is not available" in said.replace("\n", "")
     translator = trained(tmp_path / "run", "pix2pix", "root=glyphs", "steps=1").folder
     with pytest.raises(EvaluationError, match="an evaluator \\(a classifier or a segmenter\\)"):
-        diptych("evaluate", *words[:4], "--judge", translator)
+        diptych("evaluate", *words[:4], "--evaluator", translator)
 
 
 def test_what_cannot_be_meant_is_refused(run, tmp_path):
     both = ["--real", tmp_path, "--fake", tmp_path]
     for words in ([], [run, *both], both[:2], both[2:], [run, *both[2:]]):
-        with pytest.raises(EvaluationError, match="give a run or a folder of samples, or else both"):
+        with pytest.raises(EvaluationError, match="expected a run, model or prediction folder, or both"):
             diptych("evaluate", *words)
     with pytest.raises(RunError, match="is not a run folder"):
         diptych("evaluate", tmp_path, "--extractor", "none")

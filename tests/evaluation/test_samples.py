@@ -12,7 +12,7 @@ from judged import fill, noise, offline, trained  # noqa: F401
 from diptych.data.images import image_io
 from diptych.data.sources.glyphs import split_indices
 from diptych.errors import CheckpointError, EvaluationError, ImageError
-from diptych.evaluation import samples
+from diptych.evaluation import sample_writer
 from diptych.evaluation.runner import SampleRequest, sample_run, samples_of
 from diptych.evaluation.samples import MANIFEST, Samples, open_samples, safe_name
 from diptych.evaluation.two_folders import two_folders
@@ -269,7 +269,7 @@ def test_what_diptych_did_not_make_is_not_removed(runs, tmp_path):
 def test_what_was_stopped_half_way_is_made_anew(runs, tmp_path, monkeypatch):
     run = Run(shutil.copytree(runs["letters"].folder, tmp_path / "run"))
     with monkeypatch.context() as patch:
-        patch.setattr(samples, "write_text", None)  # the last that is done
+        patch.setattr(sample_writer, "write_text", None)  # the last that is done
         with pytest.raises(TypeError):
             samples_of(run, SampleRequest(count=2))
     assert (run.folder / "samples" / "default" / "fake").is_dir()
@@ -293,7 +293,7 @@ def test_on_the_command_line(runs, tmp_path):
     found = open_samples(tmp_path / "s")
     assert (len(found.rows), found.about["split"]) == (3, "val")
     with pytest.raises(EvaluationError, match="unknown protocol 'paird-default'; did you mean 'paired-default'"):
-        diptych("samples", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
+        diptych("predict", runs["letters"].folder, "-o", tmp_path / "t", "-p", "paird-default")
 
 
 # ------------------------------------------------------------------------------------------- manifests of strangers
@@ -311,7 +311,7 @@ def manifest(**row):
         (b"\xff\xfe\x00", "not a manifest"),
         (b"[]", "expected a JSON object"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"format": 1, "format": 1}', "'format' is there twice"),
+        (b'{"format": 1, "format": 1}', "key 'format' is repeated"),
         ({"format": 1, "about": {}}, "rows"),
         (manifest() | {"format": 2}, "format 2; this version of Diptych reads format 1"),
         (manifest(fake="/etc/passwd"), "'/etc/passwd' is outside"),

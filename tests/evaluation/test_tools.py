@@ -19,8 +19,8 @@ def loaded(monkeypatch):
         names.append(name)
         return stand_in()
 
-    monkeypatch.setattr(extractors, "extractor", lambda name, *_, **__: load(name))
-    monkeypatch.setattr(lpips, "load", lambda **_: load("lpips") and None)
+    monkeypatch.setattr(extractors, "load_extractor", lambda name, *_, **__: load(name))
+    monkeypatch.setattr(lpips, "load_lpips", lambda **_: load("lpips") and None)
     return names
 
 
@@ -62,7 +62,7 @@ def test_what_is_lacking_is_told_once_and_said_in_each_result(tmp_path):
     told = []
     tools = load_tools(device="cpu", log=told.append)
     found = [values("paired-default", pairs(tmp_path / name, 8), tools)[1] for name in "ab"]
-    lines = ["no LPIPS, as its network was not at hand", "no FID and KID, as torchvision-inception-v3 was not at hand"]
+    lines = ["no LPIPS: its network is not available", "no FID and KID: torchvision-inception-v3 is not available"]
     for line in lines:
         assert sum(each.startswith(f"{line}: ") for each in told) == 1
         assert all(line in result.said for result in found)

@@ -47,7 +47,9 @@ def test_names_without_a_partner_are_told_where_a_truth_is_needed(tmp_path):
     fill(tmp_path / "real", 3)
     fill(tmp_path / "fake", 2, 50)
     found = two_folders(tmp_path / "real", tmp_path / "fake")
-    with pytest.raises(EvaluationError, match=r"fake: there is no truth .*\(only in one of the two folders: 002\)"):
+    with pytest.raises(
+        EvaluationError, match=r"fake: some translations have no truth image .*\(only in one of the two folders: 002\)"
+    ):
         found.files("truth")
     with pytest.raises(EvaluationError, match=r"fake: some translations have no source image; protocol unpaired-def"):
         found.files("source")

@@ -129,7 +129,7 @@ def test_what_was_fetched_wrong_is_not_kept(tmp_path, elsewhere):
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(atomic_files, "PATIENCE", 0.2)
+    monkeypatch.setattr(atomic_files, "DOWNLOAD_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/net.pth"
         with pytest.raises(EvaluationError, match=r"cannot be downloaded \(.*timed out"):
@@ -201,7 +201,7 @@ def test_a_network_takes_weights_of_half_precision_and_without_counters():
 )
 def test_weights_of_another_network_are_refused_by_name(change, message):
     state = {key: value for key, value in (sound() | change).items() if value is not None}
-    with pytest.raises(EvaluationError, match=rf"net\.pth: does not hold the weights.*{message}"):
+    with pytest.raises(EvaluationError, match=rf"net\.pth: not the weights of this network.*{message}"):
         fill(blank(), state, "net.pth")
 
 

@@ -104,7 +104,7 @@ def test_sheets_of_all_domains_and_of_styles(v2, letter, tmp_path):
     assert np.abs(sheet[36:68, 72:104, 0].astype(int) - np.asarray(second, int)).max() <= 1
     styles = translator.styles(letter, 3, domain="mono", seed=5)
     assert np.array_equal(np.asarray(styles[2]), np.asarray(translator(letter, domain="mono", seed=7)))
-    with pytest.raises(ConfigError, match="--domain chooses one, and a sheet of all was asked for"):
+    with pytest.raises(ConfigError, match="--domain chooses one, but the sample grid shows all"):
         diptych("translate", v2, letter, "-o", tmp_path / "t", "--all-domains", "--domain", "mono")
     with pytest.raises(ConfigError, match=r"cannot hold uint8 with 3 channels|give --suffix"):
         diptych("translate", v2, letter, "-o", tmp_path / "t", "--all-domains", "--suffix", ".npz")
@@ -115,15 +115,15 @@ def test_wrong_controls_are_one_clear_error(v2, flips, letter, tmp_path):
     for controls, message in [
         ({"domain": "comic"}, "domain='comic': choose one of sans, serif, mono"),
         ({"refrence": letter}, "no control 'refrence'; did you mean 'reference'"),
-        ({"reference": torch.zeros(1, 1, 40, 40)}, "reference is 40x40 pixels; this model reads styles from 32x32"),
-        ({"mix": 0.5}, "give a seed to go toward"),
+        ({"reference": torch.zeros(1, 1, 40, 40)}, "reference: expected images of 32x32 pixels, got 40x40"),
+        ({"mix": 0.5}, "give a seed as toward"),
     ]:
         with pytest.raises(ConfigError, match=message):
             translator(letter, **controls)
     for words, message in [
         (["--domain", "serif"], "stargan has no control 'domain'"),
         (["-c", "flip=beard"], "flip='beard': no such label"),
-        (["-c", "flip=sans,serif"], "of sans, serif an image has one at most"),
+        (["-c", "flip=sans,serif"], "of sans, serif an image has at most one"),
         (["--all-domains"], "stargan has no control 'domain'"),
     ]:
         with pytest.raises(ConfigError, match=message):
@@ -204,7 +204,7 @@ def test_images_are_judged_by_the_names_of_their_classes_and_others_are_refused(
     samples = sample_run(run, tmp_path / "s", SampleRequest(data=str(tmp_path / "fewer"), count=1, device="cpu"))
     assert {(row.route, row.controls["domain"]) for row in samples.rows} == {("dog-fox", "fox"), ("fox-dog", "dog")}
     (tmp_path / "fewer" / "fox").rename(tmp_path / "fewer" / "wolf")
-    with pytest.raises(EvaluationError, match="the model knows 'cat, dog, fox', and the images have 'dog, wolf'"):
+    with pytest.raises(EvaluationError, match="the model learned 'cat, dog, fox', and the images have 'dog, wolf'"):
         sample_run(run, tmp_path / "never", SampleRequest(data=str(tmp_path / "fewer")))
     assert not (tmp_path / "never").exists()
 
@@ -235,7 +235,7 @@ def test_two_sets_of_attributes_train_and_are_shown(tmp_path):
 
 
 def test_a_judge_learns_from_one_set(animals, tmp_path):
-    with pytest.raises(ConfigError, match="a judge learns from one data set"):
+    with pytest.raises(ConfigError, match="an evaluator network is trained on one data set"):
         diptych(
             "evaluator",
             "train",
@@ -253,7 +253,7 @@ def test_one_style_or_all_of_them(v2, letter, monkeypatch):
     translator = package.load(v2, device="cpu")
     with pytest.raises(ConfigError, match="domain selects one, but all are requested"):
         translator.all_domains(letter, domain="sans")
-    with pytest.raises(ConfigError, match="reference chooses one"):
+    with pytest.raises(ConfigError, match="reference selects one, but all are requested"):
         translator.styles(letter, 3, reference=letter)
     with pytest.raises(ConfigError, match="reference has 3 channels; this model's images have 1"):
         translator(letter, reference=torch.zeros(3, 32, 32))

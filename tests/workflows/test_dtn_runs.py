@@ -37,7 +37,7 @@ def weights(folder):
 def whole(tmp_path_factory):
     """A run that nothing disturbs."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert "transfer: computed once for all steps, codes of source, target" in train(folder).output
+    assert "transfer: computed once per image: codes of source, target" in train(folder).output
     return folder
 
 
@@ -45,7 +45,7 @@ def whole(tmp_path_factory):
 def given(monkeypatch):
     """The batches that steps are taken on."""
     seen, plain = [], Batches.load_batch
-    monkeypatch.setattr(Batches, "made", lambda self, *each: seen.append(plain(self, *each)) or seen[-1])
+    monkeypatch.setattr(Batches, "load_batch", lambda self, *each: seen.append(plain(self, *each)) or seen[-1])
     return seen
 
 
@@ -54,16 +54,16 @@ def test_codes_computed_again_are_the_same_and_a_resumed_run_is_undisturbed(whol
     """Stopped after so many steps of the second stage: codes are not kept in checkpoints, and f made them."""
     plain = Engine.train_step
 
-    def take(self, batch):
+    def train_step(self, batch):
         if self.total == READ + cut - 1:
             signal.raise_signal(signal.SIGTERM)
         plain(self, batch)
 
-    monkeypatch.setattr(Engine, "take", take)
+    monkeypatch.setattr(Engine, "train_step", train_step)
     run = tmp_path / "run"
     assert train(run).exit_code == 128 + signal.SIGTERM
     assert weights(run)[0] == READ + cut
-    monkeypatch.setattr(Engine, "take", plain)
+    monkeypatch.setattr(Engine, "train_step", plain)
     given.clear()
     assert diptych("resume", run).exit_code == 0
     assert ["code of source" in batch for batch in given] == [True] * (DRAW - cut)
@@ -89,7 +89,7 @@ def test_a_run_may_begin_with_the_f_of_another_and_go_straight_to_the_transfer(w
     assert all(torch.equal(tensors[name], were[name]) for name in read)
     reader = package.load(whole, device="cpu").method
     for batch in given:
-        assert torch.allclose(batch["code of source"], reader.read(batch["source"]), atol=1e-5)
+        assert torch.allclose(batch["code of source"], reader.embed_frozen(batch["source"]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,6 @@ def test_a_run_that_was_stopped_before_a_network_learned_says_so(whole, tmp_path
 
     read = checkpoint.load_newest
     package.load(whole)  # without a word
-    monkeypatch.setattr(checkpoint, "newest", in_the_first_stage)
+    monkeypatch.setattr(checkpoint, "load_newest", in_the_first_stage)
     with pytest.warns(UserWarning, match="training stopped before g was trained, so outputs are noise"):
         package.load(whole)

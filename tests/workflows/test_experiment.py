@@ -114,7 +114,7 @@ def test_the_judge_has_the_images_of_the_runs_and_its_own_settings(tmp_path):
             "no setting is called 'losss'; did you mean 'loss'",
         ),
         ({"recipe": {"method": "pix2pxi"}}, "no method is called 'pix2pxi'; did you mean 'pix2pix'"),
-        ({"recipe": {**RECIPE, "data": None}}, "no images are named"),
+        ({"recipe": {**RECIPE, "data": None}}, "no data set given"),
         (
             {"recipe": {**RECIPE, "model": {"lambda_l11": 1}}},
             "no setting is called 'lambda_l11'; did you mean 'lambda_l1'",

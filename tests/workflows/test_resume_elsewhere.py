@@ -31,7 +31,9 @@ def test_a_run_is_resumed_from_another_folder(tmp_path, monkeypatch):
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["root"] == str(data)
     assert diptych("resume", "project/run", "steps=2", "--allow", "steps").exit_code == 0
     data.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match=rf"{re.escape(str(data))} is not a folder.*--data FOLDER \(in settings root="):
+    with pytest.raises(
+        DataError, match=rf"{re.escape(str(data))} is not a folder.*--data FOLDER \(root=FOLDER in settings"
+    ):
         diptych("resume", "project/run")
     assert diptych("resume", "project/run", "--data", "moved").exit_code == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["root"] == str(tmp_path / "moved")

@@ -175,12 +175,12 @@ def test_a_wrong_measure_is_told_before_the_first_step(tmp_path):
     ("settings", "message"),
     [
         (["protocol=paird-default", "eval_every=2"], "did you mean 'paired-default'"),
-        (["protocol=pix2pix-fcn", "eval_every=2"], "needs a judge"),
+        (["protocol=pix2pix-fcn", "eval_every=2"], "needs an evaluator network"),
         (
-            ["protocol=drawn", "eval_every=2"],
-            "protocol=drawn and pix2pix: this protocol is for methods that make images",
+            ["protocol=unconditional", "eval_every=2"],
+            "protocol=unconditional and pix2pix: this protocol is for methods that generate images",
         ),
-        (["extractor=inceptoin", "eval_every=2"], "no extractor is called 'inceptoin'"),
+        (["extractor=inceptoin", "eval_every=2"], "unknown extractor 'inceptoin'"),
         (["monitor=psnr"], "monitor .*eval_every=STEPS"),
         (["patience_evals=3"], "patience_evals .*eval_every=STEPS"),
         (["eval_every=2", "monitor=psnrr"], "monitor=psnrr: .*did you mean 'psnr'"),
@@ -204,14 +204,14 @@ def test_where_nothing_can_be_measured_the_first_step_is_not_taken(tmp_path):
     for number, name in enumerate(("trainA", "trainB", "testA", "testB")):
         fill(tmp_path / "data" / name, 4, 10 * number, shape=(32, 32, 1))
     words = [*CYCLEGAN, *LITTLE, "steps=2", "eval_every=1"]
-    with pytest.raises(EvaluationError, match="unpaired-default/1 found nothing to measure in these pictures"):
+    with pytest.raises(EvaluationError, match="unpaired-default/1 has no metric for these images"):
         diptych("train", "cyclegan", f"root={tmp_path / 'data'}", *words, "-o", tmp_path / "run")
     assert list(read_events(tmp_path / "run" / "events.jsonl")) == []
 
 
 def test_a_judge_that_is_lacking_is_told_before_anything_is_translated(tmp_path, monkeypatch):
-    monkeypatch.setattr("diptych.workflows.validation.sample", None)
-    with pytest.raises(EvaluationError, match="needs a judge"):
+    monkeypatch.setattr("diptych.workflows.validation.sample_split", None)
+    with pytest.raises(EvaluationError, match="needs an evaluator network"):
         train(tmp_path / "run", "steps=2", "eval_every=1", "protocol=pix2pix-fcn")
 
 

@@ -75,7 +75,7 @@ def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
     letters = ["crop_size=32", "load_size=32", "flip=false", "batch_size=4", "workers=0", "device=cpu"]
     judge, run, model = tmp_path / "judge", tmp_path / "run", tmp_path / "run" / "model"
     reading = ["--data", "glyphs:sans", "base_channels=4", "n_downsample=3", "steps=2"]
-    assert diptych("judge", "train", "classifier", *reading, *letters, "-o", judge).exit_code == 0
+    assert diptych("evaluator", "train", "classifier", *reading, *letters, "-o", judge).exit_code == 0
     drawing = ["--data", "glyphs:sans", "target_root=glyphs:serif", "pretrain_steps=0", "steps=2", "ngf=4", "ndf=4"]
     of_judge = ["f_network=classifier", "f_base_channels=4", "f_n_downsample=3", "embedding_dim=16"]
     said = diptych("train", "dtn", *drawing, *of_judge, *letters, f"init_from={judge}", "-o", run)
@@ -91,7 +91,7 @@ def test_dtn_reads_with_a_judge_that_was_trained_before(tmp_path):
     x = torch.rand(2, 1, 32, 32)
     with torch.no_grad(), evaluating(method):
         assert torch.equal(method.translate(x), method.g(method.f.features(x)[..., None, None]))
-    with pytest.raises(ConfigError, match="a judge of this width and depth codes an image in 16: set embedding_dim=16"):
+    with pytest.raises(ConfigError, match="has 16 features: set embedding_dim=16"):
         diptych("train", "dtn", *drawing, *of_judge[:3], *letters, f"init_from={judge}", "-o", tmp_path / "b")
 
 
