@@ -118,7 +118,8 @@ class StarGANv2(Method):
                 raise ValueError("labels: one data set, in which each image is of one class")
             if self.image_size & (self.image_size - 1):
                 raise ValueError(
-                    f"image_size={self.image_size} is not a power of two: set {1 << (self.image_size.bit_length() - 1)}"
+                    f"image_size={self.image_size} is not a power of two: "
+                    f"set crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if len(set(self.style_sources)) < len(self.style_sources):
                 raise ValueError(f"style_sources={list(self.style_sources)}: name each source once")
