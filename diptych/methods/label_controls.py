@@ -61,4 +61,6 @@ def _index_of(control: str, name: str, label_sets: tuple[Labels, ...], among: li
     if not known:
         kind = "domains" if control == "domain" else "attributes"
         raise ConfigError(f"{control}={shown(name)}: this model has no {kind}")
-    raise ConfigError(f"{control}={shown(name)}: no such label{nearest(name, known)}; expected one of {', '.join(known)}")
+    raise ConfigError(
+        f"{control}={shown(name)}: no such label{nearest(name, known)}; expected one of {', '.join(known)}"
+    )

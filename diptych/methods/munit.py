@@ -97,7 +97,9 @@ class MUNIT(Method):
             if self.lambda_perceptual and self.feature_network == "none":
                 raise ValueError("lambda_perceptual needs a feature_network: name one, such as vgg16")
             if self.lambda_perceptual and self.in_channels != self.out_channels:
-                raise ValueError("lambda_perceptual compares images of the two domains: their numbers of channels differ")
+                raise ValueError(
+                    "lambda_perceptual compares images of the two domains: their numbers of channels differ"
+                )
             if self.image_size >> self.n_downsample < 2:
                 raise ValueError(
                     f"crop_size={self.image_size}: n_downsample={self.n_downsample} leaves no 2 pixels; set it lower"

@@ -13,7 +13,10 @@ from diptych.evaluation.protocols import safe_names
         ({"names": ("cat", "cat")}, "two labels have the same name"),
         ({"names": ("", "a")}, "a label has no name"),
         ({"names": ("cat",)}, "need at least two classes"),
-        ({"names": ("Age, over 30",), "kind": "attributes"}, "'Age, over 30': names of attributes are separated by commas"),
+        (
+            {"names": ("Age, over 30",), "kind": "attributes"},
+            "'Age, over 30': names of attributes are separated by commas",
+        ),
         ({"names": (" a",), "kind": "attributes"}, "rename it"),
         ({"names": ("a", "b"), "exclusive": (("a", "b"),)}, "exclusive names a, which is no attribute"),
         ({"names": ("a", "b", "c"), "kind": "attributes", "exclusive": (("a", "b"), ("b", "c"))}, "twice"),

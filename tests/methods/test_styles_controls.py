@@ -10,7 +10,15 @@ from diptych.inference.translator import Translator
 from diptych.methods.drit import DRIT
 from diptych.methods.munit import MUNIT
 
-GREY_TO_COLOUR = {"in_channels": 1, "out_channels": 3, "image_size": 32, "ngf": 4, "ndf": 4, "d_layers": 2, "num_scales": 2}
+GREY_TO_COLOUR = {
+    "in_channels": 1,
+    "out_channels": 3,
+    "image_size": 32,
+    "ngf": 4,
+    "ndf": 4,
+    "d_layers": 2,
+    "num_scales": 2,
+}
 SMALL = {
     "munit": (MUNIT, {"mlp_dim": 8, "n_blocks": 2, "style_dim": 3}),
     "drit": (DRIT, {"style_dim": 3, "content_noise_std": 1.0}),
