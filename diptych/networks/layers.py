@@ -43,7 +43,7 @@ def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> Non
 
     `gain` is the standard deviation of "normal" and the gain of "xavier" and "orthogonal".
     """
-    for module in net.modules():
+    for module in _initialised_modules(net):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             _fill(module.weight, init, gain)
             if module.bias is not None:

@@ -9,7 +9,7 @@ from diptych.importers import drit
 from diptych.methods.drit import DRIT
 
 PIXELS = 1e-4
-VARIANTS = {"concat": ("enc_a_concat", "gen_concat", "disA_ms"), "mixed": ("enc_a", "gen", "disA")}
+VARIANTS = {"concat": ("enc_a_concat", "gen_concat", "disA_ms"), "feature_wise": ("enc_a", "gen", "disA")}
 
 
 def opened(golden, variant):
@@ -19,7 +19,7 @@ def opened(golden, variant):
     state = {f"{net}.{key}": value for net, name in nets.items() for key, value in golden.state(name).items()}
     config, found = drit.recognise(state, variant)
     assert config["style_dim"] == golden.notes["config"]["nz"]
-    assert config["variant"] == variant
+    assert config["attribute_injection"] == variant
     method = DRIT(DRIT.Config(**config)).eval()
     missing, unknown = method.load_state_dict(found, strict=False)
     assert not unknown

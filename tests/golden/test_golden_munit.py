@@ -33,8 +33,8 @@ def method_of(golden, where, **over):
     }
     config, found = munit.recognise(state, where)
     said = golden.notes["config"]
-    assert (config["width"], config["blocks"]) == (said["gen"]["dim"], said["gen"]["n_res"])
-    assert (config["scales"], config["depth"]) == (said["dis"]["num_scales"], said["dis"]["n_layer"])
+    assert (config["ngf"], config["n_blocks"]) == (said["gen"]["dim"], said["gen"]["n_res"])
+    assert (config["num_scales"], config["d_layers"]) == (said["dis"]["num_scales"], said["dis"]["n_layer"])
     method = MUNIT(MUNIT.Config(**config, **over))
     method.load_state_dict(found)
     return method
@@ -63,11 +63,12 @@ def test_networks(path):
         assert off(logits, t[f"dis_a_{scale}"]) < PIXELS
 
 
-def train(golden: Golden, dtype: torch.dtype, saving: str = "plain", slower: float = 1.0) -> Trained:
+def train(golden: Golden, dtype: torch.dtype, reuse: str = "none", slower: float = 1.0) -> Trained:
     settings, t = golden.notes["config"], golden.tensors
     weights = {WEIGHTS[name]: value for name, value in settings["weights"].items()}
     method = method_of(
-        golden, "munit", **weights, steps=1000, size=t["x_a"].shape[-1], saving=saving,
+        golden, "munit", **{f"lambda_{name}": value for name, value in weights.items()}, steps=1000,
+        image_size=t["x_a"].shape[-1], reuse=reuse,
         lr=settings["lr"] / slower, weight_decay=settings["weight_decay"],
     ).to(dtype)  # fmt: skip
     assert all(player.betas == tuple(settings["betas"]) for player in method.stages()[0].players.values())
@@ -97,11 +98,11 @@ def before(golden: Golden) -> list[str]:
     return [column for column in golden.notes["loss_columns"] if not column.startswith("adv_")]
 
 
-@pytest.mark.parametrize("saving", ["plain", "passes"])
+@pytest.mark.parametrize("reuse", ["none", "exact"])
 @pytest.mark.parametrize("path", paths("steps"), ids=lambda path: path.stem)
-def test_steps(path, saving):
+def test_steps(path, reuse):
     golden = goldens.load(path)
-    goldens.assert_steps_equal(golden, functools.partial(train, saving=saving), before(golden))
+    goldens.assert_steps_equal(golden, functools.partial(train, reuse=reuse), before(golden))
 
 
 def test_another_learning_rate_fails_the_bar():

@@ -19,11 +19,11 @@ NETS = [path for path in FILES if path not in STEPS]
 TERMS = {  # of theirs: ours, and the setting that ours is already multiplied by
     "D real": ("D/real", None),
     "D fake": ("D/fake", None),
-    "D cls": ("D/class", "classify"),
-    "D gp": ("D/penalty", "penalty"),
+    "D cls": ("D/class", "lambda_cls"),
+    "D gp": ("D/penalty", "lambda_gp"),
     "G fake": ("G/gan", None),
-    "G cls": ("G/class", "classify"),
-    "G rec": ("G/reconstruct", "reconstruct"),
+    "G cls": ("G/class", "lambda_cls"),
+    "G rec": ("G/reconstruct", "lambda_rec"),
 }
 
 
@@ -52,12 +52,12 @@ def method_of(golden, found, **change):
     labels = (Labels(names=tuple(f"label {n}" for n in range(count)), kind=kind),)
     config = {
         "steps": 1000,
-        "classify": settings["lambda_cls"],
-        "reconstruct": settings["lambda_rec"],
-        "penalty": settings["lambda_gp"],
+        "lambda_cls": settings["lambda_cls"],
+        "lambda_rec": settings["lambda_rec"],
+        "lambda_gp": settings["lambda_gp"],
         "lr": settings["lr"],
         "n_critic": settings["n_critic"],
-        "decay_from": 1.0,
+        "lr_decay_start": 1.0,
     }
     method = StarGAN(StarGAN.Config(**config | found["G"].config(labels) | found["D"].config(labels) | change))
     for name, net in found.items():

@@ -14,6 +14,7 @@ from diptych.training.engine import Engine
 
 PARTS = ("generator", "mapping_network", "style_encoder", "discriminator")
 TERMS = {"real": "real", "fake": "fake", "r1": "r1", "adv": "gan", "sty": "style", "ds": "diversity", "cyc": "cycle"}
+LAMBDAS = {"r1": "lambda_r1", "style": "lambda_sty", "diversity": "lambda_ds", "cycle": "lambda_cyc"}
 PIXELS = 1e-4
 
 
@@ -74,7 +75,7 @@ def test_networks(path):
         drawn, shown = method.F(t["z"], t["y_trg"]), method.E(image(golden, "ref", method), t["y_trg"])
         assert off(drawn, t["style_latent"]) < PIXELS
         assert off(shown, t["style_reference"]) < PIXELS
-        assert off(method.score(method.D(x), t["y_org"])[:, 0], t["d_org"]) < PIXELS
+        assert off(method.realness(method.D(x), t["y_org"])[:, 0], t["d_org"]) < PIXELS
         content = method.G.encode(x)
         assert off(pooled(method.G.decode(content, drawn)), t["fake_latent_pooled4"]) < PIXELS
         assert off(pooled(method.G.decode(content, shown)), t["fake_reference_pooled4"]) < PIXELS
@@ -101,7 +102,7 @@ def encoder_keys(golden):
     """The keys that a style encoder of this file would have, in the names of the public code."""
     settings = golden.notes["config"]
     width = golden.notes["keys_generator"]["from_rgb.weight"][0]
-    config = {"size": settings["img_size"], "width": width, "max_width": settings["max_conv_dim"]}
+    config = {"image_size": settings["img_size"], "ngf": width, "max_channels": settings["max_conv_dim"]}
     labels = ({"names": [f"{n}" for n in range(settings["num_domains"])]},)
     with torch.device("meta"):
         net = StarGANv2(StarGANv2.Config(**config, labels=labels)).E
@@ -121,10 +122,10 @@ def train(golden: Golden, dtype: torch.dtype) -> Trained:
     }
     method = method_of(
         recognised(golden, "starganv2"),
-        **weights,
+        **{LAMBDAS[name]: value for name, value in weights.items()},
         steps=100_000,
         lr=settings["lr"],
-        mapping_lr=settings["f_lr"],
+        f_lr=settings["f_lr"],
         weight_decay=settings["weight_decay"],
     ).to(dtype)
     players = method.stages()[0].players

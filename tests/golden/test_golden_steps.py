@@ -56,8 +56,8 @@ def networks(settings: dict, G: str, D: str) -> dict[str, object]:
     depth, d_width, d_norm = re.match(r"n_layers (\d) ndf=(\d+) (\w+)", settings[D]).groups()
     fields = {halvings: field for field, halvings in N_LAYERS.items()}
     return {
-        "generator": kind, "width": int(width), "norm": norm,
-        "field": fields[int(depth)], "d_width": int(d_width), "d_norm": d_norm,
+        "generator": kind, "ngf": int(width), "norm": norm,
+        "receptive_field": fields[int(depth)], "ndf": int(d_width), "d_norm": d_norm,
     }  # fmt: skip
 
 
@@ -65,8 +65,8 @@ def pix2pix(golden: Golden, dtype: torch.dtype, kind=Pix2Pix, betas=None, **chan
     settings = golden.notes["config"]
     config = {
         "steps": 1000,
-        "adversarial": settings["gan_mode"],
-        "l1": settings["lambda_L1"],
+        "gan_loss": settings["gan_mode"],
+        "lambda_l1": settings["lambda_L1"],
         "lr": settings["lr"],
         "dropout": "none",
         **networks(settings, "G", "D"),
@@ -88,9 +88,9 @@ def cyclegan(golden: Golden, dtype: torch.dtype, kind=CycleGAN, betas=None, **ch
     assert found.pop("d_norm") == found["norm"]
     config = {
         "steps": 1000,
-        "cycle_a": settings["lambda_A"],
-        "cycle_b": settings["lambda_B"],
-        "identity": settings["lambda_identity"],
+        "lambda_cycle_a": settings["lambda_A"],
+        "lambda_cycle_b": settings["lambda_B"],
+        "lambda_identity": settings["lambda_identity"],
         "lr": settings["lr"],
         **found,
     }
@@ -127,10 +127,13 @@ class GeneratorFirst(Pix2Pix):
 class DiscriminatorsFirst(CycleGAN):
     def updates(self, batch, clock):
         a, b = batch["a"], batch["b"]
-        (fake_b, same_b), (fake_a, same_a) = self.translated(self.to_b, a, b), self.translated(self.to_a, b, a)
+        (fake_b, same_b), (fake_a, same_a) = (
+            self.translate_with_identity(self.to_b, a, b),
+            self.translate_with_identity(self.to_a, b, a),
+        )
         yield (
             "D",
-            {"a": self.discriminator_terms(self.D_a, a, fake_a), "b": self.discriminator_terms(self.D_b, b, fake_b)},
+            {"a": self.discriminator_loss(self.D_a, a, fake_a), "b": self.discriminator_loss(self.D_b, b, fake_b)},
         )
         terms = (
             self.adversarial_terms(fake_a, fake_b)
@@ -148,7 +151,7 @@ def mutated(name: str, golden: Golden, mutation: str):
     """The training of a method with a slip in it."""
     train, _, swapped = METHODS[name]
     settings = golden.notes["config"]
-    weight, theirs = {"pix2pix": ("l1", "lambda_L1"), "cyclegan": ("cycle_b", "lambda_B")}[name]
+    weight, theirs = {"pix2pix": ("lambda_l1", "lambda_L1"), "cyclegan": ("lambda_cycle_b", "lambda_B")}[name]
     slip = {
         "learning rate": {"lr": 1.1 * settings["lr"]},
         "loss weight": {weight: 1.1 * settings[theirs]},

@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_refused(stargan_file, starganv2_file, tmp_path):
         import_model(starganv2_file[0], labels=four)
     with pytest.raises(ImportRefused, match="generator of stargan, not of cyclegan; leave out --method"):
         import_model(stargan_file[0], method="cyclegan")
-    with pytest.raises(ConfigError, match="two labels have one name"):
+    with pytest.raises(ConfigError, match="two labels have the same name"):
         diptych("import", stargan_file[0], "-o", tmp_path / "m", "--attributes", "a,a,b,c,d")
     torch.save(goldens.load(goldens.files("stargan_nets")[0]).state("D"), tmp_path / "200000-D.ckpt")
     with pytest.raises(ImportRefused, match=r"a discriminator, which translates nothing; import .*-G\.ckpt"):

@@ -23,7 +23,7 @@ SET5 = folder_of("DIPTYCH_DATA", "shared/data") / "sr" / "Set5"
 def test_the_published_x4_gives_the_stored_butterfly(tmp_path):
     wanted = load_file(CHECKPOINTS / "srgan_x4_butterfly.safetensors")["y"]
     done = diptych("import", CHECKPOINTS / "leftthomas_netG_epoch_4_100.pth", "-o", tmp_path / "m")
-    assert "srgan, width 64, blocks 5" in done.stdout
+    assert "srgan, ngf 64, n_blocks 5" in done.stdout
     assert "scale 4" in done.stdout
     translator = load(tmp_path / "m", device="cpu")
     assert sum(p.numel() for p in translator.method.parameters()) == 734_092 - 10 * 64  # biases that a norm removes
@@ -83,8 +83,8 @@ def theirs(width=8, blocks=2, scale=4, fork=True):
 def test_depth_scale_and_joint_are_inferred_from_keys_alone(fork, tmp_path):
     state = theirs(blocks=3, scale=8, fork=fork)
     config, _, networks = srgan.model(state, (), "here")
-    assert (config["blocks"], config["scale"], config["width"], config["channels"]) == (3, 8, 8, 3)
-    assert config["joint"] == ("norm" if fork else "prelu")
+    assert (config["n_blocks"], config["scale"], config["ngf"], config["channels"]) == (3, 8, 8, 3)
+    assert config["pre_upsample"] == ("norm" if fork else "prelu")
     assert networks == ("G",)
     torch.save(state, tmp_path / "netG.pth")
     translator = import_model(tmp_path / "netG.pth")

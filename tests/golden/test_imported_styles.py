@@ -34,7 +34,7 @@ def test_munit_goes_both_ways_in_a_style(tmp_path):
     with torch.no_grad():
         wanted = method.G_b.decode(method.G_a.content(t["x_a"]), style)
     assert off(translator.tensor(t["x_a"], direction="a2b", reference=t["x_b"]), wanted) < 1e-6
-    made = method.translated(method.contents(t["x_a"], t["x_b"]), (t["s_a"].flatten(1), t["s_b"].flatten(1)))
+    made = method.translate_pair(method.contents(t["x_a"], t["x_b"]), (t["s_a"].flatten(1), t["s_b"].flatten(1)))
     assert off(made[0], t["x_ba"]) < 1e-4
     assert off(made[1], t["x_ab"]) < 1e-4
 

@@ -12,7 +12,7 @@ from diptych.training.engine import Engine
 
 def tiny(**over):
     torch.manual_seed(0)
-    return CycleGAN(CycleGAN.Config(**{**CycleGAN.checks.tiny, "steps": 10, "pool": 0, **over}))
+    return CycleGAN(CycleGAN.Config(**{**CycleGAN.checks.tiny, "steps": 10, "pool_size": 0, **over}))
 
 
 def batch():
@@ -120,7 +120,7 @@ def test_the_ablations_of_table_4_train(over, terms):
     method = tiny(**over)
     updates = terms_of(method)
     assert set(updates[0][1]) == terms
-    assert [players for players, _ in updates] == (["G"] if over.get("gan") == 0 else ["G", "D"])
+    assert [players for players, _ in updates] == (["G"] if over.get("lambda_gan") == 0 else ["G", "D"])
     Engine(method).train_step(batch())
 
 

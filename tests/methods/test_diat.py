@@ -6,7 +6,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from diptych.contract import Clock
-from diptych.methods.diat import DIAT, blur
+from diptych.methods.diat import DIAT
+from diptych.networks.diat import blur_bicubic
 from diptych.testing.harness import MethodUnderTest, TinyFeatures
 
 SMALL = {"channels": 1, "image_size": 32, "ngf": 4, "n_blocks": 1, "ndf": 4, "feature_layers": (1, 2), "norm": "none"}
@@ -146,11 +147,11 @@ def test_global_enhancement_restores_what_was_blurred():
     method, batch = tiny(enhancement="global"), batch_of()
     made = terms_of(method.train_enhancer_step, batch)["E"]
     x = batch["a"]
-    assert made["restored"].item() == pytest.approx((method.E(blur(x)) - x).square().mean().item(), **EXACT)
-    assert blur(x).shape == x.shape
-    assert 0.01 < (blur(x) - x).abs().mean() < 1
+    assert made["restored"].item() == pytest.approx((method.E(blur_bicubic(x)) - x).square().mean().item(), **EXACT)
+    assert blur_bicubic(x).shape == x.shape
+    assert 0.01 < (blur_bicubic(x) - x).abs().mean() < 1
     flat = torch.full_like(x, 1 / 3)
-    assert torch.allclose(blur(flat), flat, atol=0.01)
+    assert torch.allclose(blur_bicubic(flat), flat, atol=0.01)
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
@@ -171,9 +172,9 @@ def test_what_is_frozen_stays_bit_for_bit(norm):
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
         ({"feature_network": "none"}, "name one, or set identity_features=adaptive"),
-        ({"identity_features": "adaptive", "feature_layers": (4, 6)}, "D has 5 layers to look at"),
+        ({"identity_features": "adaptive", "feature_layers": (4, 6)}, "D has only 5 layers"),
         ({"image_size": 48}, "not a multiple of 32"),
-        ({"region": (0.5, 0.5, 0.4, 1)}, "top, left, bottom and right, from 0 to 1"),
+        ({"region": (0.5, 0.5, 0.4, 1)}, "expected top < bottom and left < right"),
     ]:
         with pytest.raises(ValidationError, match=message):
             DIAT.Config(**over)

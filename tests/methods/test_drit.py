@@ -48,7 +48,7 @@ def drawn(prior, count, size, like):
 
 @pytest.fixture
 def still(monkeypatch):
-    monkeypatch.setattr("diptych.methods.drit.draw", drawn)
+    monkeypatch.setattr("diptych.methods.drit.sample_latents", drawn)
 
 
 def values(updates):
@@ -165,7 +165,7 @@ def test_constants_of_the_papers_and_the_public_code():
     )
     assert DRIT.Config(**DRIT.presets["paper"]) == c
     assert DRIT.Config(**DRIT.presets["drit"]).lambda_ms == 0
-    assert DRIT.Config(**DRIT.presets["shapes"]).attribute_injection == "mixed"
+    assert DRIT.Config(**DRIT.presets["shapes"]).attribute_injection == "feature_wise"
     assert DRIT.presets["one-scale"] == {"num_scales": 1, "d_layers": 6, "d_kernel": 3}
     with torch.device("meta"):
         m = DRIT(c)
@@ -182,7 +182,7 @@ def test_constants_of_the_papers_and_the_public_code():
     assert count["D_content"] == 3 * (49 * 256 * 256 + 256) + (16 * 256 * 256 + 256) + 257 == 10_683_649
 
 
-@pytest.mark.parametrize("variant", ["concat", "mixed"])
+@pytest.mark.parametrize("variant", ["concat", "feature_wise"])
 def test_terms_by_hand(still, variant):
     """Section 3 of both papers; one half of the batch is translated, the other is what the second critics see."""
     m, given = tiny(**ODD, attribute_injection=variant), batch()
@@ -368,12 +368,12 @@ def test_settings_that_do_not_fit_are_refused():
         ({"image_size": 50}, "crop_size=50 is not a multiple of 4: set 48"),
         (
             {"image_size": 32},
-            "crop_size=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower",
+            "crop_size=32: num_scales=3 with d_layers=4 need 64 pixels; lower num_scales or d_layers",
         ),
-        ({"image_size": 16, "d_layers": 2}, "crop_size=16: contents of 4 pixels are too small"),
+        ({"image_size": 16, "d_layers": 2}, "crop_size=16: contents of 4x4 pixels are too small"),
         (
             {"image_size": 64, "content_d_layers": 5},
-            "contents of 16 pixels are too small .* set crop_size=388 at least",
+            "contents of 16x16 pixels are too small .* set crop_size=388 at least",
         ),
     ]:
         with pytest.raises(ValidationError, match=message):

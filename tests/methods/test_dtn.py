@@ -250,7 +250,7 @@ def test_rows_of_table_1_are_switches(over, wanted):
     method = tiny(**over)
     made = terms_of(method, batch_of())
     assert set(made["g"]) == wanted
-    assert ("D" in made) == over.get("adversarial", True)
+    assert ("D" in made) == over.get("use_gan", True)
     assert set(method.stages()[1].players) == set(made)
 
 
@@ -318,9 +318,9 @@ def test_codes_are_not_kept_where_chance_cuts(cut):
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValidationError, match="no power of two: set crop_size=32"):
+    with pytest.raises(ValidationError, match="not a power of two: set crop_size=32"):
         DTN.Config(image_size=48)
-    with pytest.raises(ValidationError, match="nothing would teach g"):
+    with pytest.raises(ValidationError, match="g has no loss; set one of them"):
         DTN.Config(use_gan=False, lambda_const=0, lambda_tid=0)
-    with pytest.raises(ValidationError, match="f learns classes"):
+    with pytest.raises(ValidationError, match="f needs a class for each source image, not attributes"):
         DTN.Config(labels=(Labels(names=("x", "y"), kind="attributes"),))

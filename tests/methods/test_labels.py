@@ -10,10 +10,13 @@ from diptych.evaluation.protocols import safe_names
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"names": ("cat", "cat")}, "two labels have one name"),
-        ({"names": ("", "a")}, "without a name"),
-        ({"names": ("cat",)}, "one class alone"),
-        ({"names": ("Age, over 30",), "kind": "attributes"}, "'Age, over 30': several are written with commas"),
+        ({"names": ("cat", "cat")}, "two labels have the same name"),
+        ({"names": ("", "a")}, "a label has no name"),
+        ({"names": ("cat",)}, "need at least two classes"),
+        (
+            {"names": ("Age, over 30",), "kind": "attributes"},
+            "'Age, over 30': names of attributes are separated by commas",
+        ),
         ({"names": (" a",), "kind": "attributes"}, "rename it"),
         ({"names": ("a", "b"), "exclusive": (("a", "b"),)}, "exclusive names a, which is no attribute"),
         ({"names": ("a", "b", "c"), "kind": "attributes", "exclusive": (("a", "b"), ("b", "c"))}, "twice"),

@@ -67,8 +67,8 @@ def test_constants_of_the_paper_and_the_public_code():
     assert (c.ndf, c.d_layers, c.num_scales, c.image_size, c.steps, c.ema_decay) == (64, 4, 3, 256, 1_000_000, 0.0)
     assert MUNIT.Config(**MUNIT.presets["paper"]) == c
     scenes, streets = (MUNIT.Config(**MUNIT.presets[name]) for name in ("scenes", "streets"))
-    assert (scenes.cycle, scenes.perceptual) == (10.0, 0.0)
-    assert (streets.cycle, streets.perceptual, streets.features) == (10.0, 1.0, "vgg16")
+    assert (scenes.lambda_cycle, scenes.lambda_perceptual) == (10.0, 0.0)
+    assert (streets.lambda_cycle, streets.lambda_perceptual, streets.feature_network) == (10.0, 1.0, "vgg16")
     with torch.device("meta"):
         method = MUNIT(c)
     (stage,) = method.stages()
@@ -273,11 +273,11 @@ def test_every_weight_gets_a_gradient_under_autocast(reuse):
 
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
-        ({"lambda_perceptual": 1.0}, "perceptual looks through features: name a network, such as vgg16"),
-        ({"lambda_perceptual": 1.0, "feature_network": "vgg16", "in_channels": 1}, "their channels differ"),
+        ({"lambda_perceptual": 1.0}, "lambda_perceptual needs a feature_network: name one, such as vgg16"),
+        ({"lambda_perceptual": 1.0, "feature_network": "vgg16", "in_channels": 1}, "their numbers of channels differ"),
         (
             {"image_size": 32},
-            "crop_size=32: 3 discriminators that halve 4 times need 64 pixels; set depth or scales lower",
+            "crop_size=32: num_scales=3 with d_layers=4 need 64 pixels; lower num_scales or d_layers",
         ),
     ]:
         with pytest.raises(ValidationError, match=message):

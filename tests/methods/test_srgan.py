@@ -53,7 +53,7 @@ def test_networks_have_the_weights_of_the_paper():
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_other_forms_are_built(scale):
-    net = SRResNet(1, scale, 4, 2, joint="prelu", end="tanh").eval()
+    net = SRResNet(1, scale, 4, 2, pre_upsample="prelu", output_activation="tanh").eval()
     with torch.no_grad():
         assert net(torch.rand(1, 1, 5, 6)).shape == (1, 1, 5 * scale, 6 * scale)
         assert net(100 * torch.rand(1, 1, 5, 6)).abs().max() <= 1
@@ -161,7 +161,7 @@ def test_without_anything_that_sees_content_is_the_squared_error():
 
 def test_step_sizes():
     """1e-4, and in the second half of the second stage a tenth (section 3.2); ours falls to 0 in each."""
-    paper, line = SRGAN(SRGAN.Config(**SMALL)), SRGAN(SRGAN.Config(**SMALL, lr_schedule="line"))
+    paper, line = SRGAN(SRGAN.Config(**SMALL)), SRGAN(SRGAN.Config(**SMALL, lr_schedule="linear"))
     sizes = [paper.lr_factor(Clock(stage, step, 10)) for stage in ("mse", "gan") for step in range(10)]
     assert sizes == [1.0] * 15 + [0.1] * 5
     assert [line.lr_factor(Clock(stage, 9, 10)) for stage in ("mse", "gan")] == pytest.approx([0.1, 0.1])
@@ -236,4 +236,4 @@ def test_presets_are_the_rows_of_table_1():
         5,
         "vgg19",
     )
-    assert (made["srresnet"].steps, made["vgg22"].layer, made["mse"].features) == (0, 2, "none")
+    assert (made["srresnet"].steps, made["vgg22"].feature_layer, made["mse"].feature_network) == (0, 2, "none")

@@ -270,16 +270,16 @@ def test_controls_and_routes_follow_the_labels():
     assert [(c.name, c.default, c.choices) for c in flags.controls] == [("has", "", ()), ("flip", "", ())]
     assert [(c.name, c.default) for c in both.controls] == [("domain", ""), ("has", ""), ("flip", "")]
     assert both.controls[0].choices == (*SPECIES.names, *MOOD.names)
-    assert [(r.controls, r.truth) for r in both.routes] == [
+    assert [(r.controls, r.ground_truth) for r in both.routes] == [
         *(({"flip": name}, "") for name in FACE.names),
         *(({"domain": name}, f"image of {name}") for name in (*SPECIES.names, *MOOD.names)),
     ]
     label = torch.tensor([1, 0, 0, 1, 0])
-    assert both.given(label, both.routes[0]) == {"has": "black,male"}
-    assert both.given(label, both.routes[-1]) == {}, "a domain is all that need be said"
-    assert classes.given(torch.tensor(1), classes.routes[0]) == {}
+    assert both.source_controls(label, both.routes[0]) == {"has": "black,male"}
+    assert both.source_controls(label, both.routes[-1]) == {}, "a domain is all that need be said"
+    assert classes.source_controls(torch.tensor(1), classes.routes[0]) == {}
     twice = tiny(FACE, Labels(names=("hat", "scarf"), kind="attributes"))
-    assert twice.given(label, twice.routes[-1]) == {}, "what it has of one data set says nothing of the other"
+    assert twice.source_controls(label, twice.routes[-1]) == {}, "what it has of one data set says nothing of the other"
     assert twice.translate(batch()["image"], **twice.routes[-1].controls).shape == (4, 3, 16, 16)
 
 
@@ -300,11 +300,11 @@ def test_translate_by_domain():
     ("sets", "controls", "says"),
     [
         ((SPECIES,), {"domain": "dgo"}, "did you mean 'dog'"),
-        ((SPECIES,), {"flip": "male", "domain": "dog"}, "by one or by the other"),
-        ((FACE,), {"domain": "dog"}, "there are none"),
+        ((SPECIES,), {"flip": "male", "domain": "dog"}, "give one of them"),
+        ((FACE,), {"domain": "dog"}, "this model has no domains"),
         ((FACE,), {"flip": "mal"}, "flip='mal'.*did you mean 'male'"),
         ((FACE,), {"has": "blnd"}, "has='blnd'.*did you mean 'blond'"),
-        ((FACE,), {"flip": "black,blond"}, "an image has one at most"),
+        ((FACE,), {"flip": "black,blond"}, "an image has at most one of black, blond, brown"),
         ((FACE, SPECIES), {"flip": "dog"}, "flip='dog'"),
         ((FACE, Labels(names=("hat",), kind="attributes")), {"has": "male", "flip": "hat"}, "of several data sets"),
     ],

@@ -35,7 +35,7 @@ def test_constants_of_the_paper():
     assert count["G"] == 33_892_995 - removed  # the published one has biases that its norms remove
     shortcuts = sum(narrow * wide for narrow, wide in ((512, 256), (256, 128), (128, 64)))
     assert sum(p.numel() for p in other.G.parameters()) == 43_467_395 - shortcuts - dead(other)
-    assert (method.size_multiple, other.size_multiple) == (32, 64)
+    assert (method.traits.size_multiple, other.traits.size_multiple) == (32, 64)
 
 
 def dead(method):
@@ -253,7 +253,7 @@ def test_classes_by_hand():
 
 def test_the_smallest_image_that_fits():
     method = drawing()
-    side = method.size_multiple
+    side = method.traits.size_multiple
     assert method.translate(torch.rand(1, 1, side, side)).shape == (1, 1, side, side)
 
 
@@ -288,11 +288,11 @@ def test_landmarks_steer_the_skips_and_are_no_part_of_the_model():
 @pytest.mark.parametrize(
     ("over", "says"),
     [
-        ({"image_size": 48}, "image_size=48 is no power of two: set 32"),
+        ({"image_size": 48}, "image_size=48 is not a power of two: set crop_size=32"),
         ({"labels": (Labels(names=("a", "b"), kind="attributes"),)}, "one class"),
         ({"labels": LABELS * 2}, "one data set"),
         ({"labels": ()}, "one data set"),
-        ({"style_sources": ("latent", "latent")}, "each once"),
+        ({"style_sources": ("latent", "latent")}, "name each source once"),
         ({"condition": "latent", "style_sources": ("reference",)}, "only condition=style"),
         ({"condition": "label", "lambda_ds": 1.0}, "lambda_ds=0"),
     ],

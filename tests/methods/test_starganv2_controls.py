@@ -20,7 +20,7 @@ def test_controls():
     assert [control.default for control in method.controls] == ["cat", 0, None, -1, 0.0]
     assert method.controls[0].choices == DOMAINS
     assert method.controls[2].image == "reference"
-    assert [(route.controls["domain"], route.truth) for route in method.routes] == [
+    assert [(route.controls["domain"], route.ground_truth) for route in method.routes] == [
         (name, f"image of {name}") for name in DOMAINS
     ]
 
@@ -71,7 +71,7 @@ def test_images_beyond_one_are_clamped():
     ("controls", "says"),
     [
         ({"domain": "dgo"}, "did you mean 'dog'"),
-        ({"reference": torch.zeros(1, 1, 64, 48)}, "48x64.*32x32"),
+        ({"reference": torch.zeros(1, 1, 64, 48)}, "32x32 pixels, got 48x64"),
         ({"reference": torch.zeros(3, 1, 32, 32)}, "3 references for 2 images"),
         ({"mix": 0.5}, "toward=-1"),
         ({"mix": 1.5, "toward": 1}, "mix=1.5"),

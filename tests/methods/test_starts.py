@@ -28,7 +28,7 @@ STARTS = {
 LETTERS = (Labels(names=tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")),)
 OVER = {
     "dtn": {"labels": LETTERS},
-    "drit": {"width": 16},
+    "drit": {"ngf": 16},
     "diat": {"enhancement": "none"},  # E begins by adding nothing
 }
 
@@ -62,7 +62,9 @@ def test_drit_hears_drawn_attributes_from_the_start():
     """Dense layers of N(0, 0.02) would make the mapping deaf: a thirtieth of this."""
     torch.manual_seed(0)
     mapping = (
-        DRIT(DRIT.Config(attribute_injection="mixed", image_size=32, d_layers=2, num_scales=1, ndf=4)).G.own[0].mapping
+        DRIT(DRIT.Config(attribute_injection="feature_wise", image_size=32, d_layers=2, num_scales=1, ndf=4))
+        .G.own[0]
+        .mapping
     )
     with torch.no_grad():
         assert 0.05 < mapping(torch.randn(100, 8)).std(0).mean().item() < 0.1

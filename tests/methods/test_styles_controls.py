@@ -10,11 +10,19 @@ from diptych.inference.translator import Translator
 from diptych.methods.drit import DRIT
 from diptych.methods.munit import MUNIT
 
-GREY_TO_COLOUR = {"in_channels": 1, "out_channels": 3, "size": 32, "width": 4, "d_width": 4, "depth": 2, "scales": 2}
+GREY_TO_COLOUR = {
+    "in_channels": 1,
+    "out_channels": 3,
+    "image_size": 32,
+    "ngf": 4,
+    "ndf": 4,
+    "d_layers": 2,
+    "num_scales": 2,
+}
 SMALL = {
-    "munit": (MUNIT, {"hidden": 8, "blocks": 2, "style_dim": 3}),
-    "drit": (DRIT, {"style_dim": 3, "noise": 1.0}),
-    "drit mixed": (DRIT, {"style_dim": 3, "noise": 1.0, "variant": "mixed"}),
+    "munit": (MUNIT, {"mlp_dim": 8, "n_blocks": 2, "style_dim": 3}),
+    "drit": (DRIT, {"style_dim": 3, "content_noise_std": 1.0}),
+    "drit feature_wise": (DRIT, {"style_dim": 3, "content_noise_std": 1.0, "attribute_injection": "feature_wise"}),
 }
 
 

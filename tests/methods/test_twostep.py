@@ -176,8 +176,8 @@ def test_labels_mean_the_same_in_training_and_translation(labels):
         for has, flip, number in (("", "", 0), ("Male", "", 1), ("", "Male", 1), ("Male", "Male", 0)):
             method.translate(x, has=has, flip=flip)
             assert seen.pop() == [number] * 4
-        assert method.given(torch.tensor([1]), method.routes[0]) == {"has": "Male"}
-        assert method.given(torch.tensor([0]), method.routes[0]) == {"has": ""}
+        assert method.source_controls(torch.tensor([1]), method.routes[0]) == {"has": "Male"}
+        assert method.source_controls(torch.tensor([0]), method.routes[0]) == {"has": ""}
 
 
 def test_a_translation_is_the_code_drawn_as_another_class():
@@ -199,7 +199,7 @@ def test_recovery_is_the_share_of_the_code_that_is_lost():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValidationError, match="no power of two: set crop_size=64"):
+    with pytest.raises(ValidationError, match="not a power of two: set crop_size=64"):
         TwoStep.Config(image_size=96)
     two = (Labels(names=("Male", "Young"), kind="attributes"),)
     with pytest.raises(ValidationError, match=r"choose one attribute, attributes=\[Male\]"):
