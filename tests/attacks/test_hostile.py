@@ -172,7 +172,7 @@ def test_m3_whatever_is_shown_is_short_and_printable(value):
     ],
 )
 def test_m3_absurd_networks_are_refused_before_they_are_built(settings):
-    from diptych.workflows.warm_start import dry_run
+    from diptych.workflows.dry_run import dry_run
 
     chosen = load_recipe("pix2pix", ["root=glyphs", "crop_size=256", *settings])
     message = r"pix2pix: these networks would take \d+ GiB, more than 8: lower .*ngf=\d+"
@@ -268,7 +268,7 @@ def test_m3_a_run_folder_names_no_module(tmp_path, monkeypatch):
     """Not even beside a class that the caller gives: what the file says about it is not imported."""
     run = Run(tmp_path / "run")
     run.create()
-    run.keep({"method": "harmful:X", "data": {"root": "glyphs"}})
+    run.save_settings({"method": "harmful:X", "data": {"root": "glyphs"}})
     (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()")
     monkeypatch.syspath_prepend(tmp_path)
     for method in (None, find("pix2pix")):

@@ -9,10 +9,10 @@ from commands import diptych
 from PIL import Image, ImageCms
 
 from diptych import load
-from diptych.cli.evaluate import train_judge
 from diptych.data.images import image_io, metadata
 from diptych.data.images.class_maps import class_colours
 from diptych.errors import CheckpointError, ConfigError, DataError, ImageError
+from diptych.workflows.train_evaluator import evaluator_recipe, ignored_pixels
 
 TINY = [
     "crop_size=32",
@@ -233,8 +233,8 @@ def test_a_segmenter_of_class_ids_paints_a_channel_for_each_class(tmp_path):
     for split, count in (("train", 2), ("val", 1)):
         fill(tmp_path / f"{split}A", colours(count))
         fill(tmp_path / f"{split}B", [ids] * count)
-    planned = train_judge.planned("segmenter", [f"root={tmp_path}", "crop_size=32", "label_map=target"])
+    planned = evaluator_recipe("segmenter", [f"root={tmp_path}", "crop_size=32", "label_map=target"])
     assert planned.model.palette == ((255, 0, 0), (0, 255, 0), (0, 0, 255))
     assert planned.model.ignore == ((0, 0, 0),)
     assert planned.model.out_channels == 3
-    assert train_judge.ignored_pixels(planned).startswith("50 % of the pixels of the label maps are ignored")
+    assert ignored_pixels(planned).startswith("50 % of the pixels of the label maps are ignored")

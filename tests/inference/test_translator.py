@@ -209,7 +209,7 @@ def test_averaged_weights_translate(tmp_path):
     recipe = Recipe("pix2pix", engine.method.config, DataConfig(root="glyphs"), TrainConfig())
     run = Run(tmp_path / "run")
     run.create()
-    run.keep(recipe.settings())
+    run.save_settings(recipe.settings())
     tensors, meta = engine.state()
     checkpoint.save(run.checkpoints / checkpoint.file_name(0, 1), (tensors, {**meta, "best": None}))
     x = torch.rand(1, 1, 32, 32)
