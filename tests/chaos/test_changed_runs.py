@@ -75,7 +75,8 @@ def test_a_change_is_refused_until_it_is_allowed(field, run, monkeypatch):
     change(run, monkeypatch)
     fields = [field, "code"] if field == "method" else [field]
     method = ["--method", RENAMED] if field == "method" else []
-    with pytest.raises(ConfigError, match=rf"these fields differ from the last checkpoint:\n(.*\n)*  {said}\n") as caught:
+    refusal = rf"these fields differ from the last checkpoint:\n(.*\n)*  {said}\n"
+    with pytest.raises(ConfigError, match=refusal) as caught:
         diptych("resume", run, *method)
     allowed = [word for each in fields for word in ("--allow", each)]
     assert str(caught.value).endswith(f"diptych resume {run} {' '.join(allowed)}")
