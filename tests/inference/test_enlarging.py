@@ -131,7 +131,7 @@ def test_images_that_no_crop_fits_into_are_found_before_the_first_step(tmp_path)
         diptych(*words)
     done = diptych(*words, "on_bad_image=skip")
     assert (
-        "1 of 103 images are smaller than crop_size=32, and resize_mode=none cuts them as they are: left out: "
+        "1 of 103 images are smaller than crop_size=32, and resize_mode=none does not enlarge them: left out: "
         in done.stdout
     )
     assert not (tmp_path / "run" / "skipped").exists()
