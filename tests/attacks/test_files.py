@@ -153,7 +153,8 @@ acts = {
     "climb": lambda: (out / ".." / "canary").write_text("x"), "remove": lambda: os.remove(canary),
     "exec": lambda: os.execv("/bin/true", ["true"]), "fork": lambda: os.fork(),
     "library": lambda: ctypes.CDLL("libm.so.6"),
-    "memory": lambda: bytearray(unpack.SLACK + 2**26), "disk": fill, "allowed": lambda: (out / "small").write_text("x"),
+    "memory": lambda: bytearray(sandbox.SLACK + 2**26), "disk": fill,
+    "allowed": lambda: (out / "small").write_text("x"),
 }
 print(json.dumps({name: tried(act) for name, act in acts.items()}))
 print(json.dumps(Path("/proc/net/dev").read_text().splitlines()[2:]))

@@ -85,9 +85,9 @@ def endless_step():
 
 def short_of_memory():
     """Each sample takes 256 MiB for a moment, and once training begins the process gets 1.5 GiB more than it has."""
-    plain, train = Pix2Pix.make, Trainer.train
+    plain, train = Pix2Pix.generator_terms, Trainer.train
 
-    def make(self, x, y, fake):
+    def terms(self, x, y, fake):
         torch.empty(len(x) * 2**28, dtype=torch.uint8)
         return plain(self, x, y, fake)
 
@@ -97,4 +97,4 @@ def short_of_memory():
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         train(self)
 
-    Pix2Pix.make, Trainer.train = make, limited
+    Pix2Pix.generator_terms, Trainer.train = terms, limited

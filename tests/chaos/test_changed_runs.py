@@ -50,13 +50,13 @@ def told(run):
 CHANGES = {
     "lr": (lambda run, patch: edit(run, "model", lr=1e-3), r"lr: 0\.0002 -> 0\.001"),
     "steps": (lambda run, patch: edit(run, "model", steps=4), "steps: 2 -> 4"),
-    "batch": (lambda run, patch: edit(run, "train", batch=1), "batch: 2 -> 1"),
+    "batch_size": (lambda run, patch: edit(run, "train", batch_size=1), "batch_size: 2 -> 1"),
     "method": (
         lambda run, patch: edit(run, "", method=RENAMED),
         "method: 'pix2pix' -> 'test_changed_runs:Renamed'",
     ),
     "code": (
-        lambda run, patch: patch.setattr(reproducibility, "code_of", lambda cls: "other code"),
+        lambda run, patch: patch.setattr(reproducibility, "code_digest", lambda cls, config: "other code"),
         "code: '[0-9a-f]{16}' -> 'other code'",
     ),
     "torch": (
@@ -75,7 +75,8 @@ def test_a_change_is_refused_until_it_is_allowed(field, run, monkeypatch):
     change(run, monkeypatch)
     fields = [field, "code"] if field == "method" else [field]
     method = ["--method", RENAMED] if field == "method" else []
-    with pytest.raises(ConfigError, match=rf"not what the last checkpoint was made with:\n(.*\n)*  {said}\n") as caught:
+    refusal = rf"these fields differ from the last checkpoint:\n(.*\n)*  {said}\n"
+    with pytest.raises(ConfigError, match=refusal) as caught:
         diptych("resume", run, *method)
     allowed = [word for each in fields for word in ("--allow", each)]
     assert str(caught.value).endswith(f"diptych resume {run} {' '.join(allowed)}")

@@ -137,7 +137,7 @@ def test_a_signal_stops_a_training_that_waits_for_a_batch(number, code, words, u
     waiting.until(lambda: len(workers_of(waiting)) == 2)
     waiting.kill(number)
     assert waiting.ended(10) == code, waiting.error
-    assert f"stopped at step 0 and saved; go on with: diptych resume {run}" in waiting.output
+    assert f"stopped at step 0, checkpoint saved; continue with: diptych resume {run}" in waiting.output
     assert nothing_left(waiting.pid)
     check_resumes(run, undisturbed)
 

@@ -125,7 +125,7 @@ def test_results_are_kept_before_they_are_shown(tmp_path, monkeypatch):
     def broken(result):
         raise BrokenPipeError
 
-    monkeypatch.setattr(evaluate, "show", broken)
+    monkeypatch.setattr(evaluate, "print_result", broken)
     out = tmp_path / "result.json"
     with pytest.raises(BrokenPipeError):
         diptych(*folders(tmp_path), "-o", out)

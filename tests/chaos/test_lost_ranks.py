@@ -37,9 +37,9 @@ def test_the_other_one_names_the_lost_rank_and_ends(number, lost, child, tmp_pat
     other = both[1 - lost]
     assert other.ended(20) == 3, other.error
     said = other.error.splitlines()[-1]
-    assert f"rank {lost} of 2 died or hangs. Nothing of this step is kept" in said
+    assert f"rank {lost} of 2 died or hangs. Nothing of this step is saved" in said
     assert "diptych resume" in said
-    assert 'engine/ranks.py", line' in other.error, "no stack is told"
+    assert 'system/distributed.py", line' in other.error, "no stack is told"
     if number == signal.SIGSTOP:
         both[lost].kill(signal.SIGKILL)
     assert both[lost].ended() == -signal.SIGKILL
@@ -64,7 +64,7 @@ def late():
 
     impatient()
     if distributed.os.environ["RANK"] == "0":
-        train.checked = lambda *words: sys.exit(9)
+        train.check_images = lambda *words: sys.exit(9)
 
 
 def test_a_run_of_one_process_goes_on_with_two(child, tmp_path):

@@ -41,7 +41,7 @@ def test_a_signal_ends_the_training_too_and_nothing_is_lost(number, send, child,
     training = int((run / "lock").read_text().split()[1])
     send(running.pid, number)
     assert running.ended() == 128 + number, running.error
-    assert "stopped, and all that was trained is saved; the same command goes on" in running.output
+    assert "stopped, checkpoints saved; continue with the same command" in running.output
     assert not lives(training)
     assert "stopped at step" in run.with_name("one.log").read_text()
     assert not is_finished(run)

@@ -66,7 +66,7 @@ def test_stopped_and_resumed_is_undisturbed(number, code, whole, child, tmp_path
     assert cut.ended() == code, cut.error
     at = newest_step(run)
     assert 0 < at < 60, "the run was over before the signal came"
-    assert (f"stopped at step {at} and saved; go on with: diptych resume {run}" in cut.output) == (code > 0)
+    assert (f"stopped at step {at}, checkpoint saved; continue with: diptych resume {run}" in cut.output) == (code > 0)
     assert diptych("resume", run).exit_code == 0
     assert end(run) == end(whole)
 

@@ -63,7 +63,7 @@ def test_a_zip_written_without_checksums_is_imported(tmp_path):
 def test_an_output_folder_with_files_is_refused_and_left_alone(tmp_path):
     path = saved(resnet(), tmp_path)
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(ConfigError, match="is not empty, and its files might be replaced; choose a new folder"):
+    with pytest.raises(ConfigError, match="is not empty, and its files might be replaced: choose a new folder"):
         diptych("import", path, "-o", tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["README.md", "latest_net_G.pth"]

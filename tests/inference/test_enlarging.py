@@ -96,7 +96,7 @@ def test_everything_of_a_set_that_names_divide_is_each_file_once(tmp_path):
 
 def test_a_model_folder_is_judged_on_images_that_are_named(run, odd, tmp_path):
     model = run / "model"
-    with pytest.raises(EvaluationError, match="a model names no images: say which by --data FOLDER"):
+    with pytest.raises(EvaluationError, match="a model folder does not name a data set; give one with --data FOLDER"):
         diptych("predict", model, "-o", tmp_path / "s")
     for what in (run, model):
         diptych("predict", what, "-o", tmp_path / what.name, "--data", odd)
@@ -131,7 +131,7 @@ def test_images_that_no_crop_fits_into_are_found_before_the_first_step(tmp_path)
         diptych(*words)
     done = diptych(*words, "on_bad_image=skip")
     assert (
-        "1 of 103 images are smaller than crop_size=32, and resize_mode=none cuts them as they are: left out: "
+        "1 of 103 images are smaller than crop_size=32, and resize_mode=none does not enlarge them: left out: "
         in done.stdout
     )
     assert not (tmp_path / "run" / "skipped").exists()

@@ -52,9 +52,9 @@ def test_what_cannot_be_sampled_or_translated_is_told(run, tmp_path):
         diptych("generate", run, "-o", tmp_path / "full")
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
     with pytest.raises(ConfigError, match="pix2pix does not generate images from noise: give it images"):
-        diptych("sample", pairs.folder, "-o", tmp_path / "out")
-    with pytest.raises(EvaluationError, match="methods that make images out of noise alone"):
-        diptych("samples", pairs.folder, "-o", tmp_path / "out", "--protocol", "unconditional")
+        diptych("generate", pairs.folder, "-o", tmp_path / "out")
+    with pytest.raises(EvaluationError, match="methods that generate images from noise alone"):
+        diptych("predict", pairs.folder, "-o", tmp_path / "out", "--protocol", "unconditional")
     assert not (tmp_path / "out").exists()
 
 

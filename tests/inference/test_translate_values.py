@@ -90,7 +90,7 @@ def test_a_range_is_applied_to_the_source_and_undone_on_the_translation(narrow, 
 
 def test_a_file_of_another_depth_is_an_error_that_names_it(narrow, tmp_path):
     image_io.write(tmp_path / "new/a.png", colours(1, 1)[0])
-    with pytest.raises(ImageError, match=r"a.png: holds uint8 values, and the range in use, 0 to 4095, is of uint16"):
+    with pytest.raises(ImageError, match=r"a.png: expected uint16 values for the range 0 to 4095, got uint8"):
         diptych("translate", narrow / "run", tmp_path / "new", "-o", tmp_path / "out")
     with pytest.raises(ConfigError, match="depth=8: the target domain of this model is stored as uint16"):
         diptych("translate", narrow / "run", narrow / "data/valA", "-o", tmp_path / "out", "--depth", "8")
@@ -101,7 +101,7 @@ def test_previews_and_measures_use_the_range(narrow):
     assert np.ptp(preview[:32, :32]) > 240
     for model, data in (("run", []), ("run/model", ["--data", narrow / "data"])):
         said = diptych("evaluate", narrow / model, *data).output
-        assert "target: values 0 to 1400" in " ".join(said.split())
+        assert "target: pixel values 0 to 1400" in " ".join(said.split())
         results = next((narrow / model).glob("results/*.json")).read_text()
         assert "values 0 to 1400" in results
 
@@ -157,7 +157,7 @@ def test_a_label_map_comes_out_as_class_ids_of_one_channel(to_maps, tmp_path):
     assert np.array_equal(image_io.read(tmp_path / "out/b.png"), made)
     with pytest.raises(ConfigError, match=r".jpg cannot hold class ids"):
         diptych("translate", to_maps / "run", tmp_path / "a.jpg", "-o", tmp_path / "o", "--suffix", ".jpg")
-    with pytest.raises(ConfigError, match="makes a label map, which takes no alpha"):
+    with pytest.raises(ConfigError, match="the output is a label map, which cannot have transparency"):
         diptych("translate", to_maps / "run", tmp_path / "a.jpg", "-o", tmp_path / "o", "--alpha", "keep")
     assert diptych("evaluate", to_maps / "run").exit_code == 0
 
@@ -182,7 +182,7 @@ def test_the_alpha_of_a_source_is_put_back_where_that_is_asked_for(run, tmp_path
     image_io.write(tmp_path / "in/a.png", rgba)
     image_io.write(tmp_path / "in/b.png", colours(1)[0])
     said = diptych("translate", run, tmp_path / "in", "-o", tmp_path / "white").output
-    assert "1 of 2 images have transparency: composited over white; --alpha keep puts it back" in said
+    assert "1 of 2 images have transparency: composited over white; --alpha keep copies it to the translations" in said
     said = diptych("translate", run, tmp_path / "in", "-o", tmp_path / "kept", "--alpha", "keep").output
     assert "transparency" not in said
     white, kept = (image_io.read(tmp_path / name / "a.png", "rgba") for name in ("white", "kept"))
@@ -190,8 +190,9 @@ def test_the_alpha_of_a_source_is_put_back_where_that_is_asked_for(run, tmp_path
     assert np.array_equal(kept[..., 3], rgba[..., 3])
     assert np.array_equal(kept[..., :3], white[..., :3])
     assert not image_io.probe(tmp_path / "kept/b.png").alpha
-    with pytest.raises(ConfigError, match="--alpha black: choose white or keep"):
-        diptych("translate", run, tmp_path / "in", "-o", tmp_path / "o", "--alpha", "black")
+    refused = diptych("translate", run, tmp_path / "in", "-o", tmp_path / "o", "--alpha", "black")
+    assert refused.exit_code == 2
+    assert all(word in refused.stderr for word in ("--alpha", "'black'", "'white'", "'keep'"))
 
 
 def test_profile_resolution_and_georeference_reach_the_translation(run, tmp_path):
@@ -211,7 +212,7 @@ def test_profile_resolution_and_georeference_reach_the_translation(run, tmp_path
 
 def test_a_resume_goes_on_with_the_resolved_settings(narrow):
     said = diptych("resume", narrow / "run", "steps=3", "--allow", "steps").output
-    assert "source: values 0 to 4095 are used" in said
+    assert "source: pixel values 0 to 4095 are mapped to -1 and 1" in said
     with pytest.raises(ConfigError, match="range: "):
         diptych("resume", narrow / "run", "range=full")
 
@@ -223,7 +224,7 @@ def test_a_model_folder_with_a_range_that_is_none_is_refused(narrow, tmp_path):
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["notes"]["images"]["entries"]["source"]["value_range"] = [5, 5]
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises((CheckpointError, DataError), match="is no range of uint16"):
+    with pytest.raises((CheckpointError, DataError), match="not a range of uint16"):
         load(tmp_path, device="cpu")
 
 

@@ -100,7 +100,7 @@ def test_channels_are_fitted_or_refused():
     translator = made(in_channels=1, out_channels=3)
     grey = np.full((32, 32, 1), 90, np.uint8)
     assert np.array_equal(translator(np.repeat(grey, 3, 2)), translator(grey))
-    with pytest.raises(ImageError, match="has 5 channels where 1 are wanted"):
+    with pytest.raises(ImageError, match="expected 1 channels, got 5"):
         translator(np.zeros((32, 32, 5), np.uint8))
 
 
@@ -209,7 +209,7 @@ def test_averaged_weights_translate(tmp_path):
     recipe = Recipe("pix2pix", engine.method.config, DataConfig(root="glyphs"), TrainConfig())
     run = Run(tmp_path / "run")
     run.create()
-    run.keep(recipe.settings())
+    run.save_settings(recipe.settings())
     tensors, meta = engine.state()
     checkpoint.save(run.checkpoints / checkpoint.file_name(0, 1), (tensors, {**meta, "best": None}))
     x = torch.rand(1, 1, 32, 32)

@@ -197,7 +197,7 @@ def test_bf16_is_close_to_fp32():
     lines = []
     for precision in ("fp32", "bf16"):
         torch.manual_seed(0)
-        engine = Engine(CycleGAN(CycleGAN.Config(**CycleGAN.tiny, steps=9)), TrainConfig(precision=precision))
+        engine = Engine(CycleGAN(CycleGAN.Config(**CycleGAN.checks.tiny, steps=9)), TrainConfig(precision=precision))
         engine.train_step(batch)
         assert all(p.dtype == torch.float32 for p in engine.method.parameters())
         lines.append(engine.loss_tracker.close().means())
