@@ -177,7 +177,7 @@ class MUNIT(Method):
         a, b, reuse = batch["a"], batch["b"], self.config.reuse
         styles = self.sample_styles(a), self.sample_styles(a)
         contents = self.contents(a, b) if reuse != "none" else None
-        with nullcontext() if reuse != "exact" else without_graph():
+        with without_graph() if reuse == "exact" else nullcontext():
             fakes = self.translate_pair(contents or self.contents(a, b), styles[0])
         yield "D", self.discriminator_terms((a, b), fakes)
         if contents is None:

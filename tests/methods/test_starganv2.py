@@ -288,7 +288,7 @@ def test_landmarks_steer_the_skips_and_are_no_part_of_the_model():
 @pytest.mark.parametrize(
     ("over", "says"),
     [
-        ({"image_size": 48}, "image_size=48 is not a power of two: set crop_size=32"),
+        ({"image_size": 48}, "crop_size=48 is not a power of two: set crop_size=32"),
         ({"labels": (Labels(names=("a", "b"), kind="attributes"),)}, "one class"),
         ({"labels": LABELS * 2}, "one data set"),
         ({"labels": ()}, "one data set"),
