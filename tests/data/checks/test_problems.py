@@ -136,7 +136,7 @@ def damage(root):
         "is not a PNG, JPEG, WebP, BMP, TIFF or binary PNM image": "train/3.jpg",
         "is a link to a file that does not exist": "train/4.jpg",
         "is a folder, not an image": "train/5.jpg",
-        "is there more than once in a split": "train/7.jpg = train/again.jpg",
+        "occurs more than once in a split": "train/7.jpg = train/again.jpg",
         "is in more than one split": "train/8.jpg = val/leak.jpg",
         "looks the same in two splits": "train/9.jpg = val/near.jpg",
         "is not twice as wide as high": "train/odd.jpg (256x256)",

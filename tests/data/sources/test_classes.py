@@ -233,7 +233,10 @@ def test_an_evaluator_is_not_continued_by_another_name_or_from_other_images(tmp_
     assert files(out) == before
     for kind in ("clasifier", "pix2pix"):
         with pytest.raises(ConfigError, match=f"'{kind}' is not an evaluator network"):
-            diptych("evaluator", "train", kind, "-d", root, "-o", tmp_path / "other")
+            evaluator_recipe(kind, [f"root={root}"])
+        refused = diptych("evaluator", "train", kind, "-d", root, "-o", tmp_path / "other")
+        assert refused.exit_code == 2
+        assert f"'{kind}' is not one of" in refused.output
 
 
 def test_a_segmenter_finds_the_palette_and_learns_it(tmp_path):

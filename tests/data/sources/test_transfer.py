@@ -168,7 +168,7 @@ def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
         *small, "ngf=4", "embedding_dim=8", "pretrain_steps=2", "steps=2",
     ).folder  # fmt: skip
     judge = trained(tmp_path / "judge", "classifier", f"root={file}", *small, "base_channels=4", "steps=2").folder
-    diptych("evaluate", run, "--protocol", "dtn-digits", "--judge", judge, "--count", "2")
+    diptych("evaluate", run, "--protocol", "dtn-digits", "--evaluator", judge, "--count", "2")
     found = read_result(run / "results" / "dtn-digits.json")
     scores = {score.name: score for score in found.scores}
     assert list(scores) == ["accuracy", "class-accuracy", "source/accuracy", "source/class-accuracy"]
