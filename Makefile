@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 GOLDEN ?= tests/golden
 
-.PHONY: demo test check bench chaos golden clean
+.PHONY: demo test test-fast check bench chaos golden clean
 
 demo: $(VENV)/user            ## learn to translate letters in at most about two minutes, and leave a report
 	$(BIN)/diptych demo -o demo
 
 test: $(VENV)/developer       ## everything that must hold
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-fast: $(VENV)/developer  ## what needs no training and no other process, in less than two minutes
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 check: $(VENV)/developer      ## style, types, size of files
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,16 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script runs the tests in the background
 _cache = tempfile.TemporaryDirectory()
 os.environ.setdefault("DIPTYCH_CACHE", _cache.name)  # what a person's own scans found is none of the tests' business
+
+
+# Folders whose tests start processes, train, or read large files: `make test-fast` leaves them out.
+SLOW_FOLDERS = {"attacks", "chaos", "cli", "evaluation", "golden", "methods", "workflows"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW_FOLDERS:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

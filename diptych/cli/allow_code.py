@@ -26,7 +26,7 @@ AllowCode = Annotated[
     list[str] | None,
     typer.Option(
         "--allow-code",
-        help="Class of an own network that the run or model may use; its module is imported. Repeatable.",
+        help="Custom network class that the run or model may use; its module is imported. Repeatable.",
         metavar="PACKAGE.MODULE:CLASS",
         callback=_allow,
         show_default=False,

@@ -13,24 +13,31 @@ if TYPE_CHECKING:
 
 EXAMPLE = "diptych check my_package.unit:UNIT"
 REMEDIES = {
-    "batch_entries_match_data_kind": "declare `data`, and in `batch` as many image and label entries as that kind of data has",
-    "updates_change_only_named_players": "list in a Player only its own networks, and detach generated images in the discriminator "
+    "batch_entries_match_data_kind": "declare `data`, and in `batch` as many image and label entries as that kind of "
+    "data has",
+    "updates_change_only_named_players": "list in a Player only its own networks, and detach generated images in the "
+    "discriminator "
     "loss; every network of a Player must get a gradient when that player is updated",
     "training_is_deterministic": "draw random numbers only from torch's global generator inside the update rule, and "
     "keep no state outside of parameters and buffers",
     "resume_is_exact": "keep everything that changes between steps in parameters and buffers of the method, so that "
     "`state_dict` holds it",
-    "gradient_accumulation_is_exact": "make each loss a mean over samples; put settings without noise and batch statistics into "
+    "gradient_accumulation_is_exact": "make each loss a mean over samples; put settings without noise and batch "
+    "statistics into "
     "`checks.independent`",
-    "ranks_match_one_process": "make each loss a mean over samples; put settings without noise and batch statistics into "
+    "ranks_match_one_process": "make each loss a mean over samples; put settings without noise and batch statistics "
+    "into "
     "`checks.independent`",
     "translate_is_pure": "compute in `translate` under no_grad, in eval mode, with an output in [-1, 1] and the size "
     "of the input times `traits.upscale_factor`; restore the training mode",
-    "samples_depend_on_seed_and_number": "derive the latent code of each image in `sample` from the seed and its number",
-    "saved_files_round_trip": "list in `inference_networks` every network that `translate` uses, and keep settings in Config "
+    "samples_depend_on_seed_and_number": "derive the latent code of each image in `sample` from the seed and its "
+    "number",
+    "saved_files_round_trip": "list in `inference_networks` every network that `translate` uses, and keep settings "
+    "in Config "
     "as plain numbers, strings and tuples",
     "player_order_depends_on_clock": "choose players by the clock (step and stage) alone, never by values in the batch",
-    "updates_never_wait_for_device": "avoid `.item()`, `float(tensor)` and `if tensor:` in the update rule; use torch.where",
+    "updates_never_wait_for_device": "avoid `.item()`, `float(tensor)` and `if tensor:` in the update rule; use "
+    "torch.where",
     "cuda_graph_replay_is_exact": "compute what changes from step to step on the device: from clock tensors and "
     "buffers, not from Python numbers kept between steps",
     "short_run_learns": "check the signs and weights of the loss terms and the learning rate in `checks.tiny` or "

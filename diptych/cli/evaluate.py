@@ -172,7 +172,7 @@ def _note_on_label_maps(result: "Result") -> str:
         return ""
     return (
         f"{', '.join(map(str.upper, metrics))}: computed over the one-hot planes of the label maps "
-        f"(one 0/255 plane a class); protocol label-maps computes accuracy and IoU of classes"
+        f"(one 0/255 channel per class); protocol label-maps computes accuracy and IoU of classes"
     )
 
 

@@ -42,7 +42,7 @@ def translate(
         Path | None, typer.Option(help="Reference image whose style to use, instead of a seed.", show_default=False)
     ] = None,
     all_domains: Annotated[
-        bool, typer.Option("--all-domains", help="Write a sample grid of each image, a row a domain.")
+        bool, typer.Option("--all-domains", help="Write a sample grid of each image, one row per domain.")
     ] = False,
     styles: Annotated[
         int, typer.Option(min=1, max=100, help="Write a sample grid of each image with this number of styles.")
@@ -170,7 +170,7 @@ def _translate_file(
 
 
 def _grid_function(translator: "Translator", all_domains: bool, styles: int, controls: dict[str, Any]) -> "Draw":
-    """Return the function that draws the sample grid of an image (H, W, C): source, then styles; a row a domain.
+    """Return the function that draws the sample grid of an image (H, W, C): source, then styles; one row per domain.
 
     Raises ConfigError if the controls choose one domain or style.
     """

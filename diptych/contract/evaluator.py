@@ -9,7 +9,10 @@ from diptych.errors import ConfigError
 
 
 class Evaluator(Method):
-    """A classifier or segmenter, trained on real images to score translations. Its features serve FID, KID and losses."""
+    """A classifier or segmenter, trained on real images to score translations.
+
+    FID, KID and perceptual losses may use its features.
+    """
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of its classes or attributes, in the order of its logits."""

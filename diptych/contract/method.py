@@ -94,7 +94,7 @@ class Method(nn.Module):
         return [self.translate(x, **controls) for controls in choices]
 
     def derive_inputs(self, batch: Batch) -> Batch:
-        """Return a batch with the entries added that the method computes from others, such as SRGAN's low resolution."""
+        """Return the batch with the entries that the method computes from others, such as SRGAN's low resolution."""
         return batch
 
     def source_controls(self, label: Tensor, route: Route) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Method(nn.Module):
 
     @classmethod
     def label_fields(cls) -> dict[str, str]:
-        """Return, by batch entry of labels, the config field with their `Labels`, a tuple with one for each data set."""
+        """Return, by batch entry of labels, the config field with their `Labels`, a tuple with one per data set."""
         return _fields(cls.Config, lambda setting: setting.labels_of)
 
     @classmethod

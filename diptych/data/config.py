@@ -117,13 +117,15 @@ class DataConfig(BaseModel):
     )
     resize_mode: ResizeMode = Field(
         "squash",
-        description="resizing before the crop: to a square (squash, papers), the short side to load_size (short_side), a "
+        description="resizing before the crop: to a square (squash, papers), the short side to load_size "
+        "(short_side), a "
         "center crop to a square (center_square), or none",
     )
     crop_mode: CropMode = Field(
         "random",
-        description="random crop of the resized image, or half of the time a random part of 0.8 to 1 of the image, "
-        "resized to crop_size (Choi et al. 2020)",
+        description="random crop of the resized image; random_resized: with probability 0.5 a random 80 to 100 % of "
+        "the "
+        "image, resized to crop_size (Choi et al. 2020)",
     )
     flip: bool = Field(True, description="flip images horizontally with probability 0.5")
     rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")

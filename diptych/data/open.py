@@ -26,7 +26,8 @@ def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ())
 
     if datasets.is_dataset(config.root):
         raise DataError(
-            f"{config.root}: this run was trained on a dataset given from Python, which no file can hold: give it again, "
+            f"{config.root}: this run was trained on a dataset given from Python, which no file can hold: give it "
+            "again, "
             f"as in diptych.resume(run, data=dataset); or give a folder of images by --data"
         )
     openers = {

@@ -151,7 +151,7 @@ def open_samples(folder: Path) -> Samples:
 
 
 def _with_present_route(samples: Samples) -> Samples:
-    """Return samples of the former protocol `sample_tensor` with the present name of its route."""
+    """Return samples of the former protocol `drawn` with the present name of its route."""
     rows = tuple(row.model_copy(update={"route": GENERATED}) for row in samples.rows)
     real_files = [file for files in samples.reals.values() for file in files]
     return replace(samples, rows=rows, reals={GENERATED: tuple(real_files)})

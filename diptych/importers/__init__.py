@@ -1,4 +1,4 @@
-"""Published weights of other projects as models of Diptych, one file for each family.
+"""Import of pretrained weights from other projects, one module per model family.
 
-Not here: training. Start with `import_model.py`; foreign files are only read in the child process of `sandbox.py`.
+The entry point is `import_model.py`. Checkpoint files are read only in the child process of `sandbox.py`.
 """

@@ -1,4 +1,4 @@
-"""For a state dict that no family takes: which family is nearest, and the first tensor that is not of it."""
+"""Error details for an unrecognised state dict: the model family with the most matching keys."""
 
 import re
 from collections.abc import Mapping
@@ -26,16 +26,14 @@ FAMILIES = {
 
 
 def nearest_family(state: Mapping[str, Tensor]) -> str:
-    """Return the nearest family and the first tensor that is not of it, for the end of a message."""
-    matching = {name: sum(bool(re.fullmatch(keys, key)) for key in state) for name, keys in FAMILIES.items()}
-    name = max(matching, key=lambda each: matching[each])
-    if 2 * matching[name] < len(state):
+    """Return the family with the most matching keys and the first unmatched tensor, as the end of an error message."""
+    matching = {family: sum(bool(re.fullmatch(pattern, key)) for key in state) for family, pattern in FAMILIES.items()}
+    family = max(matching, key=lambda candidate: matching[candidate])
+    if 2 * matching[family] < len(state):
         return f"no family is near; its first keys are {', '.join(map(shown, list(state)[:3]))}"
-    share = f"nearest is {name} ({matching[name]} of {len(state)} names are as there)"
-    other = next((key for key in state if not re.fullmatch(FAMILIES[name], key)), None)
-    if other is None:
-        first = next(iter(state))
-        return (
-            f"{share}, but this is no whole generator of it; it begins with {shown(first)} {tuple(state[first].shape)}"
-        )
-    return f"{share}, but {shown(other)} {tuple(state[other].shape)} is not of it"
+    summary = f"nearest is {family} ({matching[family]} of {len(state)} names are as there)"
+    unmatched = next((key for key in state if not re.fullmatch(FAMILIES[family], key)), None)
+    if unmatched is None:
+        key, tensor = next(iter(state.items()))
+        return f"{summary}, but this is no whole generator of it; it begins with {shown(key)} {tuple(tensor.shape)}"
+    return f"{summary}, but {shown(unmatched)} {tuple(state[unmatched].shape)} is not of it"

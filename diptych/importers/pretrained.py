@@ -1,9 +1,9 @@
-"""Published weights: found on this machine or fetched, known by their SHA-256, and read as any foreign file is.
+"""Pretrained weights of feature networks: located or downloaded, verified by SHA-256, and read in a child process.
 
-    export DIPTYCH_WEIGHTS=~/weights    a folder to look into before anything is downloaded
+    export DIPTYCH_WEIGHTS=~/weights    folder that is searched before a download
 
-Nothing here opens a file but `importers.read`, in a process of its own. A safetensors of the same tensors, made by
-whoever has the file, is taken in its place; its digest is its own, so that what it gave is not held against the other.
+`import_model.read` reads the files. A safetensors file with the same stem is also accepted. Its SHA-256 is not verified
+but reported as the digest, so that metrics from different files are not compared.
 """
 
 import os
@@ -23,13 +23,13 @@ from diptych.inference.load import state_mismatches
 from diptych.system.atomic_files import download_timeout
 from diptych.system.hashes import sha256_of
 
-FOLDER = "DIPTYCH_WEIGHTS"
-COUNTER = ".num_batches_tracked"  # of BatchNorm: files of torch before 0.4.1 lack it, and only training reads it
+WEIGHTS_VARIABLE = "DIPTYCH_WEIGHTS"
+COUNTER_SUFFIX = ".num_batches_tracked"  # of BatchNorm: absent in files of torch before 0.4.1, used only in training
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A published file of weights; `sha256` are the first digits of its digest, as its publisher puts them."""
+    """A published checkpoint file; `sha256` is the prefix of its SHA-256 that the publisher states."""
 
     file: str
     url: str
@@ -50,9 +50,10 @@ TF_FID = Weights(
 
 
 def find(weights: Weights, given: Path | None = None) -> tuple[Path, str]:
-    """The file and its SHA-256 in hex: the `given` one, else that in $DIPTYCH_WEIGHTS, in torch's cache, or fetched.
+    """Return the path and the SHA-256 of a checkpoint file.
 
-    EvaluationError where there is none, saying where to put it, or where the file is not the published one.
+    The order is: `given`, `$DIPTYCH_WEIGHTS`, the torch hub cache, download. Raises EvaluationError if the file is not
+    available or is not the published one.
     """
     if given is not None:
         path = given.expanduser()
@@ -63,18 +64,18 @@ def find(weights: Weights, given: Path | None = None) -> tuple[Path, str]:
         for name in (weights.file, Path(weights.file).with_suffix(".safetensors").name):
             if os.path.isfile(folder / name):
                 return folder / name, verified(folder / name, weights)
-    return _fetched(weights)
+    return _download(weights)
 
 
 def folders() -> tuple[Path, ...]:
-    """Where files of weights may lie: the folder of the environment, if it names one, then torch's own."""
-    named = os.environ.get(FOLDER)
+    """Return the folders that are searched: `$DIPTYCH_WEIGHTS` if it is set, then the torch hub cache."""
+    weights_dir = os.environ.get(WEIGHTS_VARIABLE)
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    return (Path(named).expanduser(), cache) if named else (cache,)
+    return (Path(weights_dir).expanduser(), cache) if weights_dir else (cache,)
 
 
 def verified(path: Path, weights: Weights) -> str:
-    """The SHA-256 of a file. EvaluationError unless it is as published; of a safetensors nothing is published."""
+    """Return the SHA-256 of a file. Raises EvaluationError if it is not the published one; safetensors pass."""
     digest = digest_of(path)
     if path.suffix != ".safetensors" and not digest.startswith(weights.sha256):
         raise EvaluationError(
@@ -92,47 +93,48 @@ def digest_of(path: Path) -> str:
         raise EvaluationError(f"{path}: cannot be read ({first_line(error)})") from error
 
 
-def _fetched(weights: Weights) -> tuple[Path, str]:
+def _download(weights: Weights) -> tuple[Path, str]:
+    """Download a checkpoint file and return its path and SHA-256. Raises EvaluationError."""
     path = folders()[-1] / weights.file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with download_timeout():
             torch.hub.download_url_to_file(weights.url, str(path), weights.sha256, progress=False)
     except (OSError, RuntimeError, HTTPException) as error:
-        named = os.environ.get(FOLDER)
+        weights_dir = os.environ.get(WEIGHTS_VARIABLE)
         raise EvaluationError(
             f"{weights.file} is needed, is not on this machine, and cannot be downloaded ({first_line(error)}); "
-            f"fetch {weights.url} elsewhere and put it into the folder that ${FOLDER} names "
-            f"({named or 'it is not set'}) or into {path.parent}, or give the file itself "
+            f"fetch {weights.url} elsewhere and put it into the folder that ${WEIGHTS_VARIABLE} names "
+            f"({weights_dir or 'it is not set'}) or into {path.parent}, or give the file itself "
             f"(--weights FILE; where losses look through it, NAME:FILE)"
         ) from error
     return path, verified(path, weights)
 
 
 def load(weights: Weights, given: Path | None = None) -> tuple[dict[str, Tensor], str, Path]:
-    """The tensors by name, the digest and the file. EvaluationError as of `find`, ImportRefused for what means harm."""
+    """Return the state dict, the SHA-256 and the path. Raises EvaluationError as `find`, ImportRefused as `read`."""
     path, digest = find(weights, given)
     return import_model.read(path), digest, path
 
 
 def fill(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Let `net`, built on the meta device, have these weights; it is frozen and evaluates from then on.
+    """Load the weights into a network on the meta device, freeze it and set it to evaluation mode.
 
-    EvaluationError if the tensors are not exactly those of the network, save for BatchNorm's counters.
+    Raises EvaluationError if names or shapes differ; the counters of BatchNorm may be missing.
     """
     expected = net.state_dict()
-    counters = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTER)}
+    counters = {name: torch.zeros((), dtype=torch.long) for name in expected if name.endswith(COUNTER_SUFFIX)}
     if problems := state_mismatches(expected, counters | dict(state)):
         raise EvaluationError(f"{where}: not the weights of this network: {listed(problems, 5, '; ')}")
-    given = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    net.load_state_dict(counters | given, assign=True)
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    net.load_state_dict(counters | tensors, assign=True)
     net.requires_grad_(False).eval()
 
 
 def models() -> Any:
-    """`torchvision.models`, imported only here, as it takes seconds. EvaluationError if it is not installed."""
+    """Return `torchvision.models`, imported on demand. Raises EvaluationError if torchvision is not installed."""
     try:
-        from torchvision import models as found
+        from torchvision import models as torchvision_models
     except ImportError as error:
         raise EvaluationError("torchvision builds the published networks: pip install torchvision") from error
-    return found
+    return torchvision_models

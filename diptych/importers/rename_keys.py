@@ -1,4 +1,4 @@
-"""What the importers of all families share: rename the keys of a state dict and check it against our network."""
+"""Functions shared by the importers: rename the keys of a state dict and validate it against Diptych's network."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,14 +16,14 @@ from diptych.settings.validate import checked
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 LEAF = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 
-Conversion = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, weights under our keys, networks
-Patterns = Sequence[tuple[str, str]]  # (regular expression of their key, our key)
+Conversion = tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]  # config, renamed weights, network names
+Patterns = Sequence[tuple[str, str]]  # (regular expression of the key in the file, template of the new key)
 Network = TypeVar("Network", bound="RecognisedNetwork")
 
 
 @dataclass(frozen=True)
 class RecognisedNetwork:
-    """A network recognised by its keys and shapes. `state` has our keys and loads into `build()`."""
+    """A network recognised by its keys and shapes; `state` has the renamed keys."""
 
     state: dict[str, Tensor] = field(default_factory=dict, kw_only=True)
 
@@ -46,23 +46,25 @@ class RecognisedNetwork:
 def rename_keys(
     state: Mapping[str, Tensor], patterns: Patterns, ignored: str, expected: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """Return the state dict with each key renamed by the first pattern that matches all of it.
+    """Return the state dict with each key renamed by the first pattern that matches the whole key.
 
-    A key without a pattern keeps its name, and so does a key whose new name is not `expected`, so that errors name it
-    as the file does. Keys that match `ignored` and have no expected new name are left out.
+    A key keeps its name if no pattern matches or if the new name is not in `expected`, so that error messages show the
+    key in the file. Keys that match `ignored` are removed unless their new name is in `expected`.
     """
     renamed = {}
     for key, value in state.items():
-        name = next((match.expand(ours) for theirs, ours in patterns if (match := re.fullmatch(theirs, key))), key)
-        if expected is not None and name in expected:
-            renamed[name] = value
+        new_key = next(
+            (match.expand(template) for pattern, template in patterns if (match := re.fullmatch(pattern, key))), key
+        )
+        if expected is not None and new_key in expected:
+            renamed[new_key] = value
         elif not re.fullmatch(ignored, key):
-            renamed[key if expected is not None else name] = value
+            renamed[key if expected is not None else new_key] = value
     return renamed
 
 
 def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str, where: str) -> None:
-    """Raise ImportRefused unless the tensors have exactly the names, shapes and kinds of number that are expected."""
+    """Raise ImportRefused unless names, shapes and dtypes are exactly the expected ones."""
     if problems := state_mismatches(expected, state):
         raise ImportRefused(f"{where}: recognised as {what}, but {listed(problems, 5, '; ')}")
 
@@ -70,7 +72,7 @@ def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], wha
 def fit_to_config(
     cls: type[Method], config: Mapping[str, Any], state: Mapping[str, Tensor], name: str, where: str
 ) -> dict[str, Tensor]:
-    """Return the weights in the shapes of a method with this config; axes of size 1 may be at other positions.
+    """Return the weights reshaped for a method with the given config; only axes of size 1 may be moved.
 
     Networks without any weight in `state` are not required. Raises ImportRefused for missing or unexpected weights.
     """
@@ -96,9 +98,10 @@ def _same_axes(a: Tensor, b: Tensor) -> bool:
 
 
 def fold_biases(state: Mapping[str, Tensor], norms: Mapping[str, str], renamed: dict[str, Tensor]) -> None:
-    """Subtract the biases of convolutions before BatchNorm from its running means in `rename_keys`; the output is the same.
+    """Fold the biases of convolutions before BatchNorm into its running means; the output does not change.
 
-    `norms` maps their prefix of each convolution to our prefix of its norm. Our convolutions have no bias there.
+    `norms` maps the prefix of each convolution in the file to the new prefix of its norm. Diptych's convolutions before
+    BatchNorm have no bias.
     """
     for conv, norm in norms.items():
         if f"{conv}.bias" in state and f"{norm}.running_mean" in renamed:
@@ -106,7 +109,7 @@ def fold_biases(state: Mapping[str, Tensor], norms: Mapping[str, str], renamed: 
 
 
 def check_gaps(numbers: Iterable[int], first: int, name: str, where: str) -> None:
-    """Raise ImportRefused if numbered layers are not consecutive from `first` on; in `name`, * is the number."""
+    """Raise ImportRefused if layer numbers are not consecutive from `first`; `*` in `name` stands for the number."""
     present = sorted(set(numbers))
     if missing := sorted(set(range(first, max(present, default=first))) - set(present)):
         raise ImportRefused(
@@ -116,18 +119,18 @@ def check_gaps(numbers: Iterable[int], first: int, name: str, where: str) -> Non
 
 
 def count_numbers(state: Mapping[str, Tensor], pattern: str) -> int:
-    """Return how many different values the first group of the pattern has among the keys."""
+    """Return the number of distinct values of the pattern's first group among the keys."""
     return len({match[1] for key in state if (match := re.match(pattern, key))})
 
 
 def refuse_labels(labels: Sequence[Labels], where: str) -> None:
-    """Raise ImportRefused if names of domains or attributes are given for a method without labels."""
+    """Raise ImportRefused if labels are given for a method without labels."""
     if labels:
         raise ImportRefused(f"{where}: labels are for methods of many domains, and this is not one of them")
 
 
 def refusal(error: Exception, what: str, where: str) -> ImportRefused:
-    """Return the error for a file with the names of `what` whose reader failed with `error`."""
+    """Return the ImportRefused for a parser that failed with `error` on a file that looks like `what`."""
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
         return ImportRefused(f"{where}: looks like {what}, but {shown(error.args[0])} is missing")
     return ImportRefused(f"{where}: looks like {what}, but tensors are missing or have impossible shapes")

@@ -1,9 +1,9 @@
-"""The child that reads a foreign file: pickle in, plain tensors out, behind walls.
+"""Child process that reads an untrusted checkpoint file and writes its tensors as safetensors.
 
-    python -m diptych.importers.sandbox FILE FOLDER [NETWORK]     leaves FOLDER/weights.safetensors, or FOLDER/refused
+    python -m diptych.importers.sandbox FILE FOLDER [NETWORK]     writes FOLDER/weights.safetensors or FOLDER/refused
 
-torch reads pickles by rules of its own (`weights_only`), and nothing but tensors comes through. The walls are for the
-day when those rules have a hole, and for files that only want to exhaust the machine.
+`torch.load(weights_only=True)` permits only tensors. The sandbox is a second layer of protection, against
+vulnerabilities of torch and against files that exhaust memory or CPU time.
 """
 
 import ctypes
@@ -24,32 +24,34 @@ from torch.torch_version import TorchVersion
 
 from diptych.errors import ImportRefused, printable
 from diptych.importers import legacy_torch, zip_check
-from diptych.importers.file_signatures import AGAIN
+from diptych.importers.file_signatures import DOWNLOAD_AGAIN
 from diptych.importers.wrappers import deduplicated, state_of
 from diptych.system.safe_parse import check_safetensors
 
-FLOOR = "2.11"  # of torch, as in pyproject.toml: `weights_only` of older ones has known holes
-SLACK = 2**28  # bytes that reading may take beside twice the file
+FLOOR = "2.11"  # minimum torch version, as in pyproject.toml: `weights_only` of older ones has known vulnerabilities
+SLACK = 2**28  # bytes of memory in addition to twice the file size
 WEIGHTS, REFUSED = "weights.safetensors", "refused"
-NEWUSER, NEWNET = 0x10000000, 0x40000000  # of Linux' unshare
-CALLING = (105, 111, 130, 131, 132, 146, 147)  # INST, OBJ, EXT1 to EXT4, NEWOBJ_EX, STACK_GLOBAL: of no damage alone
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+NEWUSER, NEWNET = 0x10000000, 0x40000000  # CLONE_NEWUSER and CLONE_NEWNET of Linux
+# INST, OBJ, EXT1, EXT2, EXT4, NEWOBJ_EX, STACK_GLOBAL: calls, not damage
+CALL_OPCODES = (105, 111, 130, 131, 132, 146, 147)
+WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # fmt: off
-FORBIDDEN = (
+FORBIDDEN_EVENTS = (
     "socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.kill", "pty.",
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
     "os.utime", "shutil.", "ctypes.dlopen", "ctypes.dlsym",
-)  # audit events by their beginning
+)  # prefixes of audit events
 # fmt: on
 
 
 def main() -> None:
+    """Read the file in `sys.argv` and write its tensors, or the reason for the refusal."""
     path, out = Path(sys.argv[1]), Path(sys.argv[2])
     try:
-        with open_regular(path) as file:  # before the walls, behind which a file of another owner may be out of reach
+        with open_regular(path) as file:  # opened first: the sandbox may lose access to files of other users
             confine(out, os.fstat(file.fileno()).st_size)
-            found, names = deduplicated(tensors_in(file, path, sys.argv[3] if len(sys.argv) > 3 else None))
-            save_file(found, out / WEIGHTS, names)
+            weights, metadata = deduplicated(tensors_in(file, path, sys.argv[3] if len(sys.argv) > 3 else None))
+            save_file(weights, out / WEIGHTS, metadata)
     except ImportRefused as error:
         message = str(error)
     except Exception as error:
@@ -61,46 +63,47 @@ def main() -> None:
 
 
 def confine(out: Path, size: int) -> None:
-    """Walls round this process, for good. `size` is that of the file, in bytes.
+    """Restrict this process permanently. `size` is the size of the file in bytes.
 
-    Limits of the system: memory, processor time, size of what is written. No network, where Linux lets an ordinary
-    process give it up (a namespace of its own). And a hook on Python's audit events: it stops what Python code does
-    (sockets, processes, writing outside of `out`), which is what a pickle that gets something called would do. It does
-    not see machine code, so it would not hold somebody who has broken torch's C++; limits and namespace still would.
+    - Resource limits: memory, CPU time and the size of written files.
+    - A network namespace without interfaces, where Linux permits it to unprivileged processes.
+    - An audit hook that blocks sockets, processes and writes outside `out` by Python code. It does not restrict native
+      code, so after an exploit of torch's C++ code only the limits and the namespace remain.
     """
-    with suppress(AttributeError):  # only Linux has it; some containers refuse it, and then it goes without
+    with suppress(AttributeError):  # Linux only; some containers deny it, which is ignored
         ctypes.CDLL(None).unshare(NEWNET if os.geteuid() == 0 else NEWUSER | NEWNET)
-    warnings.simplefilter("ignore")  # torch remarks on foreign files before it refuses them
+    warnings.simplefilter("ignore")  # torch warns about some files before it refuses them
     seconds = cpu_seconds(size) + int(sum(os.times()[:2]))
-    for kind, most in (
+    for resource_limit, limit in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, size + 2**24),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_DATA, data_bytes() + 2 * size + SLACK if data_bytes() else resource.RLIM_INFINITY),
     ):
-        _, hard = resource.getrlimit(kind)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, hard if kind == resource.RLIMIT_CPU else most))  # so that SIGXCPU tells why
-    inside = os.path.realpath(out) + os.sep
+        _, hard_limit = resource.getrlimit(resource_limit)
+        limit = limit if hard_limit == resource.RLIM_INFINITY else min(limit, hard_limit)
+        # a soft CPU limit sends SIGXCPU, which identifies the reason
+        resource.setrlimit(resource_limit, (limit, hard_limit if resource_limit == resource.RLIMIT_CPU else limit))
+    out_prefix = os.path.realpath(out) + os.sep
 
-    def refuse(event: str, args: tuple[Any, ...]) -> None:
-        if event.startswith(FORBIDDEN):
+    def audit_hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event.startswith(FORBIDDEN_EVENTS):
             raise PermissionError(f"{event} is forbidden while a foreign file is read")
-        if event == "open" and args[2] & WRITING and isinstance(args[0], str | bytes | os.PathLike):
-            name = os.path.realpath(os.fsdecode(args[0]))
-            if not name.startswith(inside):
-                raise PermissionError(f"writing {name} is forbidden while a foreign file is read")
+        if event == "open" and arguments[2] & WRITE_FLAGS and isinstance(arguments[0], str | bytes | os.PathLike):
+            target = os.path.realpath(os.fsdecode(arguments[0]))
+            if not target.startswith(out_prefix):
+                raise PermissionError(f"writing {target} is forbidden while a foreign file is read")
 
-    sys.addaudithook(refuse)
+    sys.addaudithook(audit_hook)
 
 
 def cpu_seconds(size: int) -> int:
-    """Seconds of processor time to read `size` bytes."""
+    """Return the limit of CPU time in seconds for a file of `size` bytes."""
     return 30 + size // 2**24
 
 
 def data_bytes() -> int:
-    """Bytes of memory that this process may write to, by Linux; elsewhere 0. torch alone brings 0.8 GB with it."""
+    """Return the data segment size of this process in bytes (Linux), else 0. torch alone has 0.8 GB."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -109,22 +112,23 @@ def data_bytes() -> int:
 
 
 def read_in_process(path: Path, which: str | None = None) -> dict[str, Tensor]:
-    """The state dict of a file, read in this process. Raises ImportRefused and never unpickles objects."""
+    """Return the state dict of a file, read in this process. Raises ImportRefused and never unpickles objects."""
     with open_regular(path) as file:
         return tensors_in(file, path, which)
 
 
 def open_regular(path: Path) -> BinaryIO:
+    """Return a regular file opened for reading. Raises ImportRefused."""
     try:
-        if says := _no_file(path):
-            raise ImportRefused(f"{path}: {says}")
+        if message := _describe_non_file(path):
+            raise ImportRefused(f"{path}: {message}")
         return path.open("rb")
     except (OSError, ValueError, RuntimeError) as error:
         raise ImportRefused(f"{path}: cannot be opened ({error})") from error
 
 
-def _no_file(path: Path) -> str | None:
-    """What a path is that is no regular file."""
+def _describe_non_file(path: Path) -> str | None:
+    """Return a message for a path that is not a regular file, else None."""
     if path.is_file():
         return None
     if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
@@ -137,20 +141,24 @@ def _no_file(path: Path) -> str | None:
 
 
 def tensors_in(file: BinaryIO, path: Path, which: str | None = None) -> dict[str, Tensor]:
-    """Checked from the outside, then read, then checked from the inside; of several networks the one called `which`."""
+    """Return the validated state dict of an open file. Raises ImportRefused.
+
+    `which` is the name of the network in a file with several networks.
+    """
     require_torch()
     where, size = str(path), os.fstat(file.fileno()).st_size
     form = None
     try:
         form = zip_check.check(file, size, where)
-        return state_of(_read(file, path, form, size), which, size, where)
+        return state_of(_load_object(file, path, form, size), which, size, where)
     except ImportRefused:
         raise
-    except Exception as error:  # a damaged file makes torch raise nearly anything: AssertionError, struct.error, ...
-        raise ImportRefused(f"{where}: {_why(error, file, form, size)}") from error
+    except Exception as error:  # on damaged files, torch raises AssertionError, struct.error and others
+        raise ImportRefused(f"{where}: {_describe_error(error, file, form, size)}") from error
 
 
-def _read(file: BinaryIO, path: Path, form: zip_check.Form, size: int) -> Any:
+def _load_object(file: BinaryIO, path: Path, form: zip_check.Form, size: int) -> Any:
+    """Return the object in a file of the given format."""
     if form == "safetensors":
         check_safetensors(path, zip_check.LARGEST)
         return load_file(path)
@@ -159,29 +167,30 @@ def _read(file: BinaryIO, path: Path, form: zip_check.Form, size: int) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _why(error: Exception, file: BinaryIO, form: zip_check.Form | None, size: int) -> str:
-    """What is wrong with a file that its reader failed on."""
-    if form == "stream" and (cut := legacy_torch.cut_stream(file, size)):
-        return f"{cut}; {AGAIN}"
+def _describe_error(error: Exception, file: BinaryIO, form: zip_check.Form | None, size: int) -> str:
+    """Return the message for a file whose reader failed with `error`."""
+    if form == "stream" and (truncation := legacy_torch.cut_stream(file, size)):
+        return f"{truncation}; {DOWNLOAD_AGAIN}"
     if isinstance(error, pickle.UnpicklingError):
         if (protocol := zip_check.protocol_of(file)) > 2:
             return (
                 f"saved with pickle protocol {protocol}, and only protocol 2, the default of torch.save, is read: save "
                 f"it again without pickle_protocol"
             )
-        unknown = re.search(r"Unsupported operand (\d+)", str(error))
-        if unknown and int(unknown[1]) not in CALLING:
-            return f"damaged: its list of tensors has a byte that torch never writes; {AGAIN}"
+        bad_opcode = re.search(r"Unsupported operand (\d+)", str(error))
+        if bad_opcode and int(bad_opcode[1]) not in CALL_OPCODES:
+            return f"damaged: its list of tensors has a byte that torch never writes; {DOWNLOAD_AGAIN}"
         return (
-            f"asks for more than tensors when it is read, so it was not run ({_asked_for(error)}). "
+            f"asks for more than tensors when it is read, so it was not run ({_referenced_global(error)}). "
             f"Save its state_dict() alone, or as safetensors, where you trust it"
         )
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return f"asks for far more memory than a file of {size} bytes should"
-    return f"cannot be read as weights ({type(error).__name__}: {first_line(error)}); {AGAIN}"
+    return f"cannot be read as weights ({type(error).__name__}: {first_line(error)}); {DOWNLOAD_AGAIN}"
 
 
 def require_torch() -> None:
+    """Raise ImportRefused if the installed torch is older than `FLOOR`."""
     if TorchVersion(torch.__version__) < FLOOR:
         raise ImportRefused(
             f"torch {torch.__version__} is installed; only from {FLOOR} on are foreign files read without running "
@@ -189,13 +198,14 @@ def require_torch() -> None:
         )
 
 
-def _asked_for(error: pickle.UnpicklingError) -> str:
-    """What the pickle wants to call. The rest of torch's text is advice to switch the protection off."""
-    found = re.search(r"GLOBAL (\S+)|Unsupported \w+ \S+", str(error))
-    return printable((found[1] or found[0])[:200]) if found else "a pickle with instructions beyond tensors"
+def _referenced_global(error: pickle.UnpicklingError) -> str:
+    """Return the name of the global that a pickle refers to, without torch's advice to disable `weights_only`."""
+    match = re.search(r"GLOBAL (\S+)|Unsupported \w+ \S+", str(error))
+    return printable((match[1] or match[0])[:200]) if match else "a pickle with instructions beyond tensors"
 
 
 def first_line(error: BaseException) -> str:
+    """Return the first line of an error message, shortened to 200 characters."""
     return printable((str(error).splitlines() or [""])[0][:200])
 
 

@@ -50,7 +50,7 @@ def find(name: str) -> "type[Method]":
     from diptych.contract import Method
 
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ConfigError(f"method {shown(name)}: that is no diptych.contract.Method")
+        raise ConfigError(f"method {shown(name)}: it is not a subclass of diptych.contract.Method")
     found.check_batch()
     return found
 

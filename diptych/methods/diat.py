@@ -91,7 +91,7 @@ class DIAT(Method):
         ngf: int = Field(32, ge=1, le=1024, description="channels of T's first layer")
         n_blocks: int = Field(5, ge=1, le=100, description="residual blocks of T")
         ndf: int = Field(64, ge=1, le=1024, description="channels of D's first layer")
-        d_max_channels: int = Field(512, ge=1, le=65_536, description="most channels of any layer of D")
+        d_max_channels: int = Field(512, ge=1, le=65_536, description="maximum number of channels in a layer of D")
         d_layers: int = Field(5, ge=1, le=10, description="stride-2 convolutions of D")
         d_head: Literal["dense", "patches"] = Field(
             "dense", description="output of D: one for the image (dense), or one for each patch (patches)"

@@ -90,7 +90,7 @@ class DTN(Method):
         f_base_channels: int = Field(32, ge=1, le=1024, description="base_channels of f_network=classifier")
         f_n_downsample: int = Field(4, ge=1, le=8, description="n_downsample of f_network=classifier")
         g_encoder: Literal["f", "own"] = Field(
-            "f", description="input of g: f's embedding, or that of an own network trained with g"
+            "f", description="input of g: f's embedding, or that of a separate encoder trained with g"
         )
         embedding_dim: int = Field(128, ge=1, le=65_536, description="dimension of f's embedding")
         ngf: int = Field(
@@ -115,7 +115,7 @@ class DTN(Method):
         def _settings_fit(self) -> "DTN.Config":
             if self.image_size & (self.image_size - 1):
                 raise ValueError(
-                    f"image_size={self.image_size} is not a power of two: "
+                    f"crop_size={self.image_size} is not a power of two: "
                     f"set crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if self.labels[0].kind != "class":

@@ -88,11 +88,13 @@ class MSGAN(Method):
         def _settings_fit(self) -> "MSGAN.Config":
             if self.image_size & (self.image_size - 1):
                 raise ValueError(
-                    f"image_size={self.image_size} is not a power of two: "
+                    f"crop_size={self.image_size} is not a power of two: "
                     f"set crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if self.ndf >> (self.num_scales - 1) < 1:
-                raise ValueError(f"num_scales={self.num_scales}: ndf={self.ndf} cannot be halved that often")
+                raise ValueError(
+                    f"ndf={self.ndf} must be at least {1 << (self.num_scales - 1)} for num_scales={self.num_scales}"
+                )
             return self
 
         def unused(self) -> dict[str, str]:

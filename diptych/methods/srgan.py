@@ -84,7 +84,8 @@ class SRGAN(Method):
         n_blocks: int = Field(16, ge=1, le=256, description="residual blocks of the generator")
         norm: Norm = Field("batch", description="normalisation layers of both networks")
         pre_upsample: PreUpsample = Field(
-            "norm", description="what follows the convolution after the blocks: norm, or prelu (public code)"
+            "norm",
+            description="layer after the convolution that follows the residual blocks: norm, or prelu (public code)",
         )
         output_activation: OutputActivation = Field(
             "linear", description="last layer of the generator: linear, or tanh (public code)"
@@ -106,7 +107,7 @@ class SRGAN(Method):
                 raise ValueError("pretrain_steps=0 and steps=0: nothing would be trained")
             if self.image_size % 16:
                 raise ValueError(
-                    f"image_size={self.image_size} is not a multiple of 16: set crop_size={self.image_size // 16 * 16}"
+                    f"crop_size={self.image_size} is not a multiple of 16: set crop_size={self.image_size // 16 * 16}"
                 )
             return self
 

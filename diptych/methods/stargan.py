@@ -98,7 +98,7 @@ class StarGAN(Method):
             if self.image_size & (self.image_size - 1):
                 below = 1 << (self.image_size.bit_length() - 1)
                 raise ValueError(
-                    f"image_size={self.image_size}: the discriminator takes images whose side is a power of two: "
+                    f"crop_size={self.image_size}: the discriminator takes images whose side is a power of two: "
                     f"set crop_size={below} or crop_size={2 * below}"
                 )
             if self.image_size >> self.halvings == 0:

@@ -52,7 +52,7 @@ class StarGANv2(Method):
             256, ge=16, le=4096, description="side of the training images in pixels; follows crop_size; a power of two"
         )
         ngf: int | None = Field(None, ge=1, le=1024, description="channels at full size; default 16384 / image_size")
-        max_channels: int = Field(512, ge=1, le=4096, description="most channels of any layer")
+        max_channels: int = Field(512, ge=1, le=4096, description="maximum number of channels in a layer")
         style_dim: int = Field(64, ge=1, le=4096, description="dimension of the style code")
         latent_dim: int = Field(16, ge=1, le=4096, description="dimension of the latent code, sampled from N(0, 1)")
         mapping_dim: int = Field(512, ge=1, le=4096, description="width of the mapping network")
@@ -83,7 +83,7 @@ class StarGANv2(Method):
             2.0, ge=0, description="initial weight of the style diversification loss"
         )
         ds_decay_end: float = Field(
-            1.0, gt=0, description="fraction of the steps at which that weight has decayed to 0"
+            1.0, gt=0, description="fraction of the steps over which lambda_ds decays linearly to 0"
         )
         lambda_cyc: Annotated[float, contract.Setting(symbol="λ_cyc")] = Field(
             1.0, ge=0, description="weight of the cycle consistency loss"
@@ -115,11 +115,11 @@ class StarGANv2(Method):
         @model_validator(mode="after")
         def _settings_fit(self) -> "StarGANv2.Config":
             if len(self.labels) != 1 or self.labels[0].kind != "class":
-                raise ValueError("labels: one data set, in which each image is of one class")
+                raise ValueError("StarGAN v2 needs one data set with exactly one class per image, not attributes")
             if self.image_size & (self.image_size - 1):
                 raise ValueError(
-                    f"image_size={self.image_size} is not a power of two: "
-                    f"set crop_size={1 << (self.image_size.bit_length() - 1)}"
+                    f"crop_size={self.image_size} is not a power of two: set "
+                    f"crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if len(set(self.style_sources)) < len(self.style_sources):
                 raise ValueError(f"style_sources={list(self.style_sources)}: name each source once")
@@ -357,7 +357,7 @@ class StarGANv2(Method):
         `content` is `encode(x)`, if already computed. Raises ConfigError.
         """
         if not 0 <= mix <= 1 or (mix and toward < 0):
-            raise ConfigError(f"mix={mix} toward={toward}: give a seed as toward, and mix from 0 to 1")
+            raise ConfigError(f"mix={mix} toward={toward}: mix must be between 0 and 1, and needs toward=SEED")
         style = self.style_from(domain, seed, reference, len(x))
         if mix:
             style = torch.lerp(style, self.style_from(domain, toward, None, len(x)), mix)

@@ -54,7 +54,7 @@ class TwoStep(Method):
             (Labels(names=("domain 1", "domain 2")),),
             min_length=1,
             max_length=1,
-            description="the classes, or one attribute that an image has or not; read from the data",
+            description="the classes, or one binary attribute; read from the data",
         )
         image_size: Annotated[int, Setting(follows="crop_size")] = Field(
             64, ge=16, le=1024, description="side of the training images in pixels; follows crop_size; a power of two"
@@ -79,7 +79,7 @@ class TwoStep(Method):
         def _settings_fit(self) -> "TwoStep.Config":
             if self.image_size & (self.image_size - 1):
                 raise ValueError(
-                    f"image_size={self.image_size} is not a power of two: "
+                    f"crop_size={self.image_size} is not a power of two: "
                     f"set crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if self.labels[0].kind == "attributes" and len(self.labels[0]) > 1:

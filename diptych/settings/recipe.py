@@ -83,7 +83,7 @@ class Recipe:
         return {"method": self.method, "model": model, **sections}
 
     def with_absolute_paths(self, keys: Collection[str] | None = None) -> "Recipe":
-        """Return the recipe with absolute paths in these settings (default: all), so that it works in another folder."""
+        """Return the recipe with absolute paths in these settings (default: all), for use in another folder."""
         sections = {"model": self.model, "data": self.data, "train": self.train, "evaluate": self.evaluate}
         changed = {}
         for name, section in sections.items():
@@ -113,7 +113,8 @@ class Recipe:
         domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
         if data.others and issubclass(self.cls, Evaluator):
             raise ConfigError(
-                f"extra_roots={list(self.data.extra_roots)}: an evaluator network is trained on one data set; leave it out"
+                f"extra_roots={list(self.data.extra_roots)}: an evaluator network is trained on one data set; leave "
+                "it out"
             )
         if domains > self.train.batch_size and self.cls.traits.multi_domain:
             raise ConfigError(
@@ -138,7 +139,7 @@ class Recipe:
         return with_encodings(self.data, data, self.images, channels)
 
     def with_auto_resolved(self, ranks: Ranks) -> "Recipe":
-        """Return the recipe with the values of `auto` for this machine, so that a resume elsewhere computes the same."""
+        """Return the recipe with `auto` resolved for this machine, so that a resume elsewhere computes the same."""
         precision = precision_for(ranks.device)[0] if self.train.precision == "auto" else self.train.precision
         train = self.train.model_copy(update={"precision": precision, "compile": self.train.compile is True})
         return replace(self, train=train)
@@ -285,7 +286,9 @@ def load_recipe(name: str, overrides: Sequence[str] = (), cls: type[Method] | No
     if name in shipped():
         return from_file(shipped()[name], overrides, name)
     if name not in {**METHODS, **EVALUATORS} and ":" not in name:
-        raise ConfigError(f"{name!r} is no method, shipped recipe or .yaml file{nearest(name, [*METHODS, *shipped()])}")
+        raise ConfigError(
+            f"{name!r} is not a method, a shipped recipe or a .yaml file{nearest(name, [*METHODS, *shipped()])}"
+        )
     return from_settings({"method": name}, overrides, name, cls or (find(name) if ":" in name else None))
 
 

@@ -21,12 +21,12 @@ class TrainConfig(BaseModel):
 
     batch_size: int = Field(1, ge=1, description="samples per step, over all ranks")
     epochs: float | None = Field(None, gt=0, description="passes over the training data; sets the method's steps")
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    seed: int = Field(0, ge=0, description="random seed of the run")
     init_from: Annotated[str | None, Setting(path=True)] = Field(
         None,
         min_length=1,
         max_length=4096,
-        description="run or model to initialise networks from: those of the same name and shapes",
+        description="run or model to copy initial weights from, for networks with equal names and shapes",
     )
     grad_accum_steps: int = Field(1, ge=1, description="micro-batches that a batch is split into, to save memory")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -85,8 +85,9 @@ class EvaluateConfig(BaseModel):
     monitor: str | None = Field(
         None,
         max_length=100,
-        description="metric that chooses the best checkpoint; default: the protocol's first, for unpaired data KID or "
-        "the evaluator's",
+        description="metric that chooses the best checkpoint; default: the protocol's first metric; for unpaired "
+        "data KID, "
+        "or the evaluator's metric",
     )
     patience_evals: int | None = Field(
         None, ge=1, description="stop early after this many evaluations without improvement"
@@ -107,7 +108,7 @@ class EvaluateConfig(BaseModel):
             name for name in ("protocol", "monitor", "patience_evals", "evaluator") if name in self.model_fields_set
         ]
         if self.eval_every is None and any(vars(self)[name] is not None for name in given):
-            raise ValueError(f"{given[0]} is for evaluation during training: set eval_every=STEPS")
+            raise ValueError(f"{given[0]} has no effect without evaluation during training: set eval_every=STEPS")
         return self
 
     def unused(self) -> dict[str, str]:

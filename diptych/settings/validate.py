@@ -58,7 +58,7 @@ def checked(model: type[Model], values: Mapping[Any, Any], where: str) -> Model:
 
 
 def _expected_type(given: Any, parsed: Any) -> str | None:
-    """Return the type that was expected where pydantic coerces silently: "64" or true to a number, bytes to a string."""
+    """Return the expected type where pydantic coerces silently: "64" or true to a number, bytes to a string."""
     if isinstance(parsed, bool):
         return None if isinstance(given, bool) else "true or false"
     if isinstance(parsed, int | float):
@@ -87,6 +87,7 @@ def check_network_size(method: Method, where: str) -> None:
         if type(value) is type(defaults[key]) is int and value > defaults[key] and key != "steps"
     ]
     raise ConfigError(
-        f"{where}: the networks would take {size / 2**30:.0f} GiB, more than the limit of {LARGEST_NETWORKS >> 30} GiB: "
+        f"{where}: the networks would take {size / 2**30:.0f} GiB, more than the limit of {LARGEST_NETWORKS >> 30} "
+        "GiB: "
         f"lower {', '.join(raised) or 'their sizes'}"
     )

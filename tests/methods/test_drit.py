@@ -365,15 +365,15 @@ def test_the_content_critic_is_as_deep_as_contents_allow():
 
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
-        ({"image_size": 50}, "crop_size=50 is not a multiple of 4: set 48"),
+        ({"image_size": 50}, "crop_size=50 is not a multiple of 4: set crop_size=48"),
         (
             {"image_size": 32},
             "crop_size=32: num_scales=3 with d_layers=4 need 64 pixels; lower num_scales or d_layers",
         ),
-        ({"image_size": 16, "d_layers": 2}, "crop_size=16: contents of 4x4 pixels are too small"),
+        ({"image_size": 16, "d_layers": 2}, "crop_size=16: 4 pixels of contents are too small"),
         (
             {"image_size": 64, "content_d_layers": 5},
-            "contents of 16x16 pixels are too small .* set crop_size=388 at least",
+            "16 pixels of contents are too small .* set crop_size=388 at least",
         ),
     ]:
         with pytest.raises(ValidationError, match=message):

@@ -29,7 +29,7 @@ def random_rotate90(array: np.ndarray, random: np.random.RandomState) -> np.ndar
 def random_color_jitter(array: np.ndarray, strength: float, random: np.random.RandomState) -> np.ndarray:
     """Return an image (H, W, C) with brightness, contrast and saturation multiplied, in this order.
 
-    Each factor is drawn uniformly from [1 - strength, 1 + strength]. Maps of class ids (int32) are returned as they are;
+    Each factor is uniform in [1 - strength, 1 + strength]. Maps of class ids (int32) are returned as they are;
     saturation applies to images with 3 channels or, with alpha as the last one, 4.
     """
     brightness, contrast, saturation = 1 + strength * (2 * random.random_sample(3) - 1)

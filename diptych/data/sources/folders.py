@@ -85,7 +85,7 @@ def images_in_and_below(folder: Path) -> tuple[Path, ...]:
 def names_in(folder: Path, named: Collection[str] = ()) -> dict[str, bool]:
     """Return the names in a folder, and whether each is a folder; the name of an image never counts as a folder.
 
-    Hidden and system files are left out, unless they match `rename_columns`, the parts of a pattern. Empty if it is not a
+    Hidden and system files are left out, unless they match `named`, the parts of a pattern. Empty if it is not a
     folder. Raises DataError if it cannot be listed.
     """
     try:
@@ -110,7 +110,7 @@ def files_below(
 ) -> Iterator[Path]:
     """Yield all files below `root`, folder by folder; each linked folder once, after all others.
 
-    The folder `without` is left out. A `depth` that is not negative limits the levels of folders. `rename_columns` and Raises
+    The folder `without` is left out. A `depth` that is not negative limits the levels of folders. `named` and Raises
     as in `names_in`.
     """
     real = root.resolve()
@@ -131,7 +131,7 @@ def files_below(
 
 
 def is_left_out(name: str, named: Collection[str] = ()) -> bool:
-    """Return whether a name is hidden or of the system, and matches none of `rename_columns`, the parts of a pattern."""
+    """Return whether a name is hidden or of the system, and matches none of `named`, the parts of a pattern."""
     if name.startswith("."):
         return not any(part.startswith(".") and fnmatchcase(name, part) for part in named)
     return name.lower() in SYSTEM and name not in named
