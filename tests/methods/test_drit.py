@@ -16,12 +16,12 @@ from diptych.networks.drit import ContentDiscriminator
 from diptych.training.engine import Engine
 
 SMALL = {
-    "in_channels": 1, "out_channels": 1, "image_size": 32, "ngf": 4, "ndf": 4, "d_layers": 2, "num_scales": 2, "style_dim": 3,
-    "content_d_layers": 1, "content_d_kernel": 3, "d_iter": 1, "steps": 12, "content_noise_std": 0.0,
+    "in_channels": 1, "out_channels": 1, "image_size": 32, "ngf": 4, "ndf": 4, "d_layers": 2, "num_scales": 2,
+    "style_dim": 3, "content_d_layers": 1, "content_d_kernel": 3, "d_iter": 1, "steps": 12, "content_noise_std": 0.0,
 }  # fmt: skip
 ODD = {
-    "lambda_gan": 1.5, "lambda_content": 2.0, "lambda_recon": 3.0, "lambda_cc": 5.0, "lambda_latent": 7.0, "lambda_kl": 0.5, "lambda_ms": 0.3,
-    "ms_eps": 0.1,
+    "lambda_gan": 1.5, "lambda_content": 2.0, "lambda_recon": 3.0, "lambda_cc": 5.0,
+    "lambda_latent": 7.0, "lambda_kl": 0.5, "lambda_ms": 0.3, "ms_eps": 0.1,
 }  # fmt: skip
 START = Clock("train", 0, 12)
 EXACT = {"rel": 1e-9}
