@@ -133,9 +133,13 @@ class DRIT(Method):
                     f"{1 << (self.d_layers + self.num_scales - 1)} pixels; lower num_scales or d_layers"
                 )
             if self.content_d_shape is None:
-                side = self.image_size // 4
                 raise ValueError(
+<<<<<<< HEAD
                     f"crop_size={self.image_size}: contents of {side}x{side} pixels are too small for D_content: "
+=======
+                    f"crop_size={self.image_size}: {self.image_size // 4} pixels of contents are too small for "
+                    "D_content: "
+>>>>>>> fixc
                     f"leave out content_d_layers and content_d_kernel, or set crop_size={self.least} at least"
                 )
             return self

@@ -42,7 +42,13 @@ def flipped(labels: Labels, has: Iterable[str], flip: Iterable[str]) -> set[str]
     for name in changes:
         group = next((set(group) for group in labels.exclusive if name in group), set())
         if len(group.intersection(changes)) > 1:
+<<<<<<< HEAD
             raise ConfigError(f"flip={','.join(changes)!r}: an image has at most one of {', '.join(sorted(group))}")
+=======
+            raise ConfigError(
+                f"flip={','.join(changes)!r}: the attributes {', '.join(sorted(group))} are mutually exclusive"
+            )
+>>>>>>> fixc
         present = present - group | {name} if group else present ^ {name}
     return present
 
@@ -59,8 +65,9 @@ def _index_of(control: str, name: str, label_sets: tuple[Labels, ...], among: li
             return index
     known = [label for index in among for label in label_sets[index].names]
     if not known:
-        kind = "domains" if control == "domain" else "attributes"
-        raise ConfigError(f"{control}={shown(name)}: this model has no {kind}")
+        raise ConfigError(
+            f"{control}={shown(name)}: this model has no {'domains' if control == 'domain' else 'attributes'}"
+        )
     raise ConfigError(
         f"{control}={shown(name)}: no such label{nearest(name, known)}; expected one of {', '.join(known)}"
     )

@@ -16,12 +16,12 @@ from diptych.networks.drit import ContentDiscriminator
 from diptych.training.engine import Engine
 
 SMALL = {
-    "in_channels": 1, "out_channels": 1, "image_size": 32, "ngf": 4, "ndf": 4, "d_layers": 2, "num_scales": 2, "style_dim": 3,
-    "content_d_layers": 1, "content_d_kernel": 3, "d_iter": 1, "steps": 12, "content_noise_std": 0.0,
+    "in_channels": 1, "out_channels": 1, "image_size": 32, "ngf": 4, "ndf": 4, "d_layers": 2, "num_scales": 2,
+    "style_dim": 3, "content_d_layers": 1, "content_d_kernel": 3, "d_iter": 1, "steps": 12, "content_noise_std": 0.0,
 }  # fmt: skip
 ODD = {
-    "lambda_gan": 1.5, "lambda_content": 2.0, "lambda_recon": 3.0, "lambda_cc": 5.0, "lambda_latent": 7.0, "lambda_kl": 0.5, "lambda_ms": 0.3,
-    "ms_eps": 0.1,
+    "lambda_gan": 1.5, "lambda_content": 2.0, "lambda_recon": 3.0, "lambda_cc": 5.0,
+    "lambda_latent": 7.0, "lambda_kl": 0.5, "lambda_ms": 0.3, "ms_eps": 0.1,
 }  # fmt: skip
 START = Clock("train", 0, 12)
 EXACT = {"rel": 1e-9}
@@ -365,15 +365,15 @@ def test_the_content_critic_is_as_deep_as_contents_allow():
 
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
-        ({"image_size": 50}, "crop_size=50 is not a multiple of 4: set 48"),
+        ({"image_size": 50}, "crop_size=50 is not a multiple of 4: set crop_size=48"),
         (
             {"image_size": 32},
             "crop_size=32: num_scales=3 with d_layers=4 need 64 pixels; lower num_scales or d_layers",
         ),
-        ({"image_size": 16, "d_layers": 2}, "crop_size=16: contents of 4x4 pixels are too small"),
+        ({"image_size": 16, "d_layers": 2}, "crop_size=16: 4 pixels of contents are too small"),
         (
             {"image_size": 64, "content_d_layers": 5},
-            "contents of 16x16 pixels are too small .* set crop_size=388 at least",
+            "16 pixels of contents are too small .* set crop_size=388 at least",
         ),
     ]:
         with pytest.raises(ValidationError, match=message):

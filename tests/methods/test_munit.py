@@ -273,8 +273,8 @@ def test_every_weight_gets_a_gradient_under_autocast(reuse):
 
 def test_settings_that_do_not_fit_are_refused():
     for over, message in [
-        ({"lambda_perceptual": 1.0}, "lambda_perceptual needs a feature_network: name one, such as vgg16"),
-        ({"lambda_perceptual": 1.0, "feature_network": "vgg16", "in_channels": 1}, "their numbers of channels differ"),
+        ({"lambda_perceptual": 1.0}, "lambda_perceptual needs a feature network: set feature_network=vgg16"),
+        ({"lambda_perceptual": 1.0, "feature_network": "vgg16", "in_channels": 1}, "but a has 1 channels and b has 3"),
         (
             {"image_size": 32},
             "crop_size=32: num_scales=3 with d_layers=4 need 64 pixels; lower num_scales or d_layers",

@@ -304,7 +304,7 @@ def test_translate_by_domain():
         ((FACE,), {"domain": "dog"}, "this model has no domains"),
         ((FACE,), {"flip": "mal"}, "flip='mal'.*did you mean 'male'"),
         ((FACE,), {"has": "blnd"}, "has='blnd'.*did you mean 'blond'"),
-        ((FACE,), {"flip": "black,blond"}, "an image has at most one of black, blond, brown"),
+        ((FACE,), {"flip": "black,blond"}, "black, blond, brown are mutually exclusive"),
         ((FACE, SPECIES), {"flip": "dog"}, "flip='dog'"),
         ((FACE, Labels(names=("hat",), kind="attributes")), {"has": "male", "flip": "hat"}, "of several data sets"),
     ],
