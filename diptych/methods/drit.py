@@ -62,7 +62,8 @@ class DRIT(Method):
         steps: int = Field(
             1_000_000,
             ge=1,
-            description="batches; one of `d_iter` updates all networks, the others the content discriminator",
+            description="training steps; every `d_iter`-th updates all networks, the others only the content "
+            "discriminator",
         )
         in_channels: Annotated[int, contract.Setting(channels_of=("a",))] = Field(
             3, ge=1, le=1024, description="number of channels of domain a; read from the data"
@@ -75,7 +76,8 @@ class DRIT(Method):
         )
         attribute_injection: Literal["concat", "feature_wise"] = Field(
             "concat",
-            description="concat: attributes beside the features; feature_wise: mixed into them, for changes of shape",
+            description="concat: attribute vector concatenated to the features; feature_wise: transforms them, for "
+            "changes of shape",
         )
         split_batch: bool = Field(
             True, description="translate the first half of a batch, and use the second half as real images only"
@@ -126,7 +128,9 @@ class DRIT(Method):
         @model_validator(mode="after")
         def _settings_fit(self) -> "DRIT.Config":
             if self.image_size % 4:
-                raise ValueError(f"crop_size={self.image_size} is not a multiple of 4: set {self.image_size // 4 * 4}")
+                raise ValueError(
+                    f"crop_size={self.image_size} is not a multiple of 4: set crop_size={self.image_size // 4 * 4}"
+                )
             if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
                 raise ValueError(
                     f"crop_size={self.image_size}: num_scales={self.num_scales} with d_layers={self.d_layers} need "
@@ -134,12 +138,8 @@ class DRIT(Method):
                 )
             if self.content_d_shape is None:
                 raise ValueError(
-<<<<<<< HEAD
-                    f"crop_size={self.image_size}: contents of {side}x{side} pixels are too small for D_content: "
-=======
                     f"crop_size={self.image_size}: {self.image_size // 4} pixels of contents are too small for "
                     "D_content: "
->>>>>>> fixc
                     f"leave out content_d_layers and content_d_kernel, or set crop_size={self.least} at least"
                 )
             return self

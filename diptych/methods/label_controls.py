@@ -42,13 +42,9 @@ def flipped(labels: Labels, has: Iterable[str], flip: Iterable[str]) -> set[str]
     for name in changes:
         group = next((set(group) for group in labels.exclusive if name in group), set())
         if len(group.intersection(changes)) > 1:
-<<<<<<< HEAD
-            raise ConfigError(f"flip={','.join(changes)!r}: an image has at most one of {', '.join(sorted(group))}")
-=======
             raise ConfigError(
                 f"flip={','.join(changes)!r}: the attributes {', '.join(sorted(group))} are mutually exclusive"
             )
->>>>>>> fixc
         present = present - group | {name} if group else present ^ {name}
     return present
 

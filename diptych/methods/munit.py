@@ -95,23 +95,17 @@ class MUNIT(Method):
         @model_validator(mode="after")
         def _settings_fit(self) -> "MUNIT.Config":
             if self.lambda_perceptual and self.feature_network == "none":
-<<<<<<< HEAD
-                raise ValueError("lambda_perceptual needs a feature_network: name one, such as vgg16")
-            if self.lambda_perceptual and self.in_channels != self.out_channels:
-                raise ValueError(
-                    "lambda_perceptual compares images of the two domains: their numbers of channels differ"
-=======
                 raise ValueError("lambda_perceptual needs a feature network: set feature_network=vgg16")
             if self.lambda_perceptual and self.in_channels != self.out_channels:
                 raise ValueError(
                     f"lambda_perceptual compares images of both domains, but a has {self.in_channels} channels and b "
                     "has "
                     f"{self.out_channels}: set lambda_perceptual=0"
->>>>>>> fixc
                 )
             if self.image_size >> self.n_downsample < 2:
                 raise ValueError(
-                    f"crop_size={self.image_size}: n_downsample={self.n_downsample} leaves no 2 pixels; set it lower"
+                    f"crop_size={self.image_size}: n_downsample={self.n_downsample} leaves less than 2 x 2 pixels: "
+                    "lower it, or raise crop_size"
                 )
             if self.image_size >> (self.d_layers + self.num_scales - 1) < 1:
                 raise ValueError(

@@ -289,11 +289,7 @@ def test_landmarks_steer_the_skips_and_are_no_part_of_the_model():
     ("over", "says"),
     [
         ({"image_size": 48}, "crop_size=48 is not a power of two: set crop_size=32"),
-<<<<<<< HEAD
-        ({"labels": (Labels(names=("a", "b"), kind="attributes"),)}, "one class"),
-=======
         ({"labels": (Labels(names=("a", "b"), kind="attributes"),)}, "exactly one class per image"),
->>>>>>> fixc
         ({"labels": LABELS * 2}, "one data set"),
         ({"labels": ()}, "one data set"),
         ({"style_sources": ("latent", "latent")}, "name each source once"),
