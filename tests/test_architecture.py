@@ -9,7 +9,7 @@ from diptych.methods import METHODS
 
 ROOT = Path(diptych.__file__).parent
 LEVELS = [
-    {"errors", "seeds", "metric", "setting"},
+    {"errors", "seeds", "setting"},
     {"contract", "system", "networks", "losses"},
     {"methods", "evaluators", "data"},
     {"settings"},
@@ -21,7 +21,7 @@ LEVELS = [
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
-MODULES = {"errors", "metric", "seeds", "setting"}  # the modules beside `__init__` and `__main__` at the root
+MODULES = {"errors", "seeds", "setting"}  # the modules beside `__init__` and `__main__` at the root
 SERVES_ALL = {"data", "settings", "runs", "training", "inference"}  # these use methods only through their interface
 FORMER_NAMES = "settings/renamed.py"  # the table of former settings, by method: saved runs are translated by it
 

@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diptych.contract.metric import HELD_OUT_ERROR
 from diptych.errors import CheckpointError, RunError
-from diptych.metric import HELD_OUT_ERROR
 from diptych.runs import checkpoint
 from diptych.runs.checkpoint import State
 from diptych.runs.folder import Run

@@ -16,9 +16,9 @@ import torch
 from rich.console import Console
 
 from diptych.contract import Batch, Method
+from diptych.contract.metric import HELD_OUT_ERROR
 from diptych.data.batches import Batches
 from diptych.errors import CallbackError, ConfigError, DataError, EvaluationError, LoadingError, TrainingError
-from diptych.metric import HELD_OUT_ERROR
 from diptych.runs import checkpoint
 from diptych.runs.checkpoint import State
 from diptych.runs.events import EventLog

@@ -10,6 +10,7 @@ from judged import judge, noise, two, values
 
 from diptych.cli.common import print_result
 from diptych.contract import Labels
+from diptych.contract.metric import HELD_OUT_ERROR, Metric
 from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.compare.read import Entry
 from diptych.evaluation.compare.result_tables import best_of
@@ -22,7 +23,6 @@ from diptych.evaluation.results import read_result
 from diptych.evaluation.runner import evaluate_samples
 from diptych.evaluation.tools import Tools
 from diptych.evaluators.classifier import Classifier
-from diptych.metric import HELD_OUT_ERROR, Metric
 from diptych.training.checkpoint_manager import CheckpointManager
 from diptych.workflows import validation
 

@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 
+from diptych.contract.metric import Better
 from diptych.errors import EvaluationError, shown
 from diptych.evaluation.metrics import feature_statistics
 from diptych.evaluation.metrics.table import metric_of
-from diptych.metric import Better
 
 DRAWS = 1000
 GROUPS = 20

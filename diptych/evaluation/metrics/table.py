@@ -9,10 +9,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from diptych.contract.metric import HELD_OUT_ERROR, Metric
 from diptych.errors import EvaluationError, nearest, shown
 from diptych.evaluation.metrics import feature_statistics, paired, segmentation
 from diptych.evaluation.metrics.lpips import Lpips
-from diptych.metric import HELD_OUT_ERROR, Metric
 
 SSIM_SIDE = 2 * paired.EDGE + 1
 ALL = "over all classes of the palette; a class that does not occur counts as 0 (script of Isola et al. 2017)"
