@@ -34,7 +34,7 @@ def test_an_error_is_a_line_and_a_code():
     child = process("train", "pix2pixx")
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out) == (2, "")
-    assert err.strip() == "error: 'pix2pixx' is no method, shipped recipe or .yaml file; did you mean 'pix2pix'?"
+    assert err.strip() == "error: 'pix2pixx' is not a method, a shipped recipe or a .yaml file; did you mean 'pix2pix'?"
 
 
 @pytest.mark.parametrize(

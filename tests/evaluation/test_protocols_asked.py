@@ -1,4 +1,4 @@
-"""Protocols of methods that are told what to make: pairs of domains, drawn and shown styles, changed attributes."""
+"""Protocols of controlled methods: pairs of domains, sampled and reference styles, changed attributes."""
 
 from itertools import combinations
 

@@ -116,7 +116,7 @@ def test_wrong_controls_are_one_clear_error(v2, flips, letter, tmp_path):
         ({"domain": "comic"}, "domain='comic': choose one of sans, serif, mono"),
         ({"refrence": letter}, "no control 'refrence'; did you mean 'reference'"),
         ({"reference": torch.zeros(1, 1, 40, 40)}, "reference: expected images of 32x32 pixels, got 40x40"),
-        ({"mix": 0.5}, "give a seed as toward"),
+        ({"mix": 0.5}, "needs toward=SEED"),
     ]:
         with pytest.raises(ConfigError, match=message):
             translator(letter, **controls)
