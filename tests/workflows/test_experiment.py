@@ -43,7 +43,7 @@ def test_overrides_are_for_all_runs_and_for_what_they_vary_a_list(tmp_path):
     assert list(plan(tmp_path, LOSSES, "loss=[cgan]")) == ["cgan"]
     assert list(plan(tmp_path, LOSSES, "loss=[gan, l1]", "seed=3")) == ["gan", "l1"]
     for wrong in ("loss=l1", "loss=", "loss={", "loss=l1,gan"):
-        with pytest.raises(ConfigError, match=r"this experiment varies loss; give a list of values, such as loss=\["):
+        with pytest.raises(ConfigError, match=r"this experiment varies loss; give a list of values, as loss=\["):
             plan(tmp_path, LOSSES, wrong)
     with pytest.raises(ConfigError, match=r"run gna: .*loss='gna'"):
         plan(tmp_path, LOSSES, "loss=[gna]")
