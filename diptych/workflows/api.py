@@ -5,6 +5,7 @@ run.translator()("label.png").save("photo.png")
 """
 
 import html
+import inspect
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -325,8 +326,8 @@ def _checked(given: Callback | Sequence[Callback]) -> list[Callback]:
             raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {name}: write {name}()")
         if not isinstance(each, Callback):
             raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {type(each).__name__}")
-        for name in dir(type(each)):
-            if name.startswith("on_") and name not in HOOKS and callable(getattr(type(each), name, None)):
+        for name, _ in inspect.getmembers(type(each), callable):
+            if name.startswith("on_") and name not in HOOKS:
                 raise ConfigError(
                     f"callbacks: {type(each).__name__}.{name} is no hook{nearest(name, HOOKS)}; the hooks are "
                     f"{', '.join(HOOKS)}; rename other methods so that they do not begin with on_"
