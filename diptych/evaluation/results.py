@@ -39,6 +39,9 @@ class Result(BaseModel):
     scores: tuple[Score, ...]
     asked: str = ""
 
+    def __str__(self) -> str:
+        return "\n".join([f"{self.name}: {self.protocol}", *(f"  {score}" for score in self.scores)])
+
     def save(self, path: Path) -> Path:
         write_text(path, self.model_dump_json(indent=1) + "\n")
         return path

@@ -17,7 +17,7 @@ from diptych.data.config import DataConfig
 from diptych.data.dataset import Column, Data, Split, select
 from diptych.data.images.transforms import Augment, CropToMultiple
 from diptych.data.value_encoding import notes_on_encodings
-from diptych.errors import EvaluationError
+from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.protocols import Protocol, find_protocol
 from diptych.evaluation.results import Result
 from diptych.evaluation.sample_writer import Progress, write_samples
@@ -53,6 +53,7 @@ class SampleRequest:
     method: str | None = None  # package.module:Class of a method that is not part of Diptych
     method_class: type[Method] | None = None  # the same from Python
     attach: Callable[[Recipe], Recipe] = lambda recipe: recipe  # adds what no file holds, such as a Python dataset
+    images: str | None = None  # the fingerprint that a Python dataset must have
 
     @property
     def cls(self) -> type[Method] | None:
@@ -60,7 +61,7 @@ class SampleRequest:
 
     def key(self) -> dict[str, Any]:
         """Return the options as plain data, to compare with those of samples on disk."""
-        return {name: value for name, value in vars(self).items() if name not in ("method_class", "attach")}
+        return {name: value for name, value in vars(self).items() if name not in ("method_class", "attach", "images")}
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,11 @@ def find_source(trained: Trained, request: SampleRequest) -> Source:
     training_root = Path(recipe.data.root).expanduser().absolute()
     recipe = replace(recipe, data=recipe.data.for_root(request.data or recipe.data.root))
     data, manifest = check_images(recipe.open_data(), recipe.data)
+    if request.images is not None and manifest.digest != request.images:
+        raise ConfigError(
+            f"data: not the dataset that the run was trained on ({request.images!r} -> {manifest.digest!r}): give that "
+            f'one, or evaluate on these images by allow=["images"]'
+        )
     data = recipe.encode_data(data)
     root = Path(recipe.data.root).expanduser().absolute()
     is_other_data = not isinstance(trained, Run) or root != training_root

@@ -36,12 +36,14 @@ from diptych.inference.preprocessing import (
     read_pixels,
     resize_unit,
 )
+from diptych.networks import user_code
 from diptych.networks.layers import pad_to_multiple, remove_padding
 from diptych.settings.validate import checked
 from diptych.system.distributed import choose_device
 from diptych.system.hardware import is_out_of_memory
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
+SET_MULTIPLE = "; if it halves sizes, set `size_multiple = N` in the class: 2 for one halving, 4 for two, 8 for three"
 NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # types that a control of this type accepts
 
 
@@ -263,10 +265,14 @@ class Translator:
             made = [each.float().cpu().clamp(-1, 1) for each in found]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
+                if name := user_code.named_in(vars(self.method.config)):
+                    side = f"{padded.shape[-1]}x{padded.shape[-2]}"
+                    raise ConfigError(f"{name} failed on {side} pixels ({error}){SET_MULTIPLE}") from error
                 raise
             raise ImageError(
                 f"{label}: {width}x{height} pixels do not fit into memory: scale the image down"
             ) from error
+        self._check_sizes(padded, made)
         if not all(bool(each.isfinite().all()) for each in made):
             raise ImageError(
                 f"{label}: the {self.name} model returns values that are not finite (NaN): its weights are damaged, or "
@@ -274,6 +280,18 @@ class Translator:
             )
         made = [remove_padding(each, height, width, self.method.traits.upscale_factor) for each in made]
         return made if x.dim() == 4 else [each[0] for each in made]
+
+    def _check_sizes(self, padded: Tensor, made: Sequence[Tensor]) -> None:
+        """Raise ConfigError if a translation is not of the size of the padded images times the upscale factor."""
+        height, width = (self.method.traits.upscale_factor * side for side in padded.shape[-2:])
+        for each in made:
+            if each.shape[-2:] != (height, width):
+                own = user_code.named_in(vars(self.method.config))
+                got = f"{tuple(each.shape)} from {tuple(padded.shape)}: expected a height and width of {height}x{width}"
+                raise ConfigError(
+                    f"{own or self.name} returned images of shape {got}"
+                    + (SET_MULTIPLE if own else "; correct its traits.size_multiple or traits.upscale_factor")
+                )
 
     def _resize_to_fixed_size(self, x: Tensor, is_map: bool) -> Tensor:
         """Return the images, resized to the training size if the method has a fixed size."""

@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from diptych.errors import ConfigError, shown
+from diptych.errors import ConfigError, nearest, shown
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 Network = Callable[[int, int], nn.Module]
 _allowed: dict[str, Network] = {}  # by name, in this process
+_built: WeakKeyDictionary[nn.Module, tuple[str, int]] = WeakKeyDictionary()  # name and output channels of networks
 
 
 def is_code(value: object) -> bool:
@@ -35,19 +37,22 @@ def allow(code: str | Network) -> str:
     if not is_code(name):
         raise ConfigError(f"{shown(name)}: expected the name of a class as package.module:Class")
     module, _, attribute = name.partition(":")
+    known: Mapping[str, Any] = {}
     try:
-        found = vars(importlib.import_module(module))[attribute]
+        known = vars(importlib.import_module(module))
+        found = known[attribute]
     except (ImportError, KeyError) as error:
-        raise ConfigError(f"{name}: cannot be imported ({type(error).__name__}: {error})") from error
+        similar = nearest(attribute, [key for key, value in known.items() if isinstance(value, type)])
+        raise ConfigError(f"{name}: cannot be imported ({type(error).__name__}: {error}){similar}") from error
     if not callable(found) or (not isinstance(code, str) and found is not code):
         raise ConfigError(f"{name}: is not the class or function that was given")
     _allowed[name] = found
     return name
 
 
-def allow_all(names: Iterable[str | Network]) -> None:
-    """Allow several classes, as `allow`."""
-    for each in names:
+def allow_all(names: str | Network | Iterable[str | Network]) -> None:
+    """Allow several classes, or one, as `allow`."""
+    for each in [names] if isinstance(names, str) or callable(names) else names:
         allow(each)
 
 
@@ -83,7 +88,20 @@ def build(name: str, in_channels: int, out_channels: int) -> nn.Module:
         raise ConfigError(f"{name}({in_channels}, {out_channels}) failed ({type(error).__name__}: {error})") from error
     if not isinstance(net, nn.Module):
         raise ConfigError(f"{name}: expected an nn.Module, got {type(net).__name__}")
+    _built[net] = name, out_channels
     return net
+
+
+def networks_in(net: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
+    """Yield the networks of the user in `net`, each with the name of its class and its output channels."""
+    for module in net.modules():
+        if module in _built:
+            yield module, *_built[module]
+
+
+def named_in(config: Mapping[str, Any]) -> str:
+    """Return the name of a class of the user among the settings of a method; empty if there is none."""
+    return next((value for value in config.values() if is_code(value) and value in _allowed), "")
 
 
 def size_multiple_of(name: str) -> int:
@@ -99,6 +117,9 @@ def source_files(config: Mapping[str, Any] = MappingProxyType({})) -> Iterator[P
 
 
 def _name_of(code: Network) -> str:
+    if isinstance(code, nn.Module):
+        cls = type(code).__name__
+        raise ConfigError(f"expected the class {cls} itself, got an instance: write {cls}, without parentheses")
     module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", None)
     if module == "__main__":
         raise ConfigError(

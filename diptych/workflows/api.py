@@ -5,6 +5,7 @@ run.translator()("label.png").save("photo.png")
 """
 
 import html
+import inspect
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from diptych.contract import Method
 from diptych.data.sample_transform import Transform
-from diptych.errors import ConfigError, EvaluationError
+from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluation.compare import page
 from diptych.evaluation.compare.read import read_runs
 from diptych.evaluation.results import Result
@@ -33,9 +34,10 @@ from diptych.training.trainer import Trainer
 from diptych.workflows import train as workflow
 from diptych.workflows.evaluate import Attach, attach_data, evaluate_samples, evaluate_trained, in_order
 from diptych.workflows.notebook import NotebookPreview, in_notebook
-from diptych.workflows.trained_run import Run
+from diptych.workflows.trained_run import Run, check_describes, class_of
 
 Code = str | user_code.Network
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
 def train(
@@ -44,9 +46,9 @@ def train(
     data: Any = None,
     out: str | Path | None = None,
     augment: Transform | None = None,
-    columns: Sequence[str | int] = (),
+    columns: str | Sequence[str | int] = (),
     class_names: Sequence[str] = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     quiet: bool = False,
     **settings: Any,
 ) -> Run:
@@ -87,8 +89,8 @@ def train(
     """
     name, cls = _name_of(method)
     source = None if data is None or isinstance(data, str | Path) else data
+    check_describes(source, columns, class_names)
     attach = attach_data(source, augment, columns, class_names)
-    _check_used(source, columns, class_names)
     root = [] if data is None else [f"root={'dataset:' if source is not None else data}"]
     recipe = attach(load_recipe(name, [*as_overrides(settings), *root], cls))
     folder = Path(out) if out is not None else _default_folder(name, recipe.data.root)
@@ -101,19 +103,20 @@ def resume(
     *,
     data: Any = None,
     augment: Transform | None = None,
-    columns: Sequence[str | int] = (),
+    columns: str | Sequence[str | int] = (),
     class_names: Sequence[str] = (),
-    callbacks: Sequence[Callback] = (),
-    allow: Collection[str] = (),
-    method: type[Method] | None = None,
-    allow_code: Iterable[Code] = (),
+    callbacks: Callback | Sequence[Callback] = (),
+    allow: str | Collection[str] = (),
+    method: str | type[Method] | None = None,
+    allow_code: Code | Iterable[Code] = (),
     quiet: bool = False,
     **settings: Any,
 ) -> Run:
     """Continue a run from its newest checkpoint, bit for bit as if training had never stopped.
 
-    What no file holds must be given again: a Python dataset, `augment=`, callbacks, the class of an own method. The
-    numbers are exact if the dataset is deterministic: equal indices give equal samples.
+    What no file holds must be given again: a Python dataset with its `columns=` and `class_names=`, `augment=`,
+    callbacks, the class of an own method, and in another process `allow_code=` for an own generator. The numbers are
+    exact if the dataset is deterministic: equal indices give equal samples.
 
     Args:
         run: the run folder, or a run that `train` returned, which remembers dataset, `augment` and method.
@@ -123,7 +126,7 @@ def resume(
         class_names: as in `train`.
         callbacks: instances of `diptych.Callback`.
         allow: names of settings and other facts that may differ from the checkpoint, such as "steps" or "lr".
-        method: the class of a method that is not part of Diptych.
+        method: the class of a method that is not part of Diptych, or its name (`package.module:Class`).
         allow_code: classes of own networks that the run may use, by name (`package.module:Class`) or themselves.
         quiet: whether to print nothing.
         **settings: changed settings; each must be allowed if results depend on it.
@@ -141,18 +144,19 @@ def resume(
     """
     user_code.allow_all(allow_code)
     source = None if data is None or isinstance(data, str | Path) else data
+    check_describes(source, columns, class_names)
     attach = attach_data(source, augment, columns, class_names)
-    _check_used(source, columns, class_names)
-    method = method or (run._method if isinstance(run, Run) else None)
+    cls = class_of(method) or (run._method if isinstance(run, Run) else None)
+    allow = [allow] if isinstance(allow, str) else allow
     folder = run.folder if isinstance(run, Run) else Path(run)
     root = [f"root={data}"] if isinstance(data, str | Path) else []
     if isinstance(run, Run) and not root:
         attach = in_order(run._attach, attach)
     overrides = [*as_overrides(settings), *root]
     trainer = workflow.resume(
-        folder, overrides, allow, _console(quiet), method, callbacks=_checked(callbacks), attach=attach
+        folder, overrides, allow, _console(quiet), cls, callbacks=_checked(callbacks), attach=attach
     )
-    return _run_of(trainer, method, attach)
+    return _run_of(trainer, cls, attach)
 
 
 def evaluate(
@@ -161,12 +165,12 @@ def evaluate(
     real: str | Path | None = None,
     fake: str | Path | None = None,
     protocol: str | None = None,
-    data: str | Path | None = None,
+    data: Any = None,
     extractor: str = "auto",
     evaluator: str | Path | None = None,
     device: str = "auto",
-    method: type[Method] | None = None,
-    allow_code: Iterable[Code] = (),
+    method: str | type[Method] | None = None,
+    allow_code: Code | Iterable[Code] = (),
     out: str | Path | None = None,
 ) -> Result:
     """Evaluate a run, a model folder, a sample folder, or two folders of images by any tool.
@@ -176,11 +180,11 @@ def evaluate(
         real: folder of real images; with `fake`, instead of `source`.
         fake: folder of translations; files of one name in both folders are pairs.
         protocol: name of the protocol; default: by the method, or by whether there are pairs.
-        data: folder of images to translate; default: that of the run.
+        data: folder of images to translate; default: that of the run. For a run also a dataset, as in `Run.evaluate`.
         extractor: feature network of FID and KID; "none" leaves them out.
         evaluator: run folder of a trained classifier or segmenter, for protocols that need one.
         device: "auto", "cpu", "cuda".
-        method: the class of a method that is not part of Diptych.
+        method: the class of a method that is not part of Diptych, or its name (`package.module:Class`).
         allow_code: classes of own networks that the run or model may use.
         out: file to save the result to; default: in a run or model folder `results/PROTOCOL.json`, else nowhere.
 
@@ -206,8 +210,14 @@ def evaluate(
     folder = Path(source)
     if (folder / MANIFEST).is_file():
         return evaluate_samples(open_samples(folder), folder, protocol, extractor, evaluator, device, out)
-    request = SampleRequest(protocol, None if data is None else str(data), device=device, method_class=method)
-    return evaluate_trained(open_trained(folder), request, extractor, evaluator, out)
+    cls, trained = class_of(method), open_trained(folder)
+    if data is not None and not isinstance(data, str | Path):
+        if isinstance(trained, Path):
+            raise ConfigError(f"{folder}: a model folder is evaluated on a folder of images: give its path by data=")
+        run = Run(folder, cls)
+        return run.evaluate(protocol, data=data, extractor=extractor, evaluator=evaluator, device=device, out=out)
+    request = SampleRequest(protocol, None if data is None else str(data), device=device, method_class=cls)
+    return evaluate_trained(trained, request, extractor, evaluator, out)
 
 
 @dataclass(frozen=True)
@@ -307,16 +317,21 @@ def _default_folder(name: str, root: str) -> Path:
     return Path("runs") / re.sub(r"[^\w.]+", "-", f"{Path(name).stem}-{data}").strip("-")
 
 
-def _check_used(source: Any, columns: Sequence[str | int], class_names: Sequence[str]) -> None:
-    if source is None and (columns or class_names):
-        raise ConfigError("columns= and class_names= describe the samples of a Python dataset: leave them out")
-
-
-def _checked(callbacks: Sequence[Callback]) -> list[Callback]:
+def _checked(given: Callback | Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks, of which one may be given by itself. ConfigError for what is none or has unknown hooks."""
+    callbacks = list(given) if isinstance(given, Sequence) else [given]
     for each in callbacks:
+        if isinstance(each, type):
+            name = each.__name__
+            raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {name}: write {name}()")
         if not isinstance(each, Callback):
-            shown = each.__name__ if isinstance(each, type) else type(each).__name__
-            raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {shown}")
+            raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {type(each).__name__}")
+        for name, _ in inspect.getmembers(type(each), callable):
+            if name.startswith("on_") and name not in HOOKS:
+                raise ConfigError(
+                    f"callbacks: {type(each).__name__}.{name} is no hook{nearest(name, HOOKS)}; the hooks are "
+                    f"{', '.join(HOOKS)}; rename other methods so that they do not begin with on_"
+                )
     return [*callbacks, NotebookPreview()] if in_notebook() else list(callbacks)
 
 

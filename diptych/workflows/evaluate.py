@@ -7,7 +7,7 @@ from typing import Any
 
 from diptych.data.sample_transform import SampleTransform, Transform
 from diptych.data.sources.datasets import DatasetSource
-from diptych.errors import EvaluationError
+from diptych.errors import ConfigError, EvaluationError, shown
 from diptych.evaluation import runner
 from diptych.evaluation.protocols import find_protocol
 from diptych.evaluation.results import Result, check_replaces
@@ -22,13 +22,17 @@ Attach = Callable[[Recipe], Recipe]
 def attach_data(
     data: Any = None,
     transform: Transform | None = None,
-    columns: Sequence[str | int] = (),
+    columns: str | Sequence[str | int] = (),
     class_names: Sequence[str] = (),
 ) -> Attach:
     """Return a function that adds a dataset and a transform from Python to a recipe. Raises ConfigError.
 
     `data` is a dataset, as `DatasetSource.of` takes it; None keeps the data of the recipe.
     """
+    if isinstance(transform, type):
+        raise ConfigError(f"augment={transform.__name__}: a class: give an instance, {transform.__name__}(...)")
+    if transform is not None and not callable(transform):
+        raise ConfigError(f"augment={shown(transform)}: expected a transform, which is called with a dict of images")
     source = None if data is None else DatasetSource.of(data, columns, class_names)
 
     def attach(recipe: Recipe) -> Recipe:

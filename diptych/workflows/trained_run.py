@@ -2,7 +2,7 @@
 
 import html
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
@@ -12,15 +12,17 @@ from typing import Any
 from PIL import Image
 
 from diptych.contract import Method
-from diptych.errors import CheckpointError
+from diptych.data.sources.datasets import is_dataset
+from diptych.errors import CheckpointError, ConfigError, nearest
 from diptych.evaluation.results import Result
 from diptych.evaluation.runner import SampleRequest
 from diptych.inference.load import from_run, warn_of_untrained
 from diptych.inference.translator import Translator
+from diptych.methods import find
 from diptych.networks import user_code
 from diptych.runs import checkpoint, folder
 from diptych.runs.events import read_events
-from diptych.workflows.evaluate import Attach, attach_data, evaluate_trained
+from diptych.workflows.evaluate import Attach, attach_data, evaluate_trained, in_order
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,14 @@ class Run:
         cls,
         path: str | Path,
         *,
-        method: type[Method] | None = None,
-        allow_code: Iterable[str | user_code.Network] = (),
+        method: str | type[Method] | None = None,
+        allow_code: str | user_code.Network | Iterable[str | user_code.Network] = (),
     ) -> "Run":
         """Open a run folder.
 
         Args:
             path: the run folder.
-            method: the class of a method that is not part of Diptych.
+            method: the class of a method that is not part of Diptych, or its name (`package.module:Class`).
             allow_code: classes of own networks that the run may use: `["package.module:Class"]`, or the classes.
 
         Raises:
@@ -79,7 +81,7 @@ class Run:
             ConfigError: a class cannot be imported.
         """
         user_code.allow_all(allow_code)
-        return cls(path, method)
+        return cls(path, class_of(method))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -142,6 +144,9 @@ class Run:
         protocol: str | None = None,
         *,
         data: Any = None,
+        columns: str | Sequence[str | int] = (),
+        class_names: Sequence[str] = (),
+        allow: str | Collection[str] = (),
         split: str = "auto",
         count: int | None = None,
         which: str = "last",
@@ -155,7 +160,10 @@ class Run:
         Args:
             protocol: name of the protocol; default: the one for such a method and data.
             data: another folder of images, or dataset; default: that of the run. A run that was trained on a Python
-                dataset and opened again needs it.
+                dataset and opened again needs it, and then remembers it.
+            columns: the fields of a sample of the dataset, as in `train`.
+            class_names: names of the classes, as in `train`.
+            allow: `["images"]` evaluates a run that was trained on a Python dataset on another one.
             split: "train", "val", "test" or "all"; "auto": the test split if there is one, else the held-out images.
             count: translate this many images at most.
             which: the "last" or the "best" checkpoint.
@@ -168,16 +176,35 @@ class Run:
             The result: `result.scores`, and one of them by `result.score("psnr").value`, each with its 95 % interval.
 
         Raises:
+            ConfigError: the dataset is not the one of the run, and `allow` does not name "images".
             DataError: the images cannot be read.
             EvaluationError: the protocol does not fit, or an earlier result was computed differently.
         """
-        attach, name = self._attach, None
+        allowed = [allow] if isinstance(allow, str) else list(allow)
+        if unknown := [each for each in allowed if each != "images"]:
+            raise ConfigError(f'allow={unknown}: an evaluation allows only "images"{nearest(unknown[0], ["images"])}')
+        attach, name, images = self._attach, None, None
+        check_describes(data, columns, class_names)
         if isinstance(data, str | Path):
             name = str(data)
         elif data is not None:
-            attach = attach_data(data)
-        request = SampleRequest(protocol, name, split, count, which, device, method_class=self._method, attach=attach)
-        return evaluate_trained(self._files, request, extractor, evaluator, out=out)
+            attach = in_order(self._attach, attach_data(data, columns=columns, class_names=class_names))
+            images = None if allowed else self._fingerprint()
+        request = SampleRequest(
+            protocol, name, split, count, which, device, method_class=self._method, attach=attach, images=images
+        )
+        result = evaluate_trained(self._files, request, extractor, evaluator, out=out)
+        if images is not None:
+            self._attach = attach
+        return result
+
+    def _fingerprint(self) -> str | None:
+        """Return the fingerprint of the Python dataset that the run was trained on; None if it had files."""
+        root = self.settings.get("data", {}).get("root", "")
+        if not is_dataset(str(root)):
+            return None
+        made = checkpoint.read_meta(self.last.path).get("made") or {}
+        return made.get("images")
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -200,6 +227,19 @@ class Run:
     def _checkpoint(self, path: Path, error: float | None = None) -> Checkpoint:
         meta = checkpoint.read_meta(path)
         return Checkpoint(path, meta["stage"], meta["step"], meta["total"], error)
+
+
+def class_of(method: str | type[Method] | None) -> type[Method] | None:
+    """Return the class of a method given as a class or by its name, `package.module:Class`. ConfigError."""
+    return find(method) if isinstance(method, str) else method
+
+
+def check_describes(data: Any, columns: Sequence[str | int], class_names: Sequence[str]) -> None:
+    """Raise ConfigError if `columns` or `class_names` are given without a Python dataset."""
+    if (data is None or isinstance(data, str | Path)) and (columns or class_names):
+        raise ConfigError(
+            "columns= and class_names= describe the samples of a Python dataset: leave them out, or give it by data="
+        )
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

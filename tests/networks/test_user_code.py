@@ -86,6 +86,8 @@ def test_settings_of_built_in_generators_are_refused(tmp_path):
     ("code", "message"),
     [
         ("own_networks:Absent", r"own_networks:Absent: cannot be imported \(KeyError: 'Absent'\)"),
+        ("own_networks:Smal", "KeyError: 'Smal'.; did you mean 'Small'"),
+        (own_networks.Small(1, 1), "expected the class Small itself, got an instance"),
         ("no_such_module:Net", "cannot be imported .ModuleNotFoundError"),
         ("own_networks.Small", "expected the name of a class as package.module:Class"),
     ],
@@ -121,3 +123,49 @@ def test_the_code_of_the_class_is_part_of_the_provenance():
     assert list(user_code.source_files({"generator": user_code.allow(own_networks.Small), "ngf": 4})) == [
         Path(own_networks.__file__)
     ]
+
+
+PIX2PIX = {"crop_size": 32, "receptive_field": 16, "ndf": 4, "workers": 0, "device": "cpu", "quiet": True, "steps": 1}
+
+
+@pytest.mark.parametrize("cls", [own_networks.Halves, own_networks.HalvesWithSkip])
+def test_a_generator_that_halves_sizes_must_say_so(cls, tmp_path):
+    run = package.train("pix2pix", data="glyphs", out=tmp_path / "run", generator=cls, **PIX2PIX)
+    translator = run.translator(device="cpu")
+    assert translator(np.zeros((32, 34, 1), np.uint8)).shape == (32, 34, 1)
+    with pytest.raises(ConfigError, match=f"own_networks:{cls.__name__} .*33.*set `size_multiple = N` in the class"):
+        translator(np.zeros((33, 33, 1), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("generator", "message"),
+    [
+        (own_networks.ReturnsTuple, "own_networks:ReturnsTuple: expected a tensor of images, got tuple"),
+        (
+            own_networks.Shrinks,
+            r"own_networks:Shrinks: returns a tensor of shape \(1, 3, 32, 31\) from \(1, 3, 32, 32\)",
+        ),
+        (own_networks.Fails, "own_networks:Fails fails on 32x32 images .AttributeError"),
+        (own_networks.Small(1, 1), "write Small, without parentheses"),
+        ("own_networks:Smal", "did you mean 'Small'"),
+    ],
+)
+def test_a_generator_that_does_not_fit_is_named_before_a_folder_is_made(generator, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        package.train("pix2pix", data="glyphs", out=tmp_path / "run", generator=generator, **PIX2PIX)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_size_multiple_of_a_class_is_named(tmp_path):
+    with pytest.raises(
+        ConfigError, match="not a multiple of 2, the size_multiple of own_networks:Small: change crop_size"
+    ):
+        package.train(
+            "pix2pix", data="glyphs", out=tmp_path / "run", generator=own_networks.Small, **{**PIX2PIX, "crop_size": 33}
+        )
+
+
+def test_one_class_may_be_allowed_by_itself(nothing_allowed):
+    user_code.allow_all("own_networks:Small")
+    user_code.allow_all(own_networks.Pretrained)
+    assert user_code.allowed() == ("own_networks:Small", "own_networks:Pretrained")

@@ -266,7 +266,14 @@ def test_settings_become_overrides():
     ("given", "message"),
     [
         ({"epocs": 3}, "no setting is called 'epocs'; did you mean 'epochs'"),
-        ({"callbacks": [diptych.Callback]}, "expected instances of diptych.Callback, got Callback"),
+        (
+            {"callbacks": [diptych.Callback]},
+            r"expected instances of diptych.Callback, got Callback: write Callback\(\)",
+        ),
+        ({"callbacks": diptych.Callback}, r"write Callback\(\)"),
+        ({"callbacks": 3}, "expected instances of diptych.Callback, got int"),
+        ({"augment": "flip"}, "augment='flip': expected a transform"),
+        ({"augment": v2.RandomVerticalFlip}, r"a class: give an instance, RandomVerticalFlip\(...\)"),
         ({"columns": ["a", "b"]}, "columns= and class_names= describe the samples of a Python dataset"),
         ({"lambda_l1": "much"}, "lambda_l1"),
     ],
@@ -309,3 +316,89 @@ def test_a_notebook_displays_previews(kind, count, tmp_path, monkeypatch):
     diptych.train("pix2pix", data="glyphs", out=tmp_path / "run", steps=6, quiet=True, **SMALL)
     assert len(display.shown) == count
     assert all(isinstance(image, Image.Image) for image in display.shown)
+
+
+class Misspelt(diptych.Callback):
+    def on_previews(self, context):
+        raise AssertionError
+
+
+class TermOfImages(Pix2Pix):
+    """An own loss term that is not a scalar."""
+
+    def generator_terms(self, x, y, fake):
+        return {**super().generator_terms(x, y, fake), "tv": fake.diff(dim=-1).abs()}
+
+
+class Labelled(Pairs):
+    def __getitem__(self, index):
+        return super().__getitem__(index)[0], index % 2
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "given", "message"),
+    [
+        ("pix2pix", Pairs(), {"callbacks": Misspelt()}, "Misspelt.on_previews is no hook; did you mean 'on_preview'"),
+        (
+            "pix2pix",
+            Pairs(),
+            {"columns": ["a", "b"]},
+            r"'a' names a field, but samples .*give numbers, as columns=\[0, 1\]",
+        ),
+        ("pix2pix", Pairs(), {"columns": "ab"}, r"columns=\['ab'\]: expected 2 names"),
+        ("pix2pix", Pairs(), {"class_names": ["a", "b"]}, "class_names= has no effect on paired data"),
+        (TermOfImages, Pairs(), {}, r"loss term G/tv: expected a scalar, got a tensor of shape \(2, 3, 32, 31\)"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_said_before_a_folder_is_made(method, data, given, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        diptych.train(method, data=data, out=tmp_path / "run", steps=1, quiet=True, **SMALL, **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", ""]])
+def test_names_of_classes_must_be_valid(names, tmp_path):
+    with pytest.raises(DataError, match=r"Labelled: labels .*(same name|has no name)"):
+        diptych.train("stargan", data=Labelled(), class_names=names, out=tmp_path / "run", quiet=True, crop_size=32)
+
+
+def test_one_callback_one_allowed_change_and_the_name_of_a_method(tmp_path):
+    seen = []
+
+    class Watch(diptych.Callback):
+        def on_step(self, context):
+            seen.append(context.step)
+
+    run = diptych.train(
+        WithTotalVariation, data=Pairs(), out=tmp_path / "run", steps=1, quiet=True, callbacks=Watch(), **SMALL
+    )
+    name = f"{__name__}:WithTotalVariation"
+    run = diptych.resume(run.folder, data=Pairs(), method=name, steps=2, allow="steps", callbacks=Watch(), quiet=True)
+    assert seen == [1, 2]
+    assert run.settings["method"] == name
+    assert diptych.Run.open(run.folder, method=name).translator(device="cpu").name == name
+
+
+def test_an_evaluation_needs_the_same_dataset(tmp_path):
+    path = diptych.train("pix2pix", data=Pairs(), out=tmp_path / "run", steps=1, quiet=True, **SMALL).folder
+    run, options = diptych.Run.open(path), {"extractor": "none", "out": tmp_path / "result.json"}
+    with pytest.raises(ConfigError, match=r'not the dataset that the run was trained on.*allow=\["images"\]'):
+        run.evaluate(data=Pairs(shift=1), **options)
+    with pytest.raises(ConfigError, match='allows only "images"; did you mean'):
+        run.evaluate(data=Pairs(shift=1), allow="image", **options)
+    with pytest.raises(ConfigError, match="describe the samples of a Python dataset"):
+        run.evaluate(columns=[0, 1], **options)
+    other = run.evaluate(data=Pairs(shift=1), allow="images", **options)
+    with pytest.raises(DataError, match="given from Python"):
+        run.evaluate(**options)
+    result = run.evaluate(data=Pairs(), columns=[0, 1], **options)
+    assert result.images != other.images
+    assert run.evaluate(**options).scores == result.scores, "the run remembers its dataset"
+    assert diptych.evaluate(path, data=Pairs(), **options).scores == result.scores
+    assert diptych.evaluate(run, data=Pairs(), **options).scores == result.scores
+    with pytest.raises(ConfigError, match="a model folder is evaluated on a folder of images"):
+        diptych.evaluate(path / "model", data=Pairs(), **options)
+    lines = str(result).splitlines()
+    assert lines[0] == "run: paired-default/" + result.protocol.partition("/")[2]
+    assert len(lines) == 1 + len(result.scores)
+    assert "draws" not in repr(result)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from diptych.data.dataset import ImageColumn
 from diptych.data.images import image_io
-from diptych.errors import DataError, ImageError, listed, shown
+from diptych.errors import ConfigError, DataError, ImageError, listed, shown
 
 PROBED = 64  # images whose channels are counted
 CHANNELS = (1, 2, 3, 4)
@@ -62,6 +62,12 @@ class Reader:
             raise DataError(
                 f"{self}[{index}]: a sample has no field {name!r}; it has {keys}: name the fields in order by "
                 f"columns=[...]"
+            )
+        if self.explicit and isinstance(name, str):
+            raise ConfigError(
+                f"columns: {name!r} names a field, but samples of {self} are of type {type(sample).__name__}, without "
+                f"names: "
+                + ("give numbers, as columns=[0, 1]" if isinstance(sample, tuple | list) else "leave columns= out")
             )
         if isinstance(sample, tuple | list):
             at = name if isinstance(name, int) else position

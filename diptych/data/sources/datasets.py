@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from diptych.contract import DataKind, Labels
 from diptych.data.config import DataConfig
@@ -18,7 +19,7 @@ from diptych.data.sources.classes import LABELLED, with_references
 from diptych.data.sources.dataset_samples import Reader, Samples
 from diptych.data.sources.folders import name_is_held_out
 from diptych.data.sources.transfer import combine_for_transfer
-from diptych.errors import ConfigError, DataError, nearest
+from diptych.errors import ConfigError, DataError, nearest, shown
 
 PREFIX = "dataset:"
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -61,12 +62,15 @@ class DatasetSource:
     class_names: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, data: Any, columns: Sequence[str | int] = (), class_names: Sequence[str] = ()) -> "DatasetSource":
+    def of(cls, data: Any, columns: str | Sequence[str | int] = (), class_names: Sequence[str] = ()) -> "DatasetSource":
         """Return the source of what a user gave as `data=`: a dataset, a dict of splits, or a tuple of two of these.
 
         Raises ConfigError for an object that is no map-style dataset.
         """
         several = data if isinstance(data, tuple) and len(data) == 2 else (data,)
+        if isinstance(class_names, str):
+            raise ConfigError(f"class_names={class_names!r}: expected a list of names")
+        columns = [columns] if isinstance(columns, str) else columns
         return cls(tuple(map(_splits_of, several)), tuple(columns), tuple(class_names))
 
     @property
@@ -80,6 +84,8 @@ class DatasetSource:
         if used := [name for name in FILE_SETTINGS if vars(config)[name] != defaults[name].default]:
             raise ConfigError(f"{used[0]}= is for files of images and has no effect on a dataset: leave it out")
         groups = COLUMNS[kind]
+        if self.class_names and kind not in (DataKind.LABELLED, DataKind.REFERENCED, DataKind.TRANSFER):
+            raise ConfigError(f"class_names= has no effect on {kind} data, which has no labels: leave it out")
         if kind == DataKind.UNPAIRED and len(self.datasets) == 1:
             groups = (("a", "b"),)  # pairs, whose images are sampled independently
         if len(self.datasets) != len(groups):
@@ -138,7 +144,11 @@ class DatasetSource:
         names = self.class_names or reader.class_names() or tuple(map(str, range(needed)))
         if len(names) < needed:
             raise DataError(f"{reader}: labels number {needed} classes, and there are {len(names)} names: {names}")
-        return Labels.model_validate({"names": names, "kind": kind})
+        try:
+            return Labels.model_validate({"names": names, "kind": kind})
+        except ValidationError as error:
+            reasons = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+            raise DataError(f"{reader}: labels {shown(list(names))}: {reasons}") from error
 
 
 def _splits_of(data: Any) -> Mapping[str, Samples]:

@@ -8,7 +8,7 @@ the interval of their difference is one of paired samples.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -45,14 +45,17 @@ class Score:
     better: Better
     count: int  # images
     by: Literal["bootstrap", "jackknife"]
-    draws: tuple[float, ...]
-    each: tuple[float, ...] = ()
+    draws: tuple[float, ...] = field(repr=False)
+    each: tuple[float, ...] = field(default=(), repr=False)
     chance: float | None = None
     ceiling: float | None = None
 
     def __post_init__(self) -> None:
         if self.better != (known := metric_of(self.name).better):
             raise EvaluationError(f"{shown(self.name)}: {self.better} is not better for this metric; {known} is better")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:.4g} ({self.low:.4g} to {self.high:.4g}, {self.count} images)"
 
 
 @dataclass(frozen=True)
