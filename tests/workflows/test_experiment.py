@@ -198,7 +198,7 @@ def test_other_settings_are_refused_by_the_name_of_the_file(made, here):
         (["steps=6", "seed=1"], {}, "steps: 4, not 6; seed: 0, not 1"),
         ([], larger, "crop: 32, not 64"),
     ):
-        words = rf"{folder}/out/l1.yaml: this folder holds an experiment of other settings \({told}\); choose"
+        words = rf"{folder}/out/l1.yaml: this folder holds an experiment with other settings \({told}\); choose"
         with pytest.raises(ConfigError, match=words):
             run_experiment(written(folder, LOSSES, **changes), overrides, folder / "out", console=QUIET)
     assert here == []
@@ -208,7 +208,7 @@ def test_a_setting_that_older_files_do_not_have_is_taken_as_usual(made, here):
     folder, page, _ = made
     file = folder / "out" / "l1.yaml"
     values = yaml.safe_load(file.read_text())
-    del values["train"]["patience"], values["evaluate"]
+    del values["train"]["rank_timeout_minutes"], values["evaluate"]
     file.write_text(yaml.safe_dump(values))
     assert run_experiment(written(folder, LOSSES), [], folder / "out", console=QUIET) == page
     assert "patience" in file.read_text()
