@@ -105,11 +105,8 @@ class Recipe:
             if key in needs and value not in (0, "none")  # turning off what is off is no mistake
         }
 
-    def with_data_defaults(self, data: Data) -> "Recipe":
-        """Return the recipe with what follows from the data: channels (unless set), ranges, labels, epochs as steps.
-
-        Raises ConfigError if a method that translates between domains would see too few of them in a step.
-        """
+    def check_labels(self, data: Data) -> None:
+        """Raise ConfigError if an evaluator gets several data sets, or if a batch is smaller than the number of domains."""
         domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
         if data.others and issubclass(self.cls, Evaluator):
             raise ConfigError(
@@ -121,6 +118,13 @@ class Recipe:
                 f"batch_size={self.train.batch_size} is smaller than the number of domains, {domains}: "
                 f"set batch_size={max(8, domains)}, or choose fewer by folders="
             )
+
+    def with_data_defaults(self, data: Data) -> "Recipe":
+        """Return the recipe with what follows from the data: channels (unless set), ranges, labels, epochs as steps.
+
+        Raises ConfigError as `check_labels` does.
+        """
+        self.check_labels(data)
         data_config = resolve_ranges(self.data, data, self.images)
         values: dict[str, Any] = dict.fromkeys(self.cls.label_fields().values(), data.labels)
         for entry, key in self.images.items():

@@ -29,6 +29,7 @@ def check_settings(recipe: Recipe, data: Data, world_size: int = 1) -> None:
         )
     if recipe.evaluate.protocol is not None:
         find_protocol(recipe.evaluate.protocol)
+    recipe.check_labels(data)
     labels = dict.fromkeys(recipe.cls.label_fields().values(), data.labels)
     model = checked(recipe.cls.Config, {**recipe.model.model_dump(), **labels}, "model")
     dry_run(replace(recipe, model=model), world_size=world_size)

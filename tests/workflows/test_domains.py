@@ -211,7 +211,7 @@ def test_images_are_judged_by_the_names_of_their_classes_and_others_are_refused(
 
 def test_attributes_are_no_classes_and_fewer_are_others(flips, tmp_path):
     run = Run.open(flips)
-    with pytest.raises(EvaluationError, match="goes from class to class, and these images have attributes"):
+    with pytest.raises(EvaluationError, match="translates between classes, and these images have attributes"):
         sample_run(run, tmp_path / "never", SampleRequest("stargan-expressions"))
     fill(tmp_path / "few", 8)
     (tmp_path / "few" / "table.csv").write_text(
