@@ -152,7 +152,7 @@ def test_with_another_measure_the_best_is_chosen_anew(tmp_path):
         "eval_every=2",
         "eval_images=4",
         "monitor=psnr",
-        *(f"--allow={key}" for key in ("steps", "eval_every", "monitor")),
+        *(f"--allow={key}" for key in ("steps", "eval_every", "monitor", "eval_images")),
     ]
     assert diptych("resume", tmp_path / "without", *words).exit_code == 0
     assert best(tmp_path / "without")[1] < -1
