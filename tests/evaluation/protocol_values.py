@@ -155,7 +155,7 @@ def check(protocol: Protocol, kept: dict, folder: Path) -> None:
     assert str(protocol) in kept, f"{protocol} is a new version of that protocol: {add}"
     before, now = kept[str(protocol)], json.loads(json.dumps(entry_of(protocol, folder)))
     raised = f"raise its version in {PROTOCOLS[protocol.name]}, say so in docs/evaluation.md, and {add}"
-    for part in ("metrics", "ways"):
+    for part in ("metrics", "jobs"):
         assert now[part] == before[part], f"the {part} of {protocol} changed: {raised}"
     assert list(now["values"]) == list(before["values"]), f"the scores of {protocol} changed: {raised}"
     for name, numbers in now["values"].items():

@@ -98,7 +98,7 @@ def test_what_cannot_be_had_is_told_with_a_way_out(judge, tmp_path):
         feature_networks_of(SRGAN, config, CPU)
     with pytest.raises(ConfigError, match=r"vgg19-dcbb9e9d.pth is needed, is not on this machine"):
         feature_networks_of(SRGAN, SRGAN.Config(), CPU)
-    with pytest.raises(ConfigError, match=r"feature_network=none: .* name one, or set lambda_identity=adaptive"):
+    with pytest.raises(ConfigError, match=r"feature_network=none: .*name one, or set identity_features=adaptive"):
         feature_networks_of(DIAT, DIAT.Config(), CPU)
     pairs = trained(tmp_path / "pairs", "pix2pix", "root=glyphs", "steps=1")
     with pytest.raises(EvaluationError, match="not an evaluator network"):
@@ -116,7 +116,7 @@ def test_a_run_knows_the_weights_that_it_looked_through(judge, tmp_path):
     other = trained(
         tmp_path / "other", "classifier", "root=glyphs:sans/serif", "steps=1", "base_channels=4", "n_downsample=2"
     ).folder
-    with pytest.raises(ConfigError, match="features"):
+    with pytest.raises(ConfigError, match="feature_network"):
         diptych("resume", run, f"feature_network={other}", "steps=3", "--allow", "steps")
     moved.rename(judge)
 

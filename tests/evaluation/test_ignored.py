@@ -158,7 +158,7 @@ def test_settings_that_contradict_each_other_are_refused():
         Palette(PALETTE, PALETTE[:1])
     with pytest.raises(ValueError, match="ignore: #000000 is in the palette"):
         EvaluationSettings(palette=PALETTE, ignore=PALETTE[:1])
-    with pytest.raises(ValueError, match="ignore: the colours of a palette and the ignored ones need a level"):
+    with pytest.raises(ValueError, match="ignore: all colours of a palette, and the ignored ones, need the same number"):
         Segmenter.Config(palette=PALETTE, ignore=((0,),))
     assert "ignore" not in EvaluationSettings().question(), "results of earlier versions are not made again"
     assert EvaluationSettings(ignore=((0, 0, 0),)).question()["ignore"] == [[0, 0, 0]]
@@ -186,10 +186,10 @@ def test_a_segmenter_does_not_train_on_ignored_pixels():
     method = Segmenter(Segmenter.Config(ignore=(128,), **config))
     near, far = (batch(level) for level in (0.0, 0.05))
     logits = method.S(near["source"])
-    expected = torch.nn.functional.cross_entropy(logits[..., :4], method.read(near["target"])[..., :4], reduction="sum")
+    expected = torch.nn.functional.cross_entropy(logits[..., :4], method.class_map(near["target"])[..., :4], reduction="sum")
     assert loss(method, near).item() == pytest.approx(expected.item() / near["target"].numel(), rel=1e-5)
     assert loss(method, near) == loss(method, far)
-    assert (method.read(near["target"])[..., 4:] == -1).all()
+    assert (method.class_map(near["target"])[..., 4:] == -1).all()
     nothing = {**near, "target": torch.zeros_like(near["target"])}
     assert loss(method, nothing) == 0, "no NaN where all is ignored"
     parts = [loss(method, {key: each[at : at + 1] for key, each in near.items()}).item() for at in (0, 1)]
@@ -200,7 +200,7 @@ def test_a_segmenter_without_ignored_colours_has_the_loss_that_it_had():
     method = Segmenter(Segmenter.Config(palette=((0,), (255,)), in_channels=1, out_channels=1, **TINY))
     given = batch(1.0)
     torch.manual_seed(2)
-    expected = torch.nn.functional.cross_entropy(method.S(given["source"]), method.read(given["target"]))
+    expected = torch.nn.functional.cross_entropy(method.S(given["source"]), method.class_map(given["target"]))
     assert torch.equal(loss(method, given), expected)
 
 
@@ -242,7 +242,7 @@ def test_evaluate_takes_colours_to_ignore(tmp_path):
     words = ["--real", tmp_path / "real", "--fake", tmp_path / "fake", "-p", "label-maps", "--ignore", "[[0,0,0]]"]
     done = diptych("evaluate", *words)
     assert done.exit_code == 0, done.output
-    assert "ignored are #000000" in done.output
+    assert "ignored colours: #000000" in done.output
 
 
 def test_data_check_says_how_many_pixels_are_ignored(tmp_path, monkeypatch):

@@ -158,8 +158,8 @@ def test_what_lies_between_the_colours_is_told(tmp_path):
     for file, pixels in zip(files, maps(MANY[[0, 3, 5, 1]]), strict=True):
         image_io.write(file, pixels)
     whole, less = Palette(((0, 0, 0), (255, 255, 255), (255, 0, 0), (128, 64, 128))), Palette(((0, 0, 0), (255, 0, 0)))
-    assert whole.told(image_set(files)) == "the colours of 4 classes: #000000 #ffffff #ff0000 #804080"
-    text = less.told(image_set(files))
+    assert whole.describe(image_set(files)) == "the colours of 4 classes: #000000 #ffffff #ff0000 #804080"
+    text = less.describe(image_set(files))
     assert text.startswith("the colours of 2 classes: #000000 #ff0000; ")
     found = [
         np.concatenate([(image_io.read(file) == colour).all(2).ravel() for file in files]) for colour in MANY[[3, 1]]
