@@ -161,7 +161,7 @@ def test_settings_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="ignore: all colours of a palette, and the ignored ones, need the same number"):
         Segmenter.Config(palette=PALETTE, ignore=((0,),))
     assert "ignore" not in EvaluationSettings().key(), "results of earlier versions are not made again"
-    assert EvaluationSettings(ignore=((0, 0, 0),)).question()["ignore"] == [[0, 0, 0]]
+    assert EvaluationSettings(ignore=((0, 0, 0),)).key()["ignore"] == [[0, 0, 0]]
     assert len(read_experiment("pix2pix-photo-labels").evaluate.ignore) == 10
 
 
