@@ -209,7 +209,7 @@ def test_the_best_checkpoint_is_asked_for_by_name(tmp_path, runs):
     assert one != other
     with pytest.raises(EvaluationError, match="--which bset: choose last or best"):
         sample_run(run, tmp_path / "x", SampleRequest(which="bset"))
-    with pytest.raises(CheckpointError, match="kept no best checkpoint"):
+    with pytest.raises(CheckpointError, match="has no best checkpoint"):
         sample_run(runs["heaps"], tmp_path / "x", SampleRequest(which="best"))
 
 
