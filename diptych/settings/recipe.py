@@ -106,7 +106,7 @@ class Recipe:
         }
 
     def check_labels(self, data: Data) -> None:
-        """Raise ConfigError if an evaluator gets several data sets, or a batch has fewer images than there are domains."""
+        """Raise ConfigError if an evaluator gets several data sets, or a batch is smaller than the domains."""
         domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
         if data.others and issubclass(self.cls, Evaluator):
             raise ConfigError(

@@ -158,7 +158,9 @@ def test_settings_that_contradict_each_other_are_refused():
         Palette(PALETTE, PALETTE[:1])
     with pytest.raises(ValueError, match="ignore: #000000 is in the palette"):
         EvaluationSettings(palette=PALETTE, ignore=PALETTE[:1])
-    with pytest.raises(ValueError, match="ignore: all colours of a palette, and the ignored ones, need the same number"):
+    with pytest.raises(
+        ValueError, match="ignore: all colours of a palette, and the ignored ones, need the same number"
+    ):
         Segmenter.Config(palette=PALETTE, ignore=((0,),))
     assert "ignore" not in EvaluationSettings().key(), "results of earlier versions are not made again"
     assert EvaluationSettings(ignore=((0, 0, 0),)).key()["ignore"] == [[0, 0, 0]]
@@ -186,7 +188,9 @@ def test_a_segmenter_does_not_train_on_ignored_pixels():
     method = Segmenter(Segmenter.Config(ignore=(128,), **config))
     near, far = (batch(level) for level in (0.0, 0.05))
     logits = method.S(near["source"])
-    expected = torch.nn.functional.cross_entropy(logits[..., :4], method.class_map(near["target"])[..., :4], reduction="sum")
+    expected = torch.nn.functional.cross_entropy(
+        logits[..., :4], method.class_map(near["target"])[..., :4], reduction="sum"
+    )
     assert loss(method, near).item() == pytest.approx(expected.item() / near["target"].numel(), rel=1e-5)
     assert loss(method, near) == loss(method, far)
     assert (method.class_map(near["target"])[..., 4:] == -1).all()

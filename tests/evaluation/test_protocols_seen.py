@@ -210,7 +210,10 @@ def test_a_judge_that_cannot_say_is_refused(seen, tmp_path):
             "not label maps of this palette: choose the evaluator of this label set",
         ),
         (judge(Segmenter, palette=PALETTE, in_channels=2, **TINY), "takes 2 channels, and these images have 3"),
-        (judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY), "have 3 channels, and the colours of the palette 1"),
+        (
+            judge(Segmenter, palette=((0,), (255,)), out_channels=1, **TINY),
+            "have 3 channels, and the colours of the palette 1",
+        ),
     ]:
         with pytest.raises(EvaluationError, match=message):
             values("pix2pix-fcn", perfect, Tools(evaluator=asked))

@@ -9,5 +9,5 @@ from diptych.testing import CHECKS, MethodUnderTest
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
 @pytest.mark.parametrize("name", [*METHODS, *EVALUATORS])
 def test_contract(name, check):
-    """T1: `resume_is_exact`, T2: `training_is_deterministic`, T10: `gradient_accumulation_is_exact`, `ranks_match_...`."""
+    """T1: `resume_is_exact`, T2: `training_is_deterministic`, T10: `gradient_accumulation_is_exact` and ranks."""
     check(MethodUnderTest(find(name)))
