@@ -3,7 +3,6 @@
 import pytest
 from commands import diptych
 
-from diptych.cli import check
 from diptych.errors import ConfigError
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.testing import CHECKS
@@ -27,10 +26,6 @@ def options(*names):
     return [word for name in names for word in ("--only", name)]
 
 
-def test_every_check_has_a_remedy():
-    assert check.REMEDIES.keys() == CHECKS.keys()
-
-
 def test_a_passed_check_is_a_line():
     done = diptych("check", "pix2pix", *options(*QUICK))
     assert done.exit_code == 0
@@ -47,7 +42,7 @@ def test_a_failed_check_is_named_with_what_to_change():
     assert "2/2 translate_is_pure: FAILED" in done.stdout
     assert "found: " in done.stdout
     assert "leaves [-1, 1]" in done.stdout
-    assert f"remedy: {check.REMEDIES['translate_is_pure']}" in done.stdout
+    assert "end with tanh, or clamp it" in done.stdout
     assert done.stdout.splitlines()[-1] == "1 of 2 checks failed: translate_is_pure"
 
 
