@@ -8,7 +8,6 @@ translator("label.png").save("photo.png")
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from diptych.data.images import image_io as image
 from diptych.data.images import metadata
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.transforms import Augment
-from diptych.errors import ConfigError, ImageError, nearest
+from diptych.errors import ConfigError, ImageError
 from diptych.inference import model_folder
+from diptych.inference.controls import check_controls, find_control, select_route
 from diptych.inference.preprocessing import (
     DEFAULT,
     Adapter,
@@ -44,7 +44,6 @@ from diptych.system.hardware import is_out_of_memory
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 SET_MULTIPLE = "; if it halves sizes, set `size_multiple = N` in the class: 2 for one halving, 4 for two, 8 for three"
-NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # types that a control of this type accepts
 
 
 @dataclass
@@ -100,17 +99,17 @@ class Translator:
             raise ImageError(
                 f"{type(images).__name__}: expected a path, PIL image, array or tensor, or several of them"
             )
-        return [self._translate_each(each, [controls])[0] for each in images]
+        return [self._translate_each(picture, [controls])[0] for picture in images]
 
     def sample(self, count: int, seed: int = 0, first: int = 0, **controls: Any) -> list[Any]:
         """Return generated images, from number `first` on: PIL images, or arrays (H, W, C) if PIL lacks the format.
 
         The image of a number and seed is always the same. Raises ConfigError if the method does not generate images.
         """
-        made = self.sample_tensor(range(first, first + count), seed, **controls)
+        samples = self.sample_tensor(range(first, first + count), seed, **controls)
         encoding = self._encoding(next(iter(self.method.channels())))
-        pixels = [encoding.encode(each.permute(1, 2, 0).numpy(), np.uint8) for each in made]
-        return [as_pil(each, encoding) for each in pixels]
+        arrays = [encoding.encode(sample.permute(1, 2, 0).numpy(), np.uint8) for sample in samples]
+        return [as_pil(array, encoding) for array in arrays]
 
     def sample_tensor(self, numbers: range, seed: int = 0, **controls: Any) -> Tensor:
         """Return the generated images of these numbers: (N, C, H, W) in [-1, 1] on the CPU."""
@@ -126,9 +125,8 @@ class Translator:
         self._refuse_control("domain", controls)
         controls = self.prepare_controls(controls)
         names = self.choices("domain")
-        return dict(
-            zip(names, self._translate_each(image, [{**controls, "domain": name} for name in names]), strict=True)
-        )
+        translations = self._translate_each(image, [{**controls, "domain": name} for name in names])
+        return dict(zip(names, translations, strict=True))
 
     def _refuse_control(self, name: str, controls: Mapping[str, Any]) -> None:
         if controls.get(name) is not None:
@@ -149,7 +147,7 @@ class Translator:
 
     def prepare_controls(self, controls: Mapping[str, Any]) -> dict[str, Any]:
         """Return the controls with images as tensors (N, C, size, size). Raises ConfigError or ImageError."""
-        found = dict(controls)
+        prepared = dict(controls)
         for control in self.controls:
             value = controls.get(control.name)
             if not control.image or value is None:
@@ -157,12 +155,12 @@ class Translator:
             entry = control.entry(self._route(controls))
             channels = self.method.channels()[entry]
             tensor = value if isinstance(value, Tensor) else self._load_control_image(value, control.name, entry)
-            found[control.name] = tensor if tensor.dim() == 4 else tensor[None]
+            prepared[control.name] = tensor if tensor.dim() == 4 else tensor[None]
             if tensor.shape[-3] != channels:
                 raise ConfigError(
                     f"{control.name} has {tensor.shape[-3]} channels; this model's images have {channels}"
                 )
-        return found
+        return prepared
 
     def _load_control_image(self, picture: str | Path | Image.Image | np.ndarray, name: str, entry: str) -> Tensor:
         """Return an image for a control as (C, size, size) in [-1, 1]: the center square at the training size."""
@@ -204,8 +202,9 @@ class Translator:
         if self.options.scale == "image":
             return x, self.tensors(x, choices, label)
         height, width = (self.method.traits.upscale_factor * side for side in pixels.shape[:2])
-        made = self.tensors(self.to_unit_tensor(adapter.resized(pixels, label), label, choices[0]), choices, label)
-        return x, [resize_unit(each, height, width) for each in made]
+        at_training_scale = self.to_unit_tensor(adapter.resized(pixels, label), label, choices[0])
+        translations = self.tensors(at_training_scale, choices, label)
+        return x, [resize_unit(y, height, width) for y in translations]
 
     def adapter(self, controls: Mapping[str, Any]) -> Adapter:
         """Return the adapter for the source and target of these controls. Raises ConfigError."""
@@ -239,9 +238,9 @@ class Translator:
     def _arrays(
         self, pixels: np.ndarray, choices: Sequence[Mapping[str, Any]], label: str, dtype: np.dtype[Any]
     ) -> list[np.ndarray]:
-        _, made = self.translate_pixels(pixels, choices, label)
+        _, translations = self.translate_pixels(pixels, choices, label)
         encoding = self.adapter(choices[0]).target_encoding
-        return [encoding.encode(each.numpy().transpose(1, 2, 0), dtype) for each in made]
+        return [encoding.encode(y.numpy().transpose(1, 2, 0), dtype) for y in translations]
 
     def tensor(self, x: Tensor, label: str = "tensor", **controls: Any) -> Tensor:
         """Return the translation of (C, H, W) or (N, C, H, W) in [-1, 1], float32 on the CPU; `label` is for errors."""
@@ -257,40 +256,44 @@ class Translator:
         height, width = batch.shape[-2:]
         padded = pad_to_multiple(batch, self.method.traits.size_multiple)
         try:
-            here = [
-                {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in each.items()}
-                for each in choices
-            ]
-            found = self.method.translate_each(padded.to(self.device, torch.float32), here)
-            made = [each.float().cpu().clamp(-1, 1) for each in found]
+            translations = self._run_networks(padded, choices)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                if name := user_code.named_in(vars(self.method.config)):
-                    side = f"{padded.shape[-1]}x{padded.shape[-2]}"
-                    raise ConfigError(f"{name} failed on {side} pixels ({error}){SET_MULTIPLE}") from error
-                raise
-            raise ImageError(
-                f"{label}: {width}x{height} pixels do not fit into memory: scale the image down"
-            ) from error
-        self._check_sizes(padded, made)
-        if not all(bool(each.isfinite().all()) for each in made):
+            if is_out_of_memory(error):
+                problem = f"{label}: {width}x{height} pixels do not fit into memory: scale the image down"
+                raise ImageError(problem) from error
+            if own := user_code.named_in(vars(self.method.config)):
+                side = f"{padded.shape[-1]}x{padded.shape[-2]}"
+                raise ConfigError(f"{own} failed on {side} pixels ({error}){SET_MULTIPLE}") from error
+            raise
+        self._check_sizes(padded, translations)
+        if not all(bool(y.isfinite().all()) for y in translations):
             raise ImageError(
                 f"{label}: the {self.name} model returns values that are not finite (NaN): its weights are damaged, or "
                 f"its training diverged"
             )
-        made = [remove_padding(each, height, width, self.method.traits.upscale_factor) for each in made]
-        return made if x.dim() == 4 else [each[0] for each in made]
+        factor = self.method.traits.upscale_factor
+        translations = [remove_padding(y, height, width, factor) for y in translations]
+        return translations if x.dim() == 4 else [y[0] for y in translations]
 
-    def _check_sizes(self, padded: Tensor, made: Sequence[Tensor]) -> None:
+    def _run_networks(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+        """Return the method's translations of (N, C, H, W), computed on the device, as float32 on the CPU."""
+        on_device = [
+            {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in controls.items()}
+            for controls in choices
+        ]
+        translations = self.method.translate_each(x.to(self.device, torch.float32), on_device)
+        return [y.float().cpu().clamp(-1, 1) for y in translations]
+
+    def _check_sizes(self, padded: Tensor, translations: Sequence[Tensor]) -> None:
         """Raise ConfigError if a translation is not of the size of the padded images times the upscale factor."""
         height, width = (self.method.traits.upscale_factor * side for side in padded.shape[-2:])
-        for each in made:
-            if each.shape[-2:] != (height, width):
+        for y in translations:
+            if y.shape[-2:] != (height, width):
                 own = user_code.named_in(vars(self.method.config))
-                got = f"{tuple(each.shape)} from {tuple(padded.shape)}: expected a height and width of {height}x{width}"
+                remedy = SET_MULTIPLE if own else "; correct its traits.size_multiple or traits.upscale_factor"
                 raise ConfigError(
-                    f"{own or self.name} returned images of shape {got}"
-                    + (SET_MULTIPLE if own else "; correct its traits.size_multiple or traits.upscale_factor")
+                    f"{own or self.name} returned images of shape {tuple(y.shape)} from {tuple(padded.shape)}: "
+                    f"expected a height and width of {height}x{width}{remedy}"
                 )
 
     def _resize_to_fixed_size(self, x: Tensor, is_map: bool) -> Tensor:
@@ -319,12 +322,13 @@ class Translator:
             pixels = match_alpha(image.as_pixels(picture), encoding.alpha, channels)
             return self._arrays(pixels, choices, "array", self.adapter(choices[0]).dtype_of_arrays(pixels.dtype))
         label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
-        pixels, encoding = read_pixels(picture, label, adapter.source_encoding), adapter.target_encoding
-        made = self._arrays(pixels, choices, label, adapter.dtype_of_files(pixels.dtype))
-        kept = (
-            metadata.metadata_of_image(picture) if isinstance(picture, Image.Image) else metadata.read_metadata(picture)
-        )
-        return [as_pil(each, encoding, kept) for each in made]
+        pixels = read_pixels(picture, label, adapter.source_encoding)
+        arrays = self._arrays(pixels, choices, label, adapter.dtype_of_files(pixels.dtype))
+        if isinstance(picture, Image.Image):
+            kept = metadata.metadata_of_image(picture)
+        else:
+            kept = metadata.read_metadata(picture)
+        return [as_pil(array, adapter.target_encoding, kept) for array in arrays]
 
     def channels_in(self, controls: Mapping[str, Any]) -> int:
         """Return the number of input channels for these controls."""
@@ -336,26 +340,10 @@ class Translator:
         return self.method.channels()[self._route(controls).target]
 
     def _route(self, controls: Mapping[str, Any]) -> Route:
-        if not self.method.routes:
-            raise ConfigError(
-                f"{self.name} translates no images" + (": use `diptych generate`" * self.method.traits.unconditional)
-            )
-        fitting = [route for route in self.method.routes if route.controls.items() <= controls.items()]
-        return max(fitting or self.method.routes[:1], key=lambda route: len(route.controls))
+        return select_route(self.method, self.name, controls)
 
     def _check(self, controls: Mapping[str, Any]) -> None:
-        for name, value in controls.items():
-            control = self._control(name)
-            if control.choices and value not in control.choices:
-                raise ConfigError(f"{name}={value!r}: choose one of {', '.join(control.choices)}")
-            kind = type(control.default)
-            if not control.image and not isinstance(value, NUMBERS.get(kind, kind)):
-                raise ConfigError(f"{name}={value!r}: expected {kind.__name__}")
+        check_controls(self.method, self.name, controls)
 
     def _control(self, name: str) -> Control:
-        known = {control.name: control for control in self.controls}
-        if name not in known:
-            raise ConfigError(
-                f"{self.name} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}"
-            )
-        return known[name]
+        return find_control(self.method, self.name, name)

@@ -1,0 +1,41 @@
+"""The controls of a translation, such as a domain or a seed: validated, and the route that they select."""
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from diptych.contract import Control, Method, Route
+from diptych.errors import ConfigError, nearest
+
+NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # types that a control of this type accepts
+
+
+def find_control(method: Method, model: str, name: str) -> Control:
+    """Return the control of this name. Raises ConfigError, naming the model, if there is none."""
+    known = {control.name: control for control in method.controls}
+    if name not in known:
+        raise ConfigError(f"{model} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}")
+    return known[name]
+
+
+def check_controls(method: Method, model: str, controls: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an unknown control, a value that is not among its choices, or a wrong type."""
+    for name, value in controls.items():
+        control = find_control(method, model, name)
+        if control.choices and value not in control.choices:
+            raise ConfigError(f"{name}={value!r}: choose one of {', '.join(control.choices)}")
+        kind = type(control.default)
+        if not control.image and not isinstance(value, NUMBERS.get(kind, kind)):
+            raise ConfigError(f"{name}={value!r}: expected {kind.__name__}")
+
+
+def select_route(method: Method, model: str, controls: Mapping[str, Any]) -> Route:
+    """Return the most specific route that these controls select, by default the first one.
+
+    Raises ConfigError if the method translates no images.
+    """
+    if not method.routes:
+        remedy = ": use `diptych generate`" if method.traits.unconditional else ""
+        raise ConfigError(f"{model} translates no images{remedy}")
+    matching = [route for route in method.routes if route.controls.items() <= controls.items()]
+    return max(matching or method.routes[:1], key=lambda route: len(route.controls))
