@@ -147,7 +147,7 @@ def _names(
             dtype, channels = stored[source]
             formats = image_io.suffixes_for(dtype, channels)
             if is_label_map:
-                formats = tuple(each for each in formats if each not in LOSSY)
+                formats = tuple(known for known in formats if known not in LOSSY)
             if ending.lower() not in formats:
                 content = "class ids" if is_label_map else f"{dtype} with {channels} channels"
                 reason = f"{ending} cannot hold {content}"
@@ -157,7 +157,7 @@ def _names(
                     raise ConfigError(
                         f"{source}: {reason}, the output of the model: give --suffix {' or '.join(formats)}{hint}"
                     )
-                ending = next(each for each in FALLBACKS if each in formats)
+                ending = next(known for known in FALLBACKS if known in formats)
                 changed[reason] = ending
         names[source] = name.with_suffix(ending)
     for reason, ending in changed.items():

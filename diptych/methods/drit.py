@@ -146,24 +146,26 @@ class DRIT(Method):
 
         @property
         def content_d_shape(self) -> tuple[int, int] | None:
-            """Depth and kernel of the content critic: the first of those that are left open that fit."""
-            return self._critic_at(self.image_size)
+            """Depth and kernel of the content discriminator: the first of those that are left open that fit."""
+            return self._content_discriminator_at(self.image_size)
 
         @property
         def least(self) -> int:
-            """The smallest crop whose contents are large enough for the content critic."""
-            return next(size for size in range(16, 1 << 20, 4) if self._critic_at(size))
+            """The smallest crop whose contents are large enough for the content discriminator."""
+            return next(size for size in range(16, 1 << 20, 4) if self._content_discriminator_at(size))
 
-        def _critic_at(self, size: int) -> tuple[int, int] | None:
+        def _content_discriminator_at(self, size: int) -> tuple[int, int] | None:
             kernels = (7, 3) if self.content_d_kernel is None else (self.content_d_kernel,)
             depths = (3, 2, 1) if self.content_d_layers is None else (self.content_d_layers,)
             pairs = ((depth, kernel) for kernel in kernels for depth in depths)
             return next((pair for pair in pairs if content_logits_size(size // 4, *pair) >= 1), None)
 
         def unused(self) -> dict[str, str]:
-            found = {} if self.lambda_ms else {"ms_eps": "lambda_ms above 0"}
-            critic = ("content_d_layers", "content_d_kernel", "content_grad_clip")
-            return found if self.lambda_content else found | dict.fromkeys(critic, "lambda_content above 0")
+            unused = {} if self.lambda_ms else {"ms_eps": "lambda_ms above 0"}
+            if not self.lambda_content:
+                discriminator = ("content_d_layers", "content_d_kernel", "content_grad_clip")
+                unused |= dict.fromkeys(discriminator, "lambda_content above 0")
+            return unused
 
     config: Config
     data = contract.DataKind.UNPAIRED

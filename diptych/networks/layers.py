@@ -57,8 +57,8 @@ def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> Non
 
 def _initialised_modules(net: nn.Module) -> Iterator[nn.Module]:
     """Yield modules in the order of `net.modules()`, without those in a module with `keep_init`."""
-    kept = [each for each in net.modules() if getattr(each, "keep_init", False)]
-    left_out = {id(module) for each in kept for module in each.modules()}
+    kept = [module for module in net.modules() if getattr(module, "keep_init", False)]
+    left_out = {id(module) for parent in kept for module in parent.modules()}
     return (module for module in net.modules() if id(module) not in left_out)
 
 

@@ -52,8 +52,8 @@ def allow(code: str | Network) -> str:
 
 def allow_all(names: str | Network | Iterable[str | Network]) -> None:
     """Allow several classes, or one, as `allow`."""
-    for each in [names] if isinstance(names, str) or callable(names) else names:
-        allow(each)
+    for name in [names] if isinstance(names, str) or callable(names) else names:
+        allow(name)
 
 
 def allow_settings(settings: Iterable[str], keys: Iterable[str] = ("generator",)) -> None:

@@ -320,16 +320,16 @@ def _default_folder(name: str, root: str) -> Path:
 def _checked(given: Callback | Sequence[Callback]) -> list[Callback]:
     """Return the callbacks, of which one may be given by itself. ConfigError for what is none or has unknown hooks."""
     callbacks = list(given) if isinstance(given, Sequence) else [given]
-    for each in callbacks:
-        if isinstance(each, type):
-            name = each.__name__
+    for callback in callbacks:
+        if isinstance(callback, type):
+            name = callback.__name__
             raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {name}: write {name}()")
-        if not isinstance(each, Callback):
-            raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {type(each).__name__}")
-        for name, _ in inspect.getmembers(type(each), callable):
+        if not isinstance(callback, Callback):
+            raise ConfigError(f"callbacks: expected instances of diptych.Callback, got {type(callback).__name__}")
+        for name, _ in inspect.getmembers(type(callback), callable):
             if name.startswith("on_") and name not in HOOKS:
                 raise ConfigError(
-                    f"callbacks: {type(each).__name__}.{name} is no hook{nearest(name, HOOKS)}; the hooks are "
+                    f"callbacks: {type(callback).__name__}.{name} is no hook{nearest(name, HOOKS)}; the hooks are "
                     f"{', '.join(HOOKS)}; rename other methods so that they do not begin with on_"
                 )
     return [*callbacks, NotebookPreview()] if in_notebook() else list(callbacks)

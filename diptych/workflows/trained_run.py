@@ -181,7 +181,7 @@ class Run:
             EvaluationError: the protocol does not fit, or an earlier result was computed differently.
         """
         allowed = [allow] if isinstance(allow, str) else list(allow)
-        if unknown := [each for each in allowed if each != "images"]:
+        if unknown := [name for name in allowed if name != "images"]:
             raise ConfigError(f'allow={unknown}: an evaluation allows only "images"{nearest(unknown[0], ["images"])}')
         attach, name, images = self._attach, None, None
         check_describes(data, columns, class_names)

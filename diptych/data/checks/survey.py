@@ -160,7 +160,7 @@ def _by_split(root: Path) -> tuple[str, list[DomainFiles]]:
 
 def _has_domains(folder: Path) -> bool:
     """Return whether the folders in `folder` are domains. An empty one may be, unless there are images beside it."""
-    inside = [each for each in folders_of_images(folder) if each.name not in SPLITS]
+    inside = [child for child in folders_of_images(folder) if child.name not in SPLITS]
     return len(inside) == 2 or (bool(inside) and len(_domain_names(folder)) > 1 and not images_in(folder))
 
 

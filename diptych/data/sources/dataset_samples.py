@@ -103,16 +103,18 @@ class Reader:
         if values is None or len(values) != len(dataset):
             values = [self.value(index, 1) for index in range(len(dataset))]
         labels = [self._label(value, index) for index, value in enumerate(values)]
-        if len({each.shape for each in labels}) > 1:
+        if len({label.shape for label in labels}) > 1:
             raise DataError(
                 f"{self}: labels have different shapes: {', '.join(sorted({str(e.shape) for e in labels}))}"
             )
-        found = np.stack(labels) if labels else np.zeros(0, np.int64)
-        if found.ndim > 2 or (found.ndim == 2 and not np.isin(found, (0, 1)).all()) or (found.size and found.min() < 0):
+        stacked = np.stack(labels) if labels else np.zeros(0, np.int64)
+        is_vector = stacked.ndim == 2 and bool(np.isin(stacked, (0, 1)).all())
+        is_number = stacked.ndim < 2 and (not stacked.size or stacked.min() >= 0)
+        if not is_vector and not is_number:
             raise DataError(
                 f"{self}: expected labels that are class numbers from 0, or vectors of 0 and 1 (attributes)"
             )
-        return found
+        return stacked
 
     def _label(self, value: Any, index: int) -> np.ndarray:
         array = np.asarray(value)

@@ -140,7 +140,7 @@ class DatasetSource:
         """Return the names of the labels: those given, those of the dataset, or numbers."""
         train = labels["train"]
         kind = "class" if train.ndim == 1 else "attributes"
-        needed = max(int(each.max()) + 1 if kind == "class" else each.shape[1] for each in labels.values())
+        needed = max(int(values.max()) + 1 if kind == "class" else values.shape[1] for values in labels.values())
         names = self.class_names or reader.class_names() or tuple(map(str, range(needed)))
         if len(names) < needed:
             raise DataError(f"{reader}: labels number {needed} classes, and there are {len(names)} names: {names}")
