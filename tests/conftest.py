@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from diptych.networks import user_code
+
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script runs the tests in the background
@@ -23,6 +25,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW_FOLDERS:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def classes_allowed_in_this_test_alone(monkeypatch):
+    """An experiment hands the classes that this process allows to its runs; those of another test are not there."""
+    monkeypatch.setattr(user_code, "_allowed", dict(user_code._allowed))
 
 
 @pytest.fixture(scope="session")

@@ -196,7 +196,7 @@ def test_other_settings_are_refused_by_the_name_of_the_file(made, here):
     larger = {"recipe": {**RECIPE, "data": {"root": "glyphs", "crop_size": 64}}}
     for overrides, changes, told in (
         (["steps=6", "seed=1"], {}, "steps: 4, not 6; seed: 0, not 1"),
-        ([], larger, "crop: 32, not 64"),
+        ([], larger, "crop_size: 32, not 64"),
     ):
         words = rf"{folder}/out/l1.yaml: this folder holds an experiment with other settings \({told}\); choose"
         with pytest.raises(ConfigError, match=words):
