@@ -170,6 +170,12 @@ def test_no_setting_has_a_banned_word_or_a_former_name(name):
     assert former.keys() == {old for old, new in former.items() if new in keys}, "a former name leads to no setting"
 
 
+def test_names_of_other_toolkits_lead_to_settings():
+    settings = {key for config in CONFIGS.values() for key in config.model_fields}
+    assert set(renamed.ELSEWHERE.values()) <= settings
+    assert not renamed.ELSEWHERE.keys() & settings
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_setting_is_described_in_standard_words(name):
     wrong = []

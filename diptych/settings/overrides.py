@@ -44,7 +44,9 @@ def section_of(key: str, models: Models, method: str) -> str:
     if new := renamed.new_name(key, method):
         raise ConfigError(f"{key} is now {new}: write {new}=")
     names = [name for model in models.values() for name in model.model_fields]
-    raise ConfigError(f"no setting is called {key!r}{nearest(key, names)}; `diptych methods {method}` lists them")
+    here = renamed.named_elsewhere(key, names)
+    hint = f"; here it is {here!r}" if here else nearest(key, names)
+    raise ConfigError(f"no setting is called {key!r}{hint}; `diptych methods {method}` lists them")
 
 
 def choose_length(overrides: Mapping[str, Any], values: Values) -> None:

@@ -3,7 +3,7 @@
 Tables are by section, and by method for the settings of a method. Values are listed where those changed, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 WIDTHS = {"width": "ngf", "d_width": "ndf"}
@@ -239,6 +239,44 @@ VALUES: Mapping[str, Mapping[Any, Any]] = {
     "lr_schedule": {"line": "linear"},
     "protocol": {"drawn": "unconditional", "told-apart": "classifier-accuracy"},
 }
+
+
+# Names that other toolkits use, in lower case, and the settings here that do the same; see docs/coming-from.md.
+ELSEWHERE = {
+    "cuda": "device",
+    "dataroot": "root",
+    "finesize": "crop_size",
+    "gan_mode": "gan_loss",
+    "gpu_ids": "device",
+    "img_size": "crop_size",
+    "init_type": "init",
+    "lambda_a": "lambda_cycle_a",
+    "lambda_b": "lambda_cycle_b",
+    "lambda_reg": "lambda_r1",
+    "learning_rate": "lr",
+    "loadsize": "load_size",
+    "max_iter": "steps",
+    "n_epochs": "epochs",
+    "netd": "receptive_field",
+    "netg": "generator",
+    "niter": "epochs",
+    "no_dropout": "dropout",
+    "no_flip": "flip",
+    "num_epochs": "epochs",
+    "num_iters": "steps",
+    "num_threads": "workers",
+    "num_workers": "workers",
+    "preprocess": "resize_mode",
+    "selected_attrs": "attributes",
+    "total_iters": "steps",
+    "which_model_netg": "generator",
+}
+
+
+def named_elsewhere(key: str, names: Collection[str]) -> str:
+    """Return the one of `names` that other toolkits call `key`; `` if there is none."""
+    name = ELSEWHERE.get(key.lower(), "")
+    return name if name in names else ""
 
 
 def new_name(key: str, method: str) -> str:

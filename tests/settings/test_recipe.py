@@ -56,6 +56,8 @@ def test_the_facades_recipe_is_the_papers():
     ("overrides", "message"),
     [
         (["bacth=4"], "no setting is called 'bacth'; did you mean 'batch_size'"),
+        (["learning_rate=1e-3"], "no setting is called 'learning_rate'; here it is 'lr'; `diptych methods pix2pix`"),
+        (["netG=unet_128"], "'netG'; here it is 'generator'"),
         (["lambda_l1=fifty", "batch_size=0"], "lambda_l1='fifty'.*valid number"),
         (["batch_size=0"], "batch_size=0: .*greater than or equal to 1"),
         (["batch"], "key=value"),
