@@ -4,7 +4,6 @@ run = diptych.train("pix2pix", data="facades", out="runs/facades", epochs=200, d
 run.translator()("label.png").save("photo.png")
 """
 
-import html
 import inspect
 import json
 import re
@@ -28,6 +27,7 @@ from diptych.methods import EVALUATORS, METHODS
 from diptych.networks import user_code
 from diptych.settings.overrides import is_text
 from diptych.settings.recipe import SETTINGS, load_recipe
+from diptych.system.pages import render
 from diptych.system.safe_parse import parse_yaml
 from diptych.training.callbacks import Callback
 from diptych.training.trainer import Trainer
@@ -229,14 +229,10 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         names = list(dict.fromkeys(score.name for result in self.results.values() for score in result.scores))
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-        rows = []
-        for run, result in self.results.items():
-            values = {score.name: f"{score.value:.4g}" for score in result.scores}
-            cells = "".join(f"<td>{values.get(name, '')}</td>" for name in names)
-            rows.append(f"<tr><th>{html.escape(run)}</th>{cells}</tr>")
-        link = html.escape(str(self.page))
-        return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table><a href='{link}'>{link}</a>"
+        runs = {
+            run: {score.name: f"{score.value:.4g}" for score in result.scores} for run, result in self.results.items()
+        }
+        return render("notebook_comparison.html", metrics=names, runs=runs, page=self.page)
 
 
 def compare(runs: Sequence[str | Path | Run], out: str | Path = "compared", protocol: str | None = None) -> Comparison:

@@ -1,11 +1,8 @@
 """`diptych.Run`: a run folder for Python users: its log, checkpoints, previews, translator and evaluation."""
 
-import html
-from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from diptych.methods import find
 from diptych.networks import user_code
 from diptych.runs import checkpoint, folder
 from diptych.runs.events import read_events
+from diptych.system.pages import Picture, data_uri, render
 from diptych.workflows.evaluate import Attach, attach_data, evaluate_trained, in_order
 
 
@@ -220,9 +218,9 @@ class Run:
             "best checkpoint": f"step {best.total_steps}, error {best.error:.4g}" if best else "none",
             **{name: f"{value:.4g}" for name, value in losses.items() if not name.endswith("/gradient")},
         }
-        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items())
-        picture = f"<img src='data:image/png;base64,{encoded(self.preview)}'>" if self.preview else ""
-        return f"<b>{html.escape(str(self.folder))}</b><table>{rows}</table>{picture}"
+        preview = self.preview
+        picture = preview and Picture(data_uri(preview), "newest sample grid", preview.width)
+        return render("notebook_run.html", folder=self.folder, facts=facts, picture=picture)
 
     def _checkpoint(self, path: Path, error: float | None = None) -> Checkpoint:
         meta = checkpoint.read_meta(path)
@@ -248,11 +246,3 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flattened(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def encoded(image: Image.Image | None) -> str:
-    """Return an image as base64 of a PNG."""
-    file = BytesIO()
-    if image is not None:
-        image.save(file, "PNG")
-    return b64encode(file.getvalue()).decode()

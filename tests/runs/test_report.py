@@ -1,27 +1,36 @@
 """The report of a run."""
 
-import numpy as np
+import json
+from types import SimpleNamespace
 
-from diptych.runs.report import curves, scores
+import pytest
 
+from diptych.runs.report import plots
 
-def test_names_of_terms_are_drawn_as_they_are():
-    plain, hostile = (
-        np.asarray(curves([{"step": step, "terms": {name: 1.0}} for step in range(3)]))
-        for name in ("G/l1", r"$\frac{a$")
-    )
-    assert plain.shape == hostile.shape
-    assert (plain != hostile).any()
+TERMS = {"event": "step", "step": 1, "terms": {"G/l1": 1.0, r"$\frac{a$": 2.0}}
+ERROR = {"event": "preview", "step": 1, "error": {"source->target": 0.5}}
+SCORES = {"event": "evaluation", "step": 1, "scores": {"psnr": 20.0, "$x_": 0.5}}
 
 
-def test_each_score_has_a_panel_of_its_own():
-    """Of PSNR and SSIM in one, the second would be a line at 0."""
-    names = ("psnr", "ssim", "$\\frac{", "kid")
-    one, two, four = (
-        np.asarray(scores([{"step": step, "scores": dict.fromkeys(names[:count], step)} for step in range(4)]))
-        for count in (1, 2, 4)
-    )
-    assert one.shape == two.shape
-    assert (one != two).any()
-    assert four.shape[0] == 2 * two.shape[0]
-    assert scores([{"step": 1, "terms": {"G/l1": 1.0}}]) is None
+@pytest.mark.parametrize(
+    ("events", "captions"),
+    [
+        ([], []),
+        ([TERMS], ["Loss terms by step."]),
+        (
+            [TERMS, ERROR, SCORES],
+            [
+                "Held-out error by step.",
+                "Loss terms by step.",
+                "Score psnr of held-out images by step.",
+                "Score $x_ of held-out images by step.",
+            ],
+        ),
+    ],
+)
+def test_plots_are_of_what_was_logged_and_each_score_has_its_own(tmp_path, events, captions):
+    log = tmp_path / "events.jsonl"
+    log.write_text("".join(json.dumps(event) + "\n" for event in events))
+    pictures = list(plots(SimpleNamespace(events=log)))
+    assert [picture.alt for picture in pictures] == captions
+    assert len({picture.source for picture in pictures}) == len(captions)

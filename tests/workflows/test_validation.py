@@ -83,11 +83,11 @@ def test_held_out_images_are_judged_at_the_start_every_so_often_and_at_the_end(r
 
 def test_the_report_shows_what_was_measured_and_how_often(run, tmp_path):
     page = (run / "report.html").read_text()
-    assert "Scores of held-out images by step." in page
+    assert "Score psnr of held-out images by step." in page
     for key, value in (("eval_every", 2), ("eval_images", 6), ("monitor", "psnr")):
-        assert f"<td>{key}</td><td>{value}</td>" in page
+        assert f'<th scope="row">{key}</th><td>{value}</td>' in page
     train(tmp_path / "run", "steps=1")
-    assert "Scores of held-out images" not in (tmp_path / "run" / "report.html").read_text()
+    assert "of held-out images by step" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_the_numbers_are_those_of_diptych_evaluate(run, tmp_path):

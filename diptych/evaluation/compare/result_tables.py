@@ -1,19 +1,48 @@
-"""The tables of a comparison as HTML: values with intervals, the best of each column, significant differences.
+"""The tables of a comparison: values with intervals, the best of each column, significant differences."""
 
-The best value is marked in words, not by colour alone. Wide tables scroll in a box, so that the page fits a phone.
-"""
-
-import html
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from diptych.errors import EvaluationError
 from diptych.evaluation.compare.read import FACTS, Entry, score_names, short, split_route
 from diptych.evaluation.metrics.intervals import Score, difference
 from diptych.evaluation.metrics.table import metric_of
+from diptych.system.pages import Picture
 
 MAX_CELLS = 2400  # of all tables of values; the tables of differences have as many
 MAX_METRICS = 120
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, a note below it such as the interval, and the verdict on a difference."""
+
+    text: str = ""
+    note: str = ""
+    is_best: bool = False
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, of a run or of the bounds of the metrics. The cells of a grid are pictures."""
+
+    title: str
+    cells: Sequence[Cell | Picture | None]
+    is_bound: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page, without markup."""
+
+    caption: str
+    head: Sequence[Cell]
+    rows: Sequence[Row]
+
+
+NOT_MEASURED = Cell("–", "not measured")
 
 
 def fitting(entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -67,7 +96,7 @@ def bounds(scores: Sequence[Score], which: str, decimals: int | None) -> str:
     return " to ".join(texts)
 
 
-def score_tables(entries: Sequence[Entry], displayed: Sequence[Entry]) -> Iterator[str]:
+def score_tables(entries: Sequence[Entry], displayed: Sequence[Entry]) -> Iterator[Table]:
     """Yield a table for each route: a row for each of the `displayed` runs, a column for each metric.
 
     The first table also has the facts about the runs. The best value is that of all `entries`.
@@ -76,80 +105,62 @@ def score_tables(entries: Sequence[Entry], displayed: Sequence[Entry]) -> Iterat
         facts = FACTS if index == 0 else {}
         best = {name: best_of(entries, name) for name in names}
         decimals = {name: decimals_of(column(entries, name)) for name in names}
-        head = ["<td></td>", *(_heading(column(entries, name)[0]) for name in names)]
-        head += [f'<th scope="col">{html.escape(title)}</th>' for title in facts.values()]
         rows = []
         for entry in displayed:
             cells = [_value(entry.score(name), decimals[name], entry.name in best[name]) for name in names]
-            cells += [f"<td>{html.escape(entry.fact(key))}</td>" for key in facts]
-            rows.append(_row(short(entry.name), cells))
+            rows.append(Row(short(entry.name), cells + [Cell(entry.fact(key)) for key in facts]))
         for which, title in (("ceiling", "ceiling: real images"), ("chance", "chance level")):
             texts = [bounds(column(entries, name), which, decimals[name]) for name in names]
             if any(texts):
-                cells = [f"<td>{text}</td>" for text in texts] + ["<td></td>"] * len(facts)
-                rows.append(_row(title, cells, "bound"))
-        facts_title = ", and the cost of each run" if facts else ""
-        yield boxed(f"{_route_title(route)}Values and 95 % intervals{facts_title}", head, rows)
+                rows.append(Row(title, [Cell(text) for text in texts] + [Cell()] * len(facts), is_bound=True))
+        caption = f"{_route_title(route)}Values and 95 % intervals{', and the cost of each run' if facts else ''}"
+        yield Table(caption, _headings(entries, names) + [Cell(title) for title in facts.values()], rows)
 
 
-def difference_tables(entries: Sequence[Entry]) -> Iterator[str]:
+def difference_tables(entries: Sequence[Entry]) -> Iterator[Table]:
     """Yield a table for each route: each run minus the first by metric, and whether the difference is significant."""
     first = entries[0]
     for route, names in by_route(entries).items():
-        head = ["<td></td>", *(_heading(column(entries, name)[0]) for name in names)]
         rows = [
-            _row(short(entry.name), [_difference(entry.score(name), first.score(name)) for name in names])
+            Row(short(entry.name), [_difference(entry.score(name), first.score(name)) for name in names])
             for entry in entries[1:]
         ]
-        yield boxed(f"{_route_title(route)}Each run minus {short(first.name)}, with the 95 % interval", head, rows)
-
-
-def boxed(caption: str, head: Sequence[str], rows: Sequence[str], kind: str = "figures") -> str:
-    """Return a table in a scrolling box that is reachable by keyboard."""
-    text = html.escape(caption)
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{text}"><table class="{kind}">'
-        f"<caption>{text}</caption><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        caption = f"{_route_title(route)}Each run minus {short(first.name)}, with the 95 % interval"
+        yield Table(caption, _headings(entries, names), rows)
 
 
 def _route_title(route: str) -> str:
     return f"{short(route)}. " if route else ""
 
 
-def _heading(score: Score) -> str:
-    name, metric = html.escape(short(split_route(score.name)[1])), metric_of(score.name)
-    unit = f", {metric.unit}" if metric.unit else ""
-    direction = f"{metric.arrow} {metric.better} is better{unit}"
-    return f'<th scope="col">{name}<small>{direction}</small></th>'
+def _headings(entries: Sequence[Entry], names: Sequence[str]) -> list[Cell]:
+    cells = []
+    for name in names:
+        metric = metric_of(name)
+        unit = f", {metric.unit}" if metric.unit else ""
+        cells.append(Cell(short(split_route(name)[1]), f"{metric.arrow} {metric.better} is better{unit}"))
+    return cells
 
 
-def _row(name: str, cells: Sequence[str], kind: str = "") -> str:
-    return f'<tr class="{kind}"><th scope="row">{html.escape(name)}</th>{"".join(cells)}</tr>'
-
-
-def _value(score: Score | None, decimals: int | None, best: bool) -> str:
+def _value(score: Score | None, decimals: int | None, is_best: bool) -> Cell:
     if score is None:
-        return "<td>–<small>not measured</small></td>"
+        return NOT_MEASURED
     value, low, high = (format_number(number, decimals) for number in (score.value, score.low, score.high))
-    text = f'<span class="best">{value}</span> <span class="tag">best</span>' if best else value
-    return f"<td>{text}<small>{low} to {high}</small></td>"
+    return Cell(value, f"{low} to {high}", is_best)
 
 
-def _difference(score: Score | None, first: Score | None) -> str:
+def _difference(score: Score | None, first: Score | None) -> Cell:
     if score is None or first is None:
-        return "<td>–<small>not measured</small></td>"
+        return NOT_MEASURED
     try:
         delta = difference(score, first)
     except EvaluationError:
-        reason = "too few images" if score.count == first.count else "other images"
-        return f"<td>–<small>{reason}</small></td>"
+        return Cell("–", "too few images" if score.count == first.count else "other images")
     half = (delta.high - delta.low) / 2
     decimals = max(0, 1 - math.floor(math.log10(half))) if 0 < half < math.inf else None
     value, low, high = (format_number(number, decimals, "+") for number in (delta.value, delta.low, delta.high))
-    style, verdict = "", "not significant"
+    verdict = "not significant"
     if delta.significant:
         is_better = metric_of(score.name).is_better(score.value, first.value)
-        style = ' class="good"' if is_better else ' class="bad"'
         verdict = "significant: better" if is_better else "significant: worse"
-    return f"<td>{value}<small>{low} to {high}</small><small{style}>{verdict}</small></td>"
+    return Cell(value, f"{low} to {high}", verdict=verdict)

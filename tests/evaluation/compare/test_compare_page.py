@@ -154,7 +154,7 @@ def test_routes_have_tables_grids_and_extremes_of_their_own(tmp_path):
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PROBE = """<iframe id="frame" lambda_sty="width:{width}px;height:9000px;border:0" srcdoc="{page}"></iframe>
+PROBE = """<iframe id="frame" style="width:{width}px;height:9000px;border:0" srcdoc="{page}"></iframe>
 <script>addEventListener("load", () => {{
   const inside = document.getElementById("frame").contentDocument, all = [...inside.images];
   const found = [inside.documentElement.scrollWidth, all.length, all.filter(each => !each.naturalWidth).length,

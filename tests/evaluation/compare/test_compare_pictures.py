@@ -8,11 +8,12 @@ import pytest
 from compared import Page, run
 from PIL import Image
 
-from diptych.evaluation.compare.curves import MAX_POINTS, draw_plot, plots, read_curves
+from diptych.evaluation.compare.curves import plots
 from diptych.evaluation.compare.grids import encoded, spread, strip, tile
 from diptych.evaluation.compare.page import compare
 from diptych.evaluation.compare.read import format_seconds, read_runs, short
 from diptych.evaluation.compare.result_tables import decimals_of, format_number
+from diptych.runs.plots import MAX_POINTS, draw_plot, read_curves
 
 
 def test_the_best_and_worst_images_are_those_with_such_values(tmp_path):
@@ -57,7 +58,7 @@ def test_scores_of_held_out_images_are_drawn_beside_errors_and_terms(tmp_path):
     for name in "ab":
         run(tmp_path / name)
         (tmp_path / name / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
-    found = [plot.alt for plot in plots(read_runs([tmp_path / "a", tmp_path / "b"]))]
+    found = [picture.alt for picture, _ in plots(read_runs([tmp_path / "a", tmp_path / "b"]))]
     assert found == [
         "Held-out score kid by step: a ends at 0.167, b ends at 0.167.",
         "Held-out score psnr by step: a ends at 5, b ends at 5.",
