@@ -42,15 +42,15 @@ def _is_finite(value: object) -> bool:
 
 
 def draw_plot(label: str, curves: Mapping[int, Curve], names: Sequence[str]) -> Image.Image:
-    """Return a plot 1,200 pixels wide, for display at half size, with curves by the index of their name in `names`.
+    """Return a plot 960 pixels wide, for display at half size, with curves by the index of their name in `names`.
 
     A name has the same colour and line style in every plot.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = math.ceil(len(curves) / 3)
-    figure = Figure(figsize=(6, 3.2 + 0.18 * rows), layout="constrained", dpi=200)
+    rows = math.ceil(len(curves) / 2)
+    figure = Figure(figsize=(4.8, 2.7 + 0.18 * rows), layout="constrained", dpi=200)
     axes = figure.add_subplot()
     handles = []
     for index, (steps, values) in curves.items():
@@ -70,7 +70,7 @@ def draw_plot(label: str, curves: Mapping[int, Curve], names: Sequence[str]) -> 
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
     legend = figure.legend(
-        handles, list(map(str, range(len(handles)))), loc="outside lower center", fontsize=8, ncols=3, frameon=False
+        handles, list(map(str, range(len(handles)))), loc="outside lower center", fontsize=8, ncols=2, frameon=False
     )
     for text, index in zip(legend.get_texts(), curves, strict=True):  # not as labels: matplotlib hides those with `_`
         text.set_parse_math(False)

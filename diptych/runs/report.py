@@ -10,7 +10,7 @@ from diptych.runs.folder import Run
 from diptych.runs.plots import Curve, draw_plot, read_curves
 from diptych.settings.recipe import SECTIONS
 from diptych.system.atomic_files import write_text
-from diptych.system.pages import Picture, data_uri, render
+from diptych.system.pages import EmbeddedImage, data_uri, render
 
 
 def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] | None = None) -> Path:
@@ -23,8 +23,8 @@ def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] |
         "report.html",
         title=f"{settings['method']}: {run.folder.name}",
         lead=lead,
-        pictures=[
-            Picture(data_uri(image, optimize=True), caption, image.width)
+        images=[
+            EmbeddedImage(data_uri(image, optimize=True), caption, image.width)
             for caption, image in (pictures or _last_preview(run)).items()
         ],
         plots=list(plots(run)),
@@ -36,7 +36,7 @@ def write_report(run: Run, lead: str = "", pictures: Mapping[str, Image.Image] |
     return path
 
 
-def plots(run: Run) -> Iterator[Picture]:
+def plots(run: Run) -> Iterator[EmbeddedImage]:
     """Yield a plot of held-out errors, one of all loss terms, and one for each score, as their ranges differ."""
     for group, label, caption in (("error", "held-out error", "Held-out error"), ("terms", "loss term", "Loss terms")):
         if curves := read_curves(run.events, group):
@@ -45,9 +45,9 @@ def plots(run: Run) -> Iterator[Picture]:
         yield _plot("held-out score", {name: curve}, f"Score {name} of held-out images by step.")
 
 
-def _plot(label: str, curves: Mapping[str, Curve], caption: str) -> Picture:
+def _plot(label: str, curves: Mapping[str, Curve], caption: str) -> EmbeddedImage:
     image = draw_plot(label, dict(enumerate(curves.values())), list(curves))
-    return Picture(data_uri(image, optimize=True), caption, image.width // 2, "plot")
+    return EmbeddedImage(data_uri(image, optimize=True), caption, image.width // 2, "plot")
 
 
 def _last_preview(run: Run) -> dict[str, Image.Image]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedImage:
     """An image embedded in a page: its data URI, its text for screen readers, and its width on the page in pixels.
 
     `kind` is `pixels`, enlarged without interpolation, or `plot`, recoloured on dark pages.

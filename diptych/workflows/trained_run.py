@@ -19,7 +19,7 @@ from diptych.methods import find
 from diptych.networks import user_code
 from diptych.runs import checkpoint, folder
 from diptych.runs.events import read_events
-from diptych.system.pages import Picture, data_uri, render
+from diptych.system.pages import EmbeddedImage, data_uri, render
 from diptych.workflows.evaluate import Attach, attach_data, evaluate_trained, in_order
 
 
@@ -219,8 +219,8 @@ class Run:
             **{name: f"{value:.4g}" for name, value in losses.items() if not name.endswith("/gradient")},
         }
         preview = self.preview
-        picture = preview and Picture(data_uri(preview), "newest sample grid", preview.width)
-        return render("notebook_run.html", folder=self.folder, facts=facts, picture=picture)
+        image = preview and EmbeddedImage(data_uri(preview), "newest sample grid", preview.width)
+        return render("notebook_run.html", folder=self.folder, facts=facts, image=image)
 
     def _checkpoint(self, path: Path, error: float | None = None) -> Checkpoint:
         meta = checkpoint.read_meta(path)

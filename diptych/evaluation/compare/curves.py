@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from diptych.evaluation.compare.grids import encoded
 from diptych.evaluation.compare.read import Entry, short
 from diptych.runs.plots import draw_plot, read_curves
-from diptych.system.pages import Picture
+from diptych.system.pages import EmbeddedImage
 
 MAX_ERRORS, MAX_SCORES, MAX_TERMS = 4, 8, 8  # plots
 MAX_RUNS = 24  # in a plot
 MAX_PLOT = 60_000  # characters of a plot
 
 
-def plots(entries: Sequence[Entry]) -> Iterator[tuple[Picture, str]]:
+def plots(entries: Sequence[Entry]) -> Iterator[tuple[EmbeddedImage, str]]:
     """Yield plots and captions of held-out errors, scores and loss terms; those that most runs have come first."""
     names = [short(entry.name, 32) for entry in entries[:MAX_RUNS]]
     more = f", the first {MAX_RUNS} of {len(entries)} runs" if len(entries) > MAX_RUNS else ""
@@ -33,5 +33,5 @@ def plots(entries: Sequence[Entry]) -> Iterator[tuple[Picture, str]]:
             title = f"{title_start} {short(name)} by step{more}"
             note = f" Not plotted: {omitted}." if omitted and name == plotted[-1] else ""
             image = draw_plot(short(name), curves, names)
-            picture = Picture(encoded(image, MAX_PLOT), f"{title}: {ends}.", image.width // 2, "plot")
-            yield picture, f"{title}.{note}"
+            plot = EmbeddedImage(encoded(image, MAX_PLOT), f"{title}: {ends}.", image.width // 2, "plot")
+            yield plot, f"{title}.{note}"

@@ -3,7 +3,7 @@
 The total size is limited: with many images, each becomes smaller, then fewer are shown.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from diptych.evaluation.compare.result_tables import Cell, Row, Table, format_nu
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.table import metric_of
 from diptych.evaluation.samples import SampleRow, Samples
-from diptych.system.pages import Picture, data_uri
+from diptych.system.pages import EmbeddedImage, data_uri
 
 GRID_CHARS, STRIP_CHARS = 1_400_000, 1_800_000  # of all images of the grids, and of the best and worst
 IMAGE_CHARS = 40_000  # of one image
@@ -27,33 +27,13 @@ MAX_ENDS, MAX_STRIPS = 4, 288  # best and worst images of each run and metric; s
 TILE_SIDE, STRIP_SIDE, MIN_SIDE = 192, 160, 96  # pixels: longer side in a grid, a strip, and of enlarged small images
 GAP = 3  # pixels between the images of a strip
 
-
-@dataclass(frozen=True)
-class Grids:
-    """Tables of images, a row for each source, and notes on what is left out."""
-
-    notes: Sequence[str]
-    tables: Sequence[Table]
+Strips = dict[
+    str, list[tuple[EmbeddedImage | None, str]]
+]  # images (None: unreadable) with captions by heading, Best or Worst
 
 
-@dataclass(frozen=True)
-class MetricExtremes:
-    """The best and the worst images by a metric: of each run, by heading, images (None: unreadable) and captions."""
-
-    title: str
-    runs: Sequence[tuple[str, Mapping[str, Sequence[tuple[Picture | None, str]]]]]
-
-
-@dataclass(frozen=True)
-class Extremes:
-    """The best and the worst images by each metric of single images, and a note on what is displayed."""
-
-    note: str
-    metrics: Sequence[MetricExtremes]
-
-
-def grids(entries: Sequence[Entry]) -> Grids:
-    """Return a table of images for each route: source, every run, and the ground truth if known."""
+def grids(entries: Sequence[Entry]) -> tuple[list[str], list[Table]]:
+    """Return notes on what is left out, and a table of images for each route: source, every run, ground truth."""
     shown, routes = entries[:MAX_RUNS], _routes(entries[0])
     tiles = len(routes) * (len(shown) + 2) or 1
     rows = min(MAX_ROWS, max(1, MAX_TILES // tiles))
@@ -70,15 +50,15 @@ def grids(entries: Sequence[Entry]) -> Grids:
         tables.append(Table(caption, [Cell(column.title) for column in columns], body))
     all_routes = _samples(entries[0]).by_route()
     notes = (_first_of(shown, entries, "runs"), _first_of(routes, all_routes, "routes"))
-    return Grids([f"{note.capitalize()}." for note in notes if note], tables)
+    return [f"{note.capitalize()}." for note in notes if note], tables
 
 
-def extremes(entries: Sequence[Entry]) -> Extremes | None:
-    """Return the best and the worst images of each run for each metric of single images; None if there is none."""
+def extremes(entries: Sequence[Entry]) -> tuple[str, list[tuple[str, list[tuple[str, Strips]]]]]:
+    """Return a note, and the best and the worst images of each metric of single images and run, with their titles."""
     all_names = [name for name in score_names(entries) if any(_per_image(entry, name) for entry in entries)]
     names = all_names[:MAX_METRICS]
     if not names:
-        return None
+        return "", []
     shown = entries[: min(MAX_RUNS, max(1, MAX_STRIPS // (2 * len(names))))]
     count = min(MAX_ENDS, max(1, MAX_STRIPS // (2 * len(names) * len(shown))))
     limit = min(IMAGE_CHARS, STRIP_CHARS // (2 * len(names) * len(shown) * count))
@@ -94,8 +74,8 @@ def extremes(entries: Sequence[Entry]) -> Extremes | None:
             for entry in shown
             if (found := _per_image(entry, name))
         ]
-        metrics.append(MetricExtremes(f"{short(name)}, {metric_of(name).better} is better", runs))
-    return Extremes(note, metrics)
+        metrics.append((f"{short(name)}, {metric_of(name).better} is better", runs))
+    return note, metrics
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -154,18 +134,21 @@ def strip(images: Sequence[Image.Image]) -> Image.Image:
 
 @dataclass(frozen=True)
 class GridColumn:
-    """A column of a grid: its title, and the file of each image or None."""
+    """A column of a grid: its title, and which files of the samples it holds: `source`, `fake` or `truth`."""
 
     title: str
-    file: Callable[[int], Path | None]
+    samples: Samples | None
+    which: str
 
-    def cell(self, index: int, name: str, limit: int) -> Picture | None:
-        path = self.file(index)
-        image = tile(path, TILE_SIDE) if path else None
+    def cell(self, index: int, name: str, limit: int) -> EmbeddedImage | None:
+        if self.samples is None or index >= len(self.samples.rows):
+            return None
+        file = _names(self.samples.rows[index])[self.which]
+        image = tile(self.samples.folder / file, TILE_SIDE) if file else None
         if image is None:
             return None
         width = display_width(image.size, image.width)
-        return Picture(encoded(image, limit), f"{self.title} of {name}", width)
+        return EmbeddedImage(encoded(image, limit), f"{self.title} of {name}", width)
 
 
 def display_width(size: tuple[int, int], width: int) -> int:
@@ -174,23 +157,12 @@ def display_width(size: tuple[int, int], width: int) -> int:
 
 
 def _columns(entries: Sequence[Entry], route: str, first: Samples) -> list[GridColumn]:
-    routes = [(short(entry.name), _samples(entry).by_route().get(route)) for entry in entries]
-    columns = [GridColumn(title, _file(samples, "fake")) for title, samples in routes]
+    columns = [GridColumn(short(entry.name), _samples(entry).by_route().get(route), "fake") for entry in entries]
     if any(row.source for row in first.rows):
-        columns.insert(0, GridColumn("source", _file(first, "source")))
+        columns.insert(0, GridColumn("source", first, "source"))
     if any(row.truth for row in first.rows):
-        columns.append(GridColumn("ground truth", _file(first, "truth")))
+        columns.append(GridColumn("ground truth", first, "truth"))
     return columns
-
-
-def _file(samples: Samples | None, which: str) -> Callable[[int], Path | None]:
-    def file_of(index: int) -> Path | None:
-        if samples is None or index >= len(samples.rows):
-            return None
-        name = _names(samples.rows[index])[which]
-        return samples.folder / name if name else None
-
-    return file_of
 
 
 def _names(row: SampleRow) -> dict[str, str | None]:
@@ -216,9 +188,7 @@ def _per_image(entry: Entry, name: str) -> tuple[Score, Samples] | None:
     return None
 
 
-def _best_and_worst(
-    score: Score, samples: Samples, limit: int, max_chars: int, title: str
-) -> dict[str, list[tuple[Picture | None, str]]]:
+def _best_and_worst(score: Score, samples: Samples, limit: int, max_chars: int, title: str) -> Strips:
     order = np.argsort(score.each, kind="stable")
     order = order if metric_of(score.name).better == "lower" else order[::-1]
     best = min(limit, (len(order) + 1) // 2)
@@ -230,7 +200,7 @@ def _best_and_worst(
     }
 
 
-def _figure(samples: Samples, index: int, value: float, limit: int, title: str) -> tuple[Picture | None, str]:
+def _figure(samples: Samples, index: int, value: float, limit: int, title: str) -> tuple[EmbeddedImage | None, str]:
     row = samples.rows[index]
     titles = {"source": "source", "fake": title, "truth": "ground truth"}
     images = {
@@ -245,7 +215,7 @@ def _figure(samples: Samples, index: int, value: float, limit: int, title: str) 
     joined = strip(list(images.values()))
     largest = max((image.size for image in images.values()), key=max)
     width = display_width(largest, joined.width)
-    return Picture(encoded(joined, limit), f"{', '.join(images)} of {label}", width), caption
+    return EmbeddedImage(encoded(joined, limit), f"{', '.join(images)} of {label}", width), caption
 
 
 def _first_of(shown: Collection[object], entries: Collection[object], kind: str) -> str:

@@ -59,8 +59,8 @@ def _page(entries: Sequence[Entry]) -> str:
         differences=difference_tables(displayed),
         plots=list(plots(entries)),
         missing=listed(missing, MAX_LINES) if missing else "",
-        grids=grids(with_samples) if with_samples else None,
-        extremes=extremes(with_samples) if with_samples else None,
+        grids=grids(with_samples) if with_samples else ((), ()),
+        extremes=extremes(with_samples) if with_samples else ("", ()),
     )
 
 

@@ -8,7 +8,7 @@ from diptych.errors import EvaluationError
 from diptych.evaluation.compare.read import FACTS, Entry, score_names, short, split_route
 from diptych.evaluation.metrics.intervals import Score, difference
 from diptych.evaluation.metrics.table import metric_of
-from diptych.system.pages import Picture
+from diptych.system.pages import EmbeddedImage
 
 MAX_CELLS = 2400  # of all tables of values; the tables of differences have as many
 MAX_METRICS = 120
@@ -26,10 +26,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table, of a run or of the bounds of the metrics. The cells of a grid are pictures."""
+    """A row of a table, of a run or of the bounds of the metrics. The cells of a grid are images."""
 
     title: str
-    cells: Sequence[Cell | Picture | None]
+    cells: Sequence[Cell | EmbeddedImage | None]
     is_bound: bool = False
 
 
