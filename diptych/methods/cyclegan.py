@@ -7,7 +7,7 @@ arXiv 1703.10593.
 """
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ from diptych.contract import (
     Update,
 )
 from diptych.errors import ConfigError
-from diptych.losses.adversarial import lsgan
+from diptych.losses.adversarial import discriminator_loss, generator_loss
 from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of, unused_by_own
 from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import Init, Norm, evaluating, initialise
@@ -54,6 +54,9 @@ class CycleGAN(Method):
         )
         lambda_gan: Annotated[float, Setting(symbol="λ_GAN")] = Field(
             1.0, ge=0, description="weight of both GAN losses (paper: 1)"
+        )
+        gan_loss: Literal["lsgan", "vanilla"] = Field(
+            "lsgan", description="form of the GAN losses: least squares (paper), or log-likelihood (equation 1)"
         )
         lambda_cycle_a: Annotated[float, Setting(symbol="λ")] = Field(
             10.0, ge=0, description="weight of the cycle consistency loss a -> b -> a (paper: 10)"
@@ -99,7 +102,7 @@ class CycleGAN(Method):
         def unused(self) -> dict[str, str]:
             needs = unused_by_own(self.generator, ("ngf", "dropout"))
             if not self.lambda_gan:
-                needs |= dict.fromkeys(("pool_size", "receptive_field", "ndf"), "lambda_gan above 0")
+                needs |= dict.fromkeys(("gan_loss", "pool_size", "receptive_field", "ndf"), "lambda_gan above 0")
             if not (self.lambda_cycle_a or self.lambda_cycle_b):
                 needs["lambda_identity"] = "lambda_cycle_a or lambda_cycle_b above 0"
             if self.init == "kaiming" and self.norm != "batch":
@@ -173,12 +176,13 @@ class CycleGAN(Method):
         return fake, identity
 
     def adversarial_terms(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
-        """Return the generators' least-squares GAN losses (section 4)."""
-        if not self.config.lambda_gan:
+        """Return the generators' GAN losses."""
+        weight, kind = self.config.lambda_gan, self.config.gan_loss
+        if not weight:
             return {}
         return {
-            "gan_b": self.config.lambda_gan * lsgan(self.D_b(fake_b), True),
-            "gan_a": self.config.lambda_gan * lsgan(self.D_a(fake_a), True),
+            "gan_b": weight * generator_loss(kind, self.D_b(fake_b)),
+            "gan_a": weight * generator_loss(kind, self.D_a(fake_a)),
         }
 
     def cycle_terms(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
@@ -200,12 +204,13 @@ class CycleGAN(Method):
         }
 
     def discriminator_loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the least-squares loss of one discriminator, divided by 2 (appendix 7.1)."""
+        """Return the GAN loss of one discriminator, divided by 2 (appendix 7.1)."""
         if self.config.norm == "batch":
             real_logits, fake_logits = D(real), D(fake)
         else:
             real_logits, fake_logits = D(torch.cat([real, fake])).split([len(real), len(fake)])
-        return (lsgan(real_logits, True) + lsgan(fake_logits, False)) / 2
+        kind = self.config.gan_loss
+        return (discriminator_loss(kind, real_logits, True) + discriminator_loss(kind, fake_logits, False)) / 2
 
     @torch.no_grad()
     def translate(self, x: Tensor, direction: str = "a2b") -> Tensor:
