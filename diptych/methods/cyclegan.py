@@ -39,6 +39,7 @@ from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import Init, Norm, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import Dropout
+from diptych.networks.upsampling import Upsample
 
 
 class CycleGAN(Method):
@@ -79,6 +80,11 @@ class CycleGAN(Method):
         use_bias: bool = Field(
             False, description="biases in a U-Net with norm=batch where no norm follows; always there without BatchNorm"
         )
+        upsample: Upsample = Field(
+            "deconv",
+            description="upsampling in the generators: transposed convolutions (deconv, published), or against "
+            "checkerboards interpolation and convolutions (resize_conv) or pixel_shuffle",
+        )
         receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
         init: Init = Field("normal", description="initialisation of the weights")
@@ -100,7 +106,7 @@ class CycleGAN(Method):
             return self
 
         def unused(self) -> dict[str, str]:
-            needs = unused_by_own(self.generator, ("ngf", "dropout"))
+            needs = unused_by_own(self.generator, ("ngf", "dropout", "upsample"))
             if not self.lambda_gan:
                 needs |= dict.fromkeys(("gan_loss", "pool_size", "receptive_field", "ndf"), "lambda_gan above 0")
             if not (self.lambda_cycle_a or self.lambda_cycle_b):
@@ -129,8 +135,9 @@ class CycleGAN(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.to_b = build_generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
-        self.to_a = build_generator(c.generator, c.out_channels, c.in_channels, c.ngf, c.norm, c.dropout, c.use_bias)
+        options = (c.ngf, c.norm, c.dropout, c.use_bias, c.upsample)
+        self.to_b = build_generator(c.generator, c.in_channels, c.out_channels, *options)
+        self.to_a = build_generator(c.generator, c.out_channels, c.in_channels, *options)
         self.D_a = PatchGAN(c.in_channels, c.receptive_field, c.ndf, c.norm)
         self.D_b = PatchGAN(c.out_channels, c.receptive_field, c.ndf, c.norm)
         self.pool_a, self.pool_b = ImagePool(c.pool_size), ImagePool(c.pool_size)
