@@ -82,8 +82,8 @@ class CycleGAN(Method):
         )
         upsample: Upsample = Field(
             "deconv",
-            description="upsampling in the generators: transposed convolutions (deconv, published), or against "
-            "checkerboards interpolation and convolutions (resize_conv) or pixel_shuffle",
+            description="upsampling in the generators: deconv (transposed convolutions, published), or, without "
+            "checkerboards, resize_conv or pixel_shuffle",
         )
         receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")

@@ -102,8 +102,8 @@ class DIAT(Method):
         )
         upsample: Upsample = Field(
             "deconv",
-            description="upsampling in T and the enhancement network: transposed convolutions (deconv, published), or "
-            "against checkerboards interpolation and convolutions (resize_conv) or pixel_shuffle",
+            description="upsampling in T and E: deconv (transposed convolutions, published), or, without "
+            "checkerboards, resize_conv or pixel_shuffle",
         )
         lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
 

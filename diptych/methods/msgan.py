@@ -74,8 +74,8 @@ class MSGAN(Method):
         norm: Norm = Field("instance", description="normalisation layers of both networks")
         upsample: Upsample = Field(
             "deconv",
-            description="upsampling in the generator: transposed convolutions (deconv, published), or against "
-            "checkerboards interpolation and convolutions (resize_conv) or pixel_shuffle",
+            description="upsampling in the generator: deconv (transposed convolutions, published), or, without "
+            "checkerboards, resize_conv or pixel_shuffle",
         )
         receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(

@@ -61,6 +61,7 @@ UNUSED = [
         ["lambda_cycle_a=0", "lambda_cycle_b=0", "lambda_identity=1"],
         "lambda_identity has no effect without lambda_cycle_a or lambda_cycle_b above 0",
     ),
+    ("gan", ["prior=normal", "prior_limit=2"], "prior_limit has no effect without prior=uniform"),
     ("cyclegan", ["lambda_gan=0", "gan_loss=vanilla"], "gan_loss has no effect without lambda_gan above 0"),
     ("msgan", ["lambda_ms=0", "ms_eps=1"], "ms_eps has no effect without lambda_ms above 0"),
     ("msgan", ["preset=plain", "ms_eps=1"], "ms_eps has no effect without lambda_ms above 0"),
