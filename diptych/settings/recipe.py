@@ -106,12 +106,17 @@ class Recipe:
         }
 
     def check_labels(self, data: Data) -> None:
-        """Raise ConfigError if an evaluator gets several data sets, or domains are trained with batches of 1."""
+        """Raise ConfigError if the settings do not fit the data sets, their labels and their splits."""
         domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
         if data.others and issubclass(self.cls, Evaluator):
             raise ConfigError(
                 f"extra_roots={list(self.data.extra_roots)}: an evaluator network is trained on one data set; leave "
                 "it out"
+            )
+        if self.data.holdout_fraction is not None and not any(part.by_name for part in (data, *data.others)):
+            raise ConfigError(
+                f"holdout_fraction={self.data.holdout_fraction:g} is for a folder for each class without splits, and "
+                f"{self.data.root} has other images: leave it out"
             )
         # Target labels may be those of the other images of a batch, as in StarGAN.
         if domains > 1 and self.train.batch_size == 1 and self.cls.traits.multi_domain:

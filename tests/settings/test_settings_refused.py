@@ -119,6 +119,8 @@ UNUSED = [
     ("stargan", ["folders=[a,b]"], "folders has no effect without a folder of images as root: leave out folders="),
     ("cyclegan", ["layout=folders"], "layout has no effect without a folder of images as root"),
     ("cyclegan", ["root=x", "attributes=[Young]", "layout=folders"], "layout has no effect without two folders"),
+    ("stargan", ["holdout_fraction=0.1"], "holdout_fraction has no effect without a folder of images for each class"),
+    ("pix2pix", ["root=x", "holdout_fraction=0.1"], "holdout_fraction has no effect without a folder of images for"),
     ("pix2pix", ["eval_images=9"], "eval_images has no effect without eval_every=STEPS"),
     ("pix2pix", ["extractor=vgg16"], "extractor has no effect without eval_every=STEPS"),
 ]
