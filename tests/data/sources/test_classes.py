@@ -106,6 +106,15 @@ def test_a_fraction_of_each_class_is_held_out(tmp_path, fraction, held_out):
     assert named(opened(tmp_path, holdout_fraction=fraction).held_out) == named(data.held_out)
 
 
+def test_a_fraction_beside_splits_is_refused(tmp_path):
+    for split in ("train", "test"):
+        for name in ("angry", "happy"):
+            fill(tmp_path / split / name, 2, shape=(8, 8, 3))
+    chosen = recipe.load_recipe("stargan", [f"root={tmp_path}", "holdout_fraction=0.1", "batch_size=2"])
+    with pytest.raises(ConfigError, match=r"holdout_fraction=0.1 is for a folder for each class without splits"):
+        chosen.with_data_defaults(chosen.open_data())
+
+
 @pytest.mark.parametrize("layout", ["train/{}", "{}"])
 def test_of_many_classes_two_may_be_chosen(tmp_path, layout):
     for name in ("cat", "dog", "wild"):
