@@ -81,6 +81,13 @@ class DataConfig(BaseModel):
         "auto",
         description="split of a table: the split that it lists, or that of Choi et al. 2018 or Dong et al. 2017",
     )
+    holdout_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="fraction of the images of each class to hold out, if a folder for each class has no splits; "
+        "default: one name in twenty",
+    )
     matched_names: bool = Field(
         False,
         description="whether files with the same name in two domains show the same scene, for metrics that need pairs",

@@ -22,4 +22,6 @@ def unused_settings(config: DataConfig, kind: DataKind) -> dict[str, str]:
         unused["pair_names"] = "two folders of images as root"
     if kind == DataKind.UNPAIRED and (config.attributes or config.table):
         unused["layout"] = "two folders of images instead of an attribute table"
+    if kind not in (DataKind.LABELLED, DataKind.REFERENCED) or is_glyphs(config.root):
+        unused["holdout_fraction"] = "a folder of images for each class"
     return unused

@@ -2,7 +2,7 @@
 
 Cross entropy, Adam, linear decay of the learning rate to 0. Papers score translations by such networks: StarGAN's
 expression error (Choi et al. 2018, section 5.4), DTN's digit accuracy (Taigman et al. 2017, section 5.1).
-The network is ours.
+The default network is ours. `network=resnet18` is that of StarGAN's authors.
 
     diptych evaluator train classifier --data afhq -o evaluators/species
 """
@@ -30,11 +30,12 @@ from diptych.contract import (
 )
 from diptych.networks.classifier import ClassifierNet
 from diptych.networks.layers import Norm, evaluating, initialise
+from diptych.networks.resnet18 import ResNet18
 
 
 class Classifier(Evaluator):
     class Config(MethodConfig):
-        """The size of the network, which is ours, and its training."""
+        """The network and its training."""
 
         steps: int = Field(2000, ge=1, description="number of training steps")
         in_channels: Annotated[int, Setting(channels_of=("image",))] = Field(
@@ -46,10 +47,17 @@ class Classifier(Evaluator):
             max_length=1,
             description="classes or attributes; read from the data",
         )
+        network: Literal["small", "resnet18"] = Field(
+            "small", description="architecture: small (ours, of the sizes below), or ResNet-18 as in torchvision"
+        )
         base_channels: int = Field(32, ge=1, le=1024, description="channels after the first convolution")
         n_downsample: int = Field(4, ge=1, le=8, description="number of stride-2 convolutions")
         norm: Norm = Field("batch", description="kind of normalisation layers")
         lr: float = Field(1e-3, gt=0, description="initial learning rate of Adam; linear decay to 0")
+
+        def unused(self) -> dict[str, str]:
+            sizes = ("base_channels", "n_downsample", "norm")
+            return {} if self.network == "small" else dict.fromkeys(sizes, "network=small")
 
     config: Config
     data = DataKind.LABELLED
@@ -60,9 +68,12 @@ class Classifier(Evaluator):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.C = ClassifierNet(
-            config.in_channels, len(config.labels[0]), config.base_channels, config.n_downsample, config.norm
-        )
+        c, classes = config, len(config.labels[0])
+        self.C: ClassifierNet | ResNet18
+        if c.network == "resnet18":
+            self.C = ResNet18(c.in_channels, classes)
+        else:
+            self.C = ClassifierNet(c.in_channels, classes, c.base_channels, c.n_downsample, c.norm)
         initialise(self, "kaiming")
 
     def stages(self) -> list[Stage]:

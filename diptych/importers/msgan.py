@@ -16,7 +16,7 @@ from diptych.methods.msgan import MSGAN
 
 NAME = "msgan"
 FIRST_CONV, STATISTICS = "model.down.0.weight", r".*\.(running_mean|running_var|num_batches_tracked)"
-UP_CONV_INDEX = {"basic": 1, "bilinear": 3}  # convolution after ReLU; after ReLU, Upsample and padding
+UP_CONV_INDEX = {"deconv": 1, "resize_conv": 3}  # convolution after ReLU; after ReLU, Upsample and padding
 
 
 def fits(state: Mapping[str, Tensor]) -> bool:
@@ -27,7 +27,7 @@ def fits(state: Mapping[str, Tensor]) -> bool:
 def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Conversion:
     """Return the config, the renamed weights and the names of the imported networks. Raises ImportRefused."""
     refuse_labels(labels, where)
-    upsample = "bilinear" if "model.up.3.weight" in state else "basic"
+    upsample = "resize_conv" if "model.up.3.weight" in state else "deconv"
     up = UP_CONV_INDEX[upsample]
     _check_variant(state, where)
     levels = ["model"]
@@ -40,7 +40,7 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Con
         raise ImportRefused(f"{where}: a U-Net without noise in its inner levels; only noise at all levels is read")
     config = {
         "in_channels": first_conv.shape[1] - noise,
-        "out_channels": last_conv.shape[1 if upsample == "basic" else 0],
+        "out_channels": last_conv.shape[1 if upsample == "deconv" else 0],
         "latent_dim": noise,
         "ngf": ngf,
         "image_size": 2**depth,
@@ -80,6 +80,6 @@ def _reorder_channels(key: str, value: Tensor, levels: Sequence[str], up: int) -
     level = key.removesuffix(f".up.{up}.weight")
     if level == key or level == levels[-1] or level not in levels:
         return value
-    input_dim = 0 if up == UP_CONV_INDEX["basic"] else 1  # transposed convolutions: (in, out, height, width)
+    input_dim = 0 if up == UP_CONV_INDEX["deconv"] else 1  # transposed convolutions: (in, out, height, width)
     lower, skip = value.chunk(2, input_dim)
     return torch.cat([skip, lower], input_dim)

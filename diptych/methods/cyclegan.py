@@ -7,7 +7,7 @@ arXiv 1703.10593.
 """
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,12 +33,13 @@ from diptych.contract import (
     Update,
 )
 from diptych.errors import ConfigError
-from diptych.losses.adversarial import lsgan
+from diptych.losses.adversarial import discriminator_loss, generator_loss
 from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of, unused_by_own
 from diptych.networks.image_pool import ImagePool
 from diptych.networks.layers import Init, Norm, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import Dropout
+from diptych.networks.upsampling import Upsample
 
 
 class CycleGAN(Method):
@@ -54,6 +55,9 @@ class CycleGAN(Method):
         )
         lambda_gan: Annotated[float, Setting(symbol="λ_GAN")] = Field(
             1.0, ge=0, description="weight of both GAN losses (paper: 1)"
+        )
+        gan_loss: Literal["lsgan", "vanilla"] = Field(
+            "lsgan", description="form of the GAN losses: least squares (paper), or log-likelihood (equation 1)"
         )
         lambda_cycle_a: Annotated[float, Setting(symbol="λ")] = Field(
             10.0, ge=0, description="weight of the cycle consistency loss a -> b -> a (paper: 10)"
@@ -76,6 +80,11 @@ class CycleGAN(Method):
         use_bias: bool = Field(
             False, description="biases in a U-Net with norm=batch where no norm follows; always there without BatchNorm"
         )
+        upsample: Upsample = Field(
+            "deconv",
+            description="upsampling in the generators: deconv (transposed convolutions, published), or, without "
+            "checkerboards, resize_conv or pixel_shuffle",
+        )
         receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminators' first layer")
         init: Init = Field("normal", description="initialisation of the weights")
@@ -97,9 +106,9 @@ class CycleGAN(Method):
             return self
 
         def unused(self) -> dict[str, str]:
-            needs = unused_by_own(self.generator, ("ngf", "dropout"))
+            needs = unused_by_own(self.generator, ("ngf", "dropout", "upsample"))
             if not self.lambda_gan:
-                needs |= dict.fromkeys(("pool_size", "receptive_field", "ndf"), "lambda_gan above 0")
+                needs |= dict.fromkeys(("gan_loss", "pool_size", "receptive_field", "ndf"), "lambda_gan above 0")
             if not (self.lambda_cycle_a or self.lambda_cycle_b):
                 needs["lambda_identity"] = "lambda_cycle_a or lambda_cycle_b above 0"
             if self.init == "kaiming" and self.norm != "batch":
@@ -126,8 +135,9 @@ class CycleGAN(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.to_b = build_generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
-        self.to_a = build_generator(c.generator, c.out_channels, c.in_channels, c.ngf, c.norm, c.dropout, c.use_bias)
+        options = (c.ngf, c.norm, c.dropout, c.use_bias, c.upsample)
+        self.to_b = build_generator(c.generator, c.in_channels, c.out_channels, *options)
+        self.to_a = build_generator(c.generator, c.out_channels, c.in_channels, *options)
         self.D_a = PatchGAN(c.in_channels, c.receptive_field, c.ndf, c.norm)
         self.D_b = PatchGAN(c.out_channels, c.receptive_field, c.ndf, c.norm)
         self.pool_a, self.pool_b = ImagePool(c.pool_size), ImagePool(c.pool_size)
@@ -173,12 +183,13 @@ class CycleGAN(Method):
         return fake, identity
 
     def adversarial_terms(self, fake_a: Tensor, fake_b: Tensor) -> Terms:
-        """Return the generators' least-squares GAN losses (section 4)."""
-        if not self.config.lambda_gan:
+        """Return the generators' GAN losses."""
+        weight, kind = self.config.lambda_gan, self.config.gan_loss
+        if not weight:
             return {}
         return {
-            "gan_b": self.config.lambda_gan * lsgan(self.D_b(fake_b), True),
-            "gan_a": self.config.lambda_gan * lsgan(self.D_a(fake_a), True),
+            "gan_b": weight * generator_loss(kind, self.D_b(fake_b)),
+            "gan_a": weight * generator_loss(kind, self.D_a(fake_a)),
         }
 
     def cycle_terms(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> Terms:
@@ -200,12 +211,13 @@ class CycleGAN(Method):
         }
 
     def discriminator_loss(self, D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the least-squares loss of one discriminator, divided by 2 (appendix 7.1)."""
+        """Return the GAN loss of one discriminator, divided by 2 (appendix 7.1)."""
         if self.config.norm == "batch":
             real_logits, fake_logits = D(real), D(fake)
         else:
             real_logits, fake_logits = D(torch.cat([real, fake])).split([len(real), len(fake)])
-        return (lsgan(real_logits, True) + lsgan(fake_logits, False)) / 2
+        kind = self.config.gan_loss
+        return (discriminator_loss(kind, real_logits, True) + discriminator_loss(kind, fake_logits, False)) / 2
 
     @torch.no_grad()
     def translate(self, x: Tensor, direction: str = "a2b") -> Tensor:

@@ -34,6 +34,7 @@ from diptych.losses.perceptual import feature_distance
 from diptych.networks.diat import Denoiser, Discriminator, Enhancer, blur_bicubic
 from diptych.networks.layers import Norm, evaluating, initialise, without_graph
 from diptych.networks.resnet import ResNet
+from diptych.networks.upsampling import Upsample
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Layer = Annotated[int, Field(ge=1, le=100)]
@@ -98,6 +99,11 @@ class DIAT(Method):
         )
         norm: Norm = Field(
             "instance", description="normalisation layers of T and of the enhancement network; D has none"
+        )
+        upsample: Upsample = Field(
+            "deconv",
+            description="upsampling in T and E: deconv (transposed convolutions, published), or, without "
+            "checkerboards, resize_conv or pixel_shuffle",
         )
         lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
 
@@ -168,10 +174,10 @@ class DIAT(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.T = ResNet(c.channels, c.channels, c.ngf, c.n_blocks, c.norm)
+        self.T = ResNet(c.channels, c.channels, c.ngf, c.n_blocks, c.norm, upsample=c.upsample)
         self.D = Discriminator(c.channels, c.image_size, c.ndf, c.d_max_channels, c.d_layers, c.d_head)
-        self.E = Enhancer(c.channels, c.ngf, c.n_blocks, c.norm) if c.enhancement != "none" else None
-        self.R = ResNet(c.channels, c.channels, c.ngf, c.n_blocks, c.norm) if c.smooths else None
+        self.E = Enhancer(c.channels, c.ngf, c.n_blocks, c.norm, c.upsample) if c.enhancement != "none" else None
+        self.R = ResNet(c.channels, c.channels, c.ngf, c.n_blocks, c.norm, upsample=c.upsample) if c.smooths else None
         self.N = Denoiser(c.channels, c.ngf) if c.smooths else None
         initialise(self)
         if self.E is not None:

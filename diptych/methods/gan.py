@@ -48,18 +48,35 @@ class GAN(Method):
             "nonsaturating (maximise log D(G(z)))",
         )
         latent_dim: int = Field(100, ge=1, le=65_536, description="dimension of the latent code")
-        prior: Prior = Field("uniform", description="distribution of the latent code: uniform in [-1, 1], or normal")
+        prior: Prior = Field("uniform", description="distribution of the latent code: uniform, or standard normal")
+        prior_limit: float = Field(
+            1.0, gt=0, le=100, description="limit of prior=uniform, which is in [-prior_limit, prior_limit]"
+        )
         g_hidden: int = Field(1200, ge=1, le=65_536, description="units of both hidden layers of G")
         d_hidden: int = Field(240, ge=1, le=65_536, description="maxout units of both hidden layers of D")
         maxout_pieces: int = Field(5, ge=1, le=1024, description="linear pieces of a maxout unit")
         dropout: bool = Field(True, description="dropout in D: 0.2 of the input, half of the hidden units")
+        g_init_limit: float = Field(
+            0.0,
+            ge=0,
+            le=10,
+            description="limit of the uniform initial weights of G, with biases 0; 0: PyTorch's default",
+        )
+        d_init_limit: float = Field(0.0, ge=0, le=10, description="the same limit for D; 0: PyTorch's default")
         lr: float = Field(2e-4, gt=0, description="learning rate of Adam, both players (ours)")
+
+        def unused(self) -> dict[str, str]:
+            return {} if self.prior == "uniform" else {"prior_limit": "prior=uniform"}
 
     config: Config
     data = DataKind.IMAGES
     batch = ("image",)
     routes = ()
     inference_networks = ("G",)
+    presets = {
+        "paper": {},
+        "repo": {"prior_limit": 3**0.5, "g_init_limit": 0.05, "d_init_limit": 0.005},  # the authors' code for MNIST
+    }
     traits = Traits(unconditional=True)
     checks = CheckConfigs(
         tiny={"latent_dim": 8, "g_hidden": 64, "d_hidden": 16, "maxout_pieces": 2, "lr": 1e-3},
@@ -85,6 +102,9 @@ class GAN(Method):
             Maxout(c.d_hidden, c.d_hidden, c.maxout_pieces), hidden_dropout,
             nn.Linear(c.d_hidden, 1),
         )  # fmt: skip
+        self.code_scale = c.prior_limit if c.prior == "uniform" else 1.0
+        initialise_uniformly(self.G, c.g_init_limit)
+        initialise_uniformly(self.D, c.d_init_limit)
 
     def stages(self) -> list[Stage]:
         players = {"D": Player((self.D,), self.config.lr), "G": Player((self.G,), self.config.lr)}
@@ -99,8 +119,11 @@ class GAN(Method):
         yield "G", {"gan": bce(logits, True) if self.config.gan_loss == "nonsaturating" else -bce(logits, False)}
 
     def generate(self, code: Tensor) -> Tensor:
-        """Return images (N, C, size, size) in [-1, 1] of latent codes (N, latent_dim), by a scaled sigmoid."""
-        return (2 * torch.sigmoid(self.G(code)) - 1).view(
+        """Return images (N, C, size, size) in [-1, 1] of latent codes (N, latent_dim), by a scaled sigmoid.
+
+        Uniform codes are in [-1, 1] and scaled to the limit of the prior.
+        """
+        return (2 * torch.sigmoid(self.G(self.code_scale * code)) - 1).view(
             -1, self.config.channels, self.config.image_size, self.config.image_size
         )
 
@@ -109,3 +132,11 @@ class GAN(Method):
         return self.generate(
             latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
         )
+
+
+def initialise_uniformly(net: nn.Module, limit: float) -> None:
+    """Fill the weights of linear layers uniformly in [-limit, limit], and biases with 0; not if `limit` is 0."""
+    for module in net.modules() if limit else ():
+        if isinstance(module, nn.Linear):
+            nn.init.uniform_(module.weight, -limit, limit)
+            nn.init.zeros_(module.bias)

@@ -38,7 +38,8 @@ from diptych.networks.latents import Prior, latent_codes, sample_latents
 from diptych.networks.layers import Norm, evaluating, initialise
 from diptych.networks.multiscale import MultiScaleDiscriminator
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
-from diptych.networks.unet import UNet, Upsample
+from diptych.networks.unet import UNet
+from diptych.networks.upsampling import Upsample
 
 
 class MSGAN(Method):
@@ -72,7 +73,9 @@ class MSGAN(Method):
         ngf: int = Field(64, ge=1, le=1024, description="channels of the generator's first layer")
         norm: Norm = Field("instance", description="normalisation layers of both networks")
         upsample: Upsample = Field(
-            "basic", description="upsampling in the generator: basic (transposed convolutions) or bilinear"
+            "deconv",
+            description="upsampling in the generator: deconv (transposed convolutions, published), or, without "
+            "checkerboards, resize_conv or pixel_shuffle",
         )
         receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(

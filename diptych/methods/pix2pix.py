@@ -36,6 +36,7 @@ from diptych.networks.factory import GeneratorName, build_generator, check_use_b
 from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
 from diptych.networks.unet import Dropout
+from diptych.networks.upsampling import Upsample
 
 
 class Pix2Pix(Method):
@@ -69,6 +70,11 @@ class Pix2Pix(Method):
         )
         use_bias: bool = Field(
             False, description="biases in a U-Net with norm=batch where no norm follows; always there without BatchNorm"
+        )
+        upsample: Upsample = Field(
+            "deconv",
+            description="upsampling in the generator: deconv (transposed convolutions, published), or, without "
+            "checkerboards, resize_conv or pixel_shuffle",
         )
         receptive_field: ReceptiveField = Field(70, description="receptive field of the patch discriminator in pixels")
         ndf: int = Field(64, ge=1, le=1024, description="channels of the discriminator's first layer")
@@ -137,7 +143,9 @@ class Pix2Pix(Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.G = build_generator(c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias)
+        self.G = build_generator(
+            c.generator, c.in_channels, c.out_channels, c.ngf, c.norm, c.dropout, c.use_bias, c.upsample
+        )
         d_channels = c.out_channels + (c.in_channels if "cgan" in c.loss else 0)
         self.D = PatchGAN(d_channels, c.receptive_field, c.ndf, c.d_norm) if "gan" in c.loss else None
         initialise(self, c.init, c.init_gain)

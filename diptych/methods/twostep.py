@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.contract import (
     Batch,
@@ -66,6 +66,12 @@ class TwoStep(Method):
             "tanh; or normal, and E is linear",
         )
         embedding_dim: int = Field(5, ge=1, le=1024, description="dimension of the class embedding")
+        embedding_init_limit: float = Field(
+            0.0,
+            ge=0,
+            le=10,
+            description="limit of the uniform initial class embedding; 0: normal, 0.02, as the weights",
+        )
         ngf: int = Field(128, ge=1, le=1024, description="channels of G before its last layer")
         ndf: int = Field(64, ge=1, le=1024, description="channels after the first layer of D and E")
         norm: Norm = Field("batch", description="normalisation layers of all networks")
@@ -92,7 +98,11 @@ class TwoStep(Method):
     data = DataKind.LABELLED
     batch = ("image", "label")
     inference_networks = ("G", "E")
-    presets = {"paper": {}, "repo": {"prior": "normal"}}
+    presets = {
+        "paper": {},
+        # The first stage of the authors' code: 100 epochs of CelebA with both sexes equally often, in batches of 64.
+        "repo": {"prior": "normal", "embedding_init_limit": 0.1, "pretrain_steps": 295_400},
+    }
     traits = Traits(fixed_size=True, unconditional=True, multi_domain=True, balance_classes=True)
     checks = CheckConfigs(
         tiny={"pretrain_steps": 2, "latent_dim": 8, "ngf": 16, "ndf": 8, "lr": 1e-3, "e_lr": 3e-3},
@@ -108,6 +118,8 @@ class TwoStep(Method):
         self.D = Discriminator(c.channels, self.classes, c.image_size, c.ndf, c.norm)
         self.E = Encoder(c.channels, c.latent_dim, c.image_size, c.ndf, c.norm, c.prior)
         initialise(self)
+        if c.embedding_init_limit:
+            nn.init.uniform_(self.G.embedding.weight, -c.embedding_init_limit, c.embedding_init_limit)
         self.controls = tuple(controls(c.labels))
         self.routes = tuple(
             Route("image", "image", {"domain": name}, ground_truth=f"image of {name}")

@@ -8,14 +8,15 @@ from torch import Tensor, nn
 from diptych.networks.layers import Norm
 from diptych.networks.resnet import ResNet
 from diptych.networks.srresnet import downsample_bicubic
+from diptych.networks.upsampling import Upsample
 
 
 class Enhancer(nn.Module):
     """The output of T plus a residual, which is 0 at first."""
 
-    def __init__(self, channels: int, width: int, blocks: int, norm: Norm) -> None:
+    def __init__(self, channels: int, width: int, blocks: int, norm: Norm, upsample: Upsample) -> None:
         super().__init__()
-        self.change = ResNet(channels, channels, width, blocks, norm)
+        self.change = ResNet(channels, channels, width, blocks, norm, upsample=upsample)
 
     def zero_last_layer(self) -> None:
         """Initialise the residual to 0."""

@@ -11,6 +11,7 @@ from diptych.networks import user_code
 from diptych.networks.layers import Norm
 from diptych.networks.resnet import ResNet
 from diptych.networks.unet import Dropout, UNet
+from diptych.networks.upsampling import Upsample
 
 SIZES = (32, 64, 128, 256, 512, 1024)  # height and width in pixels that a U-Net reduces to 1
 MAX_BLOCKS = 100
@@ -48,21 +49,22 @@ def build_generator(
     norm: Norm,
     dropout: Dropout,
     use_bias: bool = False,
+    upsample: Upsample = "deconv",
 ) -> nn.Module:
     """Return the generator of that name.
 
     `unet_N` and `encoder_decoder_N` reduce N pixels to 1. `resnet_N` has N residual blocks, with dropout unless
-    `dropout` is "none". `use_bias` is as in `UNet` and does not affect a ResNet. A class of the user,
-    `package.module:Class`, is called with the numbers of channels only.
+    `dropout` is "none". `use_bias` is as in `UNet` and does not affect a ResNet. `upsample` is how the
+    decoder doubles the size. A class of the user, `package.module:Class`, is called with the numbers of channels only.
     """
     if user_code.is_code(name):
         return user_code.build(name, in_channels, out_channels)
     family, _, number = name.rpartition("_")
     if family == "resnet":
-        return ResNet(in_channels, out_channels, width, int(number), norm, dropout != "none")
+        return ResNet(in_channels, out_channels, width, int(number), norm, dropout != "none", upsample=upsample)
     depth = int(number).bit_length() - 1
     skip = family == "unet"
-    return UNet(in_channels, out_channels, width, depth, norm, dropout, skip=skip, use_bias=use_bias)
+    return UNet(in_channels, out_channels, width, depth, norm, dropout, skip=skip, use_bias=use_bias, upsample=upsample)
 
 
 def check_use_bias(name: GeneratorName, norm: Norm, use_bias: bool) -> None:
@@ -82,6 +84,8 @@ def size_multiple_of(name: GeneratorName) -> int:
     return 4 if family == "resnet" else int(number)
 
 
-def unused_by_own(name: GeneratorName, settings: tuple[str, ...] = ("ngf", "norm", "dropout")) -> dict[str, str]:
+def unused_by_own(
+    name: GeneratorName, settings: tuple[str, ...] = ("ngf", "norm", "dropout", "upsample")
+) -> dict[str, str]:
     """Return the settings of built-in generators that have no effect on a class of the user, with what they need."""
     return dict.fromkeys(settings, "a built-in generator") if user_code.is_code(name) else {}

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from diptych.networks.upsampling import SubpixelConv
+
 Norm = Literal["batch", "instance", "none"]
 Init = Literal["normal", "xavier", "kaiming", "orthogonal"]
 SMALLEST = 16  # height and width in pixels of the smallest images that the networks can downsample and normalise
@@ -45,7 +47,10 @@ def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> Non
     """
     for module in _initialised_modules(net):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            _fill(module.weight, init, gain)
+            if isinstance(module, SubpixelConv):
+                _fill_equally(module.weight, init, gain)
+            else:
+                _fill(module.weight, init, gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
@@ -71,6 +76,14 @@ def _fill(weight: Tensor, init: Init, gain: float) -> None:
         nn.init.kaiming_normal_(weight, a=0, mode="fan_in")
     else:
         nn.init.orthogonal_(weight, gain=gain)
+
+
+@torch.no_grad()
+def _fill_equally(weight: Tensor, init: Init, gain: float) -> None:
+    """Fill (4 out, in, 3, 3) with four copies of each of `out` kernels, in the order of a pixel shuffle."""
+    kernels = torch.empty_like(weight[::4])
+    _fill(kernels, init, gain)
+    weight.copy_(kernels.repeat_interleave(4, 0))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from diptych.networks.blur import BlurDownsample, BlurUpsample
 from diptych.networks.layers import Norm, bias_before, norm_layers
+from diptych.networks.upsampling import Upsample, upsample_layers
 
 FEATURE_BLOCKS = (0, 4)  # residual blocks whose output CUT takes as features
 
@@ -16,8 +17,9 @@ def num_feature_blocks(blocks: int) -> int:
 class ResNet(nn.Module):
     """(N, in, H, W) to (N, out, H, W) in [-1, 1]; H and W are multiples of 4. Fully convolutional.
 
-    The paper uses 6 blocks at 128 pixels and 9 blocks from 256 pixels. With `blur` the convolutions have stride 1, and
-    `BlurDownsample` and `BlurUpsample` change the size (Zhang 2019; CUT, Park et al. 2020).
+    The paper uses 6 blocks at 128 pixels and 9 blocks from 256 pixels. `upsample` is how the decoder doubles the size;
+    a transposed convolution is 3x3. With `blur` all convolutions have stride 1 instead, and `BlurDownsample` and
+    `BlurUpsample` change the size (Zhang 2019; CUT, Park et al. 2020).
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class ResNet(nn.Module):
         norm: Norm = "instance",
         dropout: bool = False,
         blur: bool = False,
+        upsample: Upsample = "deconv",
     ) -> None:
         super().__init__()
         bias = bias_before(norm)
@@ -37,7 +40,7 @@ class ResNet(nn.Module):
         )
         self.down = nn.ModuleList(_downsample(channels, norm, blur) for channels in (width, 2 * width))
         self.blocks = nn.ModuleList(ResidualBlock(4 * width, norm, dropout) for _ in range(blocks))
-        self.up = nn.ModuleList(_upsample(channels, norm, blur) for channels in (2 * width, width))
+        self.up = nn.ModuleList(_upsample(channels, norm, blur, upsample) for channels in (2 * width, width))
         self.head = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,13 +79,13 @@ def _downsample(channels: int, norm: Norm, blur: bool) -> nn.Sequential:
     return nn.Sequential(conv, *norm_layers(norm, 2 * channels), nn.ReLU(), *([BlurDownsample()] if blur else []))
 
 
-def _upsample(channels: int, norm: Norm, blur: bool) -> nn.Sequential:
+def _upsample(channels: int, norm: Norm, blur: bool, upsample: Upsample) -> nn.Sequential:
     """Return layers from (N, 2 channels, H, W) to (N, channels, 2 H, 2 W)."""
     bias = bias_before(norm)
     if blur:
         layers: list[nn.Module] = [BlurUpsample(), nn.Conv2d(2 * channels, channels, 3, 1, 1, bias=bias)]
     else:
-        layers = [nn.ConvTranspose2d(2 * channels, channels, 3, 2, 1, output_padding=1, bias=bias)]
+        layers = upsample_layers(upsample, 2 * channels, channels, 3, bias)
     return nn.Sequential(*layers, *norm_layers(norm, channels), nn.ReLU())
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.networks.layers import Norm, bias_alone, bias_before, next_to, norm_layers
+from diptych.networks.upsampling import Upsample, upsample_layers
 
 Dropout = Literal["paper", "repo", "none"]
-Upsample = Literal["basic", "bilinear"]  # names of the public code of BicycleGAN
 
 
 class UNet(nn.Module):
@@ -21,9 +21,9 @@ class UNet(nn.Module):
     A latent code (N, code), with `code` > 0 dimensions, is concatenated as constant planes to the input of each level
     of the encoder (BicycleGAN, Zhu et al. 2017, figure 3b).
 
-    `upsample` is how a level doubles the size: "basic", a transposed 4x4 convolution, or "bilinear", interpolation and
-    a 3x3 convolution with reflection padding. In a BatchNorm network, as in the public code, convolutions that no norm
-    follows have no bias, except for the last; with `use_bias` they have.
+    `upsample` is how a level of the decoder doubles the size; a transposed convolution is 4x4. In a BatchNorm network,
+    as in the public code, convolutions that no norm follows have no bias, except for the last; with `use_bias` they
+    have.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class UNet(nn.Module):
         skip: bool = True,
         bounded: bool = True,
         code: int = 0,
-        upsample: Upsample = "basic",
+        upsample: Upsample = "deconv",
         use_bias: bool = False,
     ) -> None:
         super().__init__()
@@ -56,11 +56,11 @@ class UNet(nn.Module):
         for level in range(depth - 1, 0, -1):  # from the innermost level to the outermost
             ins = widths[level] * (2 if skip and level < depth - 1 else 1)
             outs = widths[level - 1]
-            layers = [nn.ReLU(), *_upsample(ins, outs, upsample, bias_before(norm)), *norm_layers(norm, outs)]
+            layers = [nn.ReLU(), *upsample_layers(upsample, ins, outs, 4, bias_before(norm)), *norm_layers(norm, outs)]
             if _has_dropout(dropout, level, depth):
                 layers.append(nn.Dropout(0.5))
             self.up.append(nn.Sequential(*layers))
-        last = _upsample(widths[0] * (2 if skip else 1), out_channels, upsample, bias=True)
+        last = upsample_layers(upsample, widths[0] * (2 if skip else 1), out_channels, 4, bias=True)
         self.up.append(nn.Sequential(nn.ReLU(), *last, *([nn.Tanh()] if bounded else [])))
 
     def encode(self, x: Tensor, code: Tensor | None = None) -> list[Tensor]:
@@ -84,14 +84,6 @@ class UNet(nn.Module):
 def _downsample(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, 4, 2, 1, bias=bias_before(norm))
     return nn.Sequential(nn.LeakyReLU(0.2), conv, *norm_layers(norm, out_channels))
-
-
-def _upsample(in_channels: int, out_channels: int, upsample: Upsample, bias: bool) -> list[nn.Module]:
-    """Return layers from (N, in, H, W) to (N, out, 2 H, 2 W)."""
-    if upsample == "basic":
-        return [nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=bias)]
-    interpolation = nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
-    return [interpolation, nn.ReflectionPad2d(1), nn.Conv2d(in_channels, out_channels, 3, bias=bias)]
 
 
 def _has_dropout(dropout: Dropout, level: int, depth: int) -> bool:

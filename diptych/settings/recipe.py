@@ -106,18 +106,21 @@ class Recipe:
         }
 
     def check_labels(self, data: Data) -> None:
-        """Raise ConfigError if an evaluator gets several data sets, or a batch is smaller than the domains."""
+        """Raise ConfigError if the settings do not fit the data sets, their labels and their splits."""
         domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
         if data.others and issubclass(self.cls, Evaluator):
             raise ConfigError(
                 f"extra_roots={list(self.data.extra_roots)}: an evaluator network is trained on one data set; leave "
                 "it out"
             )
-        if domains > self.train.batch_size and self.cls.traits.multi_domain:
+        if self.data.holdout_fraction is not None and not any(part.by_name for part in (data, *data.others)):
             raise ConfigError(
-                f"batch_size={self.train.batch_size} is smaller than the number of domains, {domains}: "
-                f"set batch_size={max(8, domains)}, or choose fewer by folders="
+                f"holdout_fraction={self.data.holdout_fraction:g} is for a folder for each class without splits, and "
+                f"{self.data.root} has other images: leave it out"
             )
+        # Target labels may be those of the other images of a batch, as in StarGAN.
+        if domains > 1 and self.train.batch_size == 1 and self.cls.traits.multi_domain:
+            raise ConfigError("batch_size=1 has images of one domain only: set batch_size=8, or 2 at least")
 
     def with_data_defaults(self, data: Data) -> "Recipe":
         """Return the recipe with what follows from the data: channels (unless set), ranges, labels, epochs as steps.

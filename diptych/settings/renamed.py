@@ -237,6 +237,7 @@ VALUES: Mapping[str, Mapping[Any, Any]] = {
     "gan_loss": {"r1": "nonsaturating"},
     "f_network": {"judge": "classifier"},
     "lr_schedule": {"line": "linear"},
+    "upsample": {"basic": "deconv", "bilinear": "resize_conv"},
     "protocol": {"drawn": "unconditional", "told-apart": "classifier-accuracy"},
 }
 

@@ -154,8 +154,7 @@ def _fit(method: str, survey: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit
             recipe = load_recipe(method, [f"root={root}", *data_settings])
             data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
         summary = f"{_shorten(data.summary, root)}{direction_of(data, recipe.data)}"
-        num_domains = max((len(labels) for labels in data.labels if labels.kind == "class"), default=0)
-        batch_size = [f"batch_size={max(8, num_domains)}"] if cls.traits.multi_domain else []
+        batch_size = ["batch_size=8"] if cls.traits.multi_domain else []
         trains_on_crops = (
             not cls.traits.fixed_size and not cls.traits.multi_domain and cls.routes
         )  # other methods need whole images

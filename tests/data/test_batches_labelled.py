@@ -51,6 +51,13 @@ def test_balanced_epochs_have_each_class_equally_often_and_each_image_once_at_le
     assert np.bincount([int(plain.sample(number, {})["label"]) for number in range(18)]).tolist() == [3, 10, 5]
 
 
+def test_more_classes_than_a_batch_has_samples_come_equally_often():
+    drawn = batches(numbered([3, 5, 5, 2, 4, 1]), balance_classes=True)
+    seen = torch.stack([drawn[step]["label"] for step in range(15)])  # 15 batches of 4: two epochs of 6 classes x 5
+    assert torch.bincount(seen.flatten()).tolist() == [10] * 6
+    assert len({tuple(sorted(row)) for row in seen.tolist()}) > 5, "classes are mixed in many ways"
+
+
 def test_images_with_and_without_the_one_attribute_come_equally_often():
     """Of several attributes that cannot be, and they come as they are."""
     one = numbered([12])

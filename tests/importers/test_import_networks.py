@@ -136,7 +136,7 @@ def test_msgan_may_double_by_interpolation(tmp_path):
     net = noisy_unet()
     translator = brought(net.state_dict(), tmp_path)
     config = translator.method.config
-    assert (translator.name, config.upsample, config.latent_dim, config.image_size) == ("msgan", "bilinear", 3, 32)
+    assert (translator.name, config.upsample, config.latent_dim, config.image_size) == ("msgan", "resize_conv", 3, 32)
     x, z = torch.rand(2, 2, 32, 32) * 2 - 1, torch.randn(2, 3)
     with torch.no_grad():
         assert (translator.method.G(x, z) - net(x, z)).abs().max() < NEAR

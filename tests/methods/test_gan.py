@@ -81,6 +81,22 @@ def test_images_are_the_sigmoid_of_the_paper():
     assert torch.equal(method.sample(range(2)), method.generate(code))
 
 
+def test_the_preset_repo_has_the_prior_and_the_initial_weights_of_the_code():
+    method, plain = tiny(**GAN.presets["repo"]), tiny()
+    for net, limit in ((method.G, 0.05), (method.D, 0.005)):
+        for name, weight in net.named_parameters():
+            assert weight.abs().max() <= limit if weight.dim() == 2 else not weight.any(), name
+        assert max(float(weight.detach().abs().max()) for weight in net.parameters()) > 0.9 * limit
+    codes = []
+    method.G.register_forward_pre_hook(lambda _, args: codes.append(args[0]))
+    terms_of(method, torch.zeros(400, 1, 8, 8))
+    method.sample(range(400))
+    for code in codes:  # of training, and of inference
+        assert 1.7 < float(code.abs().max()) <= 3**0.5 + 1e-6
+        assert float(code.std()) == pytest.approx(1, abs=0.05)
+    assert plain.code_scale == tiny(prior="normal", prior_limit=3).code_scale == 1
+
+
 def test_codes_are_a_function_of_their_place():
     for prior in ("uniform", "normal"):
         torch.manual_seed(1)

@@ -47,7 +47,13 @@ def test_constants_of_the_paper_and_the_public_code():
         1.0,
     )
     assert TwoStep.Config(**TwoStep.presets["paper"]) == c
-    assert TwoStep.Config(**TwoStep.presets["repo"]) == c.model_copy(update={"prior": "normal"})
+    repo = TwoStep.Config(**TwoStep.presets["repo"])
+    assert repo == c.model_copy(
+        update={"prior": "normal", "embedding_init_limit": 0.1, "pretrain_steps": 100 * -(-2 * 94_509 // 64)}
+    ), "the larger class of CelebA's training images has 94,509; batches of 64, 100 epochs"
+    torch.manual_seed(0)
+    embedding = TwoStep(repo.model_copy(update={"ngf": 8, "ndf": 8})).G.embedding.weight
+    assert 0.05 < embedding.abs().max() <= 0.1
     with torch.device("meta"):
         method = TwoStep(c)
     first, second = method.stages()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from diptych.methods.cut import CUT
+from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.diat import DIAT
 from diptych.methods.drit import DRIT
 from diptych.methods.dtn import DTN
@@ -49,10 +50,16 @@ class WithoutNorm(CUT):
     checks = replace(CUT.checks, tiny={**CUT.checks.tiny, "norm": "none", "n_blocks": 3})
 
 
-class Bilinear(MSGAN):
+class Interpolating(MSGAN):
     """Sizes doubled by interpolation."""
 
-    checks = replace(MSGAN.checks, tiny={**MSGAN.checks.tiny, "upsample": "bilinear"})
+    checks = replace(MSGAN.checks, tiny={**MSGAN.checks.tiny, "upsample": "resize_conv"})
+
+
+class Shuffling(CycleGAN):
+    """Sizes doubled by pixel shuffle."""
+
+    checks = replace(CycleGAN.checks, tiny={**CycleGAN.checks.tiny, "upsample": "pixel_shuffle"})
 
 
 class Shallow(MUNIT):
@@ -71,7 +78,7 @@ INEXACT = {  # forms whose micro-batches cannot equal the whole batch to 1e-6
     WithoutNorm,  # its features start below CUT's epsilon, so that Adam enlarges rounding errors to whole steps
     Biased,  # BatchNorm mixes the samples of a batch
 }
-FORMS = [Adaptive, Judged, Mixed, WithoutNorm, Bilinear, Shallow, Biased]
+FORMS = [Adaptive, Judged, Mixed, WithoutNorm, Interpolating, Shuffling, Shallow, Biased]
 PROMISES = [
     (cls, check)
     for cls in FORMS

@@ -13,6 +13,7 @@ from diptych.networks.layers import as_in_training, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN
 from diptych.networks.resnet import ResNet
 from diptych.networks.unet import UNet
+from diptych.networks.upsampling import upsample_layers
 
 
 def count(net):
@@ -94,6 +95,30 @@ def test_generators_keep_the_size(name, norm):
     y = net(torch.randn(2, 2, 2 * size, 3 * size))
     assert y.shape == (2, 5, 2 * size, 3 * size)
     assert y.abs().max() <= 1
+
+
+@pytest.mark.parametrize("upsample", ["resize_conv", "pixel_shuffle"])
+@pytest.mark.parametrize("name", ["unet_32", "encoder_decoder_32", "resnet_1"])
+def test_generators_without_transposed_convolutions_keep_the_size(name, upsample):
+    net = build_generator(name, 3, 2, 4, "instance", "none", upsample=upsample)
+    assert not any(isinstance(module, nn.ConvTranspose2d) for module in net.modules())
+    assert net(torch.rand(2, 3, 32, 64)).shape == (2, 2, 32, 64)
+
+
+@pytest.mark.parametrize("init", ["normal", "xavier", "kaiming", "orthogonal"])
+@pytest.mark.parametrize(
+    ("upsample", "kernel"), [("deconv", 3), ("deconv", 4), ("resize_conv", 3), ("pixel_shuffle", 3)]
+)
+def test_only_transposed_convolutions_start_with_checkerboards(upsample, kernel, init):
+    """Constant feature maps become constant, except at the edge of zero padding."""
+    net = nn.Sequential(*upsample_layers(upsample, 6, 5, kernel, bias=True))
+    torch.manual_seed(0)
+    initialise(net, init, 1.0)
+    y = net(torch.ones(1, 6, 8, 8))
+    assert y.shape == (1, 5, 16, 16)
+    assert y.std() > 0.1, "the weights are not 0"
+    spread = y[..., 2:-2, 2:-2].std((2, 3))
+    assert (spread > 0.1).all() if upsample == "deconv" else (spread < 1e-5).all()
 
 
 def test_the_encoder_decoder_has_no_way_round_the_bottleneck():

@@ -77,9 +77,11 @@ def test_a_class_from_python_for_cyclegan(tmp_path, nothing_allowed):
     assert isinstance(run.translator(device="cpu").method.to_a, own_networks.Small)
 
 
-def test_settings_of_built_in_generators_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="ngf has no effect without a built-in generator"):
-        package.train("pix2pix", data="glyphs", out=tmp_path / "run", generator=own_networks.Small, ngf=8, quiet=True)
+@pytest.mark.parametrize("method", ["pix2pix", "cyclegan"])
+@pytest.mark.parametrize("setting", [{"ngf": 8}, {"upsample": "resize_conv"}], ids=str)
+def test_settings_of_built_in_generators_are_refused(method, setting, tmp_path):
+    with pytest.raises(ConfigError, match=f"{next(iter(setting))} has no effect without a built-in generator"):
+        package.train(method, data="glyphs", out=tmp_path / "run", generator=own_networks.Small, quiet=True, **setting)
 
 
 @pytest.mark.parametrize(

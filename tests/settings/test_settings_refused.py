@@ -61,6 +61,8 @@ UNUSED = [
         ["lambda_cycle_a=0", "lambda_cycle_b=0", "lambda_identity=1"],
         "lambda_identity has no effect without lambda_cycle_a or lambda_cycle_b above 0",
     ),
+    ("gan", ["prior=normal", "prior_limit=2"], "prior_limit has no effect without prior=uniform"),
+    ("cyclegan", ["lambda_gan=0", "gan_loss=vanilla"], "gan_loss has no effect without lambda_gan above 0"),
     ("msgan", ["lambda_ms=0", "ms_eps=1"], "ms_eps has no effect without lambda_ms above 0"),
     ("msgan", ["preset=plain", "ms_eps=1"], "ms_eps has no effect without lambda_ms above 0"),
     ("munit", ["feature_network=vgg16"], "feature_network has no effect without lambda_perceptual above 0"),
@@ -117,6 +119,8 @@ UNUSED = [
     ("stargan", ["folders=[a,b]"], "folders has no effect without a folder of images as root: leave out folders="),
     ("cyclegan", ["layout=folders"], "layout has no effect without a folder of images as root"),
     ("cyclegan", ["root=x", "attributes=[Young]", "layout=folders"], "layout has no effect without two folders"),
+    ("stargan", ["holdout_fraction=0.1"], "holdout_fraction has no effect without a folder of images for each class"),
+    ("pix2pix", ["root=x", "holdout_fraction=0.1"], "holdout_fraction has no effect without a folder of images for"),
     ("pix2pix", ["eval_images=9"], "eval_images has no effect without eval_every=STEPS"),
     ("pix2pix", ["extractor=vgg16"], "extractor has no effect without eval_every=STEPS"),
 ]

@@ -12,7 +12,15 @@ from diptych.data.checks.unread_files import explain_empty, explain_no_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data, ImageFiles, Split
 from diptych.data.sources.file_names import stem_of
-from diptych.data.sources.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
+from diptych.data.sources.folders import (
+    HELD_OUT,
+    SPLITS,
+    folders_of_images,
+    held_out_fraction,
+    images_in,
+    is_held_out,
+    names_in,
+)
 from diptych.data.sources.tables import splits_from_tables
 from diptych.errors import DataError, listed
 
@@ -52,8 +60,9 @@ def open_classes(root: Path, config: DataConfig) -> Data:
         if name in opened:
             summary = f"{root}: {counts}; {len(opened[name])} in {name}"
             return Data(opened["train"], opened[name], summary, test=opened.get("test"), labels=labels)
-    rest = {name: tuple(file for file in train[name] if not is_held_out(file)) for name in classes}
-    unseen = {name: tuple(file for file in train[name] if is_held_out(file)) for name in classes}
+    chosen_files = {name: _held_out(train[name], config.holdout_fraction) for name in classes}
+    rest = {name: tuple(file for file in train[name] if file not in chosen_files[name]) for name in classes}
+    unseen = {name: tuple(file for file in train[name] if file in chosen_files[name]) for name in classes}
     if not all(rest.values()) or not all(unseen.values()):
         raise DataError(f"{root}: too few images to hold any out; put some images of each class into val/")
     held_out = _split(unseen, config.matched_names)
@@ -109,6 +118,13 @@ def _split_by_table(root: Path, chosen: tuple[str, ...] | None) -> dict[str, dic
         for split in SPLITS
         if split in split_of.values()
     }
+
+
+def _held_out(files: Sequence[Path], fraction: float | None) -> frozenset[Path]:
+    """Return the files of a class to hold out: a fraction of them, or those that `is_held_out` chooses."""
+    if fraction is not None:
+        return held_out_fraction(files, fraction)
+    return frozenset(file for file in files if is_held_out(file))
 
 
 def _check(

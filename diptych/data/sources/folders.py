@@ -7,7 +7,7 @@ are ignored. Symbolic links to folders are followed, but each real folder is vis
 import os
 import zlib
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -156,4 +156,14 @@ def is_held_out(file: Path) -> bool:
 
 def name_is_held_out(stem: str) -> bool:
     """Return whether files of this name are held out: one name in twenty, by a hash."""
-    return zlib.crc32(normalized(stem).encode(errors="surrogateescape")) % 20 == 0
+    return _hash(stem) % 20 == 0
+
+
+def held_out_fraction(files: Sequence[Path], fraction: float) -> frozenset[Path]:
+    """Return a fraction of the files, rounded to whole files, one at least: those with the lowest hashes of names."""
+    count = max(1, round(fraction * len(files)))
+    return frozenset(sorted(files, key=lambda file: (_hash(file.stem), file.name))[:count])
+
+
+def _hash(stem: str) -> int:
+    return zlib.crc32(normalized(stem).encode(errors="surrogateescape"))

@@ -1,7 +1,8 @@
 """stargan-expressions: the classification error of a classifier on translations to every class.
 
 Choi et al. 2018, section 5.4, with a ResNet-18 on RaFD; here the classifier is one of `diptych evaluator train
-classifier`, for any classes. An image is translated to its own class too. The error on real images is the ceiling.
+classifier`, for any classes; `network=resnet18` is that architecture. An image is translated to its own class too. The
+error on real images is the ceiling.
 """
 
 from collections.abc import Iterator, Sequence

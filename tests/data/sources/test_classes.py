@@ -94,6 +94,27 @@ def test_plain_folders_hold_out_the_same_names_of_each_class(tmp_path):
     assert named(opened(tmp_path).held_out) == named(data.held_out)
 
 
+@pytest.mark.parametrize(("fraction", "held_out"), [(0.1, (2, 4)), (0.5, (10, 20)), (0.001, (1, 1))])
+def test_a_fraction_of_each_class_is_held_out(tmp_path, fraction, held_out):
+    for name, count in (("angry", 20), ("happy", 40)):
+        fill(tmp_path / name, count, shape=(8, 8, 3))
+    data = opened(tmp_path, holdout_fraction=fraction)
+    numbers = [number for number, *_ in named(data.held_out)]
+    assert (numbers.count(0), numbers.count(1)) == held_out
+    everything = sorted(named(data.train) + named(data.held_out))
+    assert everything == [(0, "angry", f"{n:03}") for n in range(20)] + [(1, "happy", f"{n:03}") for n in range(40)]
+    assert named(opened(tmp_path, holdout_fraction=fraction).held_out) == named(data.held_out)
+
+
+def test_a_fraction_beside_splits_is_refused(tmp_path):
+    for split in ("train", "test"):
+        for name in ("angry", "happy"):
+            fill(tmp_path / split / name, 2, shape=(8, 8, 3))
+    chosen = recipe.load_recipe("stargan", [f"root={tmp_path}", "holdout_fraction=0.1", "batch_size=2"])
+    with pytest.raises(ConfigError, match=r"holdout_fraction=0.1 is for a folder for each class without splits"):
+        chosen.with_data_defaults(chosen.open_data())
+
+
 @pytest.mark.parametrize("layout", ["train/{}", "{}"])
 def test_of_many_classes_two_may_be_chosen(tmp_path, layout):
     for name in ("cat", "dog", "wild"):
