@@ -51,7 +51,11 @@ def evaluate(
     control: EvaluationControls = None,
     evaluator: Annotated[
         Path | None,
-        typer.Option(help="Run folder of a classifier or segmenter (`diptych evaluator train`).", show_default=False),
+        typer.Option(
+            help="Run folder of a classifier or segmenter (`diptych evaluator train`), or the YAML file of a network "
+            "from elsewhere (ONNX, torch.export, torchvision).",
+            show_default=False,
+        ),
     ] = None,
     extractor: Annotated[
         str,

@@ -101,7 +101,7 @@ class EvaluateConfig(BaseModel):
     evaluator: Annotated[str | None, Setting(text=True, path=True)] = Field(
         None,
         max_length=4096,
-        description="run folder of a trained classifier or segmenter, for protocols that need one",
+        description="run folder of a trained classifier or segmenter, or the YAML file of a network from elsewhere",
     )
     extractor: Annotated[str, Setting(path=True)] = Field(
         "none", max_length=4096, description="feature extractor of FID and KID; see `diptych evaluate --help`"
