@@ -81,7 +81,8 @@ class NetworkFile(BaseModel):
         is_map = self.task == "segmentation"
         key, other = ("colour", "name") if is_map else ("name", "colour")
         for number, each in enumerate(self.classes):
-            if not getattr(each, key) or getattr(each, other):
+            wanted, unwanted = (each.colour, each.name) if is_map else (each.name, each.colour)
+            if not wanted or unwanted:
                 raise ValueError(f"classes.{number}: a class of a {self.task} network has a {key} and no {other}")
         labels = self.labels()
         if repeated := [label for label in labels if labels.count(label) > 1]:

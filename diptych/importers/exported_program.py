@@ -11,6 +11,7 @@ operators are those of `exported_operators`, and everything else in the file is 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,9 @@ def _function(target: str) -> Callable[..., Any]:
     if len(parts) == 2 and parts[0] == "_operator" and parts[1] in ON_SIZES:
         return ON_SIZES[parts[1]]
     if parts[:3] == ["torch", "ops", "aten"] and len(parts) == 5 and is_allowed(parts[3]):
-        return getattr(getattr(torch.ops.aten, parts[3]), parts[4])
+        operators = attrgetter(parts[3])(torch.ops.aten)
+        if parts[4] in operators.overloads():
+            return attrgetter(parts[4])(operators)
     raise ImportRefused(
         f"its operator {shown(target)} is not supported; see diptych/importers/exported_operators.py for the list, "
         f"or export the network as ONNX"

@@ -107,6 +107,7 @@ GRAPH, WEIGHTS = "models/model.json", "data/weights/model_weights_config.json"
         (replaced(WEIGHTS, b'"use_pickle": false', b'"use_pickle": true'), "is pickled, and pickles can run code"),
         (replaced(GRAPH, b"torch.ops.aten.relu_", b"torch.ops.aten.from_file"), "'torch.ops.aten.from_file.default'"),
         (replaced(GRAPH, b"torch.ops.aten.conv2d.default", b"os.system"), "operator 'os.system' is not supported"),
+        (replaced(GRAPH, b"aten.relu_.default", b"aten.relu_.__class__"), "operator 'torch.ops.aten.relu_.__class__'"),
         (replaced(GRAPH, b'"user_input"', b'"token"'), "input of kind 'token' is not supported"),
         (replaced(WEIGHTS, b'{"as_int": 8}', b'{"as_int": 99}'), "not a network written by torch.export.save"),
         (lambda name, data: data[:100], "not a network written by torch.export.save"),
