@@ -32,6 +32,16 @@ Controls = Annotated[
         show_default=False,
     ),
 ]
+EvaluationControls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--control",
+        "-c",
+        help="Value of a control for every translation, such as inference=paper. Repeatable.",
+        metavar="KEY=VALUE",
+        show_default=False,
+    ),
+]
 MethodClass = Annotated[
     str | None,
     typer.Option(

@@ -9,17 +9,19 @@ if TYPE_CHECKING:
 
 def parse_controls(translator: "Translator", pairs: Sequence[str]) -> dict[str, Any]:
     """Return the value of each `key=value`, converted to the type of the control's default. Raises ConfigError."""
+    from diptych.inference import controls
+
+    return controls.parse_controls(translator.method, translator.name, split_controls(pairs))
+
+
+def split_controls(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Return the text of each `key=value` by key. Raises ConfigError."""
     from diptych.errors import ConfigError
 
-    known = {control.name: control for control in translator.controls}
     values = {}
-    for pair in pairs:
+    for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--control {pair}: expected key=value")
-        kind = type(known[key].default) if key in known and not known[key].image else str
-        try:
-            values[key] = kind(text)
-        except ValueError as error:
-            raise ConfigError(f"--control {key}={text}: expected {kind.__name__}") from error
+        values[key] = text
     return values

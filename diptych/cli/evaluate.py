@@ -10,6 +10,7 @@ from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import (
     Count,
     Device,
+    EvaluationControls,
     EvaluationData,
     MethodClass,
     Protocol,
@@ -39,11 +40,22 @@ def evaluate(
     fake: Annotated[
         Path | None, typer.Option(help="Folder of translations, by any program.", show_default=False)
     ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            "--source", help="Folder of the source images of --fake, with the same names.", show_default=False
+        ),
+    ] = None,
     data: EvaluationData = None,
     protocol: Protocol = None,
+    control: EvaluationControls = None,
     evaluator: Annotated[
         Path | None,
-        typer.Option(help="Run folder of a classifier or segmenter (`diptych evaluator train`).", show_default=False),
+        typer.Option(
+            help="Run folder of a classifier or segmenter (`diptych evaluator train`), or the YAML file of a network "
+            "from elsewhere (ONNX, torch.export, torchvision).",
+            show_default=False,
+        ),
     ] = None,
     extractor: Annotated[
         str,
@@ -92,23 +104,25 @@ def evaluate(
 
     Each score has its 95 % confidence interval.
     """
+    from diptych.cli.controls import split_controls
     from diptych.evaluation.metrics.palette import parse_ignored, parse_palette
     from diptych.evaluation.protocols import find_protocol
     from diptych.evaluation.runner import SampleRequest, evaluate_samples, samples_of
     from diptych.evaluation.samples import Samples
     from diptych.evaluation.tools import Tools, load_tools
 
-    _check_source(source, real, fake)
-    _check_translates(source, bool(data or count or (split, which) != ("auto", "last")))
+    _check_source(source, real, fake, sources)
+    _check_translates(source, bool(data or count or control or (split, which) != ("auto", "last")))
     if protocol and find_protocol(protocol).needs_evaluator and not evaluator:
         Tools().require_evaluator()  # raises the error that says how to train one
-    folder, opened = _open(source, real, fake)
+    folder, opened = _open(source, real, fake, sources)
     palettes = parse_palette(palette), parse_ignored(ignore)
     tools = load_tools(extractor, evaluator, weights, border, device, *palettes, log=partial(typer.echo, err=as_json))
     if isinstance(opened, Samples):
         samples = opened
     else:
-        request = SampleRequest(protocol, data, split, count, which, device, method)
+        controls = split_controls(control)
+        request = SampleRequest(protocol, data, split, count, which, device, method, controls=controls)
         with progress_bar_on_terminal("translating", as_json) as progress:
             samples = samples_of(opened, request, progress)
     default = "paired-default" if samples.paired else "unpaired-default"
@@ -121,12 +135,14 @@ def evaluate(
     _save(result, out, folder / "results" / f"{find_protocol(name).name}{_data_suffix(data)}.json", as_json)
 
 
-def _check_source(source: Path | None, real: Path | None, fake: Path | None) -> None:
+def _check_source(source: Path | None, real: Path | None, fake: Path | None, sources: Path | None) -> None:
     """Raise EvaluationError unless either a source or both folders are given."""
     from diptych.errors import EvaluationError
 
     if (source is None) == (real is None) or (real is None) != (fake is None):
         raise EvaluationError("expected a run, model or prediction folder, or both --real FOLDER and --fake FOLDER")
+    if sources is not None and fake is None:
+        raise EvaluationError("--source names the source images of --fake: give it with --real and --fake")
 
 
 def _check_translates(source: Path | None, has_options: bool) -> None:
@@ -136,12 +152,14 @@ def _check_translates(source: Path | None, has_options: bool) -> None:
 
     if has_options and (source is None or (source / MANIFEST).is_file()):
         raise EvaluationError(
-            "--data, --split, --count and --which choose what a run or model translates, but these images are "
-            "translated already: leave them out"
+            "--data, --split, --count, --which and --control choose what a run or model translates, but these images "
+            "are translated already: leave them out"
         )
 
 
-def _open(source: Path | None, real: Path | None, fake: Path | None) -> "tuple[Path, Trained | Samples]":
+def _open(
+    source: Path | None, real: Path | None, fake: Path | None, sources: Path | None
+) -> "tuple[Path, Trained | Samples]":
     """Return the folder for the results, and the run, model or samples to evaluate."""
     from diptych.evaluation.runner import open_trained
     from diptych.evaluation.samples import MANIFEST, open_samples
@@ -151,7 +169,7 @@ def _open(source: Path | None, real: Path | None, fake: Path | None) -> "tuple[P
         return source, open_samples(source) if (source / MANIFEST).is_file() else open_trained(source)
     assert real is not None
     assert fake is not None
-    return fake, two_folders(real, fake)
+    return fake, two_folders(real, fake, sources)
 
 
 def _data_suffix(data: str | None) -> str:

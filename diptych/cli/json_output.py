@@ -74,13 +74,13 @@ def score_json(score: "Score") -> dict[str, Any]:
 
 def comparison_json(entries: "Sequence[Entry]") -> dict[str, Any]:
     """Return the scores of each run and their differences from the first run."""
-    from diptych.evaluation.compare.read import FACTS
+    from diptych.evaluation.compare.read import facts_of
 
     runs = [
         {
             "name": entry.name,
             "folder": entry.folder,
-            **{fact: entry.result.about.get(fact) for fact in FACTS},
+            **{fact: entry.result.about.get(fact) for fact in facts_of(entries)},
             "scores": [
                 {**score_json(score), "difference": _difference(score, entries[0].score(score.name))}
                 for score in entry.result.scores

@@ -9,6 +9,7 @@ from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import (
     Count,
     Device,
+    EvaluationControls,
     EvaluationData,
     MethodClass,
     ModelFolder,
@@ -26,6 +27,7 @@ def predict(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to create.", show_default=False)],
     data: EvaluationData = None,
     protocol: Protocol = None,
+    control: EvaluationControls = None,
     split: Split = "auto",
     count: Count = None,
     which: Which = "last",
@@ -37,9 +39,11 @@ def predict(
 
     The protocol decides which images are translated with which controls.
     """
+    from diptych.cli.controls import split_controls
     from diptych.evaluation.runner import SampleRequest, open_trained, sample_run
 
-    request = SampleRequest(protocol, data, split, count, which, device, method)
+    controls = split_controls(control)
+    request = SampleRequest(protocol, data, split, count, which, device, method, controls=controls)
     with progress_bar_on_terminal("translating") as progress:
         samples = sample_run(open_trained(run), out, request, progress)
     typer.echo(f"{len(samples.rows)} translations in {out}")

@@ -11,8 +11,10 @@ from diptych.errors import ConfigError
 class Evaluator(Method):
     """A classifier or segmenter, trained on real images to score translations.
 
-    FID, KID and perceptual losses may use its features.
+    FID, KID and perceptual losses may use its features, if it has some.
     """
+
+    has_features: bool = True
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of its classes or attributes, in the order of its logits."""

@@ -118,8 +118,9 @@ def check_replaces(path: Path, result: Result) -> None:
         return
     former = read_result(path)
     problems = differences(former, result)
-    if (one := former.about.get("which")) != (other := result.about.get("which")):
-        problems.append(f"which: {one} and {other}")
+    for fact in ("which", "controls"):
+        if (one := former.about.get(fact)) != (other := result.about.get(fact)):
+            problems.append(f"{fact}: {one} and {other}")
     if problems:
         raise EvaluationError(
             f"{path}: not replaced, as it was evaluated differently ({'; '.join(problems)}): "

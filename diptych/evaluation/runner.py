@@ -3,10 +3,11 @@
 import json
 import shutil
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.protocols import Protocol, find_protocol
 from diptych.evaluation.results import Result
 from diptych.evaluation.sample_writer import Progress, write_samples
-from diptych.evaluation.samples import Samples, open_samples
+from diptych.evaluation.samples import Samples, TranslationJob, open_samples
 from diptych.evaluation.tools import Tools
+from diptych.inference.controls import check_controls, find_control, parse_controls
 from diptych.inference.load import from_model, from_run, warn_of_untrained
 from diptych.inference.translator import Translator
 from diptych.methods import find as find_method
@@ -38,6 +40,7 @@ from diptych.system.hashes import sha256_of
 Trained = Run | Path  # a run, or a model folder
 SPLITS = ("auto", "train", "val", "test", "all")
 WHICH = ("last", "best")
+NOT_IN_KEY = ("method_class", "attach", "images", "controls")  # options that `SampleRequest.key` leaves out or adds
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class SampleRequest:
     method_class: type[Method] | None = None  # the same from Python
     attach: Callable[[Recipe], Recipe] = lambda recipe: recipe  # adds what no file holds, such as a Python dataset
     images: str | None = None  # the fingerprint that a Python dataset must have
+    controls: Mapping[str, Any] = field(default_factory=dict)  # further controls of every translation
 
     @property
     def cls(self) -> type[Method] | None:
@@ -61,7 +65,8 @@ class SampleRequest:
 
     def key(self) -> dict[str, Any]:
         """Return the options as plain data, to compare with those of samples on disk."""
-        return {name: value for name, value in vars(self).items() if name not in ("method_class", "attach", "images")}
+        options = {name: value for name, value in vars(self).items() if name not in NOT_IN_KEY}
+        return options | ({"controls": dict(self.controls)} if self.controls else {})
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,8 @@ def _sample_source(
     warn_of_untrained(translator, _folder_of(trained))
     options = {"which": request.which, "split": source.name, "count": request.count}
     about = {**_about(trained, source.recipe, translator), **options}
-    return sample_split(translator, source.recipe, source.split, source.train, source.protocol, folder, about, progress)
+    splits = source.split, source.train
+    return sample_split(translator, source.recipe, *splits, source.protocol, folder, about, progress, request.controls)
 
 
 def samples_of(trained: Trained, request: SampleRequest = SampleRequest(), progress: Progress | None = None) -> Samples:
@@ -198,13 +204,19 @@ def sample_split(
     folder: Path,
     about: dict[str, Any],
     progress: Progress | None = None,
+    controls: Mapping[str, Any] = MappingProxyType({}),
 ) -> Samples:
-    """Run every job of the protocol on `split`: whole images, or resized and cropped like held-out images."""
-    jobs = protocol.jobs(translator.method, split, train)
+    """Run every job of the protocol on `split`: whole images, or resized and cropped like held-out images.
+
+    `controls` are further controls of every translation, such as `inference`.
+    """
+    jobs = plan_jobs(translator.method, translator.name, protocol, split, train, controls)
     if not jobs:
         raise EvaluationError(f"{translator.name} does not translate images, so there is nothing to sample")
     crop_size, resize_mode = recipe.data.crop_size, recipe.data.resize_mode
     about = {**about, "protocol": str(protocol)}
+    if controls:
+        about["controls"] = " ".join(f"{name}={value}" for name, value in sorted(controls.items()))
     transform: CropToMultiple | Augment
     if protocol.whole_images:
         transform = CropToMultiple(translator.method.traits.upscale_factor)
@@ -216,9 +228,26 @@ def sample_split(
     return write_samples(translator, jobs, folder, transform, about, progress)
 
 
+def plan_jobs(
+    method: Method, model: str, protocol: Protocol, split: Split, train: Split, controls: Mapping[str, Any]
+) -> list[TranslationJob]:
+    """Return the translations of a protocol, with further controls for all of them.
+
+    EvaluationError or ConfigError for controls that the method lacks, that the protocol sets, or that are images.
+    """
+    values = parse_controls(method, model, controls)
+    for name in values:
+        if find_control(method, model, name).image:
+            raise EvaluationError(f"control {name}: it is an image, which only a protocol such as starganv2 chooses")
+    check_controls(method, model, values)
+    return [job.with_controls(values) for job in protocol.jobs(method, split, train)]
+
+
 def evaluate_samples(samples: Samples, protocol: Protocol, tools: Tools, name: str) -> Result:
     """Return all scores of the protocol, route by route. EvaluationError if it cannot be applied."""
     tools.reset()
+    if controls := samples.about.get("controls"):
+        tools.note(f"translated with {controls}")
     if encodings := samples.about.get("values"):
         tools.note(f"pixels are compared in the network's value range ({encodings})")
     scores = []

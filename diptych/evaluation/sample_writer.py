@@ -107,12 +107,13 @@ class _Writer:
     def generate(self, job: TranslationJob) -> Iterator[int]:
         """Generate as many images from noise as there are targets, with seed 0; yields the index of each."""
         for indices in batch_ranges(len(job.targets)):
+            controls = {"seed": 0, **job.choices(0)[0]}
             start = time.perf_counter()
-            images = self.translator.sample_tensor(indices)
+            images = self.translator.sample_tensor(indices, **controls)
             self.seconds += time.perf_counter() - start
             for index, image in zip(indices, images, strict=True):
                 fake = write_image(self.folder, f"fake/{job.name}/{index:05d}", image)
-                self.rows.append(SampleRow(route=job.name, of=f"number {index}", controls={"seed": 0}, fake=fake))
+                self.rows.append(SampleRow(route=job.name, of=f"number {index}", controls=controls, fake=fake))
                 yield index
 
     def write_reals(self, job: TranslationJob) -> None:

@@ -80,6 +80,15 @@ class TranslationJob:
     labels: Sequence[str] = ()
     target_name: str = ""
 
+    def with_controls(self, controls: Mapping[str, Any]) -> "TranslationJob":
+        """Return the job with further controls for all images. EvaluationError for one that the protocol sets."""
+        if not controls or not (len(self.sources) or len(self.targets)):
+            return self
+        choices = self.choices
+        if taken := [name for name in controls if any(name in choice for choice in choices(0))]:
+            raise EvaluationError(f"control {taken[0]}: the protocol sets it for each translation; leave it out")
+        return replace(self, choices=lambda index: [{**choice, **controls} for choice in choices(index)])
+
 
 @dataclass(frozen=True)
 class Samples:

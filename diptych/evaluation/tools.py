@@ -17,11 +17,13 @@ from diptych.contract import Evaluator
 from diptych.data.checks.inspect_file import hash_of
 from diptych.data.checks.manifest import cache_folder
 from diptych.errors import EvaluationError, ImportRefused
+from diptych.evaluation.external_evaluator import load_external
 from diptych.evaluation.metrics import extractors, lpips
 from diptych.evaluation.metrics.extractors import Extractor, digest_of
 from diptych.evaluation.metrics.image_sets import ImageSet
 from diptych.evaluation.metrics.lpips import Lpips
 from diptych.evaluation.metrics.palette import Palette
+from diptych.evaluation.network_file import is_network_file
 from diptych.inference.load import load
 from diptych.inference.translator import Translator
 from diptych.system.atomic_files import atomic_write
@@ -82,9 +84,11 @@ class Tools:
             try:
                 self.extractor = extractors.load_extractor(DEFAULT_EXTRACTOR, device=self.device)
             except (EvaluationError, ImportRefused) as error:
-                effect = "FID and KID by the evaluator" if self.evaluator else "no FID and KID"
+                method = self.evaluator.method if self.evaluator else None
+                replaces = isinstance(method, Evaluator) and method.has_features
+                effect = "FID and KID by the evaluator" if replaces else "no FID and KID"
                 self._add_missing("extractor", f"{effect}: {DEFAULT_EXTRACTOR} is not available", error)
-                if self.evaluator:
+                if replaces and self.evaluator:
                     self.extractor = extractors.evaluator_extractor(self.evaluator, self.evaluator.name)
         self._note_missing("extractor")
         if self.extractor is None or isinstance(self.extractor, str):
@@ -166,7 +170,8 @@ def load_tools(
         palette.ignoring(ignore)  # raises if a colour is both a class and ignored
     tools = Tools(lpips="auto", border=border, palette=palette, ignore=ignore, device=choose_device(device), log=log)
     if evaluator is not None:
-        tools.evaluator = load(evaluator, device=device)
+        is_external = is_network_file(evaluator)
+        tools.evaluator = load_external(evaluator, tools.device) if is_external else load(evaluator, device=device)
         tools.require_evaluator()
     if extractor == "none" and weights is not None:
         raise EvaluationError(f"{weights}: --extractor none takes no weights; remove one of the two options")

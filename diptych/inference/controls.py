@@ -10,7 +10,7 @@ from diptych.errors import ConfigError, nearest
 NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # types that a control of this type accepts
 
 
-def find_control(method: Method, model: str, name: str) -> Control:
+def find_control(method: Method | type[Method], model: str, name: str) -> Control:
     """Return the control of this name. Raises ConfigError, naming the model, if there is none."""
     known = {control.name: control for control in method.controls}
     if name not in known:
@@ -18,7 +18,23 @@ def find_control(method: Method, model: str, name: str) -> Control:
     return known[name]
 
 
-def check_controls(method: Method, model: str, controls: Mapping[str, Any]) -> None:
+def parse_controls(method: Method | type[Method], model: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of controls, text converted to the type of each control's default. Raises ConfigError."""
+    return {name: _converted(find_control(method, model, name), value) for name, value in values.items()}
+
+
+def _converted(control: Control, value: Any) -> Any:
+    """Return the text of a value, as on the command line, in the type of the control's default."""
+    kind = type(control.default)
+    if control.image or not isinstance(value, str) or kind is str:
+        return value
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise ConfigError(f"--control {control.name}={value}: expected {kind.__name__}") from error
+
+
+def check_controls(method: Method | type[Method], model: str, controls: Mapping[str, Any]) -> None:
     """Raise ConfigError for an unknown control, a value that is not among its choices, or a wrong type."""
     for name, value in controls.items():
         control = find_control(method, model, name)

@@ -10,6 +10,7 @@ reference image. Trained on unpaired images.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -32,7 +33,7 @@ from diptych.networks.drit import (
     content_logits_size,
     linear_layers,
 )
-from diptych.networks.latents import Prior, latent_for_seed, sample_latents
+from diptych.networks.latents import Prior, code_of_controls, latent_for_seed, sample_latents
 from diptych.networks.layers import evaluating, initialise, without_graph
 from diptych.networks.multiscale import MultiScaleDiscriminator, patch_discriminator
 
@@ -176,6 +177,9 @@ class DRIT(Method):
         Control("direction", "direction of the translation", "a2b", ("a2b", "b2a")),
         Control("seed", "seed of the attributes", 0),
         Control("reference", "image whose attributes are used instead of the seed's", None, image=OUTPUT),
+        Control("toward", "seed of the attributes to interpolate to; -1: none", -1),
+        Control("toward_reference", "image whose attributes to interpolate to", None, image=OUTPUT),
+        Control("mix", "interpolation between the two: 0 the first, 1 the second", 0.0),
     )
     presets = {
         "paper": {},  # DRIT++
@@ -346,12 +350,23 @@ class DRIT(Method):
                 terms[f"seek_{name}"] = c.lambda_ms * mode_seeking((sampled[0], sampled[1]), latents, c.ms_eps)
         return terms
 
-    def translate(self, x: Tensor, direction: str = "a2b", seed: int = 0, reference: Tensor | None = None) -> Tensor:
+    def translate(
+        self,
+        x: Tensor,
+        direction: str = "a2b",
+        seed: int = 0,
+        reference: Tensor | None = None,
+        toward: int = -1,
+        toward_reference: Tensor | None = None,
+        mix: float = 0.0,
+    ) -> Tensor:
         """Return translations, all with the attributes of a seed, or with the mean ones of `reference` images.
 
-        References are (N or 1, C, H, W). Raises ConfigError.
+        References are (N or 1, C, H, W). `mix` interpolates to the attributes of the seed `toward` or of the images
+        `toward_reference`. Raises ConfigError.
         """
-        return self.translate_each(x, [{"direction": direction, "seed": seed, "reference": reference}])[0]
+        controls = {"seed": seed, "reference": reference, "toward": toward, "toward_reference": toward_reference}
+        return self.translate_each(x, [{**controls, "direction": direction, "mix": mix}])[0]
 
     @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
@@ -362,12 +377,12 @@ class DRIT(Method):
             translations = []
             for name, choice in zip(directions, choices, strict=True):
                 domain = int(name == "a2b")
-                translations.append(self.G(contents[name], self.attributes_for(choice, domain, x), domain))
+                attributes = code_of_controls(choice, partial(self.attributes_for, domain, x))
+                translations.append(self.G(contents[name], attributes, domain))
             return translations
 
-    def attributes_for(self, choice: Mapping[str, Any], domain: int, x: Tensor) -> Tensor:
+    def attributes_for(self, domain: int, x: Tensor, seed: int, reference: Tensor | None) -> Tensor:
         """Return attributes of a domain for images x: of a seed, or of one reference for all or for each."""
-        reference, seed = choice.get("reference"), int(choice.get("seed", 0))
         attributes = None if reference is None else self.E_a[domain](reference.to(x))[0]
         return latent_for_seed(self.config.prior, self.config.style_dim, seed, attributes, x)
 

@@ -8,6 +8,7 @@ its content with a style of the other domain, sampled or from a reference image.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -19,7 +20,7 @@ from diptych import contract
 from diptych.contract import OUTPUT, Batch, Clock, Control, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.losses.adversarial import lsgan, sum_terms
 from diptych.losses.perceptual import feature_distance
-from diptych.networks.latents import Prior, latent_for_seed, sample_latents
+from diptych.networks.latents import Prior, code_of_controls, latent_for_seed, sample_latents
 from diptych.networks.layers import evaluating, initialise, without_graph
 from diptych.networks.multiscale import MultiScaleDiscriminator, patch_discriminator
 from diptych.networks.munit import AdaINAutoencoder
@@ -126,6 +127,9 @@ class MUNIT(Method):
         Control("direction", "direction of the translation", "a2b", ("a2b", "b2a")),
         Control("seed", "seed of the style code", 0),
         Control("reference", "image whose style is used instead of the seed's", None, image=OUTPUT),
+        Control("toward", "seed of a second style to interpolate to; -1: none", -1),
+        Control("toward_reference", "image whose style to interpolate to", None, image=OUTPUT),
+        Control("mix", "interpolation between the two styles: 0 the first, 1 the second", 0.0),
     )
     presets = {
         "paper": {},  # edges to shoes or handbags
@@ -243,12 +247,22 @@ class MUNIT(Method):
             target = F.instance_norm(features(source)[-1])
         return feature_distance(F.instance_norm(features(fake)[-1]), target)
 
-    def translate(self, x: Tensor, direction: str = "a2b", seed: int = 0, reference: Tensor | None = None) -> Tensor:
+    def translate(
+        self,
+        x: Tensor,
+        direction: str = "a2b",
+        seed: int = 0,
+        reference: Tensor | None = None,
+        toward: int = -1,
+        toward_reference: Tensor | None = None,
+        mix: float = 0.0,
+    ) -> Tensor:
         """Return translations, all with the style of a seed, or with those of `reference` images (N or 1, C, H, W).
 
-        Raises ConfigError.
+        `mix` interpolates to the style of the seed `toward` or of the images `toward_reference`. Raises ConfigError.
         """
-        return self.translate_each(x, [{"direction": direction, "seed": seed, "reference": reference}])[0]
+        controls = {"seed": seed, "reference": reference, "toward": toward, "toward_reference": toward_reference}
+        return self.translate_each(x, [{**controls, "direction": direction, "mix": mix}])[0]
 
     @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
@@ -260,11 +274,11 @@ class MUNIT(Method):
             translations = []
             for name, choice in zip(directions, choices, strict=True):
                 target = autoencoders[name][1]
-                style = self.style_from(target, choice.get("seed", 0), choice.get("reference"), x)
+                style = code_of_controls(choice, partial(self.style_from, target, x))
                 translations.append(target.decode(contents[name], style))
             return translations
 
-    def style_from(self, autoencoder: AdaINAutoencoder, seed: int, reference: Tensor | None, x: Tensor) -> Tensor:
+    def style_from(self, autoencoder: AdaINAutoencoder, x: Tensor, seed: int, reference: Tensor | None) -> Tensor:
         """Return style codes (N, style_dim) for images x: of a seed, or of one reference for all or for each."""
         styles = None if reference is None else autoencoder.style(reference.to(x))
         return latent_for_seed(self.config.prior, self.config.style_dim, seed, styles, x)

@@ -19,6 +19,7 @@ from diptych import contract
 from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError, nearest, shown
 from diptych.losses.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty, r1, to_float32
+from diptych.networks.latents import code_of_controls
 from diptych.networks.layers import initialise, without_graph
 from diptych.networks.starganv2 import (
     Content,
@@ -199,6 +200,7 @@ class StarGANv2(Method):
                 Control("seed", "seed of the style of that domain", 0),
                 Control("reference", "image whose style is used instead of the seed's", None, image="reference"),
                 Control("toward", "seed of a second style to interpolate to; -1: none", -1),
+                Control("toward_reference", "image whose style to interpolate to", None, image="reference"),
                 Control("mix", "interpolation between the styles: 0 the first, 1 the second", 0.0),
             )
 
@@ -349,18 +351,19 @@ class StarGANv2(Method):
         seed: int = 0,
         reference: Tensor | None = None,
         toward: int = -1,
+        toward_reference: Tensor | None = None,
         mix: float = 0.0,
         content: Content | None = None,
     ) -> Tensor:
         """Return translations to `domain`, with the style of a seed or of `reference`. See `style_from`.
 
-        `content` is `encode(x)`, if already computed. Raises ConfigError.
+        `mix` interpolates to the style of the seed `toward` or of the images `toward_reference`. `content` is
+        `encode(x)`, if already computed. Raises ConfigError.
         """
-        if not 0 <= mix <= 1 or (mix and toward < 0):
-            raise ConfigError(f"mix={mix} toward={toward}: mix must be between 0 and 1, and needs toward=SEED")
-        style = self.style_from(domain, seed, reference, len(x))
-        if mix:
-            style = torch.lerp(style, self.style_from(domain, toward, None, len(x)), mix)
+        controls = {"seed": seed, "reference": reference, "toward": toward, "toward_reference": toward_reference}
+        style = code_of_controls(
+            {**controls, "mix": mix}, lambda number, images: self.style_from(domain, number, images, len(x))
+        )
         return self.decode(content or self.encode(x), style)
 
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:

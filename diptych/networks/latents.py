@@ -1,9 +1,9 @@
 """Latent codes: random in a training step, or a function of seed and number, to generate an image again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -41,6 +41,20 @@ def latent_codes(prior: Prior, numbers: range, dim: int, seed: int) -> Tensor:
     states = [random_state("code", seed, number) for number in numbers]
     codes = [state.uniform(-1, 1, dim) if prior == "uniform" else state.standard_normal(dim) for state in states]
     return torch.from_numpy(np.stack(codes).astype(np.float32))
+
+
+def code_of_controls(controls: Mapping[str, Any], code: Callable[[int, Tensor | None], Tensor]) -> Tensor:
+    """Return the code of the controls `seed` and `reference`, interpolated by `mix` to a second one.
+
+    `code` returns the code of a seed, or of reference images. The second is that of `toward`, a seed, or of the images
+    `toward_reference`. ConfigError if `mix` is not within 0 and 1, or if there is no second code.
+    """
+    toward, images, mix = controls.get("toward", -1), controls.get("toward_reference"), controls.get("mix", 0.0)
+    has_second = toward >= 0 or images is not None
+    if not 0 <= mix <= 1 or (mix and not has_second):
+        raise ConfigError(f"mix={mix}: mix must be between 0 and 1, and needs toward=SEED or toward_reference=IMAGE")
+    first = code(controls.get("seed", 0), controls.get("reference"))
+    return torch.lerp(first, code(toward, images), mix) if mix else first
 
 
 def latent_for_seed(prior: Prior, dim: int, seed: int, given: Tensor | None, x: Tensor) -> Tensor:

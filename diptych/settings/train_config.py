@@ -12,6 +12,10 @@ from diptych.system.distributed import Ranks
 
 Free = Setting(free=True)
 Auto = Literal["auto"]
+Controls = Annotated[
+    dict[Annotated[str, Field(max_length=100)], bool | int | float | Annotated[str, Field(max_length=4096)]],
+    Field(max_length=100),
+]
 
 
 class TrainConfig(BaseModel):
@@ -93,10 +97,11 @@ class EvaluateConfig(BaseModel):
         None, ge=1, description="stop early after this many evaluations without improvement"
     )
     eval_images: int = Field(200, ge=4, description="held-out images to evaluate on, at most")
+    eval_controls: Controls = Field({}, description="controls of every translation, such as {inference: paper}")
     evaluator: Annotated[str | None, Setting(text=True, path=True)] = Field(
         None,
         max_length=4096,
-        description="run folder of a trained classifier or segmenter, for protocols that need one",
+        description="run folder of a trained classifier or segmenter, or the YAML file of a network from elsewhere",
     )
     extractor: Annotated[str, Setting(path=True)] = Field(
         "none", max_length=4096, description="feature extractor of FID and KID; see `diptych evaluate --help`"
@@ -104,10 +109,9 @@ class EvaluateConfig(BaseModel):
 
     @model_validator(mode="after")
     def _has_an_interval(self) -> "EvaluateConfig":
-        given = [
-            name for name in ("protocol", "monitor", "patience_evals", "evaluator") if name in self.model_fields_set
-        ]
-        if self.eval_every is None and any(vars(self)[name] is not None for name in given):
+        names = ("protocol", "monitor", "patience_evals", "evaluator", "eval_controls")
+        given = [name for name in names if vars(self)[name]]
+        if self.eval_every is None and given:
             raise ValueError(f"{given[0]} has no effect without evaluation during training: set eval_every=STEPS")
         return self
 

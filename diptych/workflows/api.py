@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +22,7 @@ from diptych.evaluation.compare import page
 from diptych.evaluation.compare.read import read_runs
 from diptych.evaluation.results import Result
 from diptych.evaluation.runner import SampleRequest, open_trained
-from diptych.evaluation.samples import MANIFEST, open_samples
+from diptych.evaluation.samples import MANIFEST, Samples, open_samples
 from diptych.evaluation.two_folders import two_folders
 from diptych.methods import EVALUATORS, METHODS
 from diptych.networks import user_code
@@ -164,8 +165,10 @@ def evaluate(
     *,
     real: str | Path | None = None,
     fake: str | Path | None = None,
+    sources: str | Path | None = None,
     protocol: str | None = None,
     data: Any = None,
+    controls: Mapping[str, Any] = MappingProxyType({}),
     extractor: str = "auto",
     evaluator: str | Path | None = None,
     device: str = "auto",
@@ -179,10 +182,12 @@ def evaluate(
         source: a run, a model folder (which needs `data`) or a folder that `diptych predict` wrote.
         real: folder of real images; with `fake`, instead of `source`.
         fake: folder of translations; files of one name in both folders are pairs.
+        sources: folder of the source images of `fake`, with the same names, for protocols that need them.
         protocol: name of the protocol; default: by the method, or by whether there are pairs.
         data: folder of images to translate; default: that of the run. For a run also a dataset, as in `Run.evaluate`.
+        controls: controls of every translation, such as `{"inference": "paper"}`.
         extractor: feature network of FID and KID; "none" leaves them out.
-        evaluator: run folder of a trained classifier or segmenter, for protocols that need one.
+        evaluator: run folder of a trained classifier or segmenter, or the YAML file of a network from elsewhere.
         device: "auto", "cpu", "cuda".
         method: the class of a method that is not part of Diptych, or its name (`package.module:Class`).
         allow_code: classes of own networks that the run or model may use.
@@ -199,24 +204,31 @@ def evaluate(
     """
     if (source is None) == (real is None) or (real is None) != (fake is None):
         raise EvaluationError("give a run, model or sample folder, or else both real= and fake=")
+    if sources is not None and fake is None:
+        raise EvaluationError("sources= names the source images of fake=: give it with real= and fake=")
     user_code.allow_all(allow_code)
+    options: dict[str, Any] = {"extractor": extractor, "evaluator": evaluator, "device": device, "out": out}
     if isinstance(source, Run):
-        return source.evaluate(protocol, data=data, extractor=extractor, evaluator=evaluator, device=device, out=out)
+        return source.evaluate(protocol, data=data, controls=controls, **options)
     if source is None:
         assert real is not None
         assert fake is not None
-        samples, folder = two_folders(Path(real), Path(fake)), Path(fake)
-        return evaluate_samples(samples, folder, protocol, extractor, evaluator, device, out)
-    folder = Path(source)
-    if (folder / MANIFEST).is_file():
-        return evaluate_samples(open_samples(folder), folder, protocol, extractor, evaluator, device, out)
+        folder = Path(fake)
+        samples: Samples | None = two_folders(Path(real), folder, None if sources is None else Path(sources))
+    else:
+        folder = Path(source)
+        samples = open_samples(folder) if (folder / MANIFEST).is_file() else None
+    if samples is not None:
+        if controls:
+            raise EvaluationError("controls= is for what a run or model translates, but these images are translated")
+        return evaluate_samples(samples, folder, protocol, **options)
     cls, trained = class_of(method), open_trained(folder)
     if data is not None and not isinstance(data, str | Path):
         if isinstance(trained, Path):
             raise ConfigError(f"{folder}: a model folder is evaluated on a folder of images: give its path by data=")
-        run = Run(folder, cls)
-        return run.evaluate(protocol, data=data, extractor=extractor, evaluator=evaluator, device=device, out=out)
-    request = SampleRequest(protocol, None if data is None else str(data), device=device, method_class=cls)
+        return Run(folder, cls).evaluate(protocol, data=data, controls=controls, **options)
+    name = None if data is None else str(data)
+    request = SampleRequest(protocol, name, device=device, method_class=cls, controls=controls)
     return evaluate_trained(trained, request, extractor, evaluator, out)
 
 

@@ -18,6 +18,7 @@ from diptych.evaluation.runner import SampleRequest, evaluate_samples, samples_o
 from diptych.evaluation.samples import MANIFEST
 from diptych.evaluation.tools import load_tools
 from diptych.runs.folder import Run
+from diptych.settings.train_config import Controls
 from diptych.system.colours import problem_of
 
 
@@ -36,6 +37,8 @@ class EvaluationSettings(BaseModel):
     palette: Colours | None = Field(None, description="colour of each class for protocol label-maps, 0 to 255")
     ignore: Ignored = Field((), description="colours or class numbers of label maps whose pixels are not scored")
 
+    controls: Controls = Field({}, description="controls of every translation, such as inference: paper")
+
     @model_validator(mode="after")
     def _check_palette(self) -> "EvaluationSettings":
         if self.palette and (problem := problem_of(self.palette, self.ignore)):
@@ -45,7 +48,11 @@ class EvaluationSettings(BaseModel):
     def key(self) -> dict[str, Any]:
         """Return the settings that identify a result; settings of later versions are included only if they are set."""
         settings = self.model_dump(mode="json")
-        return {key: value for key, value in settings.items() if key != "ignore" or value}
+        return {key: value for key, value in settings.items() if key not in ("ignore", "controls") or value}
+
+    def with_controls(self, controls: Mapping[str, Any]) -> "EvaluationSettings":
+        """Return the settings with these controls instead of those of the same names."""
+        return self.model_copy(update={"controls": {**self.controls, **controls}})
 
 
 def evaluate_runs(
@@ -67,7 +74,12 @@ def evaluate_runs(
     )
     weights = hash_of(evaluator / "model" / "model.safetensors") if evaluator else ""
     request = SampleRequest(
-        protocol.name, split=settings.split, count=settings.count, which=settings.which, method=method
+        protocol.name,
+        split=settings.split,
+        count=settings.count,
+        which=settings.which,
+        method=method,
+        controls=settings.controls,
     )
     for name, run in runs.items():
         samples = samples_of(run, request)

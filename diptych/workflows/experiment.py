@@ -14,8 +14,9 @@
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import yaml
@@ -27,6 +28,7 @@ from diptych.data.open import FOR_PAIRS
 from diptych.errors import ConfigError, nearest, shown
 from diptych.evaluation.compare.page import compare
 from diptych.evaluation.protocols import find_protocol, unknown_protocol
+from diptych.inference.controls import check_controls, parse_controls
 from diptych.methods import EVALUATORS, find
 from diptych.runs.folder import Run
 from diptych.settings.overrides import Models, is_text
@@ -219,16 +221,21 @@ def run_experiment(
     at_once: int = 1,
     console: Console | None = None,
     method: str | None = None,
+    controls: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Train all runs, evaluate them with one protocol, compare them, and return the path of the comparison.
 
     `what` is a shipped experiment or a YAML file; wrong settings raise ConfigError before any training. At most
     `at_once` runs are trained in parallel. `method` is the package.module:Class of a method that is not part of
-    Diptych, which the file may name.
+    Diptych, which the file may name. `controls` of all translations take precedence over those of the file.
     """
     console = console or Console(highlight=False)
     experiment = read_experiment(what)
+    evaluate = experiment.evaluate.with_controls(controls)
     recipes = plan_recipes(experiment, settings, method)
+    for name, recipe in recipes.items():
+        if name != EVALUATOR and recipe.cls.controls:  # those of other methods follow from their data
+            check_controls(recipe.cls, name, parse_controls(recipe.cls, name, evaluate.controls))
     folder.mkdir(parents=True, exist_ok=True)
     evaluator = None
     if EVALUATOR in recipes:
@@ -244,5 +251,5 @@ def run_experiment(
     def log(line: str) -> None:
         console.print(line, markup=False)
 
-    evaluate_runs(runs, protocol, experiment.evaluate, evaluator, log, method)
+    evaluate_runs(runs, protocol, evaluate, evaluator, log, method)
     return compare([folder / name for name in recipes], folder / COMPARISON, protocol.name)

@@ -45,7 +45,7 @@ from diptych.workflows.validation import validator
 from diptych.workflows.warm_start import initialise_from
 
 # Settings that define the held-out error of a checkpoint: if one changes, the best checkpoint is chosen anew.
-DEFINE_ERROR = {"protocol", "monitor", "evaluator", "extractor", "eval_images"}
+DEFINE_ERROR = {"protocol", "monitor", "evaluator", "extractor", "eval_images", "eval_controls"}
 
 
 def train(

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -148,6 +149,7 @@ class Run:
         split: str = "auto",
         count: int | None = None,
         which: str = "last",
+        controls: Mapping[str, Any] = MappingProxyType({}),
         extractor: str = "auto",
         evaluator: str | Path | None = None,
         device: str = "auto",
@@ -165,8 +167,9 @@ class Run:
             split: "train", "val", "test" or "all"; "auto": the test split if there is one, else the held-out images.
             count: translate this many images at most.
             which: the "last" or the "best" checkpoint.
+            controls: controls of every translation, such as `{"inference": "paper"}`.
             extractor: feature network of FID and KID; "none" leaves them out.
-            evaluator: run folder of a trained classifier or segmenter, for protocols that need one.
+            evaluator: run folder of a trained classifier or segmenter, or the YAML file of a network from elsewhere.
             device: "auto", "cpu", "cuda".
             out: file of the results; default: `results/PROTOCOL.json` in the run folder, where `compare` reads it.
 
@@ -189,7 +192,16 @@ class Run:
             attach = in_order(self._attach, attach_data(data, columns=columns, class_names=class_names))
             images = None if allowed else self._fingerprint()
         request = SampleRequest(
-            protocol, name, split, count, which, device, method_class=self._method, attach=attach, images=images
+            protocol,
+            name,
+            split,
+            count,
+            which,
+            device,
+            method_class=self._method,
+            attach=attach,
+            images=images,
+            controls=controls,
         )
         result = evaluate_trained(self._files, request, extractor, evaluator, out=out)
         if images is not None:

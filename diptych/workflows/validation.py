@@ -13,7 +13,7 @@ from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.table import metric_of
 from diptych.evaluation.protocols import Protocol, find_protocol
-from diptych.evaluation.runner import default_protocol, evaluate_samples, first_samples, sample_split
+from diptych.evaluation.runner import default_protocol, evaluate_samples, first_samples, plan_jobs, sample_split
 from diptych.evaluation.tools import load_tools
 from diptych.inference.translator import Translator
 from diptych.settings.recipe import Recipe
@@ -38,14 +38,16 @@ def validator(recipe: Recipe, method: Method, data: Data, device: torch.device) 
     if protocol.needs_evaluator:
         tools.require_evaluator()
     try:
-        protocol.jobs(method, split, data.train)
+        plan_jobs(method, recipe.method, protocol, split, data.train, settings.eval_controls)
     except EvaluationError as error:
         raise EvaluationError(f"protocol={protocol.name} and {recipe.method}: {error}") from error
 
     def validate(method: Method, device: torch.device) -> tuple[dict[str, float], str, float]:
         translator = Translator(method, recipe.method, recipe.cls.inference_networks, {}, device)
         with tempfile.TemporaryDirectory() as folder:
-            samples = sample_split(translator, recipe, split, data.train, protocol, Path(folder), {})
+            samples = sample_split(
+                translator, recipe, split, data.train, protocol, Path(folder), {}, controls=settings.eval_controls
+            )
             scores = evaluate_samples(samples, protocol, tools, recipe.method).scores
             num_routes = len(samples.by_route())
         name, error = _monitored(scores, num_routes, settings.monitor, protocol)

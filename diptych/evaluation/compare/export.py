@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from diptych.evaluation.compare.read import FACTS, Entry, split_route
+from diptych.evaluation.compare.read import Entry, facts_of, split_route
 from diptych.evaluation.compare.result_tables import best_of, bounds, by_route, column, decimals_of, format_number
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.table import metric_of
@@ -36,7 +36,7 @@ def as_csv(entries: Sequence[Entry]) -> str:
             bounds = (_blank_if_none(score.ceiling), _blank_if_none(score.chance))
             values = (score.value, score.low, score.high, metric_of(score.name).better, score.count, *bounds)
             writer.writerow((escape_formula(entry.name), escape_formula(score.name), *values))
-        for key in FACTS:
+        for key in facts_of(entries):
             value = entry.result.about.get(key)
             cell = value if isinstance(value, int | float) else escape_formula(str(_blank_if_none(value)))
             writer.writerow((escape_formula(entry.name), key, cell, *[""] * 6))

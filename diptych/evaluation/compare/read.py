@@ -21,6 +21,7 @@ FACTS = {
     "steps": "steps",
     "training_hours": "training time",
     "seconds_per_image": "time per image",
+    "controls": "controls",
 }
 
 
@@ -70,6 +71,12 @@ def read_runs(runs: Sequence[Path], protocol: str | None = None) -> list[Entry]:
         Entry(label, run, result, *_samples(run, result))
         for label, run, result in zip(labels, runs, results, strict=True)
     ]
+
+
+def facts_of(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return FACTS, without the controls if no run was evaluated with any."""
+    has_controls = any(entry.result.about.get("controls") for entry in entries)
+    return {key: title for key, title in FACTS.items() if key != "controls" or has_controls}
 
 
 def score_names(entries: Sequence[Entry]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from diptych.errors import EvaluationError
-from diptych.evaluation.compare.read import FACTS, Entry, score_names, short, split_route
+from diptych.evaluation.compare.read import Entry, facts_of, score_names, short, split_route
 from diptych.evaluation.metrics.intervals import Score, difference
 from diptych.evaluation.metrics.table import metric_of
 from diptych.system.pages import EmbeddedImage
@@ -48,7 +48,8 @@ NOT_MEASURED = Cell("–", "not measured")
 def fitting(entries: Sequence[Entry]) -> Sequence[Entry]:
     """Return the first runs, as many as fit on the page."""
     routes = by_route(entries)
-    cells = sum(map(len, routes.values())) + 2 * len(routes) + len(FACTS)  # the name of a run takes about two cells
+    names = 2 * len(routes)  # the name of a run takes about two cells
+    cells = sum(map(len, routes.values())) + names + len(facts_of(entries))
     return entries[: max(1, MAX_CELLS // cells)]
 
 
@@ -102,7 +103,7 @@ def score_tables(entries: Sequence[Entry], displayed: Sequence[Entry]) -> Iterat
     The first table also has the facts about the runs. The best value is that of all `entries`.
     """
     for index, (route, names) in enumerate(by_route(entries).items()):
-        facts = FACTS if index == 0 else {}
+        facts = facts_of(entries) if index == 0 else {}
         best = {name: best_of(entries, name) for name in names}
         decimals = {name: decimals_of(column(entries, name)) for name in names}
         rows = []
