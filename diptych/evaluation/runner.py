@@ -15,7 +15,7 @@ from diptych.contract import Method
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Column, Data, Split, select
-from diptych.data.images.transforms import Augment, CropToMultiple
+from diptych.data.images.transforms import Augment, CropToMultiple, augment_of
 from diptych.data.value_encoding import notes_on_encodings
 from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.protocols import Protocol, find_protocol
@@ -203,14 +203,13 @@ def sample_split(
     jobs = protocol.jobs(translator.method, split, train)
     if not jobs:
         raise EvaluationError(f"{translator.name} does not translate images, so there is nothing to sample")
-    crop_size, resize_mode = recipe.data.crop_size, recipe.data.resize_mode
     about = {**about, "protocol": str(protocol)}
     transform: CropToMultiple | Augment
     if protocol.whole_images:
         transform = CropToMultiple(translator.method.traits.upscale_factor)
     else:
-        transform = Augment(crop_size, crop_size, resize_mode)
-        about["pixels"] = crop_size
+        transform = augment_of(recipe.data)
+        about["pixels"] = recipe.data.crop_size
     if encodings := "; ".join(notes_on_encodings(split)):
         about["values"] = encodings
     return write_samples(translator, jobs, folder, transform, about, progress)

@@ -167,7 +167,8 @@ class Translator:
         label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
         pixels = encoding.decode(read_pixels(picture, label, encoding), label)
         size = self.method.image_size() or 0
-        pixels = Augment(size, size, "center_square").without_randomness(
+        interpolation = self.images.interpolation if self.images else "bicubic"
+        pixels = Augment(size, size, "center_square", interpolation=interpolation).without_randomness(
             image.with_channels(pixels, self.method.channels()[entry], label)
         )
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))

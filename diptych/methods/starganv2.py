@@ -146,6 +146,7 @@ class StarGANv2(Method):
     config: Config
     data = contract.DataKind.REFERENCED
     batch = ("image", "label", "reference", "other", "target")
+    data_defaults = {"crop_mode": "random_resized", "interpolation": "bilinear"}  # of the public code
     inference_networks: tuple[str, ...] = ("G", "F", "E")
     presets = {
         "paper": {},  # AFHQ
