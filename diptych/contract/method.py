@@ -111,6 +111,10 @@ class Method(nn.Module):
         """Return further errors on held-out samples, by name; lower is better."""
         return {}
 
+    def caution(self) -> str:
+        """Return what is missing for the results of the paper, as a warning at training and use; `` if nothing."""
+        return ""
+
     # ------------------------------------------------------------------------------------------------ for callers
 
     @classmethod

@@ -124,8 +124,8 @@ class DataConfig(BaseModel):
     )
     crop_mode: CropMode = Field(
         "random",
-        description="random crop of the resized image; random_resized: with probability 0.5 a random 80 to 100 % of "
-        "the image, resized to crop_size (Choi et al. 2020); some methods have it by default",
+        description="random crop of the resized image; random_resized: half of the time a random 80 to 100 % of the "
+        "image, resized to crop_size (Choi et al. 2020)",
     )
     interpolation: Interpolation = Field(
         "bicubic",

@@ -23,7 +23,7 @@ from diptych.evaluation.results import Result
 from diptych.evaluation.sample_writer import Progress, write_samples
 from diptych.evaluation.samples import Samples, open_samples
 from diptych.evaluation.tools import Tools
-from diptych.inference.load import from_model, from_run, warn_of_untrained
+from diptych.inference.load import from_model, from_run, warn_of_caution, warn_of_untrained
 from diptych.inference.translator import Translator
 from diptych.methods import find as find_method
 from diptych.runs import checkpoint
@@ -93,7 +93,8 @@ def _recipe_of(trained: Trained, request: SampleRequest) -> Recipe:
     default_size = DataConfig.model_fields["crop_size"].default
     crop_size = model.method.image_size() or model.notes.get("crop", default_size)
     encoding = model.images.value_settings() if model.images else {}
-    data = checked_settings(DataConfig, {"root": request.data, "crop_size": crop_size, **encoding}, str(trained))
+    values = {"root": request.data, "crop_size": crop_size, "interpolation": model.interpolation, **encoding}
+    data = checked_settings(DataConfig, values, str(trained))
     return Recipe(model.name, config, data, TrainConfig(), allowed=request.cls)
 
 
@@ -148,6 +149,7 @@ def _sample_source(
     else:
         translator = from_model(trained, request.cls).to(request.device)
     warn_of_untrained(translator, _folder_of(trained))
+    warn_of_caution(translator, _folder_of(trained))
     options = {"which": request.which, "split": source.name, "count": request.count}
     about = {**_about(trained, source.recipe, translator), **options}
     return sample_split(translator, source.recipe, source.split, source.train, source.protocol, folder, about, progress)

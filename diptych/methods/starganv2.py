@@ -335,6 +335,14 @@ class StarGANv2(Method):
             landmarks.eval().requires_grad_(False)
         object.__setattr__(self, "landmarks", landmarks)  # not as a submodule
 
+    def caution(self) -> str:
+        if self.landmarks is not None or not self.config.w_hpf:
+            return ""
+        return (
+            f"w_hpf={self.config.w_hpf:g} without landmarks: high-pass skips are off (details of the source are lost) "
+            f"until landmarks are given in Python: method.use_landmarks(...), or translator.method.use_landmarks(...)"
+        )
+
     def masks(self, x: Tensor) -> Masks | None:
         """Return the masks of images, without gradient; None without landmarks or high-pass filter."""
         if self.landmarks is None or not self.config.w_hpf:
