@@ -63,7 +63,7 @@ def test_missing_landmarks_are_warned_of(tmp_path):
         trained(folder, "starganv2", "root=glyphs:sans/serif", "w_hpf=1", "steps=1")
     uses = (
         lambda: load(folder, device="cpu"),
-        lambda: package.load_run(folder).translator(device="cpu"),
+        lambda: package.Run.open(folder).translator(device="cpu"),
         lambda: sample_run(Run.open(folder), tmp_path / "samples", SampleRequest(count=1)),
     )
     for use in uses:
