@@ -56,6 +56,7 @@ class Method(nn.Module):
     controls: tuple[Control, ...] = ()
     traits: Traits = Traits()
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
+    data_defaults: Mapping[str, Any] = {}  # data settings with another default than `DataConfig`'s
     network_aliases: Mapping[str, str] = {}  # its networks by name -> their names in runs that `init_from` reads
 
     def __init__(self, config: MethodConfig) -> None:
@@ -109,6 +110,10 @@ class Method(nn.Module):
     def validation_errors(self, batch: Batch) -> dict[str, float]:
         """Return further errors on held-out samples, by name; lower is better."""
         return {}
+
+    def caution(self) -> str:
+        """Return what is missing for the results of the paper, as a warning at training and use; `` if nothing."""
+        return ""
 
     # ------------------------------------------------------------------------------------------------ for callers
 

@@ -9,6 +9,7 @@ from diptych.setting import Setting
 
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
 CropMode = Literal["random", "random_resized"]
+Interpolation = Literal["bicubic", "bilinear"]
 OnBadImage = Literal["error", "skip"]
 FolderName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
@@ -130,9 +131,12 @@ class DataConfig(BaseModel):
     )
     crop_mode: CropMode = Field(
         "random",
-        description="random crop of the resized image; random_resized: with probability 0.5 a random 80 to 100 % of "
-        "the "
+        description="random crop of the resized image; random_resized: half of the time a random 80 to 100 % of the "
         "image, resized to crop_size (Choi et al. 2020)",
+    )
+    interpolation: Interpolation = Field(
+        "bicubic",
+        description="antialiased filter that resizes images, also held-out ones; some methods have bilinear by default",
     )
     flip: bool = Field(True, description="flip images horizontally with probability 0.5")
     rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from diptych.data.checks.scales import scale_of
-from diptych.data.config import DataConfig, ResizeMode
+from diptych.data.config import DataConfig, Interpolation, ResizeMode
 from diptych.data.dataset import Column, Data, ImageFiles
 from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
@@ -77,6 +77,7 @@ class TrainingImages(BaseModel):
     crop: int = Field(ge=1, le=2**14, description="size of the square training images, in pixels (crop_size)")
     load: int = Field(ge=1, le=2**14, description="size before the random crop, in pixels (load_size)")
     fit: Annotated[ResizeMode, BeforeValidator(_current_resize_mode)] = Field(description="how images were resized")
+    interpolation: Interpolation = Field("bicubic", description="filter that resized images")
     entries: dict[str, ImageFormat] = Field(max_length=100)
 
     def value_settings(self) -> dict[str, Any]:
@@ -126,6 +127,7 @@ def describe_images(data: Data, config: DataConfig) -> TrainingImages:
         crop=config.crop_size,
         load=config.effective_load_size if uses_load_size else config.crop_size,
         fit=config.resize_mode,
+        interpolation=config.interpolation,
         entries={name: entry for name, entry in formats.items() if entry is not None},
     )
 

@@ -16,7 +16,7 @@ from diptych.contract import Method
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Column, Data, Split, select
-from diptych.data.images.transforms import Augment, CropToMultiple
+from diptych.data.images.transforms import Augment, CropToMultiple, augment_of
 from diptych.data.value_encoding import notes_on_encodings
 from diptych.errors import ConfigError, EvaluationError
 from diptych.evaluation.protocols import Protocol, find_protocol
@@ -25,7 +25,7 @@ from diptych.evaluation.sample_writer import Progress, write_samples
 from diptych.evaluation.samples import Samples, TranslationJob, open_samples
 from diptych.evaluation.tools import Tools
 from diptych.inference.controls import check_controls, find_control, parse_controls
-from diptych.inference.load import from_model, from_run, warn_of_untrained
+from diptych.inference.load import from_model, from_run, warn_of_caution, warn_of_untrained
 from diptych.inference.translator import Translator
 from diptych.methods import find as find_method
 from diptych.runs import checkpoint
@@ -98,7 +98,8 @@ def _recipe_of(trained: Trained, request: SampleRequest) -> Recipe:
     default_size = DataConfig.model_fields["crop_size"].default
     crop_size = model.method.image_size() or model.notes.get("crop", default_size)
     encoding = model.images.value_settings() if model.images else {}
-    data = checked_settings(DataConfig, {"root": request.data, "crop_size": crop_size, **encoding}, str(trained))
+    values = {"root": request.data, "crop_size": crop_size, "interpolation": model.interpolation, **encoding}
+    data = checked_settings(DataConfig, values, str(trained))
     return Recipe(model.name, config, data, TrainConfig(), allowed=request.cls)
 
 
@@ -153,6 +154,7 @@ def _sample_source(
     else:
         translator = from_model(trained, request.cls).to(request.device)
     warn_of_untrained(translator, _folder_of(trained))
+    warn_of_caution(translator, _folder_of(trained))
     options = {"which": request.which, "split": source.name, "count": request.count}
     about = {**_about(trained, source.recipe, translator), **options}
     splits = source.split, source.train
@@ -213,7 +215,6 @@ def sample_split(
     jobs = plan_jobs(translator.method, translator.name, protocol, split, train, controls)
     if not jobs:
         raise EvaluationError(f"{translator.name} does not translate images, so there is nothing to sample")
-    crop_size, resize_mode = recipe.data.crop_size, recipe.data.resize_mode
     about = {**about, "protocol": str(protocol)}
     if controls:
         about["controls"] = " ".join(f"{name}={value}" for name, value in sorted(controls.items()))
@@ -221,8 +222,8 @@ def sample_split(
     if protocol.whole_images:
         transform = CropToMultiple(translator.method.traits.upscale_factor)
     else:
-        transform = Augment(crop_size, crop_size, resize_mode)
-        about["pixels"] = crop_size
+        transform = augment_of(recipe.data)
+        about["pixels"] = recipe.data.crop_size
     if encodings := "; ".join(notes_on_encodings(split)):
         about["values"] = encodings
     return write_samples(translator, jobs, folder, transform, about, progress)

@@ -103,6 +103,8 @@ def from_run(run: Run, which: str = "last", method: type[Method] | None = None) 
         cls, recipe.method, recipe.model.model_dump(), weights, networks, notes, str(run.folder)
     )
     translator.images = run.training_images()
+    if caution := translator.method.caution():
+        translator.notes[CAUTION] = caution
     return translator
 
 

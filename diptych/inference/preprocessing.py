@@ -98,7 +98,7 @@ class Adapter:
         height, width = self.images.resized(self.entry, *array.shape[:2])
         if height * width > image_io.MAX_PIXELS:
             raise ImageError(f"{label}: has {width}x{height} pixels at the scale of training: cut it into pieces")
-        return image_io.resize(array, height, width)
+        return image_io.resize(array, height, width, self.images.interpolation)
 
     @property
     def source_encoding(self) -> Encoding:

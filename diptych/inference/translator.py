@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.contract import Control, Method, Route
+from diptych.data.config import Interpolation
 from diptych.data.image_format import TrainingImages
 from diptych.data.images import image_io as image
 from diptych.data.images import metadata
@@ -167,10 +168,16 @@ class Translator:
         label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
         pixels = encoding.decode(read_pixels(picture, label, encoding), label)
         size = self.method.image_size() or 0
-        pixels = Augment(size, size, "center_square").without_randomness(
+        pixels = Augment(size, size, "center_square", interpolation=self.interpolation).without_randomness(
             image.with_channels(pixels, self.method.channels()[entry], label)
         )
         return torch.from_numpy(image.to_unit(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """The filter that resized the training images; if that is not known, the method's default."""
+        default: Interpolation = self.method.data_defaults.get("interpolation", "bicubic")
+        return self.images.interpolation if self.images else default
 
     def _encoding(self, entry: str) -> Encoding:
         """Return the encoding of values in files of a batch entry."""

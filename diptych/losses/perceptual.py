@@ -1,8 +1,9 @@
 """Losses on images, on feature maps, and on pairs of outputs.
 
-total_variation   differences between neighbouring pixels (Mahendran and Vedaldi 2015; Taigman et al. 2017)
-feature_distance  MSE between feature maps of a pretrained network (Johnson et al. 2016; Ledig et al. 2017)
-mode_seeking      inverse ratio of the distance of two outputs to the distance of their codes (Mao et al. 2019)
+total_variation         sum of differences between neighbouring pixels (Mahendran and Vedaldi 2015; Taigman et al. 2017)
+mean_total_variation    mean squared difference between neighbouring pixels (public code of SRGAN)
+feature_distance        MSE between feature maps of a pretrained network (Johnson et al. 2016; Ledig et al. 2017)
+mode_seeking            inverse ratio of the distance of two outputs to the distance of their codes (Mao et al. 2019)
 """
 
 import torch.nn.functional as F
@@ -25,6 +26,15 @@ def total_variation(x: Tensor, power: float = 2.0) -> Tensor:
     if power != 2:
         squares = (squares + EPS) ** (power / 2)
     return squares.sum() / len(x)
+
+
+def mean_total_variation(x: Tensor) -> Tensor:
+    """Return twice the sum of the mean squared differences between vertical and between horizontal neighbours.
+
+    The images are (N, C, H, W); the value does not depend on their size.
+    """
+    x = to_float32(x)
+    return 2 * (F.mse_loss(x[..., 1:, :], x[..., :-1, :]) + F.mse_loss(x[..., 1:], x[..., :-1]))
 
 
 def feature_distance(first: Tensor, second: Tensor, rescale: float = 1.0) -> Tensor:

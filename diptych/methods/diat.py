@@ -38,6 +38,7 @@ from diptych.networks.upsampling import Upsample
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Layer = Annotated[int, Field(ge=1, le=100)]
+REGIONS = "region=[0.4,0.1,0.7,0.9] for the eyes and region=[0.55,0.2,0.95,0.8] for the mouth of CelebA's aligned faces"
 
 
 class DIAT(Method):
@@ -81,9 +82,10 @@ class DIAT(Method):
             description="enhancement network: none, for an attribute of a region (local), or of "
             "the whole face (global)",
         )
-        region: tuple[Fraction, Fraction, Fraction, Fraction] = Field(
-            (0.55, 0.2, 0.95, 0.8),
-            description="region of enhancement=local: top, left, bottom and right as fractions of the side",
+        region: tuple[Fraction, Fraction, Fraction, Fraction] | None = Field(
+            None,
+            description="region of enhancement=local, which requires it: top, left, bottom and right as fractions of "
+            "the side",
         )
         lambda_inside: Annotated[tuple[float, float, float], Setting(symbol="β")] = Field(
             (1.0, 1.0, 1.0),
@@ -123,6 +125,13 @@ class DIAT(Method):
                     f"crop_size={self.image_size} is not a multiple of {2**self.d_layers}, "
                     f"which d_layers={self.d_layers} needs: change one of them"
                 )
+            if self.region is None:
+                if self.enhancement == "local":
+                    raise ValueError(
+                        f"enhancement=local needs the region of the attribute: {REGIONS}; for an attribute of the "
+                        f"whole face set enhancement=global"
+                    )
+                return self
             top, left, bottom, right = self.region
             if top >= bottom or left >= right:
                 raise ValueError(
@@ -157,8 +166,13 @@ class DIAT(Method):
     routes = (Route("a", "b"),)
     inference_networks = ("T", "E")
     presets = {
-        "paper": {},
-        "adaptive": {"identity_features": "adaptive", "feature_network": "none", "lambda_smooth": 0.0},
+        "paper": {"enhancement": "global"},  # an attribute of a region needs enhancement=local and the region
+        "adaptive": {
+            "identity_features": "adaptive",
+            "feature_network": "none",
+            "lambda_smooth": 0.0,
+            "enhancement": "global",
+        },
         # the baseline of Choi et al. 2018: CycleGAN's generator of 6 blocks, StarGAN's discriminator.
         "stargan-baseline": {"ngf": 64, "n_blocks": 6, "d_layers": 6, "d_max_channels": 2048, "d_head": "patches"},
     }
@@ -166,6 +180,7 @@ class DIAT(Method):
     checks = CheckConfigs(
         tiny={
             "denoiser_steps": 2, "warmup_steps": 2, "enhancement_steps": 2, "enhancement": "local",
+            "region": (0.55, 0.2, 0.95, 0.8),
             "feature_layers": (1, 2), "lambda_id": 30.0, "ngf": 8, "n_blocks": 2, "ndf": 8, "lr": 2e-3,
         },
         learning={"steps": 250, "enhancement_steps": 250},
@@ -263,6 +278,7 @@ class DIAT(Method):
     def region_mask(self, x: Tensor) -> Tensor:
         """Return a mask (H, W): 1 inside the region, 0 outside."""
         height, width = x.shape[-2:]
+        assert self.config.region is not None
         top, left, bottom, right = self.config.region
         mask = x.new_zeros(height, width)
         mask[round(top * height) : round(bottom * height), round(left * width) : round(right * width)] = 1

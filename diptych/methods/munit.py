@@ -121,6 +121,7 @@ class MUNIT(Method):
     config: Config
     data = contract.DataKind.UNPAIRED
     batch = ("a", "b")
+    data_defaults = {"interpolation": "bilinear"}  # of the public code
     routes = (Route("a", "b", {"direction": "a2b"}), Route("b", "a", {"direction": "b2a"}))
     inference_networks = ("G_a", "G_b")
     controls = (

@@ -31,7 +31,7 @@ from diptych.contract import (
     Update,
 )
 from diptych.losses.adversarial import bce, to_float32
-from diptych.losses.perceptual import feature_distance, total_variation
+from diptych.losses.perceptual import feature_distance, mean_total_variation
 from diptych.networks.layers import Norm, evaluating, without_graph
 from diptych.networks.srresnet import (
     Discriminator,
@@ -67,7 +67,9 @@ class SRGAN(Method):
         feature_layer: int = Field(
             5, ge=1, le=100, description="which of its feature maps: 5 is VGG54 of the paper, 2 is VGG22"
         )
-        feature_scale: float = Field(1 / 12.75, gt=0, description="factor of these feature maps (paper: 1/12.75)")
+        feature_scale: float = Field(
+            1 / 12.75, gt=0, description="factor of these feature maps (paper: 1/12.75, for the authors' VGG19)"
+        )
         lambda_content: Annotated[float, Setting(symbol="l_X^SR")] = Field(
             1.0, gt=0, description="weight of the content loss (paper: 1)"
         )
@@ -78,7 +80,7 @@ class SRGAN(Method):
             1e-3, ge=0, description="weight of the adversarial loss (paper: 0.001)"
         )
         lambda_tv: Annotated[float, Setting(symbol="l_TV")] = Field(
-            0.0, ge=0, description="weight of the total variation (public code: 2e-8)"
+            0.0, ge=0, description="weight of the total variation, a mean over images in [0, 1] (public code: 2e-8)"
         )
         ngf: int = Field(64, ge=1, le=1024, description="channels of the generator")
         n_blocks: int = Field(16, ge=1, le=256, description="residual blocks of the generator")
@@ -203,7 +205,7 @@ class SRGAN(Method):
         if c.lambda_mse:
             terms["pixel"] = c.lambda_mse * F.mse_loss(to_float32(fake), x)
         if c.lambda_tv:
-            terms["tv"] = c.lambda_tv * total_variation(fake)
+            terms["tv"] = c.lambda_tv * mean_total_variation((fake + 1) / 2)
         return terms
 
     @torch.no_grad()

@@ -127,6 +127,7 @@ class StarGAN(Method):
     config: Config
     data = DataKind.LABELLED
     batch = ("image", "label")
+    data_defaults = {"interpolation": "bilinear"}  # of the public code
     inference_networks = ("G",)
     presets = {
         "paper": {},

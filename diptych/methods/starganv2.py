@@ -147,6 +147,7 @@ class StarGANv2(Method):
     config: Config
     data = contract.DataKind.REFERENCED
     batch = ("image", "label", "reference", "other", "target")
+    data_defaults = {"crop_mode": "random_resized", "interpolation": "bilinear"}  # of the public code
     inference_networks: tuple[str, ...] = ("G", "F", "E")
     presets = {
         "paper": {},  # AFHQ
@@ -335,6 +336,14 @@ class StarGANv2(Method):
         if isinstance(landmarks, nn.Module):
             landmarks.eval().requires_grad_(False)
         object.__setattr__(self, "landmarks", landmarks)  # not as a submodule
+
+    def caution(self) -> str:
+        if self.landmarks is not None or not self.config.w_hpf:
+            return ""
+        return (
+            f"w_hpf={self.config.w_hpf:g} without landmarks: high-pass skips are off (details of the source are lost) "
+            f"until landmarks are given in Python: method.use_landmarks(...), or translator.method.use_landmarks(...)"
+        )
 
     def masks(self, x: Tensor) -> Masks | None:
         """Return the masks of images, without gradient; None without landmarks or high-pass filter."""

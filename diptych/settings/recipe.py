@@ -194,6 +194,8 @@ def from_settings(
 
     refuse_derived(cls, {key: value for key, value in values["model"].items() if key in given}, where)
     refuse_former(values, models, settings["method"], where)
+    if not saved:
+        values["data"] = {**cls.data_defaults, **values["data"]}
     if "root" not in values["data"]:
         raise ConfigError("no data set given: use --data FOLDER, or --data glyphs for the embedded letters")
     choose_length(changes, values)

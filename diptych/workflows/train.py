@@ -4,6 +4,7 @@
 """
 
 import shlex
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -193,6 +194,8 @@ def prepare(
     torch.manual_seed(recipe.train.seed)
     method = recipe.cls(recipe.model)
     method.perceptual.update(feature_networks)
+    if ranks.is_main and (caution := method.caution()):
+        warnings.warn(f"{recipe.method}: {caution}", stacklevel=2)
     if initialise and (message := initialise_from(method, recipe.train.init_from)):
         console.print(printable(message), highlight=False, soft_wrap=True)
     augment = augment_of(recipe.data)

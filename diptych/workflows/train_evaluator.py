@@ -16,7 +16,7 @@ import torch
 from diptych.contract import Evaluator, Labels
 from diptych.data.checks.unreadable import check_images
 from diptych.data.dataset import Data
-from diptych.data.images.transforms import Augment
+from diptych.data.images.transforms import augment_of
 from diptych.data.open import open_data
 from diptych.data.value_encoding import count_channels
 from diptych.errors import ConfigError, EvaluationError, nearest
@@ -170,7 +170,7 @@ def labelled_samples(recipe: Recipe, channels: int, folder: Path) -> Samples:
     data = recipe.encode_data(_open_data(recipe))
     name, split = choose_split(data, "auto")
     columns, labels = (split.columns[entry] for entry in recipe.cls.batch)
-    transform = Augment(recipe.data.crop_size, recipe.data.crop_size, recipe.data.resize_mode)
+    transform = augment_of(recipe.data)
     images = ImageBatches(columns, transform, channels)
     rows = []
     for indices in batch_ranges(len(images)):

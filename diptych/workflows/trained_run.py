@@ -14,7 +14,7 @@ from diptych.data.sources.datasets import is_dataset
 from diptych.errors import CheckpointError, ConfigError, nearest
 from diptych.evaluation.results import Result
 from diptych.evaluation.runner import SampleRequest
-from diptych.inference.load import from_run, warn_of_untrained
+from diptych.inference.load import from_run, warn_of_caution, warn_of_untrained
 from diptych.inference.translator import Translator
 from diptych.methods import find
 from diptych.networks import user_code
@@ -136,6 +136,7 @@ class Run:
         """
         translator = from_run(self._files, which, self._method)
         warn_of_untrained(translator, self.folder)
+        warn_of_caution(translator, self.folder)
         return translator.to(device)
 
     def evaluate(

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from judged import fill, noise  # noqa: F401
+from PIL import Image
+from torchvision.transforms import InterpolationMode, RandomResizedCrop, Resize
 
 from diptych.contract import DataKind
 from diptych.data.batches import Batches, epoch_order, held_out_batch
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Split
-from diptych.data.images.transforms import Augment
+from diptych.data.images.transforms import Augment, random_resized_crop
 from diptych.data.open import open_data
 from diptych.data.sources.classes import LABELLED, REFERENCED
 from diptych.errors import DataError
@@ -152,6 +154,30 @@ def test_zoom_keeps_most_of_the_image_and_half_of_the_time_all():
     assert 15 < whole < 45
     assert all(each.max() - each.min() > 0.8 for each in found)
     assert all(each.shape == (64, 64, 1) for each in found)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (60, 70), (40, 90), (90, 40)])
+def test_zoomed_parts_have_the_sizes_of_torchvision(shape):
+    """A part that does not fit is drawn again, not cut off, which would leave a full side in a quarter of the parts."""
+    image, crop = np.zeros((*shape, 1), np.uint8), RandomResizedCrop(64, scale=(0.8, 1.0), ratio=(0.9, 1.1))
+    random = np.random.RandomState(0)
+    torch.manual_seed(0)
+    found = [random_resized_crop(image, 0.5, 0.5, random).shape[:2] for _ in range(3000)]
+    parts = np.array([size for size in found if size != shape])
+    theirs = np.array([crop.get_params(torch.zeros(1, *shape), crop.scale, crop.ratio)[2:] for _ in range(len(parts))])
+    assert 0.45 < len(parts) / len(found) < 0.55
+    for mine, wanted in zip((parts, parts == shape), (theirs, theirs == shape), strict=True):
+        assert np.allclose(mine.mean(0), wanted.mean(0), rtol=0.01, atol=0.06)
+    assert np.allclose(parts.std(0), theirs.std(0), rtol=0.1)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_interpolation_is_that_of_torchvision(interpolation):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    wanted = np.asarray(Resize((32, 32), InterpolationMode(interpolation))(Image.fromarray(pixels)))
+    augment = Augment(32, 32, flip=False, interpolation=interpolation)
+    assert np.array_equal(augment(pixels, np.random.RandomState(0)), wanted)
+    assert np.array_equal(augment.without_randomness(pixels), wanted)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ ROUTES = "pix2pix", "root=glyphs"
 DOMAINS = "root=glyphs:sans/serif/mono"
 METHODS = {
     "unpaired-default": ("cyclegan", "root=glyphs"),
+    "attribute-transfer": ("diat", "root=glyphs"),
     "srgan-y": ("srresnet-glyphs",),
     "domains": ("stargan", DOMAINS, "batch_size=6"),
     "starganv2": ("starganv2", DOMAINS, "batch_size=6"),
@@ -121,6 +122,7 @@ def values_of(protocol: Protocol, folder: Path):
         "pix2pix-fcn": of_pixels,
         "label-maps": of_pixels,
         "unpaired-default": lambda: of_light(*NAMES, kind="attributes"),
+        "attribute-transfer": lambda: of_light(*NAMES, kind="attributes"),
     }.get(protocol.name, lambda: of_light(*NAMES))()
     tools = Tools(extractor=stand_in(), lpips=Apart(), evaluator=looks, caches_features=False)
     scores = evaluate_samples(samples_of(protocol.name, folder), protocol, tools, protocol.name).scores

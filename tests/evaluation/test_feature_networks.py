@@ -32,12 +32,27 @@ def judge(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("judge") / "run", "classifier", *settings).folder
 
 
-def test_vgg_gives_what_it_sees_before_each_pooling(tmp_path):
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    """The convolutions of VGG19 with random weights, and SRGAN's feature network from a file of them in float16."""
+    with torch.device("meta"):
+        network = vgg19().features.eval()
+    network.to_empty(device="cpu")
     torch.manual_seed(0)
-    theirs = vgg19(weights=None).features.eval()
-    file = tmp_path / "vgg19-dcbb9e9d.safetensors"
-    save_file({f"features.{key}": value for key, value in theirs.state_dict().items()}, file)
-    net, digest = load_feature_network(f"vgg19:{file}", CPU)
+    for parameter in network.parameters():
+        scale = (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.1
+        parameter.data = (torch.randn_like(parameter) * scale).half().float()
+    file = tmp_path_factory.mktemp("vgg") / "vgg19-dcbb9e9d.safetensors"
+    save_file({f"features.{name}": value.half() for name, value in network.state_dict().items()}, file)
+    config = SRGAN.Config(
+        **SRGAN.checks.tiny | {"feature_network": f"vgg19:{file}", "feature_layer": 5, "image_size": 32}
+    )
+    networks, digests = feature_networks_of(SRGAN, config, CPU)
+    return network, config, networks["features"], digests["feature_network"]
+
+
+def test_vgg_gives_what_it_sees_before_each_pooling(vgg):
+    theirs, _, net, digest = vgg
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         maps = net(x)
@@ -57,6 +72,27 @@ def test_vgg_gives_what_it_sees_before_each_pooling(tmp_path):
     assert not any(p.requires_grad for p in net.parameters())
     assert len(digest) == 64
     assert net(torch.zeros(1, 1, 32, 32))[0].shape[1] == 64, "grey is seen as colour"
+
+
+def test_srgan_by_vgg19(vgg):
+    """VGG54: both terms of G are logged, the content term is that of equation 5, and its gradient reaches G."""
+    network, config, features, _ = vgg
+    torch.manual_seed(0)
+    method = SRGAN(config)
+    method.perceptual["features"] = features
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    fake = method.upscale(method.derive_inputs({"image": x})["low"])
+    loss = method.content_loss(fake, x)
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+    maps = (network[:36](((images + 1) / 2 - mean) / std) / 12.75 for images in (fake, x))  # relu5_4
+    assert loss.item() == pytest.approx(torch.nn.functional.mse_loss(*maps).item(), rel=1e-4)
+    assert float(torch.autograd.grad(loss, method.G.stem[0].weight)[0].abs().sum()) > 0
+    engine = Engine(method)
+    engine.start_stage(1)
+    engine.train_step({"image": x})
+    terms = engine.loss_tracker.close().means()
+    assert terms["G/content"] > 0
+    assert terms["G/gan"] > 0
 
 
 def test_a_judge_lends_its_maps_with_gradient(judge):

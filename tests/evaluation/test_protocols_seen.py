@@ -27,7 +27,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from diptych.contract import Labels
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics import on_samples
-from diptych.evaluation.metrics.extractors import load_extractor
+from diptych.evaluation.metrics.extractors import Extractor, load_extractor
 from diptych.evaluation.metrics.palette import Palette
 from diptych.evaluation.metrics.segmentation import confusion, mean_iou, pixel_accuracy
 from diptych.evaluation.results import check_comparable
@@ -264,6 +264,18 @@ def test_a_judge_of_attributes_says_what_changed_and_what_stayed(tmp_path):
     found, result = values("unpaired-default", sample_folder(tmp_path / "b", {"a-b": back}), Tools(evaluator=looks))
     assert found["taken-for-target"] == 0.8
     assert "a classifier of 2 attributes decides which translations lack bright" in result.said
+
+
+def test_identity_is_kept_where_embeddings_agree(tmp_path):
+    """Distance 0 to itself, 1 to an image whose embedding is orthogonal; chance is that to another source."""
+    dark, light = (np.full((32, 32, 3), level, np.uint8) for level in (0, 255))
+    axes = torch.eye(2)
+    extractor = Extractor("axes", "a" * 64, 2, lambda x: axes[(x.float().mean((1, 2, 3)) > 128).long()])
+    columns = {"source": [dark, dark, light, light], "fake": [dark, light, light, light], "real": [light] * 4}
+    tools = Tools(extractor=extractor, caches_features=False)
+    _, result = values("attribute-transfer", sample_folder(tmp_path, {"a-b": columns}), tools)
+    (score,) = (score for score in result.scores if score.name == "identity-distance")
+    assert (score.value, score.chance) == (pytest.approx(0.25), pytest.approx(0.75))
 
 
 def test_a_judge_lends_its_features_and_few_pictures_are_told(tmp_path, domains):

@@ -56,7 +56,9 @@ def test_constants():
         5,
         "instance",
     )
-    assert DIAT.Config(**DIAT.presets["paper"]) == c
+    assert DIAT.Config(**DIAT.presets["paper"], enhancement_steps=20_000) == c.model_copy(
+        update={"enhancement": "global"}
+    )
     adaptive = DIAT.Config(**DIAT.presets["adaptive"])
     assert (adaptive.identity_features, adaptive.feature_network, adaptive.feature_layers, adaptive.smooths) == (
         "adaptive",
@@ -65,8 +67,14 @@ def test_constants():
         False,
     )
     with torch.device("meta"):
-        stages = DIAT(c).stages()
-    assert [(stage.name, stage.steps) for stage in stages] == [("denoise", 5000), ("warm", 1000), ("transfer", 50_000)]
+        stages = DIAT(DIAT.Config(**DIAT.presets["paper"])).stages()
+        assert DIAT(adaptive).stages()[-1].name == "enhance"
+    assert [(stage.name, stage.steps) for stage in stages] == [
+        ("denoise", 5000),
+        ("warm", 1000),
+        ("transfer", 50_000),
+        ("enhance", 20_000),
+    ]
     for player in (player for stage in stages for player in stage.players.values()):
         assert (player.lr, player.betas, player.weight_decay, player.clip) == (2e-4, (0.5, 0.999), 0.0, None)
 
@@ -101,7 +109,7 @@ def test_diat_a_looks_through_d_itself_and_passes_once():
     wanted = 3 * identity(method.D(fake)[1][:2], method.D(x)[1][:2])
     assert set(made["T"]) == {"gan", "identity"}
     assert made["T"]["identity"].item() == pytest.approx(wanted, **EXACT)
-    assert [stage.name for stage in method.stages()] == ["warm", "transfer"]
+    assert [stage.name for stage in method.stages()] == ["warm", "transfer", "enhance"]
     ((player, terms),) = method.warmup_step(batch, Clock("warm", 0, 10))
     assert player == "T"
     assert terms["same"].item() == pytest.approx((method.T(x) - x).square().mean().item(), **EXACT)
@@ -137,7 +145,7 @@ def test_local_enhancement_by_hand():
 
 
 def test_enhancement_adds_nothing_before_it_has_learned():
-    method, x = DIAT(DIAT.Config(**SMALL, enhancement="local")).double(), batch_of()["a"]
+    method, x = DIAT(DIAT.Config(**SMALL, enhancement="local", region=(0, 0, 1, 1))).double(), batch_of()["a"]
     for p in method.T.parameters():
         nn.init.normal_(p, 0, 0.1)
     assert torch.equal(method.translate(x), method.T(x))
@@ -174,6 +182,7 @@ def test_settings_that_do_not_fit_are_refused():
         ({"feature_network": "none"}, "name one, or set identity_features=adaptive"),
         ({"identity_features": "adaptive", "feature_layers": (4, 6)}, "D has only 5 layers"),
         ({"image_size": 48}, "not a multiple of 32"),
+        ({"enhancement": "local"}, r"needs the region of the attribute: region=.* for the eyes"),
         ({"region": (0.5, 0.5, 0.4, 1)}, "expected top < bottom and left < right"),
     ]:
         with pytest.raises(ValidationError, match=message):

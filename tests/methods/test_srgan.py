@@ -13,7 +13,7 @@ from diptych.data.batches import Batches
 from diptych.data.dataset import Split
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
-from diptych.losses.perceptual import EPS, feature_distance, total_variation
+from diptych.losses.perceptual import EPS, feature_distance, mean_total_variation, total_variation
 from diptych.methods.srgan import SRGAN
 from diptych.networks.srresnet import Discriminator, SRResNet, downsample_bicubic
 from diptych.testing.harness import MethodUnderTest, TinyFeatures
@@ -97,12 +97,13 @@ def test_every_term_of_the_second_stage_by_hand():
     terms = gan(method, x)
     made, see = method.G((downsample_bicubic(x, 2) + 1) / 2), TinyFeatures()
     real, fake = method.D(x).sigmoid(), method.D(made).sigmoid()
-    down, across = made[:, :, 1:, :-1] - made[:, :, :-1, :-1], made[:, :, :-1, 1:] - made[:, :, :-1, :-1]
+    unit = (made + 1) / 2
+    down, across = unit[:, :, 1:] - unit[:, :, :-1], unit[..., 1:] - unit[..., :-1]
     wanted = {
         "content": 2 * ((0.25 * (see(made)[1] - see(x)[1])) ** 2).mean(),
         "gan": -0.1 * fake.log().mean(),
         "pixel": 3 * ((made - x) ** 2).mean(),
-        "tv": 0.5 * (down**2 + across**2).sum() / 3,
+        "tv": 0.5 * 2 * ((down**2).mean() + (across**2).mean()),
     }
     assert list(terms) == ["D", "G"]
     assert terms["D"]["real"].item() == pytest.approx(-real.log().mean().item(), rel=1e-4)
@@ -120,6 +121,8 @@ def test_total_variation_and_feature_distance_on_numbers():
     total_variation(flat, 1.0).backward()
     assert flat.grad.isfinite().all()
     assert total_variation(torch.cat([x, x]), 1.0).item() == pytest.approx(5 + math.sqrt(18) + 2 * EPS)
+    assert mean_total_variation(x).item() == pytest.approx(2 * ((16 + 9) / 3 + (9 + 9 + 16) / 4))
+    assert mean_total_variation(torch.cat([x, x])).item() == pytest.approx(mean_total_variation(x).item())
     assert feature_distance(torch.tensor([2.0, 4.0]), torch.tensor([0.0, 0.0]), 0.5).item() == pytest.approx(2.5)
 
 

@@ -34,6 +34,18 @@ def test_shipped_recipes_hold(name):
     assert yaml.safe_load(shipped()[name].read_text())["title"]
 
 
+def test_a_method_has_defaults_of_data_settings():
+    """They are those of new recipes: a setting wins, and a run of a version without them keeps what it had."""
+    made = load_recipe("starganv2", ["root=afhq"])
+    assert (made.data.crop_mode, made.data.interpolation) == ("random_resized", "bilinear")
+    assert load_recipe("starganv2", ["root=afhq", "crop_mode=random", "load_size=300"]).data.crop_mode == "random"
+    assert load_recipe("pix2pix", ["root=facades"]).data.interpolation == "bicubic"
+    assert [load_recipe(name, ["root=x"]).data.interpolation for name in ("stargan", "munit")] == ["bilinear"] * 2
+    former = made.settings()
+    del former["data"]["interpolation"]
+    assert from_settings(former).data.interpolation == "bicubic"
+
+
 def test_the_facades_recipe_is_the_papers():
     recipe = load_recipe("facades")
     assert (

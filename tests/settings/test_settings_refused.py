@@ -81,7 +81,11 @@ UNUSED = [
     ("dtn", ["tv_power=2"], "tv_power has no effect without lambda_tv above 0"),
     ("dtn", ["use_gan=false", "d_head=binary"], "d_head has no effect without use_gan=true"),
     ("dtn", ["f_n_downsample=2"], "f_n_downsample has no effect without f_network=classifier"),
-    ("diat", ["enhancement_steps=7"], "enhancement_steps has no effect without enhancement=local or global"),
+    (
+        "diat",
+        ["enhancement=none", "enhancement_steps=7"],
+        "enhancement_steps has no effect without enhancement=local or global",
+    ),
     ("diat", ["enhancement=global", "lambda_inside=[1,2,3]"], "lambda_inside has no effect without enhancement=local"),
     ("diat", ["preset=adaptive", "lambda_smooth=1"], "lambda_smooth has no effect without identity_features=network"),
     (

@@ -16,6 +16,7 @@ from diptych.data.images import image_io
 from diptych.data.sources import glyphs
 from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluation.runner import SampleRequest, sample_run
+from diptych.inference.load import load
 from diptych.methods.stargan import StarGAN
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
@@ -53,6 +54,22 @@ def v2(tmp_path_factory):
 def flips(tmp_path_factory):
     setting = ["root=glyphs", "attributes=[sans,serif,bold]", "exclusive=[[sans,serif]]"]
     return trained(tmp_path_factory.mktemp("flips") / "run", "stargan", *setting)
+
+
+def test_missing_landmarks_are_warned_of(tmp_path):
+    """At training, load and evaluation: without landmarks G has no skip connections."""
+    missing, folder = "w_hpf=1 without landmarks: high-pass skips are off", tmp_path / "run"
+    with pytest.warns(UserWarning, match=f"starganv2: {missing}"):
+        trained(folder, "starganv2", "root=glyphs:sans/serif", "w_hpf=1", "steps=1")
+    uses = (
+        lambda: load(folder, device="cpu"),
+        lambda: package.Run.open(folder).translator(device="cpu"),
+        lambda: sample_run(Run.open(folder), tmp_path / "samples", SampleRequest(count=1)),
+    )
+    for use in uses:
+        with pytest.warns(UserWarning, match=f"run: {missing}"):
+            use()
+    assert missing.split(":")[0] in (folder / "model" / "README.md").read_text()
 
 
 @pytest.fixture

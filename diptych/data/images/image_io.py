@@ -11,14 +11,17 @@ unsupported order, and files that are too large raise an `ImageError` that names
 
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from diptych.data.config import Interpolation
 from diptych.data.images import pnm
 from diptych.data.images.alpha import Kind, convert_alpha, over_white, white_of
 from diptych.data.images.class_maps import IDS, one_hot
@@ -66,6 +69,9 @@ __all__ = [
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", *pnm.CHANNELS_OF, ".npy")
 
+FILTERS: Mapping[Interpolation, Image.Resampling] = MappingProxyType(
+    {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+)
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 
 
@@ -198,8 +204,8 @@ def with_channels(array: np.ndarray, channels: int, path: Path | str) -> np.ndar
     return np.asarray(grey[..., None], array.dtype)
 
 
-def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize (H, W, C) to (height, width, C) of the same dtype, by Pillow's antialiased bicubic filter.
+def resize(array: np.ndarray, height: int, width: int, interpolation: Interpolation = "bicubic") -> np.ndarray:
+    """Resize (H, W, C) to (height, width, C) of the same dtype, by one of Pillow's antialiased filters.
 
     Class ids (int32) are resized to the nearest pixel. An image of that size is returned unchanged.
     """
@@ -207,10 +213,11 @@ def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
         return array
     if array.dtype == IDS:
         return array[_nearest_indices(array.shape[0], height)[:, None], _nearest_indices(array.shape[1], width)]
+    pillow_filter = FILTERS[interpolation]
     if array.dtype == np.uint8 and array.shape[2] in (1, 3):
-        return to_array(to_pil(array).resize((width, height), Image.Resampling.BICUBIC))
+        return to_array(to_pil(array).resize((width, height), pillow_filter))
     planes = [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in np.moveaxis(array, 2, 0)]
-    resized = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes]
+    resized = [np.asarray(plane.resize((width, height), pillow_filter)) for plane in planes]
     return _nearest(np.stack(resized, axis=2), array.dtype)
 
 

@@ -13,17 +13,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diptych.data.config import Interpolation
 from diptych.data.images import image_io
 
 _MIN_CROP = 160  # pixels on a side; for smaller crops Pillow is faster, as it has less to prepare
 _MAX_REDUCTION = 8  # for stronger reductions a sum may need more bits than float32 has
 
 
-def resize_and_crop(array: np.ndarray, height: int, width: int, top: int, left: int, crop: int) -> np.ndarray:
+def resize_and_crop(
+    array: np.ndarray,
+    height: int,
+    width: int,
+    top: int,
+    left: int,
+    crop: int,
+    interpolation: Interpolation = "bicubic",
+) -> np.ndarray:
     """Return `image_io.resize(array, height, width)[top : top + crop, left : left + crop]` of an image (H, W, C)."""
-    if _is_faster(array, height, width, crop):
+    if interpolation == "bicubic" and _is_faster(array, height, width, crop):
         return resize_and_crop_exact(array, height, width, top, left, crop)
-    return image_io.resize(array, height, width)[top : top + crop, left : left + crop]
+    return image_io.resize(array, height, width, interpolation)[top : top + crop, left : left + crop]
 
 
 def _is_faster(array: np.ndarray, height: int, width: int, crop: int) -> bool:

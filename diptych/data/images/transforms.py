@@ -5,12 +5,14 @@ from math import sqrt
 
 import numpy as np
 
-from diptych.data.config import CropMode, DataConfig, ResizeMode
+from diptych.data.config import CropMode, DataConfig, Interpolation, ResizeMode
 from diptych.data.images.augmentations import random_color_jitter, random_rotate90, random_size
 from diptych.data.images.resample import resize_and_crop
 from diptych.errors import DataError
 
 Array = np.ndarray
+CROP_AREA, CROP_ASPECT = (0.8, 1.0), (0.9, 1.1)  # of the parts of `random_resized_crop`, relative to the image
+CROP_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Augment:
     rotate90: bool = False
     color_jitter: float = 0.0
     random_scale: tuple[float, float] | None = None
+    interpolation: Interpolation = "bicubic"
 
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
         """(H, W, C) to (crop, crop, C) of the same dtype. Generators in equal states give equal crops."""
@@ -36,13 +39,14 @@ class Augment:
             array = center_square(array)
         down, across, mirror = random.random_sample(3)
         if self.crop_mode == "random_resized":
-            array = resize_and_crop(random_resized_crop(array, down, across, random), crop, crop, 0, 0, crop)
+            part = random_resized_crop(array, down, across, random)
+            array = resize_and_crop(part, crop, crop, 0, 0, crop, self.interpolation)
         else:
             height, width = resized_size(array, self.load_size, crop, self.resize_mode)
             if self.random_scale:
                 height, width = random_size(height, width, crop, self.random_scale, random)
             top, left = int(down * (height - crop + 1)), int(across * (width - crop + 1))
-            array = resize_and_crop(array, height, width, top, left, crop)
+            array = resize_and_crop(array, height, width, top, left, crop, self.interpolation)
         if self.flip and mirror < 0.5:
             array = array[:, ::-1]
         if self.rotate90:
@@ -66,7 +70,8 @@ class Augment:
         if self.resize_mode == "center_square":
             array = center_square(array)
         height, width = resized_size(array, crop, crop, self.resize_mode)
-        return resize_and_crop(array, height, width, (height - crop) // 2, (width - crop) // 2, crop)
+        top, left = (height - crop) // 2, (width - crop) // 2
+        return resize_and_crop(array, height, width, top, left, crop, self.interpolation)
 
 
 def augment_of(config: DataConfig) -> Augment:
@@ -80,6 +85,7 @@ def augment_of(config: DataConfig) -> Augment:
         config.rotate90,
         config.color_jitter,
         config.random_scale,
+        config.interpolation,
     )
 
 
@@ -110,15 +116,24 @@ def center_square(array: Array) -> Array:
 def random_resized_crop(array: Array, down: float, across: float, random: np.random.RandomState) -> Array:
     """Return the image itself half of the time, else a random part of it, as in the code of Choi et al. 2020.
 
-    The part has 0.8 to 1 of the area and an aspect ratio of 0.9 to 1.1. `down` and `across` (0 to 1) are its position.
+    The part is that of torchvision's RandomResizedCrop, of 0.8 to 1 of the area and an aspect ratio of 0.9 to 1.1: a
+    part larger than the image is drawn again. `down` and `across` (0 to 1) are its position.
     """
-    use_part, area_draw, aspect_draw = random.random_sample(3)
+    use_part = random.random_sample()
+    draws = random.random_sample((CROP_ATTEMPTS, 2))  # always all of them: see `augmentations`
     if use_part < 0.5:
         return array
     height, width = array.shape[:2]
-    area, aspect = 0.8 + 0.2 * area_draw, 0.9 * (1.1 / 0.9) ** aspect_draw
-    part_height = min(height, round(sqrt(area * height * width / aspect)))
-    part_width = min(width, round(sqrt(area * height * width * aspect)))
+    for area_draw, aspect_draw in draws:
+        area = (CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * area_draw) * height * width
+        aspect = CROP_ASPECT[0] * (CROP_ASPECT[1] / CROP_ASPECT[0]) ** aspect_draw
+        part_height, part_width = round(sqrt(area / aspect)), round(sqrt(area * aspect))
+        if 0 < part_height <= height and 0 < part_width <= width:
+            break
+    else:  # no part fits: the largest central one with an allowed aspect ratio
+        aspect = min(max(width / height, CROP_ASPECT[0]), CROP_ASPECT[1])
+        part_height, part_width = min(height, round(width / aspect)), min(width, round(height * aspect))
+        down = across = 0.5
     top, left = int(down * (height - part_height + 1)), int(across * (width - part_width + 1))
     return array[top : top + part_height, left : left + part_width]
 

@@ -1,9 +1,12 @@
 """Metrics of conditional translations: to a domain, with an attribute changed, or in several styles."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from diptych.errors import EvaluationError, listed, nearest
 from diptych.evaluation.metrics import paired
@@ -106,6 +109,25 @@ def attribute_changed(samples: Samples, tools: Tools, names: Sequence[str]) -> I
         yield score_per_image("l1-to-source", np.concatenate(changes))
     verb = "have" if target_value else "lack"
     tools.note(f"a classifier of {len(attributes)} attributes decides which translations {verb} {attributes[index]}")
+
+
+def identity_kept(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """Yield the mean cosine distance (0 to 2) of the extractor's features of each source and its translation.
+
+    Chance is the distance of a translation to another source. Without an extractor or sources there is no score.
+    """
+    extractor = tools.get_extractor() if all(row.source for row in samples.rows) else None
+    if extractor is None:
+        return
+    sources, fakes = (F.normalize(_embeddings(samples.files(column), tools)) for column in ("source", "fake"))
+    distances = 1 - (sources * fakes).sum(1)
+    others = 1 - (sources.roll(1, 0) * fakes).sum(1)
+    yield score_per_image("identity-distance", distances.numpy(), chance=float(others.mean()))
+    tools.note(f"embeddings of {extractor.name} decide whether identity is kept; give one of faces by --extractor")
+
+
+def _embeddings(files: Sequence[Path], tools: Tools) -> Tensor:
+    return torch.from_numpy(tools.features(image_set(files))).double()
 
 
 def diversity(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:

@@ -40,6 +40,9 @@ METRICS: Mapping[str, Metric] = by_name(
     Metric("ssim-y", paired.ssim_y, "higher", "SSIM of the luma", min_side=SSIM_SIDE),
     # of a translation and its source
     Metric("l1-to-source", paired.l1, "lower", "mean absolute change from the source, range -1 to 1", limits=(0, 2)),
+    Metric(
+        "identity-distance", mean, "lower", "cosine distance of embeddings of source and translation", limits=(0, 2)
+    ),
     # of features (N, D) of real images and (M, D) of translations: a function of two masks of images
     Metric("fid", feature_statistics.frechet, "lower", "Fréchet distance of features"),
     Metric("kid", feature_statistics.kernel, "lower", "unbiased squared MMD with the cubic kernel"),

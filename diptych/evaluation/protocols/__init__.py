@@ -26,6 +26,7 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
     {
         "paired-default": "diptych.evaluation.protocols.paired_default",
         "unpaired-default": "diptych.evaluation.protocols.unpaired_default",
+        "attribute-transfer": "diptych.evaluation.protocols.attribute_transfer",
         "pix2pix-fcn": "diptych.evaluation.protocols.pix2pix_fcn",
         "label-maps": "diptych.evaluation.protocols.label_maps",
         "thin-structures": "diptych.evaluation.protocols.thin_structures",
