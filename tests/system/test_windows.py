@@ -46,6 +46,7 @@ print(sorted((key, info.height) for key, info in inspect_files({"a": sys.argv[1]
 """
 LOCK = """
 import sys
+from diptych.system.file_lock import lock_file
 with open(sys.argv[1], "a+") as file:
     lock_file(file)
     file.truncate(0)
@@ -109,11 +110,10 @@ def test_a_foreign_file_is_read_without_limits_of_the_system(start, tmp_path):
 
 
 def test_files_are_synced_opened_to_write_and_folders_are_not(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
     opened, plain = [], os.open
     monkeypatch.setattr(atomic_files, "IS_WINDOWS", True)
-    monkeypatch.setattr(os, "open", lambda path, flags, *mode: opened.append((path, flags)) or plain(path, flags, *mode))
-    (tmp_path / "file").write_text("")
-    opened.clear()
+    monkeypatch.setattr(os, "open", lambda path, flags: opened.append((path, flags)) or plain(path, flags))
     atomic_files.sync(tmp_path / "file")
     atomic_files.sync(tmp_path)
     assert opened == [(tmp_path / "file", os.O_RDWR)]
@@ -138,7 +138,7 @@ def test_memory_is_that_of_psutil_where_it_is_installed(has_psutil, monkeypatch)
     monkeypatch.setitem(sys.modules, "psutil", psutil if has_psutil else None)
     monkeypatch.setitem(sys.modules, "resource", None)
     monkeypatch.setattr(hardware, "sys", SimpleNamespace(platform="win32"))
-    monkeypatch.setattr(hardware, "Path", lambda path: SimpleNamespace(read_text=lambda: open("none")))
+    monkeypatch.setattr(hardware, "Path", lambda path: Path("none"))
     monkeypatch.delattr(os, "sysconf", raising=False)
     found = hardware.peak_gib(torch.device("cpu")), hardware.free_gib(), hardware.total_gib()
     assert found == ((1, 2, 4) if has_psutil else (None, 0, None))
