@@ -181,7 +181,7 @@ def test_colour_among_grey_makes_three_channels(tmp_path):
 
 @pytest.mark.parametrize("value", ["data:1", "vgg19:data:1"])
 def test_a_path_with_a_colon_becomes_absolute(value, tmp_path, monkeypatch):
-    """As `C:\\data` on Windows."""
+    """As those of Windows, which begin with a drive."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data:1").mkdir()
     assert _absolute(value) == value.replace("data:1", str(tmp_path / "data:1"))
