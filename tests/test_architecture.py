@@ -1,6 +1,9 @@
 """The layout of docs/architecture.md: imports go only to lower levels, and shared packages name no method."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -96,5 +99,24 @@ def test_no_string_is_resolved_to_an_attribute():
         and isinstance(node.func, ast.Name)
         and node.func.id == "getattr"
         and not isinstance(node.args[1], ast.Constant)
+    ]
+    assert not wrong
+
+
+def test_outside_of_functions_only_dependencies_are_imported():
+    """At most twelve of them, and no module that only some systems have."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    dependencies = {re.split(r"[^\w-]", each)[0] for each in project["dependencies"]}
+    assert len(dependencies) <= 12
+    names = {"pillow": "PIL", "pyyaml": "yaml", "huggingface-hub": "huggingface_hub"}
+    allowed = {names.get(each, each) for each in dependencies} | sys.stdlib_module_names | {"diptych", "pydantic_core"}
+    allowed -= {"resource", "fcntl", "pwd", "grp", "termios", "tty", "pty", "msvcrt", "winreg", "winsound"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for _, path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom) and node.col_offset == 0
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if name.partition(".")[0] not in allowed
     ]
     assert not wrong

@@ -1,28 +1,30 @@
 """Data worker processes: each of n workers loads every n-th batch in advance, and passes it in anonymous memory.
 
-The memory is an anonymous file (memfd on Linux), whose handle is sent through the connection of the worker. Workers
-share no queue and no lock, and /dev/shm is not used: a worker can be killed at any time without leaving anything behind
-or blocking another process. Its connection is closed, which the trainer detects at once.
+The memory is an anonymous file (memfd), whose handle is sent through the connection of the worker. Systems other than
+Linux have none: there the batch itself is sent, so each worker loads one batch in advance. Workers share no queue and
+no lock, and /dev/shm is not used: a worker can be killed at any time without leaving anything behind or blocking
+another process. Its connection is closed, which the trainer detects at once.
 """
 
 import mmap
 import os
 import signal
-import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from io import BytesIO
 from math import ceil
 from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
+from pickle import PicklingError
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from diptych.errors import DiptychError, LoadingError
+from diptych.system.signals import block_stop_signals, ignore_stop_signals
 
 Tensors = dict[str, Tensor]
 Load = Callable[[int], tuple[Tensors, Any]]  # step to (batch, report); the report is picklable
@@ -31,11 +33,8 @@ PREFETCH = 4  # batches that each worker loads in advance
 ALIGNMENT = 64  # bytes, as torch aligns its own tensors
 POLL = 0.1  # seconds between checks of `interrupted` while a batch is awaited
 JOIN_TIMEOUT = 5.0  # seconds for a process to end
-STOPPING = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-)  # often sent to the process group; only the trainer handles them
+HAS_MEMFD = hasattr(os, "memfd_create")  # Linux
+UNPICKLABLE = (PicklingError, AttributeError, TypeError)  # errors of pickle, where processes are not forked
 FEWER_WORKERS = "a smaller workers= needs less memory, and workers=0 loads batches in the training process"
 
 
@@ -80,14 +79,19 @@ class _Worker:
         """`others` are the connections to earlier workers. Raises LoadingError if the process cannot be started."""
         self.connection, theirs = Pipe()
         self.process = Process(target=_work, args=(load, theirs, [*others, self.connection]), daemon=True)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # until the worker ignores these signals
         try:
-            self.process.start()
+            with block_stop_signals():  # until the worker ignores them
+                self.process.start()
+        except UNPICKLABLE as error:
+            self.connection.close()
+            raise LoadingError(
+                f"a data worker cannot be started, because the data cannot be sent to it ({error}): workers=0 loads "
+                f"batches in the training process"
+            ) from error
         except OSError as error:
             self.connection.close()
             raise LoadingError(f"a data worker cannot be started ({error}): {FEWER_WORKERS}") from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
 
     def request(self, step: int) -> None:
@@ -106,7 +110,7 @@ class _Worker:
         """Return the batch and its report. Raises the error of the worker, or LoadingError if it is dead."""
         try:
             answer = self.connection.recv()
-            handle = None if isinstance(answer, DiptychError) else recv_handle(self.connection)
+            memory = None if isinstance(answer, DiptychError) else _receive(self.connection)
         except (EOFError, OSError, RuntimeError) as error:
             self.process.join(JOIN_TIMEOUT)
             self.check_alive()
@@ -114,10 +118,10 @@ class _Worker:
                 f"the connection to a data worker failed ({error}); if too many files are open, raise the limit: "
                 f"`ulimit -n`"
             ) from error
-        if handle is None:
+        if memory is None:
             raise answer
         layout, report = answer
-        return _from_shared(handle, layout), report
+        return _tensors_in(memory, layout), report
 
     def check_alive(self) -> None:
         """Raise LoadingError if the process is dead, with the cause."""
@@ -127,8 +131,9 @@ class _Worker:
         if code >= 0:
             cause = f"ended with exit code {code}; see its output for the reason"
         else:
-            reason = ", as the system does when memory is short" if code == -signal.SIGKILL else ""
-            cause = f"was killed by {signal.Signals(-code).name}{reason}: {FEWER_WORKERS}"
+            name = signal.Signals(-code).name
+            reason = ", as the system does when memory is short" if name == "SIGKILL" else ""
+            cause = f"was killed by {name}{reason}: {FEWER_WORKERS}"
         raise LoadingError(f"a data worker (process {self.process.pid}) {cause}")
 
     def end(self) -> None:
@@ -143,11 +148,10 @@ class _Worker:
 def _work(load: Load, connection: Connection, inherited: Sequence[Connection]) -> None:
     """Answer requests until the training process closes the connection or dies.
 
-    Signals that stop a training are ignored: it needs batches until it has saved a checkpoint.
+    Signals that stop a training, which are often sent to all its processes, are ignored: it needs batches until it has
+    saved a checkpoint.
     """
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    ignore_stop_signals()
     for other in inherited:  # if they stayed open, the other workers would not notice the death of the trainer
         other.close()
     torch.set_num_threads(1)
@@ -160,13 +164,16 @@ def _answer(load: Load, connection: Connection, step: int) -> None:
     """Load the batch of a step and send it, or the error."""
     try:
         tensors, report = _load(load, step)
-        file, layout = _to_shared(tensors)
+        file, layout = _to_file(tensors)
     except DiptychError as error:
         connection.send(error)
         return
     with file:
         connection.send((layout, report))
-        send_handle(connection, file.fileno(), None)
+        if isinstance(file, BytesIO):
+            connection.send_bytes(file.getbuffer())
+        else:
+            send_handle(connection, file.fileno(), None)
 
 
 def _load(load: Load, step: int) -> tuple[Tensors, Any]:
@@ -182,8 +189,8 @@ def _load(load: Load, step: int) -> tuple[Tensors, Any]:
         ) from error
 
 
-def _to_shared(tensors: Tensors) -> tuple[BinaryIO, Layout]:
-    """Return an anonymous file with the tensors, and the position of each in it."""
+def _to_file(tensors: Tensors) -> tuple[BinaryIO, Layout]:
+    """Return a file in memory with the tensors, and the position of each in it."""
     layout, offset = [], 0
     for name, tensor in tensors.items():
         layout.append((name, tensor.dtype, tensor.shape, offset))
@@ -194,7 +201,7 @@ def _to_shared(tensors: Tensors) -> tuple[BinaryIO, Layout]:
             file.seek(position)
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         file.truncate(offset)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise LoadingError(
             f"no shared memory for a batch of {offset / 2**20:.1f} MiB ({error}). It has up to {PREFETCH} batches of "
             f"each data worker: {FEWER_WORKERS}; or give the machine or container more memory"
@@ -203,16 +210,20 @@ def _to_shared(tensors: Tensors) -> tuple[BinaryIO, Layout]:
 
 
 def _anonymous_file() -> BinaryIO:
-    """Return an anonymous file in memory on Linux, else in the folder for temporary files."""
-    if sys.platform == "linux":
-        return open(os.memfd_create("diptych-batch"), "w+b")
-    return tempfile.TemporaryFile()
+    """Return a file in memory, of the system where it has such files, else of this process."""
+    return open(os.memfd_create("diptych-batch"), "w+b") if HAS_MEMFD else BytesIO()
 
 
-def _from_shared(handle: int, layout: Layout) -> Tensors:
-    """Return the tensors in a file, which is freed with the last of them."""
-    with open(handle, "r+b") as file:
-        memory = mmap.mmap(file.fileno(), 0)
+def _receive(connection: Connection) -> mmap.mmap | bytearray:
+    """Return the content of a file that a worker sends."""
+    if not HAS_MEMFD:
+        return bytearray(connection.recv_bytes())
+    with open(recv_handle(connection), "r+b") as file:
+        return mmap.mmap(file.fileno(), 0)
+
+
+def _tensors_in(memory: mmap.mmap | bytearray, layout: Layout) -> Tensors:
+    """Return the tensors in memory, which is freed with the last of them."""
     return {
         name: torch.frombuffer(memory, dtype=dtype, count=shape.numel(), offset=offset).view(shape)
         for name, dtype, shape, offset in layout

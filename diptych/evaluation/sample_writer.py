@@ -201,4 +201,4 @@ def write_image(folder: Path, name: str, image: Tensor, hashes: list[str] | None
     image_io.write(path, pixels)
     if hashes is not None:
         hashes.append(hashlib.sha256(pixels.tobytes()).hexdigest())
-    return str(path.relative_to(folder))
+    return path.relative_to(folder).as_posix()

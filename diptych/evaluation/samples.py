@@ -153,7 +153,7 @@ def open_samples(folder: Path) -> Samples:
         raise EvaluationError(f"{path}: format {manifest.format}; this version of Diptych reads format {FORMAT}")
     names = [name for row in manifest.rows for name in (row.fake, row.source, row.truth) if name]
     for name in [*names, *(name for group in manifest.reals.values() for name in group)]:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        if Path(name).anchor or ".." in Path(name).parts:
             raise EvaluationError(f"{path}: {shown(name)} is outside the folder")
     samples = Samples(folder, present_about(manifest.about), manifest.rows, manifest.reals)
     return _with_present_route(samples) if str(manifest.about.get("protocol")).startswith("drawn/") else samples

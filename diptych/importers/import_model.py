@@ -42,13 +42,18 @@ from diptych.importers.rename_keys import refusal
 from diptych.inference.load import build_translator, warn_of_caution
 from diptych.inference.translator import Translator
 from diptych.methods import METHODS, find
+from diptych.system.atomic_files import IS_WINDOWS
 from diptych.system.safe_parse import check_safetensors
 
 FAMILIES = (stargan, starganv2, srgan, munit, drit, msgan, cut)  # the pix2pix family is tried last
 DISCRIMINATORS = {"MUNIT": r"[ab]\.cnns\..*", "DRIT": r"dis(A|B|Content).*"}
 Result = TypeVar("Result")
 # Environment variables that the child inherits; none of them is a secret.
-INHERITED_VARIABLES = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
+# fmt: off
+INHERITED_VARIABLES = (
+    "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "USERPROFILE", "TEMP",
+)
+# fmt: on
 
 
 def import_model(
@@ -171,6 +176,8 @@ def read(path: Path, which: str | None = None) -> dict[str, Tensor]:
             with safe_open(out / sandbox.WEIGHTS, "pt") as file:
                 aliases = json.loads((file.metadata() or {}).get(wrappers.OTHER_NAMES, "{}"))
             state = load_file(out / sandbox.WEIGHTS)
+            if IS_WINDOWS:  # a mapped file cannot be removed there
+                state = {name: tensor.clone() for name, tensor in state.items()}
             return state | {str(name): state[original] for name, original in aliases.items()}
         except Exception as error:
             raise ImportRefused(f"{path}: what came of it cannot be read ({sandbox.first_line(error)})") from error
@@ -201,7 +208,7 @@ def _failure_message(path: Path, exit_code: int, out: Path) -> str:
     refusal_path = out / sandbox.REFUSED
     if exit_code == 1 and refusal_path.is_file():
         return printable(refusal_path.read_text(encoding="utf-8", errors="backslashreplace")[:4000])
-    if exit_code == -signal.SIGXCPU:
+    if hasattr(signal, "SIGXCPU") and exit_code == -signal.SIGXCPU:
         return f"{path}: took more processor time to read than a file of its size should"
     exit_status = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with code {exit_code}"
     output = (out / "said").read_bytes()[-1000:].decode("utf-8", "backslashreplace")

@@ -10,7 +10,6 @@ import ctypes
 import os
 import pickle
 import re
-import resource
 import sys
 import warnings
 from contextlib import suppress
@@ -65,25 +64,16 @@ def main() -> None:
 def confine(out: Path, size: int) -> None:
     """Restrict this process permanently. `size` is the size of the file in bytes.
 
-    - Resource limits: memory, CPU time and the size of written files.
+    - Resource limits: memory, CPU time and the size of written files. Windows has none.
     - A network namespace without interfaces, where Linux permits it to unprivileged processes.
     - An audit hook that blocks sockets, processes and writes outside `out` by Python code. It does not restrict native
       code, so after an exploit of torch's C++ code only the limits and the namespace remain.
     """
-    with suppress(AttributeError):  # Linux only; some containers deny it, which is ignored
-        ctypes.CDLL(None).unshare(NEWNET if os.geteuid() == 0 else NEWUSER | NEWNET)
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # some containers deny it, which is ignored
+            ctypes.CDLL(None).unshare(NEWNET if os.geteuid() == 0 else NEWUSER | NEWNET)
     warnings.simplefilter("ignore")  # torch warns about some files before it refuses them
-    seconds = cpu_seconds(size) + int(sum(os.times()[:2]))
-    for resource_limit, limit in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, size + 2**24),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_DATA, data_bytes() + 2 * size + SLACK if data_bytes() else resource.RLIM_INFINITY),
-    ):
-        _, hard_limit = resource.getrlimit(resource_limit)
-        limit = limit if hard_limit == resource.RLIM_INFINITY else min(limit, hard_limit)
-        # a soft CPU limit sends SIGXCPU, which identifies the reason
-        resource.setrlimit(resource_limit, (limit, hard_limit if resource_limit == resource.RLIMIT_CPU else limit))
+    _limit_resources(size)
     out_prefix = os.path.realpath(out) + os.sep
 
     def audit_hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -95,6 +85,25 @@ def confine(out: Path, size: int) -> None:
                 raise PermissionError(f"writing {target} is forbidden while a foreign file is read")
 
     sys.addaudithook(audit_hook)
+
+
+def _limit_resources(size: int) -> None:
+    """Limit memory, CPU time and the size of written files, where the system can (not on Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return
+    seconds = cpu_seconds(size) + int(sum(os.times()[:2]))
+    for resource_limit, limit in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, size + 2**24),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_DATA, data_bytes() + 2 * size + SLACK if data_bytes() else resource.RLIM_INFINITY),
+    ):
+        _, hard_limit = resource.getrlimit(resource_limit)
+        limit = limit if hard_limit == resource.RLIM_INFINITY else min(limit, hard_limit)
+        # a soft CPU limit sends SIGXCPU, which identifies the reason
+        resource.setrlimit(resource_limit, (limit, hard_limit if resource_limit == resource.RLIMIT_CPU else limit))
 
 
 def cpu_seconds(size: int) -> int:

@@ -11,7 +11,6 @@ previews/          sample grids of held-out images
 model/             the networks that translate, for inference
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -31,6 +30,7 @@ from diptych.errors import ConfigError, RunError, printable
 from diptych.settings import renamed
 from diptych.settings.validate import checked, read_mapping
 from diptych.system.atomic_files import make_folder, remove_leftovers, write_probe, write_text
+from diptych.system.file_lock import lock_file
 from diptych.system.safe_parse import parse_json, parse_yaml, read_text
 
 
@@ -136,17 +136,14 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this process. The system releases the lock when the process ends. RunError if locked.
-
-        The lock belongs to the process, not to the open file, which data workers inherit.
-        """
+        """Lock the folder for this process. The system releases the lock when the process ends. RunError if locked."""
         try:
             file = (self.folder / "lock").open("a+")
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error})") from error
         with file:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(file)
             except (BlockingIOError, PermissionError) as error:
                 file.seek(0)
                 raise RunError(

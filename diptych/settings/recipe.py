@@ -156,7 +156,8 @@ def _absolute(value: Any) -> Any:
     """Return an existing path, also after a name as in `vgg19:FILE`, as an absolute one."""
     if isinstance(value, tuple):
         return tuple(map(_absolute, value))
-    name, colon, file = value.rpartition(":")
+    has_name = ":" in value and not Path(value).expanduser().exists()  # paths have colons too, as in `C:\\data`
+    name, colon, file = value.partition(":") if has_name else ("", "", value)
     if is_glyphs(value) or not Path(file).expanduser().exists():
         return value
     return f"{name}{colon}{Path(file).expanduser().absolute()}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+IS_WINDOWS = os.name == "nt"
 PART = ".part"  # suffix of temporary folders
 DOWNLOAD_TIMEOUT = 30.0  # seconds without data from a server
 
@@ -75,6 +76,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _is_running(pid: int) -> bool:
+    if IS_WINDOWS:  # `os.kill(pid, 0)` would send Ctrl-C
+        return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -99,8 +102,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the list of names of a folder, is on the disk (fsync)."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file, or the list of names of a folder, is on the disk (fsync). Windows has it for files alone."""
+    if IS_WINDOWS and path.is_dir():  # folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDWR if IS_WINDOWS else os.O_RDONLY)  # Windows only syncs files opened to write
     try:
         os.fsync(handle)
     finally:

@@ -2,9 +2,9 @@
 
 import ctypes
 import os
-import resource
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -58,26 +58,50 @@ def keep_freed_memory() -> bool:
     return bool(accepted and mallopt(trim_threshold, 2**31 - 1))
 
 
-def peak_gib(device: torch.device) -> float:
-    """Return the peak memory in GiB: of tensors on a GPU, else of this process."""
+def peak_gib(device: torch.device) -> float | None:
+    """Return the peak memory in GiB: of tensors on a GPU, else of this process; None on Windows without psutil."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     if sys.platform == "linux":  # getrusage includes the peak of the parent process
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        psutil = _psutil()
+        return psutil.Process().memory_info().peak_wset / 2**30 if psutil else None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
 def free_gib() -> float:
-    """Return the free memory in GiB: of the GPU if there is one, else of the machine."""
+    """Return the free memory in GiB: of the GPU if there is one, else of the machine; 0 on Windows without psutil."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0] / 2**30
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
     except (OSError, StopIteration):  # not Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**31
+        psutil = _psutil()
+        return psutil.virtual_memory().available / 2**30 if psutil else (total_gib() or 0.0) / 2
+
+
+def total_gib() -> float | None:
+    """Return the memory of the machine in GiB; None where it is unknown, as on Windows without psutil."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, OSError, ValueError):  # Windows has no `sysconf`
+        psutil = _psutil()
+        return psutil.virtual_memory().total / 2**30 if psutil else None
+
+
+def _psutil() -> ModuleType | None:
+    """Return psutil if it is installed. Only Windows needs it: `pip install 'diptych[windows]'`."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return psutil
 
 
 def is_out_of_memory(error: BaseException) -> bool:

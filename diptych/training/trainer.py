@@ -206,11 +206,12 @@ class Trainer:
         engine = self.engine
         if engine.device.type == "cuda":
             self._write_record()
+        peak = peak_gib(engine.device)
         values = {
             "lr": {name: optimizer.lr for name, optimizer in engine.optimizers.items()},
             "steps_per_second": round(rate, 3),
             "samples_per_second": round(rate * self.settings.batch_size, 3),
-            "peak_gib": round(peak_gib(engine.device), 3),
+            **({} if peak is None else {"peak_gib": round(peak, 3)}),
         }
         record = engine.loss_tracker.close()
         self.pending_record = record, {"stage": engine.stage.name, "step": engine.total, **values}

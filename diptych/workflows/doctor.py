@@ -18,7 +18,7 @@ from diptych.methods import find
 from diptych.settings.train_config import TrainConfig
 from diptych.system.atomic_files import write_probe
 from diptych.system.distributed import Ranks, choose_device
-from diptych.system.hardware import is_out_of_memory, precision_for, tune_kernels
+from diptych.system.hardware import is_out_of_memory, precision_for, total_gib, tune_kernels
 from diptych.training.cuda_graphs import CudaCapture
 from diptych.training.engine import Engine
 
@@ -66,10 +66,8 @@ def diagnose(folder: Path, device: str = "auto", seconds: float = 10.0) -> Itera
 
 
 def _memory() -> str:
-    try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
-    except (ValueError, OSError):
-        return "memory of unknown size"
+    total = total_gib()
+    return "memory of unknown size: pip install 'diptych[windows]'" if total is None else f"{total:.0f} GiB of memory"
 
 
 def _describe_device(device: torch.device) -> str:

@@ -1,7 +1,6 @@
 """Train the runs of an experiment, each in its own process, and resume those that were stopped."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from diptych.system.atomic_files import write_text
 from diptych.system.cpus import cores
 from diptych.system.hardware import free_gib
 from diptych.system.safe_parse import parse_json, parse_yaml, read_text
-from diptych.system.signals import STOPPING, stop_on_signals
+from diptych.system.signals import OWN_GROUP, STOP_REQUEST, STOPPING, stop_on_signals
 from diptych.training.trainer import is_stale
 
 POLL_SECONDS = 1.0  # between checks of the running processes
@@ -177,7 +176,11 @@ def _start(job: Job, at_once: int) -> None:
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} if at_once > 1 else {}
     with job.log.open("ab") as log:
         job.process = subprocess.Popen(
-            [sys.executable, "-m", "diptych.cli", *words], stdout=log, stderr=log, env={**os.environ, **threads}
+            [sys.executable, "-m", "diptych.cli", *words],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **threads},
+            creationflags=OWN_GROUP,
         )
 
 
@@ -190,10 +193,10 @@ def _has_memory(running: Sequence[Job]) -> bool:
 
 
 def _stop(running: Sequence[Job]) -> None:
-    """Send SIGTERM to every process, and wait until each has saved and ended."""
+    """Ask every process to stop, and wait until each has saved and ended."""
     for job in running:
         if job.process:
-            job.process.send_signal(signal.SIGTERM)
+            job.process.send_signal(STOP_REQUEST)
     for job in running:
         if job.process:
             job.process.wait()

@@ -75,9 +75,15 @@ def test_workers_that_are_not_forked_give_the_same(monkeypatch):
     check(load_ahead(load, 0, 9, 1))
 
 
-def test_a_system_without_files_in_memory_uses_temporary_ones(monkeypatch):
-    monkeypatch.setattr(workers.sys, "platform", "darwin")
+def test_a_system_without_files_in_memory_sends_the_batches_themselves(monkeypatch):
+    monkeypatch.setattr(workers, "HAS_MEMFD", False)
     check(load_ahead(load, 0, 9, 2))
+
+
+def test_data_that_cannot_be_sent_to_a_worker_is_refused(monkeypatch):
+    monkeypatch.setattr(workers, "Process", multiprocessing.get_context("spawn").Process)
+    with pytest.raises(LoadingError, match=r"the data cannot be sent to it .*lambda.*workers=0"):
+        next(load_ahead(lambda step: load(step), 0, 9, 1))
 
 
 def test_leaving_early_ends_the_workers_at_once():

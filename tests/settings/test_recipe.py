@@ -9,7 +9,7 @@ from diptych.data.images.image_io import write
 from diptych.data.open import open_data
 from diptych.errors import ConfigError, DataError
 from diptych.methods import EVALUATORS, METHODS, find
-from diptych.settings.recipe import from_file, from_settings, load_recipe, shipped
+from diptych.settings.recipe import _absolute, from_file, from_settings, load_recipe, shipped
 from diptych.settings.train_config import TrainConfig
 
 
@@ -189,3 +189,11 @@ def test_colour_among_grey_makes_three_channels(tmp_path):
     (tmp_path / "trainA" / "1.png").unlink()
     with pytest.raises(DataError, match=r"1 in .*0\.png, 5 in .*1\.npy"):
         recipe.with_data_defaults(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
+
+
+@pytest.mark.parametrize("value", ["data:1", "vgg19:data:1"])
+def test_a_path_with_a_colon_becomes_absolute(value, tmp_path, monkeypatch):
+    """As those of Windows, which begin with a drive."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data:1").mkdir()
+    assert _absolute(value) == value.replace("data:1", str(tmp_path / "data:1"))

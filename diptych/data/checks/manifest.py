@@ -175,9 +175,10 @@ def check_unchanged(file: Path, entry: Entry) -> None:
 
 
 def relative_path(file: Path, root: Path) -> str:
-    """Return the path of a file in a manifest, relative to the root."""
-    text, start = str(file), f"{root}/"
-    return text[len(start) :] if text.startswith(start) else os.path.relpath(file, root)
+    """Return the path of a file in a manifest, relative to the root, with `/` on every system."""
+    text, start = str(file), f"{root}{os.sep}"
+    relative = text[len(start) :] if text.startswith(start) else os.path.relpath(file, root)
+    return relative.replace(os.sep, "/")
 
 
 def listed_names(names: Iterable[str], count: int = 5) -> str:
@@ -279,6 +280,7 @@ class _Cache:
         """Replace the file, without outdated or damaged lines and without deleted files."""
         if self.file:
             try:
+                self.file.close()  # Windows does not replace an open file
                 with atomic_write(self.path, durable=False) as part, part.open("w", encoding="ascii") as file:
                     file.writelines(entry.line() for entry in entries)
             except OSError as error:

@@ -9,7 +9,6 @@ however many images it is compared with.
     alex.diversity(images)     # mean over all pairs, one pass per image
 """
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +16,20 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from diptych.errors import EvaluationError, nearest, shown
 from diptych.evaluation.metrics.extractors import check_finite, deterministic
 from diptych.importers import pretrained
-from diptych.importers.sandbox import read_in_process
 
 SHIFT, SCALE = (
     (-0.030, -0.088, -0.188),
     (0.458, 0.448, 0.450),
 )  # ImageNet's mean and standard deviation for pixels in [-1, 1]
 EPSILON = 1e-10  # added to the norm of a feature vector, as in the authors' code
-HEADS = "functional/image/lpips_models"  # in the package torchmetrics: the weights fitted to human judgements
+# `alex.0` to `vgg.4`: the authors' weights, version 0.1, in a safetensors file; `lpips_heads.LICENSE` is their licence.
+HEADS = Path(__file__).with_name("lpips_heads.safetensors")
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,5 @@ def load_lpips(name: str = "alex", weights: Path | None = None, device: torch.de
 
 def heads(name: str) -> tuple[Tensor, ...]:
     """Return the authors' channel weights of version 0.1, one tensor (C,) per layer, fitted to human judgements."""
-    spec = importlib.util.find_spec("torchmetrics")
-    if spec is None or not spec.submodule_search_locations:
-        raise EvaluationError("the weights of LPIPS are part of torchmetrics: pip install torchmetrics")
-    state = read_in_process(Path(spec.submodule_search_locations[0]) / HEADS / f"{name}.pth")
-    return tuple(state[f"lin{layer}.model.1.weight"].flatten() for layer in range(len(BACKBONES[name].taps)))
+    with safe_open(HEADS, "pt") as file:
+        return tuple(file.get_tensor(f"{name}.{layer}") for layer in range(len(BACKBONES[name].taps)))
