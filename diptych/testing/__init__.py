@@ -10,7 +10,8 @@ Or one test for each check:
         check(MethodUnderTest(MyMethod))
 
 The config `checks.tiny` of the method is trained on the embedded letters at 32 pixels. The class must be importable by
-name, because some checks train in new processes. Not here: tests of Diptych itself. Start with `checks.py`.
+name, because some checks train in new processes; a script calls `check_method` under `if __name__ == "__main__":`.
+Tests of Diptych itself are in `tests/`, not here. Start with `checks.py`.
 """
 
 from diptych.contract import Method

@@ -1,13 +1,8 @@
-"""What the checks share: a method with its tiny config on letters, its training, its errors, and new processes."""
+"""What the checks share: a method with its tiny config on letters, its training, and its errors."""
 
 import json
-import os
 import random
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,48 +213,3 @@ def set_global_seeds(number: int) -> None:
     """Set the global random generators of Python, NumPy and torch to a state that depends on `number`."""
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed_for("scramble", number) % 2**32)
-
-
-def run_in_new_processes(*arguments: str, ranks: int = 1) -> str:
-    """Run `python -m diptych.testing ARGUMENTS` in a new process, or in several as torchrun does; return the output.
-
-    Raises AssertionError with the end of stderr if a process fails.
-    """
-    processes = [_start(arguments, variables) for variables in _rank_variables(ranks)]
-
-    def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-        output = process.communicate(timeout=600)
-        if process.returncode:  # the other ranks would wait for this one
-            for other in processes:
-                other.kill()
-        return output
-
-    with ThreadPoolExecutor(ranks) as pool:  # pipes are read while all processes run
-        outputs = list(pool.map(finish, processes))
-    results = [(process.returncode, stderr) for process, (_, stderr) in zip(processes, outputs, strict=True)]
-    code, stderr = max(results)  # killed processes have a negative code and did not fail by themselves
-    assert not any(returncode for returncode, _ in results), (
-        f"a new process that trains the method failed with code {code}:\n{stderr[-4000:]}"
-    )
-    return "".join(stdout for stdout, _ in outputs)
-
-
-def _rank_variables(ranks: int) -> list[dict[str, str]]:
-    """Return the environment variables of each rank, as torchrun sets them."""
-    if ranks == 1:
-        return [{}]
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
-
-
-def _start(arguments: tuple[str, ...], variables: dict[str, str]) -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "OMP_NUM_THREADS": str(torch.get_num_threads()),
-        **variables,
-    }
-    command = [sys.executable, "-m", "diptych.testing", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

@@ -15,10 +15,10 @@ from diptych.testing.harness import (
     fingerprint,
     largest_difference,
     observe_updates,
-    run_in_new_processes,
     set_global_seeds,
     train,
 )
+from diptych.testing.processes import resume_all, run_in_new_processes, train_as_rank
 from diptych.training.cuda_graphs import DeviceClock
 
 MAX_STEPS = 5  # of a stage that are checked one by one
@@ -88,24 +88,20 @@ def resume_is_exact(method: MethodUnderTest) -> None:
     """A run resumed at any step, in a new process with 0 or 2 data workers, ends in the same state and log."""
     with tempfile.TemporaryDirectory() as folder:
         engine = method.engine()
-        checkpoint.save(Path(folder) / "cut-0.safetensors", engine.state())
+        checkpoint.save(Path(folder) / "step-000.safetensors", engine.state())
         records: list[dict[str, float]] = []
         records_before = [0]  # number of log records at each checkpoint
         for record in train(engine, method.batches()):
             records += [record] if record else []
-            checkpoint.save(Path(folder) / f"cut-{len(records_before)}.safetensors", engine.state())
+            checkpoint.save(Path(folder) / f"step-{len(records_before):03}.safetensors", engine.state())
             records_before.append(len(records))
         expected = fingerprint(engine.state())
-        lines = run_in_new_processes("resume", method.spec, folder).splitlines()
-    assert len(lines) == 2 * len(records_before), (
-        f"the resumed process printed {lines}: remove calls of `print` in the method"
-    )
-    for line in lines:
-        step, workers, final, log = line.split(" ", 3)
+        (results,) = run_in_new_processes(resume_all, method.cls, Path(folder))
+    for step, workers, final, log in results:
         assert final == expected, (
             f"the run resumed at step {step} with {workers} data workers ends in another state: {STATE}"
         )
-        assert log == repr(records[records_before[int(step)] :]), (
+        assert repr(log) == repr(records[records_before[step] :]), (
             f"the run resumed at step {step} with {workers} data workers has another log: {log}: {STATE}"
         )
 
@@ -135,7 +131,7 @@ def ranks_match_one_process(method: MethodUnderTest) -> None:
             pass
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
-        run_in_new_processes("ranks", method.spec, str(file), ranks=2)
+        run_in_new_processes(train_as_rank, method.cls, file, ranks=2)
         difference, name = largest_difference(engine.state()[0], checkpoint.load(file)[0])
     assert difference < TOLERANCE, f"two ranks differ from one process by {difference:.1e} in {name}: {INDEPENDENT}"
 

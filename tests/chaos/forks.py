@@ -13,10 +13,13 @@ import socket
 import sys
 import time
 
+import diptych.testing.processes  # noqa: F401  whose list of modules, set when it is imported, is replaced below
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
         "diptych.cli",
+        "diptych.testing.processes",
         "diptych.workflows.train",
         "matplotlib.backends.backend_agg",
         "torch._dynamo",
