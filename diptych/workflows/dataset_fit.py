@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -159,7 +160,7 @@ def _fit(method: str, survey: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit
             not cls.traits.fixed_size and not cls.traits.multi_domain and cls.routes
         )  # other methods need whole images
         resizing, note = fit_for(sizes, crop_size) if trains_on_crops else ((), "")
-        settings = (*data_settings, *_size_settings(method, root, crop_size), *resizing, *batch_size)
+        settings = (*data_settings, *_size_settings(method, crop_size), *resizing, *batch_size)
         return Fit(method, summary, (*data.notes, *([note] if note else [])), settings)
     return Fit(method, reason, fits=False)
 
@@ -202,7 +203,8 @@ def _has_smaller_targets(split: "Split") -> bool:
     return scale is not None and scale.small == columns[1].files[0].parent
 
 
-def _size_settings(method: str, root: str, crop_size: int) -> tuple[str, ...]:
+@cache
+def _size_settings(method: str, crop_size: int) -> tuple[str, ...]:
     """Return the settings for this crop size: none for the default, else with networks that fit it."""
     from diptych.errors import ConfigError
     from diptych.settings.recipe import load_recipe
@@ -210,11 +212,12 @@ def _size_settings(method: str, root: str, crop_size: int) -> tuple[str, ...]:
 
     if crop_size == CROPS[0]:
         return ()
-    default = str(load_recipe(method, [f"root={root}"]).model.model_dump().get("generator", ""))
+    data = "root=glyphs"  # any: the networks alone matter
+    default = str(load_recipe(method, [data]).model.model_dump().get("generator", ""))
     smaller = {"unet_256": f"unet_{crop_size}", "resnet_9": "resnet_6"}.get(default)
     for settings in ([f"generator={smaller}"] if smaller else [], [], ["d_layers=3"], ["receptive_field=34"]):
         try:
-            dry_run(load_recipe(method, [f"root={root}", f"crop_size={crop_size}", *settings]))
+            dry_run(load_recipe(method, [data, f"crop_size={crop_size}", *settings]))
         except ConfigError:
             continue
         return (f"crop_size={crop_size}", *settings)
