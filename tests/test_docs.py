@@ -212,7 +212,7 @@ def test_the_example_of_a_further_loss_term_trains():
     method = cls(MethodUnderTest(cls).config())
     batch = {name: torch.zeros(1, 1, 32, 32) for name in cls.batch}
     updates = method.stages()[0].updates(batch, Clock("train", 0, 1))
-    assert "tv" in {players: terms for players, terms in updates}["G"]
+    assert "tv" in dict(updates)["G"]
 
 
 def test_the_example_of_two_directions_is_a_method(template):
