@@ -51,8 +51,8 @@ def batch_entries_match_data_kind(method: MethodUnderTest) -> None:
     cls = method.cls
     try:
         cls.check_batch()
-        for name in ("tiny", "learning", "independent"):
-            checked(cls.Config, method.settings(**getattr(cls.checks, name)), f"`checks.{name}`")
+        for name, changes in vars(cls.checks).items():
+            checked(cls.Config, method.settings(**changes), f"`checks.{name}`")
         assert cls.checks.tiny, "`checks` is missing: set it to CheckConfigs(tiny={...}), a config of small networks"
         entries, networks = method.held_out_batch(2), method.engine().method
         for route in networks.routes:
