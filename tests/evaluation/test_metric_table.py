@@ -26,7 +26,7 @@ from diptych.evaluators.classifier import Classifier
 from diptych.training.checkpoint_manager import CheckpointManager
 from diptych.workflows import validation
 
-ERRORS = {"error", "l1", "lpips", "l1-to-source", "fid", "kid", "ndb", "jsd", "expression-error"}
+ERRORS = {"error", "l1", "lpips", "l1-to-source", "fid", "kid", "ndb", "jsd", "expression-error", "identity-distance"}
 
 
 def edges(fake, truth):

@@ -48,7 +48,7 @@ class InProcess:
 
     started = []
 
-    def __init__(self, command, stdout, stderr, env):
+    def __init__(self, command, stdout, stderr, env, **_):
         self.started.append(command[3:])
         try:
             self.returncode = diptych(*command[3:]).exit_code

@@ -236,7 +236,8 @@ def test_the_ablations_train(name, players, terms):
         assert any(moved), part
     made = [method.translate(batch()["image"], domain) for domain in DOMAINS]
     assert all(float((made[0] - other).abs().max()) > 1e-4 for other in made[1:]), "the domain is not heard"
-    assert [control.name for control in method.controls][1:] == (["seed", "reference", "toward", "mix"] * (name > "c"))
+    of_styles = ["seed", "reference", "toward", "toward_reference", "mix"]
+    assert [control.name for control in method.controls][1:] == of_styles * (name > "c")
 
 
 def test_classes_by_hand():

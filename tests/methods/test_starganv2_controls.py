@@ -17,7 +17,7 @@ def test_controls():
         assert not torch.allclose(plain, method.translate(x, **other), atol=1e-4), other
     assert torch.equal(plain, method.translate(x, toward=3))
     assert torch.equal(method.translate(x, seed=3), method.translate(x, toward=3, mix=1.0))
-    assert [control.default for control in method.controls] == ["cat", 0, None, -1, 0.0]
+    assert [control.default for control in method.controls] == ["cat", 0, None, -1, None, 0.0]
     assert method.controls[0].choices == DOMAINS
     assert method.controls[2].image == "reference"
     assert [(route.controls["domain"], route.ground_truth) for route in method.routes] == [
@@ -73,7 +73,7 @@ def test_images_beyond_one_are_clamped():
         ({"domain": "dgo"}, "did you mean 'dog'"),
         ({"reference": torch.zeros(1, 1, 64, 48)}, "32x32 pixels, got 48x64"),
         ({"reference": torch.zeros(3, 1, 32, 32)}, "3 references for 2 images"),
-        ({"mix": 0.5}, "toward=-1"),
+        ({"mix": 0.5}, "mix=0.5: .* needs toward=SEED or toward_reference=IMAGE"),
         ({"mix": 1.5, "toward": 1}, "mix=1.5"),
         ({"mix": float("nan"), "toward": 1}, "mix=nan"),
     ],

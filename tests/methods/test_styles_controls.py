@@ -140,7 +140,7 @@ def test_both_directions_in_one_call(cls):
 
 def test_a_reference_is_an_image_of_what_is_made(method):
     """From grey to colour it is in colour; the other way, grey. An array is brought to that."""
-    assert [control.image for control in method.controls] == ["", "", "->"]
+    assert [control.image for control in method.controls] == ["", "", "->", "", "->", ""]
     assert [method.controls[2].entry(route) for route in method.routes] == ["b", "a"]
     translator = Translator(method.float(), "styles", method.inference_networks, {})
     grey, colour = (each.float() for each in batch(2))

@@ -80,7 +80,8 @@ def test_a_run_is_trained_resumed_translated_and_evaluated(start, tmp_path):
     logged = [event for event in read_events(tmp_path / "run" / "events.jsonl") if event["event"] == "step"]
     assert [event["step"] for event in logged] == [1, 2, 3]
     assert not any("peak_gib" in event for event in logged)
-    assert Image.open(tmp_path / "out" / "photo.png").size == (32, 32)
+    with Image.open(tmp_path / "out" / "photo.png") as image:
+        assert image.size == (32, 32)
     assert list((tmp_path / "run" / "results").glob("*.json"))
 
 

@@ -254,7 +254,7 @@ class Slow:
 
     running, most, environments = 0, 0, []
 
-    def __init__(self, command, stdout, stderr, env):
+    def __init__(self, command, stdout, stderr, env, **_):
         type(self).running += 1
         type(self).most = max(self.most, self.running)
         self.environments.append(env.get("OMP_NUM_THREADS"))

@@ -359,6 +359,7 @@ def test_two_ranks_are_judged_once_and_end_together(tmp_path):
 def test_the_settings_come_back_from_a_run_and_from_a_file(run, tmp_path):
     chosen = load_recipe("pix2pix", ["root=glyphs", "eval_every=5", "patience_evals=2", "monitor=l1", "eval_images=9"])
     wanted = {"eval_every": 5, "monitor": "l1", "patience_evals": 2, "eval_images": 9, "extractor": "none"}
+    wanted["eval_controls"] = {}
     assert chosen.settings()["evaluate"] == wanted
     (tmp_path / "x.yaml").write_text("method: pix2pix\ndata: {root: glyphs}\nevaluate: {eval_every: 5, monitr: l1}\n")
     with pytest.raises(ConfigError, match=r"no setting is called 'monitr'; did you mean 'monitor'"):
