@@ -9,7 +9,6 @@ anew after each row, so that it holds all numbers up to then whatever happens. E
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -34,8 +33,8 @@ agrees with float64 on the CPU to 1e-4; later ones to ten times what the CPU in 
 **Steps**: {size} pixels, networks of the papers' width, random images. **textbook** is the loop of `textbook.py` in
 fp32: written by hand for pix2pix and CycleGAN, the published order (`reuse=none`) with gradients of all networks for
 the others. Ours is the engine as `diptych train` runs it, with TF32 in convolutions as PyTorch's default is. FLOPs are
-counted by torch's `FlopCounterMode` in a plain step; the peak of bf16 is that of NVIDIA's data sheet. Memory is the peak
-of tensors on a GPU, and of the process on a CPU.
+counted by torch's formulas for convolutions and matrix products in a plain step; the peak of bf16 is that of NVIDIA's
+data sheet. Memory is the peak of tensors on a GPU, and of the process on a CPU.
 
 **Loader**: side-by-side JPEG files as facades has them, loaded by worker processes without a step.
 
@@ -46,6 +45,7 @@ COLUMNS = {
     "loader": gpu_speed.LOADER_COLUMNS,
     "facades": gpu_facades.COLUMNS,
 }
+END_SECONDS = 30  # of a part: start of the process, the last sample grid, report and model folder of a run
 COMPILE_SIDES = ("bf16", "bf16 compile")
 # Jobs in the order of their value: part, the share of all time at which it is ended, methods, sides.
 JOBS = (
@@ -53,6 +53,14 @@ JOBS = (
     *(("steps", 0.62, (name,), gpu_speed.SIDES) for name in gpu_speed.METHODS),
     ("loader", 0.69, (), ()),
     *(("steps", 0.82, (name,), COMPILE_SIDES) for name in gpu_speed.METHODS),
+    ("facades", 0.97, (), ()),
+)
+# A smoke run takes each side with pix2pix, and with the other methods the first two.
+SMOKE_JOBS = (
+    ("checks", 0.3, (), ()),
+    ("steps", 0.5, ("pix2pix",), (*gpu_speed.SIDES, "bf16 compile")),
+    ("steps", 0.8, gpu_speed.METHODS[1:], gpu_speed.SIDES[:2]),
+    ("loader", 0.9, (), ()),
     ("facades", 0.97, (), ()),
 )
 
@@ -70,7 +78,7 @@ def rows_of(part: str, options: argparse.Namespace, seconds: float) -> Iterator[
             yield from gpu_speed.loader(device, scale, Path(folder), options.smoke)
         else:
             picture = options.output / "gpu-facades.jpg"
-            yield from gpu_facades.train(device, seconds, picture, Path(folder), options.smoke)
+            yield from gpu_facades.train(device, seconds - END_SECONDS, picture, Path(folder), options.smoke)
 
 
 def rows_of_process(part: str, options: argparse.Namespace, seconds: float) -> Iterator[list[str]]:
@@ -117,7 +125,7 @@ def run_all(options: argparse.Namespace, lead: str) -> int:
     """Run all jobs in order and return the exit code."""
     page, began, total = Page(options.output, lead), time.monotonic(), 60 * options.minutes
     read: Callable = rows_of if options.smoke else rows_of_process
-    for part, share, methods, sides in JOBS:
+    for part, share, methods, sides in SMOKE_JOBS if options.smoke else JOBS:
         seconds = share * total - (time.monotonic() - began)
         if part == "steps" and seconds < 5:
             continue
@@ -128,7 +136,7 @@ def run_all(options: argparse.Namespace, lead: str) -> int:
     return int(page.failed())
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="run everything tiny on a CPU")
     parser.add_argument("--minutes", type=float, default=8.0, help="time for everything")
@@ -138,7 +146,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--methods", nargs="*", default=gpu_speed.METHODS)
     parser.add_argument("--sides", nargs="*", default=gpu_speed.SIDES)
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.part:
         for row in rows_of(options.part, options, options.seconds):
             print(json.dumps(row), flush=True)
@@ -146,7 +154,6 @@ def main() -> int:
     if not options.smoke and not torch.cuda.is_available() and options.device == "auto":
         print("no GPU found: --smoke runs everything tiny on a CPU, --device cpu at full size", file=sys.stderr)
         return 2
-    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     status = "A smoke run on a CPU: times mean nothing." if options.smoke else "One run, parts in this order."
     size = (gpu_speed.SMOKE if options.smoke else gpu_speed.Scale()).size
     options.output.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,9 @@ class Clocked(diptych.Callback):
         return [data, *counts, f"{self.steps / max(self.seconds, 1e-9):.1f}", f"{self.error:.3f}", self.picture.name]
 
 
-def train(device: torch.device, seconds: float, picture: Path, folder: Path, smoke: bool = False) -> Iterator[list[str]]:
+def train(
+    device: torch.device, seconds: float, picture: Path, folder: Path, smoke: bool = False
+) -> Iterator[list[str]]:
     """Train until `seconds` have passed and yield one row. Where there are no facades, the embedded letters are used.
 
     The sample grid is written to `picture`, anew after each preview.
@@ -48,6 +50,7 @@ def train(device: torch.device, seconds: float, picture: Path, folder: Path, smo
     settings = {"device": str(device), "preview_every": 1000, "log_every": 100}
     if smoke:
         settings |= {**TINY, "steps": 4, "preview_every": 4, "preview_images": 1, "workers": 0, "epochs": None}
+        seconds = 600.0
     if not has_facades:
         settings |= {"direction": "a2b"}
     timer = Clocked(time.monotonic() + seconds, picture)

@@ -55,9 +55,8 @@ def ours(method, size, device, precision):
         net = Pix2Pix(Pix2Pix.Config(generator=f"unet_{size}", dropout="repo"))
     else:
         net = CycleGAN(CycleGAN.Config(generator="resnet_9" if size >= 256 else "resnet_6", lambda_identity=0.5))
-    return Engine(
-        net, TrainConfig(precision=precision), ranks=Ranks(device=device), capture=CudaCapture() if device.type == "cuda" else None
-    ).train_step
+    capture = CudaCapture() if device.type == "cuda" else None
+    return Engine(net, TrainConfig(precision=precision), ranks=Ranks(device=device), capture=capture).train_step
 
 
 def theirs(method, size, device):
