@@ -4,7 +4,8 @@ python benchmarks/gpu.py                        # writes benchmarks/gpu.md, in a
 python benchmarks/gpu.py --smoke -o FOLDER      # everything tiny, on a CPU
 
 Each part runs in its own processes and has a share of the time; a part that takes longer is ended. The page is written
-anew after each row, so that it holds all numbers up to then whatever happens. Exit code 1 if a check failed.
+anew after each row, so that it holds all numbers up to then whatever happens. Exit code 1 if a check failed
+or a part was ended.
 """
 
 import argparse
@@ -97,9 +98,8 @@ def rows_of_process(part: str, options: argparse.Namespace, seconds: float) -> I
         if code:
             errors.seek(0)
             last = errors.read().strip().rpartition("\n")[2]
-            text = "time is over" if late else gpu_checks.in_a_cell(f"ended with code {code}: {last}")
-            name = " ".join(options.methods)
-            yield [name or part, "", text, *[""] * (COLUMNS[part].count("|") - 2)]
+            reason = "the time is over" if late else gpu_checks.in_a_cell(f"ended with code {code}: {last}")
+            yield [" ".join(options.methods) or part, "", f"FAILED: {reason}", *[""] * (COLUMNS[part].count("|") - 2)]
 
 
 class Page:
@@ -117,8 +117,8 @@ class Page:
         table.leave(str(self.file), "The GPU path", self.lead, filled)
 
     def failed(self) -> bool:
-        """Return whether a check failed."""
-        return any("FAILED" in row for row in self.tables[gpu_checks.COLUMNS])
+        """Return whether a check failed or a part did not come to its end."""
+        return any(cell.startswith("FAILED") for rows in self.tables.values() for row in rows for cell in row)
 
 
 def run_all(options: argparse.Namespace, lead: str) -> int:
