@@ -2,16 +2,32 @@
 
 import ast
 import importlib
+import inspect
 import re
 import sys
+import types
 from pathlib import Path
+from typing import Annotated
 
+import numpy as np
 import pytest
+import torch
+import typer
 import yaml
+from judged import sample_folder
+from pydantic import Field
+from typer.testing import CliRunner
 
-from diptych.contract import setting_of
+from diptych.contract import CheckConfigs, Clock, Control, DataKind, Labels, Route, setting_of
+from diptych.contract.metric import Metric
 from diptych.data.config import DataConfig
+from diptych.data.dataset import Data, Split
+from diptych.evaluation.metrics import table as metric_table
+from diptych.evaluation.runner import evaluate_samples
+from diptych.evaluation.tools import Tools
+from diptych.inference.controls import select_route
 from diptych.methods import EVALUATORS, METHODS, find
+from diptych.setting import Setting
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.testing import CHECKS, MethodUnderTest
 
@@ -180,3 +196,80 @@ def test_the_table_of_checks_has_them_all():
     text = (DOCS / "extending.md").read_text(encoding="utf-8")
     rows = text.partition("| check | a failure usually means |\n")[2].partition("\n\n")[0].splitlines()
     assert {name for row in rows for name in re.findall(r"`([a-z_]+)`", row.split("|")[1])} == set(CHECKS)
+
+
+def block(opening, **names):
+    """Run the Python block of docs/extending.md that contains `opening`, and return its names."""
+    text = (DOCS / "extending.md").read_text(encoding="utf-8")
+    (source,) = (quote for quote in QUOTE.findall(text) if opening in quote)
+    namespace = {"Annotated": Annotated, **names}
+    exec(compile(source, opening, "exec"), namespace)
+    return namespace
+
+
+def test_the_example_of_a_further_loss_term_trains():
+    cls = block("class WithTotalVariation")["WithTotalVariation"]
+    method = cls(MethodUnderTest(cls).config())
+    batch = {name: torch.zeros(1, 1, 32, 32) for name in cls.batch}
+    updates = method.stages()[0].updates(batch, Clock("train", 0, 1))
+    assert "tv" in dict(updates)["G"]
+
+
+def test_the_example_of_two_directions_is_a_method(template):
+    body = block("controls = (Control(", Control=Control, Route=Route, Tensor=torch.Tensor)
+    fields = {name: Setting(channels_of=(entry,)) for name, entry in (("in_channels", "a"), ("out_channels", "b"))}
+    config = type("Config", (template.Config,), {"__annotations__": {k: Annotated[int, v] for k, v in fields.items()}})
+    members = {name: body[name] for name in ("batch", "routes", "controls", "translate")}
+    cls = type("Both", (template,), {**members, "Config": config, "data": DataKind.UNPAIRED})
+    CHECKS["batch_entries_match_data_kind"](MethodUnderTest(cls))
+    assert select_route(cls, "Both", {"direction": "b2a"}) == cls.routes[1]
+
+
+def test_the_examples_of_settings_are_fields():
+    fields = block("labels: Annotated", Field=Field, Setting=Setting, Labels=Labels)["__annotations__"]
+    assert {"in_channels", "labels", "image_size", "feature_network", "lambda_cyc"} == set(fields)
+    fields = block("lambda_tv: Annotated", Field=Field, Setting=Setting)["__annotations__"]
+    unused = block("def unused", **fields)["unused"]
+    assert unused(types.SimpleNamespace(lambda_tv=0.0)) == {"tv_power": "lambda_tv above 0"}
+    assert block("independent={", CheckConfigs=CheckConfigs)["checks"].learning == {"steps": 750}
+
+
+def test_the_examples_of_a_metric_and_a_protocol_compute_scores(tmp_path, monkeypatch):
+    metrics = []
+    block(
+        "def edge_error", np=np, Tensor=torch.Tensor, Metric=lambda *args, **more: metrics.append(Metric(*args, **more))
+    )
+    monkeypatch.setattr(metric_table, "METRICS", {**metric_table.METRICS, "edge-error": metrics[0]})
+    protocol = block("PROTOCOL = Protocol(")["PROTOCOL"]
+    fakes, truths = ([np.full((8, 8, 3), level, np.uint8) for level in levels] for levels in ((0, 51), (51, 51)))
+    columns = {"source": truths, "fake": fakes, "truth": truths, "real": truths}
+    samples = sample_folder(tmp_path, {"source-target": columns})
+    scores = evaluate_samples(samples, protocol, Tools(), protocol.name).scores
+    assert {score.name: score.value for score in scores} == pytest.approx({"l1": 0.2, "edge-error": 0.0})
+
+
+def test_the_example_of_a_data_source_opens_pairs(tmp_path):
+    images = np.zeros((3, 4, 4, 1), np.uint8)
+    np.savez(tmp_path / "pairs.npz", train_x=images, train_y=images, val_x=images[:1], val_y=images[:1])
+    names = {"np": np, "Data": Data, "DataConfig": DataConfig, "Split": Split}
+    data = block("def open_arrays", **names)["open_arrays"](DataConfig(root=str(tmp_path / "pairs.npz")))
+    assert data.summary.endswith("pairs.npz: 3 pairs, 1 held out")
+
+
+def test_the_example_of_a_command_is_one(tmp_path, monkeypatch):
+    workflow = types.SimpleNamespace(count_images=lambda folder: 7)
+    monkeypatch.setitem(sys.modules, "diptych.workflows.tally", workflow)
+    app = typer.Typer()
+    app.command()(block("def tally", typer=typer, Path=Path)["tally"])
+    assert CliRunner().invoke(app, [str(tmp_path)]).stdout == "7\n"
+
+
+def test_the_table_of_parts_names_functions_with_their_parameters():
+    text = (DOCS / "extending.md").read_text(encoding="utf-8")
+    rows = text.partition("| parts | module of `diptych` | choices |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert rows
+    for row in rows.splitlines():
+        _, parts, module, *_ = row.split("|")
+        for name, parameters in re.findall(r"`(\w+)\(([^)]*)\)`", parts):
+            part = vars(importlib.import_module(f"diptych.{module.strip(' `')}"))[name]
+            assert set(parameters.split(", ")) <= set(inspect.signature(part).parameters), name

@@ -91,6 +91,11 @@ Protocol = Annotated[
 ]
 
 
+def counted_images(count: int) -> str:
+    """Return `1 image` or `N images`."""
+    return f"{count} image" if count == 1 else f"{count} images"
+
+
 def with_root(settings: Sequence[str] | None, data: str | None) -> list[str]:
     """Return the settings with `--data` as the setting `root`. Classes that the settings name are allowed."""
     allow_settings(settings)

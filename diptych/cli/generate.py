@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from diptych.cli.allow_code import AllowCode
-from diptych.cli.common import Controls, Device, MethodClass, Model, Which
+from diptych.cli.common import Controls, Device, MethodClass, Model, Which, counted_images
 
 EXAMPLE = "diptych generate runs/letters -o letters/ -n 64"
 BATCH_SIZE = 64  # images generated in one forward pass
@@ -45,4 +45,4 @@ def generate(
         for number, image in enumerate(map(np.atleast_3d, images), first):
             suffix = ".png" if image.shape[-1] in (1, 3) else ".npy"
             image_io.write(out / f"{number:06d}{suffix}", image)
-    typer.echo(f"{count} images in {out}")
+    typer.echo(f"{counted_images(count)} in {out}")

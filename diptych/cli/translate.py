@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from diptych.cli.allow_code import AllowCode
-from diptych.cli.common import Controls, Device, MethodClass, Model, Which
+from diptych.cli.common import Controls, Device, MethodClass, Model, Which, counted_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +113,7 @@ def translate(
             _translate_file(translator, controls, plan, draw, source, target)
         except ImageError as error:
             failures.append(str(error))
-    typer.echo(f"{len(jobs) - len(failures)} images in {out}")
+    typer.echo(f"{counted_images(len(jobs) - len(failures))} in {out}")
     if len(jobs) < len(inputs.images):
         typer.echo(f"{len(inputs.images) - len(jobs)} images already there, skipped")
     if inputs.others:

@@ -1,6 +1,7 @@
 """The opened data set: columns of images, which are decoded on access, and of labels."""
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # processes that inspect images do not import torch
 
 Column = Sequence[np.ndarray] | Sequence[int] | np.ndarray  # images (H, W, C), decoded on access; or labels
 PROBED_FILES = 1000  # files whose headers are read to count channels
+FINGERPRINTED = 64  # images of a column that is computed on access whose pixels are hashed
 
 
 class ImageColumn(Sequence[np.ndarray]):
@@ -172,6 +174,28 @@ def files_of(split: Split) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(file for column in columns for file in column.files))
 
 
+def fingerprint_of(splits: Iterable[Split]) -> str:
+    """Return a hash of the columns that are not files: arrays whole, and some of the images computed on access.
+
+    Empty if no such column has images: labels of files follow from their names.
+    """
+    all_columns = [column for split in splits for column in split.columns.values() if len(column)]
+    columns = [column for column in all_columns if not isinstance(column, ImageFiles)]
+    if not any(np.ndim(column[0]) == 3 for column in columns):
+        return ""
+    digest = hashlib.sha256()
+    for column in columns:
+        if isinstance(column, np.ndarray) or np.ndim(column[0]) < 3:
+            parts = [np.asarray(column)]
+        else:
+            chosen = np.linspace(0, len(column) - 1, min(FINGERPRINTED, len(column))).round().astype(int).tolist()
+            parts = [np.asarray(column[index]) for index in chosen]
+        for part in parts:
+            digest.update(f"{len(column)} {part.dtype} {part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class Data:
     """An opened data set: its splits, a summary and notes for the user, and the labels.
@@ -187,7 +211,7 @@ class Data:
     labels: "tuple[Labels, ...]" = ()  # of this set, then of `others`
     others: tuple["Data", ...] = ()  # further sets with labels of their own, which take turns in training
     by_name: bool = False  # whether a hash of the file name chose the held-out images, as the data has no splits
-    fingerprint: str = ""  # hash of a few samples, of data that is not in files
+    fingerprint: str = ""  # hash of data that is not in files; by default that of `fingerprint_of`
     domains: Mapping[str, str] = field(default_factory=dict)  # by column, where it is not the name of the folder
 
     def rename_columns(self, names: Sequence[str]) -> "Data":

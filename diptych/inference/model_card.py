@@ -3,9 +3,10 @@
 import inspect
 from typing import Any
 
-from diptych.contract import Method
+from diptych.contract import Control, Method
 from diptych.data.image_format import TrainingImages
 from diptych.errors import printable
+from diptych.networks import user_code
 
 CAUTION = "caution"  # the note shown first in the card and as a warning when the model is loaded
 TEMPLATE = """---
@@ -19,7 +20,7 @@ tags: [image-to-image, gan, {name}]
 {caution}
 ```python
 import diptych
-translator = diptych.load("this folder, or its hub id")
+{imports}translator = diptych.load("this folder, or its hub id"{arguments})
 translator("input.png").save("output.png")
 ```
 
@@ -34,19 +35,39 @@ Input and output channels: {channels}. Controls: {controls}.
 
 def write(method: Method, name: str, notes: dict[str, Any], images: TrainingImages | None = None) -> str:
     """Return the model card as Markdown."""
+    imports, arguments = _code_of_the_user(method, name)
     title = (inspect.getdoc(inspect.getmodule(type(method))) or name).splitlines()[0]
     name = code(name).strip("`")
     settings = {**method.config.model_dump(), **notes}
     return TEMPLATE.format(
         name=name,
         title=title,
+        imports=imports,
+        arguments=arguments,
         caution=f"\n**Caution:** {code(notes[CAUTION])}\n" if CAUTION in notes else "",
         size_multiple=method.traits.size_multiple,
         channels=", ".join(f"{side} {count}" for side, count in method.channels().items()),
         images=_training(images) if images else "",
-        controls="; ".join(f"`{c.name}`: {code(c.help)}" for c in method.controls) or "none",
+        controls="; ".join(map(_described, method.controls)) or "none",
         settings="\n".join(f"| {code(key)} | {code(value)} |" for key, value in settings.items()),
     )
+
+
+def _code_of_the_user(method: Method, name: str) -> tuple[str, str]:
+    """Return the import and the arguments by which `load` gets a method or network that is not part of Diptych."""
+    imports, arguments = "", ""
+    if user_code.is_code(name):
+        module, _, cls = name.partition(":")
+        imports, arguments = f"from {module} import {cls}\n", f", method={cls}"
+    if network := user_code.named_in(vars(method.config)):
+        arguments += f', allow_code=["{network}"]'
+    return imports, arguments
+
+
+def _described(control: Control) -> str:
+    """Return name, help and choices of a control."""
+    choices = f" ({', '.join(map(code, control.choices))})" if control.choices else ""
+    return f"`{control.name}`: {code(control.help)}{choices}"
 
 
 def _training(images: TrainingImages) -> str:

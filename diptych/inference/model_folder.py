@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from diptych.contract import Method
 from diptych.data.image_format import TrainingImages
 from diptych.inference import model_card
+from diptych.runs.checkpoint import without_shared_memory
 from diptych.system.atomic_files import atomic_write, write_text
 from diptych.system.hashes import sha256_of
 
@@ -29,7 +30,7 @@ def write(
     weights = {key: value.contiguous() for key, value in method.state_dict().items()}
     try:
         with atomic_write(folder / "model.safetensors") as part:
-            save_file(weights, part)
+            save_file(without_shared_memory(weights), part)
     except SafetensorError as error:  # how the library says that the disk is full
         raise OSError(str(error)) from error
     config = {

@@ -55,7 +55,7 @@ class Translator:
     resizes its input to that size. `with_options` sets the scale, the half of side-by-side images and the bit depth.
     """
 
-    method: Method
+    method: Method = field(repr=False)  # whose text has all layers
     name: str
     networks: tuple[str, ...]
     notes: dict[str, Any]

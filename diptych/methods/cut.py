@@ -103,8 +103,8 @@ class CUT(Method):
             "ngf": 8, "n_blocks": 5, "ndf": 8, "receptive_field": 16, "num_patches": 64, "nce_dim": 32,
             "lr": 2e-3, "ema_decay": 0.9,
         },
-        learning={"steps": 500},  # after 250 the error depends on the rounding of the CPU
-        independent={"num_patches": 65_536},  # all of them
+        learning={"n_blocks": 1, "lr": 4e-3, "steps": 200},
+        independent={"n_blocks": 1, "num_patches": 65_536},  # all of them
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:

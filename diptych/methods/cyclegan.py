@@ -130,6 +130,7 @@ class CycleGAN(Method):
             "generator": "resnet_6", "ngf": 8, "ndf": 8, "receptive_field": 16, "pool_size": 3,
             "lambda_identity": 0.5, "ema_decay": 0.9, "lr": 2e-3,
         },
+        learning={"generator": "resnet_1", "steps": 120},
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from diptych.errors import nearest
 from diptych.networks.upsampling import SubpixelConv
 
 Norm = Literal["batch", "instance", "none"]
@@ -16,7 +17,12 @@ SMALLEST = 16  # height and width in pixels of the smallest images that the netw
 
 
 def norm_layers(norm: Norm, channels: int) -> list[nn.Module]:
-    """Return the norm as a list of layers for a Sequential. InstanceNorm has no affine weights and no statistics."""
+    """Return the norm as a list of layers for a Sequential. InstanceNorm has no affine weights and no statistics.
+
+    Raises ValueError for another name.
+    """
+    if norm not in get_args(Norm):
+        raise ValueError(f"norm={norm!r}: expected {', '.join(get_args(Norm))}{nearest(str(norm), get_args(Norm))}")
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
     return [nn.InstanceNorm2d(channels)] if norm == "instance" else []

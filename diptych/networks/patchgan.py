@@ -1,6 +1,6 @@
 """The PatchGAN discriminator of pix2pix (Isola et al. 2017, section 3.2.2), by its receptive field."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ class PatchGAN(nn.Module):
 
     The paper uses 70. 1 classifies single pixels (PixelGAN), 286 whole images of 256 pixels (ImageGAN). With `blur`
     the network downsamples by `BlurDownsample` instead of strides (CUT, Park et al. 2020), and `receptive_field`
-    gives only the number of layers.
+    gives only the number of layers. Raises ValueError for another receptive field or norm.
     """
 
     def __init__(
@@ -34,6 +34,9 @@ class PatchGAN(nn.Module):
         blur: bool = False,
     ) -> None:
         super().__init__()
+        if receptive_field not in get_args(ReceptiveField):
+            known = ", ".join(map(str, get_args(ReceptiveField)))
+            raise ValueError(f"receptive_field={receptive_field!r}: expected one of {known}")
         if receptive_field == 1:
             layers = _pixel_layers(in_channels, width, norm)
         else:

@@ -36,7 +36,7 @@ def save(path: Path, state: State) -> None:
     notes = {"diptych": text, "digest": digest(tensors, text)}
     try:
         with atomic_write(path) as part:
-            save_file(_without_shared_memory(tensors), part, notes)
+            save_file(without_shared_memory(tensors), part, notes)
     except SafetensorError as error:  # safetensors reports errors of the system as this
         raise OSError(str(error)) from error
 
@@ -155,8 +155,8 @@ def find_newest(folder: Path) -> tuple[Path, State]:
     raise CheckpointError(f"{folder}: none of the {len(paths)} checkpoint(s) is intact; start a new training")
 
 
-def _without_shared_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors with copies of those that share memory (one frozen network under two names)."""
+def without_shared_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with copies of those that share memory, as those of a layer in two networks."""
     seen: set[int] = set()
     copies = {}
     for name, value in tensors.items():

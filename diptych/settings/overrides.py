@@ -72,6 +72,19 @@ def refuse_former(values: Mapping[str, Mapping[str, Any]], models: Models, metho
         raise ConfigError(f"{where}: {listed(sorted(former), comma='; ')}")
 
 
+def refuse_misplaced(values: Mapping[str, Mapping[str, Any]], models: Models, where: str) -> None:
+    """Raise ConfigError if a section holds settings of another section."""
+    misplaced = [
+        f"{key} is a setting of `{other}:`, not of `{section}:`: move it there"
+        for section, model in models.items()
+        for key in values[section].keys() - model.model_fields.keys()
+        for other in models
+        if key in models[other].model_fields
+    ]
+    if misplaced:
+        raise ConfigError(f"{where}: {listed(sorted(misplaced), comma='; ')}")
+
+
 def refuse_derived(cls: type[Method], given: Mapping[str, Any], where: str) -> None:
     """Raise ConfigError if a setting is given that follows from the data or from another setting."""
     if (size := cls.image_size_field()) in given:

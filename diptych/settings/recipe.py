@@ -34,6 +34,7 @@ from diptych.settings.overrides import (
     parse_overrides,
     refuse_derived,
     refuse_former,
+    refuse_misplaced,
     section_of,
 )
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
@@ -195,6 +196,7 @@ def from_settings(
 
     refuse_derived(cls, {key: value for key, value in values["model"].items() if key in given}, where)
     refuse_former(values, models, settings["method"], where)
+    refuse_misplaced(values, models, where)
     if not saved:
         values["data"] = {**cls.data_defaults, **values["data"]}
     if "root" not in values["data"]:

@@ -46,12 +46,16 @@ class MethodUnderTest:
 
     def config(self, **changes: Any) -> MethodConfig:
         """Return the tiny config with these changes."""
+        return self.cls.Config(**self.settings(**changes))
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Return the settings of the tiny config with these changes."""
         labels = Labels(names=tuple(LATIN) if self.cls.data == DataKind.TRANSFER else FACES)
         from_data: dict[str, Any] = dict.fromkeys(self.cls.channel_fields().values(), 1)
         from_data |= dict.fromkeys(self.cls.label_fields().values(), (labels,))
         if size_field := self.cls.image_size_field():
             from_data[size_field] = PIXELS
-        return self.cls.Config(**{"steps": STEPS, **from_data, **self.cls.checks.tiny, **changes})
+        return {"steps": STEPS, **from_data, **self.cls.checks.tiny, **changes}
 
     def engine(
         self,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diptych.contract import Batch, Clock, Stage
+from diptych.errors import TrainingError, listed
 from diptych.networks.latents import constant_latents
 from diptych.runs import checkpoint
 from diptych.testing.harness import (
@@ -20,13 +21,15 @@ from diptych.testing.harness import (
 )
 from diptych.testing.processes import resume_all, run_in_new_processes, train_as_rank
 from diptych.training.cuda_graphs import DeviceClock
+from diptych.training.engine import Engine
 
 MAX_STEPS = 5  # of a stage that are checked one by one
 REPLAY_STEPS = 24  # enough for updates that happen every fifth step to be captured and replayed
 TOLERANCE = 1e-6  # largest difference of weights in float64
 INDEPENDENT = (
     "make each loss a mean over the samples of the batch; if the loss draws noise or uses batch statistics, turn them "
-    "off in `checks.independent`"
+    "off in `checks.independent`; a layer right before a norm has no bias (`bias=False`), as its gradient is rounding "
+    "errors alone"
 )
 STATE = (
     "keep everything that changes between steps in parameters or buffers of the method, so that `state_dict` holds it"
@@ -34,8 +37,12 @@ STATE = (
 
 
 def updates_change_only_named_players(method: MethodUnderTest) -> None:
-    """An update changes weights of each network of the named players and of no other; no gradients remain."""
+    """An update changes weights of each network of the named players and of no other; no gradients remain.
+
+    Each weight with `requires_grad` belongs to a player of a stage.
+    """
     engine = method.engine()
+    _check_that_players_have_all_weights(engine)
     before: dict[str, Tensor] = {}
 
     def remember() -> None:
@@ -63,8 +70,21 @@ def updates_change_only_named_players(method: MethodUnderTest) -> None:
                 )
 
     observe_updates(engine, remember, compare)
-    for _ in train(engine, method.batches()):
-        pass
+    try:
+        for _ in train(engine, method.batches()):
+            pass
+    except TrainingError as error:  # an update that the engine refuses
+        raise AssertionError(str(error)) from error
+
+
+def _check_that_players_have_all_weights(engine: Engine) -> None:
+    players = [player for stage in engine.stages for player in stage.players.values()]
+    updated = {id(p) for player in players for net in player.nets for p in net.parameters()}
+    never = [name for name, p in engine.method.named_parameters() if p.requires_grad and id(p) not in updated]
+    assert not never, (
+        f"no `Player` has {listed(never, 3)}: name the network in the `Player` that updates it, or freeze it by "
+        f"`requires_grad_(False)`"
+    )
 
 
 def training_is_deterministic(method: MethodUnderTest) -> None:

@@ -181,8 +181,8 @@ class Engine:
         players = results[0][0]
         if any(others != players for others, _ in results):
             raise TrainingError(
-                f"stage {clock.stage!r} step {clock.step}: micro-batches asked to move different players "
-                f"({results}); the order of players must depend on the clock alone"
+                f"stage {clock.stage!r} step {clock.step}: micro-batches yield different players "
+                f"({[players for players, _ in results]}); the order of players must depend on the clock alone"
             )
         if players:
             self._apply(players, [terms for _, terms in results], clock)
@@ -200,9 +200,16 @@ class Engine:
         players = (names,) if isinstance(names, str) else names
         if not terms or any(player not in self.optimizers for player in players):
             raise TrainingError(
-                f"stage {clock.stage!r} step {clock.step}: `updates` asked to move {', '.join(players)} down "
-                f"{len(terms)} terms; the stage's players are {', '.join(self.optimizers)}"
+                f"stage {clock.stage!r} step {clock.step}: `updates` yields {', '.join(players)} with "
+                f"{len(terms)} loss terms; expected one at least, and the stage's players: "
+                f"{', '.join(self.optimizers)}"
             )
+        for name, term in terms.items():
+            if term.numel() != 1:
+                raise TrainingError(
+                    f"stage {clock.stage!r} step {clock.step}: loss term {name} of {', '.join(players)} has shape "
+                    f"{tuple(term.shape)}: expected a scalar; take its mean"
+                )
         loss = torch.stack([term.reshape(()) for term in terms.values()]).sum() / self.grad_accum_steps
         parameters = [p for player in players for p in self.optimizers[player].parameters]
         loss.backward(inputs=list(dict.fromkeys(parameters)))

@@ -50,7 +50,7 @@ def test_what_is_not_translated_is_listed(run, pictures, tmp_path):
     assert files(tmp_path / "out") == ["a.png", "deep.tif", "deep/b.jpg", "deep/c.png", "more.jfif", "more.ppm"]
     (tmp_path / "out" / "a.png").unlink()
     said = diptych("translate", run, pictures, "-o", tmp_path / "out", "--skip-existing").stdout
-    assert "1 images in" in said
+    assert "1 image in" in said
     assert "5 images already there, skipped" in said
 
 
@@ -107,7 +107,7 @@ def test_a_broken_image_does_not_stop_the_others(run, pictures, tmp_path):
         diptych("translate", run, pictures, "-o", tmp_path / "out")
     assert files(tmp_path / "out") == ["deep.tif", "deep/b.jpg", "deep/c.png"]
     image_io.write(pictures / "a.png", np.zeros((32, 32, 3), np.uint8))
-    assert "1 images" in diptych("translate", run, pictures, "-o", tmp_path / "out", "--skip-existing").stdout
+    assert "1 image in" in diptych("translate", run, pictures, "-o", tmp_path / "out", "--skip-existing").stdout
 
 
 def test_translations_are_no_sources_of_the_next_call(run, pictures):

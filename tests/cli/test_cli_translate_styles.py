@@ -37,7 +37,7 @@ def made(tmp_path_factory):
 
 def asked(made, method, source, out, *words):
     """What a person gets, and the picture as it lies there."""
-    assert "1 images" in diptych("translate", made / method, made / source, "-o", out, *words).stdout
+    assert "1 image in" in diptych("translate", made / method, made / source, "-o", out, *words).stdout
     return image_io.read(out / source)
 
 

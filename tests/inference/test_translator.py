@@ -11,6 +11,7 @@ from translators import broken, edited, made
 import diptych
 from diptych.data.images import image_io
 from diptych.errors import CheckpointError, ConfigError, ImageError
+from diptych.inference.load import build_translator
 from diptych.methods import find
 from diptych.networks.layers import pad_to_multiple, remove_padding
 from diptych.testing import MethodUnderTest
@@ -149,6 +150,32 @@ def test_a_model_folder_gives_the_same_translations(tmp_path, monkeypatch):
     assert torch.equal(diptych.load("me/mine", device="cpu").tensor(x), translator.tensor(x))
     with pytest.raises(CheckpointError, match="no model of this name could be downloaded"):
         diptych.load("me/other")
+
+
+class Shared(find("cyclegan")):
+    """Both generators begin with the same layer."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        shared = torch.nn.Conv2d(1, 1, 1)
+        self.to_a, self.to_b = (torch.nn.Sequential(shared, net) for net in (self.to_a, self.to_b))
+
+
+def test_layers_that_networks_share_are_saved_and_loaded(tmp_path):
+    method = Shared(MethodUnderTest(Shared).config())
+    networks = Shared.inference_networks
+    weights = {key: value for key, value in method.state_dict().items() if key.partition(".")[0] in networks}
+    config = method.config.model_dump()
+    before = build_translator(Shared, "own:Shared", config, weights, networks, {}, "test")
+    after = diptych.load(before.save(tmp_path), method=Shared, device="cpu")
+    x = torch.rand(1, 1, 32, 32)
+    assert torch.equal(before.tensor(x), after.tensor(x))
+    assert after.method.to_a[0] is after.method.to_b[0]
+
+
+def test_the_repr_of_a_translator_is_short():
+    assert repr(made()).startswith("Translator(name='pix2pix', networks=('G',)")
+    assert len(repr(made())) < 500
 
 
 def test_only_what_translates_is_shipped(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diptych.contract import Player, Stage
+from diptych.contract import CheckConfigs, Control, Player, Route, Stage
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.testing import CHECKS, MethodUnderTest
 
@@ -120,9 +120,64 @@ class Pauses(Pix2Pix):
                 yield players, terms
 
 
+class LeavesOut(Pix2Pix):
+    """Has a network that no player updates."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.extra = torch.nn.Conv2d(1, 1, 1)
+
+
+class Spreads(Pix2Pix):
+    """A term for each sample."""
+
+    def updates(self, batch, clock):
+        for players, terms in super().updates(batch, clock):
+            yield players, {**terms, "each": batch["target"].mean((1, 2, 3))}
+
+
+class Noisy(Pix2Pix):
+    @torch.no_grad()
+    def translate(self, x, inference="deterministic", seed=0):
+        return super().translate(x) * (0.9 + 0.1 * torch.rand(1))
+
+
+class ShipsNothing(Pix2Pix):
+    inference_networks = ("D",)
+
+
+class WrongEntry(Pix2Pix):
+    routes = (Route("sources", "target"),)
+
+
+class WrongControl(Pix2Pix):
+    routes = (Route("source", "target", {"inferences": "paper"}),)
+
+
+class WrongArgument(Pix2Pix):
+    controls = (*Pix2Pix.controls, Control("direction", "direction of translation", "a2b", ("a2b", "b2a")))
+
+
+class Misspelt(Pix2Pix):
+    checks = CheckConfigs(tiny={"nfg": 8})
+
+
+class FullSize(Pix2Pix):
+    checks = CheckConfigs()
+
+
 @pytest.mark.parametrize(
     ("cls", "check", "message"),
     [
+        (LeavesOut, "updates_change_only_named_players", "no `Player` has extra.weight, extra.bias: .*requires_grad_"),
+        (Spreads, "updates_change_only_named_players", r"loss term each of D has shape \(2,\): expected a scalar"),
+        (Noisy, "translate_is_pure", "two translations of one image differ.*random numbers"),
+        (ShipsNothing, "saved_files_round_trip", "'NoneType' object.*`inference_networks`"),
+        (WrongEntry, "batch_entries_match_data_kind", "no batch entry is called 'sources'; did you mean 'source'"),
+        (WrongControl, "batch_entries_match_data_kind", "no control 'inferences'; did you mean 'inference'"),
+        (WrongArgument, "translate_is_pure", "argument 'direction': `translate` takes each of `controls`"),
+        (Misspelt, "batch_entries_match_data_kind", "`checks.tiny`.*'nfg'; did you mean 'ngf'"),
+        (FullSize, "batch_entries_match_data_kind", "`checks` is missing"),
         (Waits, "updates_never_wait_for_device", "waits for the device.*`torch.where`"),
         (Branches, "player_order_depends_on_clock", "depends on the data.*by the clock alone"),
         (Remembers, "resume_is_exact", "ends in another state.*in parameters or buffers"),

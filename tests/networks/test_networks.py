@@ -260,3 +260,10 @@ def test_a_bias_setting_without_effect_is_refused():
     for name, norm in (("unet_256", "instance"), ("resnet_9", "batch")):
         with pytest.raises(ValueError, match="use_bias=True changes only U-Nets"):
             check_use_bias(name, norm, True)
+
+
+def test_a_norm_or_receptive_field_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="norm='nonne': expected batch, instance, none; did you mean 'none'"):
+        PatchGAN(3, 70, norm="nonne")
+    with pytest.raises(ValueError, match="receptive_field=46: expected one of 1, 16, 34, 70, 142, 286"):
+        PatchGAN(3, 46)

@@ -92,6 +92,12 @@ def test_all_wrong_keys_are_named_at_once():
         from_settings({"method": "pix2pix", "model": {"nfg": 3, "nrom": "batch"}, "data": {"root": "x", "cropsize": 3}})
 
 
+def test_a_setting_in_the_wrong_section_is_named_with_its_own():
+    settings = {"method": "pix2pix", "data": {"root": "glyphs"}, "train": {"steps": 4}}
+    with pytest.raises(ConfigError, match="steps is a setting of `model:`, not of `train:`: move it there"):
+        from_settings(settings)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -120,8 +120,8 @@ def other_terms(method, batch, clock):
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (unknown_player, "asked to move E .*players are G, D"),
-        (no_terms, "down 0 terms"),
+        (unknown_player, "yields E with 1 loss terms.*players: G, D"),
+        (no_terms, "yields G with 0 loss terms"),
         (by_data, "different players"),
         (other_terms, "term1 after term0|term1.*after.*term0"),
     ],

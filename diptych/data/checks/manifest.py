@@ -97,7 +97,7 @@ class Manifest:
         if self.fingerprint and not self.entries:
             return self.fingerprint
         lines = "".join(f"{json.dumps(entry.path)} {entry.info.sha256}\n" for entry in self.entries)
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return hashlib.sha256((lines + self.fingerprint).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the manifest to a file, atomically."""

@@ -11,7 +11,8 @@ from diptych.data.checks.manifest import Entry, Manifest, Progress, listed_names
 from diptych.data.checks.unread_files import describe_unused, unread_files_of
 from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MAX_BAD_SHARE, DataConfig
-from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, select
+from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, fingerprint_of, select
+from diptych.data.sources.glyphs import is_glyphs
 from diptych.errors import DataError
 
 MAX_LISTED = 20  # images that a note lists
@@ -22,14 +23,16 @@ def check_images(data: Data, config: DataConfig, progress: Progress | None = Non
 
     With `on_bad_image="error"`, a DataError lists all unreadable images. With "skip", they are removed together with
     their partners, and noted; more than 1 % of them raise DataError too. Data without files is returned as it is.
+    The manifest has a fingerprint of images that are not in files; letters, which are embedded, need none.
     """
     sets = (data, *data.others)
     splits = [split for part in sets for split in (part.train, part.held_out, part.test) if split is not None]
     files = dict.fromkeys(file for split in splits for file in files_of(split))
     root = Path(config.root).expanduser()
+    fingerprint = data.fingerprint or ("" if is_glyphs(config.root) else fingerprint_of(splits))
     if not files:
-        return data, Manifest(root, fingerprint=data.fingerprint)
-    manifest = scan(root, files, progress=progress)
+        return data, Manifest(root, fingerprint=fingerprint)
+    manifest = replace(scan(root, files, progress=progress), fingerprint=fingerprint)
     entries = {file: manifest.entry_of(file) for file in files}
     bad = [entry.path for entry in manifest.entries if entry.info.problem]
     if bad and (config.on_bad_image == "error" or len(bad) > MAX_BAD_SHARE * len(files)):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from sets import cache, cut_short, fill, noise  # noqa: F401
@@ -10,11 +11,13 @@ from diptych.contract import DataKind
 from diptych.data.batches import Batches
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, Split, _last_read
+from diptych.data.dataset import Data, ImageColumn, ImageFiles, Split, _last_read
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import DataError
+from diptych.settings.recipe import load_recipe
+from diptych.training.reproducibility import provenance_of
 
 PAIRED, UNPAIRED = ("source", "target"), ("a", "b")
 KIND = {PAIRED: DataKind.PAIRED, UNPAIRED: DataKind.UNPAIRED}
@@ -234,3 +237,33 @@ def test_an_image_that_does_not_fit_is_no_lost_one(tmp_path):
     )
     with pytest.raises(DataError, match="expected 5 channels, got 3"):
         next(wide.stream(0, 5))
+
+
+class Computed(ImageColumn):
+    """Images that are computed on access, as a source of data may have them."""
+
+    def __init__(self, level):
+        self.level = level
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return np.full((8, 8, 1), self.level + index, np.uint8)
+
+    def take(self, indices):
+        return self
+
+
+@pytest.mark.parametrize("images", [lambda level: np.full((3, 8, 8, 1), level, np.uint8), Computed])
+@pytest.mark.parametrize("files", [False, True])
+def test_changed_images_that_are_not_files_change_the_provenance(tmp_path, images, files):
+    more = {"b": ImageFiles(tuple(fill(tmp_path, 3)))} if files else {}
+    digests = set()
+    for level in (1, 1, 2):
+        split = Split({"a": images(level), **more}, aligned=False)
+        recipe = load_recipe("cyclegan", [f"root={tmp_path}", "precision=fp32"])
+        _, manifest = check_images(Data(split, split, "some"), recipe.data)
+        digests.add(provenance_of(recipe, manifest, 1)["images"])
+    assert len(digests) == 2
+    assert "" not in digests
