@@ -46,9 +46,10 @@ class Scale(NamedTuple):
     width: int = 64
     seconds: float = 1.5
     batches: tuple[int, ...] = BATCHES
+    cpu_warm_steps: int = 1
 
 
-SMOKE = Scale(size=32, width=4, seconds=0.0, batches=(1,))
+SMOKE = Scale(size=32, width=4, seconds=0.0, batches=(1,), cpu_warm_steps=0)
 
 
 class Flops(TorchDispatchMode):
@@ -154,7 +155,7 @@ def measure(name: str, side: str, count: int, scale: Scale, device: torch.device
         with Flops() as counted:
             step(batch)
         tera = counted.total / 1e12
-    for _ in range(WARM_STEPS if device.type == "cuda" else 1):
+    for _ in range(WARM_STEPS if device.type == "cuda" else scale.cpu_warm_steps):
         step(batch)
     return seconds_a_step(lambda: step(batch), device, scale.seconds), tera, peak_gib(device) or 0.0
 
