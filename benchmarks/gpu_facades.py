@@ -49,8 +49,8 @@ def train(
     has_facades = (DATA / "facades").is_dir() and not smoke
     settings = {"device": str(device), "preview_every": 1000, "log_every": 100}
     if smoke:
-        settings |= {**TINY, "steps": 4, "preview_every": 4, "preview_images": 1, "workers": 0, "epochs": None}
-        seconds = 600.0
+        settings |= {**TINY, "preview_every": 1, "preview_images": 1, "workers": 0}
+        seconds = 0.0  # one step
     if not has_facades:
         settings |= {"direction": "a2b"}
     timer = Clocked(time.monotonic() + seconds, picture)
