@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 GOLDEN ?= tests/golden
 
-.PHONY: demo test test-fast check bench chaos golden clean
+.PHONY: demo test test-fast check bench gpu chaos golden clean
 
 demo: $(VENV)/user            ## learn to translate letters in at most about two minutes, and leave a report
 	$(BIN)/diptych demo -o demo
@@ -29,6 +29,9 @@ bench: $(VENV)/developer      ## measure, and write benchmarks/*.md; images are 
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/statistics_of_sets.py
+
+gpu: $(VENV)/developer         ## check and measure on a GPU in at most 8 minutes, and write benchmarks/gpu.md
+	$(BIN)/python benchmarks/gpu.py
 
 chaos: $(VENV)/developer      ## harm trainings for a quarter of an hour, and write benchmarks/chaos.md
 	$(BIN)/python benchmarks/chaos.py

@@ -15,6 +15,7 @@ import turns
 
 from diptych.contract import Labels
 from diptych.methods.stargan import StarGAN
+from diptych.settings.train_config import TrainConfig
 from diptych.system.distributed import Ranks, choose_device
 from diptych.system.hardware import tune_kernels
 from diptych.training.cuda_graphs import CudaCapture
@@ -36,7 +37,7 @@ def worker(options, device):
     shape = {"image_size": options.size, "ngf": options.width, "ndf": options.width, "n_critic": options.n_critic}
     method = StarGAN(StarGAN.Config(labels=(LABELS,), reuse=options.side, **shape))
     capture = CudaCapture() if device.type == "cuda" else None
-    engine = Engine(method, precision=options.precision, ranks=Ranks(device=device), capture=capture)
+    engine = Engine(method, TrainConfig(precision=options.precision), ranks=Ranks(device=device), capture=capture)
     batch = {
         "image": torch.rand(options.batch, 3, options.size, options.size, device=device) * 2 - 1,
         "label": torch.randint(2, (options.batch, len(LABELS)), device=device),

@@ -8,14 +8,15 @@ import statistics
 import sys
 
 import table
+import textbook
 import torch
 import turns
 
-from diptych.contract import Clock, Labels
+from diptych.contract import Labels
 from diptych.methods.starganv2 import StarGANv2
+from diptych.settings.train_config import TrainConfig
 from diptych.system.distributed import Ranks, choose_device
 from diptych.system.hardware import tune_kernels
-from diptych.training.ema import EMA
 from diptych.training.engine import Engine
 
 SIDES = ("published", "none", "exact", "max")
@@ -31,35 +32,6 @@ medians over the rounds (above 1: the second is faster). Memory is the peak of t
 GPU."""
 
 
-class Textbook:
-    """`updates` in a textbook loop: each backward pass gives gradients of all networks, as in the public code."""
-
-    def __init__(self, method, precision):
-        self.method, self.ema_weights, self.precision = method, EMA(method), precision
-        self.rule, self.clock = method.updates, Clock("train", 0, method.config.steps)
-        self.players = method.stages()[0].players
-        self.adams = {
-            name: torch.optim.Adam(
-                player.parameters(), player.lr, player.betas, weight_decay=player.weight_decay, fused=True
-            )
-            for name, player in self.players.items()
-        }
-
-    def step(self, batch):
-        rule = self.rule(batch, self.clock)
-        while True:
-            with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                update = next(rule, None)
-            if update is None:
-                self.ema_weights.update(self.method)
-                return
-            for adam in self.adams.values():
-                adam.zero_grad()
-            sum(update[1].values()).backward()
-            for name in (update[0],) if isinstance(update[0], str) else update[0]:
-                self.adams[name].step()
-
-
 def stepper(side, options, device):
     """Return a function that takes one step on a batch."""
     tune_kernels(device)  # as `diptych train` does
@@ -67,8 +39,8 @@ def stepper(side, options, device):
     reuse = "none" if side == "published" else side
     method = StarGANv2(StarGANv2.Config(image_size=options.size, ngf=options.width, labels=labels, reuse=reuse))
     if side == "published":
-        return Textbook(method.to(device), options.precision).step
-    return Engine(method, precision=options.precision, ranks=Ranks(device=device)).train_step
+        return textbook.UpdateRule(method.to(device), options.precision).step
+    return Engine(method, TrainConfig(precision=options.precision), ranks=Ranks(device=device)).train_step
 
 
 def worker(side, options, device):

@@ -17,6 +17,7 @@ from torch import nn
 from diptych.contract import Method, MethodConfig, Player, Stage
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
+from diptych.settings.train_config import TrainConfig
 from diptych.system.distributed import Ranks, choose_device
 from diptych.system.hardware import peak_gib, precision_for, tune_kernels
 from diptych.training.cuda_graphs import CudaCapture
@@ -54,9 +55,8 @@ def ours(method, size, device, precision):
         net = Pix2Pix(Pix2Pix.Config(generator=f"unet_{size}", dropout="repo"))
     else:
         net = CycleGAN(CycleGAN.Config(generator="resnet_9" if size >= 256 else "resnet_6", lambda_identity=0.5))
-    return Engine(
-        net, precision=precision, ranks=Ranks(device=device), capture=CudaCapture() if device.type == "cuda" else None
-    ).train_step
+    capture = CudaCapture() if device.type == "cuda" else None
+    return Engine(net, TrainConfig(precision=precision), ranks=Ranks(device=device), capture=capture).train_step
 
 
 def theirs(method, size, device):

@@ -14,6 +14,7 @@ import turns
 from diptych.methods.cut import CUT
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.munit import MUNIT
+from diptych.settings.train_config import TrainConfig
 from diptych.system.distributed import Ranks, choose_device
 from diptych.system.hardware import tune_kernels
 from diptych.training.engine import Engine
@@ -60,7 +61,7 @@ def worker(options, device):
     torch.manual_seed(0)
     tune_kernels(device)
     method = made(options.method, options.side, options)
-    engine = Engine(method, precision=options.precision, ranks=Ranks(device=device))
+    engine = Engine(method, TrainConfig(precision=options.precision), ranks=Ranks(device=device))
     shape = (options.batch, 3, options.size, options.size)
     batch = {name: torch.rand(shape, device=device) * 2 - 1 for name in "ab"}
     turns.answer(lambda: engine.train_step(batch), device, warm=4 if device.type == "cuda" else 1)

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from diptych.contract import Clock
 from diptych.networks.layers import initialise
 from diptych.networks.patchgan import PatchGAN
 from diptych.networks.resnet import ResNet
 from diptych.networks.unet import UNet
+from diptych.training.ema import EMA
 
 
 def toggle(nets, on):
@@ -20,9 +22,9 @@ def toggle(nets, on):
 
 
 class Pix2Pix:
-    def __init__(self, size, device):
-        self.G = UNet(3, 3, depth=size.bit_length() - 1, dropout="repo").to(device)
-        self.D = PatchGAN(6).to(device)
+    def __init__(self, size, device, width=64):
+        self.G = UNet(3, 3, width, depth=size.bit_length() - 1, dropout="repo").to(device)
+        self.D = PatchGAN(6, width=width).to(device)
         initialise(self.G)
         initialise(self.D)
         self.opt_G = torch.optim.Adam(self.G.parameters(), 2e-4, (0.5, 0.999))
@@ -69,10 +71,10 @@ class ImagePool:
 class CycleGAN:
     """With the identity terms of the public code (weight 0.5)."""
 
-    def __init__(self, size, device):
+    def __init__(self, size, device, width=64):
         blocks = 9 if size >= 256 else 6
-        self.to_b, self.to_a = ResNet(3, 3, blocks=blocks).to(device), ResNet(3, 3, blocks=blocks).to(device)
-        self.D_a, self.D_b = PatchGAN(3, norm="instance").to(device), PatchGAN(3, norm="instance").to(device)
+        self.to_b, self.to_a = (ResNet(3, 3, width, blocks).to(device) for _ in range(2))
+        self.D_a, self.D_b = (PatchGAN(3, width=width, norm="instance").to(device) for _ in range(2))
         for net in (self.to_b, self.to_a, self.D_a, self.D_b):
             initialise(net)
         gens, critics = [self.to_b, self.to_a], [self.D_a, self.D_b]
@@ -104,3 +106,37 @@ class CycleGAN:
             terms.append(loss)
         self.opt_D.step()
         return [term.item() for term in terms]
+
+
+class UpdateRule:
+    """A method's own update rule in a textbook loop: each backward pass gives gradients of all networks.
+
+    With the setting `reuse=none` this is the order of the public code. `step` returns the loss terms of the step.
+    """
+
+    def __init__(self, method, precision="fp32"):
+        self.ema_weights, self.precision = EMA(method), precision
+        self.method, self.stage = method, method.stages()[-1]
+        self.clock = Clock(self.stage.name, 0, self.stage.steps)
+        self.adams = {
+            name: torch.optim.Adam(
+                player.parameters(), player.lr, player.betas, weight_decay=player.weight_decay, fused=True
+            )
+            for name, player in self.stage.players.items()
+        }
+
+    def step(self, batch):
+        rule, terms = self.stage.updates(batch, self.clock), []
+        device = next(iter(batch.values())).device.type
+        while True:
+            with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"):
+                update = next(rule, None)
+            if update is None:
+                self.ema_weights.update(self.method)
+                return terms
+            for adam in self.adams.values():
+                adam.zero_grad()
+            sum(update[1].values()).backward()
+            for name in (update[0],) if isinstance(update[0], str) else update[0]:
+                self.adams[name].step()
+            terms += [term.item() for term in update[1].values()]

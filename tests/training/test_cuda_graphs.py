@@ -113,7 +113,7 @@ def test_cuda_graphs_do_the_steps(cls, precision):
     for record in (False, True):
         torch.manual_seed(0)
         gpu = Ranks(device=torch.device("cuda"))
-        config = cls.Config(**{**cls.tiny, "steps": 20})
+        config = cls.Config(**{**cls.checks.tiny, "steps": 20})
         capture = CudaCapture() if record else None
         made = Engine(cls(config), TrainConfig(precision=precision), ranks=gpu, capture=capture)
         generator = torch.Generator().manual_seed(1)
