@@ -56,7 +56,7 @@ def test_results_and_comparisons_have_the_controls(run, tmp_path):
         diptych(*words)
     entries = read_runs([run])
     assert comparison_json(entries)["runs"][0]["controls"] == "inference=paper seed=3"
-    assert "inference=paper seed=3" in str(score_tables(entries, entries))
+    assert "inference=paper seed=3" in str(list(score_tables(entries, entries)))
     assert "run,controls,inference=paper seed=3," in as_csv(entries)
     options = {"extractor": "none", "device": "cpu", "out": tmp_path / "r.json"}
     assert library.evaluate(run, controls={"seed": 1}, **options).about["controls"] == "seed=1"
