@@ -100,7 +100,7 @@ def _write(archive: Path, member: Member, path: Path) -> None:
     done = 0
     try:
         with member.open() as source, path.open("xb") as stream:  # type: ignore[union-attr]  # None only for folders
-            while block := source.read(BLOCK):  # type: ignore[union-attr]
+            while block := source.read(BLOCK):
                 done += len(block)
                 if done > member.size:
                     break
