@@ -19,7 +19,7 @@ from diptych.system.pages import EmbeddedImage
 
 MAX_RUNS, MAX_ROUTES = 24, 2
 MAX_IMAGES = 64  # of a run
-MAX_PIXELS = 2**16  # of an image; of larger ones, each second, third, ... row and column is counted
+MAX_PIXELS = 2**14  # of an image; of larger ones, each second, third, ... row and column is counted
 MAX_PLOT = 60_000  # characters of a plot
 
 
