@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.errors import listed
-from diptych.evaluation.compare.colours import colour_plots
+from diptych.evaluation.compare.colour_histograms import colour_plots
 from diptych.evaluation.compare.curves import plots
 from diptych.evaluation.compare.export import as_csv, as_latex
 from diptych.evaluation.compare.grids import extremes, grids

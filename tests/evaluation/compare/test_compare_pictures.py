@@ -8,7 +8,7 @@ import pytest
 from compared import Page, run
 from PIL import Image
 
-from diptych.evaluation.compare.colours import colour_plots, histogram
+from diptych.evaluation.compare.colour_histograms import colour_plots, histogram
 from diptych.evaluation.compare.curves import plots
 from diptych.evaluation.compare.grids import encoded, spread, strip, tile
 from diptych.evaluation.compare.page import compare
