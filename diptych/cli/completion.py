@@ -45,6 +45,13 @@ def complete_protocol(incomplete: str) -> list[str]:
     return sorted(name for file in files if (name := file.stem.replace("_", "-")).startswith(incomplete))
 
 
+def complete_dataset(incomplete: str) -> list[str]:
+    """Return the names of published data sets that begin with `incomplete`."""
+    from diptych.data.sources.download import DATASETS
+
+    return [name for name in DATASETS if name.startswith(incomplete)]
+
+
 def complete_setting(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return `name=` of each setting of the method on the command line, or `name=value` of each choice of a setting."""
     from diptych.errors import DiptychError

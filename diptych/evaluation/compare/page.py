@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.errors import listed
+from diptych.evaluation.compare.colour_histograms import colour_plots
 from diptych.evaluation.compare.curves import plots
 from diptych.evaluation.compare.export import as_csv, as_latex
 from diptych.evaluation.compare.grids import extremes, grids
@@ -57,6 +58,7 @@ def _page(entries: Sequence[Entry]) -> str:
         scores=score_tables(entries, displayed),
         first_run=short(entries[0].name),
         differences=difference_tables(displayed),
+        colours=list(colour_plots(entries)),
         plots=list(plots(entries)),
         missing=listed(missing, MAX_LINES) if missing else "",
         grids=grids(with_samples) if with_samples else ((), ()),

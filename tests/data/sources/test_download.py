@@ -1,7 +1,10 @@
-"""`diptych data get`: what torchvision fetches is laid out as methods take it, and a closed network says what to do."""
+"""`diptych data get`: what is fetched is laid out as methods take it, and a closed network says what to do."""
 
 import hashlib
+import io
+import tarfile
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,11 +12,13 @@ from commands import diptych
 from judged import fill, noise, offline  # noqa: F401
 from torchvision import datasets
 
-from diptych.cli.data_get import FIRST_COMMANDS
+from diptych.cli.data_get import FIRST_COMMANDS, FIRST_COMMANDS_OF_KIND
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
+from diptych.data.images import image_io
 from diptych.data.open import open_data
 from diptych.data.sources import download as known
+from diptych.data.sources.published_archives import ARCHIVES
 from diptych.errors import DataError
 
 
@@ -119,11 +124,99 @@ def test_from_the_command_line(tmp_path):
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.zeros(count, np.uint8)))
     said = diptych("data", "get", "mnist", "-o", tmp_path)
     assert said.exit_code == 0
-    assert f"{tmp_path / 'mnist.npz'}: 70,000 digits" in said.output
+    assert "mnist: 70,000 digits" in said.output
+    assert "CC BY-SA" in said.output
     assert f"--data {tmp_path / 'mnist.npz'}" in said.output
-    assert FIRST_COMMANDS.keys() == known.DATASETS.keys()
+    assert known.DATASETS.keys() - ARCHIVES.keys() <= FIRST_COMMANDS.keys() <= known.DATASETS.keys()
     with pytest.raises(DataError, match="no data set is called 'mnits'; did you mean 'mnist'"):
-        known.download("mnits", tmp_path)
-    refused = diptych("data", "get", "mnits", "-o", tmp_path)
-    assert refused.exit_code == 2
-    assert "mnist" in refused.stderr
+        diptych("data", "get", "mnits", "-o", tmp_path)
+    listed = diptych("data", "get").output
+    assert all(f"\n{name} " in f"\n{listed}" for name in known.DATASETS)
+
+
+FILES = {  # of each kind: as published, side by side for pairs
+    DataKind.PAIRED: ["train/1.png", "val/1.png"],
+    DataKind.UNPAIRED: [f"{split}{domain}/1.png" for split in ("train", "test") for domain in "AB"],
+    DataKind.IMAGES: [f"{name}.png" for name in ("baby", "bird", "butterfly", "head", "woman")],
+    DataKind.LABELLED: [
+        f"{split}/{name}/{n}.png" for split in ("train", "val") for name in ("cat", "dog") for n in "12"
+    ],
+}
+
+COUNTS = {
+    DataKind.PAIRED: {"train": 1, "held out": 1},
+    DataKind.UNPAIRED: {"train": 1, "held out": 1},
+    DataKind.IMAGES: {"train": 5, "held out": 5},
+    DataKind.LABELLED: {"train": 4, "held out": 4},
+}
+
+
+def published(folder, name):
+    """Return an archive of the layout of a published one, with noise for images."""
+    archive = ARCHIVES[name]
+    path, width = folder / archive.file, 64 if archive.kind == DataKind.PAIRED else 32
+    members = {f"{archive.inside}/{file}": None for file in FILES[archive.kind]} | {"other/readme.txt": b"text"}
+    for number, member in enumerate(members):
+        if members[member] is None:
+            image_io.write(folder / "image.png", noise(number, (32, width, 3)))
+            members[member] = (folder / "image.png").read_bytes()
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            for member, data in members.items():
+                packed.writestr(member, data)
+    else:
+        with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as packed:
+            for member, data in members.items():
+                entry = tarfile.TarInfo(f"./{member}")
+                entry.size = len(data)
+                packed.addfile(entry, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("name", list(ARCHIVES))
+def test_an_archive_fetched_by_hand_is_ready_for_training(tmp_path, name):
+    archive, dataset = published(tmp_path, name), ARCHIVES[name]
+    other = pytest.warns(UserWarning, match="not the published archive") if dataset.sha256 else nullcontext()
+    with other:
+        said = diptych("data", "get", name, "-o", tmp_path / "data", "--archive", archive)
+    folder = tmp_path / "data" / name
+    assert said.exit_code == 0
+    assert said.output.splitlines()[-1] == (FIRST_COMMANDS | FIRST_COMMANDS_OF_KIND).get(
+        name, FIRST_COMMANDS_OF_KIND.get(dataset.kind)
+    ).format(data=folder)
+    assert dataset.licence in said.output
+    assert [file.name for file in (tmp_path / "data").iterdir()] == [name]
+    assert not list(folder.rglob("*.txt"))
+    data = open_data(DataConfig(root=str(folder), crop_size=16), dataset.kind)
+    assert len(data.train.columns) == {DataKind.IMAGES: 1}.get(dataset.kind, 2)
+    assert {"train": len(data.train), "held out": len(data.held_out)} == COUNTS[dataset.kind]
+    with pytest.raises(DataError, match="exists: remove it"):
+        known.download(name, tmp_path / "data", archive)
+    assert known.download(name, tmp_path / "data") == folder, "once more changes nothing"
+
+
+def test_an_archive_in_the_folder_is_verified(tmp_path):
+    archive = published(tmp_path, "horse2zebra")
+    with pytest.raises(DataError, match=r"not the published archive.*remove it and repeat, or give it by --archive"):
+        known.download("horse2zebra", tmp_path)
+    assert archive.is_file()
+    assert not (tmp_path / "horse2zebra").exists()
+    published(tmp_path, "facades")
+    assert known.download("facades", tmp_path) == tmp_path / "facades"
+    with pytest.raises(DataError, match="mnist is not one archive"):
+        known.download("mnist", tmp_path, archive)
+    with pytest.raises(DataError, match="there is no such file"):
+        known.download("maps", tmp_path, tmp_path / "absent.tar.gz")
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_a_licence_that_is_not_free_is_asked_for(tmp_path, monkeypatch, answer):
+    fetched = []
+    monkeypatch.setattr("diptych.data.sources.published_archives.fetch", lambda urls, *rest: fetched.append(urls))
+    monkeypatch.setattr("diptych.data.sources.published_archives.unpack", lambda *arguments: 1)
+    with pytest.raises(DataError, match="not accepted; give --yes"):
+        diptych("data", "get", "facades", "-o", tmp_path, input=answer)
+    assert not fetched
+    assert diptych("data", "get", "facades", "-o", tmp_path, "--yes").exit_code == 0
+    assert diptych("data", "get", "facades", "-o", tmp_path, input="y\n").exit_code == 0
+    assert fetched == [ARCHIVES["facades"].mirrors] * 2

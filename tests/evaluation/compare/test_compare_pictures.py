@@ -8,6 +8,7 @@ import pytest
 from compared import Page, run
 from PIL import Image
 
+from diptych.evaluation.compare.colour_histograms import colour_plots, histogram
 from diptych.evaluation.compare.curves import plots
 from diptych.evaluation.compare.grids import encoded, spread, strip, tile
 from diptych.evaluation.compare.page import compare
@@ -105,3 +106,23 @@ def test_what_is_not_drawn_is_said(tmp_path):
     page = Page(compare([folder], tmp_path / "out"))
     assert "Not plotted: G/i, G/j." in page.raw
     assert page.raw.count("Not plotted") == 1
+
+
+def test_colours_of_runs_are_plotted_beside_those_of_the_real_images(tmp_path):
+    folders = [tmp_path / "grey", tmp_path / "without-score"]
+    scores = {f"colour/{letter}": np.full(6, 0.5) for letter in "Lab"}
+    run(folders[0], {"l1": np.ones(6), **scores})
+    run(folders[1], {"l1": np.ones(6)})
+    for file in (folders[0] / "samples").rglob("fake/*/*.png"):
+        Image.new("RGB", (16, 16), (119, 119, 119)).save(file)  # L = 50
+    entries = read_runs(folders)
+    found = list(colour_plots(entries))
+    assert [picture.alt.partition(":")[0] for picture, _ in found] == ["L", "a", "b"]
+    assert all("grey 0.50." in picture.alt and "without-score" not in picture.alt for picture, _ in found)
+    assert {picture.kind for picture, _ in found} == {"plot"}
+    shares = histogram(entries[0].samples.files("fake"))
+    assert shares.sum(1) == pytest.approx(1)
+    assert list(shares.argmax(1)) == [55 + 25, 55, 55]
+    assert shares[0, 55 + 25] == 1
+    assert list(colour_plots(entries[1:])) == []
+    assert histogram([tmp_path / "absent.png"]) is None
