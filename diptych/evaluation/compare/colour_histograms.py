@@ -35,11 +35,11 @@ def colour_plots(entries: Sequence[Entry]) -> Iterator[tuple[EmbeddedImage, str]
             for run, samples in scored.items()
             if route in samples and entries[run].score(f"{prefix}colour/L")
         }
-        fakes = {run: histogram(samples.files("fake")) for run, samples in with_route.items()}
-        real = next((found for samples in with_route.values() if (found := _real_histogram(samples)) is not None), None)
-        found = {run: values for run, values in fakes.items() if values is not None}
-        if found and real is not None:
-            yield from _plots(entries, names, prefix, found, real)
+        shares = {run: histogram(samples.files("fake")) for run, samples in with_route.items()}
+        fakes = {run: values for run, values in shares.items() if values is not None}
+        reals = [values for samples in with_route.values() if (values := _real_histogram(samples)) is not None]
+        if fakes and reals:
+            yield from _plots(entries, names, prefix, fakes, reals[0])
 
 
 def histogram(files: Sequence[Path]) -> np.ndarray | None:
