@@ -17,13 +17,24 @@ _cache = tempfile.TemporaryDirectory()
 os.environ.setdefault("DIPTYCH_CACHE", _cache.name)  # what a person's own scans found is none of the tests' business
 
 
-# Folders whose tests start processes, train, or read large files: `make test-fast` leaves them out.
-SLOW_FOLDERS = {"attacks", "chaos", "cli", "evaluation", "golden", "methods", "workflows"}
+# Folders and files whose tests start processes, train, or read large files: `make test-fast` leaves them out.
+SLOW = (
+    "attacks", "chaos", "cli", "evaluation", "golden", "methods", "workflows",
+    "data/checks/test_problems.py", "data/checks/test_unreadable.py", "data/sources/test_attributes.py",
+    "data/sources/test_classes.py", "data/test_workers.py", "importers/test_importers.py",
+    "inference/test_enlarging.py", "inference/test_method_allowed.py", "inference/test_translate_values.py",
+    "networks/test_user_code.py", "settings/test_settings_read.py", "system/test_distributed.py",
+    "system/test_windows.py", "training/test_callbacks.py", "training/test_saving.py",
+    "test_benchmarks.py", "test_docs.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
+    tests = Path(__file__).parent
+    slow = {tests / path for path in SLOW}
+    assert all(path.exists() for path in slow), "SLOW names a file that is not there"
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW_FOLDERS:
+        if slow & {item.path, *item.path.parents}:
             item.add_marker(pytest.mark.slow)
 
 

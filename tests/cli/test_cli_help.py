@@ -91,7 +91,6 @@ def test_choices_are_listed_in_help():
         (("translate",), ("last|best", "image|training", "auto|left|right|none", "8|16|float", "white|keep")),
         (("predict",), ("auto|train|val|test|all", "last|best")),
         (("evaluator", "train"), ("classifier|segmenter",)),
-        (("data", "get"), ("mnist|svhn|celeba|cityscapes",)),
     ):
         shown = diptych(*names, "--help", env={"COLUMNS": "200"}).stdout
         assert all(choice in shown for choice in choices), shown

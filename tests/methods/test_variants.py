@@ -71,12 +71,15 @@ class Shallow(MUNIT):
 class Biased(Pix2Pix):
     """A BatchNorm U-Net with biases where no norm follows."""
 
-    checks = replace(Pix2Pix.checks, tiny={**Pix2Pix.checks.tiny, "use_bias": True})
+    checks = replace(
+        Pix2Pix.checks,
+        tiny={**Pix2Pix.checks.tiny, "use_bias": True},
+        independent={**Pix2Pix.checks.independent, "use_bias": False},  # which has no effect with its norm
+    )
 
 
 INEXACT = {  # forms whose micro-batches cannot equal the whole batch to 1e-6
     WithoutNorm,  # its features start below CUT's epsilon, so that Adam enlarges rounding errors to whole steps
-    Biased,  # BatchNorm mixes the samples of a batch
 }
 FORMS = [Adaptive, Judged, Mixed, WithoutNorm, Interpolating, Shuffling, Shallow, Biased]
 PROMISES = [

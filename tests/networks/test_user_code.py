@@ -24,7 +24,8 @@ def own_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own") / "run"
     words = [*OWN, "steps=2", "generator=own_networks:Small"]
     assert diptych("train", "pix2pix", *words, "-o", folder).exit_code == 0
-    return folder
+    yield folder
+    user_code._allowed.clear()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from diptych.data.checks.unread_files import describe_unused, unread_files_of
 from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MAX_BAD_SHARE, DataConfig
 from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, fingerprint_of, select
-from diptych.data.sources.glyphs import is_glyphs
 from diptych.errors import DataError
 
 MAX_LISTED = 20  # images that a note lists
@@ -25,6 +24,8 @@ def check_images(data: Data, config: DataConfig, progress: Progress | None = Non
     their partners, and noted; more than 1 % of them raise DataError too. Data without files is returned as it is.
     The manifest has a fingerprint of images that are not in files; letters, which are embedded, need none.
     """
+    from diptych.data.sources.glyphs import is_glyphs  # imports torch, which the workers of this check never need
+
     sets = (data, *data.others)
     splits = [split for part in sets for split in (part.train, part.held_out, part.test) if split is not None]
     files = dict.fromkeys(file for split in splits for file in files_of(split))
