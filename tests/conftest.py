@@ -20,9 +20,12 @@ os.environ.setdefault("DIPTYCH_CACHE", _cache.name)  # what a person's own scans
 # Folders and files whose tests start processes, train, or read large files: `make test-fast` leaves them out.
 SLOW = (
     "attacks", "chaos", "cli", "evaluation", "golden", "methods", "workflows",
-    "data/checks/test_problems.py", "data/checks/test_unreadable.py", "data/sources/test_attributes.py",
-    "data/sources/test_classes.py", "data/test_workers.py", "importers/test_importers.py",
-    "inference/test_enlarging.py", "inference/test_method_allowed.py", "inference/test_translate_values.py",
+    "data/checks/test_inspect_file.py", "data/checks/test_problems.py", "data/checks/test_unreadable.py",
+    "data/images/test_bars.py", "data/images/test_decode_damaged.py", "data/sources/test_attributes.py",
+    "data/sources/test_classes.py", "data/test_image_format.py", "data/test_workers.py",
+    "importers/test_import_files.py", "importers/test_importers.py",
+    "inference/test_enlarging.py", "inference/test_generate.py", "inference/test_method_allowed.py",
+    "inference/test_translate_values.py",
     "networks/test_user_code.py", "settings/test_settings_read.py", "system/test_distributed.py",
     "system/test_windows.py", "training/test_callbacks.py", "training/test_saving.py",
     "test_benchmarks.py", "test_docs.py",
