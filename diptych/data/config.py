@@ -10,6 +10,7 @@ from diptych.setting import Setting
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
 CropMode = Literal["random", "random_resized"]
 Interpolation = Literal["bicubic", "bilinear"]
+Resampler = Literal["torch", "pillow"]
 OnBadImage = Literal["error", "skip"]
 FolderName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
@@ -137,6 +138,11 @@ class DataConfig(BaseModel):
     interpolation: Interpolation = Field(
         "bicubic",
         description="antialiased filter that resizes images, also held-out ones; some methods have bilinear by default",
+    )
+    resampler: Resampler = Field(
+        "torch",
+        description="library that resizes 8-bit training images: torch (fast), or pillow as the public code of the "
+        "papers; they differ by one level in some pixels, and held-out images are always resized by Pillow",
     )
     flip: bool = Field(True, description="flip images horizontally with probability 0.5")
     rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")

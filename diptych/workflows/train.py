@@ -234,7 +234,7 @@ def _batches(recipe: Recipe, method: Method, data: Data, augment: Augment, ranks
         random_crop_until=recipe.data.random_crop_until,
         on_bad_image=recipe.data.on_bad_image,
         transform=recipe.transform,
-    )
+    ).with_cache(recipe.train.image_cache_bytes, max(1, recipe.train.loaders))
 
 
 def _preview(recipe: Recipe, method: Method, data: Data, augment: Augment) -> Preview:
