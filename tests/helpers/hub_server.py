@@ -204,6 +204,7 @@ def environment(server, cache, token=WRITER):
 def use(server, cache, monkeypatch, token=WRITER):
     """Let this process use the server as its hub; the client has read its environment at import already."""
     from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars
 
     for name, value in environment(server, cache, token).items():
         if os.environ.get(name) != value:
@@ -214,4 +215,4 @@ def use(server, cache, monkeypatch, token=WRITER):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    disable_progress_bars()
