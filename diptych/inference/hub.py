@@ -4,6 +4,7 @@ Only the files of a model folder and sample images are transferred; none of them
 of the hub is `HF_ENDPOINT`, the token `HF_TOKEN` or that of `hf auth login`, as for all programs of `huggingface_hub`.
 """
 
+import json
 import re
 import shutil
 import sys
@@ -30,10 +31,12 @@ MAX_BYTES = {
 REQUIRED = ["config.json", "model.safetensors"]
 MAX_IMAGE_BYTES = 2**20
 IMAGES = "images"  # folder of the sample images in a repository
+IMAGE_NAME = re.compile(rf"{IMAGES}/\d+\.(png|jpg)")
 TIMEOUT = 10.0  # seconds until an answer begins
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}"
 HUB_ID = re.compile(rf"(hf:/{{1,2}})?(?P<repo>{NAME}/{NAME})(@(?P<revision>[A-Za-z0-9][A-Za-z0-9_./+-]{{0,199}}))?")
 COMMIT = re.compile("[0-9a-f]{40}")
+LOG_IN = " (`hf auth login`, or set HF_TOKEN)"
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,10 @@ def _explain(source: HubId, error: Exception) -> tuple[str, bool]:
             return f"{source}: {where} has no such model repository, or your token may not read it", False
         return f"{source}: {where} has no such public model repository; for a private one log in{LOG_IN}", False
     if not isinstance(error, errors.HfHubHTTPError):
-        refused = isinstance(error, ValueError)  # of a file or name, by the client itself
         reason = printable(" ".join(str(error).split())[:300]) or type(error).__name__
-        if refused:
+        if isinstance(error, json.JSONDecodeError):
+            return f"{source}: {where} does not answer as a hub ({reason}): check HF_ENDPOINT and the proxy", True
+        if isinstance(error, ValueError):  # the client refuses a name or a file
             return f"{source}: {reason}", False
         return f"{source}: {where} cannot be reached ({reason})", True
     status = error.response.status_code if error.response is not None else 0
@@ -190,10 +194,7 @@ def _explain(source: HubId, error: Exception) -> tuple[str, bool]:
         return f"{source}: {where} does not accept the token ({answer}): log in again{LOG_IN}", False
     if status == 403:
         return f"{source}: {where} forbids this ({answer}): the token needs write access to {repo}", False
-    return f"{source}: {where} answers: {answer}", status >= 500
-
-
-LOG_IN = " (`hf auth login`, or set HF_TOKEN)"
+    return f"{source}: {where} answers: {answer}", status in (408, 429) or status >= 500
 
 
 def _revisions(repo: str) -> str:
@@ -229,9 +230,9 @@ def upload(folder: Path, target: HubId, private: bool = False, message: str = "M
         if target.revision:
             api.create_branch(target.repo, branch=target.revision, exist_ok=True)
         present = api.model_info(target.repo, revision=target.revision, timeout=TIMEOUT).siblings or []
-        former = [name for each in present if (name := each.rfilename).startswith(f"{IMAGES}/") and name not in files]
+        former = [each.rfilename for each in present if IMAGE_NAME.fullmatch(each.rfilename)]
         operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
-            *(CommitOperationDelete(path_in_repo=name) for name in former),
+            *(CommitOperationDelete(path_in_repo=name) for name in former if name not in files),
             *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()),
         ]
         commit = api.create_commit(target.repo, operations, commit_message=message, revision=target.revision)

@@ -170,7 +170,7 @@ def _table(metrics: Sequence[Metric]) -> str:
     head = "| protocol | split | metric | value | 95 % interval | images |\n|---|---|---|---|---|---|"
     rows = [
         f"| {code(each.protocol)} | {code(each.split)}{'' if each.own_data else ' of another dataset'} | "
-        f"{code(each.name)} | {each.value:.4g} {each.unit} | {each.interval} | {each.count} |"
+        f"{code(each.name)} | {f'{each.value:.4g} {each.unit}'.strip()} | {each.interval} | {each.count} |"
         for each in metrics
     ]
     return "\n".join([head, *rows])

@@ -57,7 +57,7 @@ def write(
     settings = {**method.config.model_dump(), **notes}
     generates = method.traits.unconditional
     tag = "unconditional-image-generation" if generates else "image-to-image"
-    front = {"library_name": "diptych", "pipeline_tag": tag, "tags": [tag, "gan", name], **metadata}
+    front = {"library_name": "diptych", "pipeline_tag": tag, "tags": f"{tag} gan {name}".split(), **metadata}
     return TEMPLATE.format(
         metadata=yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000),
         name=name,

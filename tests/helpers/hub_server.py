@@ -68,7 +68,9 @@ class Handler(BaseHTTPRequestHandler):
         server, data = self.server, self.body()
         path = unquote(urlsplit(self.path).path).strip("/")
         server.requests.append((self.command, path, self.token))
-        if server.down:
+        if server.down == "proxy":
+            self.answer(data=b"<html>log in to this network</html>")
+        elif server.down:
             self.fail(503, "Unavailable", "maintenance")
         elif self.token not in ("", WRITER, READER):
             self.answer(401, {}, X_Error_Message="Invalid credentials in Authorization header")

@@ -92,6 +92,9 @@ def test_without_a_connection_the_cached_copy_is_loaded(server, translator, monk
     with pytest.warns(UserWarning, match=rf"{server.url} answers: maintenance; using the cached copy"):
         assert np.array_equal(diptych.load("me/mine", device="cpu")(PIXELS), translator(PIXELS))
     assert capsys.readouterr().err == f"me/mine: loaded {name} from the cache\n"
+    server.down = "proxy"
+    with pytest.warns(UserWarning, match=r"does not answer as a hub \(.*; using the cached copy"):
+        diptych.load("me/mine", device="cpu")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     diptych.load("me/mine", device="cpu")
     with pytest.raises(HubError, match=rf"HF_HUB_OFFLINE is set and {server.url} is not asked; no copy .* cache, /"):
@@ -170,8 +173,9 @@ def test_images_are_shown_only_on_request_and_those_of_the_last_push_are_removed
     assert b"patient" not in b"".join(first.values())
     with Image.open(BytesIO(first["images/1.png"])) as drawn:
         assert np.array_equal(np.asarray(drawn)[:37, :41], PIXELS)
+    first["images/logo.png"] = b"of the user"
     second = files_of(server, translator.push_to_hub("me/mine", license="mit"))
-    assert set(second) == {"config.json", "model.safetensors", "README.md"}
+    assert set(second) == {"config.json", "model.safetensors", "README.md", "images/logo.png"}
 
 
 def test_a_sample_image_has_bounded_size_and_no_metadata():
