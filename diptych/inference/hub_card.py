@@ -47,7 +47,7 @@ def push(
     translator: Translator,
     repository: str,
     *,
-    license: str,
+    license: str = "",
     private: bool = False,
     revision: str | None = None,
     dataset: str | None = None,
@@ -57,13 +57,13 @@ def push(
 ) -> str:
     """Upload a model with its card in one commit and return `user/name@commit`, which `load` takes.
 
-    license: id of the licence of the weights, such as "apache-2.0" or "cc-by-nc-4.0".
+    license: id of the licence of the weights, such as "apache-2.0" or "cc-by-nc-4.0"; required.
     private: create a private repository; an existing public one is refused.
     revision: the branch to write, created if it is missing; default: main.
     dataset: name or hub id of the training dataset, for the card. Without it the card names none.
     samples: image files to translate and to show in the card beside their translations.
     pictures: images for the card by caption.
-    No training image and no other image is uploaded. Raises ConfigError, ImageError or HubError.
+    No other image is uploaded. Raises ConfigError, ImageError or HubError.
     """
     target = target_of(repository, revision)
     check_license(license)

@@ -327,7 +327,7 @@ class Translator:
 
         return load(source, **options)
 
-    def push_to_hub(self, repository: str, *, license: str, **options: Any) -> str:
+    def push_to_hub(self, repository: str, *, license: str = "", **options: Any) -> str:
         """Upload the model with a model card and return its hub id with the commit; options of `hub_card.push`."""
         from diptych.inference.hub_card import push
 
