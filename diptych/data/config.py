@@ -142,7 +142,7 @@ class DataConfig(BaseModel):
     resampler: Resampler = Field(
         "torch",
         description="library that resizes 8-bit training images: torch (fast), or pillow as the public code of the "
-        "papers; they differ by one level in some pixels, and held-out images are always resized by Pillow",
+        "papers; they differ by one level in some pixels",
     )
     flip: bool = Field(True, description="flip images horizontally with probability 0.5")
     rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")
