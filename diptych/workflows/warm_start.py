@@ -1,18 +1,21 @@
-"""Initial weights from another run or model: `init_from=`."""
+"""Initial weights from another run or model, `init_from=`, and from files that settings name for single networks."""
 
 from diptych.contract import Method
 from diptych.errors import CheckpointError, ConfigError
+from diptych.importers import pretrained
 from diptych.inference.load import networks_of, state_mismatches, with_prefix
 
 
 def initialise_from(method: Method, source: str | None) -> str:
     """Load the networks of a run or model into those of `method` that have the same name and shapes.
 
-    Returns a sentence about them; empty if there is no source. Raises CheckpointError if the source cannot be read,
-    ConfigError if no network fits, or if a network that `translate` runs is neither loaded nor trained.
+    Networks whose weights the settings give as a file are loaded from there. Returns a sentence about the source;
+    empty if there is none. Raises CheckpointError if the source cannot be read, ConfigError if no network fits, if a
+    file is not of its network, or if a network that `translate` runs is neither loaded nor trained.
     """
     loaded, skipped = _load_networks(method, source) if source else ([], [])
-    untrained = [name for name in method.untrained_networks(method.stages()) if name not in loaded]
+    given = pretrained.load_networks(method)
+    untrained = [name for name in method.untrained_networks(method.stages()) if name not in (*loaded, *given)]
     if untrained:
         zero_settings = [f"{key}=" for key, value in vars(method.config).items() if type(value) is int and not value]
         raise ConfigError(
