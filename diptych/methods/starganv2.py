@@ -130,7 +130,9 @@ class StarGANv2(Method):
                     f"crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
             if self.landmarks != "none" and self.channels not in (1, 3):
-                raise ValueError(f"landmarks are of grey or RGB images, not of {self.channels} channels: landmarks=none")
+                raise ValueError(
+                    f"landmarks are of grey or RGB images, not of {self.channels} channels: landmarks=none"
+                )
             if len(set(self.style_sources)) < len(self.style_sources):
                 raise ValueError(f"style_sources={list(self.style_sources)}: name each source once")
             if self.condition != "style" and "latent" not in self.style_sources:
