@@ -2,8 +2,9 @@
 
     export DIPTYCH_WEIGHTS=~/weights    folder that is searched before a download
 
-`import_model.read` reads the files in a child process. Published files are verified by SHA-256. A safetensors file with the same stem is also accepted. Its SHA-256 is not verified
-but reported as the digest, so that metrics from different files are not compared.
+`import_model.read` reads the files in a child process. Published files are verified by SHA-256. A safetensors file with
+the same stem is also accepted. Its SHA-256 is not verified but reported as the digest, so that metrics from different
+files are not compared.
 """
 
 import os

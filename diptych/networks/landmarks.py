@@ -62,7 +62,7 @@ class FaceLandmarks(nn.Module):
         self.head = nn.Conv2d(WIDTH, NUM_LANDMARKS + 1, 1)
 
     def heatmaps(self, x: Tensor) -> Tensor:
-        """Return the heatmaps (N, 98, 64, 64) of images in [-1, 1]; the last map, of the face's outline, is left out."""
+        """Return the heatmaps (N, 98, 64, 64) of images in [-1, 1]. The last map, of the outline, is left out."""
         x = F.interpolate(x.expand(-1, 3, -1, -1), (INPUT_SIZE, INPUT_SIZE), mode="bilinear")
         h = F.relu(self.stem_norm(self.stem((x + 1) / 2)))
         h = F.avg_pool2d(self.blocks[0](h), 2)
@@ -99,8 +99,10 @@ def _part(heatmaps: Tensor, region: Region) -> Tensor:
 
 
 class CoordConv(nn.Module):
-    """A convolution that also sees where it is (Liu et al. 2018): row and column in [-1, 1], and the distance to the
-    centre in [0, 1]."""
+    """A convolution with three more input channels (Liu et al. 2018): the position in the image.
+
+    Row and column are in [-1, 1], the distance to the centre in [0, 1].
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
