@@ -96,7 +96,7 @@ class StarGANv2(Method):
         landmarks: Annotated[str, contract.Setting(weights_of="landmarks", text=True, path=True)] = Field(
             "none",
             max_length=4096,
-            description="file with the landmark network of the skip connections (`wing.ckpt` of the public code), read once "
+            description="file of the landmark network of the skip connections (`wing.ckpt` of the public code), read "
             "when training starts; none: no skip connections",
         )
         reuse: Literal["none", "exact", "max"] = Field(

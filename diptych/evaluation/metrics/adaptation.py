@@ -29,7 +29,7 @@ SEED = 0  # of the initial weights and of the order of the images
 
 
 @dataclass(frozen=True)
-class TestSet:
+class RealImages:
     """Held-out real images (N, H, W, C) of the evaluator with their classes (N,), and how it was trained on others."""
 
     images: Column
@@ -46,13 +46,13 @@ def adapted_accuracy(samples: Samples, tools: Tools, names: Sequence[str]) -> It
     evaluator = tools.require_evaluator()
     if not isinstance(evaluator, Classifier):
         raise EvaluationError("this protocol needs a classifier of classes as the evaluator, trained by Diptych")
-    test = test_set(tools)
+    test = real_images(tools)
     (channels,) = evaluator.channels().values()
     labels = torch.from_numpy(true_classes(samples, evaluator.classes()))
     images = _load(ImageFiles(tuple(samples.files("fake"))), test.transform, channels)
     tools.note(
-        f"a classifier is trained on {len(images)} translations, {evaluator.config.steps} steps of {test.batch_size}, and "
-        f"tested on {len(test.classes)} real images"
+        f"a classifier is trained on {len(images)} translations ({evaluator.config.steps} steps of {test.batch_size}) "
+        f"and tested on {len(test.classes)} real images"
     )
     adapted = train_classifier(evaluator, images, labels, test.batch_size, tools.device)
     real = _load(test.images, test.transform, channels)
@@ -61,7 +61,7 @@ def adapted_accuracy(samples: Samples, tools: Tools, names: Sequence[str]) -> It
     yield score_per_image(names[0], correct, chance=majority, ceiling=float(ceiling.mean()))
 
 
-def test_set(tools: Tools) -> TestSet:
+def real_images(tools: Tools) -> RealImages:
     """Return the held-out images of the evaluator's run: its test split, if it has one. EvaluationError."""
     folder = tools.evaluator_folder
     if folder is None or not (folder / "config.yaml").is_file():
@@ -74,7 +74,7 @@ def test_set(tools: Tools) -> TestSet:
     data, _ = check_images(recipe.open_data(), recipe.data)
     data = recipe.encode_data(data)
     images, labels = (list((data.test or data.held_out).columns.values())[index] for index in (0, 1))
-    return TestSet(images, np.asarray(labels), augment_of(recipe.data), recipe.train.batch_size)
+    return RealImages(images, np.asarray(labels), augment_of(recipe.data), recipe.train.batch_size)
 
 
 def train_classifier(
