@@ -138,7 +138,8 @@ class MultiScaleBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        h, maps = x, []
+        h = x
+        maps: list[Tensor] = []
         for norm, conv in zip(self.norms, self.convs, strict=True):
             h = conv(F.relu(norm(h)))
             maps.append(h)

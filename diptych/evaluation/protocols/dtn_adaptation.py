@@ -18,8 +18,10 @@ def jobs(method: Method, split: Split, train: Split) -> list[TranslationJob]:
     """Return a job with the training sources, and one with those of `split`. EvaluationError as `dtn-digits`."""
     (held_out,) = dtn_digits.jobs(method, split, train)
     (training,) = dtn_digits.jobs(method, train, train)
-    shared = {"targets": held_out.targets, "aligned": False, "target_name": "target"}
-    return [replace(training, name="train", **shared), replace(held_out, name="held-out", **shared)]
+    return [
+        replace(training, name="train", targets=held_out.targets, aligned=False, target_name="target"),
+        replace(held_out, name="held-out", aligned=False, target_name="target"),
+    ]
 
 
 PROTOCOL = Protocol("dtn-adaptation", 1, __doc__, jobs, {adapted_accuracy: ("adapted-accuracy",)}, needs_evaluator=True)
