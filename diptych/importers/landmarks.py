@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diptych.errors import ImportRefused
 from diptych.importers.rename_keys import check_state, rename_keys
-from diptych.networks.landmarks import FaceLandmarks
+from diptych.networks.face_landmarks import FaceLandmarks
 
 DEPTH = 4  # of the hourglass
 COUNTER = "num_batches_tracked"  # of BatchNorm: absent in files of old versions of torch, and used only in training

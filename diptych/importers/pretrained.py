@@ -23,7 +23,7 @@ from diptych.importers import import_model, landmarks
 from diptych.importers.rename_keys import check_state
 from diptych.importers.sandbox import first_line
 from diptych.inference.load import state_mismatches
-from diptych.networks.landmarks import FaceLandmarks
+from diptych.networks.face_landmarks import FaceLandmarks
 from diptych.system.atomic_files import download_timeout
 from diptych.system.hashes import sha256_of
 
@@ -142,8 +142,8 @@ def load_networks(method: Method) -> list[str]:
     """
     loaded = []
     for name, field in method.weights_fields().items():
-        file, net = str(vars(method.config)[field]), getattr(method, name, None)
-        if not isinstance(net, nn.Module):  # off, or without effect given other settings
+        file, net = str(vars(method.config)[field]), dict(method.named_children()).get(name)
+        if net is None:  # off, or without effect given other settings
             continue
         path = Path(file).expanduser()
         try:

@@ -19,7 +19,7 @@ from diptych import contract
 from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError, nearest, shown
 from diptych.losses.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty, r1, to_float32
-from diptych.networks.landmarks import FaceLandmarks
+from diptych.networks.face_landmarks import FaceLandmarks
 from diptych.networks.latents import code_of_controls
 from diptych.networks.layers import evaluating, initialise, without_graph
 from diptych.networks.starganv2 import (

@@ -13,7 +13,7 @@ from diptych.importers import import_model, starganv2
 from diptych.importers.sandbox import read_in_process
 from diptych.inference.load import load
 from diptych.methods.starganv2 import StarGANv2
-from diptych.networks import landmarks
+from diptych.networks import face_landmarks
 
 
 def published(**over):
@@ -95,7 +95,7 @@ def test_odd_files_are_refused(harm, says):
 def test_skips_need_the_landmark_network_of_the_file(highpass, has_fan, tmp_path, monkeypatch):
     """Its masks steer the skips. Without it a warning at import, at use and in the card says that they are off."""
     monkeypatch.setattr(import_model, "read", read_in_process)
-    monkeypatch.setattr(landmarks, "INPUT_SIZE", 64)
+    monkeypatch.setattr(face_landmarks, "INPUT_SIZE", 64)
     is_off, fan = highpass and not has_fan, wing()
     nets = {"fan": fan} if has_fan else {}
     for key, value in published(w_hpf=highpass)[1].items():
@@ -117,7 +117,7 @@ def test_skips_need_the_landmark_network_of_the_file(highpass, has_fan, tmp_path
         return
     assert method.caution() == ""
     heatmaps = heatmaps_of(fan, F.interpolate(x.expand(-1, 3, -1, -1), (64, 64), mode="bilinear") / 2 + 0.5)
-    wanted = landmarks.masks_of(F.interpolate(heatmaps, (64, 64), mode="bilinear", align_corners=True))
+    wanted = face_landmarks.masks_of(F.interpolate(heatmaps, (64, 64), mode="bilinear", align_corners=True))
     masks = method.masks(x)
     assert all(torch.allclose(mask, other, atol=1e-3) for mask, other in zip(masks, wanted, strict=True))
     assert len(method.encode(x)) == 2, "content and one skip at 32 pixels"

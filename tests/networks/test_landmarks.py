@@ -6,12 +6,12 @@ from landmarks_file import heatmaps_of, wing
 
 from diptych.errors import ImportRefused
 from diptych.importers.landmarks import convert, fits
-from diptych.networks import landmarks
-from diptych.networks.landmarks import FaceLandmarks, masks_of
+from diptych.networks import face_landmarks
+from diptych.networks.face_landmarks import FaceLandmarks, masks_of
 
 
 def test_the_network_computes_what_the_tensors_of_the_file_say(monkeypatch):
-    monkeypatch.setattr(landmarks, "INPUT_SIZE", 64)
+    monkeypatch.setattr(face_landmarks, "INPUT_SIZE", 64)
     state = wing()
     assert fits(state)
     net = FaceLandmarks().eval()

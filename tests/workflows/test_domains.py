@@ -22,7 +22,7 @@ from diptych.importers.landmarks import convert
 from diptych.importers.sandbox import read_in_process
 from diptych.inference.load import load
 from diptych.methods.stargan import StarGAN
-from diptych.networks import landmarks
+from diptych.networks import face_landmarks
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
 from diptych.testing import CHECKS, MethodUnderTest
@@ -80,7 +80,7 @@ def test_missing_landmarks_are_warned_of(tmp_path):
 def test_landmarks_from_a_file_are_part_of_the_run_and_of_its_model(tmp_path, monkeypatch):
     """The file is read once: not at a resume, and not for translations, previews or evaluations."""
     monkeypatch.setattr(import_model, "read", read_in_process)
-    monkeypatch.setattr(landmarks, "INPUT_SIZE", 64)
+    monkeypatch.setattr(face_landmarks, "INPUT_SIZE", 64)
     file, run = tmp_path / "wing.ckpt", tmp_path / "run"
     torch.save({"state_dict": wing()}, file)
     trained(run, "starganv2", "root=glyphs:sans/serif", "w_hpf=1", "steps=1", f"landmarks={file}", "preview_images=2")
