@@ -12,6 +12,7 @@ CropMode = Literal["random", "random_resized"]
 Interpolation = Literal["bicubic", "bilinear"]
 Resampler = Literal["torch", "pillow"]
 OnBadImage = Literal["error", "skip"]
+ClassName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, max_length=200)]
 FolderName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
 MAX_BAD_SHARE = 0.01  # fraction of the files that may be unreadable with `on_bad_image=skip`
@@ -102,6 +103,16 @@ class DataConfig(BaseModel):
     )
     background_root: Annotated[str | None, Location] = Field(
         None, min_length=1, max_length=4096, description="folder of photographs to blend digits with, as in MNIST-M"
+    )
+    source_without: tuple[ClassName, ...] = Field(
+        (),
+        max_length=1000,
+        description="classes of the source domain without training images, such as [3]; held-out images keep them",
+    )
+    target_without: tuple[ClassName, ...] = Field(
+        (),
+        max_length=1000,
+        description="digits of the target domain, a file of digits, without training images",
     )
     pair_names: Literal["exact", "casefold", "affix"] = Field(
         "exact",

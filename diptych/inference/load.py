@@ -204,7 +204,9 @@ def build_translator(
     # copied because tensors in files are not aligned, and matrix products of unaligned tensors differ in the last bit
     in_full = {key: (value.float() if value.is_floating_point() else value).clone() for key, value in weights.items()}
     method.load_state_dict(in_full, assign=True)
-    return Translator(method.requires_grad_(False).eval(), name, networks, notes)
+    built = {child for child, _ in method.named_modules(remove_duplicate=False)}
+    present = tuple(network for network in networks if network in built)
+    return Translator(method.requires_grad_(False).eval(), name, present, notes)
 
 
 def state_mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:

@@ -34,6 +34,9 @@ class TrainConfig(BaseModel):
         max_length=4096,
         description="run or model to copy initial weights from, for networks with equal names and shapes",
     )
+    init_networks: tuple[Annotated[str, Field(max_length=100)], ...] = Field(
+        (), max_length=100, description="networks to copy from init_from, such as [f,head]; default: all that fit"
+    )
     grad_accum_steps: int = Field(1, ge=1, description="micro-batches that a batch is split into, to save memory")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="bf16: autocast; auto: bf16 on devices with bf16 instructions"

@@ -196,7 +196,8 @@ def prepare(
     method.perceptual.update(feature_networks)
     if ranks.is_main and (caution := method.caution()):
         warnings.warn(f"{recipe.method}: {caution}", stacklevel=2)
-    if initialise and (message := initialise_from(method, recipe.train.init_from)):
+    chosen = recipe.train.init_networks
+    if initialise and (message := initialise_from(method, recipe.train.init_from, chosen)):
         console.print(printable(message), highlight=False, soft_wrap=True)
     augment = augment_of(recipe.data)
     batches = _batches(recipe, method, data, augment, ranks)
