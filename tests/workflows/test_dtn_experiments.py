@@ -112,7 +112,7 @@ def test_a_classifier_is_adapted_to_the_target_by_translations(digits, tmp_path,
     assert all(score.count == 30 for score in scores.values())
     evaluator = read_result(out / "evaluator" / "results" / "classifier-accuracy.json").score("accuracy").value
     assert scores["train/adapted-accuracy"].ceiling == pytest.approx(evaluator, abs=0.05)
-    assert evaluator > 0.5
+    assert evaluator > 0.2, "twice chance"
     assert any(
         "trained on 95 translations (40 steps of 16) and tested on 30 real images" in line for line in result.said
     )
