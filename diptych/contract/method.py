@@ -7,25 +7,13 @@ from typing import Any
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from diptych.contract.data import Batch, Control, DataKind, Labels, Route
+from diptych.contract.data import Control, DataKind, Labels, Route, Traits
 from diptych.contract.method_config import AveragedWeights, MethodConfig
-from diptych.contract.training import Stage
+from diptych.contract.training import Batch, Stage
 from diptych.errors import ConfigError
 from diptych.setting import Setting, setting_of
 
 FeatureNetwork = nn.Module  # frozen: images (N, C, H, W) in [-1, 1] to a list of feature maps, finest first
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What callers of a method must know of it."""
-
-    size_multiple: int = 1  # heights and widths of input images are multiples of this
-    upscale_factor: int = 1  # output images are this many times as high and wide
-    fixed_size: bool = False  # input images have the size of the training crops
-    unconditional: bool = False  # `sample` generates images from noise
-    multi_domain: bool = False  # it translates between the classes or attributes of labelled data
-    balance_classes: bool = False  # training samples each class equally often
 
 
 @dataclass(frozen=True)

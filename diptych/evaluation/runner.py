@@ -236,11 +236,11 @@ def plan_jobs(
 
     EvaluationError or ConfigError for controls that the method lacks, that the protocol sets, or that are images.
     """
-    values = parse_controls(method, model, controls)
+    values = parse_controls(method.controls, model, controls)
     for name in values:
-        if find_control(method, model, name).image:
+        if find_control(method.controls, model, name).image:
             raise EvaluationError(f"control {name}: it is an image, which only a protocol such as starganv2 chooses")
-    check_controls(method, model, values)
+    check_controls(method.controls, model, values)
     return [job.with_controls(values) for job in protocol.jobs(method, split, train)]
 
 

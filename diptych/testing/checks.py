@@ -56,7 +56,7 @@ def batch_entries_match_data_kind(method: MethodUnderTest) -> None:
         assert cls.checks.tiny, "`checks` is missing: set it to CheckConfigs(tiny={...}), a config of small networks"
         entries, networks = method.held_out_batch(2), method.engine().method
         for route in networks.routes:
-            check_controls(networks, f"`routes`: {cls.__name__}", route.controls)
+            check_controls(networks.controls, f"`routes`: {cls.__name__}", route.controls)
             for entry in (route.source, route.target):
                 assert entry in entries, f"`routes`: no batch entry is called {entry!r}{nearest(entry, entries)}"
     except ConfigError as error:
