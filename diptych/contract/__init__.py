@@ -16,7 +16,7 @@ the clock, never on data, and `updates` never waits for the device (`.item()`, `
 both. Not here: any network or loss. Start with `method.py`.
 """
 
-from diptych.contract.data import OUTPUT, Batch, Control, DataKind, Labels, Route
+from diptych.contract.data import OUTPUT, Batch, Control, DataKind, Inputs, Labels, LatentCode, Route
 from diptych.contract.evaluator import Evaluator
 from diptych.contract.method import CheckConfigs, FeatureNetwork, Method, Traits
 from diptych.contract.method_config import AveragedWeights, LinearDecay, MethodConfig
@@ -33,7 +33,9 @@ __all__ = [
     "DataKind",
     "Evaluator",
     "FeatureNetwork",
+    "Inputs",
     "Labels",
+    "LatentCode",
     "LinearDecay",
     "Method",
     "MethodConfig",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 Batch = dict[str, Tensor]  # images (N, C, H, W) in [-1, 1], labels of int64
+Inputs = dict[str, Any]  # of `forward` beside the images: tensors (N, ...), and values that select a network
 
 
 class DataKind(StrEnum):
@@ -84,6 +85,18 @@ class Labels(BaseModel):
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+@dataclass(frozen=True)
+class LatentCode:
+    """The latent code (N, dim) of a seed: normal numbers, or uniform ones in [-1, 1].
+
+    `generator` draws them: NumPy's, as in `networks.latents.latent_codes`, or torch's CPU generator of that seed.
+    """
+
+    dim: int
+    prior: Literal["uniform", "normal"] = "normal"
+    generator: Literal["numpy", "torch"] = "numpy"
 
 
 OUTPUT = "->"  # for `Control.image`: the entry that the route outputs
