@@ -20,7 +20,7 @@ imports none either until a class of a network is used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from diptych.contract.data import OUTPUT, Control, DataKind, Labels, Route, Traits, TranslationModel
+from diptych.contract.data import OUTPUT, Control, DataKind, Inputs, Labels, LatentCode, Route, Traits, TranslationModel
 from diptych.setting import Setting, setting_of
 
 if TYPE_CHECKING:  # all of these import torch
@@ -39,7 +39,9 @@ __all__ = [
     "DataKind",
     "Evaluator",
     "FeatureNetwork",
+    "Inputs",
     "Labels",
+    "LatentCode",
     "LinearDecay",
     "Method",
     "MethodConfig",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from diptych.contract.training import Batch
 
+Inputs = dict[str, Any]  # of `forward` beside the images: tensors (N, ...), and values that select a network
+
 
 class DataKind(StrEnum):
     """The kind of data a method trains on. It fixes the entries of a batch and their order; a method names them.
@@ -101,6 +103,18 @@ class Traits:
     unconditional: bool = False  # `sample` generates images from noise
     multi_domain: bool = False  # it translates between the classes or attributes of labelled data
     balance_classes: bool = False  # training samples each class equally often
+
+
+@dataclass(frozen=True)
+class LatentCode:
+    """The latent code (N, dim) of a seed: normal numbers, or uniform ones in [-1, 1].
+
+    `generator` draws them: NumPy's, as in `networks.latents.latent_codes`, or torch's CPU generator of that seed.
+    """
+
+    dim: int
+    prior: Literal["uniform", "normal"] = "normal"
+    generator: Literal["numpy", "torch"] = "numpy"
 
 
 OUTPUT = "->"  # for `Control.image`: the entry that the route outputs

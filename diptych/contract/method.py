@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from diptych.contract.data import Control, DataKind, Labels, Route, Traits
+from diptych.contract.data import Control, DataKind, Inputs, Labels, LatentCode, Route, Traits
 from diptych.contract.method_config import AveragedWeights, MethodConfig
 from diptych.contract.training import Batch, Stage
 from diptych.errors import ConfigError
@@ -26,9 +27,9 @@ class CheckConfigs:
 
 
 class Method(nn.Module):
-    """Networks as attributes (so `state_dict` is the checkpoint), training stages, and `translate`.
+    """Networks as attributes (so `state_dict` is the checkpoint), training stages, and `forward`, the translation.
 
-    Required are `Config`, `data`, `batch`, `routes`, `inference_networks`, `checks`, `stages` and `translate` (or
+    Required are `Config`, `data`, `batch`, `routes`, `inference_networks`, `checks`, `stages` and `forward` (also
     `sample`, for a method that generates images from noise). An instance may set its own routes, controls, traits,
     inference networks and averaged networks where they follow from its config.
     """
@@ -42,6 +43,8 @@ class Method(nn.Module):
     ema: tuple[str, ...] = ()  # inference networks that are used with averaged weights
     ema_decay: float = 0.999
     controls: tuple[Control, ...] = ()
+    latent: LatentCode | None = None  # what the control `seed` becomes
+    companions: tuple[str, ...] = ()  # graphs of tensors besides `forward`, such as a style encoder, by method name
     traits: Traits = Traits()
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     data_defaults: Mapping[str, Any] = {}  # data settings with another default than `DataConfig`'s
@@ -61,13 +64,23 @@ class Method(nn.Module):
         """Return the stages of training, in order."""
         raise NotImplementedError
 
-    def translate(self, x: Tensor) -> Tensor:
-        """Return the translations of images (N, C, H, W) in [-1, 1], in [-1, 1], without gradient.
+    def forward(self, x: Tensor, *_: Any, **inputs: Any) -> Tensor:
+        """Return the translations of images (N, C, H, W) in [-1, 1], in [-1, 1], computed in evaluation mode.
 
-        The result for an image does not depend on the others. A method adds its controls as keyword arguments.
-        Previews, metrics and exported models use only this.
+        The result for an image does not depend on the others. `inputs` are what `encode_controls` returns. It is
+        exported by `torch.export` for any number of images of any size, so it never asks for `len(x)`. A method that
+        only generates takes latent codes (N, D) instead of images.
         """
         raise NotImplementedError
+
+    def encode_controls(self, x: Tensor, *_: Any, **controls: Any) -> Inputs:
+        """Return the inputs of `forward` beside the images x (N, C, H, W): by default the controls as they are.
+
+        A method with controls that become tensors (N, ...) names them as arguments and returns the tensors as
+        `latent` (N, D), `style` (N, S), `labels` (N, K) of 0 and 1, or `domain` (N,), an index. Other values select
+        a network: an exported model has them fixed.
+        """
+        return controls
 
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
         """Return the generated images (N, C, H, W) in [-1, 1] of these numbers, without gradient.
@@ -78,6 +91,11 @@ class Method(nn.Module):
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------------------------------- optional
+
+    @torch.no_grad()
+    def translate(self, x: Tensor, *args: Any, **controls: Any) -> Tensor:
+        """Return the translations of images (N, C, H, W) in [-1, 1] with these controls, without gradient."""
+        return self.forward(x, **self.encode_controls(x, *args, **controls))
 
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """Return the translations of `x` for each choice of controls. Override to share computation between them."""

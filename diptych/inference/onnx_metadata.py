@@ -47,10 +47,10 @@ class OnnxCompanion(Part):
 
     mapping_network  the style of a latent code, of a domain, or of both; without it the latent code is the style
     style_encoder    the style of reference images
-    generator        images of latent codes, for a model that also translates
+    generate         images of latent codes, for a model that also translates
     """
 
-    role: Literal["mapping_network", "style_encoder", "generator"]
+    role: Literal["mapping_network", "style_encoder", "generate"]
     file: str = Field(max_length=255, pattern=FILE_NAME)
     sha256: str = Field(pattern=SHA256, description="of the file")
     inputs: tuple[OnnxInput, ...] = Field(min_length=1, max_length=10)

@@ -196,7 +196,10 @@ class StarGANv2(Method):
             Route("image", "image", {"domain": name}, ground_truth=f"image of {name}") for name in self.names
         )
         self.controls = (Control("domain", "domain to translate to", self.names[0], self.names),)
+        self.companions = ("mapping_network",)
         if self.E is not None:
+            self.companions += ("style_encoder",)
+            self.latent = contract.LatentCode(c.latent_dim, "normal", "torch")
             self.controls += (
                 Control("seed", "seed of the style of that domain", 0),
                 Control("reference", "image whose style is used instead of the seed's", None, image="reference"),
@@ -352,8 +355,7 @@ class StarGANv2(Method):
         with without_graph():
             return self.landmarks(x.detach())
 
-    @torch.no_grad()
-    def translate(
+    def encode_controls(
         self,
         x: Tensor,
         domain: str = "",
@@ -362,23 +364,33 @@ class StarGANv2(Method):
         toward: int = -1,
         toward_reference: Tensor | None = None,
         mix: float = 0.0,
-        content: Content | None = None,
-    ) -> Tensor:
-        """Return translations to `domain`, with the style of a seed or of `reference`. See `style_from`.
+    ) -> contract.Inputs:
+        """Return the style of a seed or of `reference` in `domain`. See `style_from`.
 
-        `mix` interpolates to the style of the seed `toward` or of the images `toward_reference`. `content` is
-        `encode(x)`, if already computed. Raises ConfigError.
+        `mix` interpolates to the style of the seed `toward` or of the images `toward_reference`. Raises ConfigError.
         """
         controls = {"seed": seed, "reference": reference, "toward": toward, "toward_reference": toward_reference}
         style = code_of_controls(
             {**controls, "mix": mix}, lambda number, images: self.style_from(domain, number, images, len(x))
         )
-        return self.decode(content or self.encode(x), style)
+        return {"style": style}
 
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        return self.decode(self.encode(x), style)
+
+    @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """Return the translations for each choice of controls; x is encoded once."""
         content = self.encode(x)
-        return [self.translate(x, **controls, content=content) for controls in choices]
+        return [self.decode(content, self.encode_controls(x, **controls)["style"]) for controls in choices]
+
+    def mapping_network(self, domain: Tensor, latent: Tensor | None = None) -> Tensor:
+        """Return the style codes (N, S) of domains (N,) and latent codes (N, latent_dim), if the styles have codes."""
+        return self.style_code(domain, latent)
+
+    def style_encoder(self, reference: Tensor, domain: Tensor) -> Tensor:
+        """Return the style codes (N, S) of reference images (N, C, size, size) of domains (N,)."""
+        return self.style_code(domain, image=reference)
 
     def reference_controls(self, batch: Batch, index: int) -> dict[str, Any]:
         return {"domain": self.names[int(batch["target"][index])]}
