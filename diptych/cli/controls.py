@@ -9,9 +9,7 @@ if TYPE_CHECKING:
 
 def parse_controls(translator: "ImageTranslator", pairs: Sequence[str]) -> dict[str, Any]:
     """Return the value of each `key=value`, converted to the type of the control's default. Raises ConfigError."""
-    from diptych.inference import controls
-
-    return controls.parse_controls(translator.controls, translator.name, split_controls(pairs))
+    return translator.parse_controls(split_controls(pairs))
 
 
 def split_controls(pairs: Sequence[str] | None) -> dict[str, str]:

@@ -88,7 +88,7 @@ def translate(
     from diptych.cli.translation_files import plan_files
     from diptych.errors import ConfigError, ImageError, listed
     from diptych.inference.input_files import find_sources
-    from diptych.inference.load import load
+    from diptych.inference.open_model import load
     from diptych.methods import find
 
     if seed is not None and reference is not None:

@@ -20,12 +20,15 @@ from diptych.data.images import image_io as image
 from diptych.data.images import metadata
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.errors import ConfigError, ImageError
-from diptych.inference.controls import check_controls, find_control, select_route
+from diptych.inference.controls import check_controls, find_control, parse_controls, select_route
 from diptych.inference.preprocessing import Adapter, Options, as_pil, match_alpha, read_pixels
 from diptych.settings.validate import checked
 
 Picture = str | Path | Image.Image | np.ndarray
 Controls = Mapping[str, Any]
+NOT_FINITE = (
+    "{}: the {} model returns values that are not finite (NaN): its weights are damaged, or its training diverged"
+)
 
 
 class ImageTranslator(ABC):
@@ -271,6 +274,10 @@ class ImageTranslator(ABC):
 
     def _route(self, controls: Controls) -> Route:
         return select_route(self.model, self.name, controls)
+
+    def parse_controls(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return controls from text, converted to the type of each control's default. Raises ConfigError."""
+        return parse_controls(self.controls, self.name, values)
 
     def _check(self, controls: Controls) -> None:
         check_controls(self.controls, self.name, controls)

@@ -19,7 +19,7 @@ from diptych.contract import Method
 from diptych.data.image_format import TrainingImages
 from diptych.errors import ConfigError, ImageError
 from diptych.inference import model_folder
-from diptych.inference.image_translator import Controls, ImageTranslator
+from diptych.inference.image_translator import NOT_FINITE, Controls, ImageTranslator
 from diptych.inference.preprocessing import DEFAULT, Options
 from diptych.networks import user_code
 from diptych.networks.layers import pad_to_multiple, remove_padding
@@ -109,10 +109,7 @@ class Translator(ImageTranslator):
             raise
         self._check_sizes(padded, translations)
         if not all(bool(y.isfinite().all()) for y in translations):
-            raise ImageError(
-                f"{label}: the {self.name} model returns values that are not finite (NaN): its weights are damaged, or "
-                f"its training diverged"
-            )
+            raise ImageError(NOT_FINITE.format(label, self.name))
         factor = self.method.traits.upscale_factor
         translations = [remove_padding(y, height, width, factor) for y in translations]
         return translations if x.dim() == 4 else [y[0] for y in translations]

@@ -221,10 +221,15 @@ def resize(array: np.ndarray, height: int, width: int, interpolation: Interpolat
     return _nearest(np.stack(resized, axis=2), array.dtype)
 
 
-def resize_unit(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return (C, H, W) in [-1, 1] resized to (C, height, width) by an antialiased bicubic filter, and clipped."""
+def resize_unit(x: np.ndarray, height: int, width: int, is_map: bool = False) -> np.ndarray:
+    """Return (C, H, W) in [-1, 1] resized to (C, height, width) by an antialiased bicubic filter, and clipped.
+
+    `is_map`: to the nearest pixel, as one-hot planes of class ids are.
+    """
     if x.shape[1:] == (height, width):
         return x
+    if is_map:
+        return x[:, _nearest_indices(x.shape[1], height)[:, None], _nearest_indices(x.shape[2], width)]
     unit = (x.transpose(1, 2, 0).astype(np.float32) + 1) / 2
     return np.ascontiguousarray(to_unit(resize(unit, height, width)).transpose(2, 0, 1))
 
