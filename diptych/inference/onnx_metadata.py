@@ -137,6 +137,11 @@ def parse_metadata(text: str | None, where: str) -> OnnxMetadata:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "JSON"
+        if place == "format":
+            raise CheckpointError(
+                f"{where}: its metadata has a format that this version of Diptych does not read; update Diptych, or "
+                f"export the model again"
+            ) from error
         raise CheckpointError(
             f"{where}: its metadata {PROPERTY!r} is damaged or of another version ({place}: {first['msg']}); "
             f"export the model again"

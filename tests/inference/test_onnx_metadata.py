@@ -31,7 +31,7 @@ def test_description_round_trips():
     [
         (None, "model.onnx: not a model that `diptych export` wrote"),
         ("{", "model.onnx: .*JSON: Invalid JSON.*export the model again"),
-        (WHOLE.model_dump_json().replace('"format":1', '"format":2'), "another version .format: "),
+        (WHOLE.model_dump_json().replace('"format":1', '"format":2'), "does not read; update Diptych"),
         (WHOLE.model_dump_json().replace('"fp32"', '"fp7"'), "precision"),
         (" " * (LARGEST + 1), "characters, at most"),
     ],
