@@ -26,6 +26,7 @@ from diptych.evaluation.samples import Samples, TranslationJob, open_samples
 from diptych.evaluation.tools import Tools
 from diptych.inference.controls import check_controls, find_control, parse_controls
 from diptych.inference.load import from_model, from_run, warn_of_caution, warn_of_untrained
+from diptych.inference.open_model import NO_NETWORKS, is_onnx
 from diptych.inference.translator import Translator
 from diptych.methods import find as find_method
 from diptych.runs import checkpoint
@@ -82,7 +83,9 @@ class Source:
 
 
 def open_trained(folder: Path) -> Trained:
-    """Return a run, or a model folder unchanged. RunError if the folder is neither."""
+    """Return a run, or a model folder unchanged. RunError if the folder is neither; EvaluationError for an ONNX file."""
+    if is_onnx(folder):
+        raise EvaluationError(f"{folder}: {NO_NETWORKS}")
     is_model = (folder / "config.json").is_file() and not (folder / "config.yaml").is_file()
     return folder if is_model else Run.open(folder)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LARGEST_FILE = 2**31 - 1  # bytes, the limit of the format
 LARGEST_COUNT = 2**21  # fields of the format in a file, apart from the values of weights
 INSTALL = "ONNX files need onnxruntime: pip install 'diptych[onnx]'"
+TYPES = {"float32": "float", "int64": "int64"}  # names of dtypes in onnxruntime
 OUT_OF_MEMORY = ("allocate", "bad_alloc", "bad allocation")  # in messages of onnxruntime
 # Messages of the ONNX format that hold tensors, with the numbers of the fields to follow.
 FIELDS: Mapping[str, Mapping[int, str]] = {
@@ -110,9 +111,7 @@ class OnnxGraph:
         """Load the network. Raises CheckpointError if it does not have these inputs and one output; ConfigError."""
         self.path = path
         self.session = _open_session(path, device)
-        given = {each.name: (each.type, len(each.shape or ())) for each in self.session.get_inputs()}
-        expected = {each.name: (f"tensor({TYPES[each.dtype]})", len(each.shape) + 1) for each in inputs}
-        if given != expected or len(self.session.get_outputs()) != 1:
+        if not _fits(self.session, inputs):
             raise CheckpointError(
                 f"{path}: its inputs and outputs are not those that its metadata describes; export the model again"
             )
@@ -129,7 +128,14 @@ class OnnxGraph:
             raise ImageError(f"{label}: {self.path} fails on {shape} pixels ({_first_line(error)})") from error
 
 
-TYPES = {"float32": "float", "int64": "int64"}  # names of dtypes in onnxruntime
+def _fits(session: "InferenceSession", inputs: Sequence[OnnxInput]) -> bool:
+    """Return whether a network has one output, and inputs of these names, dtypes and numbers of dimensions."""
+    expected = {each.name: (f"tensor({TYPES[each.dtype]})", len(each.shape) + 1) for each in inputs}
+    try:
+        given = {each.name: (each.type, len(each.shape or ())) for each in session.get_inputs()}
+        return given == expected and len(session.get_outputs()) == 1
+    except UnicodeDecodeError:
+        return False
 
 
 def _open_session(path: Path, device: str) -> "InferenceSession":
@@ -139,12 +145,13 @@ def _open_session(path: Path, device: str) -> "InferenceSession":
     except ImportError as error:
         raise CheckpointError(f"{path}: {INSTALL}") from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # nothing but fatal errors: all others are raised
     options.intra_op_num_threads = _threads()
     options.enable_mem_pattern = False  # it would keep a plan for each size of images
     providers = _providers(device, onnxruntime.get_available_providers())
+    falls_back = device == "auto" and len(providers) > 1  # to the CPU, with a note on stdout
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=int(falls_back))
     except Exception as error:  # the classes of onnxruntime have no common base
         reason = _first_line(error)
         if "is not a registered function/op" in reason:

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from diptych.contract import Method
     from diptych.networks.user_code import Network
 
+NO_NETWORKS = (
+    "an ONNX file has no PyTorch networks; it is for `diptych translate`, `diptych generate` and `diptych.load`: for all "
+    "else give the run or model folder that it was exported from"
+)
+
 
 def is_onnx(source: str | Path) -> bool:
     """Return whether a model is an ONNX file, by its name."""

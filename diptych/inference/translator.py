@@ -73,6 +73,10 @@ class Translator(ImageTranslator):
         tensor = value if isinstance(value, Tensor) else torch.from_numpy(self._load_control_image(value, name, entry))
         return tensor if tensor.dim() == 4 else tensor[None]
 
+    def to_unit_tensor(self, pixels: np.ndarray, label: str, controls: Controls) -> Tensor:
+        """Return decoded pixels (H, W, C) as network input for these controls: (C', H, W) in [-1, 1]."""
+        return torch.from_numpy(self._to_unit(pixels, label, controls))
+
     def _translate_unit(self, x: np.ndarray, choices: Sequence[Controls], label: str) -> list[np.ndarray]:
         return [y.numpy() for y in self.tensors(torch.from_numpy(x), choices, label)]
 

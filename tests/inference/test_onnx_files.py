@@ -11,8 +11,10 @@ from onnx import helper, numpy_helper
 from onnx_files import IMAGE, INVERTED, metadata, write_onnx
 
 import diptych
-from diptych.errors import CheckpointError, ConfigError, DiptychError, ImageError
+from diptych.errors import CheckpointError, ConfigError, DiptychError, EvaluationError, ImageError
+from diptych.evaluation.runner import open_trained
 from diptych.inference import onnx_graph
+from diptych.inference.load import networks_of
 from diptych.inference.onnx_graph import FIELDS, check_file
 from diptych.inference.onnx_metadata import OnnxInput
 
@@ -156,3 +158,12 @@ def test_threads_are_those_of_pytorch(monkeypatch, setting, threads):
     monkeypatch.setattr(onnx_graph, "cores", lambda: 2)
     monkeypatch.setenv("OMP_NUM_THREADS", setting)
     assert onnx_graph._threads() == threads
+
+
+def test_commands_that_need_networks_say_what_to_give(tmp_path):
+    path = write_onnx(tmp_path / "model.onnx", metadata())
+    for use in (networks_of, open_trained):
+        with pytest.raises(
+            (CheckpointError, EvaluationError), match="give the run or model folder that it was exported"
+        ):
+            use(path)
