@@ -83,7 +83,7 @@ class Source:
 
 
 def open_trained(folder: Path) -> Trained:
-    """Return a run, or a model folder unchanged. RunError if the folder is neither; EvaluationError for an ONNX file."""
+    """Return a run, or a model folder unchanged. RunError for another folder, EvaluationError for an ONNX file."""
     if is_onnx(folder):
         raise EvaluationError(f"{folder}: {NO_NETWORKS}")
     is_model = (folder / "config.json").is_file() and not (folder / "config.yaml").is_file()

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from diptych.networks.user_code import Network
 
 NO_NETWORKS = (
-    "an ONNX file has no PyTorch networks; it is for `diptych translate`, `diptych generate` and `diptych.load`: for all "
-    "else give the run or model folder that it was exported from"
+    "an ONNX file has no PyTorch networks; it is for `diptych translate`, `diptych generate` and `diptych.load`; for "
+    "anything else give the run or model folder that it was exported from"
 )
 
 
