@@ -121,11 +121,12 @@ class OnnxGraph:
         try:
             return np.asarray(self.session.run(None, dict(arrays))[0])
         except Exception as error:  # the classes of onnxruntime have no common base
-            shape = "x".join(map(str, next(iter(arrays.values())).shape[:1:-1]))
+            first = next(iter(arrays.values()))
+            size = f"{first.shape[3]}x{first.shape[2]} pixels" if first.ndim == 4 else f"an array {first.shape}"
             if any(words in str(error) for words in OUT_OF_MEMORY):
-                problem = f"{label}: {shape} pixels do not fit into memory: scale the image down"
+                problem = f"{label}: {size} do not fit into memory: scale the image down"
                 raise ImageError(problem) from error
-            raise ImageError(f"{label}: {self.path} fails on {shape} pixels ({_first_line(error)})") from error
+            raise ImageError(f"{label}: {self.path} fails on {size} ({_first_line(error)})") from error
 
 
 def _fits(session: "InferenceSession", inputs: Sequence[OnnxInput]) -> bool:
