@@ -19,6 +19,7 @@ from diptych.cli import (
     evaluate,
     evaluator,
     experiment,
+    export,
     generate,
     import_,
     methods,
@@ -74,6 +75,7 @@ app.add_typer(evaluator.app, name="evaluator")
 app.add_typer(data.app, name="data")
 _add(methods.methods, methods)
 _add(check.check, check)
+_add(export.export, export)
 _add(import_.import_, import_, "import")
 _add(doctor.doctor, doctor)
 

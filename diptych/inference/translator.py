@@ -8,7 +8,7 @@ translator("label.png").save("photo.png")
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from diptych.networks import user_code
 from diptych.networks.layers import pad_to_multiple, remove_padding
 from diptych.system.distributed import choose_device
 from diptych.system.hardware import is_out_of_memory
+
+if TYPE_CHECKING:
+    from diptych.inference.onnx_export import Exported
 
 OVERSHOOT = 1.5  # of tensors in [-1, 1] that were resized by a filter
 SET_MULTIPLE = "; if it halves sizes, set `size_multiple = N` in the class: 2 for one halving, 4 for two, 8 for three"
@@ -150,6 +153,17 @@ class Translator(ImageTranslator):
             return F.interpolate(x.float(), (side, side), mode="nearest-exact")
         resized = F.interpolate(x.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
         return resized.clamp(-1, 1)
+
+    def export_onnx(self, path: Path | str, **options: Any) -> "Exported":
+        """Write the networks as an ONNX file `path`, with companions beside it. Raises ConfigError, DataError, OSError.
+
+        Options are `name`, `precision` ("fp32", "fp16" or "int8"), `calibrate`, the folder of images that int8 needs,
+        and controls that select a network, such as `direction`.
+        """
+        from diptych.inference.onnx_export import export_onnx
+
+        own = {key: options.pop(key) for key in ("name", "precision", "calibrate") if key in options}
+        return export_onnx(self, Path(path), controls=options, **own)
 
     def save(self, folder: Path | str) -> Path:
         """Write a model folder: `model.safetensors`, `config.json` and a model card. Raises OSError."""
