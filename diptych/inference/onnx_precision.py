@@ -12,7 +12,7 @@ from torch import Tensor
 from diptych.errors import ConfigError
 from diptych.inference.exported_graph import IMAGE, Graph
 from diptych.inference.input_files import find_sources
-from diptych.inference.preprocessing import resize_unit
+from diptych.inference.translator import resize_unit
 from diptych.networks.layers import pad_to_multiple, remove_padding
 
 if TYPE_CHECKING:
