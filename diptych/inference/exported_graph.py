@@ -11,13 +11,14 @@ from torch.export import Dim, ExportedProgram, export
 
 from diptych.contract import Method, Route
 from diptych.errors import ConfigError
+from diptych.networks.layers import evaluating
 
 IMAGE = "image"  # the name of the source image among the inputs of a graph
 BATCH = 3  # images of the example: other than 1, which torch.export takes for a constant
 LEAST = 32  # pixels: heights and widths of the example are at least this
 FIXED_BATCH = (
-    "it takes the number of images for a constant, so that only {} could be translated at a time: write `x.shape[0]` "
-    "instead of `len(x)`, and move what depends on controls to `encode_controls`"
+    f"it takes the number of images for a constant, so that only {BATCH} could be translated at a time: write "
+    f"`x.shape[0]` instead of `len(x)`, and move what depends on controls to `encode_controls`"
 )
 
 
@@ -41,18 +42,12 @@ class Graph:
 
     def program(self) -> ExportedProgram:
         """Return the exported program, whose inputs have any number of images. Raises ConfigError."""
-        names, shapes = list(self.inputs), [self._dynamic(name) for name in self.inputs]
-        mode = self.method.training
-        self.method.eval()
+        module, shapes = _AsModule(self), tuple(self._dynamic(name) for name in self.inputs)
         try:
-            with torch.no_grad():
-                return export(
-                    _AsModule(self, names), tuple(self.inputs.values()), dynamic_shapes=(tuple(shapes),), strict=False
-                )
+            with torch.no_grad(), evaluating(self.method):
+                return export(module, tuple(self.inputs.values()), dynamic_shapes=(shapes,), strict=False)
         except Exception as error:  # torch.export raises errors of many kinds
-            raise ConfigError(f"{self.name} cannot be exported: {self._reason(error)}") from error
-        finally:
-            self.method.train(mode)
+            raise ConfigError(f"{self.name} cannot be exported: {self._reason(str(error))}") from error
 
     @property
     def name(self) -> str:
@@ -79,35 +74,34 @@ class Graph:
                 free[dim] = Dim(side, min=1) if traits.size_multiple == 1 else traits.size_multiple * Dim(side, min=1)
         return free
 
-    def _reason(self, error: Exception) -> str:
-        text = str(error)
-        for name, shapes in (("batch", (BATCH,)), ("height", self._sides()[:1]), ("width", self._sides()[1:])):
-            if name in text and "specialized it to be a constant" in text and f"constant ({shapes[0]})" in text:
-                if name == "batch":
-                    return FIXED_BATCH.format(BATCH)
-                return f"it accepts only images with a {name} of {shapes[0]}: set `traits.fixed_size` or correct it"
-        return f"torch.export reports: {text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__}"
-
-    def _sides(self) -> tuple[int, ...]:
-        return tuple(self.inputs[IMAGE].shape[2:]) if IMAGE in self.inputs else (0, 0)
+    def _reason(self, text: str) -> str:
+        """Return what is wrong and the remedy, from the message of torch.export."""
+        if "batch" in text and f"constant ({BATCH})" in text:
+            return FIXED_BATCH
+        sides = self.inputs[IMAGE].shape[2:] if IMAGE in self.inputs else ()
+        for name, side in zip(("height", "width"), sides, strict=False):
+            if name in text and f"constant ({side})" in text:
+                return f"it accepts only images with a {name} of {side}: set `traits.fixed_size`, or correct it"
+        return f"torch.export reports: {(text.strip().splitlines() or ['no reason'])[0][:300]}"
 
 
 class _AsModule(nn.Module):
     """A graph as a module of positional tensors: what `torch.export` takes."""
 
-    def __init__(self, graph: Graph, names: list[str]) -> None:
+    def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self.method, self.graph, self.names = graph.method, graph, names
+        self.method, self.graph = graph.method, graph
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        return self.graph(dict(zip(self.names, tensors, strict=True)))
+        return self.graph(dict(zip(self.graph.inputs, tensors, strict=True)))
 
 
 def translation_graph(method: Method, route: Route, controls: Mapping[str, Any]) -> Graph:
     """Return `forward` on a route, with example images; controls that do not become tensors are fixed."""
     x = example_image(method, method.channels()[route.source])
+    defaults = {control.name: control.default for control in method.controls}
     with torch.no_grad():
-        encoded = method.encode_controls(x, **controls)
+        encoded = method.encode_controls(x, **{**defaults, **route.controls, **controls})
     tensors = {name: value.contiguous() for name, value in encoded.items() if isinstance(value, Tensor)}
     fixed = {name: value for name, value in encoded.items() if name not in tensors}
     return Graph(method, "forward", {IMAGE: x, **tensors}, {IMAGE: "x", **{name: name for name in tensors}}, fixed)
