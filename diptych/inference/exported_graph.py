@@ -1,7 +1,7 @@
 """A method as graphs of tensors, by `torch.export`: any number of images, of any height and width that it accepts."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,13 @@ FIXED_BATCH = (
 class Graph:
     """A function of tensors to export: `forward` of a method, or one of its `companions`.
 
-    `inputs` are example tensors by name, `arguments` the argument of each, and `fixed` further arguments.
+    `role` is "forward" or the name of the companion. `inputs` are example tensors by name, `arguments` the argument of
+    each, and `fixed` further arguments.
     """
 
     method: Method
-    function: str
+    role: str
+    function: Callable[..., Tensor]
     inputs: Mapping[str, Tensor]
     arguments: Mapping[str, str]
     fixed: Mapping[str, Any]
@@ -38,7 +40,7 @@ class Graph:
     @property
     def is_image(self) -> bool:
         """Whether it returns images; a style otherwise."""
-        return self.function in ("forward", "generate")
+        return self.role in ("forward", "generate")
 
     def program(self) -> ExportedProgram:
         """Return the exported program, whose inputs have any number of images. Raises ConfigError."""
@@ -52,7 +54,7 @@ class Graph:
     @property
     def name(self) -> str:
         """The function with its class, for messages."""
-        return f"{type(self.method).__name__}.{self.function}"
+        return f"{type(self.method).__name__}.{self.role}"
 
     def routes(self) -> list[Route]:
         """Return the routes of the method that the fixed controls leave."""
@@ -62,7 +64,7 @@ class Graph:
     def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the function of tensors of the names of `inputs`; images within [-1, 1]."""
         arguments = {self.arguments[name]: tensor for name, tensor in inputs.items()}
-        output: Tensor = getattr(self.method, self.function)(**arguments, **self.fixed)
+        output = self.function(**arguments, **self.fixed)
         return output.clamp(-1, 1) if self.is_image else output
 
     def _dynamic(self, name: str) -> dict[int, Any]:
@@ -104,17 +106,24 @@ def translation_graph(method: Method, route: Route, controls: Mapping[str, Any])
         encoded = method.encode_controls(x, **{**defaults, **route.controls, **controls})
     tensors = {name: value.contiguous() for name, value in encoded.items() if isinstance(value, Tensor)}
     fixed = {name: value for name, value in encoded.items() if name not in tensors}
-    return Graph(method, "forward", {IMAGE: x, **tensors}, {IMAGE: "x", **{name: name for name in tensors}}, fixed)
+    return Graph(
+        method,
+        "forward",
+        method.forward,
+        {IMAGE: x, **tensors},
+        {IMAGE: "x", **{name: name for name in tensors}},
+        fixed,
+    )
 
 
 def generation_graph(method: Method) -> Graph:
     """Return `forward` of latent codes, for a method without routes."""
     assert method.latent is not None
     latent = torch.zeros(BATCH, method.latent.dim)
-    return Graph(method, "forward", {"latent": latent}, {"latent": "latent"}, {})
+    return Graph(method, "forward", method.forward, {"latent": latent}, {"latent": "latent"}, {})
 
 
-def companion_graph(method: Method, function: str, route: Route, fixed: Mapping[str, Any]) -> Graph:
+def companion_graph(method: Method, role: str, route: Route, fixed: Mapping[str, Any]) -> Graph:
     """Return a companion, with examples of those inputs that its arguments name."""
     size, control = method.image_size() or LEAST, next((c for c in method.controls if c.name == "reference"), None)
     like = next(method.parameters())
@@ -124,10 +133,10 @@ def companion_graph(method: Method, function: str, route: Route, fixed: Mapping[
     if control is not None:
         channels = method.channels()[control.entry(route)]
         examples["reference"] = torch.zeros(BATCH, channels, size, size, device=like.device)
-    parameters = inspect.signature(getattr(method, function)).parameters
+    parameters = inspect.signature(method.companions[role]).parameters
     inputs = {name: examples[name] for name in parameters if name in examples}
     constants = {name: value for name, value in fixed.items() if name in parameters}
-    return Graph(method, function, inputs, {name: name for name in inputs}, constants)
+    return Graph(method, role, method.companions[role], inputs, {name: name for name in inputs}, constants)
 
 
 def example_image(method: Method, channels: int) -> Tensor:
