@@ -44,7 +44,6 @@ class Method(nn.Module):
     ema_decay: float = 0.999
     controls: tuple[Control, ...] = ()
     latent: LatentCode | None = None  # what the control `seed` becomes
-    companions: tuple[str, ...] = ()  # graphs of tensors besides `forward`, such as a style encoder, by method name
     traits: Traits = Traits()
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     data_defaults: Mapping[str, Any] = {}  # data settings with another default than `DataConfig`'s
@@ -100,6 +99,11 @@ class Method(nn.Module):
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """Return the translations of `x` for each choice of controls. Override to share computation between them."""
         return [self.translate(x, **controls) for controls in choices]
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        """The functions of tensors besides `forward` that `encode_controls` uses: style encoder, mapping network."""
+        return {}
 
     def derive_inputs(self, batch: Batch) -> Batch:
         """Return the batch with the entries that the method computes from others, such as SRGAN's low resolution."""

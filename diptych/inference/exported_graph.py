@@ -1,7 +1,7 @@
 """A method as graphs of tensors, by `torch.export`: any number of images, of any height and width that it accepts."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ from torch.export import Dim, ExportedProgram, export
 
 from diptych.contract import Method, Route
 from diptych.errors import ConfigError
+from diptych.networks.layers import evaluating
 
 IMAGE = "image"  # the name of the source image among the inputs of a graph
 BATCH = 3  # images of the example: other than 1, which torch.export takes for a constant
 LEAST = 32  # pixels: heights and widths of the example are at least this
 FIXED_BATCH = (
-    "it takes the number of images for a constant, so that only {} could be translated at a time: write `x.shape[0]` "
-    "instead of `len(x)`, and move what depends on controls to `encode_controls`"
+    f"it takes the number of images for a constant, so that only {BATCH} could be translated at a time: write "
+    f"`x.shape[0]` instead of `len(x)`, and move what depends on controls to `encode_controls`"
 )
 
 
@@ -25,11 +26,13 @@ FIXED_BATCH = (
 class Graph:
     """A function of tensors to export: `forward` of a method, or one of its `companions`.
 
-    `inputs` are example tensors by name, `arguments` the argument of each, and `fixed` further arguments.
+    `role` is "forward" or the name of the companion. `inputs` are example tensors by name, `arguments` the argument of
+    each, and `fixed` further arguments.
     """
 
     method: Method
-    function: str
+    role: str
+    function: Callable[..., Tensor]
     inputs: Mapping[str, Tensor]
     arguments: Mapping[str, str]
     fixed: Mapping[str, Any]
@@ -37,27 +40,21 @@ class Graph:
     @property
     def is_image(self) -> bool:
         """Whether it returns images; a style otherwise."""
-        return self.function in ("forward", "generate")
+        return self.role in ("forward", "generate")
 
     def program(self) -> ExportedProgram:
         """Return the exported program, whose inputs have any number of images. Raises ConfigError."""
-        names, shapes = list(self.inputs), [self._dynamic(name) for name in self.inputs]
-        mode = self.method.training
-        self.method.eval()
+        module, shapes = _AsModule(self), tuple(self._dynamic(name) for name in self.inputs)
         try:
-            with torch.no_grad():
-                return export(
-                    _AsModule(self, names), tuple(self.inputs.values()), dynamic_shapes=(tuple(shapes),), strict=False
-                )
+            with torch.no_grad(), evaluating(self.method):
+                return export(module, tuple(self.inputs.values()), dynamic_shapes=(shapes,), strict=False)
         except Exception as error:  # torch.export raises errors of many kinds
-            raise ConfigError(f"{self.name} cannot be exported: {self._reason(error)}") from error
-        finally:
-            self.method.train(mode)
+            raise ConfigError(f"{self.name} cannot be exported: {self._reason(str(error))}") from error
 
     @property
     def name(self) -> str:
         """The function with its class, for messages."""
-        return f"{type(self.method).__name__}.{self.function}"
+        return f"{type(self.method).__name__}.{self.role}"
 
     def routes(self) -> list[Route]:
         """Return the routes of the method that the fixed controls leave."""
@@ -67,7 +64,7 @@ class Graph:
     def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the function of tensors of the names of `inputs`; images within [-1, 1]."""
         arguments = {self.arguments[name]: tensor for name, tensor in inputs.items()}
-        output: Tensor = getattr(self.method, self.function)(**arguments, **self.fixed)
+        output = self.function(**arguments, **self.fixed)
         return output.clamp(-1, 1) if self.is_image else output
 
     def _dynamic(self, name: str) -> dict[int, Any]:
@@ -79,48 +76,54 @@ class Graph:
                 free[dim] = Dim(side, min=1) if traits.size_multiple == 1 else traits.size_multiple * Dim(side, min=1)
         return free
 
-    def _reason(self, error: Exception) -> str:
-        text = str(error)
-        for name, shapes in (("batch", (BATCH,)), ("height", self._sides()[:1]), ("width", self._sides()[1:])):
-            if name in text and "specialized it to be a constant" in text and f"constant ({shapes[0]})" in text:
-                if name == "batch":
-                    return FIXED_BATCH.format(BATCH)
-                return f"it accepts only images with a {name} of {shapes[0]}: set `traits.fixed_size` or correct it"
-        return f"torch.export reports: {text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__}"
-
-    def _sides(self) -> tuple[int, ...]:
-        return tuple(self.inputs[IMAGE].shape[2:]) if IMAGE in self.inputs else (0, 0)
+    def _reason(self, text: str) -> str:
+        """Return what is wrong and the remedy, from the message of torch.export."""
+        if "batch" in text and f"constant ({BATCH})" in text:
+            return FIXED_BATCH
+        sides = self.inputs[IMAGE].shape[2:] if IMAGE in self.inputs else ()
+        for name, side in zip(("height", "width"), sides, strict=False):
+            if name in text and f"constant ({side})" in text:
+                return f"it accepts only images with a {name} of {side}: set `traits.fixed_size`, or correct it"
+        return f"torch.export reports: {(text.strip().splitlines() or ['no reason'])[0][:300]}"
 
 
 class _AsModule(nn.Module):
     """A graph as a module of positional tensors: what `torch.export` takes."""
 
-    def __init__(self, graph: Graph, names: list[str]) -> None:
+    def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self.method, self.graph, self.names = graph.method, graph, names
+        self.method, self.graph = graph.method, graph
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        return self.graph(dict(zip(self.names, tensors, strict=True)))
+        return self.graph(dict(zip(self.graph.inputs, tensors, strict=True)))
 
 
 def translation_graph(method: Method, route: Route, controls: Mapping[str, Any]) -> Graph:
     """Return `forward` on a route, with example images; controls that do not become tensors are fixed."""
     x = example_image(method, method.channels()[route.source])
+    defaults = {control.name: control.default for control in method.controls}
     with torch.no_grad():
-        encoded = method.encode_controls(x, **controls)
+        encoded = method.encode_controls(x, **{**defaults, **route.controls, **controls})
     tensors = {name: value.contiguous() for name, value in encoded.items() if isinstance(value, Tensor)}
     fixed = {name: value for name, value in encoded.items() if name not in tensors}
-    return Graph(method, "forward", {IMAGE: x, **tensors}, {IMAGE: "x", **{name: name for name in tensors}}, fixed)
+    return Graph(
+        method,
+        "forward",
+        method.forward,
+        {IMAGE: x, **tensors},
+        {IMAGE: "x", **{name: name for name in tensors}},
+        fixed,
+    )
 
 
 def generation_graph(method: Method) -> Graph:
     """Return `forward` of latent codes, for a method without routes."""
     assert method.latent is not None
     latent = torch.zeros(BATCH, method.latent.dim)
-    return Graph(method, "forward", {"latent": latent}, {"latent": "latent"}, {})
+    return Graph(method, "forward", method.forward, {"latent": latent}, {"latent": "latent"}, {})
 
 
-def companion_graph(method: Method, function: str, route: Route, fixed: Mapping[str, Any]) -> Graph:
+def companion_graph(method: Method, role: str, route: Route, fixed: Mapping[str, Any]) -> Graph:
     """Return a companion, with examples of those inputs that its arguments name."""
     size, control = method.image_size() or LEAST, next((c for c in method.controls if c.name == "reference"), None)
     like = next(method.parameters())
@@ -130,10 +133,10 @@ def companion_graph(method: Method, function: str, route: Route, fixed: Mapping[
     if control is not None:
         channels = method.channels()[control.entry(route)]
         examples["reference"] = torch.zeros(BATCH, channels, size, size, device=like.device)
-    parameters = inspect.signature(getattr(method, function)).parameters
+    parameters = inspect.signature(method.companions[role]).parameters
     inputs = {name: examples[name] for name in parameters if name in examples}
     constants = {name: value for name, value in fixed.items() if name in parameters}
-    return Graph(method, function, inputs, {name: name for name in inputs}, constants)
+    return Graph(method, role, method.companions[role], inputs, {name: name for name in inputs}, constants)
 
 
 def example_image(method: Method, channels: int) -> Tensor:

@@ -107,7 +107,7 @@ def _graphs(method: Method, name: str, controls: Mapping[str, Any]) -> tuple[dic
             raise ConfigError(f"{name} translates no images and generates none from latent codes: nothing to export")
         return {"forward": generation_graph(method)}, None
     route = select_route(method, name, controls)
-    main = translation_graph(method, route, {**route.controls, **controls})
+    main = translation_graph(method, route, controls)
     companions = {role: companion_graph(method, role, route, main.fixed) for role in method.companions}
     return {"forward": main, **companions}, route
 

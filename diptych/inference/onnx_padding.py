@@ -83,6 +83,9 @@ def with_padding(model: "onnx.ModelProto", multiple: int, factor: int) -> "onnx.
     whole: onnx.ModelProto = compose.merge_models(
         padded, crop, [("net/output", "uncropped"), ("starts", "first"), ("ends", "last")]
     )
+    opsets = {opset.domain: opset for opset in model.opset_import}
+    del whole.opset_import[:]  # merging repeats them
+    whole.opset_import.extend(opsets.values())
     _rename_inputs(whole.graph)
     return whole
 

@@ -8,7 +8,7 @@ reference image. Trained on unpaired images.
     diptych train drit --data yosemite crop_size=216 batch_size=2 -o runs/seasons
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -181,7 +181,6 @@ class DRIT(Method):
         Control("toward_reference", "image whose attributes to interpolate to", None, image=OUTPUT),
         Control("mix", "interpolation between the two: 0 the first, 1 the second", 0.0),
     )
-    companions = ("style_encoder",)
     presets = {
         "paper": {},  # DRIT++
         "drit": {"lambda_ms": 0.0},
@@ -389,6 +388,10 @@ class DRIT(Method):
         """Return attributes of the target domain for images x: of a seed, or of one reference for all or for each."""
         attributes = None if reference is None else self.style_encoder(reference.to(x), direction)
         return latent_for_seed(self.config.prior, self.config.style_dim, seed, attributes, x)
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        return {"style_encoder": self.style_encoder}
 
     def style_encoder(self, reference: Tensor, direction: str = "a2b") -> Tensor:
         """Return the mean attributes (N, style_dim) of reference images (N, C, H, W) of the target domain."""

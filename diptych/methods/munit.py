@@ -6,7 +6,7 @@ its content with a style of the other domain, sampled or from a reference image.
     diptych train munit --data edges2shoes -o runs/shoes
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -132,7 +132,6 @@ class MUNIT(Method):
         Control("toward_reference", "image whose style to interpolate to", None, image=OUTPUT),
         Control("mix", "interpolation between the two styles: 0 the first, 1 the second", 0.0),
     )
-    companions = ("style_encoder",)
     presets = {
         "paper": {},  # edges to shoes or handbags
         "scenes": {"lambda_cycle": 10.0},  # summer to winter, in the authors' code
@@ -292,6 +291,10 @@ class MUNIT(Method):
         """Return style codes (N, style_dim) for images x: of a seed, or of one reference for all or for each."""
         styles = None if reference is None else self.style_encoder(reference.to(x), direction)
         return latent_for_seed(self.config.prior, self.config.style_dim, seed, styles, x)
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        return {"style_encoder": self.style_encoder}
 
     def style_encoder(self, reference: Tensor, direction: str = "a2b") -> Tensor:
         """Return the style codes (N, style_dim) of reference images (N, C, H, W) of the target domain."""

@@ -5,7 +5,7 @@ One generator translates an image to any domain, with a style code from a latent
     diptych train starganv2 --data afhq batch_size=8 -o runs/afhq
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -196,9 +196,7 @@ class StarGANv2(Method):
             Route("image", "image", {"domain": name}, ground_truth=f"image of {name}") for name in self.names
         )
         self.controls = (Control("domain", "domain to translate to", self.names[0], self.names),)
-        self.companions = ("mapping_network",)
         if self.E is not None:
-            self.companions += ("style_encoder",)
             self.latent = contract.LatentCode(c.latent_dim, "normal", "torch")
             self.controls += (
                 Control("seed", "seed of the style of that domain", 0),
@@ -383,6 +381,11 @@ class StarGANv2(Method):
         """Return the translations for each choice of controls; x is encoded once."""
         content = self.encode(x)
         return [self.decode(content, self.encode_controls(x, **controls)["style"]) for controls in choices]
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        mapping = {"mapping_network": self.mapping_network}
+        return mapping if self.E is None else {**mapping, "style_encoder": self.style_encoder}
 
     def mapping_network(self, domain: Tensor, latent: Tensor | None = None) -> Tensor:
         """Return the style codes (N, S) of domains (N,) and latent codes (N, latent_dim), if the styles have codes."""

@@ -7,7 +7,7 @@ frozen generator. To translate, an image is encoded and generated again with ano
     diptych train twostep --data celeba "attributes=[Male]" crop_size=64 batch_size=64 -o runs/faces
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import torch
@@ -105,7 +105,6 @@ class TwoStep(Method):
         # The first stage of the authors' code: 100 epochs of CelebA with both sexes equally often, in batches of 64.
         "repo": {"prior": "normal", "embedding_init_limit": 0.1, "pretrain_steps": 295_400},
     }
-    companions = ("generate",)
     traits = Traits(fixed_size=True, unconditional=True, multi_domain=True, balance_classes=True)
     checks = CheckConfigs(
         tiny={"pretrain_steps": 2, "latent_dim": 8, "ngf": 16, "ndf": 8, "lr": 1e-3, "e_lr": 3e-3},
@@ -170,6 +169,10 @@ class TwoStep(Method):
         x, label = batch["image"], self.class_numbers(batch["label"])
         z = sample_latents(self.config.prior, len(x), self.config.latent_dim, x)
         yield "E", {"code": F.mse_loss(to_float32(self.E(self.generate(z, label))), z)}
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        return {"generate": self.generate}
 
     def generate(self, latent: Tensor, domain: Tensor) -> Tensor:
         """Return the images of latent codes (N, latent_dim) and classes (N,), by the frozen G."""

@@ -143,7 +143,7 @@ def _graphs_of(networks: Method) -> list[Graph]:
     """Return the graphs of a method on its first route."""
     if networks.routes:
         route = networks.routes[0]
-        main = translation_graph(networks, route, route.controls)
+        main = translation_graph(networks, route, {})
         return [main, *(companion_graph(networks, name, route, main.fixed) for name in networks.companions)]
     return [generation_graph(networks)] if networks.latent else []
 
