@@ -21,7 +21,7 @@ from diptych.data.images import image_io
 from diptych.inference.load import build_translator
 from diptych.methods import find
 
-COLUMNS = "method | command | seconds | ratio | seconds of processors | ratio | peak memory, MiB"
+COLUMNS = "method | command | seconds | ratio | seconds of processors | ratio"
 LEAD = """`diptych translate MODEL image.png -o out` of one image of 256x256 pixels in a process of its own: start of
 Python, imports, weights from the disk (in the cache of the system) and translation. Untrained networks of the default
 size. Medians of {rounds} rounds, in which the two commands take turns; a ratio is the median over the rounds of a
@@ -40,7 +40,7 @@ def untrained(method, folder):
 
 
 def translate(model, image, out):
-    """Seconds on the clock and of processors, and MiB at the peak, of one process."""
+    """Seconds on the clock and of processors of one process."""
     command = [sys.executable, "-m", "diptych", "translate", model, image, "-o", out, "--overwrite", "--device", "cpu"]
     began = time.perf_counter()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
@@ -48,7 +48,7 @@ def translate(model, image, out):
     seconds = time.perf_counter() - began
     if status:
         sys.exit(f"failed: {' '.join(map(str, command))}")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return seconds, usage.ru_utime + usage.ru_stime
 
 
 def rows(method, rounds, place):
@@ -66,8 +66,8 @@ def rows(method, rounds, place):
     for side, each in found.items():
         pairs = list(zip(each, found["model folder"], strict=True))
         clock, busy = (statistics.median(a[index] / b[index] for a, b in pairs) for index in (0, 1))
-        seconds, processors, peak = (statistics.median(column) for column in zip(*each, strict=True))
-        yield [method, side, f"{seconds:.2f}", f"{clock:.2f}", f"{processors:.2f}", f"{busy:.2f}", f"{peak:.0f}"]
+        seconds, processors = (statistics.median(column) for column in zip(*each, strict=True))
+        yield [method, side, f"{seconds:.2f}", f"{clock:.2f}", f"{processors:.2f}", f"{busy:.2f}"]
 
 
 def main():
