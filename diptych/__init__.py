@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diptych.methods import METHODS
 
 if TYPE_CHECKING:  # all of these import torch
-    from diptych.inference.load import load as load
+    from diptych.inference.open_model import load as load
     from diptych.testing import check_method as check_method
     from diptych.training.callbacks import Callback as Callback
     from diptych.training.callbacks import TrainingContext as TrainingContext
@@ -42,7 +42,7 @@ LAZY = {  # imported when they are first used, so that `import diptych` imports 
     "check_method": "diptych.testing",
     "compare": "diptych.workflows.api",
     "evaluate": "diptych.workflows.api",
-    "load": "diptych.inference.load",
+    "load": "diptych.inference.open_model",
     "resume": "diptych.workflows.api",
     "train": "diptych.workflows.api",
 }
@@ -63,6 +63,6 @@ def __dir__() -> list[str]:
 
 def translate(source: Any, images: Any, **controls: Any) -> Any:
     """Return `load(source)(images, **controls)`: for one call; keep the translator for many."""
-    from diptych.inference.load import load
+    from diptych.inference.open_model import load
 
     return load(source)(images, **controls)

@@ -27,6 +27,8 @@ from diptych.evaluation.runner import evaluate_samples
 from diptych.evaluation.tools import Tools
 from diptych.inference.controls import select_route
 from diptych.methods import EVALUATORS, METHODS, find
+from diptych.networks.latents import latent_for_seed
+from diptych.networks.layers import evaluating
 from diptych.setting import Setting
 from diptych.settings.train_config import EvaluateConfig, TrainConfig
 from diptych.testing import CHECKS, MethodUnderTest
@@ -219,10 +221,27 @@ def test_the_example_of_two_directions_is_a_method(template):
     body = block("controls = (Control(", Control=Control, Route=Route, Tensor=torch.Tensor)
     fields = {name: Setting(channels_of=(entry,)) for name, entry in (("in_channels", "a"), ("out_channels", "b"))}
     config = type("Config", (template.Config,), {"__annotations__": {k: Annotated[int, v] for k, v in fields.items()}})
-    members = {name: body[name] for name in ("batch", "routes", "controls", "translate")}
+    members = {name: body[name] for name in ("batch", "routes", "controls", "forward")}
     cls = type("Both", (template,), {**members, "Config": config, "data": DataKind.UNPAIRED})
     CHECKS["batch_entries_match_data_kind"](MethodUnderTest(cls))
     assert select_route(cls, "Both", {"direction": "b2a"}) == cls.routes[1]
+
+
+def test_the_example_of_a_latent_code_translates(template):
+    body = block(
+        "def encode_controls", Tensor=torch.Tensor, Inputs=dict, evaluating=evaluating, latent_for_seed=latent_for_seed
+    )
+    cls = type("Diverse", (template,), {name: body[name] for name in ("encode_controls", "forward")})
+    method = cls(MethodUnderTest(template).config())
+    method.G = AddsCode()
+    x = torch.zeros(2, 1, 4, 4)
+    assert torch.equal(method.translate(x, seed=1)[0], method.translate(x, seed=1)[1])
+    assert not torch.equal(method.translate(x, seed=1), method.translate(x, seed=2))
+
+
+class AddsCode(torch.nn.Module):
+    def forward(self, x, latent):
+        return x + latent[:, :1, None, None]
 
 
 def test_the_examples_of_settings_are_fields():

@@ -3,8 +3,10 @@
 import threading
 
 import numpy as np
+import pytest
+import torch
 
-from diptych.seeds import random_state, reused_state, seed_for
+from diptych.seeds import random_state, reused_state, seed_for, torch_normal
 
 PLACES = [(0, "train", "sample", 0, number) for number in range(20)] + [(1, "train"), ("a", 2**70)]
 
@@ -29,3 +31,10 @@ def test_threads_do_not_share_a_passing_generator():
 def test_places_have_seeds_of_their_own():
     assert len({seed_for(*place) for place in PLACES}) == len(PLACES)
     assert seed_for(0, "train", 1, 0) == 7095099507901934836
+
+
+@pytest.mark.parametrize("count", [1, 3, 15, 16, 17, 64, 100])
+def test_torch_normal_equals_torch(count):
+    for seed in (0, 5, 2**32 + 5, 2**63 - 1):
+        expected = torch.randn(count, generator=torch.Generator().manual_seed(seed))
+        assert np.allclose(torch_normal(seed, count), expected.numpy(), rtol=0, atol=2e-6)

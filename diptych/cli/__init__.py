@@ -19,6 +19,7 @@ from diptych.cli import (
     evaluate,
     evaluator,
     experiment,
+    export,
     generate,
     import_,
     methods,
@@ -76,6 +77,7 @@ app.add_typer(data.app, name="data")
 _add(push.push, push)
 _add(methods.methods, methods)
 _add(check.check, check)
+_add(export.export, export)
 _add(import_.import_, import_, "import")
 _add(doctor.doctor, doctor)
 

@@ -20,7 +20,8 @@ SplitName = Literal["auto", "train", "val", "test", "all"]
 Model = Annotated[
     str,
     typer.Argument(
-        help="Run folder, model folder, or Hugging Face repository, user/name@revision.", show_default=False
+        help="Run folder, model folder, ONNX file, or Hugging Face repository, user/name@revision.",
+        show_default=False,
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diptych.inference.translator import Translator
+    from diptych.inference.image_translator import ImageTranslator
 
 
-def parse_controls(translator: "Translator", pairs: Sequence[str]) -> dict[str, Any]:
+def parse_controls(translator: "ImageTranslator", pairs: Sequence[str]) -> dict[str, Any]:
     """Return the value of each `key=value`, converted to the type of the control's default. Raises ConfigError."""
-    from diptych.inference import controls
-
-    return controls.parse_controls(translator.method, translator.name, split_controls(pairs))
+    return translator.parse_controls(split_controls(pairs))
 
 
 def split_controls(pairs: Sequence[str] | None) -> dict[str, str]:

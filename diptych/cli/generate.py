@@ -33,7 +33,7 @@ def generate(
     from diptych.cli.controls import parse_controls
     from diptych.data.images import image_io
     from diptych.errors import DataError
-    from diptych.inference.load import load
+    from diptych.inference.open_model import load
     from diptych.methods import find
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

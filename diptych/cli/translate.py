@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from diptych.cli.translation_files import FilePlan
-    from diptych.inference.translator import Translator
+    from diptych.inference.image_translator import ImageTranslator
 
     Draw = Callable[[np.ndarray, str], np.ndarray]
 
@@ -88,7 +88,7 @@ def translate(
     from diptych.cli.translation_files import plan_files
     from diptych.errors import ConfigError, ImageError, listed
     from diptych.inference.input_files import find_sources
-    from diptych.inference.load import load
+    from diptych.inference.open_model import load
     from diptych.methods import find
 
     if seed is not None and reference is not None:
@@ -124,7 +124,7 @@ def translate(
 
 
 def _controls(
-    translator: "Translator", pairs: "Sequence[str]", options: "Mapping[str, Any]", all_domains: bool
+    translator: "ImageTranslator", pairs: "Sequence[str]", options: "Mapping[str, Any]", all_domains: bool
 ) -> dict[str, Any]:
     """Return the checked controls of `--control` and of the options that are given. Raises ConfigError."""
     from diptych.cli.controls import parse_controls
@@ -135,7 +135,7 @@ def _controls(
     return translator.prepare_controls(given)
 
 
-def _print_default_domain(translator: "Translator", given: "Mapping[str, Any]") -> None:
+def _print_default_domain(translator: "ImageTranslator", given: "Mapping[str, Any]") -> None:
     """Print the default domain if the model has several and the user chose none."""
     for control in translator.controls:
         if control.name == "domain" and control.default and "domain" not in given:
@@ -146,7 +146,7 @@ def _print_default_domain(translator: "Translator", given: "Mapping[str, Any]") 
 
 
 def _translate_file(
-    translator: "Translator",
+    translator: "ImageTranslator",
     controls: dict[str, Any],
     plan: "FilePlan",
     draw: "Draw | None",
@@ -169,16 +169,15 @@ def _translate_file(
     image_io.write(target, translation, metadata.read_metadata(source).for_pixels(plan.is_label_map))
 
 
-def _grid_function(translator: "Translator", all_domains: bool, styles: int, controls: dict[str, Any]) -> "Draw":
+def _grid_function(translator: "ImageTranslator", all_domains: bool, styles: int, controls: dict[str, Any]) -> "Draw":
     """Return the function that draws the sample grid of an image (H, W, C): source, then styles; one row per domain.
 
     Raises ConfigError if the controls choose one domain or style.
     """
     import numpy as np
-    import torch
 
     from diptych.errors import ConfigError
-    from diptych.runs.preview import grid, viewable
+    from diptych.runs.sample_grid import grid, viewable
 
     for is_varied, name in ((all_domains, "domain"), (styles > 1, "reference")):
         if is_varied and controls.get(name) is not None:
@@ -194,6 +193,6 @@ def _grid_function(translator: "Translator", all_domains: bool, styles: int, con
         source = viewable(x[None], adapter.source_encoding)[0]
         images = [viewable(image[None], adapter.target_encoding)[0] for image in translations]
         rows = [[source, *images[start : start + len(seeds)]] for start in range(0, len(images), len(seeds))]
-        return np.asarray(grid([torch.stack(column) for column in zip(*rows, strict=True)]))
+        return np.asarray(grid([np.stack(column) for column in zip(*rows, strict=True)]))
 
     return draw

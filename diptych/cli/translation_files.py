@@ -13,7 +13,7 @@ import typer
 from diptych.data.images import image_io
 from diptych.data.images.image_io import Header
 from diptych.errors import ConfigError, DataError, ImageError
-from diptych.inference.translator import Translator
+from diptych.inference.image_translator import ImageTranslator
 
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp")  # formats that change pixel values, or the number of channels
 FALLBACKS = (".png", ".tif", ".npy")  # formats to write if that of the source cannot hold the translation
@@ -59,7 +59,7 @@ class FilePlan:
 
 
 def plan_files(
-    translator: Translator,
+    translator: ImageTranslator,
     controls: dict[str, Any],
     sources: Mapping[Path, Path],
     suffix: str | None,
@@ -90,7 +90,7 @@ def _headers(sources: Iterable[Path]) -> dict[Path, Header]:
 
 
 def _keeps_alpha(
-    alpha: str, translator: Translator, controls: dict[str, Any], headers: Iterable[Header], draws_grid: bool
+    alpha: str, translator: ImageTranslator, controls: dict[str, Any], headers: Iterable[Header], draws_grid: bool
 ) -> bool:
     """Return whether translations get the alpha of their sources; print a note if it is lost. Raises ConfigError."""
     adapter = translator.adapter(controls)
@@ -110,7 +110,7 @@ def _keeps_alpha(
 
 
 def _stored(
-    translator: Translator,
+    translator: ImageTranslator,
     controls: dict[str, Any],
     headers: Mapping[Path, Header],
     keeps_alpha: bool,

@@ -1,14 +1,21 @@
-"""What a method takes and returns: batches, labels, controls, and the routes through `translate`."""
+"""What a method takes and returns: its traits, labels, controls, and the routes through `translate`.
+
+Nothing here imports torch: a network in an ONNX file is described by the same classes.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
 
-Batch = dict[str, Tensor]  # images (N, C, H, W) in [-1, 1], labels of int64
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diptych.contract.training import Batch
+
+Inputs = dict[str, Any]  # of `forward` beside the images: tensors (N, ...), and values that select a network
 
 
 class DataKind(StrEnum):
@@ -86,6 +93,30 @@ class Labels(BaseModel):
         return len(self.names)
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What callers of a method must know of it."""
+
+    size_multiple: int = 1  # heights and widths of input images are multiples of this
+    upscale_factor: int = 1  # output images are this many times as high and wide
+    fixed_size: bool = False  # input images have the size of the training crops
+    unconditional: bool = False  # `sample` generates images from noise
+    multi_domain: bool = False  # it translates between the classes or attributes of labelled data
+    balance_classes: bool = False  # training samples each class equally often
+
+
+@dataclass(frozen=True)
+class LatentCode:
+    """The latent code (N, dim) of a seed: normal numbers, or uniform ones in [-1, 1].
+
+    `generator` draws them: NumPy's, as in `networks.latents.latent_codes`, or torch's CPU generator of that seed.
+    """
+
+    dim: int
+    prior: Literal["uniform", "normal"] = "normal"
+    generator: Literal["numpy", "torch"] = "numpy"
+
+
 OUTPUT = "->"  # for `Control.image`: the entry that the route outputs
 
 
@@ -121,8 +152,28 @@ class Route:
     controls: Mapping[str, Any] = field(default_factory=dict, hash=False)
     ground_truth: str = ""
 
-    def target_in(self, batch: Batch, aligned: bool) -> Tensor | None:
+    def target_in(self, batch: "Batch", aligned: bool) -> "Tensor | None":
         """Return the ground truth in a held-out batch, if known; `aligned`: whether source and target are pairs."""
         if self.ground_truth or self.source == self.target:
             return batch.get(self.ground_truth)
         return batch[self.target] if aligned else None
+
+
+class TranslationModel(Protocol):
+    """What callers of a model must know: a `Method` has it, and so has the model of an ONNX file."""
+
+    @property
+    def controls(self) -> tuple[Control, ...]: ...
+
+    @property
+    def routes(self) -> tuple[Route, ...]: ...
+
+    @property
+    def traits(self) -> Traits: ...
+
+    @property
+    def data_defaults(self) -> Mapping[str, Any]: ...
+
+    def channels(self) -> Mapping[str, int]: ...
+
+    def image_size(self) -> int | None: ...

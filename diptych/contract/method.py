@@ -4,28 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from diptych.contract.data import Batch, Control, DataKind, Labels, Route
+from diptych.contract.data import Control, DataKind, Inputs, Labels, LatentCode, Route, Traits
 from diptych.contract.method_config import AveragedWeights, MethodConfig
-from diptych.contract.training import Stage
+from diptych.contract.training import Batch, Stage
 from diptych.errors import ConfigError
 from diptych.setting import Setting, setting_of
 
 FeatureNetwork = nn.Module  # frozen: images (N, C, H, W) in [-1, 1] to a list of feature maps, finest first
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What callers of a method must know of it."""
-
-    size_multiple: int = 1  # heights and widths of input images are multiples of this
-    upscale_factor: int = 1  # output images are this many times as high and wide
-    fixed_size: bool = False  # input images have the size of the training crops
-    unconditional: bool = False  # `sample` generates images from noise
-    multi_domain: bool = False  # it translates between the classes or attributes of labelled data
-    balance_classes: bool = False  # training samples each class equally often
 
 
 @dataclass(frozen=True)
@@ -38,9 +27,9 @@ class CheckConfigs:
 
 
 class Method(nn.Module):
-    """Networks as attributes (so `state_dict` is the checkpoint), training stages, and `translate`.
+    """Networks as attributes (so `state_dict` is the checkpoint), training stages, and `forward`, the translation.
 
-    Required are `Config`, `data`, `batch`, `routes`, `inference_networks`, `checks`, `stages` and `translate` (or
+    Required are `Config`, `data`, `batch`, `routes`, `inference_networks`, `checks`, `stages` and `forward` (also
     `sample`, for a method that generates images from noise). An instance may set its own routes, controls, traits,
     inference networks and averaged networks where they follow from its config.
     """
@@ -54,6 +43,7 @@ class Method(nn.Module):
     ema: tuple[str, ...] = ()  # inference networks that are used with averaged weights
     ema_decay: float = 0.999
     controls: tuple[Control, ...] = ()
+    latent: LatentCode | None = None  # what the control `seed` becomes
     traits: Traits = Traits()
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     data_defaults: Mapping[str, Any] = {}  # data settings with another default than `DataConfig`'s
@@ -73,13 +63,23 @@ class Method(nn.Module):
         """Return the stages of training, in order."""
         raise NotImplementedError
 
-    def translate(self, x: Tensor) -> Tensor:
-        """Return the translations of images (N, C, H, W) in [-1, 1], in [-1, 1], without gradient.
+    def forward(self, x: Tensor, *_: Any, **inputs: Any) -> Tensor:
+        """Return the translations of images (N, C, H, W) in [-1, 1], in [-1, 1], computed in evaluation mode.
 
-        The result for an image does not depend on the others. A method adds its controls as keyword arguments.
-        Previews, metrics and exported models use only this.
+        The result for an image does not depend on the others. `inputs` are what `encode_controls` returns. It is
+        exported by `torch.export` for any number of images of any size, so it never asks for `len(x)`. A method that
+        only generates takes latent codes (N, D) instead of images.
         """
         raise NotImplementedError
+
+    def encode_controls(self, x: Tensor, *_: Any, **controls: Any) -> Inputs:
+        """Return the inputs of `forward` beside the images x (N, C, H, W): by default the controls as they are.
+
+        A method with controls that become tensors (N, ...) names them as arguments and returns the tensors as
+        `latent` (N, D), `style` (N, S), `labels` (N, K) of 0 and 1, or `domain` (N,), an index. Other values select
+        a network: an exported model has them fixed.
+        """
+        return controls
 
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
         """Return the generated images (N, C, H, W) in [-1, 1] of these numbers, without gradient.
@@ -91,9 +91,19 @@ class Method(nn.Module):
 
     # ---------------------------------------------------------------------------------------------------- optional
 
+    @torch.no_grad()
+    def translate(self, x: Tensor, *args: Any, **controls: Any) -> Tensor:
+        """Return the translations of images (N, C, H, W) in [-1, 1] with these controls, without gradient."""
+        return self.forward(x, **self.encode_controls(x, *args, **controls))
+
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """Return the translations of `x` for each choice of controls. Override to share computation between them."""
         return [self.translate(x, **controls) for controls in choices]
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        """The functions of tensors besides `forward` that `encode_controls` uses: style encoder, mapping network."""
+        return {}
 
     def derive_inputs(self, batch: Batch) -> Batch:
         """Return the batch with the entries that the method computes from others, such as SRGAN's low resolution."""

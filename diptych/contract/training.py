@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from diptych.contract.data import Batch
-
+Batch = dict[str, Tensor]  # images (N, C, H, W) in [-1, 1], labels of int64
 Terms = dict[str, Tensor]  # loss terms by name, already weighted, each a scalar
 Update = tuple[str | tuple[str, ...], Terms]  # the players to update, and the terms to minimise
 Rule = Callable[[Batch, "Clock"], Iterator[Update]]

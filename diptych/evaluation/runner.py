@@ -27,6 +27,7 @@ from diptych.evaluation.tools import Tools
 from diptych.inference import hub
 from diptych.inference.controls import check_controls, find_control, parse_controls
 from diptych.inference.load import from_model, from_run, warn_of_caution, warn_of_untrained
+from diptych.inference.open_model import NO_NETWORKS, is_onnx
 from diptych.inference.translator import Translator
 from diptych.methods import find as find_method
 from diptych.runs import checkpoint
@@ -85,8 +86,10 @@ class Source:
 def open_trained(folder: Path) -> Trained:
     """Return a run, or a model folder unchanged; that of a hub id is first copied to the current folder.
 
-    Raises RunError if the folder is neither, or HubError.
+    Raises RunError if the folder is neither, EvaluationError for an ONNX file, or HubError.
     """
+    if is_onnx(folder):
+        raise EvaluationError(f"{folder}: {NO_NETWORKS}")
     if not folder.exists() and (repository := hub.hub_id_of(folder.as_posix())):
         return hub.working_copy(repository)
     is_model = (folder / "config.json").is_file() and not (folder / "config.yaml").is_file()
@@ -242,11 +245,11 @@ def plan_jobs(
 
     EvaluationError or ConfigError for controls that the method lacks, that the protocol sets, or that are images.
     """
-    values = parse_controls(method, model, controls)
+    values = parse_controls(method.controls, model, controls)
     for name in values:
-        if find_control(method, model, name).image:
+        if find_control(method.controls, model, name).image:
             raise EvaluationError(f"control {name}: it is an image, which only a protocol such as starganv2 chooses")
-    check_controls(method, model, values)
+    check_controls(method.controls, model, values)
     return [job.with_controls(values) for job in protocol.jobs(method, split, train)]
 
 

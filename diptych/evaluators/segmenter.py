@@ -129,7 +129,7 @@ class Segmenter(Evaluator):
         with evaluating(self.S):
             return self.S.encode(x)[-1].mean((2, 3))
 
-    def translate(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Return label maps (N, C, H, W) in [-1, 1] of photographs."""
         classes = self.logits(x).argmax(1)
         return self.palette_tensor(x)[classes].movedim(-1, 1)

@@ -1,26 +1,26 @@
 """The controls of a translation, such as a domain or a seed: validated, and the route that they select."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from diptych.contract import Control, Method, Route
+from diptych.contract import Control, Route, TranslationModel
 from diptych.errors import ConfigError, nearest
 
 NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # types that a control of this type accepts
 
 
-def find_control(method: Method | type[Method], model: str, name: str) -> Control:
+def find_control(controls: Sequence[Control], model: str, name: str) -> Control:
     """Return the control of this name. Raises ConfigError, naming the model, if there is none."""
-    known = {control.name: control for control in method.controls}
+    known = {control.name: control for control in controls}
     if name not in known:
         raise ConfigError(f"{model} has no control {name!r}{nearest(name, known)}; it has {', '.join(known) or 'none'}")
     return known[name]
 
 
-def parse_controls(method: Method | type[Method], model: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def parse_controls(controls: Sequence[Control], model: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of controls, text converted to the type of each control's default. Raises ConfigError."""
-    return {name: _converted(find_control(method, model, name), value) for name, value in values.items()}
+    return {name: _converted(find_control(controls, model, name), value) for name, value in values.items()}
 
 
 def _converted(control: Control, value: Any) -> Any:
@@ -34,10 +34,10 @@ def _converted(control: Control, value: Any) -> Any:
         raise ConfigError(f"--control {control.name}={value}: expected {kind.__name__}") from error
 
 
-def check_controls(method: Method | type[Method], model: str, controls: Mapping[str, Any]) -> None:
+def check_controls(controls: Sequence[Control], model: str, values: Mapping[str, Any]) -> None:
     """Raise ConfigError for an unknown control, a value that is not among its choices, or a wrong type."""
-    for name, value in controls.items():
-        control = find_control(method, model, name)
+    for name, value in values.items():
+        control = find_control(controls, model, name)
         if control.choices and value not in control.choices:
             raise ConfigError(f"{name}={value!r}: choose one of {', '.join(control.choices)}")
         kind = type(control.default)
@@ -45,13 +45,13 @@ def check_controls(method: Method | type[Method], model: str, controls: Mapping[
             raise ConfigError(f"{name}={value!r}: expected {kind.__name__}")
 
 
-def select_route(method: Method, model: str, controls: Mapping[str, Any]) -> Route:
+def select_route(model: TranslationModel, name: str, controls: Mapping[str, Any]) -> Route:
     """Return the most specific route that these controls select, by default the first one.
 
     Raises ConfigError if the method translates no images.
     """
-    if not method.routes:
-        remedy = ": use `diptych generate`" if method.traits.unconditional else ""
-        raise ConfigError(f"{model} translates no images{remedy}")
-    matching = [route for route in method.routes if route.controls.items() <= controls.items()]
-    return max(matching or method.routes[:1], key=lambda route: len(route.controls))
+    if not model.routes:
+        remedy = ": use `diptych generate`" if model.traits.unconditional else ""
+        raise ConfigError(f"{name} translates no images{remedy}")
+    matching = [route for route in model.routes if route.controls.items() <= controls.items()]
+    return max(matching or model.routes[:1], key=lambda route: len(route.controls))

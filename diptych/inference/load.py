@@ -17,6 +17,7 @@ from diptych.errors import CheckpointError, ConfigError, listed, printable, show
 from diptych.inference import hub
 from diptych.inference.model_card import CAUTION
 from diptych.inference.model_folder import FORMAT
+from diptych.inference.open_model import NO_NETWORKS, is_onnx
 from diptych.inference.translator import Translator
 from diptych.methods import method_of
 from diptych.networks import user_code
@@ -58,6 +59,8 @@ def load(
     for a model of any other method give its class as `method`, and for one with a network of your own its class, or the
     name `package.module:Class`, in `allow_code`. Raises CheckpointError, ConfigError or RunError.
     """
+    if is_onnx(source):
+        raise CheckpointError(f"{source}: {NO_NETWORKS}")
     user_code.allow_all(allow_code)
     folder = Path(source).expanduser()
     if (folder / "config.yaml").is_file():

@@ -6,10 +6,8 @@ from statistics import median
 from typing import Any, Literal
 
 import numpy as np
-import torch.nn.functional as F
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from diptych.data.image_format import HALVES, MAX_RATIO, TrainingImages
 from diptych.data.images import image_io
@@ -18,7 +16,6 @@ from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.metadata import NO_METADATA, Metadata
 from diptych.errors import ConfigError, ImageError
 
-OVERSHOOT = 1.5  # of tensors in [-1, 1] that were resized by a filter
 DTYPES: dict[Any, type] = {8: np.uint8, 16: np.uint16, "float": np.float32}
 
 
@@ -131,32 +128,10 @@ def match_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.ndarray:
     return image_io.over_white(pixels) if has_alpha else pixels
 
 
-def check_tensor(x: Tensor, label: str) -> Tensor:
-    """Return `x`. Raises ImageError unless it is (C, H, W) or (N, C, H, W) of finite floats near [-1, 1]."""
-    if x.dim() not in (3, 4) or not x.numel():
-        raise ImageError(
-            f"{label}: has the shape {tuple(x.shape)}; expected (C, H, W) or (N, C, H, W), none of them zero"
-        )
-    if not x.is_floating_point():
-        raise ImageError(f"{label}: holds {x.dtype}; expected floats in [-1, 1]: x / 127.5 - 1 for values of 0 to 255")
-    low, high = float(x.min()), float(x.max())
-    if not (low >= -OVERSHOOT and high <= OVERSHOOT):  # NaN fails this too
-        raise ImageError(f"{label}: holds values from {low:g} to {high:g}; expected -1 to 1")
-    return x
-
-
 def copy_alpha(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:
     """Return an image (H, W, 1 or 3) as RGBA, in its dtype, with the alpha of another one (H', W', 4) at its size."""
     alpha = image_io.from_unit(image_io.to_unit(image_io.resize(rgba[..., 3:], *made.shape[:2])), made.dtype)
     return np.concatenate([image_io.with_channels(made, 3, label), alpha], axis=2)
-
-
-def resize_unit(x: Tensor, height: int, width: int) -> Tensor:
-    """Return (C, H, W) in [-1, 1] resized to (C, height, width) by an antialiased bicubic filter."""
-    if x.shape[-2:] == (height, width):
-        return x
-    resized = F.interpolate(x[None], (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return resized[0].clamp(-1, 1)
 
 
 def read_pixels(picture: str | Path | Image.Image | np.ndarray, label: str, encoding: Encoding) -> np.ndarray:

@@ -160,8 +160,7 @@ class CUT(Method):
             losses.append(patchnce(patch_embeddings(head, query, locations), targets, self.config.temperature))
         return torch.stack(losses).mean()
 
-    @torch.no_grad()
-    def translate(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         with evaluating(self.G):
             return self.G(x)
 

@@ -220,8 +220,7 @@ class CycleGAN(Method):
         kind = self.config.gan_loss
         return (discriminator_loss(kind, real_logits, True) + discriminator_loss(kind, fake_logits, False)) / 2
 
-    @torch.no_grad()
-    def translate(self, x: Tensor, direction: str = "a2b") -> Tensor:
+    def forward(self, x: Tensor, direction: str = "a2b") -> Tensor:
         net = self.to_b if direction == "a2b" else self.to_a
         if net is None:
             raise ConfigError(f"direction={direction}: this model has only {'to_a' if self.to_a else 'to_b'}")

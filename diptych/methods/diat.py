@@ -294,8 +294,7 @@ class DIAT(Method):
         layers = [layer - 1 for layer in self.config.feature_layers]
         return torch.stack([feature_distance(features[layer], targets[layer]) / 2 for layer in layers]).sum()
 
-    @torch.no_grad()
-    def translate(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         with evaluating(self):
             y = self.T(x)
             return y if self.E is None else self.E(y).clamp(-1, 1)

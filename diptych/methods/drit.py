@@ -8,7 +8,7 @@ reference image. Trained on unpaired images.
     diptych train drit --data yosemite crop_size=216 batch_size=2 -o runs/seasons
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -202,6 +202,7 @@ class DRIT(Method):
         super().__init__(config)
         c, channels = config, (config.in_channels, config.out_channels)
         concat = c.attribute_injection == "concat"
+        self.latent = contract.LatentCode(c.style_dim, c.prior)
         self.E_c = ContentEncoder(channels, c.ngf, c.content_noise_std)
         attribute_encoder = AttributeEncoder if concat else DeterministicAttributeEncoder
         self.E_a = nn.ModuleList(attribute_encoder(n, c.ngf, c.style_dim) for n in channels)
@@ -350,7 +351,7 @@ class DRIT(Method):
                 terms[f"seek_{name}"] = c.lambda_ms * mode_seeking((sampled[0], sampled[1]), latents, c.ms_eps)
         return terms
 
-    def translate(
+    def encode_controls(
         self,
         x: Tensor,
         direction: str = "a2b",
@@ -359,32 +360,44 @@ class DRIT(Method):
         toward: int = -1,
         toward_reference: Tensor | None = None,
         mix: float = 0.0,
-    ) -> Tensor:
-        """Return translations, all with the attributes of a seed, or with the mean ones of `reference` images.
+    ) -> contract.Inputs:
+        """Return the attributes of a seed for all images, or the mean ones of `reference` images, as `style`.
 
         References are (N or 1, C, H, W). `mix` interpolates to the attributes of the seed `toward` or of the images
         `toward_reference`. Raises ConfigError.
         """
         controls = {"seed": seed, "reference": reference, "toward": toward, "toward_reference": toward_reference}
-        return self.translate_each(x, [{**controls, "direction": direction, "mix": mix}])[0]
+        attributes = code_of_controls({**controls, "mix": mix}, partial(self.attributes_for, direction, x))
+        return {"style": attributes, "direction": direction}
+
+    def forward(self, x: Tensor, style: Tensor, direction: str = "a2b") -> Tensor:
+        with evaluating(self):
+            return self.G(self.E_c(x, int(direction == "b2a")), style, int(direction == "a2b"))
 
     @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """Return the translations for each choice of controls; x is encoded once per direction."""
+        inputs = [self.encode_controls(x, **controls) for controls in choices]
         with evaluating(self):
-            directions = [str(choice.get("direction", "a2b")) for choice in choices]
-            contents = {name: self.E_c(x, int(name == "b2a")) for name in dict.fromkeys(directions)}
-            translations = []
-            for name, choice in zip(directions, choices, strict=True):
-                domain = int(name == "a2b")
-                attributes = code_of_controls(choice, partial(self.attributes_for, domain, x))
-                translations.append(self.G(contents[name], attributes, domain))
-            return translations
+            contents = {name: self.E_c(x, int(name == "b2a")) for name in {each["direction"] for each in inputs}}
+            return [
+                self.G(contents[each["direction"]], each["style"], int(each["direction"] == "a2b")) for each in inputs
+            ]
 
-    def attributes_for(self, domain: int, x: Tensor, seed: int, reference: Tensor | None) -> Tensor:
-        """Return attributes of a domain for images x: of a seed, or of one reference for all or for each."""
-        attributes = None if reference is None else self.E_a[domain](reference.to(x))[0]
+    def attributes_for(self, direction: str, x: Tensor, seed: int, reference: Tensor | None) -> Tensor:
+        """Return attributes of the target domain for images x: of a seed, or of one reference for all or for each."""
+        attributes = None if reference is None else self.style_encoder(reference.to(x), direction)
         return latent_for_seed(self.config.prior, self.config.style_dim, seed, attributes, x)
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        return {"style_encoder": self.style_encoder}
+
+    def style_encoder(self, reference: Tensor, direction: str = "a2b") -> Tensor:
+        """Return the mean attributes (N, style_dim) of reference images (N, C, H, W) of the target domain."""
+        with evaluating(self):
+            attributes: Tensor = self.E_a[int(direction == "a2b")](reference)[0]
+            return attributes
 
 
 def gan_loss(logits: Sequence[Tensor], real: bool) -> Tensor:

@@ -271,8 +271,7 @@ class DTN(Method):
         head = self.f.head if isinstance(self.f, ClassifierNet) else self.head
         return to_float32(head(F.relu(embedding).flatten(1)))
 
-    @torch.no_grad()
-    def translate(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         with evaluating(self):
             return self.g(x if self.config.g_encoder == "own" else self.embed(x))
 

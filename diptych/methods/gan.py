@@ -18,6 +18,7 @@ from diptych.contract import (
     CheckConfigs,
     Clock,
     DataKind,
+    LatentCode,
     Method,
     MethodConfig,
     Player,
@@ -102,6 +103,7 @@ class GAN(Method):
             Maxout(c.d_hidden, c.d_hidden, c.maxout_pieces), hidden_dropout,
             nn.Linear(c.d_hidden, 1),
         )  # fmt: skip
+        self.latent = LatentCode(c.latent_dim, c.prior)
         self.code_scale = c.prior_limit if c.prior == "uniform" else 1.0
         initialise_uniformly(self.G, c.g_init_limit)
         initialise_uniformly(self.D, c.d_init_limit)
@@ -113,23 +115,23 @@ class GAN(Method):
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Algorithm 1 with k = 1: a step on D, then a step on G, with the same latent codes."""
         x = batch["image"]
-        fake = self.generate(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
+        fake = self.forward(sample_latents(self.config.prior, len(x), self.config.latent_dim, x))
         yield "D", {"real": bce(self.D(x), True), "fake": bce(self.D(fake.detach()), False)}
         logits = self.D(fake)
         yield "G", {"gan": bce(logits, True) if self.config.gan_loss == "nonsaturating" else -bce(logits, False)}
 
-    def generate(self, code: Tensor) -> Tensor:
+    def forward(self, latent: Tensor) -> Tensor:
         """Return images (N, C, size, size) in [-1, 1] of latent codes (N, latent_dim), by a scaled sigmoid.
 
         Uniform codes are in [-1, 1] and scaled to the limit of the prior.
         """
-        return (2 * torch.sigmoid(self.G(self.code_scale * code)) - 1).view(
+        return (2 * torch.sigmoid(self.G(self.code_scale * latent)) - 1).view(
             -1, self.config.channels, self.config.image_size, self.config.image_size
         )
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0) -> Tensor:
-        return self.generate(
+        return self.forward(
             latent_codes(self.config.prior, numbers, self.config.latent_dim, seed).to(next(self.G.parameters()))
         )
 

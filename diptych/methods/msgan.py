@@ -21,6 +21,8 @@ from diptych.contract import (
     Clock,
     Control,
     DataKind,
+    Inputs,
+    LatentCode,
     LinearDecay,
     Method,
     MethodConfig,
@@ -34,7 +36,7 @@ from diptych.contract import (
 )
 from diptych.losses.adversarial import lsgan, sum_terms
 from diptych.losses.perceptual import mode_seeking
-from diptych.networks.latents import Prior, latent_codes, sample_latents
+from diptych.networks.latents import Prior, latent_for_seed, sample_latents
 from diptych.networks.layers import Norm, evaluating, initialise
 from diptych.networks.multiscale import MultiScaleDiscriminator
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
@@ -134,6 +136,7 @@ class MSGAN(Method):
         )
         initialise(self, "xavier")
         self.traits = Traits(size_multiple=c.image_size)
+        self.latent = LatentCode(c.latent_dim, c.prior)
 
     def stages(self) -> list[Stage]:
         players = {
@@ -169,9 +172,10 @@ class MSGAN(Method):
         """Return the least-squares GAN loss of a pair, summed over scales."""
         return sum_terms([lsgan(logits, real) for logits in self.D(torch.cat([x, y], 1))])
 
-    @torch.no_grad()
-    def translate(self, x: Tensor, seed: int = 0) -> Tensor:
-        """Return the translations, all with the latent code of one seed."""
-        z = latent_codes(self.config.prior, range(seed, seed + 1), self.config.latent_dim, 0).to(x)
+    def encode_controls(self, x: Tensor, seed: int = 0) -> Inputs:
+        """Return the latent code of the seed, for each image."""
+        return {"latent": latent_for_seed(self.config.prior, self.config.latent_dim, seed, None, x)}
+
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         with evaluating(self.G):
-            return self.G(x, z.expand(len(x), -1))
+            return self.G(x, latent)

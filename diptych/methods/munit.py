@@ -6,7 +6,7 @@ its content with a style of the other domain, sampled or from a reference image.
     diptych train munit --data edges2shoes -o runs/shoes
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -167,6 +167,7 @@ class MUNIT(Method):
             initialise(discriminator)
         halvings = c.n_downsample + (c.n_downsample > 3)  # reflection padding needs 2 pixels, of 16 at least
         self.traits = contract.Traits(size_multiple=2**halvings)
+        self.latent = contract.LatentCode(c.style_dim, c.prior)
 
     def stages(self) -> list[Stage]:
         c = self.config
@@ -248,7 +249,7 @@ class MUNIT(Method):
             target = F.instance_norm(features(source)[-1])
         return feature_distance(F.instance_norm(features(fake)[-1]), target)
 
-    def translate(
+    def encode_controls(
         self,
         x: Tensor,
         direction: str = "a2b",
@@ -257,29 +258,45 @@ class MUNIT(Method):
         toward: int = -1,
         toward_reference: Tensor | None = None,
         mix: float = 0.0,
-    ) -> Tensor:
-        """Return translations, all with the style of a seed, or with those of `reference` images (N or 1, C, H, W).
+    ) -> contract.Inputs:
+        """Return the style of a seed for all images, or those of `reference` images (N or 1, C, H, W).
 
         `mix` interpolates to the style of the seed `toward` or of the images `toward_reference`. Raises ConfigError.
         """
         controls = {"seed": seed, "reference": reference, "toward": toward, "toward_reference": toward_reference}
-        return self.translate_each(x, [{**controls, "direction": direction, "mix": mix}])[0]
+        style = code_of_controls({**controls, "mix": mix}, partial(self.style_from, direction, x))
+        return {"style": style, "direction": direction}
+
+    def forward(self, x: Tensor, style: Tensor, direction: str = "a2b") -> Tensor:
+        source, target = self.autoencoders(direction)
+        with evaluating(self):
+            return target.decode(source.content(x), style)
+
+    def autoencoders(self, direction: str) -> tuple[AdaINAutoencoder, AdaINAutoencoder]:
+        """Return the autoencoders of the source and of the target domain."""
+        return (self.G_a, self.G_b) if direction == "a2b" else (self.G_b, self.G_a)
 
     @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """Return the translations for each choice of controls; x is encoded once per direction."""
+        inputs = [self.encode_controls(x, **controls) for controls in choices]
         with evaluating(self):
-            autoencoders = {"a2b": (self.G_a, self.G_b), "b2a": (self.G_b, self.G_a)}
-            directions = [str(choice.get("direction", "a2b")) for choice in choices]
-            contents = {name: autoencoders[name][0].content(x) for name in dict.fromkeys(directions)}
-            translations = []
-            for name, choice in zip(directions, choices, strict=True):
-                target = autoencoders[name][1]
-                style = code_of_controls(choice, partial(self.style_from, target, x))
-                translations.append(target.decode(contents[name], style))
-            return translations
+            contents = {name: self.autoencoders(name)[0].content(x) for name in {each["direction"] for each in inputs}}
+            return [
+                self.autoencoders(each["direction"])[1].decode(contents[each["direction"]], each["style"])
+                for each in inputs
+            ]
 
-    def style_from(self, autoencoder: AdaINAutoencoder, x: Tensor, seed: int, reference: Tensor | None) -> Tensor:
+    def style_from(self, direction: str, x: Tensor, seed: int, reference: Tensor | None) -> Tensor:
         """Return style codes (N, style_dim) for images x: of a seed, or of one reference for all or for each."""
-        styles = None if reference is None else autoencoder.style(reference.to(x))
+        styles = None if reference is None else self.style_encoder(reference.to(x), direction)
         return latent_for_seed(self.config.prior, self.config.style_dim, seed, styles, x)
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        return {"style_encoder": self.style_encoder}
+
+    def style_encoder(self, reference: Tensor, direction: str = "a2b") -> Tensor:
+        """Return the style codes (N, style_dim) of reference images (N, C, H, W) of the target domain."""
+        with evaluating(self):
+            return self.autoencoders(direction)[1].style(reference)

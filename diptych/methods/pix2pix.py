@@ -189,8 +189,7 @@ class Pix2Pix(Method):
         assert self.D is not None
         return self.D(torch.cat([x, y], 1) if "cgan" in self.config.loss else y)
 
-    @torch.no_grad()
-    def translate(self, x: Tensor, inference: str = "deterministic", seed: int = 0) -> Tensor:
+    def forward(self, x: Tensor, inference: str = "deterministic", seed: int = 0) -> Tensor:
         if inference == "deterministic":
             with evaluating(self.G):
                 return self.G(x)

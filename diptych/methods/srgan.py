@@ -9,7 +9,6 @@ features, which gives sharper images at a lower PSNR.
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -208,8 +207,7 @@ class SRGAN(Method):
             terms["tv"] = c.lambda_tv * mean_total_variation((fake + 1) / 2)
         return terms
 
-    @torch.no_grad()
-    def translate(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Return the upscaled images (N, C, scale * H, scale * W)."""
         with evaluating(self.G):
             return self.upscale(x).clamp(-1, 1)

@@ -20,6 +20,7 @@ from diptych.contract import (
     CheckConfigs,
     Clock,
     DataKind,
+    Inputs,
     Labels,
     LinearDecay,
     Method,
@@ -246,13 +247,15 @@ class StarGAN(Method):
         """Return the index of the first label of a data set."""
         return sum(map(len, self.config.labels[:dataset]))
 
-    @torch.no_grad()
-    def translate(self, x: Tensor, domain: str = "", has: str = "", flip: str = "") -> Tensor:
-        """Return translations to `domain`, or with the attributes that x `has` after `flip`. Raises ConfigError."""
+    def encode_controls(self, x: Tensor, domain: str = "", has: str = "", flip: str = "") -> Inputs:
+        """Return the labels of `domain`, or the attributes that x `has` after `flip`. Raises ConfigError."""
         dataset, names = wanted(self.config.labels, domain, has, flip)
         labels = torch.tensor([[float(name in names) for name in self.config.labels[dataset].names]])
         condition = self.condition(labels.to(x.device, x.dtype), dataset)
-        return self.G(x, condition.expand(len(x), -1))
+        return {"labels": condition.expand(len(x), -1)}
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.G(x, labels)
 
     def source_controls(self, label: Tensor, route: Route) -> dict[str, Any]:
         """Return the attributes of an image, from its label (K,); nothing on routes that do not flip one of them."""

@@ -5,7 +5,7 @@ One generator translates an image to any domain, with a style code from a latent
     diptych train starganv2 --data afhq batch_size=8 -o runs/afhq
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -211,6 +211,7 @@ class StarGANv2(Method):
         )
         self.controls = (Control("domain", "domain to translate to", self.names[0], self.names),)
         if self.E is not None:
+            self.latent = contract.LatentCode(c.latent_dim, "normal", "torch")
             self.controls += (
                 Control("seed", "seed of the style of that domain", 0),
                 Control("reference", "image whose style is used instead of the seed's", None, image="reference"),
@@ -372,8 +373,7 @@ class StarGANv2(Method):
                 masks: Masks = self.landmarks(x.detach())
             return masks
 
-    @torch.no_grad()
-    def translate(
+    def encode_controls(
         self,
         x: Tensor,
         domain: str = "",
@@ -382,23 +382,38 @@ class StarGANv2(Method):
         toward: int = -1,
         toward_reference: Tensor | None = None,
         mix: float = 0.0,
-        content: Content | None = None,
-    ) -> Tensor:
-        """Return translations to `domain`, with the style of a seed or of `reference`. See `style_from`.
+    ) -> contract.Inputs:
+        """Return the style of a seed or of `reference` in `domain`. See `style_from`.
 
-        `mix` interpolates to the style of the seed `toward` or of the images `toward_reference`. `content` is
-        `encode(x)`, if already computed. Raises ConfigError.
+        `mix` interpolates to the style of the seed `toward` or of the images `toward_reference`. Raises ConfigError.
         """
         controls = {"seed": seed, "reference": reference, "toward": toward, "toward_reference": toward_reference}
         style = code_of_controls(
             {**controls, "mix": mix}, lambda number, images: self.style_from(domain, number, images, len(x))
         )
-        return self.decode(content or self.encode(x), style)
+        return {"style": style}
 
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        return self.decode(self.encode(x), style)
+
+    @torch.no_grad()
     def translate_each(self, x: Tensor, choices: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         """Return the translations for each choice of controls; x is encoded once."""
         content = self.encode(x)
-        return [self.translate(x, **controls, content=content) for controls in choices]
+        return [self.decode(content, self.encode_controls(x, **controls)["style"]) for controls in choices]
+
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        mapping = {"mapping_network": self.mapping_network}
+        return mapping if self.E is None else {**mapping, "style_encoder": self.style_encoder}
+
+    def mapping_network(self, domain: Tensor, latent: Tensor | None = None) -> Tensor:
+        """Return the style codes (N, S) of domains (N,) and latent codes (N, latent_dim), if the styles have codes."""
+        return self.style_code(domain, latent)
+
+    def style_encoder(self, reference: Tensor, domain: Tensor) -> Tensor:
+        """Return the style codes (N, S) of reference images (N, C, size, size) of domains (N,)."""
+        return self.style_code(domain, image=reference)
 
     def reference_controls(self, batch: Batch, index: int) -> dict[str, Any]:
         return {"domain": self.names[int(batch["target"][index])]}

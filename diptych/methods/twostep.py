@@ -7,7 +7,7 @@ frozen generator. To translate, an image is encoded and generated again with ano
     diptych train twostep --data celeba "attributes=[Male]" crop_size=64 batch_size=64 -o runs/faces
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import torch
@@ -20,7 +20,9 @@ from diptych.contract import (
     CheckConfigs,
     Clock,
     DataKind,
+    Inputs,
     Labels,
+    LatentCode,
     Method,
     MethodConfig,
     Player,
@@ -120,6 +122,7 @@ class TwoStep(Method):
         initialise(self)
         if c.embedding_init_limit:
             nn.init.uniform_(self.G.embedding.weight, -c.embedding_init_limit, c.embedding_init_limit)
+        self.latent = LatentCode(c.latent_dim, c.prior)
         self.controls = tuple(controls(c.labels))
         self.routes = tuple(
             Route("image", "image", {"domain": name}, ground_truth=f"image of {name}")
@@ -167,10 +170,14 @@ class TwoStep(Method):
         z = sample_latents(self.config.prior, len(x), self.config.latent_dim, x)
         yield "E", {"code": F.mse_loss(to_float32(self.E(self.generate(z, label))), z)}
 
-    def generate(self, z: Tensor, label: Tensor) -> Tensor:
+    @property
+    def companions(self) -> Mapping[str, Callable[..., Tensor]]:
+        return {"generate": self.generate}
+
+    def generate(self, latent: Tensor, domain: Tensor) -> Tensor:
         """Return the images of latent codes (N, latent_dim) and classes (N,), by the frozen G."""
         with without_graph(), evaluating(self.G):
-            return self.G(z, label)
+            return self.G(latent, domain)
 
     def class_numbers(self, label: Tensor) -> Tensor:
         """Return class indices (N,): those of the data, or for an attribute (N, 1) 0 and 1."""
@@ -184,12 +191,14 @@ class TwoStep(Method):
         index = present.index(True) if labels[0].kind == "class" else int(present[0])
         return torch.full((count,), index, device=next(self.G.parameters()).device)
 
-    @torch.no_grad()
-    def translate(self, x: Tensor, domain: str = "", has: str = "", flip: str = "") -> Tensor:
-        """Return G(E(x), class), where the class is `domain`, or the attribute of x (`has`) after `flip`."""
+    def encode_controls(self, x: Tensor, domain: str = "", has: str = "", flip: str = "") -> Inputs:
+        """Return the index of the class: `domain`, or the attribute of x (`has`) after `flip`. Raises ConfigError."""
+        return {"domain": self.requested_class(len(x), domain=domain, has=has, flip=flip)}
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        """Return G(E(x), class), of class indices (N,)."""
         with evaluating(self.E):
-            z = self.E(x)
-        return self.generate(z, self.requested_class(len(x), domain=domain, has=has, flip=flip))
+            return self.generate(self.E(x), domain)
 
     @torch.no_grad()
     def sample(self, numbers: range, seed: int = 0, domain: str = "", has: str = "", flip: str = "") -> Tensor:

@@ -218,7 +218,7 @@ def _widths(width: int, max_width: int, n_downsample: int) -> list[int]:
 
 def select_domain(stacked: Tensor, domain: Tensor) -> Tensor:
     """Return, from outputs (N, domains, ...) of all domains, the one of each sample's domain: (N, ...)."""
-    return stacked[torch.arange(len(stacked), device=stacked.device), domain]
+    return stacked[torch.arange(stacked.shape[0], device=stacked.device), domain]
 
 
 def laplacian(x: Tensor) -> Tensor:

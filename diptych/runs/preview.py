@@ -1,21 +1,18 @@
 """Previews: translations of held-out images as a sample grid, and their error where target images are known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from diptych.contract import Batch, Control, Method, Route
-from diptych.data.images import image_io
-from diptych.data.images.class_maps import class_colours
 from diptych.data.images.encoding import PLAIN, Encoding
+from diptych.runs.sample_grid import grid, stack_vertically, viewable
 
 ROWS = 8  # rows of a grid
-GAP = 4  # white pixels between images
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Preview:
 
     def render(self, method: Method, device: torch.device) -> tuple[Image.Image, dict[str, float]]:
         """Return the sample grid and the errors: L1 (range -1 to 1) by route, and `Method.validation_errors`."""
-        columns: list[Tensor] = []
+        columns: list[np.ndarray] = []
         used: list[Tensor] = []  # the entries of the batch that have a column
         errors = {}
         for route in method.routes:
@@ -53,9 +50,9 @@ class Preview:
         image = self._with_references(grid([column[:ROWS] for column in columns]), method, device)
         return image, {**errors, **method.validation_errors(self.batch)}
 
-    def _column(self, images: Tensor, entry: str) -> Tensor:
+    def _column(self, images: Tensor, entry: str) -> np.ndarray:
         """Return the first images (N, C, H, W) of a batch entry as grey or RGB."""
-        return viewable(images[:ROWS], self.encodings.get(entry, PLAIN))
+        return viewable(images[:ROWS].numpy(), self.encodings.get(entry, PLAIN))
 
     def _with_references(self, image: Image.Image, method: Method, device: torch.device) -> Image.Image:
         """Append a matrix of sources (left) and references (top) below, if the method takes reference images."""
@@ -64,15 +61,15 @@ class Preview:
             return image
         route = method.routes[0]
         sources = self._column(self.batch[route.source], route.source)
-        corner = torch.ones_like(sources[:1])
-        columns = [torch.cat([corner, sources])]
+        corner = np.ones_like(sources[:1])
+        columns = [np.concatenate([corner, sources])]
         for index in range(min(ROWS, len(self.batch[control.entry(route)]))):
             columns.append(self._reference_column(method, route, control, index, device))
         return stack_vertically(image, grid(columns))
 
     def _reference_column(
         self, method: Method, route: Route, control: Control, index: int, device: torch.device
-    ) -> Tensor:
+    ) -> np.ndarray:
         """Return a reference image and, below it, the sources translated in its style."""
         reference = self.batch[control.entry(route)][index : index + 1]
         controls = {
@@ -82,27 +79,12 @@ class Preview:
         }
         guided = Route(route.source, route.target, controls)
         translation = translate_route(method, {route.source: self.batch[route.source][:ROWS]}, guided, device)
-        return torch.cat([self._column(reference, control.entry(route)), self._column(translation, route.target)])
+        return np.concatenate([self._column(reference, control.entry(route)), self._column(translation, route.target)])
 
 
-def viewable(x: Tensor, encoding: Encoding) -> Tensor:
-    """Return images (N, C, H, W) in [-1, 1] as grey or RGB: label maps in colours, images with alpha on white.
-
-    The class of a pixel is the channel with the largest value; pixels without a channel above -1 are black.
-    """
-    if encoding.num_classes:
-        colours = torch.from_numpy(class_colours(encoding.num_classes)).to(x) / 127.5 - 1
-        maximum, classes = x.max(1)
-        return torch.where((maximum > -1)[..., None], colours[classes], -1.0).permute(0, 3, 1, 2)
-    if encoding.alpha:
-        alpha = (x[:, 3:] + 1) / 2
-        return x[:, :3] * alpha + 1 - alpha
-    return x
-
-
-def sample_columns(method: Method) -> list[Tensor]:
+def sample_columns(method: Method) -> list[np.ndarray]:
     """Return columns of unconditional samples, with seed 0."""
-    return list(method.sample(range(ROWS**2)).float().cpu().split(ROWS))
+    return [part.numpy() for part in method.sample(range(ROWS**2)).float().cpu().split(ROWS)]
 
 
 def route_name(route: Route) -> str:
@@ -132,35 +114,3 @@ def identity_error(batch: Batch, route: Route) -> float | None:
     if target is None or source.shape != target.shape:
         return None
     return float((source - target).abs().mean())
-
-
-def grid(columns: Sequence[Tensor]) -> Image.Image:
-    """Return an image of columns of images, each (N, C, H, W) in [-1, 1], with a row per sample.
-
-    Smaller images are enlarged to the largest height with a bicubic filter.
-    """
-    height = max(column.shape[-2] for column in columns)
-    columns = [_enlarge(column, height) for column in columns]
-    rows = [np.concatenate([_tile(column[row]) for column in columns], 1) for row in range(min(map(len, columns)))]
-    return Image.fromarray(np.concatenate(rows)[:-GAP, :-GAP])
-
-
-def stack_vertically(top: Image.Image, bottom: Image.Image) -> Image.Image:
-    """Return an image with one image above the other, on white."""
-    image = Image.new("RGB", (max(top.width, bottom.width), top.height + GAP + bottom.height), "white")
-    image.paste(top, (0, 0))
-    image.paste(bottom, (0, top.height + GAP))
-    return image
-
-
-def _enlarge(column: Tensor, height: int) -> Tensor:
-    if column.shape[-2] == height:
-        return column
-    return F.interpolate(column, scale_factor=height / column.shape[-2], mode="bicubic")
-
-
-def _tile(image: Tensor) -> np.ndarray:
-    """Return an image (C, H, W) in [-1, 1] as RGB uint8 with a white gap; only the first of 2, 4 or more channels."""
-    rgb = image if len(image) == 3 else image[:1].expand(3, -1, -1)
-    pixels = image_io.from_unit(rgb.permute(1, 2, 0).clamp(-1, 1).numpy(), np.uint8)
-    return np.pad(pixels, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from diptych.contract import Method
 from diptych.errors import ConfigError, DiptychError, listed, nearest, printable, shown
 from diptych.system.safe_parse import LARGEST_TEXT, parse_json, parse_yaml, read_text
+
+if TYPE_CHECKING:
+    from diptych.contract import Method
 
 Model = TypeVar("Model", bound=BaseModel)
 LARGEST_NETWORKS = 8 * 2**30  # bytes of parameters and buffers of all networks of a method
@@ -74,7 +76,7 @@ def _describe(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     return f"{key}={shown(problem['input'])}: {message}" if key else message
 
 
-def check_network_size(method: Method, where: str) -> None:
+def check_network_size(method: "Method", where: str) -> None:
     """Raise ConfigError if the networks, on the meta device, are larger than LARGEST_NETWORKS."""
     tensors = [*method.parameters(), *method.buffers()]
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)

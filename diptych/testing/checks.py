@@ -13,11 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diptych.contract import Batch, Route
+from diptych.contract import Batch, Method, Route
 from diptych.errors import ConfigError, nearest
 from diptych.inference.controls import check_controls
+from diptych.inference.exported_graph import (
+    IMAGE,
+    Graph,
+    companion_graph,
+    generation_graph,
+    translation_graph,
+)
 from diptych.inference.load import build_translator, load
 from diptych.inference.translator import Translator
+from diptych.networks.layers import evaluating
 from diptych.runs import checkpoint
 from diptych.settings.validate import checked
 from diptych.testing.harness import (
@@ -41,6 +49,7 @@ from diptych.testing.training_checks import (
 from diptych.training.engine import Engine
 
 PER_IMAGE_TOLERANCE = 1e-5  # between an image alone and in a batch
+EXPORT_TOLERANCE = 1e-4  # between the exported graph and eager mode
 MAX_VALIDATION_ERROR = 0.75
 LEARN = "raise `checks.learning['steps']` or `checks.tiny['lr']`, or check signs and weights of the loss terms"
 EVALUATION = "compute `{name}` under `torch.no_grad()` and in evaluation mode, and restore the modes of the networks"
@@ -56,7 +65,7 @@ def batch_entries_match_data_kind(method: MethodUnderTest) -> None:
         assert cls.checks.tiny, "`checks` is missing: set it to CheckConfigs(tiny={...}), a config of small networks"
         entries, networks = method.held_out_batch(2), method.engine().method
         for route in networks.routes:
-            check_controls(networks, f"`routes`: {cls.__name__}", route.controls)
+            check_controls(networks.controls, f"`routes`: {cls.__name__}", route.controls)
             for entry in (route.source, route.target):
                 assert entry in entries, f"`routes`: no batch entry is called {entry!r}{nearest(entry, entries)}"
     except ConfigError as error:
@@ -83,7 +92,8 @@ def _check_translation(engine: Engine, x: Tensor, route: Route, controls: dict[s
     try:
         y = method.translate(x, **controls)
     except TypeError as error:
-        raise AssertionError(f"{where}: {error}: `translate` takes each of `controls` as an argument") from error
+        problem = "`encode_controls` or `forward` takes each of `controls` as an argument"
+        raise AssertionError(f"{where}: {error}: {problem}") from error
     size = [method.traits.upscale_factor * length for length in x.shape[2:]]
     expected = (3, method.channels()[route.target], *size)
     assert y.shape == expected, (
@@ -104,6 +114,46 @@ def _check_translation(engine: Engine, x: Tensor, route: Route, controls: dict[s
             f"{where}: image {index} alone differs by {difference:.1e} from the same image in a batch: use evaluation "
             f"mode, and no statistics over the batch"
         )
+
+
+def forward_is_exportable(method: MethodUnderTest) -> None:
+    """`forward` is a graph of tensors for any number of images of any size, and computes what it does in eager mode."""
+    networks = method.engine().method
+    for graph in _graphs_of(networks):
+        try:
+            program = graph.program().module()
+        except ConfigError as error:
+            raise AssertionError(str(error)) from error
+        random = torch.Generator().manual_seed(0)
+        inputs = {
+            name: torch.rand(_other_shape(networks, name, tensor), generator=random) * 2 - 1
+            if tensor.is_floating_point()
+            else tensor[:2]
+            for name, tensor in graph.inputs.items()
+        }
+        with torch.no_grad(), evaluating(networks):
+            difference = float((program(*inputs.values()) - graph(inputs)).abs().max())
+        assert difference < EXPORT_TOLERANCE, (
+            f"{graph.name}: the exported graph differs by {difference:.1e} from eager mode on images of another size: "
+            f"use no Python number that depends on values or sizes of the inputs"
+        )
+
+
+def _graphs_of(networks: Method) -> list[Graph]:
+    """Return the graphs of a method on its first route."""
+    if networks.routes:
+        route = networks.routes[0]
+        main = translation_graph(networks, route, {})
+        return [main, *(companion_graph(networks, name, route, main.fixed) for name in networks.companions)]
+    return [generation_graph(networks)] if networks.latent else []
+
+
+def _other_shape(networks: Method, name: str, tensor: Tensor) -> tuple[int, ...]:
+    """Return a shape other than the one that was exported: two images, and larger ones if their size is free."""
+    _, *rest = tensor.shape
+    if name == IMAGE and not networks.traits.fixed_size:
+        rest[1:] = [rest[1] + networks.traits.size_multiple, rest[1]]
+    return (2, *rest)
 
 
 def samples_depend_on_seed_and_number(method: MethodUnderTest) -> None:
@@ -249,6 +299,7 @@ CHECKS: dict[str, Callable[[MethodUnderTest], None]] = {
         gradient_accumulation_is_exact,
         ranks_match_one_process,
         translate_is_pure,
+        forward_is_exportable,
         samples_depend_on_seed_and_number,
         saved_files_round_trip,
         player_order_depends_on_clock,

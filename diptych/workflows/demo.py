@@ -14,8 +14,9 @@ from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import ConfigError
 from diptych.inference.load import from_run
-from diptych.runs.preview import grid, identity_error, translate_route
+from diptych.runs.preview import identity_error, translate_route
 from diptych.runs.report import write_report
+from diptych.runs.sample_grid import grid
 from diptych.settings.recipe import Recipe, load_recipe
 from diptych.system.atomic_files import atomic_write
 from diptych.system.distributed import Ranks, choose_device
@@ -132,5 +133,5 @@ def load_test_batch(recipe: Recipe) -> Batch:
 
 def _grid_of_letters(*columns: Tensor) -> Image.Image:
     """Return an enlarged grid of ROWS x GROUPS letters, each with its source, translation and target side by side."""
-    image = grid([column[start::GROUPS][:ROWS] for start in range(GROUPS) for column in columns])
+    image = grid([column[start::GROUPS][:ROWS].numpy() for start in range(GROUPS) for column in columns])
     return image.resize((2 * image.width, 2 * image.height), Image.Resampling.NEAREST)

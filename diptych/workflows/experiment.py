@@ -262,7 +262,7 @@ def run_experiment(
     recipes = plan_recipes(experiment, settings, method)
     for name, recipe in recipes.items():
         if name != EVALUATOR and recipe.cls.controls:  # those of other methods follow from their data
-            check_controls(recipe.cls, name, parse_controls(recipe.cls, name, evaluate.controls))
+            check_controls(recipe.cls.controls, name, parse_controls(recipe.cls.controls, name, evaluate.controls))
     folder.mkdir(parents=True, exist_ok=True)
     evaluator = None
     if EVALUATOR in recipes:

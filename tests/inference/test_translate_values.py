@@ -131,8 +131,9 @@ def test_class_ids_are_not_mixed_at_the_scale_of_training(from_maps):
     _, (small,) = translator.translate_pixels(ids, [{}])
     large = np.repeat(np.repeat(ids, 4, 0), 4, 1)
     seen, made = translator.translate_pixels(large, [{}])
-    assert set(torch.unique(seen).tolist()) == {-1, 1}
-    assert torch.allclose(torch.nn.functional.interpolate(made[0][None], (32, 32), mode="area")[0], small, atol=0.1)
+    assert set(np.unique(seen).tolist()) == {-1, 1}
+    means = made[0].reshape(-1, 32, 4, 32, 4).mean((2, 4))
+    assert np.allclose(means, small, atol=0.1)
 
 
 def test_previews_of_label_maps_have_a_colour_for_each_class(from_maps):

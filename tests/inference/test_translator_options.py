@@ -12,7 +12,7 @@ from diptych.data.image_format import ImageFormat, TrainingImages
 from diptych.data.images import image_io
 from diptych.errors import ConfigError, ImageError
 from diptych.inference.load import load
-from diptych.inference.preprocessing import resize_unit
+from diptych.inference.translator import resize_unit
 
 
 def stored(fit="squash", side=32, half=None, dtype="uint8", entries=("source", "target")):

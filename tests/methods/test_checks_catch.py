@@ -142,6 +142,13 @@ class Noisy(Pix2Pix):
         return super().translate(x) * (0.9 + 0.1 * torch.rand(1))
 
 
+class FixesBatch(Pix2Pix):
+    """Translates as many images as the example has."""
+
+    def forward(self, x, inference="deterministic", seed=0):
+        return super().forward(x).view(len(x), *x.shape[1:])
+
+
 class ShipsNothing(Pix2Pix):
     inference_networks = ("D",)
 
@@ -172,10 +179,15 @@ class FullSize(Pix2Pix):
         (LeavesOut, "updates_change_only_named_players", "no `Player` has extra.weight, extra.bias: .*requires_grad_"),
         (Spreads, "updates_change_only_named_players", r"loss term each of D has shape \(2,\): expected a scalar"),
         (Noisy, "translate_is_pure", "two translations of one image differ.*random numbers"),
+        (FixesBatch, "forward_is_exportable", "only 3 could be translated at a time: write `x.shape.0.` instead"),
         (ShipsNothing, "saved_files_round_trip", "'NoneType' object.*`inference_networks`"),
         (WrongEntry, "batch_entries_match_data_kind", "no batch entry is called 'sources'; did you mean 'source'"),
         (WrongControl, "batch_entries_match_data_kind", "no control 'inferences'; did you mean 'inference'"),
-        (WrongArgument, "translate_is_pure", "argument 'direction': `translate` takes each of `controls`"),
+        (
+            WrongArgument,
+            "translate_is_pure",
+            "argument 'direction': `encode_controls` or `forward` takes",
+        ),
         (Misspelt, "batch_entries_match_data_kind", "`checks.tiny`.*'nfg'; did you mean 'ngf'"),
         (FullSize, "batch_entries_match_data_kind", "`checks` is missing"),
         (Waits, "updates_never_wait_for_device", "waits for the device.*`torch.where`"),

@@ -66,7 +66,7 @@ def test_terms_by_hand(objective):
     method, x = tiny(gan_loss=objective), torch.rand(3, 1, 8, 8) * 2 - 1
     (first, d), (second, g) = terms_of(method, x)
     torch.manual_seed(3)
-    fake = method.generate(sample_latents("uniform", 3, 8, x))
+    fake = method.forward(sample_latents("uniform", 3, 8, x))
     real, made = method.D(x).sigmoid(), method.D(fake).sigmoid()
     assert (first, second) == ("D", "G")
     assert d["real"] == pytest.approx(-real.log().mean().item(), rel=1e-4)
@@ -77,8 +77,8 @@ def test_terms_by_hand(objective):
 
 def test_images_are_the_sigmoid_of_the_paper():
     method, code = tiny(), latent_codes("uniform", range(2), 8, 0)
-    assert torch.allclose(method.generate(code), torch.tanh(method.G(code) / 2).view(2, 1, 8, 8), atol=1e-6)
-    assert torch.equal(method.sample(range(2)), method.generate(code))
+    assert torch.allclose(method.forward(code), torch.tanh(method.G(code) / 2).view(2, 1, 8, 8), atol=1e-6)
+    assert torch.equal(method.sample(range(2)), method.forward(code))
 
 
 def test_the_preset_repo_has_the_prior_and_the_initial_weights_of_the_code():

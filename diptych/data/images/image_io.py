@@ -221,6 +221,27 @@ def resize(array: np.ndarray, height: int, width: int, interpolation: Interpolat
     return _nearest(np.stack(resized, axis=2), array.dtype)
 
 
+def resize_unit(x: np.ndarray, height: int, width: int, is_map: bool = False) -> np.ndarray:
+    """Return (C, H, W) in [-1, 1] resized to (C, height, width) by an antialiased bicubic filter, and clipped.
+
+    `is_map`: to the nearest pixel, as one-hot planes of class ids are.
+    """
+    if x.shape[1:] == (height, width):
+        return x
+    if is_map:
+        return x[:, _nearest_indices(x.shape[1], height)[:, None], _nearest_indices(x.shape[2], width)]
+    unit = (x.transpose(1, 2, 0).astype(np.float32) + 1) / 2
+    return np.ascontiguousarray(to_unit(resize(unit, height, width)).transpose(2, 0, 1))
+
+
+def center_square(array: np.ndarray) -> np.ndarray:
+    """Return the largest square in the center of an image (H, W, C)."""
+    height, width = array.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return array[top : top + side, left : left + side]
+
+
 def _nearest_indices(size: int, new_size: int) -> np.ndarray:
     """Return the index of the pixel whose center is nearest to that of each new pixel."""
     return np.minimum(((np.arange(new_size) + 0.5) * (size / new_size)).astype(int), size - 1)

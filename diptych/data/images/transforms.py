@@ -8,6 +8,7 @@ import numpy as np
 from diptych.data.config import CropMode, DataConfig, Interpolation, Resampler, ResizeMode
 from diptych.data.images import image_io
 from diptych.data.images.augmentations import random_color_jitter, random_rotate90, random_size
+from diptych.data.images.image_io import center_square
 from diptych.data.images.resample import resize
 from diptych.errors import DataError
 
@@ -126,14 +127,6 @@ class CropToMultiple:
                 f"an image of {array.shape[1]}x{array.shape[0]} pixels is smaller than {self.size_multiple}"
             )
         return array[:height, :width]
-
-
-def center_square(array: Array) -> Array:
-    """Return the largest square in the center of an image (H, W, C)."""
-    height, width = array.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return array[top : top + side, left : left + side]
 
 
 def random_resized_crop(array: Array, down: float, across: float, random: np.random.RandomState) -> Array:

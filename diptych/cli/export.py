@@ -1,0 +1,56 @@
+"""`diptych export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diptych.cli.allow_code import AllowCode
+from diptych.cli.common import Controls, MethodClass, Model, Which
+
+EXAMPLE = "diptych export runs/facades -o facades.onnx"
+
+
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: NAME.onnx.", show_default=False)],
+    fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in half precision.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise to 8-bit integers, with ranges measured on --calibrate.")
+    ] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Folder of typical source images for --int8.", show_default=False)
+    ] = None,
+    control: Controls = None,
+    which: Which = "last",
+    method: MethodClass = None,
+    allow_code: AllowCode = None,
+) -> None:
+    """Export a model as ONNX, for onnxruntime and other programs without PyTorch.
+
+    The file takes any number of images of any size. It is compared with PyTorch before it is written.
+    """
+    from diptych.cli.controls import parse_controls
+    from diptych.errors import ConfigError
+    from diptych.inference.load import load
+    from diptych.methods import find
+
+    if fp16 and int8:
+        raise ConfigError("--fp16 and --int8 are two precisions: give one")
+    if int8 != (calibrate is not None):
+        raise ConfigError("--int8 and --calibrate FOLDER go together: give both, with a folder of source images")
+    translator = load(model, device="cpu", which=which, method=find(method) if method else None)
+    exported = translator.export_onnx(
+        out,
+        name=Path(model).name,
+        precision="fp16" if fp16 else "int8" if int8 else "fp32",
+        calibrate=calibrate,
+        **parse_controls(translator, control or []),
+    )
+    for file in exported.files:
+        typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"largest difference from PyTorch: {exported.max_difference:.1e} of values in [-1, 1]")
+    if exported.psnr is not None:
+        typer.echo(f"{'fp16' if fp16 else 'int8'}: PSNR {exported.psnr:.1f} dB to full precision")
+    if exported.fixed:
+        typer.echo(f"fixed: {', '.join(f'{name}={value}' for name, value in exported.fixed.items())}")

@@ -1,0 +1,180 @@
+"""Comparison of an ONNX file with PyTorch, and its conversion to half precision or 8-bit integers."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.errors import ConfigError
+from diptych.inference.exported_graph import IMAGE, Graph
+from diptych.inference.input_files import find_sources
+from diptych.inference.translator import resize_unit
+from diptych.networks.layers import pad_to_multiple, remove_padding
+
+if TYPE_CHECKING:
+    from diptych.inference.translator import Translator
+
+    Run = Callable[[Mapping[str, Tensor]], np.ndarray]
+
+Precision = Literal["fp32", "fp16", "int8"]
+TOLERANCE = 1e-4  # largest difference of images in [-1, 1], or of styles relative to the largest value
+BATCH_SIZES = (1, 2)
+MAX_CALIBRATION = 64  # images
+MAX_CALIBRATION_SIDE = 512  # pixels; the centre of larger images is used
+PEAK = 2.0  # of values in [-1, 1]
+MAX_PSNR = 100.0
+
+
+def session(path: Path) -> "Run":
+    """Return the function of tensors by name that a file computes on the CPU with onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of each initialiser that it removes
+    found = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda inputs: found.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+
+
+@torch.no_grad()
+def eager(graph: Graph, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return what PyTorch computes, with padding and cropping of images as in a translation."""
+    if IMAGE not in inputs:
+        return graph(inputs)
+    x, traits = inputs[IMAGE], graph.method.traits
+    padded = x if traits.fixed_size else pad_to_multiple(x, traits.size_multiple)
+    return remove_padding(graph({**inputs, IMAGE: padded}), x.shape[2], x.shape[3], traits.upscale_factor)
+
+
+def check_parity(graph: Graph, path: Path) -> float:
+    """Return the largest difference between a file and PyTorch, over five sizes and two batch sizes. ConfigError."""
+    run, largest = session(path), 0.0
+    for number, inputs in enumerate(examples(graph)):
+        expected = eager(graph, inputs).numpy()
+        found = run(inputs)
+        scale = 1.0 if graph.is_image else max(1.0, float(np.abs(expected).max()))
+        same = found.shape == expected.shape
+        difference = float(np.abs(found - expected).max()) / scale if same else math.inf
+        if not difference <= TOLERANCE:  # NaN fails this too
+            shape = tuple(next(iter(inputs.values())).shape)
+            raise ConfigError(
+                f"{graph.name}: onnxruntime differs from PyTorch by {difference:.1e} on inputs of shape {shape} "
+                f"(example {number}), more than {TOLERANCE:g}: nothing is written; please report it with the method "
+                f"and its settings"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def examples(graph: Graph) -> Iterator[dict[str, Tensor]]:
+    """Yield inputs of all sizes and batch sizes to compare: random images, other controls for each."""
+    random = torch.Generator().manual_seed(0)
+    for size in _sizes(graph):
+        for count in BATCH_SIZES:
+            x = torch.rand(count, graph.inputs[IMAGE].shape[1], *size, generator=random) * 2 - 1 if size else None
+            yield example(graph, x, count, count)
+
+
+def example(graph: Graph, x: Tensor | None, number: int, count: int = 1) -> dict[str, Tensor]:
+    """Return the inputs of a graph for images (N, C, H, W), with the controls of example `number`."""
+    method, random = graph.method, torch.Generator().manual_seed(number)
+    if x is not None:
+        routes = graph.routes()
+        controls: dict[str, Any] = {**graph.fixed, **routes[number % len(routes)].controls}
+        if any(control.name == "seed" for control in method.controls):
+            controls.setdefault("seed", number)
+        with torch.no_grad():
+            encoded = method.encode_controls(x, **controls)
+        return {IMAGE: x} | {name: encoded[name].contiguous() for name in graph.inputs if name != IMAGE}
+    shapes = {name: (count, *tensor.shape[1:]) for name, tensor in graph.inputs.items()}
+    return {
+        name: torch.rand(shapes[name], generator=random) * 2 - 1
+        if tensor.is_floating_point()
+        else torch.arange(number, number + count) % 2
+        for name, tensor in graph.inputs.items()
+    }
+
+
+def _sizes(graph: Graph) -> list[tuple[int, ...]]:
+    """Return five heights and widths to compare, most of which the graph must pad."""
+    traits = graph.method.traits
+    if IMAGE not in graph.inputs:
+        return [()]
+    if traits.fixed_size:
+        return [tuple(graph.inputs[IMAGE].shape[2:])]
+    side = max(traits.size_multiple, 32)
+    return [(side, side), (side - 1, side + 1), (side // 2 + 1, side), (7, 5), (side + 3, side // 2 - 1)]
+
+
+def calibration_images(translator: "Translator", folder: Path, controls: Mapping[str, Any]) -> list[Tensor]:
+    """Return images (1, C, H, W) of a folder as network inputs: at most 64, of each at most 512 pixels in the centre.
+
+    Raises DataError or ImageError.
+    """
+    paths, traits = list(find_sources([str(folder)], Path()).images), translator.method.traits
+    adapter = translator.adapter(controls)
+    images = []
+    for path in paths[:: -(-len(paths) // MAX_CALIBRATION)]:
+        pixels = adapter.source_encoding.decode(adapter.cut(translator.read(path, **controls)), str(path))
+        x = translator.to_unit_tensor(pixels, str(path), controls)
+        if traits.fixed_size:
+            side = translator.method.image_size() or 0
+            x = resize_unit(x, side, side)
+        else:
+            x = remove_padding(x, *(min(side, MAX_CALIBRATION_SIDE) for side in x.shape[1:]))
+        images.append(x[None].contiguous())
+    return images
+
+
+def convert(source: Path, target: Path, precision: Precision, graph: Graph, images: Sequence[Tensor | None]) -> None:
+    """Write a file of fp32 as fp16, or as int8 calibrated on images; inputs and outputs stay float32."""
+    if precision == "fp16":
+        _convert_to_half(source, target)
+    else:
+        _quantise(source, target, graph, images)
+
+
+def _convert_to_half(source: Path, target: Path) -> None:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    onnx.save_model(convert_float_to_float16(onnx.load_model(source), keep_io_types=True), target)
+
+
+def _quantise(source: Path, target: Path, graph: Graph, images: Sequence[Tensor | None]) -> None:
+    """Quantise convolutions and matrix products: weights by channel, activations by their range on the images."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    feeds = iter(
+        {name: tensor.numpy() for name, tensor in example(graph, x, number).items()} for number, x in enumerate(images)
+    )
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(feeds, None)
+
+    prepared = source.with_suffix(".prepared")
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    quantization.quantize_static(
+        prepared,
+        target,
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+        per_channel=True,
+    )
+
+
+def measure_psnr(graph: Graph, full: Path, converted: Path, images: Sequence[Tensor | None]) -> float:
+    """Return the PSNR in decibels of a converted file to that of fp32, over all of the images."""
+    before, after = session(full), session(converted)
+    errors = []
+    for number, x in enumerate(images):
+        inputs = example(graph, x, number)
+        errors.append(float(np.square(after(inputs) - before(inputs)).mean()))
+    error = sum(errors) / len(errors)
+    return min(MAX_PSNR, 10 * math.log10(PEAK**2 / error)) if error else MAX_PSNR
