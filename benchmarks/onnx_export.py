@@ -130,12 +130,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() and arguments.methods else {}
+    if not arguments.methods:
+        ROWS.unlink(missing_ok=True)
     for name in arguments.methods or METHODS:
-        rows[name] = row(name, arguments.images, arguments.rounds)
-        print(name, rows[name], flush=True)
+        values = row(name, arguments.images, arguments.rounds)
+        print(name, values, flush=True)
+        rows = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() else {}
+        rows[name] = values
         write_text(ROWS, json.dumps(rows, indent=1) + "\n")
-        write_text(PAGE, page(rows))
+        write_text(PAGE, page({key: rows[key] for key in METHODS if key in rows}))
 
 
 if __name__ == "__main__":
