@@ -105,11 +105,11 @@ def _open_tiff(path: Path, kind: Kind) -> DetailedSource:
     """Return the source of a TIFF: rasterio's if it is georeferenced or has a nodata value."""
     with open_file(path), large_extra(path, "TIFF files"):
         page = first_page(path)
-        details = tiff_details(page, alpha=kind == "rgba")
-        is_raster = any(code in page.tags for code in GEO_TAGS)
-        if is_raster:
-            check_segments(page, path.stat().st_size)
-        page.parent.close()
+        with page.parent:
+            details = tiff_details(page, alpha=kind == "rgba")
+            is_raster = any(code in page.tags for code in GEO_TAGS)
+            if is_raster:
+                check_segments(page, path.stat().st_size)
     return RasterSource(path, kind, details) if is_raster else TiffSource(path, kind)
 
 

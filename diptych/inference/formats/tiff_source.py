@@ -1,6 +1,7 @@
 """Read windows of TIFF, BigTIFF and OME-TIFF files, tiled or in strips, in any compression that tifffile decodes."""
 
 import math
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,11 @@ class TiffSource:
     def __init__(self, path: Path, kind: Kind = "colour") -> None:
         self.path, self._kind = path, kind
         with open_file(path), large_extra(path, "TIFF files"):
-            self._page = first_page(path)
-            check_layout(self._page)
-            check_segments(self._page, path.stat().st_size)
-        page = self._page
+            page = first_page(path)
+            weakref.finalize(self, page.parent.close)
+            check_layout(page)
+            check_segments(page, path.stat().st_size)
+        self._page = page
         self.height, self.width = page.imagelength, page.imagewidth
         self.dtype = pixel_dtype(page.dtype)
         self._alpha = alpha_of(page)
@@ -133,12 +135,16 @@ def first_page(path: Path) -> Any:
     import tifffile
 
     file = tifffile.TiffFile(path)
-    page: Any = file.pages[0]
-    if len(file.pages) > 1:
-        second: Any = file.pages[1].aspage()
-        same_shape = second.shape == page.shape and second.dtype == page.dtype
-        if same_shape and not second.is_reduced and second.subfiletype == page.subfiletype:
-            raise InvalidImageError("has several pages of one size; save one image a file, channels as samples")
+    try:
+        page: Any = file.pages[0]
+        if len(file.pages) > 1:
+            second: Any = file.pages[1].aspage()
+            same_shape = second.shape == page.shape and second.dtype == page.dtype
+            if same_shape and not second.is_reduced and second.subfiletype == page.subfiletype:
+                raise InvalidImageError("has several pages of one size; save one image a file, channels as samples")
+    except BaseException:
+        file.close()
+        raise
     return page
 
 

@@ -151,7 +151,7 @@ def write_ome_zarr(path: Path, levels: Sequence[PixelFile], details: Details, bl
             str(number),
             shape=(pixels.channels, pixels.height, pixels.width),
             dtype=pixels.dtype,
-            chunks=(1, block, block),
+            chunks=(pixels.channels, block, block),
             compressors=_compressors(compression),
             dimension_names=("c", "y", "x"),
         )
@@ -167,9 +167,9 @@ def write_ome_zarr(path: Path, levels: Sequence[PixelFile], details: Details, bl
 
 
 def _compressors(compression: str) -> Any:
-    from zarr.codecs import GzipCodec, ZstdCodec
+    from zarr.codecs import BloscCodec, ZstdCodec  # not GzipCodec, which stores the time
 
-    return {"deflate": (GzipCodec(level=5),), "zstd": (ZstdCodec(level=3),), "none": ()}[compression]
+    return {"deflate": (BloscCodec(cname="zlib"),), "zstd": (ZstdCodec(level=3),), "none": ()}[compression]
 
 
 def _order(shape: Sequence[int], axes: Sequence[str | None]) -> tuple[int, int, int | None]:
