@@ -42,7 +42,7 @@ class RasterSource:
 
     def __init__(self, path: Path, kind: Kind = "colour", details: Details = NO_DETAILS) -> None:
         self.path, self._kind = path, kind
-        with open_file(path), large_extra(path, "georeferenced images"):
+        with open_file(path), large_extra("georeferenced images"):
             self._dataset, self._masks = open_raster(path), open_raster(path)
             self._bands, self._has_alpha = _layout(self._dataset)
             georeference = _georeference(self._dataset)

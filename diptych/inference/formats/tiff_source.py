@@ -38,19 +38,21 @@ class TiffSource:
 
     def __init__(self, path: Path, kind: Kind = "colour") -> None:
         self.path, self._kind = path, kind
-        with open_file(path), large_extra(path, "TIFF files"):
+        with open_file(path), large_extra("TIFF files"):
             page = first_page(path)
             weakref.finalize(self, page.parent.close)
             check_layout(page)
             check_segments(page, path.stat().st_size)
-        self._page = page
+            self._page, self._uncompressed = page, _contiguous(path, page)
+            if not self._uncompressed:
+                name = "tile" if page.is_tiled else "strip"
+                check_segment((*page.chunks[:2], page.samplesperpixel), page.dtype, name)
         self.height, self.width = page.imagelength, page.imagewidth
         self.dtype = pixel_dtype(page.dtype)
         self._alpha = alpha_of(page)
         colours = page.samplesperpixel - bool(self._alpha)
         self.channels = 4 if kind == "rgba" else colours
         self.details = tiff_details(page, alpha=kind == "rgba")
-        self._uncompressed = self._contiguous()
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
         self._decoded_bytes = 0
 
@@ -71,21 +73,6 @@ class TiffSource:
         if samples.shape[2] == 4 and not self._alpha:  # four channels without alpha
             return samples
         return convert_alpha(samples, self._kind)
-
-    def _contiguous(self) -> PixelFile | None:
-        """Return the pixels of an uncompressed image in strips without gaps, which needs no decoding."""
-        page = self._page
-        if (
-            page.compression != 1
-            or page.is_tiled
-            or page.predictor != 1
-            or page.fillorder != 1
-            or not page.is_contiguous
-        ):
-            return None
-        dtype = np.dtype(page.parent.byteorder + page.dtype.char)
-        shape = (self.height, self.width, page.samplesperpixel)
-        return PixelFile(self.path, shape, dtype, page.dataoffsets[0], "rb")
 
     def _from_segments(self, window: Window) -> np.ndarray:
         """Return a window, composed of strips or tiles."""
@@ -148,6 +135,15 @@ def first_page(path: Path) -> Any:
     return page
 
 
+def _contiguous(path: Path, page: Any) -> PixelFile | None:
+    """Return the pixels of an uncompressed image in strips without gaps, which needs no decoding; None for others."""
+    is_uncompressed = page.compression == 1 and page.predictor == 1 and page.fillorder == 1
+    if not is_uncompressed or page.is_tiled or not page.is_contiguous:
+        return None
+    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    return PixelFile(path, shape, page.dtype.newbyteorder(page.parent.byteorder), page.dataoffsets[0], "rb")
+
+
 def check_layout(page: Any) -> None:
     """Raise InvalidImageError for samples that are not grey, RGB or RGB with one more channel, interleaved."""
     check_shape(page.imagelength, page.imagewidth, page.samplesperpixel)
@@ -178,7 +174,6 @@ def check_layout(page: Any) -> None:
 
 def check_segments(page: Any, file_size: int) -> None:
     """Raise InvalidImageError if strips or tiles are missing, too large, or outside the file."""
-    check_segment((*page.chunks[:2], page.samplesperpixel), page.dtype, "tile" if page.is_tiled else "strip")
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     count = math.prod(-(-side // part) for side, part in zip(page.shape[-3:][:2], page.chunks[-3:][:2], strict=True))
     offsets, sizes = page.dataoffsets, page.databytecounts
