@@ -75,7 +75,7 @@ class Sink(Protocol):
         """The height and width of blocks in pixels."""
 
     def write(self, top: int, left: int, pixels: np.ndarray) -> None:
-        """Write a block (rows, columns, channels) of the sink's dtype. Raises ImageError, for example for a full disk."""
+        """Write a block (rows, columns, channels) of the sink's dtype. ImageError, such as for a full disk."""
 
     def close(self) -> None:
         """Complete the image and give it its final name. Raises ImageError."""
