@@ -70,6 +70,13 @@ def frozen_statistics(statistics: Sequence[Statistics]) -> Iterator[None]:
         raise ConfigError(f"{_mismatch(len(statistics))} has {replaced.count}: {REMEDY}")
 
 
+@contextmanager
+def neutral_statistics() -> Iterator[None]:
+    """Normalise by mean 0 and variance 1 in this context: for questions about a network that no statistics affect."""
+    with _Replaced(lambda layer: Statistics(torch.zeros(layer.groups), torch.ones(layer.groups))):
+        yield
+
+
 def layer_moments(
     forward: Callable[[], object], statistics: Sequence[Statistics], part: Callable[[Tensor], Tensor]
 ) -> "Moments | None":
