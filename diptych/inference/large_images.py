@@ -3,6 +3,7 @@
 File formats implement both. `ArraySource` and `ArraySink` are those of arrays, also of memory-mapped ones.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -126,6 +127,13 @@ class ArraySink:
 
     def abort(self) -> None:
         """Leave the array as it is: it belongs to the caller."""
+
+
+def blocks(height: int, width: int, side: int) -> Iterator[Window]:
+    """Yield the blocks of an image in row-major order: squares of `side` pixels, smaller at the right and bottom."""
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield Window(top, left, min(side, height - top), min(side, width - left))
 
 
 def check_window(image: Source | Sink, window: Window) -> None:

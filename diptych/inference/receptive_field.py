@@ -31,8 +31,8 @@ def reach(method: Method, channels: int, controls: Mapping[str, Any]) -> int:
     while found is None:
         if inside > 2 * LARGEST:
             raise ConfigError(
-                f"{type(method).__name__}: each output pixel depends on the entire image, not only through norms, so it "
-                f"cannot be translated in tiles: translate the image without --tile"
+                f"{type(method).__name__}: an output pixel depends on the entire image, not only through norms, so "
+                f"it has no tiles: translate the image without --tile"
             )
         sides = [_damaged(method, channels, controls, inside, dim) for dim in (2, 3)]
         found = None if None in sides else max(side for side in sides if side is not None)
