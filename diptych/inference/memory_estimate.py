@@ -11,12 +11,12 @@ from torch.utils._pytree import tree_leaves
 
 from diptych.contract import Method
 from diptych.networks.normalisation_statistics import neutral_statistics
-from diptych.system.hardware import available_memory
+from diptych.system.hardware import free_gib
 
-SHARE = 0.5  # of the available memory, for the feature maps of a tile
-MOST = 2**30  # bytes for the feature maps of a tile on a CPU: larger tiles are not faster there
-OVERHEAD = 1.6  # measured: convolutions copy their input and output into the layout of their kernels
-SIDE = 64  # pixels of the small image
+SHARE = 0.5  # of the free memory
+MOST_GIB = 1.0  # for the feature maps of a tile on a CPU: larger tiles save little time
+OVERHEAD = 1.25  # memory that convolutions need beside feature maps
+SIDE = 128  # pixels of the image that is measured
 
 
 def bytes_per_pixel(method: Method, channels: int, controls: Mapping[str, Any]) -> float:
@@ -28,16 +28,15 @@ def bytes_per_pixel(method: Method, channels: int, controls: Mapping[str, Any]) 
     return OVERHEAD * live.peak / side**2
 
 
-def memory_for_tiles(device: torch.device) -> int:
-    """Return how many bytes the feature maps of a tile may have on a device."""
-    if device.type == "cuda":
-        return int(SHARE * torch.cuda.mem_get_info(device)[0])
-    return int(min(MOST, SHARE * available_memory()))
+def memory_for_images() -> int:
+    """Return how many bytes the feature maps of an image may have; larger images are translated in tiles."""
+    return int(SHARE * free_gib() * 2**30)
 
 
-def memory_for_images(device: torch.device) -> int:
-    """Return how many bytes the feature maps of an image that is not tiled may have on a device."""
-    return int(SHARE * (torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()))
+def memory_for_tiles() -> int:
+    """Return how many bytes the feature maps of a tile may have."""
+    free = memory_for_images()
+    return free if torch.cuda.is_available() else int(min(MOST_GIB * 2**30, free))
 
 
 class _LiveTensors(TorchDispatchMode):

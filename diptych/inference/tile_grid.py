@@ -1,7 +1,7 @@
 """Tiles of an image, the windows around them that the networks see, and reading beyond the border by reflection."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,7 +48,15 @@ class TileGrid:
 
     def tiles(self) -> list[Window]:
         """Return all tiles in row-major order."""
-        return list(blocks(self.padded_height, self.padded_width, round_up(self.tile, self.multiple)))
+        return self.tiles_of(self.tile)
+
+    def tiles_of(self, side: int) -> list[Window]:
+        """Return tiles of another size in row-major order."""
+        return list(blocks(self.padded_height, self.padded_width, round_up(side, self.multiple)))
+
+    def with_tile(self, tile: int) -> "TileGrid":
+        """Return the grid with tiles of this size, rounded up to a multiple."""
+        return replace(self, tile=round_up(tile, self.multiple))
 
     def with_halo(self, tile: Window) -> Window:
         """Return what the networks see for a tile."""

@@ -3,11 +3,13 @@
 A library for convolutions chooses its algorithm by the shape of the input, and algorithms differ in the order of a sum:
 by about 1e-6. Here a convolution is computed in blocks of one shape, so one algorithm serves all sizes:
 
-    with convolutions_in_blocks(window_width, block):
+    with recorded_blocks() as sides:  # one pass over an image of the size of a block
+        method.translate(block)
+    with convolutions_in_blocks(sides):
         y = method.translate(window)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,17 +19,28 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
+CONVOLUTIONS = (F.conv2d, torch.conv2d)
+TRANSPOSED = (F.conv_transpose2d, torch.conv_transpose2d)  # blocks are measured in their inputs
 
 
 @contextmanager
-def convolutions_in_blocks(width: int, block: int) -> Iterator[None]:
-    """Compute 2D convolutions of images that are `width` pixels wide in blocks, in this context.
+def recorded_blocks() -> Iterator[list[int]]:
+    """Yield a list that gets the side of the blocks of each convolution, in the order of the calls.
 
-    A block has `block` pixels of the image in height and width; at a layer that halves the size it has half as many.
-    Memory for the layouts of a library's kernels is that of one block. Weights and results are unchanged up to
-    rounding. On a GPU, deterministic algorithms are used.
+    Run one forward pass on a square image: a block of each feature map is what the network computes for it.
     """
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True), _InBlocks(width, block):
+    sides: list[int] = []
+    with _Recorded(sides):
+        yield sides
+
+
+@contextmanager
+def convolutions_in_blocks(sides: Sequence[int]) -> Iterator[None]:
+    """Compute 2D convolutions in blocks of the recorded sides, in this context. Run one forward pass.
+
+    Results are those without blocks up to rounding. On a GPU, deterministic algorithms are used.
+    """
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True), _InBlocks(sides):
         yield
 
 
@@ -53,25 +66,36 @@ class Geometry(NamedTuple):
         return (length - 1) * self.stride - 2 * self.padding + self.extent + output_padding
 
 
-class _InBlocks(TorchFunctionMode):
-    def __init__(self, width: int, block: int) -> None:
+class _Recorded(TorchFunctionMode):
+    def __init__(self, sides: list[int]) -> None:
         super().__init__()
-        self.width, self.block = width, block
+        self.sides = sides
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in CONVOLUTIONS:
+            self.sides.append(result.shape[-1])
+        elif func in TRANSPOSED:
+            self.sides.append((args or tuple(kwargs.values()))[0].shape[-1])
+        return result
+
+
+class _InBlocks(TorchFunctionMode):
+    def __init__(self, sides: Sequence[int]) -> None:
+        super().__init__()
+        self.sides = iter(sides)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in (F.conv2d, torch.conv2d):
-            return self._conv(*args, **kwargs)
-        if func in (F.conv_transpose2d, torch.conv_transpose2d):
-            return self._conv_transpose(*args, **kwargs)
+        if func in CONVOLUTIONS:
+            return self._conv(next(self.sides), *args, **kwargs)
+        if func in TRANSPOSED:
+            return self._conv_transpose(next(self.sides), *args, **kwargs)
         return func(*args, **kwargs)
-
-    def _side(self, width: int) -> int:
-        """Return the side of a block of a feature map that is `width` wide."""
-        return max(1, self.block * width // self.width)
 
     def _conv(
         self,
+        side: int,
         input: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
@@ -84,7 +108,6 @@ class _InBlocks(TorchFunctionMode):
             return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
         rows, columns = _geometries(weight, stride, padding, dilation)
         height, width = rows.output(input.shape[2]), columns.output(input.shape[3])
-        side = self._side(width)
         lengths = [(side - 1) * part.stride + part.extent for part in (rows, columns)]
         out = _empty(input, weight.shape[0], height, width)
         block = _zeros(input, *lengths)
@@ -97,6 +120,7 @@ class _InBlocks(TorchFunctionMode):
 
     def _conv_transpose(
         self,
+        side: int,
         input: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
@@ -112,7 +136,6 @@ class _InBlocks(TorchFunctionMode):
         more = _pair(output_padding)
         height = rows.transposed_output(input.shape[2], more[0])
         width = columns.transposed_output(input.shape[3], more[1])
-        side = self._side(input.shape[3])  # in inputs: an input pixel has `stride` outputs
         margins = [-(-part.extent // part.stride) for part in (rows, columns)]
         out = _empty(input, weight.shape[1] * groups, height, width)
         block = _zeros(input, *(side + 2 * margin for margin in margins))
