@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from diptych.data.images.decode import InvalidImageError, image_errors
-from diptych.errors import ImageError
 from diptych.inference.large_images import Source, Window
 
 MAX_SIDE = 2**31 - 1  # pixels; TIFF and GDAL store sides as 32-bit integers
@@ -58,13 +57,13 @@ class DetailedSource(Source, Protocol):
 
 
 @contextmanager
-def large_extra(path: Path, kind: str) -> Iterator[None]:
-    """Convert a failed import in the block to an ImageError with the command that installs the extra."""
+def large_extra(kind: str) -> Iterator[None]:
+    """Convert a failed import in the block to an InvalidImageError with the command that installs the extra."""
     try:
         yield
     except ImportError as error:
         library = (error.name or "a library").partition(".")[0]
-        raise ImageError(f"{path}: {kind} need {library}: pip install 'diptych[large]'") from error
+        raise InvalidImageError(f"{kind} need {library}: pip install 'diptych[large]'") from error
 
 
 @contextmanager

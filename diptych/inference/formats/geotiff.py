@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ from diptych.inference.formats.details import (
 )
 from diptych.inference.large_images import Window, check_window
 
-DRIVERS = ("GTiff", "JP2OpenJPEG")  # others read further files, or addresses, that a file names
+# GDAL's other drivers read further files, or addresses, that a file names.
+DRIVERS = MappingProxyType({".jp2": "JP2OpenJPEG"})
+GEOTIFF = "GTiff"
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)  # scale, tie points, transformation, keys and their parameters
 NODATA_TAG = 42113  # GDAL_NODATA
 ASCII = 2
@@ -39,7 +42,7 @@ class RasterSource:
 
     def __init__(self, path: Path, kind: Kind = "colour", details: Details = NO_DETAILS) -> None:
         self.path, self._kind = path, kind
-        with open_file(path), large_extra(path, "georeferenced images"):
+        with open_file(path), large_extra("georeferenced images"):
             self._dataset, self._masks = open_raster(path), open_raster(path)
             self._bands, self._has_alpha = _layout(self._dataset)
             georeference = _georeference(self._dataset)
@@ -77,7 +80,7 @@ def open_raster(path: Path) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # a missing transform is supported
-        return rasterio.open(path.absolute(), driver=list(DRIVERS))
+        return rasterio.open(path.absolute(), driver=DRIVERS.get(path.suffix.lower(), GEOTIFF))
 
 
 def geo_tags(georeference: Georeference) -> list[tuple[int, int, int, Any, bool]]:

@@ -50,7 +50,7 @@ def format_of(path: Path) -> Format:
     name = path.name.lower()
     suffix = max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default=None)
     if suffix is None:
-        raise ImageError(f"{path}: the suffix is that of no image format; Diptych reads {', '.join(sorted(SUFFIXES))}")
+        raise ImageError(f"{path}: the suffix is that of no image format; use one of {', '.join(sorted(SUFFIXES))}")
     return SUFFIXES[suffix]
 
 
@@ -103,13 +103,13 @@ def open_source(path: Path | str, kind: Kind = "colour") -> DetailedSource:
 
 def _open_tiff(path: Path, kind: Kind) -> DetailedSource:
     """Return the source of a TIFF: rasterio's if it is georeferenced or has a nodata value."""
-    with open_file(path), large_extra(path, "TIFF files"):
+    with open_file(path), large_extra("TIFF files"):
         page = first_page(path)
-        details = tiff_details(page, alpha=kind == "rgba")
-        is_raster = any(code in page.tags for code in GEO_TAGS)
-        if is_raster:
-            check_segments(page, path.stat().st_size)
-        page.parent.close()
+        with page.parent:
+            details = tiff_details(page, alpha=kind == "rgba")
+            is_raster = any(code in page.tags for code in GEO_TAGS)
+            if is_raster:
+                check_segments(page, path.stat().st_size)
     return RasterSource(path, kind, details) if is_raster else TiffSource(path, kind)
 
 
@@ -136,7 +136,7 @@ def create_sink(
     details = _scaled(like, height, width)
     has_nodata = format == "tiff" and details.georeference is not None and like is not None
     nodata = nodata_for(details.georeference.nodata, pixels_dtype) if details.georeference and has_nodata else None
-    with image_errors(path, "cannot be written", "check the options"), large_extra(path, f"{format} files"):
+    with image_errors(path, "cannot be written", "check the options"), large_extra(f"{format} files"):
         _check_options(path, format, shape, pixels_dtype, compression, overviews, block)
         tags = geo_tags(replace(details.georeference, nodata=nodata)) if details.georeference and has_nodata else ()
 
@@ -190,7 +190,7 @@ def _check_options(
         case "image":
             check_image(path, shape, dtype)
         case _:
-            raise InvalidImageError("this format is only read; write .ome.tif or .tif")
+            raise InvalidImageError("this format is only read; use .ome.tif or .tif")
 
 
 def _scaled(like: Source | None, height: int, width: int) -> Details:

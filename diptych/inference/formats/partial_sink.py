@@ -69,7 +69,11 @@ class PartialSink:
             pixels.close()
         remove(self._folder)
         self._folder.mkdir()
-        return create_npy(stored, shape, self.dtype), False
+        try:
+            return create_npy(stored, shape, self.dtype), False
+        except BaseException:
+            remove(self._folder)
+            raise
 
     def write(self, top: int, left: int, pixels: np.ndarray) -> None:
         """Write a window (rows, columns, channels) of the sink's dtype. A process that is killed later keeps it."""

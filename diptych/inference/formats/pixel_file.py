@@ -6,6 +6,7 @@ Files are read, not memory-mapped: a mapped file that is cut short or on a full 
 import math
 import os
 import shutil
+import weakref
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class PixelFile:
         self.path, self.dtype, self.offset = path, dtype, offset
         self.height, self.width, self.channels = shape
         self._file = FileIO(path, mode)
+        weakref.finalize(self, self._file.close)  # for callers without `close`
 
     @property
     def nbytes(self) -> int:

@@ -4,6 +4,7 @@ OpenSlide is used if `openslide-python` is installed, as it reads more formats; 
 """
 
 import importlib.util
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ class SlideSource:
     def __init__(self, path: Path, kind: Kind = "colour") -> None:
         self.path, self._kind = path, kind
         self.channels = 4 if kind == "rgba" else 3
-        with open_file(path), large_extra(path, "whole-slide files"):
+        with open_file(path), large_extra("whole-slide files"):
             self._slide = open_slide(path)
+            weakref.finalize(self, self._slide.close)
             self.width, self.height = map(int, self._slide.dimensions)
             check_shape(self.height, self.width, self.channels)
             self.details = Details(_resolution(self._slide.properties), alpha=kind == "rgba")

@@ -1,6 +1,7 @@
 """Read windows of TIFF, BigTIFF and OME-TIFF files, tiled or in strips, in any compression that tifffile decodes."""
 
 import math
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -37,18 +38,21 @@ class TiffSource:
 
     def __init__(self, path: Path, kind: Kind = "colour") -> None:
         self.path, self._kind = path, kind
-        with open_file(path), large_extra(path, "TIFF files"):
-            self._page = first_page(path)
-            check_layout(self._page)
-            check_segments(self._page, path.stat().st_size)
-        page = self._page
+        with open_file(path), large_extra("TIFF files"):
+            page = first_page(path)
+            weakref.finalize(self, page.parent.close)
+            check_layout(page)
+            check_segments(page, path.stat().st_size)
+            self._page, self._uncompressed = page, _contiguous(path, page)
+            if not self._uncompressed:
+                name = "tile" if page.is_tiled else "strip"
+                check_segment((*page.chunks[:2], page.samplesperpixel), page.dtype, name)
         self.height, self.width = page.imagelength, page.imagewidth
         self.dtype = pixel_dtype(page.dtype)
         self._alpha = alpha_of(page)
         colours = page.samplesperpixel - bool(self._alpha)
         self.channels = 4 if kind == "rgba" else colours
         self.details = tiff_details(page, alpha=kind == "rgba")
-        self._uncompressed = self._contiguous()
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
         self._decoded_bytes = 0
 
@@ -69,21 +73,6 @@ class TiffSource:
         if samples.shape[2] == 4 and not self._alpha:  # four channels without alpha
             return samples
         return convert_alpha(samples, self._kind)
-
-    def _contiguous(self) -> PixelFile | None:
-        """Return the pixels of an uncompressed image in strips without gaps, which needs no decoding."""
-        page = self._page
-        if (
-            page.compression != 1
-            or page.is_tiled
-            or page.predictor != 1
-            or page.fillorder != 1
-            or not page.is_contiguous
-        ):
-            return None
-        dtype = np.dtype(page.parent.byteorder + page.dtype.char)
-        shape = (self.height, self.width, page.samplesperpixel)
-        return PixelFile(self.path, shape, dtype, page.dataoffsets[0], "rb")
 
     def _from_segments(self, window: Window) -> np.ndarray:
         """Return a window, composed of strips or tiles."""
@@ -133,13 +122,26 @@ def first_page(path: Path) -> Any:
     import tifffile
 
     file = tifffile.TiffFile(path)
-    page: Any = file.pages[0]
-    if len(file.pages) > 1:
-        second: Any = file.pages[1].aspage()
-        same_shape = second.shape == page.shape and second.dtype == page.dtype
-        if same_shape and not second.is_reduced and second.subfiletype == page.subfiletype:
-            raise InvalidImageError("has several pages of one size; save one image a file, channels as samples")
+    try:
+        page: Any = file.pages[0]
+        if len(file.pages) > 1:
+            second: Any = file.pages[1].aspage()
+            same_shape = second.shape == page.shape and second.dtype == page.dtype
+            if same_shape and not second.is_reduced and second.subfiletype == page.subfiletype:
+                raise InvalidImageError("has several pages of one size; save one image a file, channels as samples")
+    except BaseException:
+        file.close()
+        raise
     return page
+
+
+def _contiguous(path: Path, page: Any) -> PixelFile | None:
+    """Return the pixels of an uncompressed image in strips without gaps, which needs no decoding; None for others."""
+    is_uncompressed = page.compression == 1 and page.predictor == 1 and page.fillorder == 1
+    if not is_uncompressed or page.is_tiled or not page.is_contiguous:
+        return None
+    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    return PixelFile(path, shape, page.dtype.newbyteorder(page.parent.byteorder), page.dataoffsets[0], "rb")
 
 
 def check_layout(page: Any) -> None:
@@ -172,7 +174,6 @@ def check_layout(page: Any) -> None:
 
 def check_segments(page: Any, file_size: int) -> None:
     """Raise InvalidImageError if strips or tiles are missing, too large, or outside the file."""
-    check_segment((*page.chunks[:2], page.samplesperpixel), page.dtype, "tile" if page.is_tiled else "strip")
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     count = math.prod(-(-side // part) for side, part in zip(page.shape[-3:][:2], page.chunks[-3:][:2], strict=True))
     offsets, sizes = page.dataoffsets, page.databytecounts

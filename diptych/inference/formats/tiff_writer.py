@@ -1,4 +1,4 @@
-"""Write tiled, compressed TIFF, BigTIFF and OME-TIFF from stored pixels, with reduced levels; bytes are reproducible."""
+"""Write tiled, compressed TIFF, BigTIFF and OME-TIFF of stored pixels, with reduced levels. Bytes are reproducible."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -68,13 +68,13 @@ def write_tiff(path: Path, levels: Sequence[PixelFile], details: Details, option
 
 
 def tiles_of(pixels: PixelFile, side: int) -> Iterator[np.ndarray]:
-    """Yield the tiles (side, side, channels) in row-major order, filled with zeros beyond the image."""
+    """Yield the tiles in row-major order, filled with zeros beyond the image: (side, side, channels), grey without."""
     for top in range(0, pixels.height, side):
         for left in range(0, pixels.width, side):
             window = Window(top, left, min(side, pixels.height - top), min(side, pixels.width - left))
             tile = np.zeros((side, side, pixels.channels), pixels.dtype)
             tile[: window.height, : window.width] = pixels.read(window)
-            yield tile
+            yield tile[..., 0] if pixels.channels == 1 else tile
 
 
 def _page_arguments(level: PixelFile, details: Details, options: TiffOptions, is_first: bool) -> dict[str, Any]:
@@ -85,12 +85,12 @@ def _page_arguments(level: PixelFile, details: Details, options: TiffOptions, is
         "dtype": level.dtype,
         "tile": (options.tile, options.tile),
         "planarconfig": "contig",
-        "photometric": "minisblack" if is_grey else "ycbcr" if is_jpeg else "rgb",
+        "photometric": "minisblack" if is_grey else "rgb",  # JPEG is stored as YCbCr, converted by tifffile
         "metadata": None,
         "software": "Diptych",
     }
     if is_grey:
-        arguments["shape"], arguments["planarconfig"] = (level.height, level.width, 1), None
+        arguments |= {"shape": (level.height, level.width), "planarconfig": None}
     if level.channels == 4:
         arguments["extrasamples"] = ["unassalpha" if details.alpha else "unspecified"]
     if options.compression != "none":

@@ -37,7 +37,7 @@ class ZarrSource:
     def __init__(self, path: Path, kind: Kind = "colour") -> None:
         self.path, self._kind = path, kind
         problem = "is damaged or not a zarr array"
-        with image_errors(path, problem, "copy or export it again"), large_extra(path, "zarr arrays"):
+        with image_errors(path, problem, "copy or export it again"), large_extra("zarr arrays"):
             self._array, axes, self.details = open_array(path)
             self._order = _order(self._array.shape, axes)
             self.height, self.width, stored = (
@@ -85,7 +85,7 @@ def open_array(path: Path) -> tuple[Any, Sequence[str], Details]:
     scales = attributes.get("ome", attributes).get("multiscales")
     if not scales:
         names = ", ".join(sorted(name for name, _ in node.arrays())[:5])
-        advice = f"give the path of one of its arrays: {names}" if names else "it has no array"
+        advice = f"give the path of one of its arrays: {names}" if names else "save an array in it"
         raise InvalidImageError(f"is a zarr group without an OME-Zarr image; {advice}")
     first = scales[0]["datasets"][0]
     axes = [axis["name"] if isinstance(axis, dict) else str(axis) for axis in scales[0].get("axes", "tczyx")]
@@ -151,7 +151,7 @@ def write_ome_zarr(path: Path, levels: Sequence[PixelFile], details: Details, bl
             str(number),
             shape=(pixels.channels, pixels.height, pixels.width),
             dtype=pixels.dtype,
-            chunks=(1, block, block),
+            chunks=(pixels.channels, block, block),
             compressors=_compressors(compression),
             dimension_names=("c", "y", "x"),
         )
@@ -167,9 +167,9 @@ def write_ome_zarr(path: Path, levels: Sequence[PixelFile], details: Details, bl
 
 
 def _compressors(compression: str) -> Any:
-    from zarr.codecs import GzipCodec, ZstdCodec
+    from zarr.codecs import BloscCodec, ZstdCodec  # not GzipCodec, which stores the time
 
-    return {"deflate": (GzipCodec(level=5),), "zstd": (ZstdCodec(level=3),), "none": ()}[compression]
+    return {"deflate": (BloscCodec(cname="zlib"),), "zstd": (ZstdCodec(level=3),), "none": ()}[compression]
 
 
 def _order(shape: Sequence[int], axes: Sequence[str | None]) -> tuple[int, int, int | None]:
