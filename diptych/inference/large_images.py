@@ -10,7 +10,7 @@ import numpy as np
 
 from diptych.errors import ImageError
 
-BLOCK = 512  # height and width in pixels of the blocks of a sink, if its format has no own
+BLOCK = 512  # height and width in pixels of the tiles and chunks of files
 
 
 class Window(NamedTuple):
@@ -51,11 +51,9 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """An image that is written in blocks. It has its final name after `close` and never before.
+    """An image that is written in windows, in any order. It has its final name after `close` and never before.
 
-    `write` is called once for each block, in row-major order: blocks start at multiples of `block` and have `block`
-    rows and columns, fewer at the right and the bottom. The order and the blocks never depend on the size of the tiles
-    that a translation uses. Either `close` or `abort` is called last.
+    Writing a window again replaces its pixels. One of `close`, `pause` and `abort` is called last.
     """
 
     @property
@@ -71,11 +69,17 @@ class Sink(Protocol):
     def dtype(self) -> np.dtype[Any]: ...
 
     @property
-    def block(self) -> int:
-        """The height and width of blocks in pixels."""
+    def resumed(self) -> bool:
+        """Whether the sink continues an output that was not completed, with the pixels written so far."""
 
     def write(self, top: int, left: int, pixels: np.ndarray) -> None:
-        """Write a block (rows, columns, channels) of the sink's dtype. Raises ImageError, for example for a full disk."""
+        """Write a window (rows, columns, channels) of the sink's dtype. ImageError, such as for a full disk."""
+
+    def flush(self) -> None:
+        """Wait until the disk has what was written. ImageError."""
+
+    def pause(self) -> None:
+        """Close the files and keep what was written, to be continued."""
 
     def close(self) -> None:
         """Complete the image and give it its final name. Raises ImageError."""
@@ -100,8 +104,10 @@ class ArraySource:
 class ArraySink:
     """The sink of an array (H, W, C), also of a memory-mapped one, which `write` fills."""
 
-    def __init__(self, pixels: np.ndarray, block: int = BLOCK) -> None:
-        self.pixels, self.block = pixels, block
+    resumed = False
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
         self.height, self.width, self.channels = (int(length) for length in pixels.shape)
         self.dtype = pixels.dtype
 
@@ -109,12 +115,18 @@ class ArraySink:
         check_window(self, Window(top, left, *pixels.shape[:2]))
         self.pixels[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
 
-    def close(self) -> None:
+    def flush(self) -> None:
         if isinstance(self.pixels, np.memmap):
             self.pixels.flush()
 
+    def pause(self) -> None:
+        self.flush()
+
+    def close(self) -> None:
+        self.flush()
+
     def abort(self) -> None:
-        self.pixels[...] = 0
+        """Leave the array as it is: it belongs to the caller."""
 
 
 def blocks(height: int, width: int, side: int) -> Iterator[Window]:
@@ -122,17 +134,6 @@ def blocks(height: int, width: int, side: int) -> Iterator[Window]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Window(top, left, min(side, height - top), min(side, width - left))
-
-
-def copy_blocks(source: Source, sink: Sink) -> None:
-    """Write all of `source` to `sink`, and close it. An error aborts the sink."""
-    try:
-        for window in blocks(sink.height, sink.width, sink.block):
-            sink.write(window.top, window.left, source.read(*window))
-        sink.close()
-    except BaseException:
-        sink.abort()
-        raise
 
 
 def check_window(image: Source | Sink, window: Window) -> None:
