@@ -31,6 +31,7 @@ DRIVERS = MappingProxyType({".jp2": "JP2OpenJPEG"})
 GEOTIFF = "GTiff"
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)  # scale, tie points, transformation, keys and their parameters
 NODATA_TAG = 42113  # GDAL_NODATA
+CACHE_BYTES = 2**28  # of GDAL's decoded blocks; its default is a twentieth of the memory
 ASCII = 2
 
 
@@ -55,7 +56,7 @@ class RasterSource:
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         window = Window(top, left, height, width)
         check_window(self, window)
-        with window_errors(self.path, "page 0", window), _plain_gdal_errors():
+        with window_errors(self.path, "page 0", window), _gdal():
             stored = np.moveaxis(self._dataset.read(window=_rows_and_columns(window)), 0, 2)
             valid = self._mask(self._dataset, window)
             stored = stored if valid is None else np.where(valid[..., None], stored, stored.dtype.type(0))
@@ -65,7 +66,7 @@ class RasterSource:
 
     def valid(self, window: Window) -> np.ndarray | None:
         """Return the mask of valid pixels, read with a data set of its own."""
-        with window_errors(self.path, "the mask", window), _plain_gdal_errors():
+        with window_errors(self.path, "the mask", window), _gdal():
             return self._mask(self._masks, window)
 
     def _mask(self, dataset: Any, window: Window) -> np.ndarray | None:
@@ -145,11 +146,13 @@ def _all_valid() -> Any:
 
 
 @contextmanager
-def _plain_gdal_errors() -> Iterator[None]:
-    """Raise rasterio's errors with GDAL's message, which rasterio has in the cause of the error."""
+def _gdal() -> Iterator[None]:
+    """Limit GDAL's cache, and raise errors with GDAL's message, which rasterio has in the cause of its error."""
+    import rasterio
     from rasterio.errors import RasterioError
 
     try:
-        yield
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+            yield
     except RasterioError as error:
         raise OSError(str(error.__cause__ or error)) from error

@@ -37,12 +37,12 @@ def halve(pixels: np.ndarray, nodata: float | None = None) -> np.ndarray:
     A pixel is nodata if all its channels are. The mean of pixels of which some are nodata is that of the others.
     """
     padded = np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), "edge")
-    quarters = [padded[row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    quarters = np.stack([padded[row::2, column::2] for row in (0, 1) for column in (0, 1)])
     if nodata is None:
-        return _rounded(sum(quarter.astype(np.float32) for quarter in quarters) / np.float32(4), pixels.dtype)
-    masks = [~is_nodata(quarter, nodata)[..., None] for quarter in quarters]
-    count = sum(mask.astype(np.float32) for mask in masks)
-    total = sum(np.where(mask, quarter, 0).astype(np.float32) for mask, quarter in zip(masks, quarters, strict=True))
+        return _rounded(quarters.mean(axis=0, dtype=np.float32), pixels.dtype)
+    is_valid = ~is_nodata(quarters, nodata)[..., None]
+    count = is_valid.sum(axis=0)
+    total = np.where(is_valid, quarters, 0).sum(axis=0, dtype=np.float32)
     means = _rounded(total / np.maximum(count, 1), pixels.dtype)
     return np.where(count > 0, avoid_nodata(means, nodata), np.asarray(nodata, pixels.dtype))
 
