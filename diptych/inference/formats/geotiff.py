@@ -46,12 +46,12 @@ class RasterSource:
         with open_file(path), large_extra("georeferenced images"):
             self._dataset, self._masks = open_raster(path), open_raster(path)
             self._bands, self._has_alpha = _layout(self._dataset)
-            georeference = _georeference(self._dataset)
+            self._is_masked = any(flags != [_all_valid()] for flags in self._dataset.mask_flag_enums)
+            georeference = _georeference(self._dataset, self._is_masked)
         self.height, self.width = self._dataset.height, self._dataset.width
         self.dtype = pixel_dtype(np.dtype(self._dataset.dtypes[0]))
         self.channels = 4 if kind == "rgba" else self._bands - self._has_alpha
         self.details = replace(details, georeference=georeference, alpha=kind == "rgba")
-        self._is_masked = any(flags != [_all_valid()] for flags in self._dataset.mask_flag_enums)
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         window = Window(top, left, height, width)
@@ -130,9 +130,11 @@ def _layout(dataset: Any) -> tuple[int, bool]:
     return dataset.count, dataset.count in (2, 4) and dataset.colorinterp[-1] == ColorInterp.alpha
 
 
-def _georeference(dataset: Any) -> Georeference:
+def _georeference(dataset: Any, is_masked: bool) -> Georeference:
+    """Return the georeference of a data set; its nodata value is 0 if it has a mask or alpha instead of a value."""
     crs = dataset.crs.to_wkt() if dataset.crs else ""
-    return Georeference(crs, tuple(dataset.transform)[:6], dataset.nodata)
+    nodata = 0.0 if dataset.nodata is None and is_masked else dataset.nodata
+    return Georeference(crs, tuple(dataset.transform)[:6], nodata)
 
 
 def _rows_and_columns(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -88,6 +88,10 @@ def test_a_mask_and_alpha_mark_invalid_pixels(tmp_path):
     assert masked.channels == 1
     np.testing.assert_array_equal(masked.valid(Window(0, 0, 101, 133)), pixels[..., 3] > 0)
     assert not masked.read(40, 20, 30, 70).any()
+    for source in (alpha, masked):
+        with rasterio.open(write(tmp_path / "out.tif", image(1), source)) as result:
+            assert result.nodata == 0
+            np.testing.assert_array_equal(result.dataset_mask() > 0, pixels[..., 3] > 0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from Linux")
