@@ -157,14 +157,13 @@ def test_writes_that_do_not_fit_the_output(tmp_path):
     sink.abort()
 
 
-def test_a_folder_is_not_replaced_by_a_file(tmp_path):
-    (tmp_path / "out.tif").mkdir()
-    (tmp_path / "out.tif" / "precious.txt").write_text("")
-    sink = sink_of(tmp_path / "out.tif")
-    with pytest.raises(ImageError, match=r"out.tif: is a folder; give the name of a file"):
-        sink.close()
-    assert (tmp_path / "out.tif" / "precious.txt").exists()
-    sink.abort()
+@pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
+def test_a_folder_with_other_files_is_not_replaced(name, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "precious.txt").write_text("")
+    with pytest.raises(ImageError, match=rf"{name}: is a folder; give the name of a new file"):
+        sink_of(tmp_path / name)
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == [name, f"{name}/precious.txt"]
 
 
 @pytest.mark.slow
