@@ -138,11 +138,11 @@ def create_sink(
     path, shape, pixels_dtype = Path(path), (height, width, channels), np.dtype(dtype)
     format = format_of(path)
     details = _scaled(like, height, width)
-    has_nodata = format == "tiff" and details.georeference is not None and like is not None
-    nodata = nodata_for(details.georeference.nodata, pixels_dtype) if details.georeference and has_nodata else None
+    georeference = details.georeference if format == "tiff" else None
+    nodata = nodata_for(georeference.nodata, pixels_dtype) if georeference else None
     with image_errors(path, "cannot be written", "check the options"), large_extra(f"{format} files"):
         _check_options(path, format, shape, pixels_dtype, compression, overviews, block)
-        tags = geo_tags(replace(details.georeference, nodata=nodata)) if details.georeference and has_nodata else ()
+        tags = geo_tags(replace(georeference, nodata=nodata)) if georeference else ()
 
     def assemble(part: Path, pixels: PixelFile, folder: Path) -> None:
         levels = create_levels(pixels, folder, nodata, block) if overviews else [pixels]
