@@ -93,7 +93,7 @@ def test_reach_is_the_published_one(over, reach):
 
 
 def test_methods_of_fixed_size_have_no_tiles():
-    with pytest.raises(ConfigError, match="resizes images to 32 pixels.*without --tile"):
+    with pytest.raises(ConfigError, match=r"resizes images to 32 pixels.*without --tile"):
         made("dtn", image_size=32).translate_large(pixels_of(64, 64, 3))
 
 
@@ -121,7 +121,7 @@ def test_samples_stay_in_the_foreground(tmp_path):
         far, near = (abs(float((a[0].mean - expected[0].mean).abs().max())) for a in (everywhere, found))
         assert near < 0.5 * far
     Image.fromarray(0 * mask).save(tmp_path / "none.png")
-    with pytest.raises(ImageError, match="none of .* windows has foreground"):
+    with pytest.raises(ImageError, match=r"none of .* windows has foreground"):
         sampled(job.networks(), 4, tmp_path / "none.png")
 
 
@@ -137,7 +137,8 @@ def test_statistics_are_stored_and_used_for_another_image(tmp_path):
     first = find_statistics(job, TileOptions(), path=path)
     other = TiledTranslation(translator, ArraySource(255 - pixels), {"direction": "a2b"}, None, "image")
     for a, b in zip(first, find_statistics(other, TileOptions(statistics=path)), strict=True):
-        assert torch.equal(a.mean, b.mean) and torch.equal(a.variance, b.variance)
+        assert torch.equal(a.mean, b.mean)
+        assert torch.equal(a.variance, b.variance)
     back = TiledTranslation(translator, ArraySource(pixels), {"direction": "b2a"}, None, "image")
     with pytest.raises(ConfigError, match="taken with another controls"):
         find_statistics(back, TileOptions(statistics=path))
