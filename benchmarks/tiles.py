@@ -31,9 +31,9 @@ TILE = 128  # of the comparison
 WAYS = "way | PSNR to the whole image, dB | seam ratio"
 SPEED = "tile in pixels | tile in reaches | CPU seconds a megapixel | plain tiles | throughput to plain tiles"
 KILLS = "image | killed | peak memory, GiB | wall time, s | equal bytes"
-LEAD = """The whole image against tiles of the same model. Plain tiles have no halo and norms of their own statistics. The seam ratio is
-the mean difference of neighbouring pixels across borders of tiles, divided by that of the whole image at the same places; without
-seams it is 1. CPU seconds are those of the process on one thread."""
+LEAD = """The whole image against tiles of the same model. Plain tiles have no halo, and norms of their own statistics.
+The seam ratio is the mean difference of neighbouring pixels across borders of tiles, divided by that of the whole image
+at the same places; without seams it is 1. CPU seconds are those of the process on one thread."""
 
 
 def mirrored(pixels, height, width, top=0, left=0):
