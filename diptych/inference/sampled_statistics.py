@@ -42,6 +42,10 @@ class Networks:
     label: str
 
 
+def silent(what: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
 def sampled(networks: Networks, samples: int, foreground: Foreground) -> list[Statistics]:
     """Return statistics pooled over `samples` windows, by default anywhere in the image. ImageError, ConfigError.
 
@@ -148,5 +152,5 @@ def otsu_threshold(values: np.ndarray) -> float:
     high = low[-1] - low
     sums = np.cumsum(counts * centres)
     with np.errstate(invalid="ignore", divide="ignore"):
-        between = low * high * (sums / low - (sums[-1] - sums) / high) ** 2
-    return float(edges[1:][int(np.nan_to_num(between).argmax())])
+        between = np.nan_to_num(low * high * (sums / low - (sums[-1] - sums) / high) ** 2)
+    return float(edges[1:][between == between.max()].mean())  # the middle of a gap, where all are equal
