@@ -20,8 +20,8 @@ from torch import Tensor
 from diptych.errors import ConfigError, ImageError
 from diptych.inference.large_images import Sink, Source, Window
 from diptych.inference.memory_estimate import bytes_per_pixel, memory_for_images, memory_for_tiles
-from diptych.inference.receptive_field import reach
-from diptych.inference.sampled_statistics import Foreground, Networks, Progress, sampled, silent, whole
+from diptych.inference.receptive_field import on_device, reach
+from diptych.inference.sampled_statistics import SAMPLE_SIDE, Foreground, Networks, Progress, sampled, silent, whole
 from diptych.inference.statistics_file import load_statistics, save_statistics
 from diptych.inference.tile_grid import TileGrid, round_up
 from diptych.inference.tile_ledger import TileLedger
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from diptych.inference.translator import Translator
 
 BLOCK, BLOCK_CUDA = 128, 512  # pixels of an image in a block of a convolution
+LARGEST_BATCH = 2**30  # bytes; a constant, so that statistics have the same bits on machines of any memory
 SMALLEST_TILE, LARGEST_TILE = 64, 4096  # pixels
 StatisticsChoice = Literal["sampled", "whole"] | Path
 
@@ -95,7 +96,7 @@ class TiledTranslation:
         self.output = OutputFormat(translator, source, controls, dtype)
         method, self.factor = translator.method, translator.method.traits.upscale_factor
         self.multiple, channels = method.traits.size_multiple, translator.channels_in(controls)
-        self.on_device = _on_device(controls, translator.device)
+        self.on_device = on_device(controls, translator.device)
         self.reach = reach(method, channels, self.on_device)
         self.bytes_per_pixel = bytes_per_pixel(method, channels, self.on_device)
         self.grid = TileGrid(source.height, source.width, self.multiple, self.reach, 1)
@@ -248,7 +249,8 @@ def find_statistics(
     if options.statistics == "whole":
         statistics = whole(job.networks(), job.fits_into_memory(), progress)
     else:
-        statistics = sampled(job.networks(), options.samples, options.foreground)
+        at_once = job.bytes_per_pixel * options.samples * SAMPLE_SIDE**2 <= LARGEST_BATCH
+        statistics = sampled(job.networks(), options.samples, options.foreground, at_once, progress)
     if path and statistics:
         save_statistics(path, statistics, facts)
     return statistics
@@ -284,10 +286,6 @@ def _check_sink(sink: Sink, output: OutputFormat) -> None:
             f"the sink has {sink.height}x{sink.width} pixels of {sink.channels} channels in {sink.dtype}; the "
             f"translation has {output.height}x{output.width} of {output.channels} in {output.dtype}"
         )
-
-
-def _on_device(controls: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in controls.items()}
 
 
 def _plain(value: Any) -> Any:
