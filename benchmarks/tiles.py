@@ -162,11 +162,12 @@ def main():
     torch.set_num_threads(1)
     translator = load(given.model, device="cpu")
     image = image_io.read(given.image)
-    tables = {
-        WAYS: quality(translator, mirrored(image, given.size, given.size)),
-        SPEED: speed(translator, image),
-        KILLS: kills(given.model, image, given.large),
-    }
+    tables = {WAYS: quality(translator, mirrored(image, given.size, given.size))}
+    print(tables, flush=True)
+    tables[SPEED] = speed(translator, image)
+    print(tables, flush=True)
+    tables[KILLS] = kills(given.model, image, given.large)
+    print(tables, flush=True)
     about = f"{translator.name}, {translator.method.config.generator}, reach {translator.reach()} pixels. "
     table.leave(str(PAGE.with_suffix(".py")), "Large images in tiles", about + LEAD, tables)
 
