@@ -215,8 +215,7 @@ def _translate_tiles(
     for number, tile, x in _read_ahead(job, tiles):
         progress("tiles", len(ledger.finished), total)
         window, pixels = job.pixels(tile, job.translate(tile, x, statistics))
-        if pixels.size:
-            sink.write(window.top, window.left, pixels)
+        sink.write(window.top, window.left, pixels)
         sink.flush()
         ledger.add(number)
     progress("tiles", total, total)

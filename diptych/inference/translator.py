@@ -285,9 +285,7 @@ class Translator:
             translations = self._run_networks(padded, choices)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                problem = (
-                    f"{label}: {width}x{height} pixels do not fit into memory: give --tile auto"
-                )
+                problem = f"{label}: {width}x{height} pixels do not fit into memory: give --tile auto"
                 raise ImageError(problem) from error
             if own := user_code.named_in(vars(self.method.config)):
                 side = f"{padded.shape[-1]}x{padded.shape[-2]}"
