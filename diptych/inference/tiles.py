@@ -2,7 +2,7 @@
 
 Each tile is read with a halo of the pixels that its output depends on (`receptive_field`). Normalisation uses frozen
 statistics (`sampled_statistics`), and convolutions are computed in blocks of one shape (`networks.convolution_blocks`).
-A tile that is finished is written and noted in a ledger beside the output: a process that is killed goes on from there.
+A tile that is finished is written and noted in a finished beside the output: a process that is killed goes on from there.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from diptych.errors import ConfigError, ImageError
+from diptych.inference.finished_tiles import FinishedTiles
 from diptych.inference.large_images import Sink, Source, Window
 from diptych.inference.memory_estimate import bytes_per_pixel, memory_for_images, memory_for_tiles
 from diptych.inference.receptive_field import on_device, reach
 from diptych.inference.sampled_statistics import SAMPLE_SIDE, Foreground, Networks, Progress, sampled, silent, whole
 from diptych.inference.statistics_file import load_statistics, save_statistics
 from diptych.inference.tile_grid import TileGrid, round_up
-from diptych.inference.tile_ledger import TileLedger
 from diptych.networks.convolution_blocks import convolutions_in_blocks, recorded_blocks
 from diptych.networks.normalisation_statistics import Statistics, frozen_statistics, pooled_statistics
 from diptych.runs.checkpoint import digest
@@ -184,21 +184,21 @@ def translate_in_tiles(
 ) -> None:
     """Translate `source` to `sink` in tiles, and close the sink.
 
-    The ledger of finished tiles is kept in `folder`; a sink that was resumed goes on after these. Statistics are
+    The finished of finished tiles is kept in `folder`; a sink that was resumed goes on after these. Statistics are
     written to `statistics_path`. After an error, or if the process is killed, the sink keeps what is finished.
     Raises ImageError, or ConfigError for a method or options without tiles.
     """
-    ledger = None
+    finished = None
     try:
         job = TiledTranslation(translator, source, controls, options.tile, label, dtype)
         _check_sink(sink, job.output)
         statistics = find_statistics(job, options, progress, statistics_path)
         facts = {**job.facts(), "image": identity(source, label), "dtype": str(job.output.dtype)}
         facts |= {"tile": job.grid.tile, "statistics": _digest(statistics)}
-        ledger = TileLedger(folder, facts, continues=sink.resumed)
-        _translate_tiles(job, sink, statistics, ledger, progress)
+        finished = FinishedTiles(folder, facts, continues=sink.resumed)
+        _translate_tiles(job, sink, statistics, finished, progress)
     except BaseException:
-        if ledger and ledger.finished:
+        if finished and finished.numbers:
             sink.pause()
         else:
             sink.abort()
@@ -207,17 +207,17 @@ def translate_in_tiles(
 
 
 def _translate_tiles(
-    job: TiledTranslation, sink: Sink, statistics: list[Statistics], ledger: TileLedger, progress: Progress
+    job: TiledTranslation, sink: Sink, statistics: list[Statistics], finished: FinishedTiles, progress: Progress
 ) -> None:
     """Translate the tiles that are not finished. Raises ImageError."""
-    tiles = [(number, tile) for number, tile in enumerate(job.grid.tiles()) if number not in ledger.finished]
-    total = len(ledger.finished) + len(tiles)
+    tiles = [(number, tile) for number, tile in enumerate(job.grid.tiles()) if number not in finished.numbers]
+    total = len(finished.numbers) + len(tiles)
     for number, tile, x in _read_ahead(job, tiles):
-        progress("tiles", len(ledger.finished), total)
+        progress("tiles", len(finished.numbers), total)
         window, pixels = job.pixels(tile, job.translate(tile, x, statistics))
         sink.write(window.top, window.left, pixels)
         sink.flush()
-        ledger.add(number)
+        finished.add(number)
     progress("tiles", total, total)
 
 
