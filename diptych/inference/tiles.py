@@ -2,7 +2,7 @@
 
 Each tile is read with a halo of the pixels that its output depends on (`receptive_field`). Normalisation uses frozen
 statistics (`sampled_statistics`), and convolutions are computed in blocks of one shape (`networks.convolution_blocks`).
-A tile that is finished is written and noted in a finished beside the output: a process that is killed goes on from there.
+A tile that is finished is written and noted in a list beside the output: a process that is killed goes on from there.
 """
 
 import hashlib
@@ -184,7 +184,7 @@ def translate_in_tiles(
 ) -> None:
     """Translate `source` to `sink` in tiles, and close the sink.
 
-    The finished of finished tiles is kept in `folder`; a sink that was resumed goes on after these. Statistics are
+    The list of finished tiles is kept in `folder`; a sink that was resumed goes on after these. Statistics are
     written to `statistics_path`. After an error, or if the process is killed, the sink keeps what is finished.
     Raises ImageError, or ConfigError for a method or options without tiles.
     """
