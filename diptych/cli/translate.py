@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from diptych.cli.translation_files import FilePlan
     from diptych.inference.image_translator import ImageTranslator
+    from diptych.inference.tiles import TileOptions
 
     Draw = Callable[[np.ndarray, str], np.ndarray]
 
@@ -70,6 +71,31 @@ def translate(
         Literal["white", "keep"],
         typer.Option(help="Transparency of sources: composite over white, or keep it in translations."),
     ] = "white",
+    tile: Annotated[
+        str | None,
+        typer.Option(
+            help="Translate large images (whole slides, satellite images) in tiles: auto, or their size in pixels. "
+            "The result is the same for every size.",
+            show_default=False,
+        ),
+    ] = None,
+    statistics: Annotated[
+        str | None,
+        typer.Option(
+            help="Statistics of norms for all tiles: sampled from 16 windows, of the whole image (slower), or a file "
+            "of another output.",
+            metavar="sampled|whole|FILE",
+            show_default="sampled",
+        ),
+    ] = None,
+    foreground: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to sample statistics: a mask image, not 0 there, or auto (Otsu's threshold).",
+            metavar="auto|MASK",
+            show_default="everywhere",
+        ),
+    ] = None,
     which: Which = "last",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -81,14 +107,17 @@ def translate(
 ) -> None:
     """Translate images of any size with a trained or imported model.
 
+    Images that do not fit into memory are translated in tiles, without seams.
+
     Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
     from rich.progress import track
 
+    from diptych.cli.translate_tiles import find_large, planned, refuse_options, tile_options, translate_files
     from diptych.cli.translation_files import plan_files
     from diptych.errors import ConfigError, ImageError, listed
-    from diptych.inference.input_files import find_sources
-    from diptych.inference.open_model import load
+    from diptych.inference.input_files import InputFiles, find_sources
+    from diptych.inference.open_model import is_onnx, load
     from diptych.methods import find
 
     if seed is not None and reference is not None:
@@ -96,12 +125,20 @@ def translate(
     draws_grid = all_domains or styles > 1
     if draws_grid and depth:
         raise ConfigError(f"--depth {depth}: sample grids have 8 bits; leave it out")
-    inputs = find_sources(images, out)
+    large = find_large(images, out, tile, suffix)
+    inputs = InputFiles() if large else find_sources(images, out)
     translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
         scale=scale, half=half, depth=int(depth) if depth in ("8", "16") else depth
     )
     options = {"domain": domain, "seed": seed, "reference": reference}
     controls = _controls(translator, control or [], options, all_domains)
+    tiles = None if is_onnx(model) else tile_options(tile, statistics, foreground)
+    if large or (tiles is None and (tile or statistics or foreground)):
+        if tiles is None:
+            raise ConfigError(f"{model}: an ONNX file is not translated in tiles: use the run or model folder")
+        refuse_options(draws_grid, alpha)
+        translate_files(translator, planned(large, overwrite, skip_existing), tiles, controls)
+        return
     draw = _grid_function(translator, all_domains, styles, controls) if draws_grid else None
     plan = plan_files(translator, controls, inputs.images, suffix, alpha, draws_grid)
     jobs = plan.jobs(out, overwrite, skip_existing)
@@ -110,7 +147,7 @@ def translate(
     failures = []
     for source, target in track(jobs.items(), "translating"):
         try:
-            _translate_file(translator, controls, plan, draw, source, target)
+            _translate_file(translator, controls, plan, draw, source, target, tiles)
         except ImageError as error:
             failures.append(str(error))
     typer.echo(f"{counted_images(len(jobs) - len(failures))} in {out}")
@@ -152,8 +189,10 @@ def _translate_file(
     draw: "Draw | None",
     source: Path,
     target: Path,
+    tiles: "TileOptions | None",
 ) -> None:
-    """Translate one file, or draw its sample grid. Raises ImageError."""
+    """Translate one file, or draw its sample grid; in tiles if it does not fit into memory. Raises ImageError."""
+    from diptych.cli.translate_tiles import in_tiles
     from diptych.data.images import image_io, metadata
     from diptych.inference.preprocessing import copy_alpha
 
@@ -162,7 +201,9 @@ def _translate_file(
         image_io.write(target, draw(pixels, name))
         return
     dtype = plan.stored[source].dtype if source in plan.stored else None
-    translation = translator.array(pixels, name, dtype, **controls)
+    translation = in_tiles(translator, pixels, name, dtype, tiles, controls) if tiles else None
+    if translation is None:
+        translation = translator.array(pixels, name, dtype, **controls)
     if plan.keeps_alpha and plan.headers[source].alpha:
         rgba = translator.adapter(controls).cut(image_io.read(source, "rgba"))
         translation = copy_alpha(translation, rgba, name)

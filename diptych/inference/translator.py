@@ -76,6 +76,25 @@ class Translator(ImageTranslator):
         tensor = value if isinstance(value, Tensor) else torch.from_numpy(self._load_control_image(value, name, entry))
         return tensor if tensor.dim() == 4 else tensor[None]
 
+    def translate_large(
+        self, source: Any, sink: Any = None, *, tile: int | None = None, samples: int = 16, **options: Any
+    ) -> np.ndarray | None:
+        """Translate an image of any size in tiles, in bounded memory: see `inference.large_files.translate_large`.
+
+        `source` and `sink` are paths, arrays (H, W, C), or a `Source` and a `Sink`; without a sink the translation is
+        returned. It does not depend on `tile`. `options` are `statistics`, `foreground` and `progress` as there, and
+        controls of the method. Raises ImageError, ConfigError.
+        """
+        from diptych.inference.large_files import translate_large
+
+        return translate_large(self, source, sink, tile=tile, samples=samples, **options)
+
+    def reach(self, **controls: Any) -> int:
+        """Return how many pixels to either side of it an output sees; statistics of norms apart. ConfigError."""
+        from diptych.inference.receptive_field import reach
+
+        return reach(self.method, self.channels_in(controls), self.prepare_controls(controls))
+
     def to_unit_tensor(self, pixels: np.ndarray, label: str, controls: Controls) -> Tensor:
         """Return decoded pixels (H, W, C) as network input for these controls: (C', H, W) in [-1, 1]."""
         return torch.from_numpy(self._to_unit(pixels, label, controls))
@@ -108,7 +127,7 @@ class Translator(ImageTranslator):
             translations = self._run_networks(padded, choices)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                problem = f"{label}: {width}x{height} pixels do not fit into memory: scale the image down"
+                problem = f"{label}: {width}x{height} pixels do not fit into memory: give --tile auto"
                 raise ImageError(problem) from error
             if own := user_code.named_in(vars(self.method.config)):
                 side = f"{padded.shape[-1]}x{padded.shape[-2]}"

@@ -149,6 +149,13 @@ class FixesBatch(Pix2Pix):
         return super().forward(x).view(len(x), *x.shape[1:])
 
 
+class KnowsPlaces(Pix2Pix):
+    """Adds a gradient over the image."""
+
+    def forward(self, x, inference="deterministic", seed=0):
+        return super().forward(x) / 2 + torch.linspace(0, 0.5, x.shape[-1])
+
+
 class ShipsNothing(Pix2Pix):
     inference_networks = ("D",)
 
@@ -180,6 +187,7 @@ class FullSize(Pix2Pix):
         (Spreads, "updates_change_only_named_players", r"loss term each of D has shape \(2,\): expected a scalar"),
         (Noisy, "translate_is_pure", "two translations of one image differ.*random numbers"),
         (FixesBatch, "forward_is_exportable", "only 3 could be translated at a time: write `x.shape.0.` instead"),
+        (KnowsPlaces, "tiles_match_image", "must not depend on the position in the image"),
         (ShipsNothing, "saved_files_round_trip", "'NoneType' object.*`inference_networks`"),
         (WrongEntry, "batch_entries_match_data_kind", "no batch entry is called 'sources'; did you mean 'source'"),
         (WrongControl, "batch_entries_match_data_kind", "no control 'inferences'; did you mean 'inference'"),
