@@ -14,7 +14,7 @@ from diptych.errors import ConfigError, nearest, shown
 from diptych.inference import hub, model_card
 from diptych.inference.model_card import code
 from diptych.inference.translator import Translator
-from diptych.runs.preview import grid, viewable
+from diptych.runs.sample_grid import grid, viewable
 from diptych.system.atomic_files import make_folder, write_text
 
 LICENSES = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "openrail", "other")
