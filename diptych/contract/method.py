@@ -47,6 +47,7 @@ class Method(nn.Module):
     traits: Traits = Traits()
     presets: Mapping[str, Mapping[str, Any]] = {"paper": {}}  # named settings; the first is the default
     data_defaults: Mapping[str, Any] = {}  # data settings with another default than `DataConfig`'s
+    clamp_outputs: bool = True  # whether translations are limited to [-1, 1]; off while metrics need G's own output
     network_aliases: Mapping[str, str] = {}  # its networks by name -> their names in runs that `init_from` reads
 
     def __init__(self, config: MethodConfig) -> None:

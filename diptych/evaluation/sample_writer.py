@@ -3,15 +3,17 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from diptych.contract import Control, Route
+from diptych.contract import Control, Method, Route
 from diptych.data.batches import image_name, to_tensor
 from diptych.data.dataset import Column
 from diptych.data.images import image_io
@@ -79,7 +81,8 @@ class _Writer:
             choices = job.choices(indices[0])
             controls = [self._control_values(job, choice) for choice in choices]
             start = time.perf_counter()
-            translations = self.translator.tensors(x, controls)
+            with unclamped(self.translator.method) if job.keeps_floats else nullcontext():
+                translations = self.translator.tensors(x, controls)
             self.seconds += time.perf_counter() - start
             y = targets[indices] if job.aligned else None
             for position, index in enumerate(indices):
@@ -87,12 +90,14 @@ class _Writer:
                 paths = {"source": self._write_real(f"source/{name}", x[position])}
                 if y is not None:
                     paths["truth"] = self._write_real(f"truth/{name}", y[position])
-                for copy, (choice, fakes) in enumerate(zip(choices, translations, strict=True)):
-                    fake_name = f"fake/{name}-{copy:02d}" if len(choices) > 1 else f"fake/{name}"
+                fakes = self._write_fakes(name, [translation[position] for translation in translations])
+                if job.keeps_floats:
+                    paths["floats"] = self._write_floats(name, fakes)
+                for choice, file in zip(choices, fakes, strict=True):
                     row_controls = {key: self._control_in_row(job, key, value) for key, value in choice.items()}
                     if job.labels:
                         row_controls["label"] = job.labels[index]
-                    paths["fake"] = write_image(self.folder, fake_name, fakes[position])
+                    paths["fake"] = file
                     self.rows.append(
                         SampleRow(route=job.name, of=sources.name_of(index), controls=row_controls, **paths)
                     )
@@ -164,8 +169,30 @@ class _Writer:
             self.references[index] = (image, write_image(self.folder, name, image[0]))
         return self.references[index]
 
+    def _write_fakes(self, name: str, images: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Write the translations (C, H, W) of one source, and return them by their files."""
+        names = [f"fake/{name}-{copy:02d}" for copy in range(len(images))] if len(images) > 1 else [f"fake/{name}"]
+        return {write_image(self.folder, name, image): image for name, image in zip(names, images, strict=True)}
+
+    def _write_floats(self, name: str, images: Mapping[str, Tensor]) -> str:
+        """Write images (C, H, W) by the names of their files, in half precision. Returns the path."""
+        path = self.folder / f"floats/{name}.safetensors"
+        make_folder(path.parent)
+        save_file({key: image.half().contiguous() for key, image in images.items()}, path)
+        return path.relative_to(self.folder).as_posix()
+
     def _write_real(self, name: str, image: Tensor) -> str:
         return write_image(self.folder, name, image, self.hashes)
+
+
+@contextmanager
+def unclamped(method: Method) -> Iterator[None]:
+    """Let a method return its networks' own outputs, which may be outside [-1, 1]."""
+    method.clamp_outputs = False
+    try:
+        yield
+    finally:
+        method.clamp_outputs = True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 samples.json                  what was translated by which model, and a row for each translation
 source/ fake/ truth/ real/    images in a folder for each route: PNG (`.npy` unless they have 1 or 3 channels)
+floats/                       of some protocols: the translations before they are clamped and rounded to 8 bits
 
 Output of other tools can be put into a sample folder, or evaluated as two plain folders (`two_folders.py`).
 """
@@ -12,11 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from diptych.data.dataset import Column
 from diptych.errors import ConfigError, EvaluationError, listed, printable, shown
-from diptych.evaluation.metrics.image_sets import digest_of_pixels
+from diptych.evaluation.metrics.image_sets import digest_of_pixels, image_set
 from diptych.evaluation.results import present_about
 from diptych.settings.validate import checked
 from diptych.system.safe_parse import parse_json, read_text
@@ -39,6 +44,9 @@ class SampleRow(BaseModel):
     truth: str | None = Field(None, max_length=4096)
     of: str = Field("", max_length=4096, description="name of the source image")
     controls: dict[str, Any] = {}
+    floats: str | None = Field(
+        None, max_length=4096, description="safetensors file with the unclamped output (C, H, W), by the name in `fake`"
+    )
 
 
 class Manifest(BaseModel):
@@ -68,6 +76,7 @@ class TranslationJob:
     references: images that controls refer to by their index.
     labels: the class of each source, stored in its row.
     target_name: jobs with the same target domain share this name and one copy of its real images.
+    keeps_floats: whether the unclamped outputs are stored beside the images in 8 bits.
     """
 
     name: str
@@ -79,6 +88,7 @@ class TranslationJob:
     references: Column = ()
     labels: Sequence[str] = ()
     target_name: str = ""
+    keeps_floats: bool = False
 
     def with_controls(self, controls: Mapping[str, Any]) -> "TranslationJob":
         """Return the job with further controls for all images. EvaluationError for one that the protocol sets."""
@@ -122,6 +132,19 @@ class Samples:
             )
         return [self.folder / name for name in names if name]
 
+    def outputs(self) -> Tensor:
+        """Return the translations (N, C, H, W): the networks' own outputs if they are stored, else images in [-1, 1].
+
+        EvaluationError for unreadable files.
+        """
+        if not all(row.floats for row in self.rows):
+            return image_set(self.files("fake")).all().float() / 127.5 - 1
+        try:
+            stored = {name: load_file(self.folder / name) for name in {str(row.floats) for row in self.rows}}
+            return torch.stack([stored[str(row.floats)][row.fake] for row in self.rows]).float()
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            raise EvaluationError(f"{self.folder}: the outputs in floats/ cannot be read ({error})") from error
+
     def real_files(self) -> list[Path]:
         """Return real images of the target domain: the ground truths, or unpaired images of that domain."""
         if self.paired:
@@ -151,7 +174,7 @@ def open_samples(folder: Path) -> Samples:
         raise EvaluationError(f"{path}: not a manifest written by `diptych predict` ({error})") from error
     if manifest.format != FORMAT:
         raise EvaluationError(f"{path}: format {manifest.format}; this version of Diptych reads format {FORMAT}")
-    names = [name for row in manifest.rows for name in (row.fake, row.source, row.truth) if name]
+    names = [name for row in manifest.rows for name in (row.fake, row.source, row.truth, row.floats) if name]
     for name in [*names, *(name for group in manifest.reals.values() for name in group)]:
         if Path(name).anchor or ".." in Path(name).parts:
             raise EvaluationError(f"{path}: {shown(name)} is outside the folder")

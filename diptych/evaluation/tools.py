@@ -52,6 +52,7 @@ class Tools:
     log: Callable[[str], None] = lambda line: None
     used: dict[str, str] = field(default_factory=dict)  # name and hash of each network used, and each setting
     missing: dict[str, str] = field(default_factory=dict)  # by unavailable network, the note about it
+    last_features: tuple[str, np.ndarray] = ("", np.empty(0))  # of the last images, which several metrics may use
     caches_features: bool = True  # of real images; switched off if the cache cannot be written
 
     def note(self, line: str) -> None:
@@ -127,13 +128,16 @@ class Tools:
         hashes = "".join(hash_of(file) for file in images.files)
         key = hashlib.sha256(f"{extractor.name} {extractor.digest} {hashes}".encode()).hexdigest()
         path = cache_folder() / "features" / f"{key}.safetensors"
+        if key == self.last_features[0]:
+            return self.last_features[1]
         if cache:
             with suppress(OSError, SafetensorError, KeyError):  # missing or damaged
                 return load_file(path)["features"].numpy()
         features = torch.cat([extractor.run(_to_rgb(batch)) for batch in images.batches()])
         if cache and self.caches_features:
             self._write_cache(features, path)
-        return features.numpy()
+        self.last_features = key, features.numpy()
+        return self.last_features[1]
 
     def _write_cache(self, features: Tensor, path: Path) -> None:
         try:

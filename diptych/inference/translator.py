@@ -147,7 +147,8 @@ class Translator(ImageTranslator):
             for controls in choices
         ]
         translations = self.method.translate_each(x.to(self.device, torch.float32), on_device)
-        return [y.float().cpu().clamp(-1, 1) for y in translations]
+        translations = [y.float().cpu() for y in translations]
+        return [y.clamp(-1, 1) for y in translations] if self.method.clamp_outputs else translations
 
     def _check_sizes(self, padded: Tensor, translations: Sequence[Tensor]) -> None:
         """Raise ConfigError if a translation is not of the size of the padded images times the upscale factor."""

@@ -425,8 +425,12 @@ class StarGANv2(Method):
 
     @torch.no_grad()
     def decode(self, content: Content, style: Tensor) -> Tensor:
-        """Return images (N, C, H, W) of contents and styles (N, S), clamped to [-1, 1], as G is not bounded."""
-        return self.G.decode(content, style).clamp(-1, 1)
+        """Return images (N, C, H, W) of contents and styles (N, S).
+
+        They are clamped to [-1, 1], as G is not bounded, unless `clamp_outputs` is off.
+        """
+        images = self.G.decode(content, style)
+        return images.clamp(-1, 1) if self.clamp_outputs else images
 
     @torch.no_grad()
     def style_from(

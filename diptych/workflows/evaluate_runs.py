@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diptych.data.checks.inspect_file import hash_of
 from diptych.errors import EvaluationError
+from diptych.evaluation.metrics.extractors import digest_of
 from diptych.evaluation.metrics.palette import Colours, Ignored, Palette
 from diptych.evaluation.protocols import Protocol
 from diptych.evaluation.results import read_result
@@ -65,14 +66,14 @@ def evaluate_runs(
 ) -> None:
     """Write the result of each run into its folder; `runs` are by name. Raises EvaluationError, CheckpointError.
 
-    `evaluator` is the run folder of an evaluator network, `method` the package.module:Class of a method that is not
-    part of Diptych.
+    `evaluator` is the folder or the YAML file of an evaluator network, `method` the package.module:Class of a method
+    that is not part of Diptych.
     """
     palette = Palette(settings.palette) if settings.palette else None
     tools = load_tools(
         settings.extractor, evaluator, border=settings.border, palette=palette, ignore=settings.ignore, log=log
     )
-    weights = hash_of(evaluator / "model" / "model.safetensors") if evaluator else ""
+    weights = digest_of(tools.evaluator.method.state_dict()) if tools.evaluator else ""
     request = SampleRequest(
         protocol.name,
         split=settings.split,

@@ -6,8 +6,11 @@
     runs: {plain: {}, without-l1: {lambda_l1: 0}}          named runs with the settings of each; `init_from` may be the
                                                            name of another run, which is then trained before
     protocol: paired-default
-    evaluator: {method: ..., train: {...}}                 optional: trained first, on the real images of the same data
+    evaluator: {method: ..., train: {...}}                 optional: trained first, on the real images of the same data;
+                                                           or a run folder, or the YAML file of a network from elsewhere
     evaluate: {which: best}                                optional: checkpoint, split, extractor, palette...
+
+A run may name its own `method`; then `recipe` has none. A path of an evaluator is relative to the experiment's file.
 
 `diptych experiment FILE -o FOLDER` trains the missing runs, resumes stopped ones, and writes a comparison.
 """
@@ -30,8 +33,9 @@ from diptych.data.open import FOR_PAIRS
 from diptych.errors import ConfigError, nearest, shown
 from diptych.evaluation.compare.page import compare
 from diptych.evaluation.protocols import find_protocol, unknown_protocol
+from diptych.evaluation.tools import load_tools
 from diptych.inference.controls import check_controls, parse_controls
-from diptych.methods import EVALUATORS, find
+from diptych.methods import EVALUATORS, find, method_of
 from diptych.runs.folder import Run
 from diptych.settings.overrides import Models, is_text
 from diptych.settings.recipe import SETTINGS, SHIPPED, Recipe, from_settings, refuse_unused
@@ -75,7 +79,7 @@ class Experiment(BaseModel):
     runs: dict[str, Values] = Field({}, max_length=1000)
     matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field({}, max_length=20)
     protocol: str
-    evaluator: Values | None = None
+    evaluator: Values | Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     evaluate: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="before")
@@ -162,6 +166,8 @@ def read_experiment(name: str) -> Experiment:
         raise ConfigError(f"{path}: the experiment cannot be read ({error})") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: an experiment is a YAML mapping with title, recipe, runs or matrix, and protocol")
+    if isinstance(evaluator := settings.get("evaluator"), str):
+        settings["evaluator"] = str(path.parent / Path(evaluator).expanduser())
     return checked(Experiment, settings, str(path))
 
 
@@ -173,18 +179,24 @@ def plan_recipes(experiment: Experiment, overrides: Sequence[str], method: str |
     """
     experiment, overrides = experiment.with_overrides(overrides)
     cls = find(method) if method else None
-    models = {**SETTINGS, "model": (cls or find(str(experiment.recipe.get("method")))).Config}
     recipes: dict[str, Recipe] = {}
     for name, values in experiment.variants().items():
-        settings = [f"{key}={_text(key, value, models)}" for key, value in values.items()]
+        where, method_name = f"run {name}", values.get("method", experiment.recipe.get("method"))
+        if not isinstance(method_name, str):
+            raise ConfigError(f"{where}: the method is missing: write `method: NAME` under `recipe`, or in each run")
+        models = {**SETTINGS, "model": method_of(method_name, cls, where).Config}
+        settings = [f"{key}={_text(key, value, models)}" for key, value in values.items() if key != "method"]
         common = [override for override in overrides if override.partition("=")[0] not in values]
-        recipes[name] = from_settings(experiment.recipe, [*common, *settings], f"run {name}", cls, allow_unused=True)
+        recipe = {**experiment.recipe, "method": method_name}
+        recipes[name] = from_settings(recipe, [*common, *settings], where, cls, allow_unused=True)
     refuse_unused({f"run {name}": recipe for name, recipe in recipes.items()})
     if experiment.evaluator is None:
         if find_protocol(experiment.protocol).needs_evaluator:
             raise ConfigError(
                 f"protocol {experiment.protocol} needs an evaluator network: add `evaluator: {{method: ...}}`"
             )
+        return recipes
+    if isinstance(experiment.evaluator, str):
         return recipes
     return {EVALUATOR: _evaluator_recipe(experiment, experiment.evaluator, overrides), **recipes}
 
@@ -264,7 +276,9 @@ def run_experiment(
         if name != EVALUATOR and recipe.cls.controls:  # those of other methods follow from their data
             check_controls(recipe.cls.controls, name, parse_controls(recipe.cls.controls, name, evaluate.controls))
     folder.mkdir(parents=True, exist_ok=True)
-    evaluator = None
+    evaluator = Path(experiment.evaluator) if isinstance(experiment.evaluator, str) else None
+    if evaluator:
+        load_tools("none", evaluator)  # a wrong one is refused before any training
     if EVALUATOR in recipes:
         name = evaluator_name(folder)
         evaluator = folder / name

@@ -7,6 +7,7 @@ import pytest
 import torch
 from judged import fill, judge, shades, stand_in
 from torch import nn
+from torch.nn import functional as F
 
 from diptych.contract import Labels
 from diptych.data.images import image_io
@@ -33,9 +34,9 @@ SMALL = {
 }
 
 
-def opened(method, *settings):
+def opened(method, *settings, small=()):
     """A recipe, its data, and a translator that has not learned."""
-    chosen = load_recipe(method, [*SMALL[method], "batch_size=4", *settings])
+    chosen = load_recipe(method, [*(small or SMALL[method]), "batch_size=4", *settings])
     data = open_data(chosen.data, chosen.cls.data, tuple(chosen.cls.batch))
     fitted = chosen.with_data_defaults(data)
     torch.manual_seed(0)
@@ -60,6 +61,7 @@ def animals(tmp_path_factory):
 def test_the_starganv2_protocol_is_its_plain_transcription(animals, tmp_path):
     """Each source anew for each style, LPIPS pair by pair, statistics of real images anew for each pair of domains."""
     fitted, data, translator = opened("starganv2", f"root={animals}", "crop_size=64")
+    translator.method.G.head[-1].weight.mul_(8)  # outputs outside [-1, 1]
     protocol, tools = find_protocol("starganv2"), Tools(extractor=stand_in(), lpips=small_lpips())
     samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
     found = {score.name: score for score in evaluate_samples(samples, protocol, tools, "x").scores}
@@ -73,26 +75,32 @@ def test_the_starganv2_protocol_is_its_plain_transcription(animals, tmp_path):
         for name in names
     }
     for mode in ("latent", "reference"):
-        fids, lpips, apart = [], [], []
+        fids, lpips, apart, angles = [], [], [], []
         for source in names:
             for target in (name for name in names if name != source):
                 made = []
+                method.clamp_outputs = False
                 for number, x in enumerate(unit["val", source]):
                     for copy in range(10):
                         order = np.random.RandomState(copy).permutation(3)
                         way = {"seed": 10 * number + copy}
                         if mode == "reference":
                             way = {"reference": unit["val", target][[order[number % 3]]]}
-                        made.append(rounded(method.translate(x[None], domain=target, **way))[0])
-                made = torch.stack(made)
+                        made.append(method.translate(x[None], domain=target, **way)[0])
+                made = torch.stack(made).half().float()
+                assert made.abs().max() > 1
                 for number in range(3):
                     ten = made[10 * number : 10 * number + 10]
                     pairs = [tools.lpips.pair(a[None], b[None]).item() for a, b in combinations(ten, 2)]
                     lpips.append(np.mean(pairs))
+                    features = stand_in().run(((rounded(ten) + 1) * 127.5).round().to(torch.uint8)).double()
+                    cosines = [1 - F.cosine_similarity(a, b, 0).item() for a, b in combinations(features, 2)]
+                    angles.append(np.mean(cosines))
                     apart.append(np.mean([float((a - b).abs().mean()) for a, b in combinations(ten, 2)]))
-                fids.append(plain_fid(unit["train", target], made))
+                fids.append(plain_fid(unit["train", target], rounded(made)))
         assert found[f"{mode}/lpips-diversity"].value == pytest.approx(np.mean(lpips), rel=1e-4)
         assert found[f"{mode}/l1-diversity"].value == pytest.approx(np.mean(apart), rel=1e-4)
+        assert found[f"{mode}/feature-diversity"].value == pytest.approx(np.mean(angles), rel=1e-2)
         assert found[f"{mode}/fid"].value == pytest.approx(np.mean(fids), rel=1e-6)
         assert found[f"{mode}/fid"].low <= found[f"{mode}/fid"].value <= found[f"{mode}/fid"].high
 
@@ -146,10 +154,36 @@ def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(anima
     assert result.score("latent/l1-diversity").value == 0
 
 
-def test_methods_without_styles_have_no_starganv2_numbers(animals, tmp_path):
-    fitted, data, translator = opened("stargan", f"root={animals}", "crop_size=64")
-    with pytest.raises(EvaluationError, match="methods with latent codes: this one has no control `seed`"):
-        sampled(tmp_path / "s", "starganv2", fitted, data, translator)
+@pytest.mark.parametrize("preset", ["a", "b", "c", "d", "e", "f"])
+def test_all_rows_of_table_1_are_evaluated_and_those_with_latent_codes_have_a_diversity(animals, tmp_path, preset):
+    fitted, data, translator = opened(
+        "starganv2", f"root={animals}", "crop_size=32", f"preset={preset}", small=["ngf=4", "max_channels=8"]
+    )
+    samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
+    tools = Tools(
+        extractor=stand_in(), evaluator=judge(Knows, labels=fitted.model.labels, base_channels=2, n_downsample=1)
+    )
+    result = evaluate_samples(samples, find_protocol("starganv2"), tools, "x")
+    modes = {
+        score.name for score in result.scores if score.name.count("/") == 1 and "-" not in score.name.split("/")[0]
+    }
+    if preset in "abc":
+        assert modes == {"latent/as-asked"}, "3 images are too few for an FID"
+        assert len(samples.rows) == 6 * 3
+        assert "no diversity: a source has one translation, as the method has no latent codes" in result.said
+    else:
+        metrics = ("fid", "l1-diversity", "feature-diversity", "as-asked")
+        assert modes == {f"{mode}/{metric}" for mode in ("latent", "reference") for metric in metrics}
+        assert len(samples.rows) == 2 * 6 * 3 * 10
+
+
+def test_outputs_that_cannot_be_read_are_named(animals, tmp_path):
+    fitted, data, translator = opened("starganv2", f"root={animals}", "crop_size=32")
+    samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
+    (tmp_path / "s" / samples.rows[0].floats).write_bytes(b"damaged")
+    with pytest.raises(EvaluationError, match="the outputs in floats/ cannot be read"):
+        evaluate_samples(samples, find_protocol("starganv2"), Tools(), "x")
+    assert translator.method.clamp_outputs
 
 
 def test_every_pair_of_domains_is_held_against_the_truth_where_it_is_known(tmp_path):

@@ -1,5 +1,7 @@
 """Protocol starganv2 for methods of two domains, and interpolation between the styles of two references."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -67,10 +69,19 @@ def test_methods_of_two_domains_have_scores_of_each_mode(domains, tmp_path, name
             assert values[f"{mode}/{metric}"] == pytest.approx(np.mean(of_routes))
 
 
-def test_methods_without_latent_codes_are_refused():
-    method = built("cyclegan").method
-    with pytest.raises(EvaluationError, match="has no control `seed`"):
-        find_protocol("starganv2").jobs(method, None, None)
+def test_a_method_without_latent_codes_has_one_translation_of_each_source(domains):
+    recipe = load_recipe("cyclegan", [f"root={domains}", "crop_size=32"])
+    data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
+    jobs = find_protocol("starganv2").jobs(built("cyclegan").method, data.held_out, data.train)
+    assert [(job.name, job.choices(1)) for job in jobs] == [
+        ("a-b-latent", [{"direction": "a2b"}]),
+        ("b-a-latent", [{"direction": "b2a"}]),
+    ]
+
+
+def test_a_method_without_a_source_domain_is_refused():
+    with pytest.raises(EvaluationError, match="this method has no source domain"):
+        find_protocol("starganv2").jobs(built("srgan").method, SimpleNamespace(columns={"high": ()}), None)
 
 
 @pytest.mark.parametrize("name", ["munit", "drit", "starganv2"])

@@ -5,6 +5,7 @@ from commands import diptych
 from experiments import LOSSES, QUIET, RECIPE, SEGMENTER, written
 from judged import COLOURS, offline, pairs  # noqa: F401
 
+from diptych.errors import DiptychError
 from diptych.evaluation.results import read_result
 from diptych.evaluation.runner import evaluate_samples
 from diptych.runs import checkpoint
@@ -79,6 +80,18 @@ def test_with_a_judge_that_is_trained_first_and_once(tmp_path, here):
         assert found.score("mean-iou").ceiling == pytest.approx(ceiling, abs=0.02)
         assert {"fid", "kid"} < {score.name for score in found.scores}, "by the features of the judge"
         assert found.tools["evaluator"].startswith("segmenter ")
+    l1 = read_result(out / "l1" / "results" / "pix2pix-fcn.json")
     here.clear()
     run_experiment(written(tmp_path, values), [], out, console=QUIET)
+    (out / "l1" / "results" / "pix2pix-fcn.json").unlink()
+    run_experiment(written(tmp_path, values, evaluator="out/evaluator"), [], out, console=QUIET)
+    again = read_result(out / "l1" / "results" / "pix2pix-fcn.json")
+    assert (again.tools, again.scores[0].value) == (l1.tools, l1.scores[0].value)
+    assert here == [], "neither runs nor the evaluator are trained again"
+
+
+@pytest.mark.parametrize("name", ["net.yaml", "nothing"])
+def test_an_evaluator_that_does_not_exist_is_refused_before_any_training(tmp_path, here, name):
+    with pytest.raises(DiptychError, match=name):
+        run_experiment(written(tmp_path, LOSSES, evaluator=name), [], tmp_path / "out", console=QUIET)
     assert here == []

@@ -17,6 +17,21 @@ def test_an_experiment_refuses_what_has_no_effect_in_any_of_its_runs(tmp_path):
         plan(tmp_path, NAMED, runs={"plain": {}, "weak": {"lambda_gp": 1}})
 
 
+def test_runs_of_different_methods(tmp_path):
+    recipe = {"data": {"root": "glyphs", "crop_size": 64}}
+    runs = {"unet": {"method": "pix2pix", "ngf": 4}, "styles": {"method": "munit", "style_dim": 3}}
+    recipes = plan(tmp_path, NAMED, "batch_size=3", recipe=recipe, runs=runs)
+    assert [each.method for each in recipes.values()] == ["pix2pix", "munit"]
+    assert (recipes["unet"].model.ngf, recipes["styles"].model.style_dim) == (4, 3)
+    assert all(each.train.batch_size == 3 and each.data.crop_size == 64 for each in recipes.values())
+    with pytest.raises(ConfigError, match="no setting is called 'lambda_l1'"):
+        plan(tmp_path, NAMED, "lambda_l1=3", recipe=recipe, runs=runs)
+    with pytest.raises(ConfigError, match="run plain: the method is missing"):
+        plan(tmp_path, NAMED, recipe=recipe, runs={"plain": {}})
+    with pytest.raises(ConfigError, match="run foreign: the method 'this:that' is not part of Diptych"):
+        plan(tmp_path, NAMED, recipe=recipe, runs={"foreign": {"method": "this:that"}})
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -27,6 +42,7 @@ def test_an_experiment_refuses_what_has_no_effect_in_any_of_its_runs(tmp_path):
         "mode-seeking",
         "retina",
         "starganv2-ablation",
+        "starganv2-comparison",
     ],
 )
 def test_shipped_experiments_hold(name):

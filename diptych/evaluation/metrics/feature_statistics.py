@@ -217,3 +217,11 @@ def _check_set(kind: str, features: np.ndarray) -> np.ndarray:
     if len(bad):
         raise EvaluationError(f"the features of {kind} image {bad[0]} are not all finite numbers")
     return features
+
+
+def mean_cosine_distance(features: np.ndarray) -> float:
+    """Return the mean cosine distance (0 to 2) over all pairs of rows of features (N, D), N at least 2."""
+    count = len(features)
+    directions = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    of_pairs = (np.square(directions.sum(0)).sum() - np.square(directions).sum()) / (count * (count - 1))
+    return float(1 - of_pairs)

@@ -1,6 +1,7 @@
 """Metrics of conditional translations: to a domain, with an attribute changed, or in several styles."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diptych.errors import EvaluationError, listed, nearest
-from diptych.evaluation.metrics import paired
+from diptych.evaluation.metrics import feature_statistics, paired
 from diptych.evaluation.metrics.image_sets import BATCH_SIZE, ImageSet, image_set
 from diptych.evaluation.metrics.intervals import Score, score_per_image
 from diptych.evaluation.metrics.on_samples import MAX_NAMES, classified_as_target, evaluator_logits
@@ -131,15 +132,16 @@ def _embeddings(files: Sequence[Path], tools: Tools) -> Tensor:
 
 
 def diversity(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
-    """Yield the mean distance over all pairs of translations of one source: L1 (range -1 to 1), and LPIPS."""
-    lpips = tools.get_lpips() if "lpips-diversity" in names else None
-    by_source: dict[str, list[int]] = {}
-    for index, row in enumerate(samples.rows):
-        by_source.setdefault(str(row.source), []).append(index)
-    files = samples.files("fake")
+    """Yield the mean distance over all pairs of translations of one source: L1 (range -1 to 1), and LPIPS.
+
+    Both are of the networks' own outputs if the samples hold them, else of images in 8 bits. Without a second
+    translation of each source there is no score.
+    """
+    groups = _of_one_source(samples, tools)
+    lpips = tools.get_lpips() if "lpips-diversity" in names and groups else None
     scores: dict[str, list[float]] = {"l1-diversity": [], "lpips-diversity": []}
-    for indices in by_source.values():
-        batch = image_set([files[index] for index in indices]).all().float() / 127.5 - 1
+    for group in groups.values():
+        batch = replace(samples, rows=tuple(samples.rows[index] for index in group)).outputs()
         scores["l1-diversity"].append(float(F.pdist(batch.flatten(1), 1).mean()) / batch[0].numel())
         if lpips:
             scores["lpips-diversity"].append(lpips.diversity(batch))
@@ -148,5 +150,32 @@ def diversity(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[
     for name, values in scores.items():
         if values:
             yield score_per_image(name, np.array(values))
-    count = len(next(iter(by_source.values())))
-    tools.note(f"{count} translations of each of {len(by_source)} sources, all pairs compared")
+    if groups:
+        tools.note(
+            f"{len(next(iter(groups.values())))} translations of each of {len(groups)} sources, all pairs compared"
+        )
+
+
+def feature_diversity(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """Yield the mean cosine distance (0 to 2) of the extractor's features over all pairs of translations of one source.
+
+    Without an extractor there is no score.
+    """
+    groups = _of_one_source(samples, tools)
+    fakes = image_set(samples.files("fake"))
+    if not groups or fakes.shape[0] not in (1, 3) or tools.get_extractor() is None:
+        return
+    features = tools.features(fakes).astype(np.float64)
+    distances = [feature_statistics.mean_cosine_distance(features[group]) for group in groups.values()]
+    yield score_per_image("feature-diversity", np.array(distances))
+
+
+def _of_one_source(samples: Samples, tools: Tools) -> dict[str, list[int]]:
+    """Return the rows of each source; none, with a note, if a source has a single translation."""
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(samples.rows):
+        groups.setdefault(str(row.source), []).append(index)
+    if min(map(len, groups.values())) > 1:
+        return groups
+    tools.note("no diversity: a source has one translation, as the method has no latent codes")
+    return {}

@@ -86,6 +86,13 @@ METRICS: Mapping[str, Metric] = by_name(
     Metric(
         "lpips-diversity", Lpips.diversity, "higher", "mean LPIPS between the translations of one source", min_side=31
     ),
+    Metric(
+        "feature-diversity",
+        feature_statistics.mean_cosine_distance,
+        "higher",
+        "mean cosine distance between the extractor's features of the translations of one source",
+        limits=(0, 2),
+    ),
 )
 
 # Groups of metrics that protocols list, each computed by one function.
