@@ -213,6 +213,28 @@ class Translator:
         translations = self.tensors(at_training_scale, choices, label)
         return x, [resize_unit(y, height, width) for y in translations]
 
+    def translate_large(
+        self,
+        source: Any,
+        sink: Any = None,
+        tile: int | None = None,
+        samples: int = 16,
+        statistics: Any = "sampled",
+        foreground: Any = None,
+        progress: Any = None,
+        **controls: Any,
+    ) -> np.ndarray | None:
+        """Translate an image of any size in tiles, in bounded memory. See `large_files.translate_large`.
+
+        `source` and `sink` are paths, arrays (H, W, C), or a `Source` and `Sink` of `inference.large_images`; without
+        a sink the translation is returned. The result does not depend on `tile`. Raises ImageError, ConfigError.
+        """
+        from diptych.inference.large_files import translate_large
+        from diptych.inference.tiles import TileOptions
+
+        options = TileOptions(tile, samples, statistics, foreground)
+        return translate_large(self, source, sink, options, self.prepare_controls(controls), progress)
+
     def adapter(self, controls: Mapping[str, Any]) -> Adapter:
         """Return the adapter for the source and target of these controls. Raises ConfigError."""
         self._check(controls)

@@ -1,0 +1,155 @@
+"""Read georeferenced rasters (GeoTIFF, JPEG 2000) with rasterio, and write their georeference as tags of a TIFF."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from diptych.data.images.alpha import Kind, convert_alpha
+from diptych.data.images.decode import InvalidImageError, open_file
+from diptych.inference.formats.details import (
+    NO_DETAILS,
+    Details,
+    Georeference,
+    as_source_pixels,
+    check_segment,
+    check_shape,
+    large_extra,
+    pixel_dtype,
+    window_errors,
+)
+from diptych.inference.large_images import Window, check_window
+
+# GDAL's other drivers read further files, or addresses, that a file names.
+DRIVERS = MappingProxyType({".jp2": "JP2OpenJPEG"})
+GEOTIFF = "GTiff"
+GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)  # scale, tie points, transformation, keys and their parameters
+NODATA_TAG = 42113  # GDAL_NODATA
+ASCII = 2
+
+
+class RasterSource:
+    """The source of a georeferenced raster. Invalid pixels (nodata value, mask or alpha 0) are read as 0.
+
+    A pixel is invalid if all bands of it are. Separate planes are read too.
+    """
+
+    def __init__(self, path: Path, kind: Kind = "colour", details: Details = NO_DETAILS) -> None:
+        self.path, self._kind = path, kind
+        with open_file(path), large_extra("georeferenced images"):
+            self._dataset, self._masks = open_raster(path), open_raster(path)
+            self._bands, self._has_alpha = _layout(self._dataset)
+            georeference = _georeference(self._dataset)
+        self.height, self.width = self._dataset.height, self._dataset.width
+        self.dtype = pixel_dtype(np.dtype(self._dataset.dtypes[0]))
+        self.channels = 4 if kind == "rgba" else self._bands - self._has_alpha
+        self.details = replace(details, georeference=georeference, alpha=kind == "rgba")
+        self._is_masked = any(flags != [_all_valid()] for flags in self._dataset.mask_flag_enums)
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        window = Window(top, left, height, width)
+        check_window(self, window)
+        with window_errors(self.path, "page 0", window), _plain_gdal_errors():
+            stored = np.moveaxis(self._dataset.read(window=_rows_and_columns(window)), 0, 2)
+            valid = self._mask(self._dataset, window)
+            stored = stored if valid is None else np.where(valid[..., None], stored, stored.dtype.type(0))
+            samples = as_source_pixels(stored)
+            is_four = self._bands == 4 and not self._has_alpha
+            return samples if is_four else convert_alpha(samples, self._kind)
+
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Return the mask of valid pixels, read with a data set of its own."""
+        with window_errors(self.path, "the mask", window), _plain_gdal_errors():
+            return self._mask(self._masks, window)
+
+    def _mask(self, dataset: Any, window: Window) -> np.ndarray | None:
+        if not self._is_masked:
+            return None
+        return np.asarray(dataset.dataset_mask(window=_rows_and_columns(window)) > 0)
+
+
+def open_raster(path: Path) -> Any:
+    """Return a rasterio data set of the file. Raises rasterio's errors."""
+    import rasterio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # a missing transform is supported
+        return rasterio.open(path.absolute(), driver=DRIVERS.get(path.suffix.lower(), GEOTIFF))
+
+
+def geo_tags(georeference: Georeference) -> list[tuple[int, int, int, Any, bool]]:
+    """Return the TIFF tags of a georeference, as GDAL encodes them, in the form of tifffile's `extratags`."""
+    import rasterio
+    import tifffile
+
+    tags = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        profile = {"driver": "GTiff", "height": 1, "width": 1, "count": 1, "dtype": "uint8"}
+        transform = rasterio.Affine(*georeference.transform)
+        crs = rasterio.crs.CRS.from_wkt(georeference.crs) if georeference.crs else None
+        with rasterio.MemoryFile() as memory:
+            with memory.open(**profile, crs=crs, transform=transform) as dataset:
+                dataset.write(np.zeros((1, 1, 1), np.uint8))
+            with tifffile.TiffFile(BytesIO(memory.read())) as file:
+                page: Any = file.pages[0]
+                stored = [page.tags.get(code) for code in GEO_TAGS]
+                tags = [(tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in stored if tag is not None]
+    if georeference.nodata is not None:
+        text = f"{georeference.nodata:.17g}"
+        tags.append((NODATA_TAG, ASCII, len(text) + 1, text, True))
+    return tags
+
+
+def nodata_for(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
+    """Return the value of the dtype that is nearest to a nodata value; 0 for NaN if it has none."""
+    if nodata is None or dtype.kind == "f":
+        return nodata if nodata is None else float(np.asarray(nodata, dtype))
+    limits = np.iinfo(dtype)
+    return float(np.clip(np.rint(np.nan_to_num(nodata, nan=0.0)), limits.min, limits.max))
+
+
+def _layout(dataset: Any) -> tuple[int, bool]:
+    """Return the number of bands and whether the last one is alpha. Raises InvalidImageError if not supported."""
+    from rasterio.enums import ColorInterp
+
+    check_shape(dataset.height, dataset.width, dataset.count)
+    if len(set(dataset.dtypes)) > 1:
+        raise InvalidImageError("has bands of several types; save them with one")
+    pixel_dtype(np.dtype(dataset.dtypes[0]))
+    if dataset.colorinterp[0] == ColorInterp.palette:
+        raise InvalidImageError("has a palette; save it as RGB or grey")
+    check_segment(dataset.block_shapes[0], np.dtype(dataset.dtypes[0]), "block")
+    return dataset.count, dataset.count in (2, 4) and dataset.colorinterp[-1] == ColorInterp.alpha
+
+
+def _georeference(dataset: Any) -> Georeference:
+    crs = dataset.crs.to_wkt() if dataset.crs else ""
+    return Georeference(crs, tuple(dataset.transform)[:6], dataset.nodata)
+
+
+def _rows_and_columns(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (window.top, window.bottom), (window.left, window.right)
+
+
+def _all_valid() -> Any:
+    from rasterio.enums import MaskFlags
+
+    return MaskFlags.all_valid
+
+
+@contextmanager
+def _plain_gdal_errors() -> Iterator[None]:
+    """Raise rasterio's errors with GDAL's message, which rasterio has in the cause of the error."""
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        raise OSError(str(error.__cause__ or error)) from error

@@ -1,0 +1,67 @@
+"""Reduced levels of an image: each has half the pixels of the one before to either side, as means of 2x2 pixels."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych.inference.formats.pixel_file import PixelFile, create_npy
+from diptych.inference.large_images import blocks
+
+SMALLEST = 256  # pixels: no level is made of an image whose sides are not above it
+BLOCK = 512  # pixels of a block of a level; a multiple of it needs four times its memory of the level before
+
+
+def create_levels(pixels: PixelFile, folder: Path, nodata: float | None, smallest: int = SMALLEST) -> list[PixelFile]:
+    """Return `pixels` and its reduced levels, stored in `folder`. Pixels of `nodata` do not count in the means."""
+    levels = [pixels]
+    while max(levels[-1].height, levels[-1].width) > smallest:
+        larger = levels[-1]
+        shape = (-(-larger.height // 2), -(-larger.width // 2), larger.channels)
+        level = create_npy(folder / f"level{len(levels)}.npy", shape, larger.dtype)
+        for window in blocks(level.height, level.width, BLOCK):
+            source = window._replace(
+                top=2 * window.top,
+                left=2 * window.left,
+                height=min(2 * window.height, larger.height - 2 * window.top),
+                width=min(2 * window.width, larger.width - 2 * window.left),
+            )
+            level.write(window.top, window.left, halve(larger.read(source), nodata))
+        levels.append(level)
+    return levels
+
+
+def halve(pixels: np.ndarray, nodata: float | None = None) -> np.ndarray:
+    """Return the means of 2x2 pixels (H, W, C), rounded; a last odd row or column counts twice.
+
+    A pixel is nodata if all its channels are. The mean of pixels of which some are nodata is that of the others.
+    """
+    height, width, channels = pixels.shape
+    padded = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    quads = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2, channels)
+    if nodata is None:
+        return _rounded(quads.mean(axis=(1, 3), dtype=np.float32), pixels.dtype)
+    is_valid = ~is_nodata(quads, nodata)[..., None]
+    count = is_valid.sum(axis=(1, 3))
+    total = np.where(is_valid, quads, 0).sum(axis=(1, 3), dtype=np.float32)
+    means = _rounded(total / np.maximum(count, 1), pixels.dtype)
+    return np.where(count > 0, avoid_nodata(means, nodata), np.asarray(nodata, pixels.dtype))
+
+
+def is_nodata(pixels: np.ndarray, nodata: float) -> np.ndarray:
+    """Return a mask without the last axis: whether all channels of a pixel are the nodata value, which may be NaN."""
+    equal: np.ndarray = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
+    return np.asarray(equal.all(axis=-1))
+
+
+def avoid_nodata(pixels: np.ndarray, nodata: float) -> np.ndarray:
+    """Return pixels in which those that equal nodata in all channels have the next value, as `gdalwarp` does."""
+    equal = is_nodata(pixels, nodata)[..., None]
+    if pixels.dtype.kind == "f":
+        return np.where(equal, np.nextafter(np.asarray(nodata, pixels.dtype), pixels.dtype.type(0.5)), pixels)
+    value = nodata + 1 if nodata < np.iinfo(pixels.dtype).max else nodata - 1
+    return np.where(equal, np.asarray(value, pixels.dtype), pixels)
+
+
+def _rounded(means: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    return np.asarray(means if dtype.kind == "f" else np.rint(means), dtype)
