@@ -7,6 +7,7 @@ import typer
 
 from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import Controls, Device, MethodClass, Model, Which, counted_images
+from diptych.cli.translate_clips import Codec, Crf, End, FrameStatistics, Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,10 @@ def translate(
     model: Model,
     images: Annotated[
         list[str],
-        typer.Argument(help="Image files, folders, or quoted patterns such as 'in/**/*.png'.", show_default=False),
+        typer.Argument(help="Images, videos, folders, or quoted patterns such as 'in/**/*.png'.", show_default=False),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for translations; file names are kept.", show_default=False)
+        Path, typer.Option("--out", "-o", help="Folder for translations; or OUT.mp4 for one video.", show_default=False)
     ],
     control: Controls = None,
     domain: Annotated[
@@ -70,6 +71,11 @@ def translate(
         Literal["white", "keep"],
         typer.Option(help="Transparency of sources: composite over white, or keep it in translations."),
     ] = "white",
+    codec: Codec = None,
+    crf: Crf = None,
+    start: Start = None,
+    end: End = None,
+    frame_statistics: FrameStatistics = False,
     which: Which = "last",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -81,13 +87,16 @@ def translate(
 ) -> None:
     """Translate images of any size with a trained or imported model.
 
+    Videos, GIF and animated WebP files are translated frame by frame; audio and subtitles are copied.
+
     Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
     from rich.progress import track
 
+    from diptych.cli.translate_clips import clip_jobs, clip_options, find_clips, refuse_image_options, translate_clips
     from diptych.cli.translation_files import plan_files
     from diptych.errors import ConfigError, ImageError, listed
-    from diptych.inference.input_files import find_sources
+    from diptych.inference.input_files import InputFiles, find_sources
     from diptych.inference.load import load
     from diptych.methods import find
 
@@ -96,12 +105,19 @@ def translate(
     draws_grid = all_domains or styles > 1
     if draws_grid and depth:
         raise ConfigError(f"--depth {depth}: sample grids have 8 bits; leave it out")
-    inputs = find_sources(images, out)
+    clips = find_clips(images, out, suffix)
+    if clips:
+        refuse_image_options(draws_grid, alpha, depth)
+    clip = clip_options(start, end, codec, crf)
+    inputs = InputFiles() if clips else find_sources(images, out)
     translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
         scale=scale, half=half, depth=int(depth) if depth in ("8", "16") else depth
     )
     options = {"domain": domain, "seed": seed, "reference": reference}
     controls = _controls(translator, control or [], options, all_domains)
+    if clips:
+        translate_clips(translator, controls, clip_jobs(clips, overwrite, skip_existing), clip, frame_statistics)
+        return
     draw = _grid_function(translator, all_domains, styles, controls) if draws_grid else None
     plan = plan_files(translator, controls, inputs.images, suffix, alpha, draws_grid)
     jobs = plan.jobs(out, overwrite, skip_existing)

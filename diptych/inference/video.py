@@ -18,9 +18,11 @@ from diptych.data.images import image_io
 from diptych.errors import ConfigError, ImageError, listed
 from diptych.inference.video_clips import (
     MAX_DAMAGED,
+    WHOLE_CLIP,
     ClipOptions,
     ClipWriter,
     Frame,
+    Item,
     create_clip,
     open_clip,
     time_text,
@@ -30,8 +32,6 @@ from diptych.networks.normalisation_statistics import Statistics, frozen_statist
 from diptych.system.atomic_files import atomic_write
 
 if TYPE_CHECKING:
-    from av import Packet
-
     from diptych.inference.translator import Translator
 
 QUEUE = 4  # frames that wait to be translated, and to be encoded
@@ -43,7 +43,7 @@ def translate_clip(
     translator: "Translator",
     source: str | Path,
     target: str | Path,
-    options: ClipOptions = ClipOptions(),
+    options: ClipOptions = WHOLE_CLIP,
     controls: Mapping[str, Any] | None = None,
     statistics: StatisticsOf = "scene",
     progress: Progress | None = None,
@@ -85,16 +85,13 @@ def translate_clip(
 
 def _translated(
     translator: "Translator",
-    items: "Iterable[Frame | Packet]",
+    items: Iterable[Item],
     controls: Mapping[str, Any],
     statistics: StatisticsOf,
     label: str,
-) -> "Iterator[Frame | Packet]":
+) -> Iterator[Item]:
     """Yield the translation of each frame; packets of other streams are yielded as they are."""
-    if statistics == "frame":
-        pairs = ((item, None) for item in items)
-    else:
-        pairs = with_first_frames(items)
+    pairs = with_first_frames(items) if statistics == "scene" else ((item, None) for item in items)
     frozen: list[Statistics] = []
     for item, first_frames in pairs:
         if not isinstance(item, Frame):
@@ -118,7 +115,7 @@ def _check_encodings(translator: "Translator", controls: Mapping[str, Any]) -> N
 
 
 @contextmanager
-def read_ahead(items: "Iterable[Frame | Packet]") -> "Iterator[Iterator[Frame | Packet]]":
+def read_ahead(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
     """Yield an iterator over items that a thread produces; its exceptions are raised where they are awaited."""
     waiting: queue.Queue[Any] = queue.Queue(QUEUE)
     stopped = threading.Event()
@@ -141,7 +138,7 @@ def read_ahead(items: "Iterable[Frame | Packet]") -> "Iterator[Iterator[Frame | 
         except BaseException as error:
             put((None, error))
 
-    def consume() -> "Iterator[Frame | Packet]":
+    def consume() -> Iterator[Item]:
         while True:
             item, error = waiting.get()
             if error is not None:
@@ -160,7 +157,7 @@ def read_ahead(items: "Iterable[Frame | Packet]") -> "Iterator[Iterator[Frame | 
 
 
 @contextmanager
-def write_behind(writer: ClipWriter) -> "Iterator[Callable[[Frame | Packet], None]]":
+def write_behind(writer: ClipWriter) -> Iterator[Callable[[Item], None]]:
     """Yield a function that hands items to a thread, which writes them. It raises the error of an earlier item."""
     waiting: queue.Queue[Any] = queue.Queue(QUEUE)
     failures: list[BaseException] = []
@@ -174,7 +171,7 @@ def write_behind(writer: ClipWriter) -> "Iterator[Callable[[Frame | Packet], Non
             except BaseException as error:
                 failures.append(error)
 
-    def write(item: "Frame | Packet") -> None:
+    def write(item: Item) -> None:
         if failures:
             raise failures[0]
         waiting.put(item)

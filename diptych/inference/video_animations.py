@@ -3,18 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from diptych.data.images.image_io import MAX_PIXELS
 from diptych.errors import ConfigError, ImageError, printable
-from diptych.inference.video_clips import ClipFormat, ClipOptions, ClipReader, Colours, Frame
-
-if TYPE_CHECKING:
-    from av import Packet
+from diptych.inference.video_clips import ClipFormat, ClipOptions, ClipReader, Colours, Frame, Item
 
 MILLISECOND = Fraction(1, 1000)
 GIF_STEP = 10  # milliseconds, the unit of durations in GIF files
@@ -49,7 +46,7 @@ class AnimationReader:
         loop = int(image.info.get("loop", 1))
         self.format = ClipFormat(MILLISECOND, rate, count, colours=SRGB, loop=loop)
 
-    def items(self) -> "Iterator[Frame | Packet]":
+    def items(self) -> Iterator[Item]:
         """Yield the frames. Raises ImageError."""
         time, first = 0, None
         start, end = self.options.start or 0, self.options.end
@@ -86,7 +83,7 @@ class AnimationWriter:
         self.times: list[Fraction] = []
         self.last = 0
 
-    def write(self, item: "Frame | Packet") -> None:
+    def write(self, item: Item) -> None:
         """Keep a frame; sound and subtitles are left out. Raises ImageError for too many frames."""
         if not isinstance(item, Frame):
             return
@@ -102,7 +99,7 @@ class AnimationWriter:
         step = GIF_STEP if suffix == ".gif" else 1
         end = self.times[-1] + (self.last * self.format.time_base or Fraction(UNTIMED, 1000))
         ticks = [round(time * 1000 / step) for time in [*self.times, end]]
-        durations = [step * max(1, after - before) for before, after in zip(ticks, ticks[1:], strict=False)]
+        durations = [step * max(1, after - before) for before, after in pairwise(ticks)]
         loop = {} if self.format.loop == 1 and suffix == ".gif" else {"loop": self.format.loop}
         quality = {} if suffix == ".gif" else {"quality": 90}
         first, *others = self.frames

@@ -9,16 +9,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from diptych.errors import ConfigError, ImageError
 
-if TYPE_CHECKING:
-    from av import Packet
-
+Item = Any  # a Frame, or a packet of PyAV (`av.Packet`) of another stream, which is copied
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 ANIMATIONS = (".gif", ".webp")
 MAX_DAMAGED = 20  # frames listed in an error
@@ -35,7 +33,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Colours:
-    """How a video file stores colours, by the numbers of ITU-T H.273; `range` is 1 for limited, 2 for full, 0: unknown."""
+    """How a video file stores colours, by the numbers of ITU-T H.273. `range` is 1: limited, 2: full, 0: unknown."""
 
     matrix: int = 2  # unknown
     range: int = 0
@@ -61,7 +59,7 @@ class ClipReader(Protocol):
     format: ClipFormat
     copied: tuple[Any, ...]
 
-    def items(self) -> "Iterator[Frame | Packet]":
+    def items(self) -> Iterator[Item]:
         """Yield the frames in the order of presentation. Raises ImageError."""
 
     def damaged(self) -> list[float]:
@@ -71,7 +69,7 @@ class ClipReader(Protocol):
 class ClipWriter(Protocol):
     """Writes a clip. The size of the first frame is that of the clip."""
 
-    def write(self, item: "Frame | Packet") -> None:
+    def write(self, item: Item) -> None:
         """Write a frame, or copy a packet. Raises ImageError."""
 
     def close(self) -> None:
@@ -102,6 +100,9 @@ class ClipOptions:
             raise ConfigError(f"crf={self.crf}: expected 0 (lossless or best) to 63; 18 is nearly without visible loss")
 
 
+WHOLE_CLIP = ClipOptions()
+
+
 def is_clip(path: Path) -> bool:
     """Return whether a file is a clip: by its name, or of a .webp file by whether it has several frames."""
     suffix = path.suffix.lower()
@@ -114,7 +115,7 @@ def is_clip(path: Path) -> bool:
         return False  # reading it as an image raises the error
 
 
-def open_clip(path: Path, options: ClipOptions = ClipOptions()) -> AbstractContextManager[ClipReader]:
+def open_clip(path: Path, options: ClipOptions = WHOLE_CLIP) -> AbstractContextManager[ClipReader]:
     """Return a context with the reader of a clip. Raises ImageError for a file that is no clip, or lacks the extra."""
     if path.suffix.lower() in ANIMATIONS:
         from diptych.inference.video_animations import open_animation

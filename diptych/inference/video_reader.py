@@ -11,10 +11,10 @@ import numpy as np
 
 from diptych.data.images.image_io import MAX_PIXELS
 from diptych.errors import ImageError, printable
-from diptych.inference.video_clips import ClipFormat, ClipOptions, Colours, Frame, time_text, video_extra
+from diptych.inference.video_clips import ClipFormat, ClipOptions, Colours, Frame, Item, time_text, video_extra
 
 if TYPE_CHECKING:
-    from av import Packet, VideoFrame, VideoStream
+    from av import VideoFrame, VideoStream
     from av.container import InputContainer
 
 COPIED = ("audio", "subtitle")  # kinds of streams
@@ -64,7 +64,7 @@ class VideoReader:
         known = {self.stream.index, *(each.index for each in self.copied)}
         return [each.type for each in self.container.streams if each.index not in known]
 
-    def items(self) -> "Iterator[Frame | Packet]":
+    def items(self) -> Iterator[Item]:
         """Yield frames upright, and packets of audio and subtitles. Raises ImageError if the file cannot be read on."""
         import av
 
@@ -73,7 +73,7 @@ class VideoReader:
         wanted = [self.stream, *self.copied]
         finished: set[int] = set()
         needed = {each.index for each in wanted if each.type != "subtitle"}  # which may have long gaps
-        held: list[Packet] = []
+        held: list[Any] = []
         try:
             for packet in self.container.demux(*wanted):
                 if self._is_past_end(packet):
@@ -97,7 +97,7 @@ class VideoReader:
         """Return the times of frames that could not be decoded, in seconds."""
         return sorted(float(pts * self.time_base) for pts in self._pending) if self._is_damaged else []
 
-    def _decoded(self, packet: "Packet | None") -> Iterator[Frame]:
+    def _decoded(self, packet: Any) -> Iterator[Frame]:
         """Yield the frames that a packet completes; None: the last ones. Damaged ones are left out."""
         import av
 
@@ -126,11 +126,11 @@ class VideoReader:
             if self._turns % 2:
                 self.format = replace(self.format, pixel_aspect=1 / self.format.pixel_aspect)
         if self._start is None:
-            self._start = frame.pts if self.options.start else 0
+            self._start = int(frame.pts or 0) if self.options.start else 0
         pixels = np.rot90(frame.to_ndarray(format="rgb24"), self._turns)
-        return Frame(np.ascontiguousarray(pixels), frame.pts - self._start, frame.duration or 0)
+        return Frame(np.ascontiguousarray(pixels), int(frame.pts or 0) - self._start, frame.duration or 0)
 
-    def _shifted(self, held: "list[Packet]") -> "Iterator[Packet]":
+    def _shifted(self, held: list[Any]) -> Iterator[Any]:
         """Yield the packets with the time of the first frame as 0 if there is a start, and empty the list."""
         shift = (self._start or 0) * self.time_base
         for packet in held:
@@ -148,7 +148,7 @@ class VideoReader:
         start, end, time = self.options.start, self.options.end, pts * time_base
         return (start is None or time >= start) and (end is None or time < end)
 
-    def _is_past_end(self, packet: "Packet") -> bool:
+    def _is_past_end(self, packet: Any) -> bool:
         """Return whether all further frames of the stream are past the end, as timestamps of decoding increase."""
         end = self.options.end
         return end is not None and packet.dts is not None and packet.dts * packet.time_base >= end

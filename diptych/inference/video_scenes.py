@@ -13,12 +13,10 @@ from torch import Tensor
 
 from diptych.inference.sampled_statistics import SAMPLE_SIDE
 from diptych.inference.tile_grid import TileGrid, spread
-from diptych.inference.video_clips import Frame
+from diptych.inference.video_clips import Frame, Item
 from diptych.networks.normalisation_statistics import Statistics, pooled_statistics
 
 if TYPE_CHECKING:
-    from av import Packet
-
     from diptych.inference.translator import Translator
 
 CUT = 0.3  # share of pixels whose colour has no counterpart in the frame before
@@ -44,14 +42,12 @@ def histogram_difference(before: np.ndarray, after: np.ndarray) -> float:
     return float(abs(after - before).sum(1).mean() / 2)
 
 
-def with_first_frames(
-    items: "Iterable[Frame | Packet]", count: int = LOOK_AHEAD
-) -> "Iterator[tuple[Frame | Packet, list[Frame] | None]]":
+def with_first_frames(items: Iterable[Item], count: int = LOOK_AHEAD) -> Iterator[tuple[Item, list[Frame] | None]]:
     """Yield each item, and for the first frame of a scene the first `count` frames of that scene; for others None.
 
     At most `count` frames, and the packets between them, are held.
     """
-    held: list[Frame | Packet] = []
+    held: list[Item] = []
     last, is_start = None, False
     for item in items:
         if isinstance(item, Frame):
@@ -67,7 +63,7 @@ def with_first_frames(
     yield from _released(held)
 
 
-def _released(held: "list[Frame | Packet]") -> "Iterator[tuple[Frame | Packet, list[Frame] | None]]":
+def _released(held: list[Item]) -> Iterator[tuple[Item, list[Frame] | None]]:
     frames = [item for item in held if isinstance(item, Frame)]
     for item in held:
         yield item, frames if frames and item is frames[0] else None
@@ -83,9 +79,7 @@ def scene_statistics(
     return statistics
 
 
-def _windows(
-    translator: "Translator", controls: Mapping[str, Any], frames: list[Frame], label: str
-) -> list[Tensor]:
+def _windows(translator: "Translator", controls: Mapping[str, Any], frames: list[Frame], label: str) -> list[Tensor]:
     """Return network inputs (C, H, W): windows spread over the frames and over the time; small frames are whole."""
     inputs = {}
     for index in sorted({number * len(frames) // WINDOWS for number in range(WINDOWS)}):

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.errors import ConfigError, ImageError, nearest, printable
-from diptych.inference.video_clips import ClipOptions, ClipReader, Frame, video_extra
+from diptych.inference.video_clips import ClipOptions, ClipReader, Frame, Item, video_extra
 
 if TYPE_CHECKING:
-    from av import Packet, VideoStream
+    from av import VideoStream
 
 CODECS = {".webm": "libvpx-vp9", ".avi": "mpeg4"}  # of the others H264
 H264 = "libx264"
@@ -33,7 +33,9 @@ class VideoWriter:
             av.Codec(self.codec, "w")
         except ValueError as error:  # av.codec.codec.UnknownCodecError
             known = ", ".join(CRF)
-            raise ConfigError(f"codec={self.codec}: no such encoder{nearest(self.codec, CRF)}; such as {known}") from error
+            raise ConfigError(
+                f"codec={self.codec}: no such encoder{nearest(self.codec, CRF)}; such as {known}"
+            ) from error
         crf = options.crf if options.crf is not None else CRF.get(self.codec)
         if options.crf is not None and self.codec not in CRF:
             raise ConfigError(f"crf: the encoder {self.codec} has no constant rate factor: leave it out")
@@ -49,9 +51,9 @@ class VideoWriter:
         self.size = (0, 0)
         colours = self.format.colours
         self.colours = colours if colours.matrix in SWSCALE_MATRIX else replace(colours, matrix=UNKNOWN_MATRIX)
-        self._early: list[Packet] = []  # before the first frame
+        self._early: list[Any] = []  # before the first frame
 
-    def write(self, item: "Frame | Packet") -> None:
+    def write(self, item: Item) -> None:
         """Encode a frame, or copy a packet. Raises ImageError."""
         import av
 
@@ -134,7 +136,7 @@ class VideoWriter:
             self._copy(packet)
         self._early.clear()
 
-    def _copy(self, packet: "Packet") -> None:
+    def _copy(self, packet: Any) -> None:
         if self.stream is None:
             self._early.append(packet)
             return

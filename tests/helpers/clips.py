@@ -6,6 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+TEXT = b"hello"
+
 
 def panned(count: int, height: int = 48, width: int = 64, step: int = 4, seed: int = 0) -> list[np.ndarray]:
     """Frames of a camera that moves over a large image by `step` pixels a frame, back and forth."""
@@ -17,7 +19,9 @@ def panned(count: int, height: int = 48, width: int = 64, step: int = 4, seed: i
     return [np.ascontiguousarray(scene[:height, start : start + width]) for start in starts]
 
 
-def write_clip(path: Path, frames, times=None, rate=Fraction(30000, 1001), audio=False, subtitles=False, rotation=0):
+def write_clip(
+    path: Path, frames, times=None, rate=Fraction(30000, 1001), audio=False, subtitles=False, rotation=0, intra=False
+):
     """Write a video; `times` are presentation timestamps in units of 1 / `rate.numerator` seconds."""
     step = rate.denominator
     times = times or [number * step for number in range(len(frames))]
@@ -27,10 +31,12 @@ def write_clip(path: Path, frames, times=None, rate=Fraction(30000, 1001), audio
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, rate.numerator)
+        if intra:
+            stream.codec_context.gop_size = 1
         if rotation:
             stream.set_display_rotation(rotation)
         sound = out.add_stream("aac", rate=16000, layout="mono") if audio else None
-        spoken = out.add_stream("mov_text") if subtitles else None
+        spoken = out.add_mux_stream("mov_text") if subtitles else None
         for pixels, time in zip(frames, times, strict=True):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, rate.numerator)
@@ -52,6 +58,14 @@ def _write_audio(out, stream, seconds):
     out.mux(stream.encode(None))
 
 
+def _write_subtitle(out, stream):
+    packet = av.Packet(len(TEXT).to_bytes(2, "big") + TEXT)
+    packet.stream, packet.time_base = stream, Fraction(1, 1000)
+    packet.pts = packet.dts = 100
+    packet.duration = 400
+    out.mux(packet)
+
+
 def packets(path: Path, kind: str) -> list[tuple[int, bytes]]:
     """Timestamps and bytes of all packets of the first stream of a kind."""
     with av.open(str(path)) as container:
@@ -63,3 +77,12 @@ def decoded(path: Path) -> list[tuple[Fraction, np.ndarray]]:
     """Time in seconds and pixels of all frames of a video."""
     with av.open(str(path)) as container:
         return [(frame.pts * frame.time_base, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+def damage(path: Path, number: int) -> None:
+    """Overwrite the bytes of one video packet."""
+    data = bytearray(path.read_bytes())
+    packet = packets(path, "video")[number][1]
+    start = data.index(packet)
+    data[start : start + len(packet)] = bytes(len(packet))
+    path.write_bytes(data)

@@ -36,6 +36,7 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "stargan-expressions": "diptych.evaluation.protocols.stargan_expressions",
         "dtn-digits": "diptych.evaluation.protocols.dtn_digits",
         "msgan-diversity": "diptych.evaluation.protocols.msgan_diversity",
+        "video": "diptych.evaluation.protocols.video",
         "unconditional": "diptych.evaluation.protocols.unconditional",
         "classifier-accuracy": "diptych.evaluation.protocols.classifier_accuracy",
     }
