@@ -53,13 +53,19 @@ def successive(names: Sequence[str]) -> list[tuple[int, int]]:
 
 def _errors(source: Path, next_source: Path, fake: Path, next_fake: Path) -> tuple[float, float]:
     """Return the warping errors of the translations and of the sources of two successive frames."""
-    frames = [image_io.with_channels(image_io.read(file), 3, str(file)) for file in (source, next_source)]
     fakes = [image_io.read(file) for file in (fake, next_fake)]
-    shapes = {image.shape[:2] for image in [*frames, *fakes]}
-    if len(shapes) > 1:
-        raise EvaluationError(f"{fake}: source and translation of both frames need one size, and there are {shapes}")
+    height, width = fakes[0].shape[:2]
+    if fakes[1].shape != fakes[0].shape:
+        raise EvaluationError(f"{fake} and {next_fake} differ in size: frames of a clip have one size")
+    frames = [_source(file, height, width) for file in (source, next_source)]
     motion, is_visible = visible_flow(*map(_bytes, frames))
-    return warping_error(*fakes, motion, is_visible), warping_error(*frames, motion, is_visible)
+    of_fakes, of_sources = (warping_error(first, second, motion, is_visible) for first, second in (fakes, frames))
+    return of_fakes, of_sources
+
+
+def _source(file: Path, height: int, width: int) -> np.ndarray:
+    """Return a source frame (height, width, 3), resized to the size of the translation."""
+    return image_io.resize(image_io.with_channels(image_io.read(file), 3, str(file)), height, width)
 
 
 def visible_flow(frame: np.ndarray, following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

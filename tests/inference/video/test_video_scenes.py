@@ -1,5 +1,7 @@
 """Cuts, and flicker with statistics of each scene or of each frame."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from clips import panned
@@ -24,11 +26,12 @@ def scene(seed, count=12, step=8, side=96):
 def flicker(translator, frames, statistics, step=8, border=32):
     """Mean change in levels of what is seen in successive frames, away from the border."""
     results = [item.pixels.astype(int) for item in _translated(translator, frames, {}, statistics, "clip")]
-    inside = slice(border, -border)
-    pairs = zip(results, results[1:], strict=False)
-    return np.mean(
-        [abs(a[inside, border + step : -border] - b[inside, border : -border - step]).mean() for a, b in pairs]
-    )
+    return np.mean([abs(_inside(a, border + step) - _inside(b, border, step)).mean() for a, b in pairwise(results)])
+
+
+def _inside(image, left, right=0, border=32):
+    """Columns from `left` on, to the border and further columns at the right."""
+    return image[border:-border, left : -border - right or None]
 
 
 def test_flicker_of_a_panned_scene():
