@@ -7,6 +7,7 @@ import typer
 
 from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import Controls, Device, MethodClass, Model, Which, counted_images
+from diptych.cli.translate_clips import Codec, Crf, End, FrameStatistics, Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,10 +28,10 @@ def translate(
     model: Model,
     images: Annotated[
         list[str],
-        typer.Argument(help="Image files, folders, or quoted patterns such as 'in/**/*.png'.", show_default=False),
+        typer.Argument(help="Images, videos, folders, or quoted patterns such as 'in/**/*.png'.", show_default=False),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for translations; file names are kept.", show_default=False)
+        Path, typer.Option("--out", "-o", help="Folder for translations; or OUT.mp4 for one video.", show_default=False)
     ],
     control: Controls = None,
     domain: Annotated[
@@ -96,6 +97,11 @@ def translate(
             show_default="everywhere",
         ),
     ] = None,
+    codec: Codec = None,
+    crf: Crf = None,
+    start: Start = None,
+    end: End = None,
+    frame_statistics: FrameStatistics = False,
     which: Which = "last",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -108,11 +114,13 @@ def translate(
     """Translate images of any size with a trained or imported model.
 
     Images that do not fit into memory are translated in tiles, without seams.
+    Videos, GIF and animated WebP files are translated frame by frame; audio and subtitles are copied.
 
     Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
     from rich.progress import track
 
+    from diptych.cli.translate_clips import clip_jobs, clip_options, find_clips, refuse_image_options, translate_clips
     from diptych.cli.translate_tiles import find_large, planned, refuse_options, tile_options, translate_files
     from diptych.cli.translation_files import plan_files
     from diptych.errors import ConfigError, ImageError, listed
@@ -125,17 +133,24 @@ def translate(
     draws_grid = all_domains or styles > 1
     if draws_grid and depth:
         raise ConfigError(f"--depth {depth}: sample grids have 8 bits; leave it out")
-    large = find_large(images, out, tile, suffix)
-    inputs = InputFiles() if large else find_sources(images, out)
+    clips = find_clips(images, out, suffix)
+    if clips:
+        refuse_image_options(draws_grid, alpha, depth)
+    clip = clip_options(start, end, codec, crf)
+    large = {} if clips else find_large(images, out, tile, suffix)
+    if is_onnx(model) and (clips or large or tile or statistics or foreground):
+        raise ConfigError(f"{model}: an ONNX file translates whole images only: use the run or model folder")
+    inputs = InputFiles() if clips or large else find_sources(images, out)
     translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
         scale=scale, half=half, depth=int(depth) if depth in ("8", "16") else depth
     )
     options = {"domain": domain, "seed": seed, "reference": reference}
     controls = _controls(translator, control or [], options, all_domains)
+    if clips:
+        translate_clips(translator, controls, clip_jobs(clips, overwrite, skip_existing), clip, frame_statistics)
+        return
     tiles = None if is_onnx(model) else tile_options(tile, statistics, foreground)
-    if large or (tiles is None and (tile or statistics or foreground)):
-        if tiles is None:
-            raise ConfigError(f"{model}: an ONNX file is not translated in tiles: use the run or model folder")
+    if large and tiles:
         refuse_options(draws_grid, alpha)
         translate_files(translator, planned(large, overwrite, skip_existing), tiles, controls)
         return

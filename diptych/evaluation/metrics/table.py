@@ -75,6 +75,9 @@ METRICS: Mapping[str, Metric] = by_name(
     # of binary maps (N, H, W); of histograms of levels (N, 2, 256)
     Metric("dice", segmentation.dice, "higher", "Dice coefficient at half brightness"),
     Metric("roc-area", segmentation.roc_area, "higher", "area under the ROC curve"),
+    # of two successive frames of a clip
+    Metric("warping-error", mean, "lower", "squared change of translated frames along the motion", min_side=32),
+    Metric("warping-error-source", mean, "lower", "the same of the source frames", min_side=32),
     # of one value per image
     Metric("accuracy", mean, "higher", "share of correctly classified images", per_attribute=True),
     Metric("adapted-accuracy", mean, "higher", "accuracy on real images of a classifier trained on the translations"),

@@ -38,6 +38,7 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "dtn-left-out": "diptych.evaluation.protocols.dtn_left_out",
         "dtn-adaptation": "diptych.evaluation.protocols.dtn_adaptation",
         "msgan-diversity": "diptych.evaluation.protocols.msgan_diversity",
+        "video": "diptych.evaluation.protocols.video",
         "unconditional": "diptych.evaluation.protocols.unconditional",
         "classifier-accuracy": "diptych.evaluation.protocols.classifier_accuracy",
     }
