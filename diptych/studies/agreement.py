@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from diptych.errors import EvaluationError
+from diptych.errors import StudyError
 
 Scale = Literal["nominal", "ordinal", "interval"]
 
@@ -18,7 +18,7 @@ def krippendorff_alpha(answers: Sequence[Hashable], units: Sequence[Hashable], s
 
     answers, units: answer of each vote, and what it is about (an image, a pair). Units with one vote are ignored.
     scale: how far answers are from each other; the two others need answers that can be ordered or subtracted.
-    EvaluationError if no unit has two votes. 1 if all answers are equal.
+    StudyError if no unit has two votes. 1 if all answers are equal.
     """
     values, codes = np.unique(np.asarray(answers), return_inverse=True)
     _, index = np.unique(np.asarray(units), return_inverse=True)
@@ -26,7 +26,7 @@ def krippendorff_alpha(answers: Sequence[Hashable], units: Sequence[Hashable], s
     np.add.at(counts, (index, codes), 1)
     counts = counts[counts.sum(1) >= 2]
     if not len(counts):
-        raise EvaluationError("agreement: no image or pair has the answers of two raters")
+        raise StudyError("agreement: no image or pair has the answers of two raters")
     pairs = 1 / (counts.sum(1) - 1)
     observed = np.einsum("u,uc,uk->ck", pairs, counts, counts) - np.diag(pairs @ counts)
     totals = observed.sum(1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from diptych.errors import EvaluationError
+from diptych.errors import StudyError
 from diptych.studies.rater_bootstrap import Estimate, estimates
 
 RIDGE = 1e-2  # of a normal prior: strengths stay finite where a method wins or loses all its trials
@@ -33,16 +33,16 @@ class Choices:
 
     def __post_init__(self) -> None:
         if self.shown.ndim != 2 or self.shown.shape[1] < 2 or self.shown.shape != self.chosen.shape:
-            raise EvaluationError(
+            raise StudyError(
                 f"choices: expected two arrays (trials, at least 2 positions), got {self.shown.shape} and "
                 f"{self.chosen.shape}"
             )
         if not len(self.shown):
-            raise EvaluationError("choices: there are no trials")
+            raise StudyError("choices: there are no trials")
         if not np.allclose(self.chosen.sum(1), 1):
-            raise EvaluationError("choices: the shares of a trial's choice do not add up to 1")
+            raise StudyError("choices: the shares of a trial's choice do not add up to 1")
         if unlinked := self._unlinked():
-            raise EvaluationError(
+            raise StudyError(
                 f"choices: {', '.join(unlinked)} was never compared, directly or through others, with "
                 f"{self.methods[0]}; strengths of such methods are not comparable"
             )
@@ -61,7 +61,7 @@ class Choices:
 def strengths(choices: Choices) -> tuple[dict[str, Estimate], list[Estimate]]:
     """Return the strength of each method, and the term of each position after the first, with intervals over raters.
 
-    A difference of 0.4 means a choice of 60 % in a pair. EvaluationError for fewer than two raters.
+    A difference of 0.4 means a choice of 60 % in a pair. StudyError for fewer than two raters.
     """
     trials = np.concatenate([choices.shown, choices.chosen], axis=1)
     _, first, kind = np.unique(trials, axis=0, return_index=True, return_inverse=True)  # equal trials count together

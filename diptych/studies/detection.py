@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.errors import EvaluationError
+from diptych.errors import StudyError
 
 
 def forced_choice_d_prime(correct: int, trials: int) -> float:
     """Return d' of a choice between a real and a generated image: sqrt(2) times the normal quantile of the share.
 
-    0 is chance. Half an answer is added to both counts, so that it stays finite. EvaluationError for invalid counts.
+    0 is chance. Half an answer is added to both counts, so that it stays finite. StudyError for invalid counts.
     """
     _check_count(correct, trials)
     return float(np.sqrt(2) * _normal_quantile((correct + 0.5) / (trials + 1)))
@@ -52,7 +52,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _check_count(count: int, of: int) -> None:
     if not 0 <= count <= of:
-        raise EvaluationError(f"{count} of {of} answers: expected a count between 0 and the number of answers")
+        raise StudyError(f"{count} of {of} answers: expected a count between 0 and the number of answers")
 
 
 def _normal_quantile(share: float) -> float:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diptych.errors import EvaluationError
+from diptych.errors import StudyError
 from diptych.studies.rater_bootstrap import Estimate, estimates
 
 NORMAL_KURTOSIS = (2.0, 4.0)  # between these, scores of a stimulus count as normally distributed
@@ -16,7 +16,7 @@ def mean_opinion_scores(
     """Return the mean score of each method in `names`, with intervals over raters. All arrays are (N,)."""
     scores = np.asarray(scores, float)
     if not np.isfinite(scores).all():
-        raise EvaluationError("opinion scores: not all are finite numbers")
+        raise StudyError("opinion scores: not all are finite numbers")
     of_method = [np.asarray(methods) == name for name in names]
 
     def means(weights: np.ndarray) -> np.ndarray:

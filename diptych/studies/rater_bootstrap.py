@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diptych.errors import EvaluationError
+from diptych.errors import StudyError
 
 DRAWS = 1000
 MIN_RATERS = 2  # for an interval; a study of one rater says nothing of others
@@ -40,11 +40,11 @@ def estimates(raters: np.ndarray, statistic: Statistic, draws: int = DRAWS) -> l
 
     raters: rater of each vote (N,), of any type. statistic: function of the weight of each vote (N,), that is how often
     its rater was sampled, to one value or several (K,); NaN where it is undefined, as for a method without votes.
-    Resampling depends on the number of raters only. EvaluationError for fewer than MIN_RATERS raters.
+    Resampling depends on the number of raters only. StudyError for fewer than MIN_RATERS raters.
     """
     names, index = np.unique(np.asarray(raters), return_inverse=True)
     if len(names) < MIN_RATERS:
-        raise EvaluationError(f"{len(names)} raters are too few for an interval; at least {MIN_RATERS} are needed")
+        raise StudyError(f"{len(names)} raters are too few for an interval; at least {MIN_RATERS} are needed")
     values = np.atleast_1d(np.asarray(statistic(np.ones(len(index))), float))
     random = np.random.RandomState(len(names))
     weights = random.multinomial(len(names), np.full(len(names), 1 / len(names)), draws)

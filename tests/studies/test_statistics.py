@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diptych.errors import ConfigError, EvaluationError
+from diptych.errors import ConfigError, StudyError
 from diptych.studies.agreement import krippendorff_alpha
 from diptych.studies.choices import Choices, intransitive, strengths
 from diptych.studies.detection import forced_choice_d_prime, holm, sign_test, yes_no_d_prime
@@ -39,7 +39,7 @@ def test_the_interval_is_wider_with_few_raters():
 
 
 def test_one_rater_has_no_interval():
-    with pytest.raises(EvaluationError, match="1 raters are too few"):
+    with pytest.raises(StudyError, match="1 raters are too few"):
         estimates(np.zeros(5), weighted_mean(np.ones(5)))
 
 
@@ -89,7 +89,7 @@ def test_a_method_that_always_wins_has_a_finite_strength():
 
 
 def test_methods_that_were_never_compared_are_named():
-    with pytest.raises(EvaluationError, match="c, d was never compared"):
+    with pytest.raises(StudyError, match="c, d was never compared"):
         Choices(tuple("abcd"), np.array([[0, 1], [2, 3]]), np.array([[1.0, 0.0]] * 2), np.arange(2))
 
 
@@ -122,7 +122,7 @@ def test_alpha_of_agreement_chance_and_single_votes():
     assert krippendorff_alpha(["x", "x"], [0, 0]) == 1
     random = np.random.default_rng(0)
     assert krippendorff_alpha(random.integers(0, 3, 6000), np.repeat(np.arange(2000), 3)) == pytest.approx(0, abs=0.03)
-    with pytest.raises(EvaluationError, match="two raters"):
+    with pytest.raises(StudyError, match="two raters"):
         krippendorff_alpha([1, 2], [0, 1])
 
 
@@ -135,7 +135,7 @@ def test_d_prime_of_known_shares():
     sensitivity, criterion = yes_no_d_prime(8413, 10_000, 5000, 10_000)
     assert sensitivity == pytest.approx(1, abs=0.01)
     assert criterion == pytest.approx(-0.5, abs=0.01)
-    with pytest.raises(EvaluationError, match="5 of 4"):
+    with pytest.raises(StudyError, match="5 of 4"):
         forced_choice_d_prime(5, 4)
 
 
@@ -191,7 +191,7 @@ def test_mean_opinion_scores_and_a_method_without_votes():
     methods = np.array(["bicubic", "srgan", "real"])[stimuli // 20]
     found = mean_opinion_scores(scores, methods, raters, ("bicubic", "srgan", "real"))
     assert found["bicubic"].high < found["srgan"].low < found["srgan"].high < found["real"].low
-    with pytest.raises(EvaluationError, match="finite"):
+    with pytest.raises(StudyError, match="finite"):
         mean_opinion_scores(np.array([np.nan]), np.array(["a"]), np.array(["r"]), ("a",))
 
 
