@@ -5,7 +5,8 @@ DiptychError
 ├── DataError         data that the method cannot train on                (exit code 2)
 │   └── ImageError    an image that cannot be read or written
 ├── CheckpointError   a checkpoint or model that cannot be read           (exit code 2)
-│   └── ImportRefused a published file that is unsafe or not supported
+│   ├── ImportRefused a published file that is unsafe or not supported
+│   └── HubError      a model hub that cannot be reached or refuses
 ├── RunError          a run folder that is in use, missing or read-only   (exit code 2)
 ├── EvaluationError   a metric that cannot be computed or compared        (exit code 2)
 ├── StudyError        a human study that cannot be run or analysed        (exit code 2)
@@ -43,6 +44,14 @@ class CheckpointError(DiptychError):
 
 class ImportRefused(CheckpointError):
     pass
+
+
+class HubError(CheckpointError):
+    """`unreachable` says that the hub did not answer, so a copy that was downloaded before may be used."""
+
+    def __init__(self, message: str, unreachable: bool = False) -> None:
+        super().__init__(message)
+        self.unreachable = unreachable
 
 
 class RunError(DiptychError):

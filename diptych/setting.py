@@ -14,6 +14,7 @@ class Setting:
     labels_of: tuple[str, ...] = ()  # it holds the `Labels` of these batch entries, read from the data
     follows: str = ""  # it has the value of this other setting
     feature_network: str = ""  # it names a pretrained network, in `Method.perceptual` under this name
+    weights_of: str = ""  # it names a file of pretrained weights for this network of the method
     text: bool = False  # its value on the command line is never read as a number, list or mapping
     path: bool = False  # its value may be a path
     free: bool = False  # it may differ when a run is resumed: it does not change results

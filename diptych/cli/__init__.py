@@ -23,6 +23,7 @@ from diptych.cli import (
     import_,
     methods,
     predict,
+    push,
     resume,
     train,
     translate,
@@ -72,6 +73,7 @@ _add(compare.compare, compare)
 _add(experiment.experiment, experiment)
 app.add_typer(evaluator.app, name="evaluator")
 app.add_typer(data.app, name="data")
+_add(push.push, push)
 _add(methods.methods, methods)
 _add(check.check, check)
 _add(import_.import_, import_, "import")

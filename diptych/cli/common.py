@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 Checkpoint = Literal["last", "best"]
 SplitName = Literal["auto", "train", "val", "test", "all"]
 
-Model = Annotated[str, typer.Argument(help="Run folder, model folder, or Hugging Face repository.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Run folder, model folder, or Hugging Face repository, user/name@revision.", show_default=False
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
-ModelFolder = Annotated[Path, typer.Argument(help="Run folder or model folder.", show_default=False)]
+ModelFolder = Annotated[
+    Path, typer.Argument(help="Run folder, model folder, or hub id user/name@revision.", show_default=False)
+]
 Which = Annotated[Checkpoint, typer.Option(help="Checkpoint of a run folder to load.")]
 Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda or cuda:N.")]
 Controls = Annotated[

@@ -166,7 +166,10 @@ def _open(
     from diptych.evaluation.two_folders import two_folders
 
     if source is not None:
-        return source, open_samples(source) if (source / MANIFEST).is_file() else open_trained(source)
+        if (source / MANIFEST).is_file():
+            return source, open_samples(source)
+        trained = open_trained(source)
+        return trained if isinstance(trained, Path) else source, trained
     assert real is not None
     assert fake is not None
     return fake, two_folders(real, fake, sources)

@@ -153,6 +153,11 @@ class Method(nn.Module):
         return _fields(cls.Config, lambda setting: (setting.feature_network,) if setting.feature_network else ())
 
     @classmethod
+    def weights_fields(cls) -> dict[str, str]:
+        """Return, by network, the config field that names a file of its pretrained weights."""
+        return _fields(cls.Config, lambda setting: (setting.weights_of,) if setting.weights_of else ())
+
+    @classmethod
     def image_size_field(cls) -> str:
         """Return the config field with the size of the training crops; `` if no network depends on it."""
         return _fields(cls.Config, lambda setting: (setting.follows,)).get("crop_size", "")

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from diptych.contract import Batch
 from diptych.data.config import MAX_BAD_SHARE, OnBadImage
 from diptych.data.dataset import Split, files_of
+from diptych.data.image_cache import CachedImages, Key, cache_images
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.sample_transform import SampleTransform
@@ -47,7 +48,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     no_crop_from: int | None = None  # the first batch for which this is so
     on_bad_image: OnBadImage = "error"  # for images that became unreadable: raise, or use the next image
     unreadable: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # path: message, of all stages
-
+    split_number: int = 0  # of `split` among all data sets
+    cache: dict[Key, CachedImages] = field(default_factory=dict, compare=False, repr=False)  # see `with_cache`
     transform: SampleTransform | None = None  # of the user, on all images of a sample jointly, before `augment`
 
     def __post_init__(self) -> None:
@@ -60,6 +62,21 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         return self.load_batch(step, {})
 
+    def with_cache(self, limit: int, processes: int) -> "Batches":
+        """Return the same batches with a cache of images of `limit` bytes, shared by `processes` that load them.
+
+        Where size and place of an image are random, or a transform of the user comes first, decoded images are kept,
+        else resized ones.
+        """
+        augments = [self.augment] if self.random_crop_until else []
+        augments += [self._without_crop()] if self.random_crop_until < 1 else []
+        splits = (self.split, *self.extra_splits)
+        return replace(self, cache=cache_images(splits, augments, bool(self.transform), limit, processes))
+
+    def _without_crop(self) -> Augment:
+        """Return the augmentation after `random_crop_until`: images are resized to the crop size directly."""
+        return replace(self.augment, load_size=self.augment.crop_size, random_scale=None)
+
     def for_stage(self, stage: str, steps: int) -> "Batches":
         """Return the batches of a stage of `steps` steps."""
         no_crop_from = ceil(self.random_crop_until * steps) if self.random_crop_until < 1 else None
@@ -71,8 +88,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         Under `on_bad_image="skip"`, images that were replaced by others are added to `unreadable`, with the reason.
         """
         if self.no_crop_from is not None and step >= self.no_crop_from:
-            augment = replace(self.augment, load_size=self.augment.crop_size, random_scale=None)
-            return replace(self, augment=augment, no_crop_from=None).load_batch(step, unreadable)
+            return replace(self, augment=self._without_crop(), no_crop_from=None).load_batch(step, unreadable)
         if self.extra_splits:
             batches, own_step = self._alternate(step)
             return batches.load_batch(own_step, unreadable)
@@ -98,7 +114,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         """Return the batches of the data set whose turn it is, and the number of its batch."""
         splits = (self.split, *self.extra_splits)
         own_step, number = divmod(step, len(splits))
-        return replace(self, split=splits[number], extra_splits=(), stage=f"{self.stage}/{number}"), own_step
+        stage = f"{self.stage}/{number}"
+        return replace(self, split=splits[number], split_number=number, extra_splits=(), stage=stage), own_step
 
     def _sample_numbers(self, step: int) -> list[int]:
         """Return the numbers of this rank's samples of a batch, counted through all epochs."""
@@ -154,13 +171,25 @@ class Batches(Dataset[dict[str, Tensor]]):
             try:
                 for name in names:
                     index = self._index_in_column(name, sample_index, group_number, number)
-                    values[name] = index, self.split.columns[name][index]
+                    values[name] = index, self._value(name, index)
                 return values
             except DataError as error:
                 if not retries:
                     raise
                 unreadable[image_name(self.split.columns[name], index)] = str(error)
             position, retries = position + 1, retries - 1
+
+    def _value(self, name: str, index: int) -> Any:
+        """Return a label, or an image: decoded, or with a cache perhaps prepared, which `augment` accepts as well."""
+        column: Any = self.split.columns[name]
+        cached = self.cache.get((self.split_number, name, self.augment.load_size))
+        if cached is None:
+            return column[index]
+        image = cached.get(index)
+        if image is None:
+            image = column[index] if self.transform else self.augment.prepare(column[index])
+            cached.put(index, image)
+        return image
 
     def _epoch_indices(self, names: Sequence[str], group_number: int, number: int) -> tuple[np.ndarray, int]:
         """Return the order of these columns in the epoch of a sample, and the position of the sample in it."""

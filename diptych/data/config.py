@@ -10,7 +10,9 @@ from diptych.setting import Setting
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
 CropMode = Literal["random", "random_resized"]
 Interpolation = Literal["bicubic", "bilinear"]
+Resampler = Literal["torch", "pillow"]
 OnBadImage = Literal["error", "skip"]
+ClassName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, max_length=200)]
 FolderName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
 MAX_BAD_SHARE = 0.01  # fraction of the files that may be unreadable with `on_bad_image=skip`
@@ -102,6 +104,16 @@ class DataConfig(BaseModel):
     background_root: Annotated[str | None, Location] = Field(
         None, min_length=1, max_length=4096, description="folder of photographs to blend digits with, as in MNIST-M"
     )
+    source_without: tuple[ClassName, ...] = Field(
+        (),
+        max_length=1000,
+        description="classes of the source domain without training images, such as [3]; held-out images keep them",
+    )
+    target_without: tuple[ClassName, ...] = Field(
+        (),
+        max_length=1000,
+        description="digits of the target domain, a file of digits, without training images",
+    )
     pair_names: Literal["exact", "casefold", "affix"] = Field(
         "exact",
         description="how file names of pairs are compared: exact, ignoring case (casefold), or also ignoring the "
@@ -137,6 +149,11 @@ class DataConfig(BaseModel):
     interpolation: Interpolation = Field(
         "bicubic",
         description="antialiased filter that resizes images, also held-out ones; some methods have bilinear by default",
+    )
+    resampler: Resampler = Field(
+        "torch",
+        description="library that resizes 8-bit training images: torch (fast), or pillow as the public code of the "
+        "papers; they differ by one level in some pixels",
     )
     flip: bool = Field(True, description="flip images horizontally with probability 0.5")
     rotate90: bool = Field(False, description="rotate training images by 0, 90, 180 or 270 degrees at random")

@@ -141,7 +141,7 @@ def _open_transfer(config: "DataConfig") -> "Data":
     If both are the same file of digits, each has one half of it.
     """
     from diptych.data.sources import digits, glyphs
-    from diptych.data.sources.transfer import combine_for_transfer
+    from diptych.data.sources.transfer import combine_for_transfer, without_classes
     from diptych.errors import DataError
 
     if not config.target_root:
@@ -151,21 +151,26 @@ def _open_transfer(config: "DataConfig") -> "Data":
     if glyphs.is_glyphs(config.root) != glyphs.is_glyphs(config.target_root):
         raise DataError("letters translate only to letters: both root and target_root must begin with glyphs:")
     if glyphs.is_glyphs(config.root):
+        _refuse(("source_without", "target_without"), config, "letters are used as they are")
         return glyphs.open_transfer(config)
     target_config = source_config.for_root(config.target_root).model_copy(update={"background_root": None})
     if not Path(config.target_root).expanduser().exists():
         raise DataError(f"target_root={config.target_root}: there is no such folder")
+    halves: tuple[int | None, int | None] = (None, None)
     if digits.is_digits(config.root):
         _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
         halves = (0, 1) if config.target_root == config.root else (None, None)
         source = digits.open_digits(source_config, halves[0])
-        return combine_for_transfer(source, _open_unlabelled(target_config, halves[1]), matched_names=False)
-    source = _open_one_labelled(source_config)
-    if source.labels[0].kind != "class":
-        raise DataError(
-            f"{config.root}: a table of attributes, but this method needs classes: put each class into a folder"
-        )
-    return combine_for_transfer(source, _open_unlabelled(target_config), config.matched_names)
+    else:
+        source = _open_one_labelled(source_config)
+    source = without_classes(source, config.source_without, "source_without")
+    if digits.is_digits(config.target_root):
+        target = digits.open_digits(target_config, halves[1])
+        target = digits.without_labels(without_classes(target, config.target_without, "target_without"))
+    else:
+        _refuse(("target_without",), config, "the images of the target have no labels")
+        target = _open_unlabelled(target_config)
+    return combine_for_transfer(source, target, config.matched_names)
 
 
 def _open_referenced(config: "DataConfig") -> "Data":

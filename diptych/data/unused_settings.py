@@ -24,4 +24,6 @@ def unused_settings(config: DataConfig, kind: DataKind) -> dict[str, str]:
         unused["layout"] = "two folders of images instead of an attribute table"
     if kind not in (DataKind.LABELLED, DataKind.REFERENCED) or is_glyphs(config.root):
         unused["holdout_fraction"] = "a folder of images for each class"
+    if kind != DataKind.TRANSFER:
+        unused |= dict.fromkeys(("source_without", "target_without"), "a method with target_root")
     return unused

@@ -35,7 +35,9 @@ POLL = 0.1  # seconds between checks of `interrupted` while a batch is awaited
 JOIN_TIMEOUT = 5.0  # seconds for a process to end
 HAS_MEMFD = hasattr(os, "memfd_create")  # Linux
 UNPICKLABLE = (PicklingError, AttributeError, TypeError)  # errors of pickle, where processes are not forked
-FEWER_WORKERS = "a smaller workers= needs less memory, and workers=0 loads batches in the training process"
+FEWER_WORKERS = (
+    "a smaller workers= or image_cache_gib= needs less memory, and workers=0 loads batches in the training process"
+)
 
 
 def load_ahead(

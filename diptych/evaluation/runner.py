@@ -24,6 +24,7 @@ from diptych.evaluation.results import Result
 from diptych.evaluation.sample_writer import Progress, write_samples
 from diptych.evaluation.samples import Samples, TranslationJob, open_samples
 from diptych.evaluation.tools import Tools
+from diptych.inference import hub
 from diptych.inference.controls import check_controls, find_control, parse_controls
 from diptych.inference.load import from_model, from_run, warn_of_caution, warn_of_untrained
 from diptych.inference.translator import Translator
@@ -82,7 +83,12 @@ class Source:
 
 
 def open_trained(folder: Path) -> Trained:
-    """Return a run, or a model folder unchanged. RunError if the folder is neither."""
+    """Return a run, or a model folder unchanged; that of a hub id is first copied to the current folder.
+
+    Raises RunError if the folder is neither, or HubError.
+    """
+    if not folder.exists() and (repository := hub.hub_id_of(folder.as_posix())):
+        return hub.working_copy(repository)
     is_model = (folder / "config.json").is_file() and not (folder / "config.yaml").is_file()
     return folder if is_model else Run.open(folder)
 

@@ -43,6 +43,7 @@ class Tools:
     extractor: Extractor | Literal["auto"] | None = None
     lpips: Lpips | Literal["auto"] | None = None
     evaluator: Translator | None = None
+    evaluator_folder: Path | None = None  # the run or model folder, or the file, that it was loaded from
     border: int | None = None  # pixels ignored at each edge; None: the upscale factor of the samples, or 4
     palette: Palette | None = None
     ignore: tuple[tuple[int, ...], ...] = ()  # ignored colours of label maps, in addition to those of the palette
@@ -172,6 +173,7 @@ def load_tools(
     if evaluator is not None:
         is_external = is_network_file(evaluator)
         tools.evaluator = load_external(evaluator, tools.device) if is_external else load(evaluator, device=device)
+        tools.evaluator_folder = evaluator
         tools.require_evaluator()
     if extractor == "none" and weights is not None:
         raise EvaluationError(f"{weights}: --extractor none takes no weights; remove one of the two options")

@@ -1,9 +1,10 @@
-"""Pretrained weights of feature networks: located or downloaded, verified by SHA-256, and read in a child process.
+"""Pretrained weights: files given by settings, and those of feature networks, which are located or downloaded.
 
     export DIPTYCH_WEIGHTS=~/weights    folder that is searched before a download
 
-`import_model.read` reads the files. A safetensors file with the same stem is also accepted. Its SHA-256 is not verified
-but reported as the digest, so that metrics from different files are not compared.
+`import_model.read` reads the files in a child process. Published files are verified by SHA-256. A safetensors file with
+the same stem is also accepted. Its SHA-256 is not verified but reported as the digest, so that metrics from different
+files are not compared.
 """
 
 import os
@@ -16,10 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import EvaluationError, listed
-from diptych.importers import import_model
+from diptych.contract import Method
+from diptych.errors import ConfigError, EvaluationError, ImportRefused, listed, shown
+from diptych.importers import import_model, landmarks
+from diptych.importers.rename_keys import check_state
 from diptych.importers.sandbox import first_line
 from diptych.inference.load import state_mismatches
+from diptych.networks.face_landmarks import FaceLandmarks
 from diptych.system.atomic_files import download_timeout
 from diptych.system.hashes import sha256_of
 
@@ -129,6 +133,30 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     net.load_state_dict(counters | tensors, assign=True)
     net.requires_grad_(False).eval()
+
+
+def load_networks(method: Method) -> list[str]:
+    """Load the files that settings name for networks of a method (`Setting(weights_of=...)`); return the networks.
+
+    Raises ConfigError that names the setting.
+    """
+    loaded = []
+    for name, field in method.weights_fields().items():
+        file, net = str(vars(method.config)[field]), dict(method.named_children()).get(name)
+        if net is None:  # off, or without effect given other settings
+            continue
+        path = Path(file).expanduser()
+        try:
+            if not path.is_file():
+                raise ImportRefused(f"{path}: no such file")
+            state = import_model.read(path)
+            state = landmarks.convert(state, str(path)) if isinstance(net, FaceLandmarks) else state
+            check_state(net.state_dict(), state, name, str(path))
+        except ImportRefused as error:
+            raise ConfigError(f"{field}={shown(file)}: {error}; {field}=none trains without it") from error
+        net.load_state_dict(state)
+        loaded.append(name)
+    return loaded
 
 
 def models() -> Any:

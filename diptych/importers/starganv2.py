@@ -1,7 +1,7 @@
 """Import of checkpoints of the StarGAN v2 code: all networks in one file. The architecture is inferred from shapes.
 
 `*_nets_ema.ckpt` contains `generator`, `mapping_network`, `style_encoder` and, for models with high-pass skips, the
-landmark network `fan`, which is not imported. `*_nets.ckpt` also contains the `discriminator`.
+landmark network `fan`. `*_nets.ckpt` also contains the `discriminator`.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ from torch import Tensor
 
 from diptych.contract import Labels
 from diptych.errors import ImportRefused, shown
+from diptych.importers import landmarks
 from diptych.importers.rename_keys import Conversion, check_state, count_numbers, refusal, rename_keys
 from diptych.inference.model_card import CAUTION
 from diptych.methods.starganv2 import StarGANv2
 from diptych.networks.starganv2 import laplacian
 
 NETWORKS = {"generator": "G", "mapping_network": "F", "style_encoder": "E", "discriminator": "D"}
-LANDMARKS = "fan"  # landmark network of another project
+LANDMARKS = "fan"  # landmark network of another project, used only by models with high-pass skips
 RENAMED = {
     "generator": [("from_rgb", "stem"), ("encode", "down"), ("decode", "up"), ("to_rgb", "head")],
     "mapping_network": [("unshared", "heads")],
@@ -32,7 +33,7 @@ IGNORED_WITH_HIGHPASS = r"|generator\.decode\.\d+\.conv1x1\.weight"  # shortcuts
 NAME = "starganv2"
 HIGHPASS_OFF = (
     "high-pass skips are off (details of the source are lost) until landmarks are given: "
-    "translator.method.use_landmarks(...); the file's `fan` is not imported"
+    "translator.method.use_landmarks(...); the file has no landmark network `fan`"
 )
 
 
@@ -58,8 +59,8 @@ def model(state: dict[str, Tensor], labels: Sequence[Labels], where: str) -> Con
 
 
 def notes(config: dict[str, Any]) -> dict[str, str]:
-    """Return the notes for the model card: a caution for models with high-pass skips."""
-    return {CAUTION: HIGHPASS_OFF} if config["w_hpf"] else {}
+    """Return the notes for the model card: a caution for models with high-pass skips and no landmark network."""
+    return {CAUTION: HIGHPASS_OFF} if config["w_hpf"] and config["landmarks"] == "none" else {}
 
 
 def recognise(state: dict[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -76,14 +77,19 @@ def recognise(state: dict[str, Tensor], where: str) -> tuple[dict[str, Any], dic
         if net not in NETWORKS and net != LANDMARKS:
             raise ImportRefused(f"{where}: {shown(net)} is no network of StarGAN v2; it has {', '.join(NETWORKS)}")
         nets.setdefault(net, {})[rest] = value
-    nets.pop(LANDMARKS, None)
+    fan = nets.pop(LANDMARKS, None)
     if missing := [net for net in ("generator", "mapping_network") if net not in nets]:
         raise ImportRefused(f"{where}: there is no {missing[0]}, without which StarGAN v2 translates nothing")
     try:
         config = _config(nets, where)
+        has_landmarks = fan is not None and config["w_hpf"] > 0
+        config["landmarks"] = f"{LANDMARKS} of the imported file" if has_landmarks else "none"
         with torch.device("meta"):
             expected = StarGANv2(StarGANv2.Config(**config)).state_dict()
-        return config, _rename_weights(nets, expected, config, where)
+        weights = _rename_weights(nets, expected, config, where)
+        if fan is not None and has_landmarks:
+            weights |= {f"landmarks.{key}": value for key, value in landmarks.convert(fan, where).items()}
+        return config, weights
     except (KeyError, IndexError, ValueError, RuntimeError, OverflowError) as error:  # also for impossible shapes
         raise refusal(error, "StarGAN v2", where) from error
 

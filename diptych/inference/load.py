@@ -14,6 +14,7 @@ from torch import Tensor
 from diptych.contract import Method, MethodConfig
 from diptych.data.image_format import TrainingImages
 from diptych.errors import CheckpointError, ConfigError, listed, printable, shown
+from diptych.inference import hub
 from diptych.inference.model_card import CAUTION
 from diptych.inference.model_folder import FORMAT
 from diptych.inference.translator import Translator
@@ -49,7 +50,9 @@ def load(
     method: type[Method] | None = None,
     allow_code: Iterable[str | user_code.Network] = (),
 ) -> "Translator":
-    """Return a translator from a run folder, a model folder, or a hub id such as `someone/facades`.
+    """Return a translator from a run folder, a model folder, or a hub id: `user/name` or `user/name@revision`.
+
+    A revision is a branch, a tag or a commit hash; the commit that was loaded is printed.
 
     `which` selects the `last` or the `best` checkpoint of a run folder. A file may name only the methods of Diptych;
     for a model of any other method give its class as `method`, and for one with a network of your own its class, or the
@@ -60,12 +63,25 @@ def load(
     if (folder / "config.yaml").is_file():
         translator = from_run(Run.open(folder), which, method)
     else:
-        if not (folder / "config.json").is_file():
-            folder = _downloaded(str(source))
+        folder = model_folder_of(source)
         translator = from_model(folder, method)
     warn_of_untrained(translator, folder)
     warn_of_caution(translator, folder)
     return translator.to(device)
+
+
+def model_folder_of(source: str | Path) -> Path:
+    """Return a model folder; that of a hub id, `user/name` or `user/name@revision`, is downloaded. CheckpointError."""
+    folder = Path(source).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    name = source if isinstance(source, str) else source.as_posix()
+    if repository := hub.hub_id_of(name):
+        return hub.download(repository)
+    hint = f"; `hf://{name}` is that of the hub" if not folder.exists() and hub.parse_hub_id(name) else ""
+    raise CheckpointError(
+        f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id{hint}"
+    )
 
 
 def networks_of(source: str | Path) -> dict[str, Tensor]:
@@ -188,7 +204,9 @@ def build_translator(
     # copied because tensors in files are not aligned, and matrix products of unaligned tensors differ in the last bit
     in_full = {key: (value.float() if value.is_floating_point() else value).clone() for key, value in weights.items()}
     method.load_state_dict(in_full, assign=True)
-    return Translator(method.requires_grad_(False).eval(), name, networks, notes)
+    built = {child for child, _ in method.named_modules(remove_duplicate=False)}
+    present = tuple(network for network in networks if network in built)
+    return Translator(method.requires_grad_(False).eval(), name, present, notes)
 
 
 def state_mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
@@ -202,19 +220,3 @@ def state_mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]
         elif (other.is_floating_point(), other.is_complex()) != (tensor.is_floating_point(), tensor.is_complex()):
             problems.append(f"{key} is {other.dtype}, not {tensor.dtype}")
     return problems
-
-
-def _downloaded(source: str) -> Path:
-    """Return the model folder of a hub id, from the cache or downloaded."""
-    if source.count("/") != 1 or Path(source).exists() or Path(source).parent.exists():
-        raise CheckpointError(
-            f"{source}: neither a run folder (config.yaml), a model folder (config.json), nor a hub id"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=["config.json", "model.safetensors", "README.md"]))
-    except Exception as error:  # the client raises errors of many libraries: offline, gone, private, mistyped
-        raise CheckpointError(
-            f"{source}: no such folder, and no model of this name could be downloaded from the hub ({error})"
-        ) from error

@@ -1,7 +1,11 @@
 """The model card: method, usage, training images and settings of a model folder."""
 
 import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
+
+import yaml
 
 from diptych.contract import Control, Method
 from diptych.data.image_format import TrainingImages
@@ -10,37 +14,56 @@ from diptych.networks import user_code
 
 CAUTION = "caution"  # the note shown first in the card and as a warning when the model is loaded
 TEMPLATE = """---
-library_name: diptych
-pipeline_tag: image-to-image
-tags: [image-to-image, gan, {name}]
----
+{metadata}---
 # {name}
 
 {title}
 {caution}
 ```python
 import diptych
-{imports}translator = diptych.load("this folder, or its hub id"{arguments})
-translator("input.png").save("output.png")
+{imports}translator = diptych.load("{source}"{arguments})
+{use}
 ```
 
 Images of any size are padded by reflection to a multiple of {size_multiple} pixels and cropped back.
 Input and output channels: {channels}. Controls: {controls}.
-{images}
+{images}{sections}
 | setting | value |
 |---|---|
 {settings}
 """
+TRANSLATE = 'translator("input.png").save("output.png")'
+SAMPLE = 'translator.sample(1)[0].save("output.png")'
+LOCAL = "this folder, or its hub id"
 
 
-def write(method: Method, name: str, notes: dict[str, Any], images: TrainingImages | None = None) -> str:
-    """Return the model card as Markdown."""
+def write(
+    method: Method,
+    name: str,
+    notes: dict[str, Any],
+    images: TrainingImages | None = None,
+    *,
+    source: str = LOCAL,
+    metadata: Mapping[str, Any] = MappingProxyType({}),
+    sections: str = "",
+) -> str:
+    """Return the model card as Markdown: `metadata` is added to its front matter, `sections` before the settings.
+
+    `source` is the argument of `load` in its example.
+    """
     imports, arguments = _code_of_the_user(method, name)
     title = (inspect.getdoc(inspect.getmodule(type(method))) or name).splitlines()[0]
     name = code(name).strip("`")
     settings = {**method.config.model_dump(), **notes}
+    generates = method.traits.unconditional
+    tag = "unconditional-image-generation" if generates else "image-to-image"
+    front = {"library_name": "diptych", "pipeline_tag": tag, "tags": f"{tag} gan {name}".split(), **metadata}
     return TEMPLATE.format(
+        metadata=yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000),
         name=name,
+        source=source,
+        use=SAMPLE if generates else TRANSLATE,
+        sections=sections,
         title=title,
         imports=imports,
         arguments=arguments,

@@ -320,6 +320,19 @@ class Translator:
         model_folder.write(Path(folder), self.method, self.name, self.networks, self.notes, self.images)
         return Path(folder)
 
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **options: Any) -> "Translator":
+        """Return `diptych.load(source, **options)`: a translator from a hub id, a run folder or a model folder."""
+        from diptych.inference.load import load
+
+        return load(source, **options)
+
+    def push_to_hub(self, repository: str, *, license: str = "", **options: Any) -> str:
+        """Upload the model with a model card and return its hub id with the commit; options of `hub_card.push`."""
+        from diptych.inference.hub_card import push
+
+        return push(self, repository, license=license, **options)
+
     def _translate_each(self, picture: Picture, choices: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return the translations of one image for each choice of prepared controls, in the type of the image."""
         if isinstance(picture, Tensor):

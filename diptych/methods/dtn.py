@@ -1,7 +1,8 @@
 """DTN: "Unsupervised Cross-Domain Image Generation", Taigman, Polyak, Wolf, ICLR 2017, arXiv 1611.02200.
 
-A classifier f of the source domain is frozen, and g generates images of the target domain from its embeddings. f must
-embed source and translation alike, and a target image must be translated to itself. Trained on unpaired images.
+A classifier f of the source domain (of classes or attributes) is frozen, and g generates images of the target domain
+from its embeddings. f must embed source and translation alike, and a target image must be translated to itself. Trained
+on unpaired images.
 
     diptych train dtn --data svhn target_root=mnist crop_size=32 load_size=32 flip=false batch_size=128 -o runs/digits
 """
@@ -60,7 +61,7 @@ class DTN(Method):
             (Labels(names=tuple("0123456789")),),
             min_length=1,
             max_length=1,
-            description="classes that f learns in the source domain; read from the data",
+            description="classes or attributes that f learns in the source domain; read from the data",
         )
         image_size: Annotated[int, Setting(follows="crop_size")] = Field(
             32, ge=16, le=1024, description="side of the training images in pixels; follows crop_size; a power of two"
@@ -118,8 +119,6 @@ class DTN(Method):
                     f"crop_size={self.image_size} is not a power of two: "
                     f"set crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
-            if self.labels[0].kind != "class":
-                raise ValueError("labels: f needs a class for each source image, not attributes")
             features = stage_channels(self.f_base_channels, self.f_n_downsample)[-1]
             if self.f_network == "classifier" and self.embedding_dim != features:
                 raise ValueError(
@@ -198,11 +197,15 @@ class DTN(Method):
         ]
 
     def train_f_step(self, batch: Batch, clock: Clock) -> Iterator[Update]:
-        """One step on f and its classifier head, by cross entropy."""
+        """One step on f and its classifier head, by cross entropy; of attributes the mean over all of them."""
         x, noise_std = batch["source"], self.config.f_noise_std
         if noise_std:
             x = x + noise_std * torch.rand(len(x), 1, 1, 1).to(x) * torch.randn_like(x)
-        yield "f", {"class": F.cross_entropy(self.classify(self.embed(x)), batch["label"])}
+        logits, label = self.classify(self.embed(x)), batch["label"]
+        if self.config.labels[0].kind == "class":
+            yield "f", {"class": F.cross_entropy(logits, label)}
+        else:
+            yield "f", {"attributes": F.binary_cross_entropy_with_logits(logits, label.to(logits.dtype))}
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Equations 3 to 8: one step on D, then one on g, with the same translations."""
@@ -275,12 +278,17 @@ class DTN(Method):
 
     @torch.no_grad()
     def validation_errors(self, batch: Batch) -> dict[str, float]:
-        """Return f's error rate on source images, and on their translations."""
+        """Return f's error rate on source images, and on their translations, over images, or images and attributes."""
         x, label, device = batch["source"], batch["label"], next(self.parameters()).device
         translations = self.to_source_channels(self.translate(x.to(device)))
         images = {"misread": x.to(device), "misdrawn": translations}
-        predicted = {name: self.classify(self.embed_frozen(x)).argmax(1).cpu() for name, x in images.items()}
-        return {name: float((classes != label).float().mean()) for name, classes in predicted.items()}
+        predicted = {name: self.predict(x).cpu() for name, x in images.items()}
+        return {name: float((labels != label).float().mean()) for name, labels in predicted.items()}
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Return what f predicts of images (N, C, H, W): classes (N,), or attributes (N, K) of 0 and 1."""
+        logits = self.classify(self.embed_frozen(x))
+        return logits.argmax(1) if self.config.labels[0].kind == "class" else (logits > 0).long()
 
 
 def cross_entropy(logits: Tensor, target: int) -> Tensor:

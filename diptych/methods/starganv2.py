@@ -19,8 +19,9 @@ from diptych import contract
 from diptych.contract import Batch, Clock, Control, Labels, Method, MethodConfig, Player, Route, Stage, Terms, Update
 from diptych.errors import ConfigError, nearest, shown
 from diptych.losses.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty, r1, to_float32
+from diptych.networks.face_landmarks import FaceLandmarks
 from diptych.networks.latents import code_of_controls
-from diptych.networks.layers import initialise, without_graph
+from diptych.networks.layers import evaluating, initialise, without_graph
 from diptych.networks.starganv2 import (
     Content,
     Discriminator,
@@ -92,6 +93,12 @@ class StarGANv2(Method):
         w_hpf: Annotated[float, contract.Setting(symbol="w_hpf")] = Field(
             0.0, ge=0, description="divisor of the high-pass filtered skip connections (CelebA-HQ: 1); 0: none"
         )
+        landmarks: Annotated[str, contract.Setting(weights_of="landmarks", text=True, path=True)] = Field(
+            "none",
+            max_length=4096,
+            description="file of the landmark network of the skip connections (`wing.ckpt` of the public code), read "
+            "when training starts; none: no skip connections",
+        )
         reuse: Literal["none", "exact", "max"] = Field(
             "exact", description="share forward passes: none, exact (at no cost of memory), or max"
         )
@@ -122,6 +129,10 @@ class StarGANv2(Method):
                     f"crop_size={self.image_size} is not a power of two: set "
                     f"crop_size={1 << (self.image_size.bit_length() - 1)}"
                 )
+            if self.landmarks != "none" and self.channels not in (1, 3):
+                raise ValueError(
+                    f"landmarks are of grey or RGB images, not of {self.channels} channels: landmarks=none"
+                )
             if len(set(self.style_sources)) < len(self.style_sources):
                 raise ValueError(f"style_sources={list(self.style_sources)}: name each source once")
             if self.condition != "style" and "latent" not in self.style_sources:
@@ -142,13 +153,15 @@ class StarGANv2(Method):
                 needs |= dict.fromkeys(("style_dim", "mapping_dim", "f_lr", "style_sources"), "condition=style")
             if self.condition in ("label", "concat"):
                 needs |= dict.fromkeys(("lambda_sty", "latent_dim"), "condition=style or latent")
+            if not self.w_hpf:
+                needs["landmarks"] = "w_hpf above 0"
             return needs if self.lambda_ds else needs | {"ds_decay_end": "lambda_ds above 0"}
 
     config: Config
     data = contract.DataKind.REFERENCED
     batch = ("image", "label", "reference", "other", "target")
     data_defaults = {"crop_mode": "random_resized", "interpolation": "bilinear"}  # of the public code
-    inference_networks: tuple[str, ...] = ("G", "F", "E")
+    inference_networks: tuple[str, ...] = ("G", "F", "E", "landmarks")
     presets = {
         "paper": {},  # AFHQ
         "celeba_hq": {"lambda_ds": 1.0, "w_hpf": 1.0},
@@ -168,7 +181,7 @@ class StarGANv2(Method):
         },
         independent={"style_sources": ("reference",)},
     )  # fmt: skip
-    landmarks: LandmarkNetwork | None = None  # see `use_landmarks`
+    given_landmarks: LandmarkNetwork | None = None  # see `use_landmarks`
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -184,14 +197,15 @@ class StarGANv2(Method):
             self.E = StyleEncoder(*sizes, *((c.style_dim, domains) if styled else (c.latent_dim, 1)))
         self.D = Discriminator(*sizes, domains + (c.d_head == "classes"))
         initialise(self, "kaiming")
+        has_landmarks = c.w_hpf and c.landmarks != "none"
+        self.landmarks = FaceLandmarks().eval().requires_grad_(False) if has_landmarks else None
         self.kind: GANLoss = "vanilla" if c.gan_loss == "nonsaturating" else "wgan-gp"
         self.names = c.labels[0].names
         self.traits = replace(self.traits, size_multiple=2 * self.G.size_multiple)  # the last norm needs two pixels
         self.style_sources: tuple[StyleSource, ...] = c.style_sources if styled else ("latent",)
-        self.inference_networks = tuple(
-            name for name, net in (("G", self.G), ("F", self.F), ("E", self.E)) if net is not None
-        )
-        self.ema = self.inference_networks if c.ema_decay else ()
+        self.trained = tuple(name for name, net in (("G", self.G), ("F", self.F), ("E", self.E)) if net is not None)
+        self.inference_networks = (*self.trained, "landmarks") if has_landmarks else self.trained
+        self.ema = self.trained if c.ema_decay else ()
         self.routes = tuple(
             Route("image", "image", {"domain": name}, ground_truth=f"image of {name}") for name in self.names
         )
@@ -232,7 +246,7 @@ class StarGANv2(Method):
             if index:  # G was updated
                 content = self.shared_content(batch["image"], masks)
             terms = self.generator_terms(source, batch, z, masks, content, reusable.pop(source, None), clock)
-            yield self.inference_networks if source == "latent" else "G", prefixed(source, terms)
+            yield self.trained if source == "latent" else "G", prefixed(source, terms)
 
     def sample_latents(self, x: Tensor) -> Tensor:
         """Return two random latent codes for each sample, (2, N, latent_dim)."""
@@ -329,28 +343,34 @@ class StarGANv2(Method):
         return terms
 
     def use_landmarks(self, landmarks: LandmarkNetwork | None) -> None:
-        """Set the function or network that gives the masks of the high-pass skip connections; default: none.
+        """Set a function or network of your own that gives the masks of the high-pass skip connections.
 
-        It is frozen and not part of checkpoints: set it again after loading.
+        It replaces the network of `landmarks=`. It is frozen and not part of checkpoints: set it again after loading.
         """
         if isinstance(landmarks, nn.Module):
             landmarks.eval().requires_grad_(False)
-        object.__setattr__(self, "landmarks", landmarks)  # not as a submodule
+        object.__setattr__(self, "given_landmarks", landmarks)  # not as a submodule
 
     def caution(self) -> str:
-        if self.landmarks is not None or not self.config.w_hpf:
+        if not self.config.w_hpf or self.given_landmarks is not None or self.landmarks is not None:
             return ""
         return (
-            f"w_hpf={self.config.w_hpf:g} without landmarks: high-pass skips are off (details of the source are lost) "
-            f"until landmarks are given in Python: method.use_landmarks(...), or translator.method.use_landmarks(...)"
+            f"w_hpf={self.config.w_hpf:g} without landmarks: high-pass skips are off (details of the source are lost). "
+            f"Train with landmarks=wing.ckpt, or give landmarks in Python: method.use_landmarks(...), or "
+            f"translator.method.use_landmarks(...)"
         )
 
     def masks(self, x: Tensor) -> Masks | None:
         """Return the masks of images, without gradient; None without landmarks or high-pass filter."""
-        if self.landmarks is None or not self.config.w_hpf:
+        if not self.config.w_hpf or (self.given_landmarks is None and self.landmarks is None):
             return None
         with without_graph():
-            return self.landmarks(x.detach())
+            if self.given_landmarks is not None:
+                return self.given_landmarks(x.detach())
+            assert self.landmarks is not None
+            with evaluating(self.landmarks):
+                masks: Masks = self.landmarks(x.detach())
+            return masks
 
     @torch.no_grad()
     def translate(

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Content = tuple[Tensor, ...]  # output of the encoder, then the high-pass skip connections, the deepest first
-Masks = tuple[Tensor, Tensor]  # (N, 1, 32, 32) and (N, 1, 64, 64) in [0, 1]: where to keep details of the source
+Masks = tuple[Tensor, Tensor]  # (N, 1, H, W) in [0, 1], of any size: where to keep details of the source, at 32 pixels
+# and at 64 and 128
 Resample = Literal["down", "up", "none"]
 
 SKIP_SIZES = (32, 64, 128)  # heights in pixels of the feature maps with high-pass skip connections

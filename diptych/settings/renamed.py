@@ -240,6 +240,8 @@ VALUES: Mapping[str, Mapping[Any, Any]] = {
     "upsample": {"basic": "deconv", "bilinear": "resize_conv"},
     "protocol": {"drawn": "unconditional", "told-apart": "classifier-accuracy"},
 }
+# What earlier versions did where a setting that they did not have has another default.
+FORMERLY: Mapping[str, Mapping[str, Any]] = {"data": {"resampler": "pillow"}}
 
 
 # Names that other toolkits use, in lower case, and the settings here that do the same; see docs/coming-from.md.
@@ -287,11 +289,16 @@ def new_name(key: str, method: str) -> str:
 
 
 def document(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a saved run, `{method, model, data, train, evaluate}`, with present names and values."""
+    """Return the settings of a saved run, `{method, model, data, train, evaluate}`, with present names and values.
+
+    Settings that the version of the run did not have are added where their default is not what it did.
+    """
     method = settings.get("method")
     tables = {"model": METHODS.get(method, {}) if isinstance(method, str) else {}, **SECTIONS}
     return {
-        key: _flat(value, tables[key]) if key in tables and isinstance(value, Mapping) else value
+        key: {**FORMERLY.get(key, {}), **_flat(value, tables[key])}
+        if key in tables and isinstance(value, Mapping)
+        else value
         for key, value in settings.items()
     }
 
@@ -302,12 +309,13 @@ def config(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a checkpoint was made with, all sections in one, with present names and values."""
+    """Return the settings that a checkpoint was made with, as `document` does, all sections in one."""
     merged = dict(METHODS.get(str(values.get("method")), {}))
     for table in SECTIONS.values():
         merged |= table
     del merged["images"]  # in a checkpoint the digest of the training images, not the setting of former evaluations
-    return _flat(values, merged)
+    former = {key: value for section in FORMERLY.values() for key, value in section.items()}
+    return {**former, **_flat(values, merged)}
 
 
 def training_images(values: Mapping[str, Any]) -> dict[str, Any]:

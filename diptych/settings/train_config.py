@@ -9,9 +9,11 @@ from diptych.contract import Setting
 from diptych.errors import ConfigError
 from diptych.system.cpus import cores
 from diptych.system.distributed import Ranks
+from diptych.system.hardware import free_host_gib
 
 Free = Setting(free=True)
 Auto = Literal["auto"]
+CACHE_SHARE = 0.25  # of the free memory, for images
 Controls = Annotated[
     dict[Annotated[str, Field(max_length=100)], bool | int | float | Annotated[str, Field(max_length=4096)]],
     Field(max_length=100),
@@ -32,6 +34,9 @@ class TrainConfig(BaseModel):
         max_length=4096,
         description="run or model to copy initial weights from, for networks with equal names and shapes",
     )
+    init_networks: tuple[Annotated[str, Field(max_length=100)], ...] = Field(
+        (), max_length=100, description="networks to copy from init_from, such as [f,head]; default: all that fit"
+    )
     grad_accum_steps: int = Field(1, ge=1, description="micro-batches that a batch is split into, to save memory")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="bf16: autocast; auto: bf16 on devices with bf16 instructions"
@@ -45,6 +50,11 @@ class TrainConfig(BaseModel):
     )
     workers: Annotated[Auto | Annotated[int, Field(ge=0, le=64)], Free] = Field(
         "auto", description="processes that load images; auto: one per core, at most 4"
+    )
+    image_cache_gib: Annotated[Auto | Annotated[float, Field(ge=0)], Free] = Field(
+        "auto",
+        description="memory in GiB for resized training images, shared by the processes that load them; auto: a "
+        "quarter of the free memory; 0: none",
     )
     rank_timeout_minutes: Annotated[float, Free] = Field(
         10.0, gt=0, description="minutes to wait for another rank before training stops with an error"
@@ -65,7 +75,13 @@ class TrainConfig(BaseModel):
         """Return the number of processes that load images for each rank."""
         if self.workers != "auto":
             return self.workers
-        return max(1, min(4, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        return max(1, min(4, cores() // _ranks_here()))
+
+    @property
+    def image_cache_bytes(self) -> int:
+        """Return the most memory in bytes that the cache of images of each rank takes."""
+        gib = CACHE_SHARE * free_host_gib() if self.image_cache_gib == "auto" else self.image_cache_gib
+        return int(gib * 2**30) // _ranks_here()
 
     def uses_cuda_graphs(self, ranks: Ranks) -> bool:
         """Return whether steps are recorded as CUDA graphs. Raises ConfigError if they are asked for and cannot be."""
@@ -75,6 +91,11 @@ class TrainConfig(BaseModel):
                 f"use cuda_graphs=auto"
             )
         return self.cuda_graphs is not False and ranks.device.type == "cuda" and ranks.world_size == 1
+
+
+def _ranks_here() -> int:
+    """Return the number of ranks on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 class EvaluateConfig(BaseModel):

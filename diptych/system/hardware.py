@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -78,6 +79,24 @@ def free_gib() -> float:
     """Return the free memory in GiB: of the GPU if there is one, else of the machine; 0 on Windows without psutil."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0] / 2**30
+    return free_host_gib()
+
+
+def free_host_gib() -> float:
+    """Return the free memory of the machine in GiB, at most the limit of the container; 0 on Windows without psutil."""
+    return min([_free_machine_gib(), *_container_limits()])
+
+
+def _container_limits() -> list[float]:
+    """Return the memory limit in GiB that a control group of Linux sets, if there is one."""
+    limits = []
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of version 2 and 1
+        with suppress(OSError, ValueError):  # there is no such file, or it says `max`
+            limits.append(int(Path(f"/sys/fs/cgroup/{name}").read_text()) / 2**30)
+    return limits
+
+
+def _free_machine_gib() -> float:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20

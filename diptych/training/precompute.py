@@ -1,8 +1,10 @@
 """Codes of images that a stage computes once, if augmentation is deterministic: additional columns of the data."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from diptych.contract import Stage
@@ -23,15 +25,13 @@ def with_precomputed(batches: Batches, stage: Stage, device: torch.device, preci
     if batches.extra_splits:
         return batches
     columns, groups = dict(split.columns), split.sample_groups
+    transform = partial(augment, random=np.random.RandomState(0))  # which has no effect
     for name, encode in stage.precomputed.items():
         column: Any = split.columns[name]
         codes = []
         for first in range(0, len(column), BATCH_SIZE):
             indices = range(first, min(first + BATCH_SIZE, len(column)))
-            images = [
-                to_tensor(column[i], augment.without_randomness, batches.channels[name], image_name(column, i))
-                for i in indices
-            ]
+            images = [to_tensor(column[i], transform, batches.channels[name], image_name(column, i)) for i in indices]
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 codes.append(encode(torch.stack(images).to(device)).float().cpu())
         columns[f"code of {name}"] = torch.cat(codes).numpy()

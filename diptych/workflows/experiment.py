@@ -3,7 +3,8 @@
     title: Loss terms of pix2pix
     recipe: {method: ..., data: {...}, train: {...}}       common to all runs
     matrix: {loss: [l1, l1+cgan], seed: [0, 1]}            every combination of these values; or
-    runs: {plain: {}, without-l1: {lambda_l1: 0}}          named runs with the settings of each
+    runs: {plain: {}, without-l1: {lambda_l1: 0}}          named runs with the settings of each; `init_from` may be the
+                                                           name of another run, which is then trained before
     protocol: paired-default
     evaluator: {method: ..., train: {...}}                 optional: trained first, on the real images of the same data
     evaluate: {which: best}                                optional: checkpoint, split, extractor, palette...
@@ -15,6 +16,7 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -55,6 +57,7 @@ EVALUATOR_SETTINGS = (
     "device",
     "workers",
 )
+FOR_TRANSFER = ("target_root", "background_root", "source_without", "target_without")  # settings of two domains
 MAX_RUNS = 1000
 NAME = re.compile(r"[\w+-][\w.,+-]{0,99}")
 NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
@@ -193,7 +196,13 @@ def _evaluator_recipe(experiment: Experiment, values: Values, overrides: Sequenc
             f"evaluator: {shown(kind)} is not an evaluator network{nearest(str(kind), EVALUATORS)}; "
             f"choose one of {', '.join(EVALUATORS)}"
         )
-    data = {**(experiment.recipe.get("data") or {}), **(values.get("data") or {})}
+    common = dict(experiment.recipe.get("data") or {})
+    if common.get("target_root"):  # the evaluator is of the target domain
+        common["root"] = common["target_root"]
+        common = {key: value for key, value in common.items() if key not in FOR_TRANSFER}
+        overrides = [override for override in overrides if not override.startswith("root=")]
+        overrides = [override.removeprefix("target_") for override in overrides]
+    data = {**common, **(values.get("data") or {})}
     settings = [override for override in overrides if override.partition("=")[0] in EVALUATOR_SETTINGS]
     if find(str(kind)).data == DataKind.LABELLED:  # settings of pairs do not apply to classes
         data = {key: value for key, value in data.items() if key not in FOR_PAIRS}
@@ -212,6 +221,24 @@ def evaluator_name(folder: Path) -> str:
     """Return the name of the evaluator's run in an experiment folder, which a former version may have begun."""
     is_former = (folder / FORMER_EVALUATOR).exists() and not (folder / EVALUATOR).exists()
     return FORMER_EVALUATOR if is_former else EVALUATOR
+
+
+def in_training_order(recipes: Mapping[str, Recipe], folder: Path) -> list[dict[str, Recipe]]:
+    """Return the runs that start by themselves, then those whose `init_from` names one of these, with its folder.
+
+    ConfigError for a run that starts from a run of the second kind, or from itself.
+    """
+    first = {name: recipe for name, recipe in recipes.items() if recipe.train.init_from not in recipes}
+    second = {}
+    for name, recipe in recipes.items():
+        if name in first:
+            continue
+        source = str(recipe.train.init_from)
+        if source not in first:
+            raise ConfigError(f"run {name}: init_from={source} is a run that itself starts from a run: name another")
+        train = recipe.train.model_copy(update={"init_from": str((folder / source).absolute())})
+        second[name] = replace(recipe, train=train)
+    return [first, second] if second else [first]
 
 
 def run_experiment(
@@ -244,7 +271,8 @@ def run_experiment(
         train_runs({name: recipes.pop(EVALUATOR)}, folder, 1, console)
         if not (evaluator / "results").exists():
             evaluate_on_real_images(Run(evaluator))
-    train_runs(recipes, folder, at_once, console)
+    for group in in_training_order(recipes, folder):
+        train_runs(group, folder, at_once, console)
     protocol = find_protocol(experiment.protocol)
     runs = {name: Run(folder / name) for name in recipes}
 

@@ -196,7 +196,8 @@ def prepare(
     method.perceptual.update(feature_networks)
     if ranks.is_main and (caution := method.caution()):
         warnings.warn(f"{recipe.method}: {caution}", stacklevel=2)
-    if initialise and (message := initialise_from(method, recipe.train.init_from)):
+    chosen = recipe.train.init_networks
+    if initialise and (message := initialise_from(method, recipe.train.init_from, chosen)):
         console.print(printable(message), highlight=False, soft_wrap=True)
     augment = augment_of(recipe.data)
     batches = _batches(recipe, method, data, augment, ranks)
@@ -234,7 +235,7 @@ def _batches(recipe: Recipe, method: Method, data: Data, augment: Augment, ranks
         random_crop_until=recipe.data.random_crop_until,
         on_bad_image=recipe.data.on_bad_image,
         transform=recipe.transform,
-    )
+    ).with_cache(recipe.train.image_cache_bytes, max(1, recipe.train.loaders))
 
 
 def _preview(recipe: Recipe, method: Method, data: Data, augment: Augment) -> Preview:

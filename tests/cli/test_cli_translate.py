@@ -131,7 +131,7 @@ def test_a_format_that_cannot_hold_the_output_is_found_first(tmp_path, pictures)
 
 
 def test_a_path_is_not_taken_for_a_hub_id(run, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("diptych.inference.hub.download", lambda source: 1 / 0)
     with pytest.raises(CheckpointError, match="neither a run folder"):
         diptych("translate", run.parent / "lettres", run / "previews", "-o", run.parent / "never")
 

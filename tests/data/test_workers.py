@@ -109,7 +109,9 @@ def test_a_worker_killed_while_its_first_batch_is_awaited(number):
         os.kill(workers_of_this_process()[0], number)
         return False
 
-    with pytest.raises(LoadingError, match=f"killed by {number.name}.*: a smaller workers=.*, and workers=0") as caught:
+    with pytest.raises(
+        LoadingError, match=f"killed by {number.name}.*: a smaller workers= .*, and workers=0"
+    ) as caught:
         consumed(load_ahead(partial(load, slow=60), 0, 9, 2, kill))
     assert caught.value.exit_code == 3
     assert ("memory is short" in str(caught.value)) == (number == signal.SIGKILL)

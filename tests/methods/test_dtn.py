@@ -322,5 +322,18 @@ def test_settings_that_do_not_fit_are_refused():
         DTN.Config(image_size=48)
     with pytest.raises(ValidationError, match="g has no loss; set one of them"):
         DTN.Config(use_gan=False, lambda_const=0, lambda_tid=0)
-    with pytest.raises(ValidationError, match="f needs a class for each source image, not attributes"):
-        DTN.Config(labels=(Labels(names=("x", "y"), kind="attributes"),))
+
+
+def test_f_learns_attributes_each_by_itself():
+    method, batch = tiny(labels=(Labels(names=("x", "y", "z"), kind="attributes"),), pretrain_steps=1), batch_of()
+    batch["label"] = torch.tensor([[0, 1, 1], [1, 0, 0], [1, 1, 0]])
+    ((player, terms),) = method.train_f_step(batch, Clock("f", 0, 1))
+    method.f.train()
+    p = torch.sigmoid(method.head(F.relu(method.f(batch["source"])).flatten(1)))
+    wanted = -torch.where(batch["label"] == 1, p, 1 - p).log().mean()
+    assert (player, numbers_of(terms)) == ("f", pytest.approx({"attributes": wanted.item()}, rel=1e-6))
+    predicted = method.predict(batch["source"])
+    assert predicted.shape == (3, 3)
+    batch["label"] = predicted.clone()
+    batch["label"][0, 1] = 1 - batch["label"][0, 1]
+    assert method.validation_errors(batch)["misread"] == pytest.approx(1 / 9)

@@ -4,6 +4,8 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+import torch.nn.functional as F
+from landmarks_file import heatmaps_of, wing
 from small_starganv2 import batch, tiny
 
 from diptych.errors import ImportRefused
@@ -11,6 +13,7 @@ from diptych.importers import import_model, starganv2
 from diptych.importers.sandbox import read_in_process
 from diptych.inference.load import load
 from diptych.methods.starganv2 import StarGANv2
+from diptych.networks import face_landmarks
 
 
 def published(**over):
@@ -88,21 +91,33 @@ def test_odd_files_are_refused(harm, says):
         starganv2.recognise(state, "a.ckpt")
 
 
-@pytest.mark.parametrize("highpass", [0.0, 1.0])
-def test_high_pass_skips_that_are_off_are_told_at_import_at_use_and_in_the_card(highpass, tmp_path, monkeypatch):
-    """They follow a landmark network, `fan` in the file, which is not imported; only a warning tells of it."""
+@pytest.mark.parametrize(("highpass", "has_fan"), [(0.0, True), (1.0, False), (1.0, True)])
+def test_skips_need_the_landmark_network_of_the_file(highpass, has_fan, tmp_path, monkeypatch):
+    """Its masks steer the skips. Without it a warning at import, at use and in the card says that they are off."""
     monkeypatch.setattr(import_model, "read", read_in_process)
-    nets = {"fan": {"conv.weight": torch.zeros(3)}}
+    monkeypatch.setattr(face_landmarks, "INPUT_SIZE", 64)
+    is_off, fan = highpass and not has_fan, wing()
+    nets = {"fan": fan} if has_fan else {}
     for key, value in published(w_hpf=highpass)[1].items():
         net, _, rest = key.partition(".")
         nets.setdefault(net, {})[rest] = value
     torch.save(nets, tmp_path / "nets_ema.ckpt")
 
     def told(act, message):
-        with pytest.warns(UserWarning, match=message) if highpass else nullcontext():
+        with pytest.warns(UserWarning, match=message) if is_off else nullcontext():
             return act()
 
     translator = told(lambda: import_model.import_model(tmp_path / "nets_ema.ckpt"), "skips are off .* until landmarks")
     folder = translator.save(tmp_path / "model")
-    assert ("**Caution:** `high-pass skips are off" in (folder / "README.md").read_text()) == bool(highpass)
-    told(lambda: load(folder, device="cpu"), r"model: high-pass skips are off .*use_landmarks")
+    assert ("**Caution:** `high-pass skips are off" in (folder / "README.md").read_text()) == bool(is_off)
+    method = told(lambda: load(folder, device="cpu"), r"model: high-pass skips are off .*use_landmarks").method
+    x = batch()["image"]
+    if not (highpass and has_fan):
+        assert method.masks(x) is None
+        return
+    assert method.caution() == ""
+    heatmaps = heatmaps_of(fan, F.interpolate(x.expand(-1, 3, -1, -1), (64, 64), mode="bilinear") / 2 + 0.5)
+    wanted = face_landmarks.masks_of(F.interpolate(heatmaps, (64, 64), mode="bilinear", align_corners=True))
+    masks = method.masks(x)
+    assert all(torch.allclose(mask, other, atol=1e-3) for mask, other in zip(masks, wanted, strict=True))
+    assert len(method.encode(x)) == 2, "content and one skip at 32 pixels"

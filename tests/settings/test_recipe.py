@@ -1,16 +1,22 @@
 """Settings: every wrong key is named with the nearest right one, and a recipe survives its own file."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
 
+from diptych.data.checks.manifest import Manifest
 from diptych.data.config import DataConfig
 from diptych.data.images.image_io import write
 from diptych.data.open import open_data
 from diptych.errors import ConfigError, DataError
 from diptych.methods import EVALUATORS, METHODS, find
+from diptych.settings import renamed
 from diptych.settings.recipe import _absolute, from_file, from_settings, load_recipe, shipped
 from diptych.settings.train_config import TrainConfig
+from diptych.training.reproducibility import changed, provenance_of, saved_provenance
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -44,6 +50,20 @@ def test_a_method_has_defaults_of_data_settings():
     former = made.settings()
     del former["data"]["interpolation"]
     assert from_settings(former).data.interpolation == "bicubic"
+
+
+def test_a_run_of_a_version_without_a_resampler_keeps_that_of_pillow():
+    settings = load_recipe("pix2pix", ["root=facades"]).settings()
+    assert from_settings(renamed.document(settings)).data.resampler == "torch"
+    del settings["data"]["resampler"]
+    former = from_settings(renamed.document(settings))
+    assert former.data.resampler == "pillow"
+    now = provenance_of(former, Manifest(Path()), 1)
+    saved = {key: value for key, value in now.items() if key != "resampler"}
+    assert not changed(saved_provenance(saved, former, now), now)
+    edited = replace(former, data=former.data.model_copy(update={"resampler": "torch"}))
+    now = provenance_of(edited, Manifest(Path()), 1)
+    assert changed(saved_provenance(saved, edited, now), now) == {"resampler": ("pillow", "torch")}
 
 
 def test_the_facades_recipe_is_the_papers():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from commands import diptych, files
 from judged import fill
+from landmarks_file import wing
 from PIL import Image
 
 import diptych as package
@@ -16,8 +17,12 @@ from diptych.data.images import image_io
 from diptych.data.sources import glyphs
 from diptych.errors import ConfigError, DataError, EvaluationError
 from diptych.evaluation.runner import SampleRequest, sample_run
+from diptych.importers import import_model
+from diptych.importers.landmarks import convert
+from diptych.importers.sandbox import read_in_process
 from diptych.inference.load import load
 from diptych.methods.stargan import StarGAN
+from diptych.networks import face_landmarks
 from diptych.runs.events import read_events
 from diptych.runs.folder import Run
 from diptych.testing import CHECKS, MethodUnderTest
@@ -70,6 +75,37 @@ def test_missing_landmarks_are_warned_of(tmp_path):
         with pytest.warns(UserWarning, match=f"run: {missing}"):
             use()
     assert missing.split(":")[0] in (folder / "model" / "README.md").read_text()
+
+
+def test_landmarks_from_a_file_are_part_of_the_run_and_of_its_model(tmp_path, monkeypatch):
+    """The file is read once: not at a resume, and not for translations, previews or evaluations."""
+    monkeypatch.setattr(import_model, "read", read_in_process)
+    monkeypatch.setattr(face_landmarks, "INPUT_SIZE", 64)
+    file, run = tmp_path / "wing.ckpt", tmp_path / "run"
+    torch.save({"state_dict": wing()}, file)
+    trained(run, "starganv2", "root=glyphs:sans/serif", "w_hpf=1", "steps=1", f"landmarks={file}", "preview_images=2")
+    file.unlink()
+    assert diptych("resume", run, "steps=2", "--allow", "steps").exit_code == 0
+    weights = convert(wing(), "wing.ckpt")
+    for source in (run, run / "model"):
+        method = load(source, device="cpu").method
+        assert all(torch.equal(value, weights[key]) for key, value in method.landmarks.state_dict().items()), source
+        assert method.caution() == ""
+    sample_run(Run.open(run), tmp_path / "samples", SampleRequest(count=1))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, r"landmarks=.*: no such file; landmarks=none trains"), ({"a": torch.zeros(2)}, "not the face landmark")],
+)
+def test_a_file_without_landmarks_is_refused_before_training(content, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(import_model, "read", read_in_process)
+    if content:
+        torch.save(content, tmp_path / "wing.ckpt")
+    settings = [*SMALL["starganv2"], *LITTLE, "root=glyphs:sans/serif", "batch_size=2", "w_hpf=1"]
+    with pytest.raises(ConfigError, match=said):
+        diptych("train", "starganv2", *settings, f"landmarks={tmp_path}/wing.ckpt", "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture

@@ -17,7 +17,18 @@ def test_an_experiment_refuses_what_has_no_effect_in_any_of_its_runs(tmp_path):
         plan(tmp_path, NAMED, runs={"plain": {}, "weak": {"lambda_gp": 1}})
 
 
-@pytest.mark.parametrize("name", ["cyclegan-losses", "dtn-ablation", "mode-seeking", "retina", "starganv2-ablation"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cyclegan-losses",
+        "dtn-ablation",
+        "dtn-adaptation",
+        "dtn-left-out",
+        "mode-seeking",
+        "retina",
+        "starganv2-ablation",
+    ],
+)
 def test_shipped_experiments_hold(name):
     assert name in shipped_experiments()
     assert plan_recipes(read_experiment(name), [])

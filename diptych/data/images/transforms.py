@@ -5,9 +5,10 @@ from math import sqrt
 
 import numpy as np
 
-from diptych.data.config import CropMode, DataConfig, Interpolation, ResizeMode
+from diptych.data.config import CropMode, DataConfig, Interpolation, Resampler, ResizeMode
+from diptych.data.images import image_io
 from diptych.data.images.augmentations import random_color_jitter, random_rotate90, random_size
-from diptych.data.images.resample import resize_and_crop
+from diptych.data.images.resample import resize
 from diptych.errors import DataError
 
 Array = np.ndarray
@@ -20,6 +21,7 @@ class Augment:
     """Resize to `load_size`, take a random crop of `crop_size` squared, flip half of the time (Isola et al. 2017, 6.2).
 
     With `crop_mode="random_resized"`, a random part of the image is resized to the crop size instead.
+    Held-out images are always resized by Pillow, as in the public code of the papers.
     """
 
     load_size: int
@@ -31,31 +33,50 @@ class Augment:
     color_jitter: float = 0.0
     random_scale: tuple[float, float] | None = None
     interpolation: Interpolation = "bicubic"
+    resampler: Resampler = "torch"
 
     def __call__(self, array: Array, random: np.random.RandomState) -> Array:
         """(H, W, C) to (crop, crop, C) of the same dtype. Generators in equal states give equal crops."""
-        crop = self.crop_size
-        if self.resize_mode == "center_square":
-            array = center_square(array)
+        crop, array = self.crop_size, self.prepare(array)
         down, across, mirror = random.random_sample(3)
         if self.crop_mode == "random_resized":
-            part = random_resized_crop(array, down, across, random)
-            array = resize_and_crop(part, crop, crop, 0, 0, crop, self.interpolation)
+            array = self._resize(random_resized_crop(array, down, across, random), crop, crop)
         else:
-            height, width = resized_size(array, self.load_size, crop, self.resize_mode)
+            height, width = resized_size(array.shape[0], array.shape[1], self.load_size, crop, self.resize_mode)
             if self.random_scale:
                 height, width = random_size(height, width, crop, self.random_scale, random)
+            array = self._resize(array, height, width)
             top, left = int(down * (height - crop + 1)), int(across * (width - crop + 1))
-            array = resize_and_crop(array, height, width, top, left, crop, self.interpolation)
+            array = array[top : top + crop, left : left + crop]
         if self.flip and mirror < 0.5:
             array = array[:, ::-1]
         if self.rotate90:
             array = random_rotate90(array, random)
         return random_color_jitter(array, self.color_jitter, random) if self.color_jitter else array
 
+    def prepare(self, array: Array) -> Array:
+        """Return an image (H, W, C) after the part of a call that uses no randomness, mostly resized.
+
+        It is worth keeping: a call on a prepared image gives the same result as on the image itself.
+        """
+        if self.resize_mode == "center_square":
+            array = center_square(array)
+        return self._resize(array, *self.prepared_size(array.shape[0], array.shape[1]))
+
+    def prepared_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of a prepared image. It has its own size if it is resized at random, or not."""
+        if self.resize_mode == "center_square":
+            height = width = min(height, width)
+        if self.crop_mode == "random_resized" or self.random_scale or self.resize_mode == "none":
+            return height, width
+        return resized_size(height, width, self.load_size, self.crop_size, self.resize_mode)
+
+    def _resize(self, array: Array, height: int, width: int) -> Array:
+        return resize(array, height, width, self.interpolation, self.resampler)
+
     @property
     def is_deterministic(self) -> bool:
-        """Whether a call uses no randomness, so that it equals `without_randomness`."""
+        """Whether a call uses no randomness."""
         return (
             self.load_size == self.crop_size
             and self.resize_mode in ("squash", "center_square")
@@ -69,9 +90,10 @@ class Augment:
         crop = self.crop_size
         if self.resize_mode == "center_square":
             array = center_square(array)
-        height, width = resized_size(array, crop, crop, self.resize_mode)
+        height, width = resized_size(array.shape[0], array.shape[1], crop, crop, self.resize_mode)
         top, left = (height - crop) // 2, (width - crop) // 2
-        return resize_and_crop(array, height, width, top, left, crop, self.interpolation)
+        resized = image_io.resize(array, height, width, self.interpolation)
+        return resized[top : top + crop, left : left + crop]
 
 
 def augment_of(config: DataConfig) -> Augment:
@@ -86,6 +108,7 @@ def augment_of(config: DataConfig) -> Augment:
         config.color_jitter,
         config.random_scale,
         config.interpolation,
+        config.resampler,
     )
 
 
@@ -138,14 +161,13 @@ def random_resized_crop(array: Array, down: float, across: float, random: np.ran
     return array[top : top + part_height, left : left + part_width]
 
 
-def resized_size(array: Array, size: int, crop: int, mode: ResizeMode) -> tuple[int, int]:
-    """Return the height and width to which an image (H, W, C) is resized, both at least `crop_size`.
+def resized_size(height: int, width: int, size: int, crop: int, mode: ResizeMode) -> tuple[int, int]:
+    """Return the height and width to which an image of a height and width is resized, both at least `crop_size`.
 
     `squash` gives `size` x `size`, as in the papers; so does `center_square`, for an image that is square already.
     `short_side` resizes the shorter side to `size` and keeps the aspect ratio. `none` keeps the size; it raises
     DataError for an image smaller than the crop.
     """
-    height, width = array.shape[:2]
     if mode in ("squash", "center_square"):
         return size, size
     if mode == "short_side":

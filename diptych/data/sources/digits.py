@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.contract import Labels
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Column, Data, Split, select
+from diptych.data.dataset import Column, Data, ImageColumn, Split, select
 from diptych.data.images import image_io
 from diptych.data.sources.folders import images_in_and_below
 from diptych.data.sources.tables import arrays_in
@@ -24,7 +24,7 @@ HELD_OUT_EVERY = 20  # every twentieth training digit is held out
 
 
 @dataclass(frozen=True)
-class BlendedDigits(Sequence[np.ndarray]):
+class BlendedDigits(ImageColumn):
     """Digits (N, H, W, 1 or 3) blended with patches of photographs; each (H, W, 3) uint8."""
 
     digits: np.ndarray
@@ -35,10 +35,11 @@ class BlendedDigits(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.digits)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, H, W, 3)."""
-        return (*self.digits.shape[:3], 3)
+    def channels(self) -> int:
+        return 3
+
+    def take(self, indices: Sequence[int]) -> "BlendedDigits":
+        return replace(self, digits=self.digits[indices], numbers=self.numbers[indices])
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         digit = self.digits[index]
@@ -95,13 +96,7 @@ def without_labels(data: Data) -> Data:
 
 def _select(split: Split, indices: np.ndarray) -> Split:
     """Return the samples at the given indices."""
-    columns = dict(split.columns)
-    for name, column in columns.items():
-        if isinstance(column, BlendedDigits):
-            columns[name] = replace(column, digits=column.digits[indices], numbers=column.numbers[indices])
-        else:
-            columns[name] = select(column, indices.tolist())
-    return replace(split, columns=columns)
+    return replace(split, columns={name: select(column, indices.tolist()) for name, column in split.columns.items()})
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:

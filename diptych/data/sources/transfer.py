@@ -1,12 +1,13 @@
 """Data for domain transfer (Taigman et al. 2017): a labelled source domain and an unlabelled target domain."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, Split, select
-from diptych.errors import DataError
+from diptych.data.dataset import Column, Data, Split, select
+from diptych.errors import DataError, nearest, shown
 
 COLUMNS = ("source", "label", "target")
 
@@ -56,6 +57,28 @@ def split_by_attribute(data: Data, config: DataConfig) -> Data:
         labels=(),
         domains=dict(zip("ab", names, strict=True)),
     )
+
+
+def without_classes(data: Data, names: Sequence[str], setting: str) -> Data:
+    """Return labelled data whose training images have none of these classes; other splits and the labels keep them.
+
+    DataError, which names the setting, for unknown classes and for attributes.
+    """
+    if not names:
+        return data
+    (labels,) = data.labels
+    if labels.kind != "class":
+        raise DataError(f"{setting}={list(names)}: the images have attributes, not classes: leave {setting}= out")
+    if unknown := [name for name in names if name not in labels.names]:
+        raise DataError(f"{setting}: no class is called {shown(unknown[0])}{nearest(unknown[0], labels.names)}")
+    left_out = [labels.names.index(name) for name in names]
+    kept = np.flatnonzero(~np.isin(np.asarray(data.train.columns["label"]), left_out)).tolist()
+    if not kept:
+        raise DataError(f"{setting}={list(names)}: no training image is left")
+    columns: dict[str, Column] = {name: select(column, kept) for name, column in data.train.columns.items()}
+    scene_ids = [data.train.scene_ids[index] for index in kept] if data.train.scene_ids else ()
+    summary = f"{data.summary}; {len(kept)} training images without {', '.join(names)}"
+    return replace(data, train=replace(data.train, columns=columns, scene_ids=scene_ids), summary=summary)
 
 
 def _independent(source: Split, target: Split) -> Split:

@@ -204,18 +204,32 @@ def classifier_accuracy(samples: Samples, tools: Tools, names: Sequence[str]) ->
     if samples.rows and "has" in samples.rows[0].controls:
         yield from _attribute_accuracy(samples, tools, classes)
         return
+    truth = true_classes(samples, classes)
+    rows = np.stack([truth, _predicted_classes(tools, samples.files("fake"))], 1)
+    majority = np.stack([truth, np.full_like(truth, np.bincount(truth).argmax())], 1)
+    for name, statistic in (("accuracy", _accuracy), ("class-accuracy", _mean_class_accuracy)):
+        yield score_per_image(name, rows, statistic, chance=statistic(majority))
+    tools.note(f"{len(rows)} images of {_class_names(classes)}")
+
+
+def classifier_accuracy_of_classes(samples: Samples, tools: Tools, names: Sequence[str]) -> Iterator[Score]:
+    """Yield the accuracy of the classifier on the images of each class."""
+    classes = tools.require_evaluator().classes()
+    truth = true_classes(samples, classes)
+    correct = (_predicted_classes(tools, samples.files("fake")) == truth).astype(float)
+    for index in np.unique(truth):
+        yield score_per_image(f"accuracy {classes[index]}", correct[truth == index])
+
+
+def true_classes(samples: Samples, classes: Sequence[str]) -> np.ndarray:
+    """Return the index of each image's class (N,), from the `label` of its row. EvaluationError for unknown ones."""
     indices = {name: index for index, name in enumerate(classes)}
     labels = [str(row.controls.get("label")) for row in samples.rows]
     if unknown := sorted(set(labels) - set(classes)):
         raise EvaluationError(
             f"{samples.folder}: the evaluator has no class {shown(unknown[0])}, only {_class_names(classes)}"
         )
-    truth = np.array([indices[label] for label in labels])
-    rows = np.stack([truth, _predicted_classes(tools, samples.files("fake"))], 1)
-    majority = np.stack([truth, np.full_like(truth, np.bincount(truth).argmax())], 1)
-    for name, statistic in (("accuracy", _accuracy), ("class-accuracy", _mean_class_accuracy)):
-        yield score_per_image(name, rows, statistic, chance=statistic(majority))
-    tools.note(f"{len(rows)} images of {_class_names(classes)}")
+    return np.array([indices[label] for label in labels])
 
 
 def _attribute_accuracy(samples: Samples, tools: Tools, attributes: Sequence[str]) -> Iterator[Score]:

@@ -77,6 +77,7 @@ METRICS: Mapping[str, Metric] = by_name(
     Metric("roc-area", segmentation.roc_area, "higher", "area under the ROC curve"),
     # of one value per image
     Metric("accuracy", mean, "higher", "share of correctly classified images", per_attribute=True),
+    Metric("adapted-accuracy", mean, "higher", "accuracy on real images of a classifier trained on the translations"),
     Metric("taken-for-target", mean, "higher", "share that a classifier assigns to the target domain"),
     Metric("as-asked", mean, "higher", "share in which a classifier finds the requested domain or attribute"),
     Metric("others-kept", mean, "higher", "share of the other attributes that are unchanged"),

@@ -35,6 +35,8 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "starganv2": "diptych.evaluation.protocols.starganv2",
         "stargan-expressions": "diptych.evaluation.protocols.stargan_expressions",
         "dtn-digits": "diptych.evaluation.protocols.dtn_digits",
+        "dtn-left-out": "diptych.evaluation.protocols.dtn_left_out",
+        "dtn-adaptation": "diptych.evaluation.protocols.dtn_adaptation",
         "msgan-diversity": "diptych.evaluation.protocols.msgan_diversity",
         "unconditional": "diptych.evaluation.protocols.unconditional",
         "classifier-accuracy": "diptych.evaluation.protocols.classifier_accuracy",

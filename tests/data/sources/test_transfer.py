@@ -160,6 +160,50 @@ def test_a_target_that_is_missing_or_not_wanted_is_told(folders):
         opened(root="glyphs:sans", target_root=folders / "drawings")
 
 
+def test_classes_are_left_out_of_training_images(digits):
+    """Of source and target independently; held-out and test images, and the labels, keep them."""
+    root, arrays = digits
+    file = root / "mnist.npz"
+    config = DataConfig(
+        root=str(file), target_root=str(file), background_root=str(root / "photographs"), crop_size=16,
+        source_without=[3], target_without=["3", 4],
+    )  # fmt: skip
+    data, whole = (
+        open_data(each, DataKind.TRANSFER)
+        for each in (config, config.model_copy(update={"source_without": (), "target_without": ()}))
+    )
+    columns, of_all = data.train.columns, whole.train.columns
+    assert set(columns["label"]) == set(range(10)) - {3}
+    kept = [index for index, label in enumerate(of_all["label"]) if label != 3]
+    assert [columns["label"], columns["source"].numbers.tolist()] == [
+        [of_all["label"][index] for index in kept],
+        of_all["source"].numbers[kept].tolist(),
+    ]
+    assert np.array_equal(columns["source"][5], of_all["source"][kept[5]])
+    left_out = {bytes(digit[..., None]) for digit in arrays["x_train"][np.isin(arrays["y_train"], [3, 4])]}
+    assert not left_out & {bytes(digit) for digit in columns["target"]}
+    assert len(columns["target"]) < len(of_all["target"])
+    assert (len(data.test), data.test.columns["label"]) == (len(whole.test), whole.test.columns["label"])
+    assert data.labels == whole.labels
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"source_without": ["30"]}, "source_without: no class is called '?30"),
+        ({"source_without": list("0123456789")}, "source_without=.*no training image is left"),
+        ({"target_root": "drawings", "target_without": [3]}, "the images of the target have no labels"),
+    ],
+)
+def test_classes_that_cannot_be_left_out_are_told(digits, settings, said):
+    root, _ = digits
+    fill(root / "drawings", 3)
+    settings = {"target_root": "mnist.npz", **settings}
+    config = DataConfig(root=str(root / "mnist.npz"), crop_size=16, **settings)
+    with pytest.raises(DataError, match=said):
+        open_data(config.model_copy(update={"target_root": str(root / config.target_root)}), DataKind.TRANSFER)
+
+
 def test_digits_are_judged_by_what_is_read_in_translations(digits, tmp_path):
     root, _ = digits
     file, small = root / "mnist.npz", ["batch_size=8", "load_size=32", "flip=false"]
@@ -192,8 +236,16 @@ def test_an_attribute_divides_a_table_into_two_heaps(tmp_path):
     assert back.train.columns["a"] == data.train.columns["b"]
     with pytest.raises(DataError, match=r"side by side.* Or choose one attribute .*: attributes=\[NAME\]"):
         open_data(DataConfig(root=str(tmp_path), crop_size=16), DataKind.UNPAIRED)
-    with pytest.raises(DataError, match="a table of attributes, but this method needs classes"):
-        open_data(config.model_copy(update={"target_root": str(tmp_path)}), DataKind.TRANSFER)
+    for letter in "xyz":
+        image_io.write(tmp_path / "drawings" / f"{letter}.png", noise(0))
+    data = open_data(config.model_copy(update={"target_root": str(tmp_path / "drawings")}), DataKind.TRANSFER)
+    assert (data.labels[0].kind, data.labels[0].names) == ("attributes", ("Glasses",))
+    numbers = [int(file.stem) for file in data.train.columns["source"].files]
+    assert data.train.columns["label"][:, 0].tolist() == [number % 2 for number in numbers]
+    assert {file.stem for file in data.train.columns["target"].files} == set("xyz")
+    with pytest.raises(DataError, match=r"source_without=.*: the images have attributes, not classes"):
+        left_out = {"target_root": str(tmp_path / "drawings"), "source_without": ("Glasses",)}
+        open_data(config.model_copy(update=left_out), DataKind.TRANSFER)
     with pytest.raises(DataError, match="needs one attribute, and translates from images without it to images with it"):
         open_data(config.model_copy(update={"attributes": ("Glasses", "Young")}), DataKind.UNPAIRED)
 
