@@ -7,8 +7,7 @@ address and no user agent is stored.
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,23 +98,18 @@ class Store:
         with self.engine.begin() as connection:
             stored = {row.key: row.value for row in connection.execute(select(ABOUT))}
             if not stored:
-                connection.execute(
-                    insert(ABOUT), [{"key": "schema", "value": SCHEMA}, {"key": "study", "value": study}]
-                )
-                return
+                about = {"schema": SCHEMA, "study": study, "secret": secrets.token_hex(32)}
+                connection.execute(insert(ABOUT), [{"key": key, "value": value} for key, value in about.items()])
+                stored = {key: str(value) for key, value in about.items()}
         if stored.get("schema") != str(SCHEMA):
             raise StudyError(f"database schema {stored.get('schema')}: this version of Diptych reads schema {SCHEMA}")
         if stored.get("study") != study:
             raise StudyError("the database holds the answers of another study: the design or its images were changed")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self.engine.begin() as connection:
-            yield connection
+        self.secret = bytes.fromhex(stored["secret"])  # for the names of images
 
     def join(self, language: str, external: str | None = None) -> Participant:
         """Return a new participant, or the one who joined before with the same id of a panel."""
-        with self._transaction() as connection:
+        with self.engine.begin() as connection:
             values = {"token": secrets.token_urlsafe(24), "external": external, "language": language}
             try:
                 with connection.begin_nested():
@@ -136,13 +130,17 @@ class Store:
 
     def answer(self, answer: Answer) -> bool:
         """Store an answer; returns whether it is the first to its question. The first one counts."""
-        values = {**vars(answer), "measured": json.dumps(answer.measured)}
         try:
-            with self._transaction() as connection:
-                connection.execute(insert(ANSWERS), values)
+            with self.engine.begin() as connection:
+                connection.execute(insert(ANSWERS), _row(answer))
         except IntegrityError:
             return False
         return True
+
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Store the answers of a simulated participant in one transaction."""
+        with self.engine.begin() as connection:
+            connection.execute(insert(ANSWERS), [_row(answer) for answer in answers])
 
     def answered(self, participant: int) -> list[tuple[int, str, int]]:
         """Return (trial, question, answer) of a participant, in order of trials."""
@@ -155,7 +153,7 @@ class Store:
 
     def finish(self, participant: int) -> str:
         """Return the completion code of a participant, which is made once."""
-        with self._transaction() as connection:
+        with self.engine.begin() as connection:
             own = PARTICIPANTS.c.number == participant
             connection.execute(
                 update(PARTICIPANTS).where(own, PARTICIPANTS.c.code.is_(None)).values(code=secrets.token_hex(4).upper())
@@ -180,11 +178,15 @@ class Store:
         found = PARTICIPANTS.c.external == external_or_number
         if external_or_number.isdigit():
             found |= PARTICIPANTS.c.number == int(external_or_number)
-        with self._transaction() as connection:
+        with self.engine.begin() as connection:
             return bool(connection.execute(delete(PARTICIPANTS).where(found)).rowcount)
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _row(answer: Answer) -> dict[str, Any]:
+    return {**vars(answer), "measured": json.dumps(answer.measured)}
 
 
 def _participant(row: Any) -> Participant:
