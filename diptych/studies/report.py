@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from diptych.studies.analysis import Analysis, Findings, Row, as_csv
@@ -86,7 +87,7 @@ def _figure(findings: Findings, measure: tuple[str, str]) -> EmbeddedImage:
     axes.grid(axis="x", alpha=0.3)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    image = Image.fromarray(memoryview(canvas.buffer_rgba()).cast("B", (*canvas.get_width_height()[::-1], 4)))  # type: ignore[arg-type]
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba()))
     text = "; ".join(f"{row.method} {value_text(row)}" for row in reversed(rows))
     return EmbeddedImage(data_uri(image.convert("RGB")), f"{measure[1]}: {text}", 660, "plot")
 

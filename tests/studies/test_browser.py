@@ -5,8 +5,6 @@ import shutil
 import pytest
 from study_folders import served, study
 
-from diptych.studies.store import Store  # noqa: F401
-
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
