@@ -9,6 +9,7 @@ DiptychError
 │   └── HubError      a model hub that cannot be reached or refuses
 ├── RunError          a run folder that is in use, missing or read-only   (exit code 2)
 ├── EvaluationError   a metric that cannot be computed or compared        (exit code 2)
+├── StudyError        a human study that cannot be run or analysed        (exit code 2)
 └── TrainingError     a training step that failed: not finite, no memory  (exit code 3)
     ├── LoadingError  a batch that cannot be loaded: a data worker failed
     └── CallbackError a callback of the user that raised an exception
@@ -58,6 +59,10 @@ class RunError(DiptychError):
 
 
 class EvaluationError(DiptychError):
+    pass
+
+
+class StudyError(DiptychError):
     pass
 
 

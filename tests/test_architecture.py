@@ -20,7 +20,7 @@ LEVELS = [
     {"inference"},
     {"importers"},
     {"evaluation", "training"},
-    {"workflows", "testing"},
+    {"studies", "workflows", "testing"},
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}

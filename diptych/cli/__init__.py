@@ -26,6 +26,7 @@ from diptych.cli import (
     predict,
     push,
     resume,
+    study,
     train,
     translate,
 )
@@ -73,6 +74,7 @@ _add(evaluate.evaluate, evaluate)
 _add(compare.compare, compare)
 _add(experiment.experiment, experiment)
 app.add_typer(evaluator.app, name="evaluator")
+app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
 _add(push.push, push)
 _add(methods.methods, methods)

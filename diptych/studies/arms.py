@@ -1,0 +1,68 @@
+"""The images of a study's arms: from sample folders of `diptych predict`, or plain folders of any tool."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diptych.data.sources.file_names import stem_of
+from diptych.data.sources.folders import images_in
+from diptych.errors import ConfigError
+from diptych.evaluation.samples import MANIFEST, open_samples
+from diptych.studies.design import REAL
+from diptych.studies.stimuli import INPUT, RESERVED
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The path of each image by arm and name, and where the images of each arm came from."""
+
+    files: dict[str, dict[str, Path]] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
+
+    def add(self, arm: str, files: Mapping[str, Path], origin: Path) -> None:
+        """Add an arm. ConfigError if it has no images."""
+        if not files:
+            raise ConfigError(f"{origin}: no images for {arm}")
+        self.files[arm], self.origin[arm] = dict(files), origin.name
+
+
+def read_arms(sources: Sequence[str], others: Mapping[str, Path | None]) -> Arms:
+    """Return the arms of methods, given as `FOLDER` or `NAME=FOLDER`, and of `real`, `input` and `reference` folders.
+
+    A sample folder also gives the real images and the inputs, unless they are given. ConfigError for a name that
+    occurs twice or is reserved; EvaluationError for a damaged sample folder.
+    """
+    arms = Arms()
+    for source in sources:
+        name, folder = _named(source)
+        if name in arms.files or name in RESERVED:
+            raise ConfigError(f"{source}: the name {name} is taken; give another as NAME=FOLDER")
+        if not (folder / MANIFEST).is_file():
+            arms.add(name, _by_name(folder), folder)
+            continue
+        samples = open_samples(folder)
+        first = {}
+        for row in samples.rows:  # of several styles the first
+            first.setdefault(row.of or Path(row.fake).stem, row)
+        arms.add(name, {key: folder / row.fake for key, row in first.items()}, folder)
+        for arm, attribute in ((REAL, "truth"), (INPUT, "source")):
+            if arm not in arms.files and all(getattr(row, attribute) for row in first.values()):
+                arms.add(arm, {key: folder / getattr(row, attribute) for key, row in first.items()}, folder)
+    for arm, given in others.items():
+        if given is not None:
+            arms.add(arm, _by_name(given), given)
+    return arms
+
+
+def _named(source: str) -> tuple[str, Path]:
+    name, equals, folder = source.partition("=")
+    path = Path(folder if equals else source)
+    if not path.is_dir():
+        raise ConfigError(f"{path}: no such folder; expected a sample folder, a folder of images, or NAME=FOLDER")
+    if equals:
+        return name, path
+    return (path.parent.name if path.name == "samples" else path.name), path
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    return {stem_of(file): file for file in images_in(folder)}

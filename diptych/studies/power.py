@@ -1,0 +1,63 @@
+"""What a budget of votes can show, before the study: width of intervals and power, with votes clustered by rater.
+
+The variance of a rate from raters with m trials each is 1 + (m - 1) ICC times that of independent votes (the design
+effect), where the intraclass correlation ICC says how alike the answers of one rater are.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from diptych.errors import ConfigError
+
+ICC = 0.05  # a usual value for real-or-fake answers of crowd workers
+NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A number of raters, votes of each, and the intraclass correlation of votes. ConfigError for invalid values."""
+
+    raters: int
+    votes_each: int
+    icc: float = ICC
+
+    def __post_init__(self) -> None:
+        if self.raters < 2 or self.votes_each < 1:
+            raise ConfigError(f"{self.raters} raters with {self.votes_each} votes each: expected at least 2 and 1")
+        if not 0 <= self.icc <= 1:
+            raise ConfigError(f"icc={self.icc}: an intraclass correlation is between 0 and 1")
+
+    @property
+    def design_effect(self) -> float:
+        return 1 + (self.votes_each - 1) * self.icc
+
+    @property
+    def effective_votes(self) -> float:
+        """Number of independent votes that would say as much."""
+        return self.raters * self.votes_each / self.design_effect
+
+
+def half_width(budget: Budget, rate: float = 0.5) -> float:
+    """Return half of the 95 % interval of a rate."""
+    return NORMAL.inv_cdf(0.975) * math.sqrt(rate * (1 - rate) / budget.effective_votes)
+
+
+def power(budget: Budget, rate: float, chance: float = 0.5) -> float:
+    """Return the probability that a two-sided test at 5 % tells `rate` from `chance`."""
+    error = math.sqrt(chance * (1 - chance) / budget.effective_votes)
+    spread = math.sqrt(rate * (1 - rate) / budget.effective_votes)
+    limit = NORMAL.inv_cdf(0.975) * error
+    return NORMAL.cdf((abs(rate - chance) - limit) / spread) + NORMAL.cdf((-abs(rate - chance) - limit) / spread)
+
+
+def votes_needed(rate: float, chance: float = 0.5, wanted: float = 0.8, votes_each: int = 1, icc: float = ICC) -> int:
+    """Return the number of votes in total that tell `rate` from `chance` with power `wanted`.
+
+    ConfigError if the rates are equal.
+    """
+    if rate == chance:
+        raise ConfigError(f"a rate of {rate} cannot be told from {chance}: give the smallest difference that matters")
+    spread = math.sqrt(rate * (1 - rate)), math.sqrt(chance * (1 - chance))
+    independent = ((NORMAL.inv_cdf(0.975) * spread[1] + NORMAL.inv_cdf(wanted) * spread[0]) / (rate - chance)) ** 2
+    return math.ceil(independent * (1 + (votes_each - 1) * icc))

@@ -1,0 +1,76 @@
+"""Intervals of what raters answered, by resampling raters.
+
+Answers of one rater are alike, so an interval that takes them as independent is too narrow: with 25 raters of 40 trials
+each and a rate that differs between raters with a standard deviation of .12, it covers the truth in 67 % of studies
+instead of 95 %. Raters are independent, so whole raters are sampled with replacement.
+
+With few raters a percentile interval is too narrow as well. Its quantiles are moved outward as the quantiles of
+Student's t are from those of the normal distribution (the expanded percentile interval of Hesterberg, 2015).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from diptych.errors import StudyError
+
+DRAWS = 1000
+MIN_RATERS = 2  # for an interval; a study of one rater says nothing of others
+
+Statistic = Callable[[np.ndarray], np.ndarray | float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval over raters, `low` to `high`."""
+
+    value: float
+    low: float
+    high: float
+    votes: int
+    raters: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}], {self.votes} votes of {self.raters} raters"
+
+
+def estimates(raters: np.ndarray, statistic: Statistic, draws: int = DRAWS) -> list[Estimate]:
+    """Return the values of `statistic` with their intervals over raters.
+
+    raters: rater of each vote (N,), of any type. statistic: function of the weight of each vote (N,), that is how often
+    its rater was sampled, to one value or several (K,); NaN where it is undefined, as for a method without votes.
+    Resampling depends on the number of raters only. StudyError for fewer than MIN_RATERS raters.
+    """
+    names, index = np.unique(np.asarray(raters), return_inverse=True)
+    if len(names) < MIN_RATERS:
+        raise StudyError(f"{len(names)} raters are too few for an interval; at least {MIN_RATERS} are needed")
+    values = np.atleast_1d(np.asarray(statistic(np.ones(len(index))), float))
+    random = np.random.RandomState(len(names))
+    weights = random.multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
+    resampled = np.stack([np.atleast_1d(np.asarray(statistic(row[index].astype(float)), float)) for row in weights])
+    tail = expanded_tail(len(names))
+    low, high = np.nanquantile(resampled, (tail, 1 - tail), axis=0)
+    return [
+        Estimate(float(value), float(below), float(above), len(index), len(names))
+        for value, below, above in zip(values, low, high, strict=True)
+    ]
+
+
+def expanded_tail(raters: int) -> float:
+    """Return the probability below a 95 % interval's lower end: 0.025 for many raters, less for few."""
+    from scipy import stats
+
+    quantile = stats.t.ppf(0.025, raters - 1) * np.sqrt(raters / (raters - 1))
+    return float(stats.norm.cdf(quantile))
+
+
+def weighted_mean(values: np.ndarray) -> Statistic:
+    """Return the statistic that is the mean of `values` (N,)."""
+    values = np.asarray(values, float)
+
+    def mean(weights: np.ndarray) -> float:
+        total = weights.sum()
+        return float(weights @ values / total) if total else float("nan")
+
+    return mean

@@ -1,0 +1,92 @@
+"""What a participant's browser is told, and what the server keeps of it."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diptych.studies.design import Design
+from diptych.studies.folder import StudyFolder
+from diptych.studies.stimuli import INPUT, REFERENCE
+from diptych.studies.trials import Trial
+
+TIE = -1
+
+
+@dataclass(frozen=True)
+class Session:
+    """The trials of a participant, the addresses of their images, and the answers that are due, in order.
+
+    steps: (trial, question) of each answer. files: file of each image by its name in the session.
+    """
+
+    design: Design
+    trials: Sequence[Trial]
+    steps: Sequence[tuple[int, str]]
+    files: Mapping[str, str]
+    pages: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, study: StudyFolder, secret: bytes, number: int) -> "Session":
+        """Return the session of participant `number`; image names are made with the study's secret."""
+        design, table, trials = study.design, study.table.files, study.trials(number)
+        files: dict[str, str] = {}
+
+        def address(trial: Trial, place: str, arm: str, image: str) -> str | None:
+            if arm not in table:
+                return None
+            name = image_name(secret, number, f"{trial.number}:{place}")
+            files[name] = table[arm][image]
+            return f"/i/{name}.png"
+
+        has_input = any(question.show_input for question in design.questions)
+        has_reference = any(question.show_reference for question in design.questions)
+        pages = []
+        for trial in trials:
+            image = trial.shown[0].image
+            pages.append(
+                {
+                    "number": trial.number,
+                    "practice": trial.phase == "practice",
+                    "images": [address(trial, str(at), each.arm, each.image) for at, each in enumerate(trial.shown)],
+                    "input": address(trial, INPUT, INPUT, image) if has_input else None,
+                    "reference": address(trial, REFERENCE, REFERENCE, image) if has_reference else None,
+                }
+            )
+        steps = [(trial.number, question.key) for trial in trials for question in design.questions]
+        return cls(design, trials, steps, files, pages)
+
+    def description(self) -> dict[str, Any]:
+        """Return what the page needs, which tells nothing of methods, sides, attention checks or repeats."""
+        names = ("presentation", "exposure_ms", "fixation_ms", "interval_ms", "mask", "break_every", "ties", "kind")
+        return {
+            **{name: getattr(self.design, name) for name in names},
+            "scores": list(self.design.scores),
+            "questions": [question.model_dump() for question in self.design.questions],
+            "trials": self.pages,
+        }
+
+    def invalid(self, trial: int, question: str, answer: int) -> tuple[str, str] | None:
+        """Return what is wrong with an answer and the field; None if it is a possible answer."""
+        if not 0 <= trial < len(self.trials):
+            return f"the study has the trials 0 to {len(self.trials) - 1}", "trial"
+        if question not in [each.key for each in self.design.questions]:
+            return f"the study has the questions {', '.join(each.key for each in self.design.questions)}", "question"
+        if answer == TIE and self.design.ties:
+            return None
+        if self.design.kind == "opinion_score":
+            low, high = self.design.scores
+        else:
+            low, high = 0, max(2, len(self.trials[trial].shown)) - 1
+        return None if low <= answer <= high else (f"expected {low} to {high}", "answer")
+
+    def feedback(self, trial: int, answer: int) -> bool | None:
+        """Return whether an answer to a practice trial is correct; None for other trials."""
+        of = self.trials[trial]
+        return None if of.phase != "practice" or of.correct is None else answer == of.correct
+
+
+def image_name(secret: bytes, number: int, place: str) -> str:
+    """Return the name of an image in a session, which says nothing of the image."""
+    return hmac.new(secret, f"{number}:{place}".encode(), hashlib.sha256).hexdigest()[:32]

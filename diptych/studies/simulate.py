@@ -1,0 +1,104 @@
+"""Simulated participants of known ability, to test a study and its analysis before people take part.
+
+Their answers go into a database of their own (`simulated.sqlite`), so that they never mix with those of people.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from diptych.errors import ConfigError
+from diptych.seeds import random_state
+from diptych.studies.folder import StudyFolder
+from diptych.studies.store import Answer, Store
+from diptych.studies.trials import OBVIOUS, Trial
+
+ATTENTIVE = 0.97  # probability that an honest participant answers an attention check correctly
+RESPONSE_MS = (900, 0.4)  # median and spread of the log-normal response times of honest participants
+CLICKER_MS = (350, 0.3)
+
+
+@dataclass(frozen=True)
+class Population:
+    """Who takes part. `truth` is by method: the rate fooled, the strength, or the mean opinion score.
+
+    icc: how alike the answers of a participant are (rates fooled). spread: standard deviation between participants of
+    strengths and of opinion scores. clickers: participants who answer at random.
+    """
+
+    truth: Mapping[str, float]
+    raters: int = 25
+    clickers: int = 0
+    icc: float = 0.05
+    spread: float = 0.3
+    position: float = 0.0  # preference for the second position over the first, as a strength
+    seed: int = 0
+
+
+def simulate(study: StudyFolder, store: Store, population: Population) -> None:
+    """Store the answers of simulated participants. ConfigError if a method has no truth or an impossible one."""
+    methods = study.table.methods
+    if missing := [name for name in methods if name not in population.truth]:
+        raise ConfigError(f"simulated participants need the true value of {', '.join(missing)}: give NAME=VALUE")
+    if study.design.kind == "real_or_fake" and not all(0 < population.truth[name] < 1 for name in methods):
+        raise ConfigError("a rate fooled is between 0 and 1, without them")
+    for number in range(population.raters + population.clickers):
+        rater = _Rater(study, population, number, clicks=number >= population.raters)
+        participant = store.join("en").number
+        answers = [
+            Answer(participant, trial.number, question.key, *rater.answer(trial), {"exposures": []})
+            for trial in study.trials(participant)
+            for question in study.design.questions
+        ]
+        store.add(answers)
+        store.finish(participant)
+
+
+class _Rater:
+    """One simulated participant."""
+
+    def __init__(self, study: StudyFolder, population: Population, number: int, clicks: bool) -> None:
+        self.design, self.clicks = study.design, clicks
+        self.random = random_state(population.seed, "simulated", number)
+        self.position = population.position
+        self.own = {name: self._own(population, population.truth[name]) for name in study.table.methods}
+
+    def _own(self, population: Population, truth: float) -> float:
+        """Return the value of a method for this participant."""
+        if self.design.kind != "real_or_fake":
+            return float(truth + self.random.normal(0, population.spread))
+        if not population.icc:
+            return truth
+        size = 1 / population.icc - 1
+        return float(self.random.beta(truth * size, (1 - truth) * size))
+
+    def answer(self, trial: Trial) -> tuple[int, int]:
+        """Return the answer to a trial and the response time in ms."""
+        median, spread = CLICKER_MS if self.clicks else RESPONSE_MS
+        milliseconds = int(median * np.exp(self.random.normal(0, spread)))
+        return self._choice(trial), milliseconds
+
+    def _choice(self, trial: Trial) -> int:
+        low, high = self._answers(trial)
+        guess = int(self.random.randint(low, high + 1))
+        if self.clicks:
+            return guess
+        arms = [each.arm for each in trial.shown]
+        if OBVIOUS in arms and trial.correct is not None:
+            return trial.correct if self.random.random() < ATTENTIVE else guess
+        if self.design.kind == "real_or_fake":
+            assert trial.correct is not None
+            method = next((arm for arm in arms if arm in self.own), None)
+            rate = self.own[method] if method else 0.2  # real images called fake, if shown alone
+            return 1 - trial.correct if self.random.random() < rate else trial.correct
+        if self.design.kind == "opinion_score":
+            score = self.own.get(arms[0], high) + self.random.normal(0, 0.5)
+            return int(np.clip(np.rint(score), low, high))
+        strengths = [self.own.get(arm, 0.0) + self.position * (at > 0) for at, arm in enumerate(arms)]
+        return int(np.argmax(np.array(strengths) + self.random.gumbel(size=len(arms))))
+
+    def _answers(self, trial: Trial) -> tuple[int, int]:
+        if self.design.kind == "opinion_score":
+            return self.design.scores
+        return 0, max(2, len(trial.shown)) - 1

@@ -1,0 +1,87 @@
+"""Simulated participants: the analysis finds their true values and excludes those who click at random."""
+
+import pytest
+from study_folders import study
+
+from diptych.errors import ConfigError, StudyError
+from diptych.studies.analysis import analyse, as_csv
+from diptych.studies.report import answers_csv, as_latex, write_report
+from diptych.studies.simulate import Population, simulate
+
+PRESETS = {
+    "pix2pix-2017": ("rate fooled", {"one": 0.15, "two": 0.4}, {"practice": 2, "attention_checks": 6}),
+    "hype-infinity": ("rate fooled", {"one": 0.15, "two": 0.4}, {"practice": 2, "trials": 40, "attention_checks": 6}),
+    "stargan-2018": ("strength", {"one": 0.5, "two": -0.5}, {"attention_checks": 6}),
+    "srgan-mos-2017": ("MOS", {"one": 2.0, "two": 4.0}, {"practice": 2, "trials": 120, "attention_checks": 6}),
+}
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def simulated(request, tmp_path_factory):
+    measure, truth, values = PRESETS[request.param]
+    made = study(tmp_path_factory.mktemp("study"), request.param, count=60, size=16, **values)
+    store = made.store("sqlite://")
+    simulate(made, store, Population(truth, raters=40, clickers=8))
+    yield made, measure, truth, store.answers()
+    store.close()
+
+
+def test_the_true_values_are_found_and_random_clickers_excluded(simulated):
+    made, measure, truth, answers = simulated
+    analysis = analyse(made, answers)
+    caught = {number for number in analysis.reasons if number > 40}
+    assert len(caught) >= 6
+    assert len(analysis.reasons) - len(caught) <= 3
+    assert analysis.everyone.raters == 48
+    assert analysis.included.raters == 48 - len(analysis.reasons)
+    for method, value in truth.items():
+        found = analysis.included.row(measure, method).estimate
+        width = found.high - found.low
+        assert found.low - width / 2 < value < found.high + width / 2
+    low, high = sorted(truth, key=truth.get)
+    assert analysis.included.row(measure, low).estimate.high < analysis.included.row(measure, high).estimate.low
+
+
+def test_the_report_has_a_page_tables_and_rows(simulated, tmp_path):
+    made, _, _, answers = simulated
+    analysis = analyse(made, answers)
+    page = write_report(analysis, tmp_path / "report", simulated=True).read_text()
+    assert "these are not answers of people" in page
+    assert page.count("data:image/png") >= 1
+    assert as_csv(analysis).count("\n") == 1 + len(analysis.included.rows) + len(analysis.everyone.rows)
+    assert as_latex(analysis.included).count(r"\\") == len({row.method for row in analysis.included.rows if row.method})
+    assert answers_csv(made, answers).count("\n") == 1 + len(answers)
+
+
+def test_votes_of_a_wrong_exposure_do_not_count(tmp_path):
+    made = study(tmp_path, practice=0, trials=10)
+    store = made.store()
+    simulate(made, store, Population({"one": 0.3, "two": 0.3}, raters=4))
+    answers = store.answers()
+    store.close()
+    for answer in answers[:5]:
+        answer.measured["exposures"].append([1000, 1030.0, 1])
+    answers[6].measured["exposures"].append([1000, 1016.0, 0])
+    analysis = analyse(made, answers)
+    assert (analysis.off, analysis.included.votes) == (5, 35)
+
+
+def test_who_did_not_finish_is_excluded(tmp_path):
+    made = study(tmp_path, practice=0, trials=10)
+    store = made.store()
+    simulate(made, store, Population({"one": 0.3, "two": 0.3}, raters=4))
+    answers = [answer for answer in store.answers() if answer.participant != 2 or answer.trial < 4]
+    store.close()
+    assert analyse(made, answers).reasons == {2: "answered 4 of 10"}
+    with pytest.raises(StudyError, match="0 participants answered"):
+        analyse(made, [])
+
+
+def test_truth_is_needed_for_each_method(tmp_path):
+    made = study(tmp_path, practice=0, trials=10)
+    store = made.store()
+    with pytest.raises(ConfigError, match="true value of two"):
+        simulate(made, store, Population({"one": 0.3}))
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        simulate(made, store, Population({"one": 0.3, "two": 3}))
+    store.close()
