@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from diptych.studies.folder import StudyFolder
+    from diptych.studies.study_folder import StudyFolder
 
 EXAMPLE = "diptych study new samples/l1 samples/gan -o studies/loss --preset pix2pix-2017"
 INSTALL = "studies need FastAPI, uvicorn, SQLAlchemy and SciPy: pip install 'diptych[study]'"
@@ -62,7 +62,7 @@ def new(
     from diptych.settings.validate import read_mapping
     from diptych.studies.arms import read_arms
     from diptych.studies.design import design_of
-    from diptych.studies.folder import create
+    from diptych.studies.study_folder import create
     from diptych.studies.trials import inputs_each
     from diptych.system.safe_parse import parse_yaml
 
@@ -145,7 +145,7 @@ def simulate(
 def analyze(study: StudyPath, simulated: Simulated = False, database: Database = None) -> None:
     """Analyse the answers: intervals over participants, with and without excluded ones; a report, CSV and LaTeX."""
     from diptych.studies.analysis import analyse
-    from diptych.studies.report import write_report
+    from diptych.studies.study_report import write_report
 
     opened = _open(study)
     store = opened.store(_simulated(opened) if simulated else database)
@@ -165,7 +165,7 @@ def export(
     database: Database = None,
 ) -> None:
     """Write all answers as CSV: a row for each, with method, side, times and measured exposures."""
-    from diptych.studies.report import answers_csv
+    from diptych.studies.study_report import answers_csv
     from diptych.system.atomic_files import write_text
 
     opened = _open(study)
@@ -213,7 +213,7 @@ def delete(
 
 def _open(path: Path) -> "StudyFolder":
     from diptych.errors import ConfigError
-    from diptych.studies.folder import StudyFolder
+    from diptych.studies.study_folder import StudyFolder
 
     try:
         import scipy  # noqa: F401

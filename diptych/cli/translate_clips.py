@@ -126,7 +126,7 @@ def translate_clips(
 
     from diptych.errors import ImageError, listed
     from diptych.inference.translator import Translator
-    from diptych.inference.video import StatisticsOf, translate_clip
+    from diptych.inference.video_translation import StatisticsOf, translate_clip
     from diptych.system.atomic_files import remove_leftovers
     from diptych.system.terminal import progress_bar
 

@@ -62,7 +62,7 @@ def sampled(
     return _by_layer(networks, [(window, window) for window in windows], progress)
 
 
-def whole(networks: Networks, at_once: bool, progress: Progress = silent) -> list[Statistics]:
+def exact(networks: Networks, at_once: bool, progress: Progress = silent) -> list[Statistics]:
     """Return the statistics of the whole image, in one pass if `at_once`, else layer by layer. Raises ImageError."""
     grid = networks.grid
     if at_once:

@@ -12,11 +12,11 @@ from diptych.studies.agreement import krippendorff_alpha
 from diptych.studies.choices import Choices, intransitive, strengths
 from diptych.studies.design import REAL
 from diptych.studies.detection import forced_choice_d_prime, holm, sign_test, yes_no_d_prime
-from diptych.studies.folder import StudyFolder
 from diptych.studies.opinion_scores import mean_opinion_scores, normalised
 from diptych.studies.rater_bootstrap import MIN_RATERS, Estimate, estimates, weighted_mean
 from diptych.studies.sessions import TIE
 from diptych.studies.store import Answer
+from diptych.studies.study_folder import StudyFolder
 from diptych.studies.votes import Vote, excluded, votes_of
 
 
@@ -41,7 +41,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Findings:
+class StudyResults:
     """The result of one set of raters."""
 
     raters: int
@@ -63,8 +63,8 @@ class Analysis:
     """The findings without the excluded participants and with all, who was excluded and why, and exposures off."""
 
     study: StudyFolder
-    included: Findings
-    everyone: Findings
+    included: StudyResults
+    everyone: StudyResults
     reasons: dict[int, str]
     off: int  # votes with an exposure off by more than a frame
     shown: int  # votes
@@ -88,8 +88,8 @@ def analyse(study: StudyFolder, answers: Sequence[Answer], joined: int = 0) -> A
         )
     return Analysis(
         study,
-        included=findings(study, kept),
-        everyone=findings(study, votes),
+        included=results_of(study, kept),
+        everyone=results_of(study, votes),
         reasons=reasons,
         off=sum(vote.off for vote in votes),
         shown=len(votes),
@@ -97,10 +97,10 @@ def analyse(study: StudyFolder, answers: Sequence[Answer], joined: int = 0) -> A
     )
 
 
-def findings(study: StudyFolder, votes: Sequence[Vote]) -> Findings:
-    """Return the findings of the main trials."""
+def results_of(study: StudyFolder, votes: Sequence[Vote]) -> StudyResults:
+    """Return the results of the main trials."""
     main = [vote for vote in votes if vote.phase == "main" and not vote.off]
-    kinds: dict[str, Callable[[StudyFolder, str, Sequence[Vote]], Findings]] = {
+    kinds: dict[str, Callable[[StudyFolder, str, Sequence[Vote]], StudyResults]] = {
         "real_or_fake": _detection,
         "a_b": _preference,
         "best_of_n": _preference,
@@ -110,7 +110,7 @@ def findings(study: StudyFolder, votes: Sequence[Vote]) -> Findings:
         kinds[study.design.kind](study, question.key, [vote for vote in main if vote.question == question.key])
         for question in study.design.questions
     ]
-    return Findings(
+    return StudyResults(
         len({vote.rater for vote in votes}),
         len(main),
         tuple(row for part in parts for row in part.rows),
@@ -119,9 +119,10 @@ def findings(study: StudyFolder, votes: Sequence[Vote]) -> Findings:
     )
 
 
-def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Findings:
+def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> StudyResults:
     """Rate fooled of each method, with d'; for single images also the rate of real images called fake."""
-    rows, notes = [], []
+    rows: list[Row | None] = []
+    notes: list[str] = []
     is_single = study.design.presentation == "single"
     reals = [vote for vote in votes if is_single and vote.shown[0].arm == REAL]
     for method in study.table.methods:
@@ -141,7 +142,7 @@ def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Find
         rows.append(_rate(question, "called fake", REAL, called, reals, notes))
     units = [f"{vote.shown[0]}{vote.shown[-1]}" if is_single else str(sorted(map(str, vote.shown))) for vote in votes]
     notes.extend(_agreement([vote.answer == vote.correct for vote in votes], units))
-    return Findings(0, 0, tuple(row for row in rows if row), (), tuple(notes))
+    return StudyResults(0, 0, tuple(row for row in rows if row), (), tuple(notes))
 
 
 def _rate(
@@ -154,10 +155,10 @@ def _rate(
     return Row(question, measure, method, estimates(raters, weighted_mean(values))[0])
 
 
-def _preference(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Findings:
+def _preference(study: StudyFolder, question: str, votes: Sequence[Vote]) -> StudyResults:
     """Share of trials in which each method was chosen, its strength, and sign tests of pairs."""
     if not votes:
-        return Findings(0, 0, (), (), (f"{question}: no answers",))
+        return StudyResults(0, 0, (), (), (f"{question}: no answers",))
     methods = study.table.methods
     index = {name: at for at, name in enumerate(methods)}
     shown = np.array([[index[each.arm] for each in vote.shown] for vote in votes])
@@ -178,7 +179,7 @@ def _preference(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Fin
     notes = [f"{question}: {' > '.join(circle)} > {circle[0]}: no order fits" for circle in intransitive(choices)]
     units = [vote.shown[0].image + str(sorted(each.arm for each in vote.shown)) for vote in votes]
     named = [vote.shown[vote.answer].arm if vote.answer != TIE else "" for vote in votes]
-    return Findings(0, 0, tuple(rows), _sign_tests(question, choices), (*notes, *_agreement(named, units)))
+    return StudyResults(0, 0, tuple(rows), _sign_tests(question, choices), (*notes, *_agreement(named, units)))
 
 
 def _sign_tests(question: str, choices: Choices) -> tuple[Comparison, ...]:
@@ -198,7 +199,7 @@ def _sign_tests(question: str, choices: Choices) -> tuple[Comparison, ...]:
     )
 
 
-def _opinion(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Findings:
+def _opinion(study: StudyFolder, question: str, votes: Sequence[Vote]) -> StudyResults:
     """Mean opinion score of each method, as given and normalised per rater."""
     scores = np.array([vote.answer for vote in votes], float)
     arms, raters = np.array([vote.shown[0].arm for vote in votes]), np.array([vote.rater for vote in votes])
@@ -209,7 +210,7 @@ def _opinion(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Findin
         for name, estimate in mean_opinion_scores(values, arms, raters, names).items()
     ]
     units = [f"{vote.shown[0].arm}/{vote.shown[0].image}" for vote in votes]
-    return Findings(0, 0, tuple(rows), (), tuple(_agreement([vote.answer for vote in votes], units, "ordinal")))
+    return StudyResults(0, 0, tuple(rows), (), tuple(_agreement([vote.answer for vote in votes], units, "ordinal")))
 
 
 def _agreement(answers: Sequence[object], units: Sequence[str], scale: str = "nominal") -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from diptych.data.sources.file_names import stem_of
 from diptych.data.sources.folders import images_in
 from diptych.errors import ConfigError
-from diptych.evaluation.samples import MANIFEST, open_samples
+from diptych.evaluation.samples import MANIFEST, SampleRow, open_samples
 from diptych.studies.design import REAL
 from diptych.studies.stimuli import INPUT, RESERVED
 
@@ -41,13 +41,17 @@ def read_arms(sources: Sequence[str], others: Mapping[str, Path | None]) -> Arms
             arms.add(name, _by_name(folder), folder)
             continue
         samples = open_samples(folder)
-        first = {}
+        first: dict[str, SampleRow] = {}
         for row in samples.rows:  # of several styles the first
             first.setdefault(row.of or Path(row.fake).stem, row)
         arms.add(name, {key: folder / row.fake for key, row in first.items()}, folder)
-        for arm, attribute in ((REAL, "truth"), (INPUT, "source")):
-            if arm not in arms.files and all(getattr(row, attribute) for row in first.values()):
-                arms.add(arm, {key: folder / getattr(row, attribute) for key, row in first.items()}, folder)
+        columns = {
+            REAL: {key: row.truth for key, row in first.items()},
+            INPUT: {key: row.source for key, row in first.items()},
+        }
+        for arm, paths in columns.items():
+            if arm not in arms.files and all(paths.values()):
+                arms.add(arm, {key: folder / path for key, path in paths.items() if path}, folder)
     for arm, given in others.items():
         if given is not None:
             arms.add(arm, _by_name(given), given)

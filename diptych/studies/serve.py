@@ -7,9 +7,9 @@ from urllib.parse import quote
 import uvicorn
 
 from diptych.errors import StudyError
-from diptych.studies.folder import StudyFolder
 from diptych.studies.server import application
 from diptych.studies.store import Store
+from diptych.studies.study_folder import StudyFolder
 
 MAX_CONNECTIONS = 2000
 KEEP_ALIVE_SECONDS = 30

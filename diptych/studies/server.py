@@ -19,10 +19,10 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from diptych.studies.folder import StudyFolder
 from diptych.studies.request_limits import RequestLimits
 from diptych.studies.sessions import Session
 from diptych.studies.store import Answer, Participant, Store
+from diptych.studies.study_folder import StudyFolder
 from diptych.studies.texts import LANGUAGES, texts
 from diptych.system.pages import render
 

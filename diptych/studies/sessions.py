@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from diptych.studies.design import Design
-from diptych.studies.folder import StudyFolder
 from diptych.studies.stimuli import INPUT, REFERENCE
+from diptych.studies.study_folder import StudyFolder
 from diptych.studies.trials import Trial
 
 TIE = -1
@@ -59,13 +59,9 @@ class Session:
 
     def description(self) -> dict[str, Any]:
         """Return what the page needs, which tells nothing of methods, sides, attention checks or repeats."""
-        names = ("presentation", "exposure_ms", "fixation_ms", "interval_ms", "mask", "break_every", "ties", "kind")
-        return {
-            **{name: getattr(self.design, name) for name in names},
-            "scores": list(self.design.scores),
-            "questions": [question.model_dump() for question in self.design.questions],
-            "trials": self.pages,
-        }
+        shown = {"presentation", "exposure_ms", "fixation_ms", "interval_ms", "mask", "break_every", "ties", "kind"}
+        shown |= {"scores", "questions"}
+        return {**self.design.model_dump(mode="json", include=shown), "trials": self.pages}
 
     def invalid(self, trial: int, question: str, answer: int) -> tuple[str, str] | None:
         """Return what is wrong with an answer and the field; None if it is a possible answer."""

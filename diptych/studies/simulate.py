@@ -10,8 +10,8 @@ import numpy as np
 
 from diptych.errors import ConfigError
 from diptych.seeds import random_state
-from diptych.studies.folder import StudyFolder
 from diptych.studies.store import Answer, Store
+from diptych.studies.study_folder import StudyFolder
 from diptych.studies.trials import OBVIOUS, Trial
 
 ATTENTIVE = 0.97  # probability that an honest participant answers an attention check correctly

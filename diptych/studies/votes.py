@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from diptych.studies.design import Design
-from diptych.studies.folder import StudyFolder
 from diptych.studies.opinion_scores import screened
 from diptych.studies.store import Answer
+from diptych.studies.study_folder import StudyFolder
 from diptych.studies.trials import OBVIOUS, Shown
 
 MIN_VOTES_FOR_SAME = 10  # of main trials, before the share of the most frequent answer says anything
@@ -71,8 +71,8 @@ def excluded(design: Design, votes: Sequence[Vote], due: int) -> dict[int, str]:
     if design.exclude.bt500:
         main = [vote for vote in votes if vote.phase == "main" and vote.rater not in found]
         stimuli = np.array([f"{vote.shown[0].arm}/{vote.shown[0].image}" for vote in main])
-        raters = np.array([vote.rater for vote in main])
-        found |= {int(rater): "ITU-R BT.500" for rater in screened([vote.answer for vote in main], stimuli, raters)}
+        raters, scores = np.array([vote.rater for vote in main]), np.array([vote.answer for vote in main])
+        found |= {int(rater): "ITU-R BT.500" for rater in screened(scores, stimuli, raters)}
     return found
 
 

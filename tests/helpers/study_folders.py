@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from diptych.studies.design import design_of
-from diptych.studies.folder import create
+from diptych.studies.study_folder import create
 
 ONE_FOR_ALL = {"interval_ms": 0, "fixation_ms": 0}
 

@@ -7,7 +7,7 @@ from translators import made
 
 from diptych.errors import ConfigError, ImageError
 from diptych.inference.large_images import ArraySink, ArraySource, Window
-from diptych.inference.sampled_statistics import otsu_threshold, sampled, whole
+from diptych.inference.sampled_statistics import exact, otsu_threshold, sampled
 from diptych.inference.statistics_file import load_statistics, save_statistics
 from diptych.inference.tiles import TiledTranslation, TileOptions, find_statistics, translate_in_tiles
 
@@ -67,7 +67,7 @@ def test_exact_statistics_give_the_translation_of_the_whole_image(name, over):
     tiled = translator.translate_large(pixels, tile=32, statistics="whole")
     assert np.abs(tiled - expected).max() <= 1
     assert (tiled == expected).mean() > 0.999
-    for take in (whole, lambda networks, at_once: sampled(networks, 3, None, at_once)):
+    for take in (exact, lambda networks, at_once: sampled(networks, 3, None, at_once)):
         for first, second in zip(take(job.networks(), True), take(job.networks(), False), strict=True):
             assert torch.allclose(first.mean, second.mean, atol=1e-5)
             assert torch.allclose(first.variance, second.variance, rtol=1e-4, atol=1e-6)

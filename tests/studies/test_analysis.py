@@ -5,8 +5,8 @@ from study_folders import study
 
 from diptych.errors import ConfigError, StudyError
 from diptych.studies.analysis import analyse, as_csv
-from diptych.studies.report import answers_csv, as_latex, write_report
 from diptych.studies.simulate import Population, simulate
+from diptych.studies.study_report import answers_csv, as_latex, write_report
 
 PRESETS = {
     "pix2pix-2017": ("rate fooled", {"one": 0.15, "two": 0.4}, {"practice": 2, "attention_checks": 6}),

@@ -12,9 +12,9 @@ from clips import damage, decoded, packets, panned, write_clip
 from translators import made
 
 from diptych.errors import ConfigError, ImageError
-from diptych.inference import video
-from diptych.inference.video import translate_clip
+from diptych.inference import video_translation as video
 from diptych.inference.video_clips import ClipOptions, Frame, open_clip, seconds_of, time_text
+from diptych.inference.video_translation import translate_clip
 
 FAST = ClipOptions(codec="mpeg4")
 

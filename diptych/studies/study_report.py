@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diptych.studies.analysis import Analysis, Findings, Row, as_csv
-from diptych.studies.folder import StudyFolder
+from diptych.studies.analysis import Analysis, Row, StudyResults, as_csv
 from diptych.studies.store import Answer
+from diptych.studies.study_folder import StudyFolder
 from diptych.system.atomic_files import make_folder, write_text
 from diptych.system.pages import EmbeddedImage, data_uri, render
 
@@ -51,8 +51,8 @@ def write_report(analysis: Analysis, folder: Path, simulated: bool = False) -> P
     return folder / "report.html"
 
 
-def _measures(findings: Findings) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row.question, row.measure) for row in findings.rows if row.method))
+def _measures(results: StudyResults) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((row.question, row.measure) for row in results.rows if row.method))
 
 
 def _cells(row: Row) -> list[str]:
@@ -67,12 +67,12 @@ def value_text(row: Row) -> str:
     return f"{each.value:.2f} [{each.low:.2f}, {each.high:.2f}]"
 
 
-def _figure(findings: Findings, measure: tuple[str, str]) -> EmbeddedImage:
+def _figure(results: StudyResults, measure: tuple[str, str]) -> EmbeddedImage:
     """Return a plot of a measure of all methods with its intervals."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [row for row in findings.rows if (row.question, row.measure) == measure and row.method][::-1]
+    rows = [row for row in results.rows if (row.question, row.measure) == measure and row.method][::-1]
     figure = Figure(figsize=(6, 0.8 + 0.4 * len(rows)), dpi=110, layout="constrained")
     axes = figure.subplots()
     values = [row.estimate.value for row in rows]
@@ -92,12 +92,12 @@ def _figure(findings: Findings, measure: tuple[str, str]) -> EmbeddedImage:
     return EmbeddedImage(data_uri(image.convert("RGB")), f"{measure[1]}: {text}", 660, "plot")
 
 
-def as_latex(findings: Findings) -> str:
+def as_latex(results: StudyResults) -> str:
     """Return a row for each method, with all measures: value and half of the interval."""
     lines = []
-    for method in dict.fromkeys(row.method for row in findings.rows if row.method):
+    for method in dict.fromkeys(row.method for row in results.rows if row.method):
         cells = []
-        for row in findings.rows:
+        for row in results.rows:
             if row.method == method:
                 factor = 100 if row.measure in PERCENT else 1
                 half = (row.estimate.high - row.estimate.low) / 2
