@@ -31,7 +31,7 @@ def write_report(analysis: Analysis, folder: Path, simulated: bool = False) -> P
         "design": f"{design.preset or 'own'}: {design.kind}, {design.trials} trials for each participant",
         "participants": f"{analysis.joined} joined; {len(analysis.reasons)} of those who answered are excluded",
         "votes": f"{analysis.included.votes} of main trials",
-        "exposures off by more than a frame": f"{analysis.off} of {analysis.shown} votes, which do not count",
+        "exposures": f"off by more than a frame in {analysis.off} of {analysis.shown} votes, which do not count",
         "study": analysis.study.digest[:16],
     }
     page = render(
@@ -39,7 +39,7 @@ def write_report(analysis: Analysis, folder: Path, simulated: bool = False) -> P
         title=design.title,
         simulated=simulated,
         facts=facts,
-        figures=[_figure(analysis.included, measure) for measure in _measures(analysis.included)],
+        figures=[(_figure(analysis.included, each), ": ".join(each)) for each in _measures(analysis.included)],
         included=[_cells(row) for row in analysis.included.rows],
         everyone=[_cells(row) for row in analysis.everyone.rows],
         comparisons=analysis.included.comparisons,
