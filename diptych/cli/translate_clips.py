@@ -125,7 +125,7 @@ def translate_clips(
     from rich.console import Console
 
     from diptych.errors import ImageError, listed
-    from diptych.inference.video import StatisticsOf, translate_clip
+    from diptych.inference.video_translation import StatisticsOf, translate_clip
     from diptych.system.atomic_files import remove_leftovers
     from diptych.system.terminal import progress_bar
 

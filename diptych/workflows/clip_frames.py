@@ -10,8 +10,8 @@ from PIL import Image
 
 from diptych.data.images import image_io
 from diptych.errors import ConfigError, DataError, ImageError
-from diptych.inference.video import Progress
 from diptych.inference.video_clips import ClipOptions, Frame, open_clip
+from diptych.inference.video_translation import Progress
 
 THUMBNAIL = 16  # rows and columns of the grey images that are compared
 NEAR_IDENTICAL = 2.0  # mean difference of two of them, in levels of 0 to 255, below which frames are alike

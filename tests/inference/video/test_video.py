@@ -12,9 +12,9 @@ from clips import damage, decoded, packets, panned, write_clip
 from translators import made
 
 from diptych.errors import ConfigError, ImageError
-from diptych.inference import video
-from diptych.inference.video import translate_clip
+from diptych.inference import video_translation
 from diptych.inference.video_clips import ClipOptions, Frame, open_clip, seconds_of, time_text
+from diptych.inference.video_translation import translate_clip
 
 FAST = ClipOptions(codec="mpeg4")
 
@@ -27,7 +27,7 @@ def translator():
 @pytest.fixture
 def invert(monkeypatch, translator):
     """A translator that takes no time: it inverts frames, without networks and their statistics."""
-    monkeypatch.setattr(video, "scene_statistics", lambda *_: [])
+    monkeypatch.setattr(video_translation, "scene_statistics", lambda *_: [])
     copy = replace(translator)
     monkeypatch.setattr(copy, "array", lambda pixels, label, dtype, **controls: 255 - pixels)
     return copy

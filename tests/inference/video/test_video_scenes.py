@@ -7,9 +7,9 @@ import pytest
 from clips import panned
 from translators import made
 
-from diptych.inference.video import _translated
 from diptych.inference.video_clips import Frame
 from diptych.inference.video_scenes import CUT, histogram, histogram_difference, scene_statistics, with_first_frames
+from diptych.inference.video_translation import _translated
 from diptych.networks.normalisation_statistics import frozen_statistics
 
 SHADE = np.linspace(0.2, 1, 320)[None, :, None]  # a scene that is dark at one side: statistics change as it moves
