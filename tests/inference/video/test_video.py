@@ -71,7 +71,7 @@ def test_networks_and_a_file_that_is_complete_or_absent(tmp_path, translator):
     assert translate_clip(translator, tmp_path / "in.mp4", tmp_path / "out.mkv", lossless, statistics="frame") == 3
     for (_, source), (_, result) in zip(decoded(tmp_path / "in.mp4"), decoded(tmp_path / "out.mkv"), strict=True):
         difference = translator.array(source).astype(int) - result  # 4:2:0 keeps means of 2x2 pixels
-        assert abs(difference.reshape(16, 2, 16, 2, 3).mean((1, 3))).mean() < 2
+        assert abs(difference.reshape(16, 2, 16, 2, 3).mean((1, 3))).mean() < 4
     with pytest.raises(ImageError, match=r"in\.mp4 would be replaced"):
         translate_clip(translator, tmp_path / "in.mp4", tmp_path / "in.mp4")
     (tmp_path / "bad.mp4").write_bytes(b"no video" * 100)
