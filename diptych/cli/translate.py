@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from diptych.cli.translation_files import FilePlan
+    from diptych.inference.tiles import TileOptions
     from diptych.inference.translator import Translator
 
     Draw = Callable[[np.ndarray, str], np.ndarray]
@@ -76,6 +77,31 @@ def translate(
     start: Start = None,
     end: End = None,
     frame_statistics: FrameStatistics = False,
+    tile: Annotated[
+        str | None,
+        typer.Option(
+            help="Translate large images (whole slides, satellite images) in tiles: auto, or their size in pixels. "
+            "The result is the same for every size.",
+            show_default=False,
+        ),
+    ] = None,
+    statistics: Annotated[
+        str | None,
+        typer.Option(
+            help="Statistics of norms for all tiles: sampled from 16 windows, of the whole image (slower), or a file "
+            "of another output.",
+            metavar="sampled|whole|FILE",
+            show_default="sampled",
+        ),
+    ] = None,
+    foreground: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to sample statistics: a mask image, not 0 there, or auto (Otsu's threshold).",
+            metavar="auto|MASK",
+            show_default="everywhere",
+        ),
+    ] = None,
     which: Which = "last",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -88,16 +114,19 @@ def translate(
     """Translate images of any size with a trained or imported model.
 
     Videos, GIF and animated WebP files are translated frame by frame; audio and subtitles are copied.
+    Images that do not fit into memory are translated in tiles, without seams.
 
     Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
     from rich.progress import track
 
-    from diptych.cli.translate_clips import clip_jobs, clip_options, find_clips, refuse_image_options, translate_clips
+    from diptych.cli.translate_clips import clip_options, find_clips, refuse_image_options, translate_clips
+    from diptych.cli.translate_tiles import find_large, planned, refuse_options, tile_options, translate_files
     from diptych.cli.translation_files import plan_files
     from diptych.errors import ConfigError, ImageError, listed
     from diptych.inference.input_files import InputFiles, find_sources
     from diptych.inference.load import load
+    from diptych.inference.video_clips import WHOLE_CLIP
     from diptych.methods import find
 
     if seed is not None and reference is not None:
@@ -109,14 +138,22 @@ def translate(
     if clips:
         refuse_image_options(draws_grid, alpha, depth)
     clip = clip_options(start, end, codec, crf)
-    inputs = InputFiles() if clips else find_sources(images, out)
+    if not clips and (frame_statistics or clip != WHOLE_CLIP):
+        raise ConfigError("--codec, --crf, --from, --to and --frame-statistics are for videos, and there are none")
+    large = {} if clips else find_large(images, out, tile, suffix)
+    inputs = InputFiles() if clips or large else find_sources(images, out)
     translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
         scale=scale, half=half, depth=int(depth) if depth in ("8", "16") else depth
     )
     options = {"domain": domain, "seed": seed, "reference": reference}
     controls = _controls(translator, control or [], options, all_domains)
     if clips:
-        translate_clips(translator, controls, clip_jobs(clips, overwrite, skip_existing), clip, frame_statistics)
+        translate_clips(translator, controls, planned(clips, overwrite, skip_existing), clip, frame_statistics)
+        return
+    tiles = tile_options(tile, statistics, foreground)
+    if large:
+        refuse_options(draws_grid, alpha)
+        translate_files(translator, planned(large, overwrite, skip_existing), tiles, controls)
         return
     draw = _grid_function(translator, all_domains, styles, controls) if draws_grid else None
     plan = plan_files(translator, controls, inputs.images, suffix, alpha, draws_grid)
@@ -126,7 +163,7 @@ def translate(
     failures = []
     for source, target in track(jobs.items(), "translating"):
         try:
-            _translate_file(translator, controls, plan, draw, source, target)
+            _translate_file(translator, controls, plan, draw, source, target, tiles)
         except ImageError as error:
             failures.append(str(error))
     typer.echo(f"{counted_images(len(jobs) - len(failures))} in {out}")
@@ -168,9 +205,11 @@ def _translate_file(
     draw: "Draw | None",
     source: Path,
     target: Path,
+    tiles: "TileOptions",
 ) -> None:
-    """Translate one file, or draw its sample grid. Raises ImageError."""
+    """Translate one file, or draw its sample grid; in tiles if it does not fit into memory. Raises ImageError."""
     from diptych.data.images import image_io, metadata
+    from diptych.inference.large_files import needs_tiles, translate_pixels_in_tiles
     from diptych.inference.preprocessing import copy_alpha
 
     pixels, name = translator.read(source, **controls), str(source)
@@ -178,7 +217,11 @@ def _translate_file(
         image_io.write(target, draw(pixels, name))
         return
     dtype = plan.stored[source].dtype if source in plan.stored else None
-    translation = translator.array(pixels, name, dtype, **controls)
+    if needs_tiles(translator, pixels, controls):
+        typer.echo(f"{name}: does not fit into memory, so it is translated in tiles; --tile and --statistics set how")
+        translation = translate_pixels_in_tiles(translator, pixels, name, dtype, tiles, controls)
+    else:
+        translation = translator.array(pixels, name, dtype, **controls)
     if plan.keeps_alpha and plan.headers[source].alpha:
         rgba = translator.adapter(controls).cut(image_io.read(source, "rgba"))
         translation = copy_alpha(translation, rgba, name)

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from diptych.contract import Method
+from diptych.inference.receptive_field import on_device
 from diptych.networks.normalisation_statistics import neutral_statistics
 from diptych.system.hardware import free_gib
 
@@ -24,7 +25,7 @@ def bytes_per_pixel(method: Method, channels: int, controls: Mapping[str, Any]) 
     side = -(-SIDE // method.traits.size_multiple) * method.traits.size_multiple
     x = torch.zeros(1, channels, side, side, device=next(method.parameters()).device)
     with neutral_statistics(), _LiveTensors() as live:
-        method.translate(x, **controls)
+        method.translate(x, **on_device(controls, x.device))
     return OVERHEAD * live.peak / side**2
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from diptych.contract import Method
 from diptych.errors import ConfigError
@@ -40,6 +41,11 @@ def reach(method: Method, channels: int, controls: Mapping[str, Any]) -> int:
     return -(-found // method.traits.upscale_factor)
 
 
+def on_device(controls: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return controls with tensors on a device."""
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in controls.items()}
+
+
 @torch.no_grad()
 def _damaged(method: Method, channels: int, controls: Mapping[str, Any], inside: int, dim: int) -> int | None:
     """Return the larger number of outputs that are NaN inside of one of two edges; None if those of both meet.
@@ -53,7 +59,7 @@ def _damaged(method: Method, channels: int, controls: Mapping[str, Any], inside:
     x = torch.full(shape, torch.nan, device=next(method.parameters()).device)
     x.narrow(dim, margin, inside).zero_()
     with neutral_statistics():
-        y = method.translate(x, **controls)
+        y = method.translate(x, **on_device(controls, x.device))
     is_nan = y.narrow(dim, scale * margin, scale * inside).isnan().transpose(dim, 0).flatten(1).any(1)
     clean = (~is_nan).nonzero().flatten()
     if not len(clean):

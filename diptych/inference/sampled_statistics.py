@@ -1,8 +1,8 @@
 """Statistics of normalisation layers over a large image: pooled over sample windows, or exact.
 
-`sampled` runs the networks once over a batch of windows that are spread over the image. `whole` is exact: in one pass
-if the image fits into memory; else layer by layer, as the input of a layer depends on the statistics of those before
-it. Each of these passes runs over the entire image, up to its layer.
+`sampled` takes windows that are spread over the image, `whole` all of it. If that fits into memory, the networks run
+once; else layer by layer, as the input of a layer depends on the statistics of those before it: for each layer the
+networks run over all windows, up to that layer.
 """
 
 from collections.abc import Callable
@@ -42,31 +42,44 @@ class Networks:
     label: str
 
 
-def sampled(networks: Networks, samples: int, foreground: Foreground) -> list[Statistics]:
+def silent(what: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def sampled(
+    networks: Networks, samples: int, foreground: Foreground, at_once: bool = True, progress: Progress = silent
+) -> list[Statistics]:
     """Return statistics pooled over `samples` windows, by default anywhere in the image. ImageError, ConfigError.
 
-    `foreground` is an image file of any size that covers the image, not 0 where to sample, or "auto".
+    `foreground` is an image file of any size that covers the image, not 0 where to sample, or "auto". The windows are
+    one batch if `at_once`, else they are taken layer by layer.
     """
     windows = _samples(networks, samples, foreground)
-    with pooled_statistics() as statistics:
-        networks.run(torch.stack([networks.read(window) for window in windows]))
-    return statistics
+    if at_once:
+        with pooled_statistics() as statistics:
+            networks.run(torch.stack([networks.read(window) for window in windows]))
+        return statistics
+    return _by_layer(networks, [(window, window) for window in windows], progress)
 
 
-def whole(networks: Networks, fits: bool, progress: Progress) -> list[Statistics]:
-    """Return the statistics of the whole image, in one pass if it `fits` into memory. Raises ImageError."""
+def whole(networks: Networks, at_once: bool, progress: Progress = silent) -> list[Statistics]:
+    """Return the statistics of the whole image, in one pass if `at_once`, else layer by layer. Raises ImageError."""
     grid = networks.grid
-    if fits:
+    if at_once:
         with pooled_statistics() as statistics:
             networks.run(networks.read(Window(0, 0, grid.padded_height, grid.padded_width))[None])
         return statistics
+    return _by_layer(networks, [(tile, grid.with_halo(tile)) for tile in grid.tiles_of(WHOLE_TILE)], progress)
+
+
+def _by_layer(networks: Networks, tiles: list[tuple[Window, Window]], progress: Progress) -> list[Statistics]:
+    """Return the statistics over all tiles, each given with the window that the networks see for it."""
     found: list[Statistics] = []
     for layer in count(1):
         moments = Moments()
-        tiles = grid.tiles_of(WHOLE_TILE)
-        for number, tile in enumerate(tiles):
+        for number, (tile, window) in enumerate(tiles):
             progress(f"statistics of layer {layer}", number, len(tiles))
-            new = _layer_moments(networks, tile, found)
+            new = _layer_moments(networks, tile, window, found)
             if new is None:
                 return found
             moments.merge(new)
@@ -74,9 +87,8 @@ def whole(networks: Networks, fits: bool, progress: Progress) -> list[Statistics
     raise AssertionError("unreachable")
 
 
-def _layer_moments(networks: Networks, tile: Window, found: list[Statistics]) -> Moments | None:
+def _layer_moments(networks: Networks, tile: Window, window: Window, found: list[Statistics]) -> Moments | None:
     """Return the moments of the first layer without statistics within a tile; None if there is no such layer."""
-    window = networks.grid.with_halo(tile)
     x = networks.read(window)[None]
 
     def part(features: Tensor) -> Tensor:
@@ -148,5 +160,5 @@ def otsu_threshold(values: np.ndarray) -> float:
     high = low[-1] - low
     sums = np.cumsum(counts * centres)
     with np.errstate(invalid="ignore", divide="ignore"):
-        between = low * high * (sums / low - (sums[-1] - sums) / high) ** 2
-    return float(edges[1:][int(np.nan_to_num(between).argmax())])
+        between = np.nan_to_num(low * high * (sums / low - (sums[-1] - sums) / high) ** 2)
+    return float(edges[1:][between == between.max()].mean())  # the middle of a gap, where all are equal

@@ -47,11 +47,11 @@ class TileGrid:
         return (self.padded_height - self.height) // 2, (self.padded_width - self.width) // 2
 
     def tiles(self) -> list[Window]:
-        """Return all tiles in row-major order."""
-        return self.tiles_of(self.tile)
+        """Return the tiles with pixels of the image, in row-major order."""
+        return [tile for tile in self.tiles_of(self.tile) if min(self.inside_image(tile)[2:]) > 0]
 
     def tiles_of(self, side: int) -> list[Window]:
-        """Return tiles of another size in row-major order."""
+        """Return tiles of another size, also those of padding alone, in row-major order."""
         return list(blocks(self.padded_height, self.padded_width, round_up(side, self.multiple)))
 
     def with_tile(self, tile: int) -> "TileGrid":
@@ -66,7 +66,7 @@ class TileGrid:
         return Window(top, left, bottom - top, right - left)
 
     def inside_image(self, tile: Window) -> Window:
-        """Return the part of a tile that is not padding, in coordinates of the image; it may be empty."""
+        """Return the part of a tile that is not padding, in coordinates of the image."""
         rows, columns = self.padding
         top, left = max(tile.top - rows, 0), max(tile.left - columns, 0)
         bottom, right = min(tile.bottom - rows, self.height), min(tile.right - columns, self.width)

@@ -2,7 +2,7 @@
 
 Each tile is read with a halo of the pixels that its output depends on (`receptive_field`). Normalisation uses frozen
 statistics (`sampled_statistics`), and convolutions are computed in blocks of one shape (`networks.convolution_blocks`).
-A tile that is finished is written and noted in a ledger beside the output: a process that is killed goes on from there.
+A tile that is finished is written and noted in a list beside the output: a process that is killed goes on from there.
 """
 
 import hashlib
@@ -18,21 +18,22 @@ import torch
 from torch import Tensor
 
 from diptych.errors import ConfigError, ImageError
+from diptych.inference.finished_tiles import FinishedTiles
 from diptych.inference.large_images import Sink, Source, Window
 from diptych.inference.memory_estimate import bytes_per_pixel, memory_for_images, memory_for_tiles
-from diptych.inference.receptive_field import reach
-from diptych.inference.sampled_statistics import Foreground, Networks, Progress, sampled, whole
+from diptych.inference.receptive_field import on_device, reach
+from diptych.inference.sampled_statistics import SAMPLE_SIDE, Foreground, Networks, Progress, sampled, silent, whole
 from diptych.inference.statistics_file import load_statistics, save_statistics
 from diptych.inference.tile_grid import TileGrid, round_up
-from diptych.inference.tile_ledger import TileLedger
 from diptych.networks.convolution_blocks import convolutions_in_blocks, recorded_blocks
-from diptych.networks.normalisation_statistics import Statistics, frozen_statistics, neutral_statistics
+from diptych.networks.normalisation_statistics import Statistics, frozen_statistics, pooled_statistics
 from diptych.runs.checkpoint import digest
 
 if TYPE_CHECKING:
     from diptych.inference.translator import Translator
 
 BLOCK, BLOCK_CUDA = 128, 512  # pixels of an image in a block of a convolution
+LARGEST_BATCH = 2**30  # bytes; a constant, so that statistics have the same bits on machines of any memory
 SMALLEST_TILE, LARGEST_TILE = 64, 4096  # pixels
 StatisticsChoice = Literal["sampled", "whole"] | Path
 
@@ -62,21 +63,29 @@ class TileOptions:
 
 
 class OutputFormat:
-    """Height, width, channels and dtype of the translation of a large image."""
+    """Height, width, channels and dtype of the translation of a large image; `dtype` if given, else as of files."""
 
-    def __init__(self, translator: "Translator", source: Source, controls: Mapping[str, Any]) -> None:
+    def __init__(
+        self, translator: "Translator", source: Source, controls: Mapping[str, Any], dtype: np.dtype[Any] | None = None
+    ) -> None:
         adapter, factor = translator.adapter(controls), translator.method.traits.upscale_factor
         is_map = adapter.target_encoding.num_classes is not None
         self.height, self.width = factor * source.height, factor * source.width
         self.channels = 1 if is_map else translator.channels_out(controls)
-        self.dtype = adapter.dtype_of_files(source.dtype)
+        self.dtype = dtype or adapter.dtype_of_files(source.dtype)
 
 
 class TiledTranslation:
     """The translation of an image with prepared controls, tile by tile. Raises ConfigError if that has no tiles."""
 
     def __init__(
-        self, translator: "Translator", source: Source, controls: Mapping[str, Any], tile: int | None, label: str
+        self,
+        translator: "Translator",
+        source: Source,
+        controls: Mapping[str, Any],
+        tile: int | None,
+        label: str,
+        dtype: np.dtype[Any] | None = None,
     ) -> None:
         if translator.options.scale == "training":
             raise ConfigError("scale=training resizes the entire image, which has no tiles: resize the image before")
@@ -84,15 +93,15 @@ class TiledTranslation:
         self.adapter = translator.adapter(controls)
         if self.adapter.half_of(source.height, source.width) is not None:
             raise ConfigError(f"{label}: side by side as in training, and tiles are of entire files: set half=none")
-        self.output = OutputFormat(translator, source, controls)
+        self.output = OutputFormat(translator, source, controls, dtype)
         method, self.factor = translator.method, translator.method.traits.upscale_factor
         self.multiple, channels = method.traits.size_multiple, translator.channels_in(controls)
-        self.on_device = _on_device(controls, translator.device)
+        self.on_device = on_device(controls, translator.device)
         self.reach = reach(method, channels, self.on_device)
         self.bytes_per_pixel = bytes_per_pixel(method, channels, self.on_device)
         self.grid = TileGrid(source.height, source.width, self.multiple, self.reach, 1)
         self.grid = self.grid.with_tile(self._automatic_tile() if tile is None else tile)
-        self.sides = self._block_sides(channels)
+        self.sides, self.has_norms = self._examine(channels)
 
     def _automatic_tile(self) -> int:
         """Return the largest tile whose feature maps fit into memory; with its halo it is a number of blocks."""
@@ -106,11 +115,12 @@ class TiledTranslation:
     def _block(self) -> int:
         return round_up(BLOCK_CUDA if self.translator.device.type == "cuda" else BLOCK, self.multiple)
 
-    def _block_sides(self, channels: int) -> list[int]:
+    def _examine(self, channels: int) -> tuple[list[int], bool]:
+        """Return the sides of the blocks of convolutions, and whether there are norms over the image."""
         block = torch.zeros(1, channels, self._block(), self._block(), device=self.translator.device)
-        with neutral_statistics(), recorded_blocks() as sides:
+        with pooled_statistics() as statistics, recorded_blocks() as sides:
             self.translator.method.translate(block, **self.on_device)
-        return sides
+        return sides, bool(statistics)
 
     def networks(self) -> Networks:
         """Return the networks of this translation."""
@@ -166,41 +176,53 @@ def translate_in_tiles(
     sink: Sink,
     options: TileOptions,
     controls: Mapping[str, Any],
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
     folder: Path | None = None,
     statistics_path: Path | None = None,
     label: str = "image",
+    dtype: np.dtype[Any] | None = None,
 ) -> None:
     """Translate `source` to `sink` in tiles, and close the sink.
 
-    The ledger of finished tiles is kept in `folder`; a sink that was resumed goes on after these. Statistics are
+    The list of finished tiles is kept in `folder`; a sink that was resumed goes on after these. Statistics are
     written to `statistics_path`. After an error, or if the process is killed, the sink keeps what is finished.
     Raises ImageError, or ConfigError for a method or options without tiles.
     """
-    job = TiledTranslation(translator, source, controls, options.tile, label)
-    _check_sink(sink, job.output)
-    statistics = find_statistics(job, options, progress, statistics_path)
-    facts = {**job.facts(), "tile": job.grid.tile, "statistics": _digest(statistics), "source": identity(source, label)}
-    ledger = TileLedger(folder, facts, continues=sink.resumed)
-    tiles = [(number, tile) for number, tile in enumerate(job.grid.tiles()) if number not in ledger.finished]
-    total = len(ledger.finished) + len(tiles)
+    finished = None
     try:
-        for number, tile, x in _read_ahead(job, tiles):
-            progress("tiles", len(ledger.finished), total)
-            window, pixels = job.pixels(tile, job.translate(tile, x, statistics))
-            if pixels.size:
-                sink.write(window.top, window.left, pixels)
-            sink.flush()
-            ledger.add(number)
-        progress("tiles", total, total)
+        job = TiledTranslation(translator, source, controls, options.tile, label, dtype)
+        _check_sink(sink, job.output)
+        statistics = find_statistics(job, options, progress, statistics_path)
+        facts = {**job.facts(), "image": identity(source, label), "dtype": str(job.output.dtype)}
+        facts |= {"tile": job.grid.tile, "statistics": _digest(statistics)}
+        finished = FinishedTiles(folder, facts, continues=sink.resumed)
+        _translate_tiles(job, sink, statistics, finished, progress)
     except BaseException:
-        sink.pause()
+        if finished and finished.numbers:
+            sink.pause()
+        else:
+            sink.abort()
         raise
     sink.close()
 
 
+def _translate_tiles(
+    job: TiledTranslation, sink: Sink, statistics: list[Statistics], finished: FinishedTiles, progress: Progress
+) -> None:
+    """Translate the tiles that are not finished. Raises ImageError."""
+    tiles = [(number, tile) for number, tile in enumerate(job.grid.tiles()) if number not in finished.numbers]
+    total = len(finished.numbers) + len(tiles)
+    for number, tile, x in _read_ahead(job, tiles):
+        progress("tiles", len(finished.numbers), total)
+        window, pixels = job.pixels(tile, job.translate(tile, x, statistics))
+        sink.write(window.top, window.left, pixels)
+        sink.flush()
+        finished.add(number)
+    progress("tiles", total, total)
+
+
 def find_statistics(
-    job: TiledTranslation, options: TileOptions, progress: Progress, path: Path | None = None
+    job: TiledTranslation, options: TileOptions, progress: Progress = silent, path: Path | None = None
 ) -> list[Statistics]:
     """Return the statistics that the options choose, and write them to `path` if there are some.
 
@@ -214,6 +236,8 @@ def find_statistics(
             if stored.get(name) != value:
                 raise ConfigError(f"{options.statistics}: its statistics were taken with another {name}: take new ones")
         return statistics
+    if not job.has_norms:
+        return []
     facts |= {"image": identity(job.source, job.label), "statistics": options.statistics}
     facts |= {"samples": options.samples, "foreground": str(options.foreground or "")}
     if path and path.is_file():
@@ -224,7 +248,8 @@ def find_statistics(
     if options.statistics == "whole":
         statistics = whole(job.networks(), job.fits_into_memory(), progress)
     else:
-        statistics = sampled(job.networks(), options.samples, options.foreground)
+        at_once = job.bytes_per_pixel * options.samples * SAMPLE_SIDE**2 <= LARGEST_BATCH
+        statistics = sampled(job.networks(), options.samples, options.foreground, at_once, progress)
     if path and statistics:
         save_statistics(path, statistics, facts)
     return statistics
@@ -260,10 +285,6 @@ def _check_sink(sink: Sink, output: OutputFormat) -> None:
             f"the sink has {sink.height}x{sink.width} pixels of {sink.channels} channels in {sink.dtype}; the "
             f"translation has {output.height}x{output.width} of {output.channels} in {output.dtype}"
         )
-
-
-def _on_device(controls: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in controls.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -214,26 +214,23 @@ class Translator:
         return x, [resize_unit(y, height, width) for y in translations]
 
     def translate_large(
-        self,
-        source: Any,
-        sink: Any = None,
-        tile: int | None = None,
-        samples: int = 16,
-        statistics: Any = "sampled",
-        foreground: Any = None,
-        progress: Any = None,
-        **controls: Any,
+        self, source: Any, sink: Any = None, *, tile: int | None = None, samples: int = 16, **options: Any
     ) -> np.ndarray | None:
-        """Translate an image of any size in tiles, in bounded memory. See `large_files.translate_large`.
+        """Translate an image of any size in tiles, in bounded memory: see `inference.large_files.translate_large`.
 
-        `source` and `sink` are paths, arrays (H, W, C), or a `Source` and `Sink` of `inference.large_images`; without
-        a sink the translation is returned. The result does not depend on `tile`. Raises ImageError, ConfigError.
+        `source` and `sink` are paths, arrays (H, W, C), or a `Source` and a `Sink`; without a sink the translation is
+        returned. It does not depend on `tile`. `options` are `statistics`, `foreground` and `progress` as there, and
+        controls of the method. Raises ImageError, ConfigError.
         """
         from diptych.inference.large_files import translate_large
-        from diptych.inference.tiles import TileOptions
 
-        options = TileOptions(tile, samples, statistics, foreground)
-        return translate_large(self, source, sink, options, self.prepare_controls(controls), progress)
+        return translate_large(self, source, sink, tile=tile, samples=samples, **options)
+
+    def reach(self, **controls: Any) -> int:
+        """Return how many pixels to either side of it an output sees; statistics of norms apart. ConfigError."""
+        from diptych.inference.receptive_field import reach
+
+        return reach(self.method, self.channels_in(controls), self.prepare_controls(controls))
 
     def adapter(self, controls: Mapping[str, Any]) -> Adapter:
         """Return the adapter for the source and target of these controls. Raises ConfigError."""
@@ -288,7 +285,7 @@ class Translator:
             translations = self._run_networks(padded, choices)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                problem = f"{label}: {width}x{height} pixels do not fit into memory: scale the image down"
+                problem = f"{label}: {width}x{height} pixels do not fit into memory: give --tile auto"
                 raise ImageError(problem) from error
             if own := user_code.named_in(vars(self.method.config)):
                 side = f"{padded.shape[-1]}x{padded.shape[-2]}"

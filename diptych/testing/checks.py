@@ -17,7 +17,11 @@ from diptych.contract import Batch, Route
 from diptych.errors import ConfigError, nearest
 from diptych.inference.controls import check_controls
 from diptych.inference.load import build_translator, load
+from diptych.inference.receptive_field import reach
+from diptych.inference.tile_grid import round_up
 from diptych.inference.translator import Translator
+from diptych.networks.layers import SMALLEST
+from diptych.networks.normalisation_statistics import frozen_statistics, pooled_statistics
 from diptych.runs import checkpoint
 from diptych.settings.validate import checked
 from diptych.testing.harness import (
@@ -41,6 +45,7 @@ from diptych.testing.training_checks import (
 from diptych.training.engine import Engine
 
 PER_IMAGE_TOLERANCE = 1e-5  # between an image alone and in a batch
+PER_TILE_TOLERANCE = 1e-4  # between a part of an image and the whole
 MAX_VALIDATION_ERROR = 0.75
 LEARN = "raise `checks.learning['steps']` or `checks.tiny['lr']`, or check signs and weights of the loss terms"
 EVALUATION = "compute `{name}` under `torch.no_grad()` and in evaluation mode, and restore the modes of the networks"
@@ -103,6 +108,41 @@ def _check_translation(engine: Engine, x: Tensor, route: Route, controls: dict[s
         assert difference < PER_IMAGE_TOLERANCE, (
             f"{where}: image {index} alone differs by {difference:.1e} from the same image in a batch: use evaluation "
             f"mode, and no statistics over the batch"
+        )
+
+
+def tiles_match_image(method: MethodUnderTest) -> None:
+    """With frozen statistics, the translation of a part of an image is that part of its translation.
+
+    The part is read with a halo of `receptive_field.reach`. A method whose outputs depend on the entire image, and one
+    of fixed size, has no tiles and passes.
+    """
+    networks = method.engine().method
+    traits = networks.traits
+    if traits.fixed_size:
+        return
+    for route in networks.routes:
+        controls, channels = dict(route.controls), networks.channels()[route.source]
+        try:
+            halo = round_up(max(reach(networks, channels, controls), SMALLEST), traits.size_multiple)
+        except ConfigError:
+            return
+        tile = round_up(SMALLEST, traits.size_multiple)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(1, channels, 2 * halo + 2 * tile, 2 * halo + 3 * tile, generator=generator) * 2 - 1
+        with pooled_statistics() as statistics:
+            networks.translate(x, **controls)
+        with frozen_statistics(statistics):
+            expected = networks.translate(x, **controls)
+        with frozen_statistics(statistics):
+            y = networks.translate(x[:, :, tile:, 2 * tile :], **controls)
+        top, left = (traits.upscale_factor * (halo + skipped) for skipped in (tile, 2 * tile))
+        side = traits.upscale_factor * halo
+        difference = float((y[:, :, side:, side:] - expected[:, :, top:, left:]).abs().max())
+        assert difference < PER_TILE_TOLERANCE, (
+            f"translate, route {route.source} to {route.target}: a part of an image, with {halo} pixels around it, "
+            f"differs by {difference:.1e} from the same part of the whole translation: outputs must not depend on "
+            f"the position in the image, and norms must be functions of torch.nn.functional"
         )
 
 
@@ -249,6 +289,7 @@ CHECKS: dict[str, Callable[[MethodUnderTest], None]] = {
         gradient_accumulation_is_exact,
         ranks_match_one_process,
         translate_is_pure,
+        tiles_match_image,
         samples_depend_on_seed_and_number,
         saved_files_round_trip,
         player_order_depends_on_clock,

@@ -142,6 +142,14 @@ class Noisy(Pix2Pix):
         return super().translate(x) * (0.9 + 0.1 * torch.rand(1))
 
 
+class KnowsPlaces(Pix2Pix):
+    """Adds a gradient over the image."""
+
+    @torch.no_grad()
+    def translate(self, x, inference="deterministic", seed=0):
+        return super().translate(x) / 2 + torch.linspace(0, 0.5, x.shape[-1])
+
+
 class ShipsNothing(Pix2Pix):
     inference_networks = ("D",)
 
@@ -172,6 +180,7 @@ class FullSize(Pix2Pix):
         (LeavesOut, "updates_change_only_named_players", "no `Player` has extra.weight, extra.bias: .*requires_grad_"),
         (Spreads, "updates_change_only_named_players", r"loss term each of D has shape \(2,\): expected a scalar"),
         (Noisy, "translate_is_pure", "two translations of one image differ.*random numbers"),
+        (KnowsPlaces, "tiles_match_image", "must not depend on the position in the image"),
         (ShipsNothing, "saved_files_round_trip", "'NoneType' object.*`inference_networks`"),
         (WrongEntry, "batch_entries_match_data_kind", "no batch entry is called 'sources'; did you mean 'source'"),
         (WrongControl, "batch_entries_match_data_kind", "no control 'inferences'; did you mean 'inference'"),

@@ -1,5 +1,6 @@
 """What a sink keeps of its source beside the pixels: resolution, colour profile, OME-XML and georeference."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,11 +89,11 @@ def check_shape(height: int, width: int, channels: int, most_channels: int = 4) 
 
 def check_segment(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
     """Raise InvalidImageError if a strip, tile or chunk would need more than MAX_SEGMENT bytes when decoded."""
-    size = int(np.prod([int(length) for length in shape], dtype=object)) * dtype.itemsize
+    size = math.prod(map(int, shape)) * dtype.itemsize
     if not 0 < size <= MAX_SEGMENT:
         limit = f"the limit is {MAX_SEGMENT / 2**20:,.0f} MiB"
         raise InvalidImageError(
-            f"has {name}s of {size / 2**20:,.0f} MiB, {limit}; save it with tiles, such as `vips tiffsave --tile`"
+            f"has {name}s of {size / 2**20:,.0f} MiB, {limit}; save it with smaller ones, for example tiles of 512x512"
         )
 
 

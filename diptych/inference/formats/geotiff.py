@@ -31,6 +31,7 @@ DRIVERS = MappingProxyType({".jp2": "JP2OpenJPEG"})
 GEOTIFF = "GTiff"
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)  # scale, tie points, transformation, keys and their parameters
 NODATA_TAG = 42113  # GDAL_NODATA
+CACHE_BYTES = 2**28  # of GDAL's decoded blocks; its default is a twentieth of the memory
 ASCII = 2
 
 
@@ -45,17 +46,17 @@ class RasterSource:
         with open_file(path), large_extra("georeferenced images"):
             self._dataset, self._masks = open_raster(path), open_raster(path)
             self._bands, self._has_alpha = _layout(self._dataset)
-            georeference = _georeference(self._dataset)
+            self._is_masked = any(flags != [_all_valid()] for flags in self._dataset.mask_flag_enums)
+            georeference = _georeference(self._dataset, self._is_masked)
         self.height, self.width = self._dataset.height, self._dataset.width
         self.dtype = pixel_dtype(np.dtype(self._dataset.dtypes[0]))
         self.channels = 4 if kind == "rgba" else self._bands - self._has_alpha
         self.details = replace(details, georeference=georeference, alpha=kind == "rgba")
-        self._is_masked = any(flags != [_all_valid()] for flags in self._dataset.mask_flag_enums)
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         window = Window(top, left, height, width)
         check_window(self, window)
-        with window_errors(self.path, "page 0", window), _plain_gdal_errors():
+        with window_errors(self.path, "page 0", window), _gdal():
             stored = np.moveaxis(self._dataset.read(window=_rows_and_columns(window)), 0, 2)
             valid = self._mask(self._dataset, window)
             stored = stored if valid is None else np.where(valid[..., None], stored, stored.dtype.type(0))
@@ -65,7 +66,7 @@ class RasterSource:
 
     def valid(self, window: Window) -> np.ndarray | None:
         """Return the mask of valid pixels, read with a data set of its own."""
-        with window_errors(self.path, "the mask", window), _plain_gdal_errors():
+        with window_errors(self.path, "the mask", window), _gdal():
             return self._mask(self._masks, window)
 
     def _mask(self, dataset: Any, window: Window) -> np.ndarray | None:
@@ -129,9 +130,11 @@ def _layout(dataset: Any) -> tuple[int, bool]:
     return dataset.count, dataset.count in (2, 4) and dataset.colorinterp[-1] == ColorInterp.alpha
 
 
-def _georeference(dataset: Any) -> Georeference:
+def _georeference(dataset: Any, is_masked: bool) -> Georeference:
+    """Return the georeference of a data set; its nodata value is 0 if it has a mask or alpha instead of a value."""
     crs = dataset.crs.to_wkt() if dataset.crs else ""
-    return Georeference(crs, tuple(dataset.transform)[:6], dataset.nodata)
+    nodata = 0.0 if dataset.nodata is None and is_masked else dataset.nodata
+    return Georeference(crs, tuple(dataset.transform)[:6], nodata)
 
 
 def _rows_and_columns(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -145,11 +148,13 @@ def _all_valid() -> Any:
 
 
 @contextmanager
-def _plain_gdal_errors() -> Iterator[None]:
-    """Raise rasterio's errors with GDAL's message, which rasterio has in the cause of the error."""
+def _gdal() -> Iterator[None]:
+    """Limit GDAL's cache, and raise errors with GDAL's message, which rasterio has in the cause of its error."""
+    import rasterio
     from rasterio.errors import RasterioError
 
     try:
-        yield
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+            yield
     except RasterioError as error:
         raise OSError(str(error.__cause__ or error)) from error

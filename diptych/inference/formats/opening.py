@@ -44,14 +44,18 @@ WITH_OVERVIEWS = ("tiff", "ome-tiff", "ome-zarr")
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a path, by its longest known suffix; "zarr" for a folder with zarr's files. ImageError."""
-    if any((path / name).is_file() for name in ZARR_FILES):
-        return "zarr"
+    """Return the format of a path, by its longest known suffix, or by zarr's files in a folder. ImageError."""
     name = path.name.lower()
     suffix = max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default=None)
+    if suffix is None and _is_zarr(path):
+        return "zarr"
     if suffix is None:
         raise ImageError(f"{path}: the suffix is that of no image format; use one of {', '.join(sorted(SUFFIXES))}")
     return SUFFIXES[suffix]
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).is_file() for name in ZARR_FILES)
 
 
 def is_large_format(path: Path | str) -> bool:
@@ -134,11 +138,11 @@ def create_sink(
     path, shape, pixels_dtype = Path(path), (height, width, channels), np.dtype(dtype)
     format = format_of(path)
     details = _scaled(like, height, width)
-    has_nodata = format == "tiff" and details.georeference is not None and like is not None
-    nodata = nodata_for(details.georeference.nodata, pixels_dtype) if details.georeference and has_nodata else None
+    georeference = details.georeference if format == "tiff" else None
+    nodata = nodata_for(georeference.nodata, pixels_dtype) if georeference else None
     with image_errors(path, "cannot be written", "check the options"), large_extra(f"{format} files"):
         _check_options(path, format, shape, pixels_dtype, compression, overviews, block)
-        tags = geo_tags(replace(details.georeference, nodata=nodata)) if details.georeference and has_nodata else ()
+        tags = geo_tags(replace(georeference, nodata=nodata)) if georeference else ()
 
     def assemble(part: Path, pixels: PixelFile, folder: Path) -> None:
         levels = create_levels(pixels, folder, nodata, block) if overviews else [pixels]
@@ -173,6 +177,8 @@ def _check_options(
 ) -> None:
     """Raise InvalidImageError for what a format does not support, ImportError if its library is missing."""
     pixel_dtype(dtype)
+    if path.is_dir() and not (format in ("zarr", "ome-zarr") and _is_zarr(path)):
+        raise InvalidImageError("is a folder; give the name of a new file")
     if overviews and format not in WITH_OVERVIEWS:
         raise InvalidImageError("this format has no overviews; use .tif, .ome.tif or .ome.zarr")
     match format:

@@ -36,14 +36,13 @@ def halve(pixels: np.ndarray, nodata: float | None = None) -> np.ndarray:
 
     A pixel is nodata if all its channels are. The mean of pixels of which some are nodata is that of the others.
     """
-    height, width, channels = pixels.shape
-    padded = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-    quads = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2, channels)
+    padded = np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), "edge")
+    quarters = np.stack([padded[row::2, column::2] for row in (0, 1) for column in (0, 1)])
     if nodata is None:
-        return _rounded(quads.mean(axis=(1, 3), dtype=np.float32), pixels.dtype)
-    is_valid = ~is_nodata(quads, nodata)[..., None]
-    count = is_valid.sum(axis=(1, 3))
-    total = np.where(is_valid, quads, 0).sum(axis=(1, 3), dtype=np.float32)
+        return _rounded(quarters.mean(axis=0, dtype=np.float32), pixels.dtype)
+    is_valid = ~is_nodata(quarters, nodata)[..., None]
+    count = is_valid.sum(axis=0)
+    total = np.where(is_valid, quarters, 0).sum(axis=0, dtype=np.float32)
     means = _rounded(total / np.maximum(count, 1), pixels.dtype)
     return np.where(count > 0, avoid_nodata(means, nodata), np.asarray(nodata, pixels.dtype))
 

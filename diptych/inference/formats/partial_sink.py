@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError, image_errors
+from diptych.data.images.decode import image_errors
 from diptych.errors import ImageError
 from diptych.inference.formats.details import check_shape
 from diptych.inference.formats.overviews import avoid_nodata
@@ -133,10 +133,8 @@ def remove(path: Path) -> None:
 
 
 def replace(new: Path, path: Path) -> None:
-    """Rename a file or folder, and remove what had the name. OSError, InvalidImageError if that is no output."""
+    """Rename a file or folder, and move what had the name beside `new`. OSError."""
     if path.is_dir():  # a folder cannot be replaced in one step
-        if new.is_file():
-            raise InvalidImageError("is a folder; give the name of a file")
         former = new.with_name(f"{new.name}.former")
         remove(former)
         os.replace(path, former)

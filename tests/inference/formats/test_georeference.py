@@ -1,10 +1,13 @@
 """Coordinate reference system, transform and nodata pixels go from a raster to its translation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
 from large_files import TRANSFORM, geotiff, image, write
 
+from diptych.inference.formats import geotiff as geotiff_module
 from diptych.inference.formats.geotiff import RasterSource, nodata_for
 from diptych.inference.formats.opening import open_source
 from diptych.inference.formats.overviews import avoid_nodata, halve
@@ -85,6 +88,28 @@ def test_a_mask_and_alpha_mark_invalid_pixels(tmp_path):
     assert masked.channels == 1
     np.testing.assert_array_equal(masked.valid(Window(0, 0, 101, 133)), pixels[..., 3] > 0)
     assert not masked.read(40, 20, 30, 70).any()
+    for source in (alpha, masked):
+        with rasterio.open(write(tmp_path / "out.tif", image(1), source)) as result:
+            assert result.nodata == 0
+            np.testing.assert_array_equal(result.dataset_mask() > 0, pixels[..., 3] > 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from Linux")
+def test_memory_is_bounded(tmp_path, monkeypatch):
+    """GDAL keeps decoded blocks until a limit, which is a share of the machine's memory by default."""
+    monkeypatch.setattr(geotiff_module, "CACHE_BYTES", 2**23)
+    options = {"driver": "GTiff", "height": 5000, "width": 5000, "count": 3, "dtype": "uint8", "compress": "deflate"}
+    with rasterio.open(tmp_path / "a.tif", "w", tiled=True, crs="EPSG:32632", transform=TRANSFORM, **options):
+        pass  # tiles that are not stored are 0
+    source = open_source(tmp_path / "a.tif")
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    before = resident()
+    for top in range(0, 5000, 500):
+        assert not source.read(top, 0, 500, 5000).any()
+    assert resident() - before < 40e6  # of 75e6
 
 
 def test_jpeg_2000(tmp_path):

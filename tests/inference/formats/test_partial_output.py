@@ -50,7 +50,7 @@ def fill(sink, pixels, windows):
 @pytest.mark.parametrize("at", ["write", "close"])
 def test_a_killed_process_is_continued_with_the_same_bytes(at, tmp_path):
     path = tmp_path / "out.tif"
-    for count in (3, 11) if at == "write" else (len(ALL),):
+    for count in (11,) if at == "write" else (len(ALL),):
         command = [sys.executable, "-c", KILLED, str(path), str(count), at]
         environment = {"PYTHONPATH": ":".join(sys.path)}
         assert subprocess.run(command, env=environment, check=False).returncode == -9
@@ -157,37 +157,40 @@ def test_writes_that_do_not_fit_the_output(tmp_path):
     sink.abort()
 
 
-def test_a_folder_is_not_replaced_by_a_file(tmp_path):
-    (tmp_path / "out.tif").mkdir()
-    (tmp_path / "out.tif" / "precious.txt").write_text("")
-    sink = sink_of(tmp_path / "out.tif")
-    with pytest.raises(ImageError, match=r"out.tif: is a folder; give the name of a file"):
-        sink.close()
-    assert (tmp_path / "out.tif" / "precious.txt").exists()
-    sink.abort()
+@pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
+def test_a_folder_with_other_files_is_not_replaced(name, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "precious.txt").write_text("")
+    with pytest.raises(ImageError, match=rf"{name}: is a folder; give the name of a new file"):
+        sink_of(tmp_path / name)
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == [name, f"{name}/precious.txt"]
 
 
-@pytest.mark.parametrize("layout", [{"rowsperstrip": 16}, {"tile": (64, 64)}])
-@pytest.mark.parametrize("name", ["out.tif", "out.ome.zarr"])
-def test_memory_is_bounded(layout, name, tmp_path, monkeypatch):
-    """An image of 12 MB in strips or tiles is copied, with levels, in a third of its size."""
-    side = 2000
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layout", "name", "block"),
+    [({"rowsperstrip": 8}, "out.tif", 64), ({"tile": (64, 64)}, "out.ome.zarr", 128)],
+)
+def test_memory_is_bounded(layout, name, block, tmp_path, monkeypatch):
+    """An image of 1.5 MB in strips or tiles is copied, with levels, in half of its memory."""
+    side = 700
     pixels = np.zeros((side, side, 3), np.uint8)
     pixels[:, ::7] = np.arange(side, dtype=np.uint8)[:, None, None]
     tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="rgb", compression="zlib", **layout)
-    monkeypatch.setattr(tiff_source, "CACHE_BYTES", 2**20)
-    monkeypatch.setattr("diptych.inference.formats.overviews.BLOCK", 128)
-    monkeypatch.setattr("tifffile.tifffile.TIFF.BUFFERSIZE", 2**19)
+    monkeypatch.setattr(tiff_source, "CACHE_BYTES", 2**17)
+    monkeypatch.setattr("diptych.inference.formats.overviews.BLOCK", 64)
+    monkeypatch.setattr("tifffile.tifffile.TIFF.BUFFERSIZE", 2**16)
     source = open_source(tmp_path / "in.tif")
-    sink = create_sink(tmp_path / name, source, side, side, 3, np.uint8, overviews=True, block=256)
+    sink = create_sink(tmp_path / name, source, side, side, 3, np.uint8, overviews=True, block=block)
+    write(tmp_path / f"imports.{name}", image(), block=64)  # modules are not part of the peak
     tracemalloc.start()
-    for window in blocks(side, side, 256):
+    for window in blocks(side, side, 64):
         sink.write(window.top, window.left, source.read(*window))
     sink.close()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < pixels.nbytes / 3
-    np.testing.assert_array_equal(open_source(tmp_path / name).read(1990, 0, 10, side), pixels[1990:])
+    assert peak < pixels.nbytes / 2
+    np.testing.assert_array_equal(open_source(tmp_path / name).read(690, 0, 10, side), pixels[690:])
 
 
 def test_bytes_of_georeferenced_outputs_are_reproducible(tmp_path):

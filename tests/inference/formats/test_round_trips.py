@@ -14,6 +14,7 @@ from large_files import HEIGHT, WIDTH, image, smooth, svs, write
 from PIL import Image
 
 from diptych.data.images.alpha import over_white
+from diptych.inference.formats import tiff_writer
 from diptych.inference.formats.opening import create_sink, is_large_format, open_source
 from diptych.inference.formats.slide_source import SlideSource
 from diptych.inference.large_images import ArraySource
@@ -64,6 +65,17 @@ def test_other_compressions(compression, tmp_path):
     path = write(tmp_path / "out.tif", pixels, compression=compression)
     differences = [np.abs(read(path).astype(int) - pixels) for read in (by_tifffile, by_rasterio, by_openslide)]
     assert max(difference.mean() for difference in differences) < (1.5 if compression == "jpeg" else 1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+def test_files_above_4_gb_are_big_tiffs(name, tmp_path, monkeypatch):
+    assert write(tmp_path / f"small.{name}", image()).read_bytes()[:4] == b"II*\0"
+    monkeypatch.setattr(tiff_writer, "CLASSIC_BYTES", image().nbytes)
+    path = write(tmp_path / name, image(), overviews=True)
+    assert path.read_bytes()[:4] == b"II+\0"
+    for read in (by_tifffile, by_rasterio, by_openslide):
+        np.testing.assert_array_equal(read(path), image())
 
 
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.zarr", "a.zarr", "a.npy", "a.png", "a.btf"])

@@ -1,0 +1,60 @@
+"""`diptych translate --tile`: large images as files."""
+
+import numpy as np
+import pytest
+from commands import diptych
+from translators import made
+
+from diptych.data.images import image_io
+from diptych.errors import ConfigError, DataError
+from diptych.inference import large_files
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return made("cyclegan", generator="resnet_1", ngf=4).save(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def slide(tmp_path):
+    """The file of an image of 90x70 pixels."""
+    image_io.write(tmp_path / "slide.tif", np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8))
+    return tmp_path / "slide.tif"
+
+
+def test_bytes_are_the_same_for_every_tile(model, slide, tmp_path):
+    pytest.importorskip("tifffile")
+    diptych("translate", model, slide, "-o", tmp_path / "a.tif", "--tile", "auto")
+    stored = tmp_path / "a.tif.statistics.safetensors"
+    diptych("translate", model, slide, "-o", tmp_path / "out", "--tile", "32", "--statistics", stored)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "out" / "slide.tif").read_bytes()
+    assert image_io.read(tmp_path / "a.tif").shape == (70, 90, 3)
+    with pytest.raises(DataError, match=r"a\.tif already exists; give --overwrite"):
+        diptych("translate", model, slide, "-o", tmp_path / "a.tif", "--tile", "auto")
+
+
+def test_an_image_that_does_not_fit_is_tiled_with_a_message(model, slide, tmp_path, monkeypatch):
+    diptych("translate", model, slide, "-o", tmp_path / "plain")
+    monkeypatch.setattr(large_files, "SMALL", 0)
+    monkeypatch.setattr(large_files, "memory_for_images", lambda: 0)
+    said = diptych("translate", model, slide, "-o", tmp_path / "out").stdout
+    assert "does not fit into memory, so it is translated in tiles" in said
+    plain, tiled = (image_io.read(tmp_path / name / "slide.tif") for name in ("plain", "out"))
+    assert np.abs(plain.astype(int) - tiled).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tile", "0"), "expected a number of pixels"),
+        (("--tile", "big"), "--tile big: expected auto, or the height and width"),
+        (("--tile", "auto", "--styles", "2"), "sample grids, which have no tiles"),
+        (("--tile", "auto", "--alpha", "keep"), "not supported with tiles"),
+        (("--tile", "auto", "--scale", "training"), "resizes the entire image"),
+        (("--tile", "auto", "--statistics", "whole", "--foreground", "auto"), "takes none: leave it out"),
+    ],
+)
+def test_options_without_tiles_are_refused(model, slide, tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        diptych("translate", model, slide, "-o", tmp_path / "out.tif", *options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["slide.tif"]
