@@ -72,6 +72,11 @@ def translate(
         Literal["white", "keep"],
         typer.Option(help="Transparency of sources: composite over white, or keep it in translations."),
     ] = "white",
+    codec: Codec = None,
+    crf: Crf = None,
+    start: Start = None,
+    end: End = None,
+    frame_statistics: FrameStatistics = False,
     tile: Annotated[
         str | None,
         typer.Option(
@@ -97,11 +102,6 @@ def translate(
             show_default="everywhere",
         ),
     ] = None,
-    codec: Codec = None,
-    crf: Crf = None,
-    start: Start = None,
-    end: End = None,
-    frame_statistics: FrameStatistics = False,
     which: Which = "last",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -113,19 +113,20 @@ def translate(
 ) -> None:
     """Translate images of any size with a trained or imported model.
 
-    Images that do not fit into memory are translated in tiles, without seams.
     Videos, GIF and animated WebP files are translated frame by frame; audio and subtitles are copied.
+    Images that do not fit into memory are translated in tiles, without seams.
 
     Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
     from rich.progress import track
 
-    from diptych.cli.translate_clips import clip_jobs, clip_options, find_clips, refuse_image_options, translate_clips
+    from diptych.cli.translate_clips import clip_options, find_clips, refuse_image_options, translate_clips
     from diptych.cli.translate_tiles import find_large, planned, refuse_options, tile_options, translate_files
     from diptych.cli.translation_files import plan_files
     from diptych.errors import ConfigError, ImageError, listed
     from diptych.inference.input_files import InputFiles, find_sources
     from diptych.inference.open_model import is_onnx, load
+    from diptych.inference.video_clips import WHOLE_CLIP
     from diptych.methods import find
 
     if seed is not None and reference is not None:
@@ -137,6 +138,8 @@ def translate(
     if clips:
         refuse_image_options(draws_grid, alpha, depth)
     clip = clip_options(start, end, codec, crf)
+    if not clips and (frame_statistics or clip != WHOLE_CLIP):
+        raise ConfigError("--codec, --crf, --from, --to and --frame-statistics are for videos, and there are none")
     large = {} if clips else find_large(images, out, tile, suffix)
     if is_onnx(model) and (clips or large or tile or statistics or foreground):
         raise ConfigError(f"{model}: an ONNX file translates whole images only: use the run or model folder")
@@ -147,7 +150,7 @@ def translate(
     options = {"domain": domain, "seed": seed, "reference": reference}
     controls = _controls(translator, control or [], options, all_domains)
     if clips:
-        translate_clips(translator, controls, clip_jobs(clips, overwrite, skip_existing), clip, frame_statistics)
+        translate_clips(translator, controls, planned(clips, overwrite, skip_existing), clip, frame_statistics)
         return
     tiles = None if is_onnx(model) else tile_options(tile, statistics, foreground)
     if large and tiles:

@@ -53,6 +53,8 @@ def find_clips(given: Sequence[str], out: Path, suffix: str | None) -> dict[Path
             others.append(name)
     if not clips:
         return {}
+    if len({*clips.values()}) < len(clips):
+        raise DataError("two of the clips have one name: translate them into two folders")
     if others:
         raise DataError(f"{next(iter(clips))} is a clip, and {others[0]} is not: translate them by two commands")
     if out.suffix.lower() not in VIDEOS + ANIMATIONS or out.is_dir():
@@ -79,21 +81,6 @@ def _clips_of(name: str, out: Path) -> Iterator[tuple[Path, Path]]:
         for match in sorted(glob.glob(str(path), recursive=True)):
             if is_clip(Path(match)):
                 yield Path(match), Path(Path(match).name)
-
-
-def clip_jobs(clips: Mapping[Path, Path], overwrite: bool, skip_existing: bool) -> dict[Path, Path]:
-    """Return the clips that are to be translated. Raises DataError for an output that exists."""
-    from diptych.errors import DataError
-
-    jobs = {}
-    for source, target in clips.items():
-        if not target.exists() or overwrite:
-            jobs[source] = target
-        elif not skip_existing:
-            raise DataError(f"{target} already exists; give --overwrite, --skip-existing, or another name with -o")
-    if len(set(clips.values())) < len(clips):
-        raise DataError("two of the clips have one name: translate them into two folders")
-    return jobs
 
 
 def clip_options(start: str | None, end: str | None, codec: str | None, crf: int | None) -> "ClipOptions":

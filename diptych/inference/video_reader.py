@@ -59,11 +59,6 @@ class VideoReader:
         self._turns: int | None = None
         self._start: int | None = None  # timestamp of the first frame, which becomes 0 with --from
 
-    def others(self) -> list[str]:
-        """Return the kinds of streams that are neither translated nor copied."""
-        known = {self.stream.index, *(each.index for each in self.copied)}
-        return [each.type for each in self.container.streams if each.index not in known]
-
     def items(self) -> Iterator[Item]:
         """Yield frames upright, and packets of audio and subtitles. Raises ImageError if the file cannot be read on."""
         import av

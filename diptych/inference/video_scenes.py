@@ -19,7 +19,7 @@ from diptych.networks.normalisation_statistics import Statistics, pooled_statist
 if TYPE_CHECKING:
     from diptych.inference.translator import Translator
 
-CUT = 0.3  # share of pixels whose colour has no counterpart in the frame before
+CUT = 0.2  # share of pixels whose colour has no counterpart in the frame before; pans: below 0.05, cuts: above 0.2
 BINS = 16  # of a histogram of each channel
 HISTOGRAM_SIDE = 128  # about so many rows and columns are counted
 LOOK_AHEAD = 16  # frames at the start of a scene that statistics are taken of

@@ -8,7 +8,7 @@ from clips import decoded, panned, write_clip
 from commands import diptych, files
 
 from diptych.data.images import image_io
-from diptych.errors import ConfigError, DataError, ImageError
+from diptych.errors import ConfigError, DataError, DiptychError, ImageError
 from diptych.workflows.clip_frames import Crop, extract_frames, parse_crop
 
 
@@ -44,6 +44,14 @@ def test_recipe_of_two_people_in_videos(tmp_path, monkeypatch):
         diptych("translate", "run", f"{source}.mp4", "-o", f"as-{domain}", "--domain", domain, "--crf", "30")
         times = [time for time, _ in decoded(tmp_path / f"as-{domain}" / f"{source}.mp4")]
         assert times == [time for time, _ in decoded(tmp_path / f"{source}.mp4")]
+    for words, problem in (
+        (("left.mp4", "-o", "as-right"), "left.mp4 already exists"),
+        (("left.mp4", "debate/left", "-o", "out"), "is a clip, and debate/left is not"),
+        (("left.mp4", "-o", "out", "--depth", "16"), "--depth is not supported for videos"),
+        (("debate/left", "-o", "out", "--crf", "20"), "are for videos, and there are none"),
+    ):
+        with pytest.raises(DiptychError, match=problem):
+            diptych("translate", "run", *words)
     diptych("data", "frames", "left.mp4", "-o", "source", "--all-frames")
     diptych("data", "frames", "as-right/left.mp4", "-o", "fake", "--all-frames")
     folders = ("--real", "source", "--source", "source", "--fake", "fake")
