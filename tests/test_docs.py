@@ -76,7 +76,8 @@ def method_of_recipe(name):
     for recipe in RECIPES:
         if recipe.stem == name:
             document = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-            return document["recipe"]["method"] if "recipe" in document else document["method"]
+            first_run = next(iter(document.get("runs", {}).values()), {})
+            return {**document, **document.get("recipe", {}), **first_run}["method"]
     return None
 
 
