@@ -78,8 +78,8 @@ def method_of_recipe(name):
     for recipe in RECIPES:
         if recipe.stem == name:
             document = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-            runs = document.get("runs", {}).values()  # an experiment over methods names them there
-            return document.get("recipe", document).get("method") or next(iter(runs))["method"]
+            first_run = next(iter(document.get("runs", {}).values()), {})
+            return {**document, **document.get("recipe", {}), **first_run}["method"]
     return None
 
 

@@ -278,7 +278,7 @@ def evaluate_samples(samples: Samples, protocol: Protocol, tools: Tools, name: s
         protocol=str(protocol),
         name=name,
         about=dict(samples.about),
-        images=samples.images(),
+        images=samples.images(protocol.distinct_images),
         tools=dict(tools.used),
         said=tuple(dict.fromkeys(tools.notes)),
         scores=tuple(scores),

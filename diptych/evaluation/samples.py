@@ -154,12 +154,12 @@ class Samples:
             raise EvaluationError(f"{self.folder}: there are no real images to compare the translations with")
         return files
 
-    def images(self) -> dict[str, str]:
-        """Return hashes of the `real` images and, if known, of the `source` images."""
+    def images(self, distinct: bool = False) -> dict[str, str]:
+        """Return hashes of the `real` images and, if known, of the `source` images; see `digest_of_pixels`."""
         files = {"real": [file for part in self.by_route().values() for file in part.real_files()]}
         if all(row.source for row in self.rows):
             files["source"] = self.files("source")
-        return {kind: digest_of_pixels(paths) for kind, paths in files.items()}
+        return {kind: digest_of_pixels(paths, distinct) for kind, paths in files.items()}
 
 
 def open_samples(folder: Path) -> Samples:

@@ -76,10 +76,14 @@ def describe_shape(shape: tuple[int, int, int]) -> str:
     return f"{width}x{height} {kinds.get(channels, f'with {channels} channels')}"
 
 
-def digest_of_pixels(files: Sequence[Path]) -> str:
-    """Return the SHA-256 in hex of the shapes and 8-bit pixels of images of any size, in this order."""
+def digest_of_pixels(files: Sequence[Path], distinct: bool = False) -> str:
+    """Return the SHA-256 in hex of the shapes and 8-bit pixels of images of any size, in this order.
+
+    With `distinct`, equal images count once.
+    """
     with ThreadPoolExecutor(cores()) as pool:
-        return hashlib.sha256("".join(pool.map(_digest, files)).encode()).hexdigest()
+        digests = list(pool.map(_digest, files))
+    return hashlib.sha256("".join(dict.fromkeys(digests) if distinct else digests).encode()).hexdigest()
 
 
 def _digest(file: Path) -> str:

@@ -54,6 +54,7 @@ class Protocol:
     summarise: computes scores over all jobs, if there are several; `summary_metrics` are those that only it reports.
     monitors: metrics that may select the best checkpoint by default, in order of preference; the first metric if empty.
     whole_images: images keep their size; by default they are resized and cropped as in training.
+    distinct_images: results are comparable if the distinct images are the same, however often each is translated.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Protocol:
     summary_metrics: tuple[str, ...] = ()
     monitors: tuple[str, ...] = ()
     whole_images: bool = False
+    distinct_images: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"

@@ -113,4 +113,5 @@ PROTOCOL = Protocol(
         if_evaluator(in_target_domain): ("as-asked",),
     },
     summarise=mean_by_mode,
+    distinct_images=True,
 )
