@@ -179,7 +179,7 @@ class ImageTranslator(ABC):
         stored = self.images.entries.get(entry) if self.images else None
         return stored.encoding if stored else PLAIN
 
-    def read(self, path: str | Path, **controls: Any) -> np.ndarray:
+    def read(self, path: str | Path | image.StoredFile, **controls: Any) -> np.ndarray:
         """Return the pixels (H, W, C) of a source file, with alpha or class ids as in training. Raises ImageError."""
         return image.read(path, self.adapter(controls).source_encoding.kind)
 
