@@ -25,7 +25,8 @@ def translate(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Images, videos, folders, quoted patterns such as 'in/**/*.png', or a manifest.txt of paths.",
+            help="Images, videos, folders, quoted patterns such as 'in/**/*.png', a manifest.txt of paths, or "
+            "WebDataset shards.tar.",
             show_default=False,
         ),
     ],

@@ -11,8 +11,9 @@ import typer
 from diptych.cli.common import counted_images
 
 if TYPE_CHECKING:
-    from diptych.inference.batch.manifest import Job
+    from diptych.inference.batch.path_manifest import Job
     from diptych.inference.batch.shard import Shard
+    from diptych.inference.batch.stages import Outcome
     from diptych.inference.file_translation import FileTranslation
 
 ShardOption = Annotated[
@@ -26,9 +27,9 @@ ShardOption = Annotated[
 
 
 def is_batch(images: "Sequence[str]", shard: str | None) -> bool:
-    """Return whether images are translated as a job that can be shared and goes on: a manifest, or a shard."""
+    """Return whether images are a job that goes on and has shards: a manifest, tar files, or with a shard."""
     is_rank = os.environ.get("WORLD_SIZE", "1") != "1"
-    return shard is not None or is_rank or any(_is_manifest(name) for name in images)
+    return shard is not None or is_rank or any(_is_manifest(name) or _is_tar(name) for name in images)
 
 
 def translate_batch(
@@ -41,17 +42,22 @@ def translate_batch(
     from diptych.inference.batch.failed_files import failed_files, list_of
     from diptych.inference.batch.file_jobs import translate_jobs
     from diptych.inference.batch.shard import shard_of
+    from diptych.inference.batch.tar_jobs import translate_tar_files
 
     shard = shard_of(shard_text)
-    jobs, total = _jobs(images, out)
     translation = replace(translation, say=_SayOnce())
+    outcomes: Iterable[Outcome]
+    if any(_is_tar(name) for name in images):
+        outcomes, total = translate_tar_files(shard.of(_tar_files(images)), translation, out, overwrite), None
+    else:
+        jobs, count = _jobs(images, out)
+        outcomes, total = translate_jobs(shard.of(jobs), translation, out, overwrite), shard.size(count)
     with failed_files(out, shard) as failed:
-        outcomes = translate_jobs(shard.of(jobs), translation, out, overwrite)
-        for outcome in track(outcomes, _title(shard), shard.size(total)):
+        for outcome in track(outcomes, _title(shard), total):
             failed.add(outcome)
     typer.echo(f"{counted_images(failed.written)} in {out}")
     if failed.skipped:
-        typer.echo(f"{failed.skipped} images already there, skipped")
+        typer.echo(f"{failed.skipped} files already there, skipped")
     if failed.failed:
         lines = listed(failed.reasons, comma="\n  ", most=len(failed.reasons))
         raise ImageError(
@@ -66,7 +72,7 @@ def _title(shard: "Shard") -> str:
 def _jobs(images: "Sequence[str]", out: Path) -> "tuple[Iterable[Job], int]":
     """Return the jobs of a manifest, or of files and folders, and their number. Raises DataError."""
     from diptych.errors import DataError
-    from diptych.inference.batch.manifest import Job, Manifest
+    from diptych.inference.batch.path_manifest import Job, Manifest
     from diptych.inference.input_files import find_sources
 
     if any(_is_manifest(name) for name in images):
@@ -80,6 +86,24 @@ def _jobs(images: "Sequence[str]", out: Path) -> "tuple[Iterable[Job], int]":
 
 def _is_manifest(name: str) -> bool:
     return Path(name).suffix.lower() == ".txt" and not os.path.isdir(name)
+
+
+def _is_tar(name: str) -> bool:
+    return Path(name).suffix.lower() == ".tar" and not os.path.isdir(name)
+
+
+def _tar_files(images: "Sequence[str]") -> list[Path]:
+    """Return the tar files. Raises DataError for other inputs beside them, or two of one name."""
+    from diptych.errors import DataError
+
+    paths: dict[str, Path] = {}
+    for path in (Path(name).expanduser() for name in images):
+        if not _is_tar(str(path)):
+            raise DataError(f"{path}: not a tar file, as the others are: translate it alone")
+        if path.name in paths:
+            raise DataError(f"{path} and {paths[path.name]} have one name: translate them into two folders")
+        paths[path.name] = path
+    return list(paths.values())
 
 
 class _SayOnce:

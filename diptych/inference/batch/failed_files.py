@@ -14,9 +14,13 @@ MAX_SHOWN = 20  # reasons that are kept for the error message
 
 
 class FailedFiles:
-    """Counts outcomes; `reasons` holds the first failures."""
+    """Counts outcomes; `reasons` holds the first failures.
 
-    def __init__(self, part: Path) -> None:
+    `former` has lines of the last run by tar file: those of a tar file that is skipped are kept.
+    """
+
+    def __init__(self, part: Path, former: dict[str, list[str]]) -> None:
+        self.former = former
         self.file = part.open("w", encoding="utf-8", newline="\n")
         self.file.write(HEADER)
         self.reasons: list[str] = []
@@ -31,6 +35,7 @@ class FailedFiles:
                 self.reasons.append(outcome.error)
         elif outcome.value is None:
             self.skipped += 1
+            self.file.writelines(self.former.get(printable(str(outcome.item)), []))
         else:
             self.written += int(outcome.value)
 
@@ -44,8 +49,20 @@ def list_of(out: Path, shard: Shard) -> Path:
 def failed_files(out: Path, shard: Shard) -> Iterator[FailedFiles]:
     """Yield the list of a shard. Its file is replaced when the shard ends, and is only a header without failures."""
     with atomic_write(list_of(out, shard), durable=False) as part:
-        failed = FailedFiles(part)
+        failed = FailedFiles(part, _former_lines(list_of(out, shard)))
         try:
             yield failed
         finally:
             failed.file.close()
+
+
+def _former_lines(path: Path) -> dict[str, list[str]]:
+    """Return the lines about members of tar files, by tar file."""
+    lines: dict[str, list[str]] = {}
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                name, mark, _ = line.partition("\t")[0].partition(".tar: ")
+                if mark:
+                    lines.setdefault(f"{name}.tar", []).append(line)
+    return lines

@@ -7,7 +7,7 @@ from typing import Any
 
 from diptych.data.images import image_io
 from diptych.errors import ImageError
-from diptych.inference.batch.manifest import Job
+from diptych.inference.batch.path_manifest import Job
 from diptych.inference.batch.stages import Outcome, in_stages
 from diptych.inference.file_translation import FileTranslation
 

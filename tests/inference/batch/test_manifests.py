@@ -13,7 +13,7 @@ from onnx_files import metadata, write_onnx
 
 from diptych.data.images import image_io
 from diptych.errors import ConfigError, DataError, ImageError
-from diptych.inference.batch.manifest import Manifest
+from diptych.inference.batch.path_manifest import Manifest
 from diptych.inference.batch.shard import Shard, shard_of
 
 COUNT = 20
@@ -58,7 +58,7 @@ def test_a_job_goes_on(job):
     before = {name: (job / "out" / name).stat().st_mtime_ns for name in bytes_of(job / "out")}
     said = diptych("translate", "model.onnx", "manifest.txt", "-o", "out").stdout
     assert "10 images in out" in said
-    assert "10 images already there, skipped" in said
+    assert "10 files already there, skipped" in said
     assert before == {name: (job / "out" / name).stat().st_mtime_ns for name in before}
 
 
