@@ -29,8 +29,8 @@ def translate_jobs(
         if not overwrite and target.exists() and not _is_same(job.source, target):
             return None  # most images of a job that goes on: not even opened
         plan = translation.plan({job.source: job.name})
-        target = plan.jobs(out, overwrite, skip_existing=True).get(job.source)
-        return None if target is None else (plan, target, translation.read(job.source))
+        planned = plan.jobs(out, overwrite, skip_existing=True)
+        return (plan, planned[job.source], translation.read(job.source)) if planned else None
 
     def compute(job: Job, value: Any) -> Any:
         plan, target, pixels = value

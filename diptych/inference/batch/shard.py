@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from diptych.errors import ConfigError
 
 Each = TypeVar("Each")
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """Shard `index` of `count`, from 0 on: every `count`-th item. Shards are disjoint, and together they have all."""
 
     index: int = 0
