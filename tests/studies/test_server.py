@@ -126,12 +126,6 @@ def test_large_bodies_are_refused_before_they_are_read_whole(client):
     huge = client.post("/api/join", content=b'{"language": "' + b"x" * 100_000 + b'"}')
     assert huge.status_code == 413
 
-    def endless():
-        while True:
-            yield b"x" * 1000
-
-    assert client.post("/api/join", content=endless()).status_code == 413
-
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}])
 def test_requests_of_other_sites_are_refused(client, headers):
