@@ -101,13 +101,10 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
 
     @app.get("/")
     def page(lang: str = "en") -> Response:
-        language = lang if lang in LANGUAGES else "en"
-        page = render(
-            "study.html",
-            language=language,
-            title=study.design.title,
-            texts=json.dumps(texts(language), ensure_ascii=False),
-        )
+        language, own = lang if lang in LANGUAGES else "en", study.design.consent
+        shown = texts(language) | ({"consent": own} if own else {})
+        script = json.dumps(shown, ensure_ascii=False)
+        page = render("study.html", language=language, title=study.design.title, texts=script)
         return HTMLResponse(page, headers=HEADERS)
 
     @app.get("/assets/{name}")

@@ -152,6 +152,16 @@ def test_who_comes_back_from_a_panel_continues(client):
     assert client.post("/api/join", json={"language": "xx"}).status_code == 422
 
 
+def test_the_consent_text_is_that_of_the_study(tmp_path):
+    made = study(tmp_path, practice=0, trials=4, consent="Ethics board 7 <b>approved</b> this.")
+    store = made.store()
+    with TestClient(application(made, store), base_url="http://127.0.0.1") as client:
+        page = client.get("/").text
+    store.close()
+    assert "Ethics board 7" in page
+    assert "<b>" not in page
+
+
 def test_the_page_has_no_foreign_parts_and_a_strict_policy(client):
     page = client.get("/?lang=zh")
     assert '<html lang="zh">' in page.text
