@@ -35,7 +35,7 @@ def take_part(page, made, key):
         if page.query_selector(".answers button"):
             page.evaluate("document.querySelector('.answers button').id = 'answered'")
             page.keyboard.press(key)
-            page.wait_for_function("!document.querySelector('#answered')", timeout=30_000)
+            page.wait_for_selector("#answered", state="detached", timeout=30_000)
         else:
             page.click("button")
             page.wait_for_timeout(50)
@@ -103,7 +103,7 @@ def test_a_reload_continues_where_it_was(browser, tmp_path):
             page.wait_for_timeout(1000)
         page.wait_for_selector(".answers button")
         page.keyboard.press("f")
-        page.wait_for_function("document.querySelector('.progress')?.textContent.includes('2')", timeout=30_000)
+        page.wait_for_selector("h1:has-text('练习结束')")  # the answer is stored
         page.reload()
         take_part(page, made, "f")
         assert page.evaluate("document.documentElement.lang") == "zh"
