@@ -62,6 +62,7 @@ def new(
     from diptych.settings.validate import read_mapping
     from diptych.studies.arms import read_arms
     from diptych.studies.design import design_of
+    from diptych.studies.power import planned
     from diptych.studies.study_folder import create
     from diptych.studies.trials import inputs_each
     from diptych.system.safe_parse import parse_yaml
@@ -80,6 +81,7 @@ def new(
         f"{out}: {len(names)} methods ({', '.join(names)}), {len(study.table.images)} images, "
         f"{inputs_each(chosen, study.table.stimuli()) + chosen.practice} for each participant"
     )
+    typer.echo(f"planned: {planned(chosen, len(names))}")
     typer.echo(f"start it with: diptych study serve {out}")
 
 

@@ -379,7 +379,9 @@ class DRIT(Method):
         """Return the translations for each choice of controls; x is encoded once per direction."""
         inputs = [self.encode_controls(x, **controls) for controls in choices]
         with evaluating(self):
-            contents = {name: self.E_c(x, int(name == "b2a")) for name in {each["direction"] for each in inputs}}
+            contents = {
+                name: self.E_c(x, int(name == "b2a")) for name in dict.fromkeys(each["direction"] for each in inputs)
+            }
             return [
                 self.G(contents[each["direction"]], each["style"], int(each["direction"] == "a2b")) for each in inputs
             ]

@@ -281,7 +281,10 @@ class MUNIT(Method):
         """Return the translations for each choice of controls; x is encoded once per direction."""
         inputs = [self.encode_controls(x, **controls) for controls in choices]
         with evaluating(self):
-            contents = {name: self.autoencoders(name)[0].content(x) for name in {each["direction"] for each in inputs}}
+            contents = {
+                name: self.autoencoders(name)[0].content(x)
+                for name in dict.fromkeys(each["direction"] for each in inputs)
+            }
             return [
                 self.autoencoders(each["direction"])[1].decode(contents[each["direction"]], each["style"])
                 for each in inputs

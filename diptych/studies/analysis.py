@@ -2,13 +2,13 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from diptych.errors import StudyError
-from diptych.studies.agreement import krippendorff_alpha
+from diptych.studies.agreement import Scale, krippendorff_alpha
 from diptych.studies.choices import Choices, intransitive, strengths
 from diptych.studies.design import REAL
 from diptych.studies.detection import forced_choice_d_prime, holm, sign_test, yes_no_d_prime
@@ -60,7 +60,7 @@ class StudyResults:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The findings without the excluded participants and with all, who was excluded and why, and exposures off."""
+    """The results without the excluded participants and with all, who was excluded and why, and wrong exposures."""
 
     study: StudyFolder
     included: StudyResults
@@ -115,8 +115,27 @@ def results_of(study: StudyFolder, votes: Sequence[Vote]) -> StudyResults:
         len(main),
         tuple(row for part in parts for row in part.rows),
         tuple(each for part in parts for each in part.comparisons),
-        tuple(note for part in parts for note in part.notes),
+        (*(note for part in parts for note in part.notes), *_test_retest(votes)),
     )
+
+
+def _test_retest(votes: Sequence[Vote]) -> list[str]:
+    """Return how often the same image was chosen when a trial was repeated, with the sides exchanged."""
+    chosen = {(vote.rater, vote.trial, vote.question): _chosen(vote) for vote in votes}
+    pairs = [
+        (_chosen(vote), chosen.get((vote.rater, vote.repeats, vote.question)))
+        for vote in votes
+        if vote.repeats is not None
+    ]
+    if not pairs:
+        return []
+    same = sum(first == second for first, second in pairs)
+    return [f"repeated trials: the same answer in {same} of {len(pairs)}"]
+
+
+def _chosen(vote: Vote) -> Hashable:
+    """Return the image that was chosen; the answer itself for ties, scores and single images."""
+    return vote.shown[vote.answer] if len(vote.shown) > 1 and vote.answer != TIE else vote.answer
 
 
 def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> StudyResults:
@@ -213,9 +232,9 @@ def _opinion(study: StudyFolder, question: str, votes: Sequence[Vote]) -> StudyR
     return StudyResults(0, 0, tuple(rows), (), tuple(_agreement([vote.answer for vote in votes], units, "ordinal")))
 
 
-def _agreement(answers: Sequence[object], units: Sequence[str], scale: str = "nominal") -> list[str]:
+def _agreement(answers: Sequence[Hashable], units: Sequence[str], scale: Scale = "nominal") -> list[str]:
     try:
-        alpha = krippendorff_alpha(list(answers), list(units), scale)  # type: ignore[arg-type]
+        alpha = krippendorff_alpha(answers, units, scale)
     except StudyError:
         return ["agreement: no image has the answers of two participants"]
     return [f"agreement of participants: Krippendorff's alpha {alpha:.2f}"]

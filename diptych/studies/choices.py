@@ -13,7 +13,7 @@ import numpy as np
 from diptych.errors import StudyError
 from diptych.studies.rater_bootstrap import Estimate, estimates
 
-RIDGE = 1e-2  # of a normal prior: strengths stay finite where a method wins or loses all its trials
+RIDGE = 1e-2  # of a normal prior: strengths have the mean 0, and are finite where a method wins or loses all its trials
 MAX_STEPS = 100
 TOLERANCE = 1e-6
 
@@ -95,8 +95,6 @@ def fit(choices: Choices, weights: np.ndarray) -> np.ndarray:
         parameters = parameters + step
         if np.abs(step).max() < TOLERANCE:
             break
-    count = len(choices.methods)
-    parameters[:count] -= parameters[:count].mean()
     return parameters
 
 

@@ -17,7 +17,7 @@ REAL = "real"  # the arm of real images
 
 
 class Question(BaseModel):
-    """A question about each trial's images, in the words that raters read. `ask_for` is the right answer's arm."""
+    """A question about each trial's images, in the words that raters read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,11 +44,12 @@ class Design(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: Text = "Study"
+    consent: Annotated[str, Field(max_length=20_000)] = ""  # what participants agree to; default: a text on privacy
     preset: str = ""
     kind: Kind
     presentation: Presentation
     questions: Annotated[tuple[Question, ...], Field(min_length=1, max_length=5)]
-    ask_for: Literal["fake", "real", "better"]
+    ask_for: Literal["fake", "real", "better"]  # what is the correct answer, if there is one
     exposure_ms: Annotated[int, Field(ge=50, le=60_000)] | None  # of each image; None: until the answer
     fixation_ms: Annotated[int, Field(ge=0, le=5000)] = 500
     interval_ms: Annotated[int, Field(ge=0, le=5000)] = 300  # between images and before the next trial

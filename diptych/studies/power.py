@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from diptych.errors import ConfigError
+from diptych.studies.design import Design
 
 ICC = 0.05  # a usual value for real-or-fake answers of crowd workers
 NORMAL = NormalDist()
@@ -61,3 +62,14 @@ def votes_needed(rate: float, chance: float = 0.5, wanted: float = 0.8, votes_ea
     spread = math.sqrt(rate * (1 - rate)), math.sqrt(chance * (1 - chance))
     independent = ((NORMAL.inv_cdf(0.975) * spread[1] + NORMAL.inv_cdf(wanted) * spread[0]) / (rate - chance)) ** 2
     return math.ceil(independent * (1 + (votes_each - 1) * icc))
+
+
+def planned(design: Design, methods: int) -> str:
+    """Return what the planned participants of a design can show, as a line for people."""
+    raters = design.raters * (methods if design.one_method_each else 1)
+    line = f"{raters} participants"
+    if design.kind == "opinion_score":
+        return line
+    shared = design.kind == "real_or_fake" and not design.one_method_each  # a trial is about one of the methods
+    budget = Budget(max(design.raters, 2), max(design.trials // (methods if shared else 1), 1))
+    return f"{line}; the rate of a method is then known to within {100 * half_width(budget):.1f} points"

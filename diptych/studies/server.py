@@ -101,8 +101,10 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
 
     @app.get("/")
     def page(lang: str = "en") -> Response:
-        language = lang if lang in LANGUAGES else "en"
-        page = render("study.html", language=language, title=study.design.title, texts=_for_script(texts(language)))
+        language, own = lang if lang in LANGUAGES else "en", study.design.consent
+        shown = texts(language) | ({"consent": own} if own else {})
+        script = json.dumps(shown, ensure_ascii=False)
+        page = render("study.html", language=language, title=study.design.title, texts=script)
         return HTMLResponse(page, headers=HEADERS)
 
     @app.get("/assets/{name}")
@@ -175,11 +177,6 @@ def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     return Problem(422, str(first["msg"]), ".".join(map(str, first["loc"][1:]))).response()
-
-
-def _for_script(values: Any) -> str:
-    """Return JSON that cannot end the element in which the page has it."""
-    return json.dumps(values, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def _asset(name: str) -> bytes:

@@ -17,6 +17,7 @@ from diptych.studies.trials import OBVIOUS, Trial
 ATTENTIVE = 0.97  # probability that an honest participant answers an attention check correctly
 RESPONSE_MS = (900, 0.4)  # median and spread of the log-normal response times of honest participants
 CLICKER_MS = (350, 0.3)
+FALSE_ALARMS = 0.2  # probability that an honest participant calls a real image fake, if it is shown alone
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def simulate(study: StudyFolder, store: Store, population: Population) -> None:
         rater = _Rater(study, population, number, clicks=number >= population.raters)
         participant = store.join("en").number
         answers = [
-            Answer(participant, trial.number, question.key, *rater.answer(trial), {"exposures": []})
+            Answer(participant, trial.number, question.key, *rater.answer(trial), rater.measured(trial))
             for trial in study.trials(participant)
             for question in study.design.questions
         ]
@@ -79,6 +80,12 @@ class _Rater:
         milliseconds = int(median * np.exp(self.random.normal(0, spread)))
         return self._choice(trial), milliseconds
 
+    def measured(self, trial: Trial) -> dict[str, list[tuple[float, float, float]]]:
+        """Return exposures as they were requested."""
+        time = self.design.exposure_ms
+        count = len(trial.shown) if self.design.presentation == "sequential" else 1
+        return {"exposures": [(time, time, 0.0)] * count if time else []}
+
     def _choice(self, trial: Trial) -> int:
         low, high = self._answers(trial)
         guess = int(self.random.randint(low, high + 1))
@@ -90,7 +97,7 @@ class _Rater:
         if self.design.kind == "real_or_fake":
             assert trial.correct is not None
             method = next((arm for arm in arms if arm in self.own), None)
-            rate = self.own[method] if method else 0.2  # real images called fake, if shown alone
+            rate = self.own[method] if method else FALSE_ALARMS
             return 1 - trial.correct if self.random.random() < rate else trial.correct
         if self.design.kind == "opinion_score":
             score = self.own.get(arms[0], high) + self.random.normal(0, 0.5)

@@ -1,11 +1,11 @@
 """Images of a study, encoded so that nothing but their pixels tells methods apart.
 
-All images are 8-bit RGB PNG without metadata, by one encoder, padded to one length in bytes; their names on disk are
-random. The browser gets them under names of the session.
+All images are 8-bit RGB PNG without metadata, by one encoder, padded to one length in bytes; their names on disk
+are hashes. The browser gets them under names of the session.
 """
 
+import hashlib
 import io
-import secrets
 import struct
 import zlib
 from collections.abc import Mapping
@@ -66,9 +66,11 @@ def encode_stimuli(arms: Mapping[str, Mapping[str, Path]], folder: Path) -> Stim
     length = max(len(data) for files in encoded.values() for data in files.values()) + 12
     table: dict[str, dict[str, str]] = {}
     for arm, files in encoded.items():
-        table[arm] = {name: f"{secrets.token_hex(16)}.png" for name in files}
+        table[arm] = {}
         for name, data in files.items():
-            (folder / table[arm][name]).write_bytes(padded(data, length))
+            content = padded(data, length)
+            table[arm][name] = f"{hashlib.sha256(content).hexdigest()[:32]}.png"
+            (folder / table[arm][name]).write_bytes(content)
     return StimulusTable(methods=methods, images=tuple(names), files=table)
 
 

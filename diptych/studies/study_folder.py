@@ -2,7 +2,7 @@
 
 study.yaml       the design, where the images came from, and the SHA-256 of both
 stimuli.json     the file of each image
-images/          the images, under random names
+images/          the images, named by their hash
 answers.sqlite   participants and answers, unless they are in another database
 report/          what `diptych study analyze` writes
 """

@@ -93,8 +93,9 @@ def _figure(results: StudyResults, measure: tuple[str, str]) -> EmbeddedImage:
 
 
 def as_latex(results: StudyResults) -> str:
-    """Return a row for each method, with all measures: value and half of the interval."""
-    lines = []
+    """Return a row for each method, with all measures: value and half of the interval; a comment names the columns."""
+    columns = dict.fromkeys(f"{row.question} {row.measure}" for row in results.rows if row.method)
+    lines = [f"% method & {' & '.join(columns)}"]
     for method in dict.fromkeys(row.method for row in results.rows if row.method):
         cells = []
         for row in results.rows:

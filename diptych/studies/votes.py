@@ -28,6 +28,7 @@ class Vote:
     correct: int | None
     response_ms: int
     off: bool
+    repeats: int | None  # number of the trial that it repeats
 
 
 def votes_of(study: StudyFolder, answers: Sequence[Answer]) -> list[Vote]:
@@ -47,16 +48,21 @@ def votes_of(study: StudyFolder, answers: Sequence[Answer]) -> list[Vote]:
                     answer.answer,
                     trial.correct,
                     answer.response_ms,
-                    _is_off(answer),
+                    _is_off(study.design, answer, len(trial.shown)),
+                    trial.repeats,
                 )
             )
     return votes
 
 
-def _is_off(answer: Answer) -> bool:
-    """Return whether an image was shown for a time that differs by more than one frame from the requested one."""
+def _is_off(design: Design, answer: Answer, images: int) -> bool:
+    """Return whether an image was not shown for the time of the design, by more than one frame, or was not measured."""
+    if design.exposure_ms is None:
+        return False
     frame = 1000 / (float(answer.measured.get("refresh_hz") or 0) or 60)
-    return any(abs(measured - requested) > 1.01 * frame for requested, measured, _ in answer.measured["exposures"])
+    times = [measured for _, measured, _ in answer.measured["exposures"]]
+    expected = images if design.presentation == "sequential" else 1
+    return len(times) != expected or any(abs(time - design.exposure_ms) > 1.01 * frame for time in times)
 
 
 def excluded(design: Design, votes: Sequence[Vote], due: int) -> dict[int, str]:

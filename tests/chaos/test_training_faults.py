@@ -177,7 +177,7 @@ def test_what_is_not_finite_stops_before_it_is_learnt(
         ImageFiles, "__getitem__", lambda self, index: read.append(self.name(index)) or plain(self, index)
     )
     spoil(monkeypatch)
-    words = [*IMAGES, f"root={images}", *SHORT, "checkpoint_minutes=0"]
+    words = [*IMAGES, f"root={images}", *SHORT, "checkpoint_minutes=0", "image_cache_gib=0"]  # each step reads
     with pytest.raises(TrainingError, match=f"stage 'train' step 3: .*{named}.* is not finite") as caught:
         diptych("train", "pix2pix", *words, "-o", run)
     assert caught.value.exit_code == 3

@@ -18,6 +18,7 @@ def made(tmp_path):
     words = [one, f"second={two}", "--real", real, "-s", "practice=0", "-s", "trials=8"]
     result = diptych("study", "new", *words, "-o", tmp_path / "study")
     assert "2 methods (one, second), 12 images, 8 for each participant" in result.output
+    assert "planned: 100 participants; the rate of a method is then known to within 5.7 points" in result.output
     return tmp_path / "study"
 
 

@@ -145,7 +145,7 @@ def test_with_a_judge_drawn_and_shown_styles_are_seen_as_the_domain_or_not(anima
     def shown(x, domain="", seed=0, reference=None, content=None):
         return torch.full_like(x, level[domain if reference is None else "cat"] / 127.5 - 1)
 
-    translator.method.translate = shown
+    translator.method.translate_each = lambda x, choices: [shown(x, **each) for each in choices]
     samples = sampled(tmp_path / "s", "starganv2", fitted, data, translator)
     knows = judge(Knows, labels=fitted.model.labels, base_channels=2, n_downsample=1)
     result = evaluate_samples(samples, find_protocol("starganv2"), Tools(evaluator=knows), "x")

@@ -16,14 +16,14 @@ ONE_FOR_ALL = {"interval_ms": 0, "fixation_ms": 0}
 
 
 def folders(root, arms=("real", "one", "two"), count=12, size=32):
-    """Write images of each arm; return their paths by arm and name."""
+    """Write images of each arm, whose contrast and so length differ; return their paths by arm and name."""
     random, files = np.random.default_rng(0), {}
-    for arm in arms:
+    for place, arm in enumerate(arms):
         (root / arm).mkdir(parents=True)
         files[arm] = {}
         for number in range(count):
             path = root / arm / f"{number:03d}.png"
-            Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8)).save(path)
+            Image.fromarray(random.integers(0, 256 >> place, (size, size, 3), np.uint8)).save(path)
             files[arm][path.stem] = path
     return files
 

@@ -156,7 +156,7 @@ def test_a_companion_of_another_export_is_refused(tmp_path):
 SETS = (
     Labels(names=("young", "smiling", "blond", "dark"), kind="attributes", exclusive=(("blond", "dark"),)),
     Labels(names=("angry", "happy"), kind="class"),
-    Labels(names=("smiling", "tall"), kind="attributes"),
+    Labels(names=("glasses", "tall"), kind="attributes"),
 )
 
 

@@ -144,6 +144,8 @@ def test_data_training_and_evaluation_read_each_of_their_settings_but_one_that_n
     digits, x, y = set(), np.zeros((40, 28, 28), np.uint8), np.arange(40, dtype=np.uint8) % 10
     np.savez(tmp_path / "digits.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     open_data(recorded(MoreData(root=str(tmp_path / "digits.npz"), crop_size=PIXELS), digits), DataKind.LABELLED)
+    both = {"root": str(tmp_path / "digits.npz"), "target_root": str(tmp_path / "digits.npz")}
+    open_data(recorded(MoreData(**both, crop_size=PIXELS), digits), DataKind.TRANSFER)
     assert MoreTrain.model_fields.keys() - train == {"max_grad_norm"}
     assert MoreData.model_fields.keys() - data - faces - digits == {"shear"}
     assert MoreEvaluate.model_fields.keys() - evaluate == {"crops"}

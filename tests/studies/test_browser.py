@@ -1,9 +1,12 @@
 """The page of a study in a real Chromium, from consent to completion code, and all that the browser receives."""
 
+import re
 import shutil
 
 import pytest
 from study_folders import served, study
+
+from diptych.studies.presets import PRESETS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -11,6 +14,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 QUICK = {"fixation_ms": 0, "interval_ms": 0}
+SMALL = {"practice": 1, "trials": 3, "attention_checks": 1, "repeats": 1}
 
 
 @pytest.fixture(scope="module")
@@ -22,54 +26,90 @@ def browser():
         browser.close()
 
 
-def take_part(page, trials, key="f"):
-    """Answer from the start page to the completion code, and return the code."""
-    for _ in range(trials * 6 + 20):
+def take_part(page, made, key):
+    """Answer from the page that is open to the completion code, and return the code."""
+    for _ in range(8 * len(made.trials(1)) * len(made.design.questions) + 20):
         page.wait_for_selector("button, #code", timeout=30_000)
         if page.query_selector("#code"):
             return page.inner_text("#code")
         if page.query_selector(".answers button"):
-            before = page.inner_text(".progress")
+            page.evaluate("document.querySelector('.answers button').id = 'answered'")
             page.keyboard.press(key)
-            page.wait_for_function(
-                "before => !document.querySelector('.answers button') || "
-                "document.querySelector('.progress')?.textContent !== before",
-                arg=before,
-                timeout=30_000,
-            )
+            page.wait_for_selector("#answered", state="detached", timeout=30_000)
         else:
             page.click("button")
             page.wait_for_timeout(50)
     raise AssertionError("the study did not end")
 
 
-def test_from_consent_to_code_with_measured_exposures(browser, tmp_path):
-    made = study(tmp_path, practice=1, trials=4, exposure_ms=100, **QUICK)
+DESIGNS = {
+    **{name: {"preset": name} for name in PRESETS},
+    "a/b with ties": {
+        "preset": "",
+        "kind": "a_b",
+        "presentation": "side_by_side",
+        "questions": [{"key": "better", "text": "Which is better?", "show_input": True}],
+        "ask_for": "better",
+        "exposure_ms": None,
+        "ties": True,
+        "raters": 10,
+    },
+}
+ARMS = ("real", "input", "reference", "one", "two", "three")
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_each_design_runs_to_its_code_and_tells_nothing(browser, tmp_path, name):
+    values = {**SMALL, **QUICK, **DESIGNS[name]}
+    if (name.endswith("2017") and "mos" not in name) or name == "colorization-2016":
+        values["exposure_ms"] = 100
+    made = study(tmp_path, arms=ARMS, **values)
+    exposure = made.design.exposure_ms
     with served(made.path) as (address, _):
         page = browser.new_page()
         received = []
         page.on("response", lambda response: received.append(response))
         page.goto(address)
         assert "I agree" in page.inner_text("main")
-        code = take_part(page, 5)
-        text = " ".join(
-            [each.url for each in received]
-            + [str(each.headers) for each in received]
-            + [each.text() for each in received if each.url.endswith(("/session", "/answers", "/join"))]
-        )
+        code = take_part(page, made, "1" if made.design.kind == "opinion_score" else "f")
+        texts = [f"{each.url} {each.headers}" for each in received]
+        texts += [each.text() for each in received if each.url.endswith(("/session", "/answers", "/join"))]
         page.close()
-    for word in ("one", "two", "study", "000", "attention", "obvious"):
-        assert f"/{word}" not in text.replace("/assets/study", "")
-        assert f'"{word}"' not in text
+    text = " ".join(texts)
+    for secret in ("one", "two", "three", "obvious", "attention", "repeat", "000", "001"):
+        assert not re.search(rf'["/]{secret}["/.]', text), secret
     store = made.store()
-    assert store.counts() == (1, 1, 5)
-    answers = store.answers()
+    due = len(made.trials(1)) * len(made.design.questions)
+    assert store.counts() == (1, 1, due)
     assert store.finish(1) == code
+    answers = store.answers()
     store.close()
     for answer in answers:
-        assert len(answer.measured["exposures"]) == 2
-        for requested, measured, _ in answer.measured["exposures"]:
-            assert requested == 100
-            assert 80 < measured < 1000
+        exposures = answer.measured["exposures"]
+        assert len(exposures) == (0 if exposure is None else 2)
+        assert all(requested == exposure and measured > 80 for requested, measured, _ in exposures)
     lengths = {each.headers["content-length"] for each in received if each.url.endswith(".png")}
     assert len(lengths) == 1, "the length of a file would tell methods apart"
+
+
+def test_a_reload_continues_where_it_was(browser, tmp_path):
+    made = study(tmp_path, preset="hype-infinity", **SMALL, **QUICK)
+    with served(made.path) as (address, _):
+        page = browser.new_page()
+        page.goto(address + "?lang=zh")
+        for _ in range(3):  # consent, screen, instructions
+            page.wait_for_selector("h1")
+            page.click("button")
+            page.wait_for_timeout(1000)
+        page.wait_for_selector(".answers button")
+        page.keyboard.press("f")
+        page.wait_for_selector("h1:has-text('练习结束')")  # the answer is stored
+        page.reload()
+        take_part(page, made, "f")
+        assert page.evaluate("document.documentElement.lang") == "zh"
+        page.close()
+    store = made.store()
+    answers = store.answers()
+    store.close()
+    assert [answer.trial for answer in answers] == list(range(len(made.trials(1))))
+    assert {answer.participant for answer in answers} == {1}

@@ -126,12 +126,6 @@ def test_large_bodies_are_refused_before_they_are_read_whole(client):
     huge = client.post("/api/join", content=b'{"language": "' + b"x" * 100_000 + b'"}')
     assert huge.status_code == 413
 
-    def endless():
-        while True:
-            yield b"x" * 1000
-
-    assert client.post("/api/join", content=endless()).status_code == 413
-
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}])
 def test_requests_of_other_sites_are_refused(client, headers):
@@ -158,9 +152,19 @@ def test_who_comes_back_from_a_panel_continues(client):
     assert client.post("/api/join", json={"language": "xx"}).status_code == 422
 
 
+def test_the_consent_text_is_that_of_the_study(tmp_path):
+    made = study(tmp_path, practice=0, trials=4, consent="Ethics board 7 <b>approved</b> this.")
+    store = made.store()
+    with TestClient(application(made, store), base_url="http://127.0.0.1") as client:
+        page = client.get("/").text
+    store.close()
+    assert "Ethics board 7" in page
+    assert "<b>" not in page
+
+
 def test_the_page_has_no_foreign_parts_and_a_strict_policy(client):
     page = client.get("/?lang=zh")
     assert '<html lang="zh">' in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "http" not in page.text.replace("http-equiv", "")
-    assert client.get("/?lang=<script>").text.count("<script") == 2
+    assert client.get("/?lang=<script>").text.count("<script") == 1

@@ -66,6 +66,7 @@ def test_strengths_and_the_preference_for_a_position_are_found(positions, term):
     found, positional = strengths(choices_of(np.random.default_rng(positions), positions, position_term=term))
     for method, true in zip("abcd", TRUE, strict=True):
         assert found[method].value == pytest.approx(true, abs=0.15)
+    assert sum(found[method].value for method in "abcd") == pytest.approx(0, abs=1e-5)
     assert len(positional) == positions - 1
     for estimate in positional:
         assert estimate.low - 0.05 < term < estimate.high + 0.05

@@ -99,7 +99,9 @@ def test_pairs_of_methods_and_their_sides_are_balanced():
     for rater in range(40):
         pairs.update(tuple(image.arm for image in trial.shown) for trial in trials_for(design, stimuli(), STUDY, rater))
     assert len(pairs) == 6
-    assert max(pairs.values()) - min(pairs.values()) < 60
+    for one, other in {tuple(sorted(pair)) for pair in pairs}:
+        assert pairs[one, other] + pairs[other, one] == 400
+        assert abs(pairs[one, other] - pairs[other, one]) < 60
 
 
 def test_repeats_exchange_the_sides_and_attention_checks_are_obvious():

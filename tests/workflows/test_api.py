@@ -87,7 +87,8 @@ def test_training_is_that_of_the_command_line(letters, tmp_path):
     assert letters.settings["model"]["lambda_l1"] == 50
 
 
-def test_a_run_tells_what_it_holds(letters):
+def test_a_run_tells_what_it_holds(letters, monkeypatch):
+    monkeypatch.setattr("diptych.workflows.trained_run.find_spec", lambda name: None)  # as without pandas
     run = diptych.Run.open(letters.folder)
     assert repr(run) == f"Run({str(letters.folder)!r})"
     assert (run.last.stage, run.last.step, run.last.total_steps, run.last.error) == ("train", 6, 6, None)
@@ -216,7 +217,8 @@ class WithTotalVariation(Pix2Pix):
             yield players, terms
 
 
-def test_a_method_of_ones_own(tmp_path):
+def test_a_method_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("diptych.workflows.trained_run.find_spec", lambda name: None)  # as without pandas
     run = diptych.train(WithTotalVariation, data="glyphs", out=tmp_path / "run", steps=2, quiet=True, **SMALL)
     assert "G/tv" in run.events[0]["terms"]
     assert run.settings["method"] == f"{__name__}:WithTotalVariation"

@@ -12,6 +12,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re
 
 @pytest.mark.filterwarnings("ignore:images are .* the scale of training")
 def test_the_code_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("diptych.workflows.trained_run.find_spec", lambda name: None)  # as without pandas
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     names = {"__name__": "docs_python_api"}

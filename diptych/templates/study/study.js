@@ -1,7 +1,7 @@
 // The page of a study: consent, screen, instructions, practice, trials, completion code.
 // Images are shown on a canvas for a number of frames, and the time between the two frames is measured and sent.
 
-const texts = JSON.parse(document.getElementById("texts").textContent);
+const texts = JSON.parse(document.body.dataset.texts);
 const main = document.getElementById("study");
 const query = new URLSearchParams(location.search);
 const KEYS = ["f", "j", "k", "l", "d", "s"];
