@@ -7,7 +7,7 @@ import typer
 
 from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import Controls, Device, MethodClass, Model, Which, counted_images
-from diptych.cli.translate_batch import ShardOption
+from diptych.cli.translate_batch import Actors, BatchOptions, Engine, ShardOption
 from diptych.cli.translate_clips import Codec, Crf, End, FrameStatistics, Start
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def translate(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Images, videos, folders, quoted patterns such as 'in/**/*.png', a manifest.txt of paths, or "
-            "WebDataset shards.tar.",
+            help="Images, videos, folders, quoted patterns such as 'in/**/*.png', a manifest.txt of paths, WebDataset "
+            "shards.tar, or .parquet files.",
             show_default=False,
         ),
     ],
@@ -103,6 +103,8 @@ def translate(
         ),
     ] = None,
     shard: ShardOption = None,
+    engine: Engine = "local",
+    actors: Actors = None,
     which: Which = "last",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -117,13 +119,14 @@ def translate(
     Videos, GIF and animated WebP files are translated frame by frame; audio and subtitles are copied.
     Images that do not fit into memory are translated in tiles, without seams.
 
-    A manifest or a job in shards goes on where it was stopped, and lists failures in OUT/failed.shard-I-of-N.tsv.
+    A manifest, or a job in shards or on Ray, goes on where it was stopped, and lists failures in
+    OUT/failed.shard-I-of-N.tsv.
 
     Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
     from rich.progress import track
 
-    from diptych.cli.translate_batch import is_batch, translate_batch
+    from diptych.cli.translate_batch import check_extras, translate_batch
     from diptych.cli.translate_clips import clip_options, find_clips, refuse_image_options, translate_clips
     from diptych.cli.translate_tiles import find_large, planned, refuse_options, tile_options, translate_files
     from diptych.data.images import image_io
@@ -131,7 +134,7 @@ def translate(
     from diptych.inference.batch.stages import in_stages
     from diptych.inference.file_translation import FileTranslation
     from diptych.inference.input_files import InputFiles, find_sources
-    from diptych.inference.open_model import is_onnx, load
+    from diptych.inference.open_model import ModelSource, is_onnx
     from diptych.inference.video_clips import WHOLE_CLIP
     from diptych.methods import find
 
@@ -140,9 +143,11 @@ def translate(
     draws_grid = all_domains or styles > 1
     if draws_grid and depth:
         raise ConfigError(f"--depth {depth}: sample grids have 8 bits; leave it out")
-    batch = is_batch(images, shard)
+    batch_options = BatchOptions(shard, engine, actors)
+    batch = batch_options.are_for(images)
     if batch and (draws_grid or tile or foreground):
         raise ConfigError("--all-domains, --styles, --tile and --foreground are not for manifests and shards of a job")
+    check_extras(batch_options, device)
     clips = {} if batch else find_clips(images, out, suffix)
     if clips:
         refuse_image_options(draws_grid, alpha, depth)
@@ -153,9 +158,10 @@ def translate(
     if is_onnx(model) and (clips or large or tile or statistics or foreground):
         raise ConfigError(f"{model}: an ONNX file translates whole images only: use the run or model folder")
     inputs = InputFiles() if clips or large or batch else find_sources(images, out)
-    translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
-        scale=scale, half=half, depth=int(depth) if depth in ("8", "16") else depth
-    )
+    adaptation = {"scale": scale, "half": half, "depth": int(depth) if depth in ("8", "16") else depth}
+    method_class = find(method) if method else None
+    source = ModelSource(model, device, which, method_class, tuple(allow_code or ()), adaptation)
+    translator = source.load()
     options = {"domain": domain, "seed": seed, "reference": reference}
     controls = _controls(translator, control or [], options, all_domains)
     if clips:
@@ -169,7 +175,7 @@ def translate(
     draw = _grid_function(translator, all_domains, styles, controls) if draws_grid else None
     translation = FileTranslation(translator, controls, suffix, alpha, tiles, draw, typer.echo)
     if batch:
-        translate_batch(translation, images, out, shard, overwrite)
+        translate_batch(translation, source, images, out, batch_options, overwrite)
         return
     plan = translation.plan(inputs.images)
     jobs = plan.jobs(out, overwrite, skip_existing)

@@ -1,21 +1,21 @@
-"""`diptych translate manifest.txt --shard i/n`: very many images, on several machines."""
+"""`diptych translate manifest.txt --shard i/n` and `--engine ray`: very many images, on several machines."""
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from diptych.cli.common import counted_images
 
 if TYPE_CHECKING:
-    from diptych.inference.batch.path_manifest import Job
     from diptych.inference.batch.shard import Shard
-    from diptych.inference.batch.stages import Outcome
     from diptych.inference.file_translation import FileTranslation
+    from diptych.inference.open_model import ModelSource
 
+EngineName = Literal["local", "ray"]
 ShardOption = Annotated[
     str | None,
     typer.Option(
@@ -24,36 +24,85 @@ ShardOption = Annotated[
         show_default="RANK and WORLD_SIZE of torchrun",
     ),
 ]
+Engine = Annotated[
+    EngineName, typer.Option(help="local: this process. ray: actors of a Ray cluster, or on this machine.")
+]
+Actors = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of Ray actors.", show_default="one for each GPU, else for each CPU core"),
+]
 
 
-def is_batch(images: "Sequence[str]", shard: str | None) -> bool:
-    """Return whether images are a job that goes on and has shards: a manifest, tar files, or with a shard."""
-    is_rank = os.environ.get("WORLD_SIZE", "1") != "1"
-    return shard is not None or is_rank or any(_is_manifest(name) or _is_tar(name) for name in images)
+@dataclass(frozen=True)
+class BatchOptions:
+    """The options `--shard`, `--engine` and `--actors`."""
+
+    shard: str | None
+    engine: EngineName
+    actors: int | None
+
+    def __post_init__(self) -> None:
+        from diptych.errors import ConfigError
+
+        if self.engine == "ray" and (self.shard is not None or _is_rank()):
+            raise ConfigError("--engine ray shares the images itself: leave out --shard and torchrun")
+        if self.engine != "ray" and self.actors is not None:
+            raise ConfigError("--actors is for --engine ray: add it, or leave out --actors")
+
+    def are_for(self, images: Sequence[str]) -> bool:
+        """Return whether images are a job that goes on: a manifest, tar or Parquet files, or in shards or on Ray."""
+        from diptych.inference.batch.work import is_container
+
+        return self.shard is not None or self.engine == "ray" or _is_rank() or any(map(is_container, images))
+
+
+def _is_rank() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def check_extras(options: BatchOptions, device: str) -> None:
+    """Raise ConfigError if Ray is asked for and is not installed, or for one GPU of several actors."""
+    from diptych.errors import ConfigError
+    from diptych.inference.batch.ray_engine import import_ray
+
+    if options.engine == "ray":
+        if device.startswith("cuda:"):
+            raise ConfigError(f"--device {device}: Ray gives each actor a GPU: --device cuda, or leave it out")
+        import_ray()
 
 
 def translate_batch(
-    translation: "FileTranslation", images: "Sequence[str]", out: Path, shard_text: str | None, overwrite: bool
+    translation: "FileTranslation",
+    model: "ModelSource",
+    images: Sequence[str],
+    out: Path,
+    options: BatchOptions,
+    overwrite: bool,
 ) -> None:
-    """Translate the images of a shard. Raises DataError for a wrong manifest, ImageError for images that failed."""
+    """Translate the images of a shard, or all on Ray. Raises DataError for a wrong manifest, ImageError for failures.
+
+    `model` is that of the translation.
+    """
     from rich.progress import track
 
     from diptych.errors import ImageError, listed
     from diptych.inference.batch.failed_files import failed_files, list_of
-    from diptych.inference.batch.file_jobs import translate_jobs
+    from diptych.inference.batch.file_jobs import with_scale_checked
+    from diptych.inference.batch.ray_engine import translate_on_ray
     from diptych.inference.batch.shard import shard_of
-    from diptych.inference.batch.tar_jobs import translate_tar_files
+    from diptych.inference.batch.work import find_work
 
-    shard = shard_of(shard_text)
+    shard = shard_of(options.shard)
     translation = replace(translation, say=_SayOnce())
-    outcomes: Iterable[Outcome]
-    if any(_is_tar(name) for name in images):
-        outcomes, total = translate_tar_files(shard.of(_tar_files(images)), translation, out, overwrite), None
+    work = find_work(images, out).of(shard)
+    if work.images is not None:
+        work = replace(work, jobs=with_scale_checked(work.jobs, translation))
+    if options.engine == "ray":
+        outcomes = translate_on_ray(work, translation, model, out, overwrite, options.actors)
     else:
-        jobs, count = _jobs(images, out)
-        outcomes, total = translate_jobs(shard.of(jobs), translation, out, overwrite), shard.size(count)
+        outcomes = work.translate(translation, out, overwrite)
     with failed_files(out, shard) as failed:
-        for outcome in track(outcomes, _title(shard), total):
+        for outcome in track(outcomes, _title(shard), work.images):
             failed.add(outcome)
     typer.echo(f"{counted_images(failed.written)} in {out}")
     if failed.skipped:
@@ -67,43 +116,6 @@ def translate_batch(
 
 def _title(shard: "Shard") -> str:
     return "translating" if shard.count == 1 else f"translating shard {shard.index}/{shard.count}"
-
-
-def _jobs(images: "Sequence[str]", out: Path) -> "tuple[Iterable[Job], int]":
-    """Return the jobs of a manifest, or of files and folders, and their number. Raises DataError."""
-    from diptych.errors import DataError
-    from diptych.inference.batch.path_manifest import Job, Manifest
-    from diptych.inference.input_files import find_sources
-
-    if any(_is_manifest(name) for name in images):
-        if len(images) > 1:
-            raise DataError(f"a manifest is translated alone, and there are {len(images)} names: add them to it")
-        manifest = Manifest(Path(images[0]).expanduser())
-        return manifest, manifest.count
-    sources = find_sources(images, out).images
-    return (Job(source, name) for source, name in sources.items()), len(sources)
-
-
-def _is_manifest(name: str) -> bool:
-    return Path(name).suffix.lower() == ".txt" and not os.path.isdir(name)
-
-
-def _is_tar(name: str) -> bool:
-    return Path(name).suffix.lower() == ".tar" and not os.path.isdir(name)
-
-
-def _tar_files(images: "Sequence[str]") -> list[Path]:
-    """Return the tar files. Raises DataError for other inputs beside them, or two of one name."""
-    from diptych.errors import DataError
-
-    paths: dict[str, Path] = {}
-    for path in (Path(name).expanduser() for name in images):
-        if not _is_tar(str(path)):
-            raise DataError(f"{path}: not a tar file, as the others are: translate it alone")
-        if path.name in paths:
-            raise DataError(f"{path} and {paths[path.name]} have one name: translate them into two folders")
-        paths[path.name] = path
-    return list(paths.values())
 
 
 class _SayOnce:

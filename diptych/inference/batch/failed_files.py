@@ -1,5 +1,6 @@
 """The list of files that could not be translated, for other programs: tab-separated values with reasons."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +11,14 @@ from diptych.inference.batch.stages import Outcome
 from diptych.system.atomic_files import atomic_write
 
 HEADER = "file\treason\n"
+MEMBER = re.compile(r"([^\t]*?\.(?:tar|parquet)): ")  # the file of a member that failed
 MAX_SHOWN = 20  # reasons that are kept for the error message
 
 
 class FailedFiles:
     """Counts outcomes; `reasons` holds the first failures.
 
-    `former` has lines of the last run by tar file: those of a tar file that is skipped are kept.
+    `former` has lines of the last run by tar or Parquet file: those of a file that is skipped are kept.
     """
 
     def __init__(self, part: Path, former: dict[str, list[str]]) -> None:
@@ -57,12 +59,11 @@ def failed_files(out: Path, shard: Shard) -> Iterator[FailedFiles]:
 
 
 def _former_lines(path: Path) -> dict[str, list[str]]:
-    """Return the lines about members of tar files, by tar file."""
+    """Return the lines about members of tar and Parquet files, by file."""
     lines: dict[str, list[str]] = {}
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
-                name, mark, _ = line.partition("\t")[0].partition(".tar: ")
-                if mark:
-                    lines.setdefault(f"{name}.tar", []).append(line)
+                if match := MEMBER.match(line):
+                    lines.setdefault(match[1], []).append(line)
     return lines

@@ -40,7 +40,7 @@ def translate_jobs(
         image_io.write(*value)
         return 1
 
-    for outcome in in_stages(_scale_checked(jobs, translation), read, compute, write):
+    for outcome in in_stages(jobs, read, compute, write):
         yield outcome._replace(item=outcome.item.source)
 
 
@@ -48,7 +48,7 @@ def _is_same(source: Path, target: Path) -> bool:
     return source.exists() and source.samefile(target)
 
 
-def _scale_checked(jobs: Iterable[Job], translation: FileTranslation) -> Iterator[Job]:
+def with_scale_checked(jobs: Iterable[Job], translation: FileTranslation) -> Iterator[Job]:
     """Return the jobs. The sizes of the first are compared with the scale of training, which is warned about once."""
     jobs = iter(jobs)
     first = list(islice(jobs, SCALE_SAMPLES))
