@@ -8,13 +8,15 @@ import json
 import logging
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from diptych.errors import ConfigError, DiptychError
+from diptych.errors import ConfigError, DiptychError, ImageError
 from diptych.inference.batch.path_manifest import Job
 from diptych.inference.batch.stages import Outcome
 from diptych.inference.batch.work import IMAGES, KINDS, Work
@@ -25,9 +27,10 @@ INSTALL = "--engine ray needs Ray: pip install 'diptych[ray]'"
 PART = 64  # images of a task
 MOST_TASKS = 10_000  # a task has more images if there would be more
 PER_ACTOR = 4  # tasks at least, so that actors end at about the same time
-RETRIES = 3  # of a task whose actor ended, so that an image that ends actors does not restart them for ever
+ATTEMPTS = 4  # at a task; without a limit an image that ends its actor would end all that follow
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of Ray's C++ part; errors are raised
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, announced on every start
 }
 LOCAL = ("translator", "draw", "say")  # fields of a translation that stay in this process
@@ -35,7 +38,11 @@ LOCAL = ("translator", "draw", "say")  # fields of a translation that stay in th
 
 @dataclass(frozen=True)
 class RayJob:
-    """What each actor gets. `options` are the fields of a `FileTranslation`, `folder` is where relative paths start."""
+    """What each actor gets.
+
+    `options` are fields of a `FileTranslation`, `folder` is where relative paths start, `attempts` is a Ray actor that
+    holds `Attempts`.
+    """
 
     kind: str
     model: ModelSource
@@ -43,6 +50,7 @@ class RayJob:
     folder: str
     out: Path
     overwrite: bool
+    attempts: Any
 
 
 def translate_on_ray(
@@ -56,20 +64,20 @@ def translate_on_ray(
     """
     ray = import_ray()
     options = {each.name: vars(translation)[each.name] for each in fields(translation) if each.name not in LOCAL}
-    job = RayJob(work.kind, model, options, os.getcwd(), out, overwrite)
     with _cluster(ray):
+        attempts = ray.remote(num_cpus=0)(Attempts).remote()
+        job = RayJob(work.kind, model, options, os.getcwd(), out, overwrite, attempts)
         gpus = 0 if model.device == "cpu" else int(ray.cluster_resources().get("GPU", 0))
-        count = _actors(actors, gpus or int(ray.cluster_resources().get("CPU", 0)))
-        data = ray.data.from_arrow_refs([ray.put(part) for part in _parts(work, count)])
+        number = _actors(actors, gpus or int(ray.cluster_resources().get("CPU", 0)))
+        data = ray.data.from_arrow_refs([ray.put(part) for part in _parts(work, number)])
         answers = data.map_batches(
             Actor,
             fn_constructor_args=(job,),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=count),
+            compute=ray.data.ActorPoolStrategy(size=number),
             num_cpus=1,
             num_gpus=1 if gpus else 0,
-            max_task_retries=RETRIES,
         )
         yield from _outcomes(ray, answers, translation)
 
@@ -91,7 +99,7 @@ def _cluster(ray: Any) -> Iterator[None]:
     """Connect to a cluster, or start one on this machine, and leave or end it afterwards."""
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=None, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -112,21 +120,21 @@ def _actors(wanted: int | None, available: int) -> int:
 
 
 def _parts(work: Work, actors: int) -> Iterator[Any]:
-    """Yield tables of one row: the sources and names of the files of a task, as JSON."""
+    """Yield tables of one row: a task, as JSON of its number and the sources and names of its files."""
     import pyarrow as pa
 
     size = _part_size(work.count, actors) if work.kind == IMAGES else 1
-    part: list[tuple[str, str]] = []
-    for number, job in enumerate(work.jobs, 1):
-        part.append((str(job.source), str(job.name)))
-        if len(part) == size or number == work.count:
-            yield pa.table({"jobs": [json.dumps(part)]})
-            part = []
+    files = iter(work.jobs)
+    for number in count():
+        part = [(str(job.source), str(job.name)) for job in islice(files, size)]
+        if not part:
+            return
+        yield pa.table({"task": [json.dumps([number, part])]})
 
 
-def _part_size(count: int, actors: int) -> int:
+def _part_size(files: int, actors: int) -> int:
     """Return the number of images of a task."""
-    return max(min(PART, -(-count // (PER_ACTOR * actors))), -(-count // MOST_TASKS))
+    return max(min(PART, -(-files // (PER_ACTOR * actors))), -(-files // MOST_TASKS))
 
 
 def _outcomes(ray: Any, answers: Any, translation: FileTranslation) -> Iterator[Outcome]:
@@ -143,9 +151,21 @@ def _outcomes(ray: Any, answers: Any, translation: FileTranslation) -> Iterator[
         raise error.cause if isinstance(error.cause, Exception) else error from None
     except ray.exceptions.RayError as error:
         raise DiptychError(
-            f"Ray: a process ended {RETRIES + 1} times at the same images, or a machine was lost "
-            f"({type(error).__name__}): start the command again to go on; without --engine ray it shows which image"
+            f"Ray stopped ({type(error).__name__}); a machine or its memory may be lost: start the command again, "
+            "files that are there are kept"
         ) from error
+
+
+class Attempts:
+    """Counts how often each task was begun. It is an actor of its own, which stays when others end."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+
+    def begin(self, task: int) -> int:
+        """Return which attempt at a task this is, from 1 on."""
+        self.counts[task] += 1
+        return self.counts[task]
 
 
 class Actor:
@@ -160,22 +180,34 @@ class Actor:
         """Return a table with the answer to each task, as JSON: outcomes, notes, and the error that ends the work."""
         import pyarrow as pa
 
-        return pa.table({"answer": [self._answer(text) for text in table.column("jobs").to_pylist()]})
+        return pa.table({"answer": [self._answer(*json.loads(text)) for text in table.column("task").to_pylist()]})
 
-    def _answer(self, text: str) -> str:
+    def _answer(self, task: int, files: list[tuple[str, str]]) -> str:
         outcomes: list[Outcome] = []
         self.notes.clear()
-        jobs = [Job(Path(source), Path(name)) for source, name in json.loads(text)]
         error = ""
         try:
             with warnings.catch_warnings(record=True) as caught:
+                self._begin(task, files)
                 translation = self._translation()
+                jobs = [Job(Path(source), Path(name)) for source, name in files]
                 for outcome in KINDS[self.job.kind](jobs, translation, self.job.out, self.job.overwrite):
                     outcomes.append(outcome._replace(item=str(outcome.item)))
         except DiptychError as raised:
             error = str(raised)
         notes = [*self.notes, *(f"warning: {warning.message}" for warning in caught)]
         return json.dumps({"outcomes": outcomes, "notes": notes, "error": error})
+
+    def _begin(self, task: int, files: list[tuple[str, str]]) -> None:
+        """Count the attempt. Raises ImageError if too many actors have ended at the task."""
+        import ray
+
+        counted = "file" if len(files) == 1 else f"{len(files)} files"
+        if ray.get(self.job.attempts.begin.remote(task)) > ATTEMPTS:
+            raise ImageError(
+                f"{files[0][0]}: {ATTEMPTS} processes ended at the {counted} from this one on, such as by their "
+                "memory: translate these without --engine ray, and leave out the one that fails"
+            )
 
     def _translation(self) -> FileTranslation:
         """Return the translation of this process. Raises the errors of a model that cannot be loaded."""

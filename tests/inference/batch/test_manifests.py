@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 import pytest
-from commands import diptych, files
-from onnx_files import metadata, write_onnx
+from batch_folder import bytes_of, write_job
+from commands import diptych
 
 from diptych.data.images import image_io
 from diptych.errors import ConfigError, DataError, ImageError
@@ -23,17 +23,8 @@ COUNT = 20
 def job(tmp_path, monkeypatch):
     """A model, and a manifest of images in folders; the current folder is theirs."""
     monkeypatch.chdir(tmp_path)
-    write_onnx(tmp_path / "model.onnx", metadata())
-    random = np.random.default_rng(0)
-    names = [f"in/{number % 3}/{number}.png" for number in range(COUNT)]
-    for name in names:
-        image_io.write(tmp_path / name, random.integers(0, 256, (12, 9, 3), np.uint8))
-    (tmp_path / "manifest.txt").write_text("\n".join(names) + "\n\n")
+    write_job(tmp_path, COUNT)
     return tmp_path
-
-
-def bytes_of(folder):
-    return {name: (folder / name).read_bytes() for name in files(folder) if not name.endswith(".tsv")}
 
 
 def test_shards_together_are_the_single_process(job, monkeypatch):
@@ -135,4 +126,18 @@ def test_a_killed_shard_goes_on(job):
     assert 5 <= len(bytes_of(job / "killed")) < 300
     diptych(*command, "killed")
     diptych(*command, "whole")
-    assert {n: b for n, b in bytes_of(job / "killed").items() if ".part" not in n} == bytes_of(job / "whole")
+    assert bytes_of(job / "killed") == bytes_of(job / "whole")
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_share_the_images(job):
+    """Two real processes, each with every second image and its own list of failures."""
+    diptych("translate", "model.onnx", "manifest.txt", "-o", "one")
+    (job / "in/0/0.png").write_bytes(b"damaged")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "diptych", "translate"]
+    command = [sys.executable, *torchrun, "model.onnx", "manifest.txt", "-o", "two"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode != 0  # of the process with the damaged image
+    assert bytes_of(job / "two") == {name: data for name, data in bytes_of(job / "one").items() if name != "in/0/0.png"}
+    lists = [(job / f"two/failed.shard-{index}-of-2.tsv").read_text().splitlines()[1:] for index in range(2)]
+    assert [len(lines) for lines in lists] == [1, 0]
