@@ -81,7 +81,7 @@ def translate_batch(
 ) -> None:
     """Translate the images of a shard, or all on Ray. Raises DataError for a wrong manifest, ImageError for failures.
 
-    `model` is that of the translation.
+    `model` is that of the translation. A process of torchrun only prints failures.
     """
     from rich.progress import track
 
@@ -109,9 +109,10 @@ def translate_batch(
         typer.echo(f"{failed.skipped} files already there, skipped")
     if failed.failed:
         lines = listed(failed.reasons, comma="\n  ", most=len(failed.reasons))
-        raise ImageError(
-            f"{failed.failed} images could not be translated, all are listed in {list_of(out, shard)}:\n  {lines}"
-        )
+        problem = f"{failed.failed} images could not be translated, all are listed in {list_of(out, shard)}:\n  {lines}"
+        if not _is_rank():
+            raise ImageError(problem)
+        typer.echo(problem, err=True)  # torchrun ends all processes when one of them fails
 
 
 def _title(shard: "Shard") -> str:
