@@ -1,8 +1,6 @@
 """Work on Ray: the bytes of a single process, each file once, though an actor is killed on the way."""
 
 import json
-import os
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 from batch_folder import bytes_of, write_job
 from commands import diptych, process
+from ray_actors import kill_actor
 
 from diptych.errors import ConfigError, ImageError
 from diptych.inference.batch import ray_engine
@@ -29,38 +28,6 @@ def ray_job(tmp_path, monkeypatch):
     return RayJob("image", ModelSource("model.onnx"), {"controls": {}}, str(tmp_path), Path("out"), False, None)
 
 
-def killed_actor(pid, deadline):
-    """The process of an actor of the translation `pid`, which is killed while it works."""
-    while time.monotonic() < deadline:
-        for child in descendants(pid):
-            if "MapWorker" in command_of(child):
-                os.kill(child, signal.SIGKILL)
-                return child
-        time.sleep(0.02)
-    raise AssertionError("no actor was started")
-
-
-def descendants(pid):
-    parents = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:  # it has ended
-                continue
-    found = [pid]
-    for each in found:
-        found += [child for child, parent in parents.items() if parent == each]
-    return found[1:]
-
-
-def command_of(pid):
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the actor in /proc")
 def test_an_actor_that_is_killed_is_replaced(tmp_path, monkeypatch):
@@ -75,7 +42,7 @@ def test_an_actor_that_is_killed_is_replaced(tmp_path, monkeypatch):
     while len(list((tmp_path / "ray").rglob("*.png"))) < 30 and time.monotonic() < deadline:
         assert running.poll() is None, running.communicate()
         time.sleep(0.01)
-    killed_actor(running.pid, deadline)
+    kill_actor(running.pid)
     at_kill = len(list((tmp_path / "ray").rglob("*.png")))
     out, errors = running.communicate(timeout=240)
     assert 30 <= at_kill < COUNT - 200, "killed too late to show anything"
