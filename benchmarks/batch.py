@@ -30,8 +30,8 @@ COLUMNS = (
     "differ from one process | kept from the killed actor | load before"
 )
 LEAD = """`diptych translate model.onnx manifest.txt` of {images:,} PNG files of {side}x{side} pixels by an untrained
-pix2pix with `unet_32` and `ngf=4`, on the CPU with one thread for each process (`OMP_NUM_THREADS=1`). Whole commands: the
-seconds have the start of Python and Ray, and loading the model; images/s from the first file on leave them out. The
+pix2pix with `unet_32` and `ngf=4`, on the CPU, with one thread for each process (`OMP_NUM_THREADS=1`). Whole commands:
+the seconds have the start of Python and Ray, and loading the model; images/s from the first file on leave them out. The
 killed actor is ended by `kill -9` when a third of the files is there. Files are compared by all their bytes. The load
 is the mean number of processes that wanted a core in the minute before; what is not of this benchmark slows it."""
 SIDES = {  # words after those of all
