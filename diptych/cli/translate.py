@@ -124,6 +124,8 @@ def translate(
 
     Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
+    from dataclasses import replace
+
     from rich.progress import track
 
     from diptych.cli.translate_batch import check_extras, translate_batch
@@ -161,7 +163,7 @@ def translate(
     adaptation = {"scale": scale, "half": half, "depth": int(depth) if depth in ("8", "16") else depth}
     method_class = find(method) if method else None
     source = ModelSource(model, device, which, method_class, tuple(allow_code or ()), adaptation)
-    translator = source.load()
+    translator = (replace(source, device="cpu") if engine == "ray" else source).load()  # actors have the devices
     options = {"domain": domain, "seed": seed, "reference": reference}
     controls = _controls(translator, control or [], options, all_domains)
     if clips:

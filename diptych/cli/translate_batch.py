@@ -63,9 +63,10 @@ def _is_rank() -> bool:
 def check_extras(options: BatchOptions, device: str) -> None:
     """Raise ConfigError if Ray is asked for and is not installed, or for one GPU of several actors."""
     from diptych.errors import ConfigError
-    from diptych.inference.batch.ray_engine import import_ray
 
     if options.engine == "ray":
+        from diptych.inference.batch.ray_engine import import_ray
+
         if device.startswith("cuda:"):
             raise ConfigError(f"--device {device}: Ray gives each actor a GPU: --device cuda, or leave it out")
         import_ray()
