@@ -172,6 +172,7 @@ def main():
     parser.add_argument("--large", type=int, default=2000)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--segmenter")
+    parser.add_argument("--large-model", help="of the large image, by default MODEL; a small one takes less time")
     parser.add_argument("--worker", nargs=3)
     given = parser.parse_args()
     if given.worker:
@@ -186,7 +187,7 @@ def main():
     print(tables, flush=True)
     tables[SPEED] = speed(translator, image)
     print(tables, flush=True)
-    tables[KILLS] = kills(given.model, image, given.large)
+    tables[KILLS] = kills(given.large_model or given.model, image, given.large)
     print(tables, flush=True)
     about = f"{translator.name}, {translator.method.config.generator}, reach {translator.reach()} pixels. "
     table.leave(str(PAGE.with_suffix(".py")), "Large images in tiles", about + LEAD, tables)
