@@ -33,7 +33,7 @@ def translated(model, tmp_path):
 def test_rows_are_translated_and_other_columns_copied(model, translated, tmp_path, monkeypatch):
     """More rows than are read at once; structs such as Hugging Face writes; a row that fails is left out and listed."""
     monkeypatch.setattr(parquet_files, "ROWS", 2)
-    rows = [{"bytes": PNG, "path": "x/a.png"}, {"bytes": b"damaged", "path": "b.png"}, {"bytes": PNG, "path": None}]
+    rows = [{"bytes": b"damaged", "path": "b.png"}, {"bytes": PNG, "path": "x/a.png"}, {"bytes": PNG, "path": None}]
     schema = pa.schema([("label", pa.int64()), ("image", STRUCT)], metadata={"huggingface": "{}"})
     pq.write_table(pa.table({"label": [1, 2, 3], "image": pa.array(rows, STRUCT)}, schema), tmp_path / "0.parquet")
     with pytest.raises(ImageError, match=r"1 images could not be translated"):
@@ -41,11 +41,11 @@ def test_rows_are_translated_and_other_columns_copied(model, translated, tmp_pat
     table = pq.read_table(tmp_path / "out" / "0.parquet")
     assert table.schema.equals(schema, check_metadata=True)
     assert table.to_pylist() == [
-        {"label": 1, "image": {"bytes": translated, "path": "x/a.png"}},
+        {"label": 2, "image": {"bytes": translated, "path": "x/a.png"}},
         {"label": 3, "image": {"bytes": translated, "path": None}},
     ]
     listed = (tmp_path / "out" / "failed.shard-0-of-1.tsv").read_text()
-    assert "0.parquet: row 1, b.png\t" in listed
+    assert "0.parquet: row 0, b.png\t" in listed
     before = (tmp_path / "out" / "0.parquet").read_bytes()
     said = diptych("translate", model, tmp_path / "0.parquet", "-o", tmp_path / "out").stdout
     assert "1 files already there" in said
@@ -53,6 +53,15 @@ def test_rows_are_translated_and_other_columns_copied(model, translated, tmp_pat
     with pytest.raises(ImageError):
         diptych("translate", model, tmp_path / "0.parquet", "-o", tmp_path / "out", "--overwrite")
     assert (tmp_path / "out" / "0.parquet").read_bytes() == before
+
+
+def test_a_path_gets_the_suffix_of_its_translation(model, tmp_path):
+    rows = pa.array([{"bytes": PNG, "path": "x/a.png"}], STRUCT)
+    pq.write_table(pa.table({"image": rows}), tmp_path / "0.parquet")
+    diptych("translate", model, tmp_path / "0.parquet", "-o", tmp_path / "out", "--suffix", ".webp")
+    image = pq.read_table(tmp_path / "out" / "0.parquet")["image"][0].as_py()
+    assert image["path"] == "x/a.webp"
+    assert image["bytes"].startswith(b"RIFF")
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
