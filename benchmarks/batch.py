@@ -56,7 +56,8 @@ def prepare(place, images):
     numbers = np.random.default_rng(0)
     names = [f"in/{number // 1000}/{number}.png" for number in range(images)]
     for name in names:
-        image_io.write(place / name, numbers.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(image_io.encoded(name, numbers.integers(0, 256, (SIDE, SIDE, 3), np.uint8)))
     (place / "manifest.txt").write_text("\n".join(names))
 
 
