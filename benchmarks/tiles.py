@@ -1,10 +1,10 @@
 """Tiled translation: distance to the whole image, seams, Dice, speed against plain tiles, memory, and kills.
 
 python benchmarks/tiles.py MODEL IMAGE --segmenter SEGMENTER    # writes docs/results/tiles.md
-python benchmarks/tiles.py MODEL IMAGE --large 20000
+python benchmarks/tiles.py MODEL IMAGE --also MODEL IMAGE --large 20000
 
-MODEL is a run or model folder, SEGMENTER the folder of a segmenter of its outputs. IMAGE is mirrored to the sizes that
-are needed.
+MODEL is a run or model folder, SEGMENTER the folder of a segmenter of its outputs. The first IMAGE is mirrored to the
+sizes that are needed. --also compares tiles of a second model and image with the whole.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from diptych.system.hardware import peak_gib
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "tiles.md"
 TILE = 128  # of the comparison
-WAYS = "way | PSNR to the whole image, dB | seam ratio | Dice of the segmentation"
+WAYS = "model and image | way | PSNR to the whole image, dB | seam ratio | Dice of the segmentation"
 SPEED = "tile in pixels | tile in reaches | CPU seconds a megapixel | plain tiles | throughput to plain tiles"
 KILLS = "image | killed | peak memory, GiB | wall time, s | equal bytes"
 LEAD = """The whole image against tiles of the same model. Plain tiles have no halo, and norms of their own statistics.
@@ -82,20 +82,20 @@ def dice(labels, reference):
     return total / reference.size
 
 
-def quality(translator, segmenter, pixels):
+def quality(translator, segmenter, pixels, about):
     whole = translator.array(pixels)
     results = {
         "plain tiles": plain_tiles(translator, pixels, TILE),
         "halo and statistics of 16 samples": translator.translate_large(pixels, tile=TILE),
-        "halo and statistics of 4 samples": translator.translate_large(pixels, tile=TILE, samples=4),
+        "halo and statistics of 64 samples": translator.translate_large(pixels, tile=TILE, samples=64),
         "halo and exact statistics": translator.translate_large(pixels, tile=TILE, statistics="whole"),
     }
     reference = across(whole, TILE)
     labels = segmenter.array(whole) if segmenter else None
     rows = []
     for name, y in results.items():
-        overlap = f"{dice(segmenter.array(y), labels):.4f}" if segmenter else ""
-        rows.append([name, f"{psnr(y, whole):.1f}", f"{across(y, TILE) / reference:.3f}", overlap])
+        overlap = f"{dice(segmenter.array(y), labels):.4f}" if segmenter else "-"
+        rows.append([about, name, f"{psnr(y, whole):.1f}", f"{across(y, TILE) / reference:.3f}", overlap])
     return rows
 
 
@@ -170,7 +170,8 @@ def main():
     parser.add_argument("model")
     parser.add_argument("image", type=Path)
     parser.add_argument("--large", type=int, default=2000)
-    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--size", type=int, default=1536, help="of the comparison: above 1024 statistics are sampled")
+    parser.add_argument("--also", nargs=2, metavar=("MODEL", "IMAGE"))
     parser.add_argument("--segmenter")
     parser.add_argument("--large-model", help="of the large image, by default MODEL; a small one takes less time")
     parser.add_argument("--worker", nargs=3)
@@ -183,7 +184,14 @@ def main():
     translator = load(given.model, device="cpu")
     image = image_io.read(given.image)
     segmenter = load(given.segmenter, device="cpu") if given.segmenter else None
-    tables = {WAYS: quality(translator, segmenter, mirrored(image, given.size, given.size))}
+    side = given.size
+    tables = {
+        WAYS: quality(translator, segmenter, mirrored(image, side, side), f"{Path(given.model).name}, {side} x {side}")
+    }
+    if given.also:
+        other = image_io.read(Path(given.also[1]))
+        about = f"{Path(given.also[0]).name}, {other.shape[1]} x {other.shape[0]}"
+        tables[WAYS] += quality(load(given.also[0], device="cpu"), None, other, about)
     print(tables, flush=True)
     tables[SPEED] = speed(translator, image)
     print(tables, flush=True)
