@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from diptych.evaluation.compare.read import Entry
 from diptych.studies.analysis import Analysis, Row, StudyResults, as_csv
+from diptych.studies.metric_correlation import MIN_METHODS, correlations
 from diptych.studies.store import Answer
 from diptych.studies.study_folder import StudyFolder
 from diptych.system.atomic_files import make_folder, write_text
@@ -21,8 +23,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_report(analysis: Analysis, folder: Path, simulated: bool = False) -> Path:
-    """Write `report.html`, `results.csv` and `results.tex` into a folder and return the page."""
+def write_report(analysis: Analysis, folder: Path, simulated: bool = False, evaluated: Sequence[Entry] = ()) -> Path:
+    """Write `report.html`, `results.csv` and `results.tex` into a folder and return the page.
+
+    evaluated: runs of the methods with their metrics and votes, which are then correlated.
+    """
     make_folder(folder)
     write_text(folder / "results.csv", as_csv(analysis))
     write_text(folder / "results.tex", as_latex(analysis.included))
@@ -46,6 +51,9 @@ def write_report(analysis: Analysis, folder: Path, simulated: bool = False) -> P
         notes=analysis.included.notes,
         reasons=sorted(analysis.reasons.items()),
         rules=design.exclude.model_dump(),
+        evaluated=len(evaluated),
+        min_methods=MIN_METHODS,
+        correlations=correlations(evaluated),
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
