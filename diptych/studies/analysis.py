@@ -142,6 +142,7 @@ def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Stud
     """Rate fooled of each method, with d'; for single images also the rate of real images called fake."""
     rows: list[Row | None] = []
     notes: list[str] = []
+    sensitivities: list[str] = []
     is_single = study.design.presentation == "single"
     reals = [vote for vote in votes if is_single and vote.shown[0].arm == REAL]
     for method in study.table.methods:
@@ -155,10 +156,11 @@ def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Stud
             d_prime = yes_no_d_prime(int((~fooled).sum()), len(own), alarms, len(reals))[0]
         else:
             d_prime = forced_choice_d_prime(int((~fooled).sum()), len(own))
-        notes.append(f"{method}: d' {d_prime:.2f}")
+        sensitivities.append(f"{method} {d_prime:.2f}")
     if reals:
         called = np.array([vote.answer == 1 for vote in reals])
         rows.append(_rate(question, "called fake", REAL, called, reals, notes))
+    notes.append(f"sensitivity d' (0: nobody tells the images from real ones): {', '.join(sensitivities) or 'none'}")
     units = [f"{vote.shown[0]}{vote.shown[-1]}" if is_single else str(sorted(map(str, vote.shown))) for vote in votes]
     notes.extend(_agreement([vote.answer == vote.correct for vote in votes], units))
     return StudyResults(0, 0, tuple(row for row in rows if row), (), tuple(notes))
@@ -237,7 +239,7 @@ def _agreement(answers: Sequence[Hashable], units: Sequence[str], scale: Scale =
         alpha = krippendorff_alpha(answers, units, scale)
     except StudyError:
         return ["agreement: no image has the answers of two participants"]
-    return [f"agreement of participants: Krippendorff's alpha {alpha:.2f}"]
+    return [f"agreement of participants: Krippendorff's alpha {alpha:.2f} (0: as by chance, 1: complete)"]
 
 
 def as_csv(analysis: Analysis) -> str:
