@@ -242,12 +242,13 @@ def _agreement(answers: Sequence[Hashable], units: Sequence[str], scale: Scale =
     return [f"agreement of participants: Krippendorff's alpha {alpha:.2f} (0: as by chance, 1: complete)"]
 
 
-def as_csv(analysis: Analysis) -> str:
-    """Return the rows of both sets of participants as CSV."""
+def as_csv(analysis: Analysis, simulated: bool = False) -> str:
+    """Return the rows of both sets of participants as CSV; `participants` says whether they are simulated."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["participants", "question", "measure", "method", "value", "low", "high", "votes", "raters"])
-    for name, part in (("included", analysis.included), ("all", analysis.everyone)):
+    kind = "simulated, " if simulated else ""
+    for name, part in ((f"{kind}included", analysis.included), (f"{kind}all", analysis.everyone)):
         for row in part.rows:
             each = row.estimate
             numbers = [f"{value:.6g}" for value in (each.value, each.low, each.high)]

@@ -30,8 +30,8 @@ def write_report(analysis: Analysis, folder: Path, simulated: bool = False, eval
     evaluated: runs of the methods with their metrics and votes, which are then correlated.
     """
     make_folder(folder)
-    write_text(folder / "results.csv", as_csv(analysis))
-    write_text(folder / "results.tex", as_latex(analysis.included))
+    write_text(folder / "results.csv", as_csv(analysis, simulated))
+    write_text(folder / "results.tex", as_latex(analysis.included, simulated))
     design = analysis.study.design
     facts = {
         "design": f"{design.preset or 'own'}: {design.kind.replace('_', ' ')}, {design.trials} trials for each "
@@ -115,10 +115,14 @@ def _figure(results: StudyResults, measure: tuple[str, str]) -> EmbeddedImage:
     return EmbeddedImage(data_uri(image.convert("RGB")), f"{measure[1]}: {text}", 484, "plot")
 
 
-def as_latex(results: StudyResults) -> str:
+def as_latex(results: StudyResults, simulated: bool = False) -> str:
     """Return a row for each method, with all measures: value and half of the interval; a comment names the columns."""
-    columns = dict.fromkeys(f"{row.question} {row.measure}" for row in results.rows if row.method)
-    lines = [f"% method & {' & '.join(columns)}"]
+    columns = {
+        f"{question} {measure}": " in %" if measure in PERCENT else "" for question, measure in _measures(results)
+    }
+    lines = [f"% method & {' & '.join(name + unit for name, unit in columns.items())}"]
+    if simulated:
+        lines.insert(0, "% simulated participants: these are not answers of people")
     for method in dict.fromkeys(row.method for row in results.rows if row.method):
         cells = []
         for row in results.rows:
