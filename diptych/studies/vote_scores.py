@@ -22,7 +22,10 @@ SIMULATED = "simulated participants: these are not votes of people"
 
 
 def vote_results(analysis: Analysis, simulated: bool = False) -> list[Result]:
-    """Return the result of each method: its votes without those of excluded participants."""
+    """Return the result of each method: its votes without those of excluded participants.
+
+    The names of scores of simulated participants say so wherever they are shown: `simulated/rate-fooled`.
+    """
     study, part = analysis.study, analysis.included
     kind = study.design.preset or study.design.kind
     said = f"votes of {part.raters} participants in a study of {kind}; their intervals are over participants"
@@ -38,7 +41,7 @@ def vote_results(analysis: Analysis, simulated: bool = False) -> list[Result]:
                 images=known.images,
                 tools={"study": f"{kind} {study.digest[:16]}{', simulated participants' if simulated else ''}"},
                 said=(said, *([SIMULATED] if simulated else ())),
-                scores=tuple(_score(analysis, row) for row in rows),
+                scores=tuple(_score(analysis, row, "simulated/" if simulated else "") for row in rows),
             )
         )
     return results
@@ -52,13 +55,13 @@ def write_votes(results: Sequence[Result], study: Path) -> None:
         result.save(study / VOTES_FOLDER / f"{number:03d}-{safe_part(result.name)}.json")
 
 
-def _score(analysis: Analysis, row: Row) -> Score:
+def _score(analysis: Analysis, row: Row, prefix: str) -> Score:
     design, metric = analysis.study.design, METRICS[row.measure]
     chance = None
     if metric == "chosen":
         chance = 1 / (2 if design.kind == "a_b" else len(analysis.study.table.methods))
     return Score(
-        f"{row.question}/{metric}" if len(design.questions) > 1 else metric,
+        f"{prefix}{row.question}/{metric}" if len(design.questions) > 1 else f"{prefix}{metric}",
         row.estimate.value,
         row.estimate.low,
         row.estimate.high,

@@ -47,18 +47,18 @@ def test_votes_are_columns_of_a_comparison(judged, tmp_path):
     diptych("compare", *runs, "--study", judged / "study", "-o", tmp_path / "out")
     page = Page(tmp_path / "out" / "index.html")
     values = page.table("Values")
-    column = next(head for head in values["sharp"] if head.startswith("rate-fooled"))
+    column = next(head for head in values["sharp"] if head.startswith("simulated/rate-fooled "))
     assert "higher" in column
     assert "best" in values["sharp"][column]
     assert values["ceiling: real images"][column].split()[0].startswith("0.5")
     assert "significant: better" in page.table("minus")["sharp"][column]
     assert "Intervals of votes are over participants." in page.raw
     assert "simulated participants: these are not votes of people" in page.raw
-    assert len([row for row in rows_of(tmp_path / "out") if row["measure"] == "rate-fooled"]) == 3
+    assert len([row for row in rows_of(tmp_path / "out") if row["measure"] == "simulated/rate-fooled"]) == 3
     text = (tmp_path / "out" / "compared.tex").read_text()
     balanced(text)
     assert "votes: over participants" in text
-    assert "simulated participants" in text
+    assert "simulated/rate-fooled" in text
 
 
 def test_votes_on_other_images_methods_or_translations_are_refused(judged, tmp_path):
@@ -77,7 +77,9 @@ def test_votes_on_other_images_methods_or_translations_are_refused(judged, tmp_p
 
 def test_the_report_correlates_votes_and_metrics_and_says_what_three_methods_can_show(judged):
     page = (judged / "study" / "report" / "report.html").read_text()
-    [low] = re.findall(r"<td>rate-fooled</td><td>l1</td><td>-1\.00 \[-1\.00, (\S+)\]</td><td>3</td><td>0.33</td>", page)
+    [low] = re.findall(
+        r"<td>simulated/rate-fooled</td><td>l1</td><td>-1\.00 \[-1\.00, (\S+)\]</td><td>3</td><td>0.33</td>", page
+    )
     assert -1 <= float(low) < 0, "other participants may exchange the lower two"
     assert "cannot be below 0.33" in page
 
