@@ -72,7 +72,10 @@ def new(
         key, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set {pair}: expected KEY=VALUE")
-        values[key] = parse_yaml(text)
+        try:
+            values[key] = parse_yaml(text)
+        except ValueError as error:
+            raise ConfigError(f"--set {pair}: not a YAML value ({error})") from error
     chosen = design_of(**{"preset": preset, **values})
     arms = read_arms(methods, {"real": real, "input": input_, "reference": reference})
     study = create(out, chosen, arms.files, arms.origin, arms.translations)

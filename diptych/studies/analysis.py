@@ -19,6 +19,11 @@ from diptych.studies.store import Answer
 from diptych.studies.study_folder import StudyFolder
 from diptych.studies.votes import Vote, excluded, votes_of
 
+STRENGTHS = (
+    "strengths of Bradley and Terry: 0.4 more is chosen in 60 % of pairs; position N is the strength of that position "
+    "over the first"
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -110,12 +115,15 @@ def results_of(study: StudyFolder, votes: Sequence[Vote]) -> StudyResults:
         kinds[study.design.kind](study, question.key, [vote for vote in main if vote.question == question.key])
         for question in study.design.questions
     ]
+    by_question = zip(study.design.questions, parts, strict=True)
+    notes = [(question.key, note) for question, part in by_question for note in part.notes]
+    several = len(parts) > 1
     return StudyResults(
         len({vote.rater for vote in votes}),
         len(main),
         tuple(row for part in parts for row in part.rows),
         tuple(each for part in parts for each in part.comparisons),
-        (*(note for part in parts for note in part.notes), *_test_retest(votes)),
+        (*(f"{key}: {note}" if several else note for key, note in notes), *_test_retest(votes)),
     )
 
 
@@ -179,7 +187,7 @@ def _rate(
 def _preference(study: StudyFolder, question: str, votes: Sequence[Vote]) -> StudyResults:
     """Share of trials in which each method was chosen, its strength, and sign tests of pairs."""
     if not votes:
-        return StudyResults(0, 0, (), (), (f"{question}: no answers",))
+        return StudyResults(0, 0, (), (), ("no answers",))
     methods = study.table.methods
     index = {name: at for at, name in enumerate(methods)}
     shown = np.array([[index[each.arm] for each in vote.shown] for vote in votes])
@@ -197,7 +205,7 @@ def _preference(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Stu
     found, positional = strengths(choices)
     rows += [Row(question, "strength", name, estimate) for name, estimate in found.items()]
     rows += [Row(question, f"position {at}", "", estimate) for at, estimate in enumerate(positional, 2)]
-    notes = [f"{question}: {' > '.join(circle)} > {circle[0]}: no order fits" for circle in intransitive(choices)]
+    notes = [STRENGTHS, *(f"{' > '.join(circle)} > {circle[0]}: no order fits" for circle in intransitive(choices))]
     units = [vote.shown[0].image + str(sorted(each.arm for each in vote.shown)) for vote in votes]
     named = [vote.shown[vote.answer].arm if vote.answer != TIE else "" for vote in votes]
     return StudyResults(0, 0, tuple(rows), _sign_tests(question, choices), (*notes, *_agreement(named, units)))

@@ -50,6 +50,7 @@ def test_a_participant_is_deleted(made):
     [
         (["--preset", "pix2pix"], "unknown preset 'pix2pix'"),
         (["-s", "trials"], "expected KEY=VALUE"),
+        (["-s", "questions=[{key: a, text: A?}]"], "not a YAML value"),
         (["-s", "trials=40"], "a rater sees 50 inputs; the methods have 12 in common"),
         (["--real", "missing"], "missing"),
     ],
