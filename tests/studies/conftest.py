@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests of a session, where its programs are installed."""
+"""A PostgreSQL server and a Chromium for the tests of a session, where their programs are installed."""
 
 import os
 import shutil
@@ -39,3 +39,16 @@ def postgresql():
     yield f"postgresql+psycopg://study@/postgres?host={folder}"
     subprocess.run([pg_ctl, "-D", str(data), "-m", "immediate", "stop"], **options)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium, through playwright."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("Chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
