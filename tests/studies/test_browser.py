@@ -13,13 +13,18 @@ QUICK = {"fixation_ms": 0, "interval_ms": 0}
 SMALL = {"practice": 1, "trials": 3, "attention_checks": 1, "repeats": 1}
 
 
-def take_part(page, made, key):
-    """Answer from the page that is open to the completion code, and return the code."""
+def take_part(page, made, key, pages=None):
+    """Answer from the page that is open to the completion code, and return the code.
+
+    `pages` gets what each trial had on the page, without its number.
+    """
+    pages = set() if pages is None else pages
     for _ in range(8 * len(made.trials(1)) * len(made.design.questions) + 20):
         page.wait_for_selector("button, #code", timeout=30_000)
         if page.query_selector("#code"):
             return page.inner_text("#code")
         if page.query_selector(".answers button"):
+            pages.add(re.sub(r"Question \d+ of", "", page.inner_html("main")))
             page.evaluate("document.querySelector('.answers button').id = 'answered'")
             page.keyboard.press(key)
             page.wait_for_selector("#answered", state="detached", timeout=30_000)
@@ -58,10 +63,12 @@ def test_each_design_runs_to_its_code_and_tells_nothing(browser, tmp_path, name)
         page.on("response", lambda response: received.append(response))
         page.goto(address)
         assert "I agree" in page.inner_text("main")
-        code = take_part(page, made, "1" if made.design.kind == "opinion_score" else "f")
+        pages = set()
+        code = take_part(page, made, "1" if made.design.kind == "opinion_score" else "f", pages)
         texts = [f"{each.url} {each.headers}" for each in received]
         texts += [each.text() for each in received if each.url.endswith(("/session", "/answers", "/join"))]
         page.close()
+    assert len(pages) == len(made.design.questions), "the page would tell arms, attention checks or repeats apart"
     text = " ".join(texts)
     for secret in ("one", "two", "three", "obvious", "attention", "repeat", "000", "001"):
         assert not re.search(rf'["/]{secret}["/.]', text), secret
