@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -36,6 +37,10 @@ class Exclusion(BaseModel):
     min_response_ms: Annotated[int, Field(ge=0, le=10_000)] = 200  # median time from the question to the answer
     max_same_answer: Annotated[float, Field(gt=0, le=1)] = 0.95  # share of the most frequent position or score
     bt500: bool = False  # opinion scores: the screening of ITU-R BT.500
+
+    def failures_allowed(self, checks: int) -> int:
+        """Return how many attention checks a rater may fail: always one, since anyone slips once."""
+        return max(1, math.floor(round((1 - self.min_attention) * checks, 6)))
 
 
 class Design(BaseModel):

@@ -17,13 +17,21 @@ TIMED = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Zhang, Isola, Efros 2016: 10 % of the trials are against random colours
-    "colorization-2016": {**TIMED, "questions": [FAKE], "ask_for": "fake", "attention_checks": 4, "raters": 40},
+    # Zhang, Isola, Efros 2016: 10 % of the trials are against random colours; the paper reports the share of passed
+    # ones (87 %) and excludes nobody by them
+    "colorization-2016": {
+        **TIMED,
+        "questions": [FAKE],
+        "ask_for": "fake",
+        "attention_checks": 4,
+        "raters": 40,
+        "exclude": {"min_attention": 0},
+    },
     # Isola et al. 2017
     "pix2pix-2017": {**TIMED, "questions": [FAKE], "ask_for": "fake", "raters": 50},
     # Zhu et al. 2017
     "cyclegan-2017": {**TIMED, "questions": [REAL], "ask_for": "real", "raters": 25},
-    # Choi et al. 2018: 30 or 40 questions, and a few logical questions to validate the worker
+    # Choi et al. 2018: 30 or 40 questions, and a few logical questions to validate the worker; six is our choice
     "stargan-2018": {
         "kind": "best_of_n",
         "presentation": "side_by_side",
@@ -42,7 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "exposure_ms": None,
         "practice": 0,
         "trials": 40,
-        "attention_checks": 3,
+        "attention_checks": 6,
         "raters": 146,
     },
     # Choi et al. 2020: quality and style are asked of the same images
