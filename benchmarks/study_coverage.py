@@ -92,8 +92,9 @@ def main():
     lines = [
         "# Coverage of the intervals of human studies",
         "",
-        f"{options.studies} simulated studies for each row, {EACH} votes of each rater. Raters differ: rates fooled with an "
-        f"intraclass correlation of {ICC}, strengths with a standard deviation of {SPREAD}, opinion scores of {BIAS}. "
+        f"{options.studies} simulated studies for each row, {EACH} votes of each rater. Raters differ: rates fooled "
+        f"with an intraclass correlation of {ICC}, strengths with a standard deviation of {SPREAD}, opinion scores of "
+        f"{BIAS}. "
         f"Command: `python benchmarks/study_coverage.py --studies {options.studies}`.",
         "",
         "| measure | raters | intervals over raters | intervals of independent votes |",
