@@ -91,7 +91,7 @@ def main():
     print(rows[-1], flush=True)
     lead = (
         "Clients at once on one server of a study, on the same machine. Times are from an answer to its "
-        f"acknowledgement, with pauses of about {PAUSE_SECONDS:.0f} s between the answers of a client. The most answers "
+        f"acknowledgement, with pauses of about {PAUSE_SECONDS:.0f} s between answers of a client. The most answers "
         "per second are without pauses. Load is the number of running processes (average of a minute) before and "
         "after the answers with pauses."
     )
