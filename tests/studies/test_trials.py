@@ -78,7 +78,7 @@ def test_methods_are_at_each_position_equally_often_and_images_in_turn():
     design = design_of("stargan-2018", trials=30)
     positions, images = Counter(), Counter()
     for rater in range(20):
-        for trial in trials_for(design, stimuli(images=330), STUDY, rater):
+        for trial in trials_for(design, stimuli(images=360), STUDY, rater):
             if trial.phase == "main":
                 positions.update((image.arm, at) for at, image in enumerate(trial.shown))
                 images[trial.shown[0].image] += 1
