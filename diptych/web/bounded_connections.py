@@ -5,7 +5,7 @@ would use up the file descriptors.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 

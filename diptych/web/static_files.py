@@ -11,7 +11,8 @@ TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", 
 
 def static_file(folder: str, name: str) -> Response:
     """Return the file of a folder in `diptych/templates`. Raises Problem 404 for any other name, also for paths."""
-    found = {file.name: file for file in (files("diptych") / "templates" / folder).iterdir() if file.is_file()}
+    place = files("diptych") / "templates" / folder
+    found = {file.name: file for file in place.iterdir() if file.is_file()} if place.is_dir() else {}
     suffix = name[name.rfind(".") :]
     if name not in found or suffix not in TYPES:
         raise Problem(404, "no such file")

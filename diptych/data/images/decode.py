@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,8 +44,22 @@ class InvalidImageError(Exception):
     """An image that cannot be used: the problem and the remedy. `image_errors` adds the name of the file."""
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """An image file that is part of another file, such as a member of a tar file. `label` names both in errors."""
+
+    label: str
+    data: bytes
+
+    def __fspath__(self) -> str:
+        return self.label
+
+    def __str__(self) -> str:
+        return self.label
+
+
 @contextmanager
-def image_errors(path: Path | str, problem: str, remedy: str) -> Iterator[None]:
+def image_errors(path: Path | str | StoredFile, problem: str, remedy: str) -> Iterator[None]:
     """Convert any exception in the block to an `ImageError` that names `path`."""
     try:
         yield
@@ -57,11 +72,14 @@ def image_errors(path: Path | str, problem: str, remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_file(path: Path | str) -> Iterator[BinaryIO]:
+def open_file(path: Path | str | StoredFile) -> Iterator[BinaryIO]:
     """Open a file for reading. Any exception in the block is raised as an ImageError that names the file."""
     with image_errors(
         path, "is damaged, cut short, too large or of unknown kind", "export it again as PNG, or remove it"
     ):
+        if isinstance(path, StoredFile):
+            yield BytesIO(path.data)
+            return
         if not os.path.isfile(path):
             problem = "is a folder, not an image" if os.path.isdir(path) else "there is no such file"
             raise InvalidImageError(f"{problem}; check the path")
@@ -77,7 +95,7 @@ def check_size(count: int, limit: int) -> None:
         )
 
 
-def is_npy(path: Path | str) -> bool:
+def is_npy(path: Path | str | StoredFile) -> bool:
     """Return whether a file is a NumPy array, by its name."""
     return os.path.splitext(path)[1].lower() == ".npy"
 
@@ -91,9 +109,22 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise InvalidImageError(f"has the shape {shape}; save it as (H, W) or (H, W, C), none of them zero")
     check_size(math.prod(shape), 4 * MAX_PIXELS)
-    if os.fstat(file.fileno()).st_size < file.tell() + math.prod(shape) * dtype.itemsize:
+    if remaining_bytes(file) < math.prod(shape) * dtype.itemsize:
         raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or save it again")
     return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1), dtype, by_columns
+
+
+def remaining_bytes(file: BinaryIO) -> int:
+    """Return the number of bytes from the position of `file` to its end."""
+    position = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(position)
+    return end - position
+
+
+def read_values(file: BinaryIO, dtype: np.dtype[Any], count: int) -> np.ndarray:
+    """Return an array (count,) of the next values of `file`, which has them."""
+    return np.frombuffer(bytearray(file.read(count * dtype.itemsize)), dtype)
 
 
 def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
@@ -109,7 +140,7 @@ def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
 def _npy_values(file: BinaryIO) -> np.ndarray:
     shape, dtype, by_columns = npy_header(file)
     stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    values = np.fromfile(file, stored, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
+    values = read_values(file, stored, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
     if dtype.kind == "f":
         return unit_floats(values)
     if dtype.kind == "b":

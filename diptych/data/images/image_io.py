@@ -28,6 +28,7 @@ from diptych.data.images.class_maps import IDS, one_hot
 from diptych.data.images.decode import (
     MAX_PIXELS,
     InvalidImageError,
+    StoredFile,
     apply_orientation,
     channels_and_dtype,
     decode_image,
@@ -53,7 +54,9 @@ __all__ = [
     "SUFFIXES",
     "Header",
     "Kind",
+    "StoredFile",
     "as_pixels",
+    "encoded",
     "from_pil",
     "from_unit",
     "over_white",
@@ -87,7 +90,7 @@ class Header:
     palette: bool = field(default=False, compare=False)  # whether the file stores palette indices
 
 
-def read(path: Path | str, kind: Kind = "colour") -> np.ndarray:
+def read(path: Path | str | StoredFile, kind: Kind = "colour") -> np.ndarray:
     """Return the pixels of a file: (H, W, C), C is 1 or 3 (any in .npy); uint8, uint16 or float32 in [0, 1].
 
     `kind` is how alpha and palettes are read: "colour" composites alpha over white; "rgba" always gives four channels,
@@ -102,7 +105,7 @@ def read(path: Path | str, kind: Kind = "colour") -> np.ndarray:
         return decode_image(file, kind)
 
 
-def probe(path: Path | str) -> Header:
+def probe(path: Path | str | StoredFile) -> Header:
     """Return the shape and dtype that `read` would return, from the header alone. Raises only `ImageError`."""
     with open_file(path) as file:
         if is_npy(path):
@@ -129,6 +132,12 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
         data = _encode(path.suffix.lower(), array, metadata or Metadata())
         with atomic_write(path, durable=False) as part:
             part.write_bytes(data)
+
+
+def encoded(path: Path | str, array: np.ndarray, metadata: Metadata | None = None) -> bytes:
+    """Return the bytes that `write` writes to a file of this name. Raises only `ImageError`."""
+    with image_errors(path, "cannot be encoded", "choose another format"):
+        return _encode(Path(path).suffix.lower(), array, metadata or Metadata())
 
 
 def from_pil(image: Image.Image, label: str = "image", kind: Kind = "colour") -> np.ndarray:

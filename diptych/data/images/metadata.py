@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from diptych.data.images.decode import is_npy, open_file, open_image, orientation_of
+from diptych.data.images.decode import StoredFile, is_npy, open_file, open_image, orientation_of
 from diptych.errors import ImageError, printable
 
 MAX_PROFILE = 4 * 2**20  # bytes; printer profiles with large tables have 2 to 3 MiB
@@ -55,7 +55,7 @@ class Metadata:
 NO_METADATA = Metadata()
 
 
-def read_metadata(path: Path | str) -> Metadata:
+def read_metadata(path: Path | str | StoredFile) -> Metadata:
     """Return the metadata of an image file; empty if it cannot be read."""
     with suppress(ImageError), warnings.catch_warnings(), open_file(path) as file:
         warnings.simplefilter("ignore")  # Pillow warns about damaged metadata
