@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from diptych.errors import DiptychError, ImageError, printable
 from diptych.inference.image_translator import ImageTranslator
 from diptych.inference.open_model import is_onnx, load
-from diptych.serving.examples import add_examples
+from diptych.serving.examples import describe_all
 from diptych.serving.job_groups import BatchCheck, JobGroups, translations
 from diptych.serving.jobs import Job, Refused, file_of, generated, read_job
 from diptych.serving.messages import Header, read_message, write_message
@@ -39,7 +39,7 @@ def main() -> None:
     options = ServerOptions.model_validate(first[0]["options"])
     try:
         translators = load_models(options)
-        described = add_examples(options, translators)
+        described = describe_all(options, translators)
     except DiptychError as error:
         write_message(answers, {"kind": "failed", "reason": str(error)})
         return
