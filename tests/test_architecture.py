@@ -13,8 +13,8 @@ from diptych.methods import METHODS
 ROOT = Path(diptych.__file__).parent
 LEVELS = [
     {"errors", "seeds", "setting"},
-    {"contract", "system", "networks", "losses", "web"},
-    {"methods", "evaluators", "data"},
+    {"contract", "system", "networks", "losses"},
+    {"methods", "evaluators", "data", "web"},
     {"settings"},
     {"runs"},
     {"inference"},

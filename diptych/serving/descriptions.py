@@ -9,6 +9,7 @@ from diptych.contract import Control
 from diptych.inference.image_translator import ImageTranslator
 
 BOUNDS: Mapping[str, tuple[float, float | None]] = {"seed": (0, None), "toward": (-1, None), "mix": (0, 1)}
+LARGEST = 2**31 - 1  # of other numbers
 STEPS: Mapping[type, float] = {int: 1, float: 0.01}
 
 
@@ -88,6 +89,12 @@ def describe_model(name: str, translator: ImageTranslator, max_megapixels: float
         max_megapixels=max_megapixels,
         formats=("png", "jpeg", "webp", "npy"),
     )
+
+
+def bounds_of(name: str) -> tuple[float, float]:
+    """Return the smallest and largest number that a control of this name accepts."""
+    minimum, maximum = BOUNDS.get(name, (None, None))
+    return (-LARGEST if minimum is None else minimum), (LARGEST if maximum is None else maximum)
 
 
 def describe_control(control: Control) -> ControlDescription:

@@ -7,6 +7,7 @@ All but `/healthz`, `/readyz` and `/assets` need the token, if there is one. A p
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from diptych.serving.descriptions import ModelDescription
 from diptych.serving.image_requests import FORMATS, SampleRequest, check_format, read_request
 from diptych.serving.messages import Header
+from diptych.serving.openapi import ANSWERS, BODY, operations_of
 from diptych.serving.token_check import TokenCheck
 from diptych.serving.worker_process import WorkerProcess
 from diptych.system.pages import render
@@ -23,6 +25,7 @@ from diptych.web.problem import Problem, answer_problems
 from diptych.web.request_limits import RequestLimits
 from diptych.web.static_files import static_file
 
+MAX_BODIES = 8  # of the largest size, that are in memory at a time
 CLIENT_GONE = 499  # in metrics; nobody receives it
 
 
@@ -35,7 +38,7 @@ class ModelList(BaseModel):
 def application(worker: WorkerProcess, hosts: Sequence[str] = (), token: str = "") -> FastAPI:
     """Return the ASGI application of a worker that was started. `hosts` are allowed beside loopback."""
     app = FastAPI(title="Diptych", docs_url=None, redoc_url=None)
-    app.add_middleware(RequestLimits, max_body=worker.options.max_body)
+    app.add_middleware(RequestLimits, max_body=worker.options.max_body, max_total=MAX_BODIES * worker.options.max_body)
     app.add_middleware(TokenCheck, token=token)
     app.add_middleware(AccessControl, hosts=hosts)
     answer_problems(app)
@@ -65,6 +68,10 @@ def _add_pages(app: FastAPI, worker: WorkerProcess) -> None:
     async def playground(name: str) -> Response:
         return HTMLResponse(render("serve.html", model=_model(worker, name)))
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(render("api.html", operations=operations_of(app.openapi())))
+
     @app.get("/assets/{file}", include_in_schema=False)
     async def asset(file: str) -> Response:
         return static_file("serve", file)
@@ -88,15 +95,20 @@ def _add_models(app: FastAPI, worker: WorkerProcess) -> None:
 
 
 def _add_images(app: FastAPI, worker: WorkerProcess) -> None:
-    @app.post("/v1/models/{name}/translate", summary="Translate an image", response_class=Response)
+    image: dict[str, Any] = {"response_class": Response, "responses": ANSWERS}
+
+    @app.post("/v1/models/{name}/translate", openapi_extra=BODY, **image)
+    )
     async def translate(name: str, request: Request) -> Response:
+        """Return the translation of an image. Controls of the model are further fields."""
         model = _model(worker, name)
         given = await read_request(request, model)
         header = {"kind": "translate", "controls": given.controls, "images": list(given.images)}
         return await _answer(worker, request, model, given.format, header, list(given.images.values()))
 
-    @app.post("/v1/models/{name}/sample", summary="Generate an image", response_class=Response)
+    @app.post("/v1/models/{name}/sample", **image)
     async def sample(name: str, given: SampleRequest, request: Request) -> Response:
+        """Return a generated image; that of a number and seed is always the same."""
         model = _model(worker, name)
         header = {"kind": "sample", "controls": given.controls, "index": given.number, "seed": given.seed}
         return await _answer(worker, request, model, check_format(given.format), header)

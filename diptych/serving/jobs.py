@@ -14,6 +14,7 @@ from diptych.data.images.image_io import StoredFile
 from diptych.data.images.metadata import NO_METADATA, Metadata
 from diptych.errors import ConfigError, ImageError, shown
 from diptych.inference.image_translator import ImageTranslator
+from diptych.serving.descriptions import bounds_of
 
 SUFFIXES: Mapping[str, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "npy": ".npy"}
 LOSSY = ("jpeg", "webp")  # class ids are not stored in these
@@ -30,7 +31,6 @@ SIGNATURES = (
     b"P6",
 )
 NPY = b"\x93NUMPY"
-MAX_NUMBER = 2**63 - 1  # of a seed
 
 
 class Refused(Exception):
@@ -133,8 +133,10 @@ def _values(translator: ImageTranslator, given: Mapping[str, Any]) -> dict[str, 
             translator.check_control(name, values[name])
         except ConfigError as error:
             raise Refused(422, str(error), name) from error
-        if isinstance(values[name], float | int) and not abs(values[name]) <= MAX_NUMBER:
-            raise Refused(422, f"{shown(value)}: expected a number of at most 64 bits", name)
+        if isinstance(values[name], float | int):
+            low, high = bounds_of(name)
+            if not low <= values[name] <= high:
+                raise Refused(422, f"{shown(value)}: expected a number from {low} to {high}", name)
     return values
 
 

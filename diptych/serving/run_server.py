@@ -32,6 +32,7 @@ async def _serve(
         log("Ctrl+C stops the server; accepted requests are answered first")
         app = application(worker, (host, *hosts), token)
         await server_of(app, int(options.timeout) + EXTRA_SECONDS).serve(sockets=[listener])
+        log(f"stopped: {worker.accepted} requests accepted, {worker.given_up} of them given up by clients")
     finally:
         listener.close()
         await worker.stop()

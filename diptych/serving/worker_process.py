@@ -45,6 +45,9 @@ class WorkerProcess:
     examples: dict[str, list[bytes]] = field(default_factory=dict)
     is_ready: bool = False
     is_stopping: bool = False
+    accepted: int = 0
+    given_up: int = 0  # of these, by their clients; all others are answered
+    command: tuple[str, ...] = (sys.executable, "-m", "diptych.serving.worker")
 
     def __post_init__(self) -> None:
         self._requests: dict[int, Request] = {}
@@ -90,6 +93,7 @@ class WorkerProcess:
         if not self._requests:
             self._last_answer = time.monotonic()
         self._requests[number] = request
+        self.accepted += 1
         self.metrics.accepted.inc()
         self.metrics.queue.set(len(self._requests))
         self._send(request)
@@ -98,6 +102,9 @@ class WorkerProcess:
                 return await request.answer
         except TimeoutError:
             raise Problem(504, f"no answer within {self.options.timeout:g} s: send a smaller image") from None
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
         finally:
             if self._requests.pop(number, None) and not request.answer.done() and self.is_ready:
                 self._write(packed({"kind": "cancel", "number": number}))
@@ -112,9 +119,7 @@ class WorkerProcess:
             self._process.stdin.write(data)
 
     async def _start(self) -> None:
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "diptych.serving.worker", stdin=PIPE, stdout=PIPE
-        )
+        self._process = process = await asyncio.create_subprocess_exec(*self.command, stdin=PIPE, stdout=PIPE)
         self.metrics.workers.inc()
         self._write(packed({"options": self.options.model_dump(mode="json")}))
         message = await _received(process)

@@ -64,7 +64,7 @@ class Given(BaseModel):
 def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), token: str = "") -> FastAPI:
     """Return the ASGI application of a study. `hosts` are allowed beside loopback; joining needs `token` if given."""
     app = FastAPI(title=study.design.title, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(RequestLimits, max_body=MAX_BODY)
+    app.add_middleware(RequestLimits, max_body=MAX_BODY, max_total=1000 * MAX_BODY)
     app.add_middleware(AccessControl, hosts=hosts)
     answer_problems(app)
     sessions: Callable[[int], Session] = lru_cache(SESSIONS)(lambda number: Session.of(study, store.secret, number))

@@ -34,6 +34,7 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _failed)
 
 
 async def _problem(_: Request, error: Exception) -> Response:
@@ -50,3 +51,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return Problem(error.status_code, str(error.detail), headers=error.headers).response()
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return Problem(500, "the server failed on this request; its log has the reason").response()

@@ -8,7 +8,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from diptych.web.problem import Problem
 
 BODY_SECONDS = 30.0
-MAX_BODIES = 32  # of the largest size, that are in memory at a time
 RETRY_AFTER = {"Retry-After": "1", "Connection": "close"}
 
 
@@ -16,11 +15,11 @@ class RequestLimits:
     """Reads the whole body before the application sees a request.
 
     Answers 413 for a body of more than `max_body` bytes, before it is read if its length is known; 408 for one that
-    takes longer than `seconds`; and 429 if the bodies of all requests at hand exceed `MAX_BODIES * max_body`.
+    takes longer than `seconds`; and 429 if the bodies of all requests at hand have more than `max_total` bytes.
     """
 
-    def __init__(self, app: ASGIApp, max_body: int, seconds: float = BODY_SECONDS) -> None:
-        self.app, self.max_body, self.seconds = app, max_body, seconds
+    def __init__(self, app: ASGIApp, max_body: int, max_total: int, seconds: float = BODY_SECONDS) -> None:
+        self.app, self.max_body, self.max_total, self.seconds = app, max_body, max_total, seconds
         self.held = 0  # bytes of the bodies of all requests at hand
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +65,7 @@ class RequestLimits:
             more = message.get("more_body", False)
             if len(body) > self.max_body:
                 raise self._too_large()
-            if self.held > MAX_BODIES * self.max_body:
+            if self.held > self.max_total:
                 raise Problem(429, "too many requests at once: send it again", headers=RETRY_AFTER)
 
     def _too_large(self) -> Problem:

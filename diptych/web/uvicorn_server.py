@@ -1,11 +1,14 @@
 """The listening socket and the configuration of uvicorn."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 
 from diptych.errors import ConfigError
+from diptych.system.signals import stop_on_signals
 from diptych.web.access import LOOPBACK
 from diptych.web.bounded_connections import BoundedConnection
 
@@ -38,7 +41,16 @@ def address_of(listener: socket.socket, host: str) -> str:
     return f"http://{name}:{listener.getsockname()[1]}"
 
 
-def server_of(app: Any, stopping_seconds: int | None = None) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Ends accepted requests at the first stop signal and then returns; a second signal has its usual effect."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with stop_on_signals(lambda _: setattr(self, "should_exit", True)):
+            yield
+
+
+def server_of(app: Any, stopping_seconds: int | None = None) -> Server:
     """Return the server of an ASGI application, whose `run` and `serve` take the listening sockets.
 
     SIGINT and SIGTERM end running requests first, for `stopping_seconds` at most.
@@ -55,4 +67,4 @@ def server_of(app: Any, stopping_seconds: int | None = None) -> uvicorn.Server:
         timeout_graceful_shutdown=stopping_seconds,
         backlog=BACKLOG,
     )
-    return uvicorn.Server(config)
+    return Server(config)
