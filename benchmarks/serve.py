@@ -203,12 +203,9 @@ def rows_of(folder: Path, clients: int, seconds: float) -> tuple[list[list[str]]
     load, last = measure(path, image, clients, seconds / 6, event="SIGTERM")
     events.append(["SIGTERM", f"{load.counts[200]} answers of 200 after the warm-up; server: {last}"])
     load, _ = measure(path, image, clients, seconds / 6, event="kill")
-    events.append(
-        [
-            "kill -9 of the worker",
-            f"{load.counts[200]} answers 200, {sum(load.counts.values()) - load.counts[200]} others, none for {load.longest_gap:.1f} s",
-        ]
-    )
+    failed = sum(load.counts.values()) - load.counts[200] + load.lost
+    gap = f"{load.longest_gap:.1f} s without an answer"
+    events.append(["kill -9 of the worker", f"{load.counts[200]} answers 200, {failed} failed, {gap}"])
     return throughput, events
 
 
@@ -235,9 +232,9 @@ def main() -> None:
         "memory, MB: first / last third"
     )
     lead = (
-        f"{options.clients} clients at once for {options.seconds:g} s, PNG in and out, onnxruntime, default options but "
-        f"--timeout 600. Response times of so many clients are mostly waiting in the queue. The load average before "
-        f"the start was {busy:.1f}; clients and server share the cores."
+        f"{options.clients} clients at once for {options.seconds:g} s, PNG in and out, onnxruntime, default options of "
+        f"`diptych serve` but --timeout 600. Response times of so many clients are mostly waiting in the queue. "
+        f"Clients and server share the cores. The load average was {busy:.1f} before the start."
     )
     tables = {columns: throughput, "case | result": events}
     table.leave(__file__, "A server of models under load", lead, tables)
