@@ -239,8 +239,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         throughput, events = rows_of(Path(folder), options.clients, options.seconds)
     columns = (
-        "model | plain loop, images/s | server, images/s | ratio | CPU ms an image: loop / server | p50, ms | p95, ms | p99, ms | failed | "
-        "memory, MB: first / last third"
+        "model | plain loop, images/s | server, images/s | ratio | CPU ms an image: loop / server | "
+        "p50, ms | p95, ms | p99, ms | failed | memory, MB: first / last third"
     )
     lead = (
         f"{options.clients} clients at once for {options.seconds:g} s, PNG in and out, onnxruntime, default options of "

@@ -101,7 +101,8 @@ class WorkerProcess:
             self.given_up += 1
             raise
         finally:
-            if self._requests.pop(number, None) and not request.answer.done() and self.is_ready:
+            del self._requests[number]
+            if request.answer.cancelled() and self.is_ready:
                 self._write(packed({"kind": "cancel", "number": number}))
             self.metrics.queue.set(len(self._requests))
 
