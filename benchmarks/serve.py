@@ -148,7 +148,8 @@ def measure(
         cpu = cpu_seconds(pids)
         load = asyncio.run(crowd(address, process, request, clients, seconds, before))
         load.cpu = 0.0 if event else cpu_seconds(pids) - cpu
-        process.terminate()
+        if event != "SIGTERM":  # a second one would end it at once
+            process.terminate()
         process.wait(120)
         return load, process.stdout.read().strip().splitlines()[-1]
 
@@ -208,9 +209,8 @@ def rows_of(folder: Path, clients: int, seconds: float) -> tuple[list[list[str]]
     path, image = models["pix2pix, ngf 16, 64 px"][0], smooth(64)
     load, _ = measure(path, image, clients, seconds / 6, "--max-queue", "8")
     refused = 1000 * load.quantiles(429)[2]
-    events.append(
-        [f"{clients} clients, --max-queue 8", f"{dict(load.counts)}; 99 % of the 429 within {refused:.0f} ms"]
-    )
+    counts = ", ".join(f"{count} answers {status}" for status, count in sorted(load.counts.items()))
+    events.append([f"{clients} clients, --max-queue 8", f"{counts}; 99 % of the 429 within {refused:.0f} ms"])
     load, last = measure(path, image, clients, seconds / 6, event="SIGTERM")
     events.append(["SIGTERM", f"{load.counts[200]} answers of 200 after the warm-up; server: {last}"])
     load, _ = measure(path, image, clients, seconds / 6, event="kill")
