@@ -12,7 +12,9 @@ import asyncio
 import io
 import os
 import re
+import resource
 import signal
+import socket
 import statistics
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import numpy as np
 import table
 
@@ -31,6 +34,7 @@ from model_server import png, served_models, worker_of
 import diptych
 
 BOUNDARY = "----diptych"
+SLOW = 10_000  # connections
 
 
 @dataclass
@@ -217,7 +221,33 @@ def rows_of(folder: Path, clients: int, seconds: float) -> tuple[list[list[str]]
     failed = sum(load.counts.values()) - load.counts[200] + load.lost
     gap = f"{load.longest_gap:.1f} s without an answer"
     events.append(["kill -9 of the worker", f"{load.counts[200]} answers 200, {failed} failed, {gap}"])
+    slow = slow_connections(path, image, SLOW)
+    events.append([f"{SLOW:,} connections that send half of a header", slow])
     return throughput, events
+
+
+def slow_connections(model: Path, image: bytes, count: int) -> str:
+    """Open connections that send half of a header, and a request after every 200th; return what happened."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(count + 1000, limit[1]), limit[1]))
+    opened, times, most = [], [], 0
+    with served_models(model) as (url, process), httpx.Client(base_url=url, timeout=30) as http:
+        host, port = url.removeprefix("http://").split(":")
+        for number in range(count):
+            opened.append(socket.create_connection((host, int(port)), timeout=20))
+            opened[-1].sendall(b"POST /v1/models/x/translate HT")
+            if number % 200 == 0:
+                start = time.perf_counter()
+                answer = http.post(f"/v1/models/{model.stem}/translate", files={"image": image})
+                assert answer.status_code == 200
+                times.append(1000 * (time.perf_counter() - start))
+                most = max(most, len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
+        for connection in opened:
+            connection.close()
+    return (
+        f"at most {most} files are open; {len(times)} requests between them are answered after "
+        f"{statistics.median(times):.0f} ms (median) to {max(times):.0f} ms"
+    )
 
 
 def smooth(side: int) -> bytes:

@@ -81,10 +81,8 @@ def test_one_image_that_fails_does_not_fail_its_batch(tmp_path):
     read, _ = os.pipe()  # which stays open: its end would be that of the process
     answers = io.BytesIO()
     worker = Worker(options, {"m": translator}, os.fdopen(read, "rb"), answers)
-    levels = (1.0, -1.0, 0.9)  # the logarithm of the second is not a number
-    worker._compute(
-        [Job(n, translator, "m", "png", {}, np.full((3, 4, 4), x, np.float32)) for n, x in enumerate(levels)]
-    )
+    images = [np.full((3, 4, 4), level, np.float32) for level in (1.0, -1.0, 0.9)]  # the second has no logarithm
+    worker._compute([Job(number, translator, "m", "png", {}, image) for number, image in enumerate(images)])
     worker.encoders.shutdown()
     answers.seek(0)
     said = {}
