@@ -14,19 +14,20 @@ ROOT = Path(diptych.__file__).parent
 LEVELS = [
     {"errors", "seeds", "setting"},
     {"contract", "system", "networks", "losses"},
-    {"methods", "evaluators", "data"},
+    {"methods", "evaluators", "data", "web"},
     {"settings"},
     {"runs"},
     {"inference"},
     {"importers"},
     {"evaluation", "training"},
-    {"studies", "workflows", "testing"},
+    {"studies", "serving", "workflows", "testing"},
     {"cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}
 MODULES = {"errors", "seeds", "setting"}  # the modules beside `__init__` and `__main__` at the root
 SERVES_ALL = {"data", "settings", "runs", "training", "inference"}  # these use methods only through their interface
 SERVERS = {"studies/serve.py", "studies/server.py", "studies/store.py"}  # imported inside functions, with their extra
+SERVERS |= {f"{path.parent.name}/{path.name}" for part in ("web", "serving") for path in (ROOT / part).glob("*.py")}
 FORMER_NAMES = "settings/renamed.py"  # the table of former settings, by method: saved runs are translated by it
 
 

@@ -26,6 +26,7 @@ from diptych.cli import (
     predict,
     push,
     resume,
+    serve,
     study,
     train,
     translate,
@@ -76,6 +77,7 @@ _add(experiment.experiment, experiment)
 app.add_typer(evaluator.app, name="evaluator")
 app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
+_add(serve.serve, serve)
 _add(push.push, push)
 _add(methods.methods, methods)
 _add(check.check, check)

@@ -104,12 +104,12 @@ def serve(
     from diptych.errors import ConfigError
 
     opened = _open(study)
-    if host not in ("127.0.0.1", "localhost", "::1") and not token:
-        raise ConfigError(f"--host {host}: anyone who reaches this address could take part; give --token as well")
     try:
         from diptych.studies.serve import serve as run_server
+        from diptych.web.uvicorn_server import check_host
     except ImportError as error:
         raise ConfigError(INSTALL) from error
+    check_host(host, token)
     store = opened.store(database)
     try:
         run_server(opened, store, host, port, (host, *(allowed_host or ())), token, log=typer.echo)

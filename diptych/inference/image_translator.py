@@ -50,6 +50,11 @@ class ImageTranslator(ABC):
     def model(self) -> TranslationModel:
         """The controls, routes, traits and channels of the networks."""
 
+    @property
+    @abstractmethod
+    def method_name(self) -> str:
+        """The name of the method, such as `cyclegan`."""
+
     @abstractmethod
     def _translate_unit(self, x: np.ndarray, choices: Sequence[Controls], label: str) -> list[np.ndarray]:
         """Return the translation of (C, H, W) for each of the prepared controls, float32 in [-1, 1]."""
@@ -208,6 +213,19 @@ class ImageTranslator(ABC):
         translations = self._translate_unit(at_training_scale, choices, label)
         return x, [self._resized(y, height, width) for y in translations]
 
+    def network_input(self, pixels: np.ndarray, label: str, **controls: Any) -> np.ndarray:
+        """Return the part of an image (H, W, C) that `options` selects as network input: (C', H', W') in [-1, 1]."""
+        adapter = self.adapter(controls)
+        pixels = adapter.source_encoding.decode(adapter.cut(pixels), label)
+        return self._to_unit(pixels, label, controls)
+
+    @abstractmethod
+    def translate_batch(self, x: np.ndarray, label: str = "batch", **controls: Any) -> np.ndarray:
+        """Return the translations of network inputs (N, C, H, W), float32 in [-1, 1], with the same controls.
+
+        They equal those of single images up to rounding errors. `label` is for errors. Raises ImageError, ConfigError.
+        """
+
     def _resized(self, x: np.ndarray, height: int, width: int) -> np.ndarray:
         """Return (C, H, W) in [-1, 1] resized to (C, height, width) by an antialiased bicubic filter."""
         return image.resize_unit(x, height, width)
@@ -278,6 +296,10 @@ class ImageTranslator(ABC):
     def parse_controls(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Return controls from text, converted to the type of each control's default. Raises ConfigError."""
         return parse_controls(self.controls, self.name, values)
+
+    def check_control(self, name: str, value: Any) -> None:
+        """Raise ConfigError for an unknown control, or a value that it cannot have."""
+        self._check({name: value})
 
     def _check(self, controls: Controls) -> None:
         check_controls(self.controls, self.name, controls)

@@ -108,24 +108,28 @@ class OnnxTranslator(ImageTranslator):
     def model(self) -> OnnxModel:
         return self._model
 
-    def _translate_unit(self, x: np.ndarray, choices: Sequence[Controls], label: str) -> list[np.ndarray]:
-        is_map = self.adapter(choices[0]).source_encoding.num_classes is not None
-        if self.metadata.fixed_size:
-            side = self.metadata.image_size or 0
-            x = resize_unit(x, side, side, is_map)
-        return [self._translation(x, self._open(controls), label) for controls in choices]
+    @property
+    def method_name(self) -> str:
+        return self.metadata.method
 
-    def _translation(self, x: np.ndarray, controls: Controls, label: str) -> np.ndarray:
-        """Return the translation of (C, H, W). Raises ImageError, or ConfigError for controls without a meaning."""
+    def _translate_unit(self, x: np.ndarray, choices: Sequence[Controls], label: str) -> list[np.ndarray]:
+        return [self.translate_batch(x[None], label, **controls)[0] for controls in choices]
+
+    def translate_batch(self, x: np.ndarray, label: str = "batch", **controls: Any) -> np.ndarray:
+        controls = self._open(controls)
+        if self.metadata.fixed_size:
+            side, is_map = self.metadata.image_size or 0, self.adapter(controls).source_encoding.num_classes is not None
+            x = np.stack([resize_unit(each, side, side, is_map) for each in x])
         inputs = self._inputs.encode(self.metadata.inputs, controls)
-        (y,) = self._run(self._graph, {"image": x[None], **inputs}, label)
+        repeated = {name: np.repeat(value, len(x), 0) for name, value in inputs.items()}
+        translations = self._run(self._graph, {"image": x, **repeated}, label)
         factor, channels = self.metadata.upscale_factor, self.channels_out(controls)
-        if y.shape != (channels, factor * x.shape[1], factor * x.shape[2]):
+        if translations.shape != (len(x), channels, factor * x.shape[2], factor * x.shape[3]):
             raise ImageError(
-                f"{label}: {self.path} returns an image of shape {y.shape} from {x.shape}; its metadata says "
-                f"{channels} channels and {factor} times the size"
+                f"{label}: {self.path} returns an image of shape {translations.shape[1:]} from {x.shape[1:]}; its "
+                f"metadata says {channels} channels and {factor} times the size"
             )
-        return y
+        return translations
 
     def _sample_unit(self, numbers: range, seed: int, controls: Controls) -> np.ndarray:
         latents = self._inputs.latents(numbers, seed)

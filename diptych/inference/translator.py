@@ -58,6 +58,10 @@ class Translator(ImageTranslator):
         """The method, which describes its controls, routes, traits and channels."""
         return self.method
 
+    @property
+    def method_name(self) -> str:
+        return self.name
+
     def to(self, device: str) -> "Translator":
         """Move the networks to a device and return the translator."""
         self.device = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -102,6 +106,9 @@ class Translator(ImageTranslator):
 
     def _translate_unit(self, x: np.ndarray, choices: Sequence[Controls], label: str) -> list[np.ndarray]:
         return [y.numpy() for y in self.tensors(torch.from_numpy(x), choices, label)]
+
+    def translate_batch(self, x: np.ndarray, label: str = "batch", **controls: Any) -> np.ndarray:
+        return self.tensors(torch.from_numpy(x), [controls], label)[0].numpy()
 
     def _translate_each(self, picture: Any, choices: Sequence[Controls]) -> list[Any]:
         if isinstance(picture, Tensor):

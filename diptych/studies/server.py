@@ -5,48 +5,27 @@ session, one length in bytes and the same headers, and the correct answer is sen
 answer. The server sets no cookie and stores no network address. Anything but the page needs the secret session.
 """
 
-import hmac
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import Depends, FastAPI, Header, Response
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from diptych.studies.request_limits import RequestLimits
 from diptych.studies.sessions import Session
 from diptych.studies.store import Answer, Participant, Store
 from diptych.studies.study_folder import StudyFolder
 from diptych.studies.texts import LANGUAGES, texts
 from diptych.system.pages import render
+from diptych.web.access import AccessControl, is_token
+from diptych.web.problem import Problem, answer_problems
+from diptych.web.request_limits import RequestLimits
+from diptych.web.static_files import static_file
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-ASSETS = {"study.js": "text/javascript", "study.css": "text/css"}
+MAX_BODY = 16 * 1024  # bytes; an answer has less than 2
 SESSIONS = 500  # of which trials and addresses are kept in memory
-
-
-class Problem(Exception):
-    """An error for the client: status, what is wrong, and the field of the request."""
-
-    def __init__(self, status: int, detail: str, field: str = "") -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.field = status, detail, field
-
-    def response(self) -> Response:
-        content = {"title": "refused", "status": self.status, "detail": self.detail, "field": self.field}
-        return JSONResponse(content, self.status, HEADERS, "application/problem+json")
 
 
 class Join(BaseModel):
@@ -85,10 +64,9 @@ class Given(BaseModel):
 def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), token: str = "") -> FastAPI:
     """Return the ASGI application of a study. `hosts` are allowed beside loopback; joining needs `token` if given."""
     app = FastAPI(title=study.design.title, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", *hosts])
-    app.add_middleware(RequestLimits)
-    app.add_exception_handler(Problem, lambda _, error: error.response() if isinstance(error, Problem) else Response())
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(RequestLimits, max_body=MAX_BODY, max_total=1000 * MAX_BODY)
+    app.add_middleware(AccessControl, hosts=hosts)
+    answer_problems(app)
     sessions: Callable[[int], Session] = lru_cache(SESSIONS)(lambda number: Session.of(study, store.secret, number))
 
     def participant(authorization: Annotated[str, Header()] = "") -> Participant:
@@ -104,19 +82,15 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
         language, own = lang if lang in LANGUAGES else "en", study.design.consent
         shown = texts(language) | ({"consent": own} if own else {})
         script = json.dumps(shown, ensure_ascii=False)
-        page = render("study.html", language=language, title=study.design.title, texts=script)
-        return HTMLResponse(page, headers=HEADERS)
+        return HTMLResponse(render("study.html", language=language, title=study.design.title, texts=script))
 
     @app.get("/assets/{name}")
     def asset(name: str) -> Response:
-        if name not in ASSETS:
-            raise Problem(404, "no such file")
-        return Response(_asset(name), headers=HEADERS, media_type=ASSETS[name])
+        return static_file("study", name)
 
     @app.post("/api/join")
-    def join(request: Request, given: Join) -> dict[str, str]:
-        _same_origin(request)
-        if token and not hmac.compare_digest(token.encode(), given.token.encode()):
+    def join(given: Join) -> dict[str, str]:
+        if token and not is_token(given.token, token):
             raise Problem(403, "this study needs the token of its link", "token")
         if given.language not in LANGUAGES:
             raise Problem(422, f"expected one of {', '.join(LANGUAGES)}", "language")
@@ -137,11 +111,10 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
         file = sessions(known.number).files.get(name)
         if file is None:
             raise Problem(404, "no such image in this session")
-        return Response((study.images / file).read_bytes(), headers=HEADERS, media_type="image/png")
+        return Response((study.images / file).read_bytes(), media_type="image/png")
 
     @app.post("/api/answers")
-    def answer(request: Request, given: Given, known: Known) -> dict[str, bool | None]:
-        _same_origin(request)
+    def answer(given: Given, known: Known) -> dict[str, bool | None]:
         own = sessions(known.number)
         if problem := own.invalid(given.trial, given.question, given.answer):
             raise Problem(422, *problem)
@@ -157,27 +130,9 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
         return {"stored": stored, "correct": own.feedback(given.trial, given.answer)}
 
     @app.post("/api/finish")
-    def finish(request: Request, known: Known) -> dict[str, str]:
-        _same_origin(request)
+    def finish(known: Known) -> dict[str, str]:
         if missing := len(sessions(known.number).steps) - len(store.answered(known.number)):
             raise Problem(409, f"{missing} answers are missing")
         return {"code": store.finish(known.number)}
 
     return app
-
-
-def _same_origin(request: Request) -> None:
-    """Raise Problem for a request that a page of another site sends."""
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
-        raise Problem(403, "requests of other sites are not answered", "Origin")
-
-
-def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    return Problem(422, str(first["msg"]), ".".join(map(str, first["loc"][1:]))).response()
-
-
-def _asset(name: str) -> bytes:
-    return Path(str(files("diptych") / "templates" / "study" / name)).read_bytes()

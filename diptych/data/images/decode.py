@@ -87,10 +87,14 @@ def open_file(path: Path | str | StoredFile) -> Iterator[BinaryIO]:
             yield file
 
 
+class TooManyPixelsError(InvalidImageError):
+    """An image with more pixels than are read."""
+
+
 def check_size(count: int, limit: int) -> None:
-    """Raise InvalidImageError for more than `limit` pixels."""
+    """Raise TooManyPixelsError for more than `limit` pixels."""
     if count > limit:
-        raise InvalidImageError(
+        raise TooManyPixelsError(
             f"is too large ({count:,}, the limit is {limit:,}); scale it down or cut it into pieces"
         )
 
@@ -109,9 +113,24 @@ def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], boo
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise InvalidImageError(f"has the shape {shape}; save it as (H, W) or (H, W, C), none of them zero")
     check_size(math.prod(shape), 4 * MAX_PIXELS)
-    if os.fstat(file.fileno()).st_size < file.tell() + math.prod(shape) * dtype.itemsize:
+    if remaining_bytes(file) < math.prod(shape) * dtype.itemsize:
         raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or save it again")
     return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1), dtype, by_columns
+
+
+def remaining_bytes(file: BinaryIO) -> int:
+    """Return the number of bytes from the position of `file` to its end."""
+    position = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(position)
+    return end - position
+
+
+def read_values(file: BinaryIO, dtype: np.dtype[Any], count: int) -> np.ndarray:
+    """Return an array (count,) of the next values of `file`, which has them."""
+    values = np.empty(count, dtype)
+    file.readinto(values.view(np.uint8))  # type: ignore[attr-defined]  # `BinaryIO` lacks it, no file that is read does
+    return values
 
 
 def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
@@ -127,7 +146,7 @@ def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
 def _npy_values(file: BinaryIO) -> np.ndarray:
     shape, dtype, by_columns = npy_header(file)
     stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    values = np.fromfile(file, stored, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
+    values = read_values(file, stored, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
     if dtype.kind == "f":
         return unit_floats(values)
     if dtype.kind == "b":

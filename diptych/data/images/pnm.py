@@ -5,14 +5,13 @@ images with a maxval other than 255 and 65535 are scaled to the full range, roun
 """
 
 import math
-import os
 import re
 from typing import BinaryIO
 
 import numpy as np
 
 from diptych.data.images.alpha import white_of
-from diptych.data.images.decode import MAX_PIXELS, InvalidImageError, check_size
+from diptych.data.images.decode import MAX_PIXELS, InvalidImageError, check_size, read_values, remaining_bytes
 
 CHANNELS = {b"P5": 1, b"P6": 3}
 CHANNELS_OF = {
@@ -44,9 +43,9 @@ def pnm_header(file: BinaryIO) -> tuple[tuple[int, int, int], int]:
         raise InvalidImageError(f"has a damaged PNM header ({width}x{height}, maxval {white}); export it again as PNG")
     check_size(width * height, MAX_PIXELS)
     num_bytes = height * width * channels * (1 if white < 256 else 2)
-    if os.fstat(file.fileno()).st_size < header.end() + num_bytes:
-        raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or export it again")
     file.seek(header.end())
+    if remaining_bytes(file) < num_bytes:
+        raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or export it again")
     return (height, width, channels), white
 
 
@@ -56,7 +55,7 @@ def read_pnm(file: BinaryIO, scaled: bool = True) -> np.ndarray:
     If `scaled`, values are scaled to the full range of the dtype; class ids are not.
     """
     shape, white = pnm_header(file)
-    stored = np.fromfile(file, "u1" if white < 256 else ">u2", math.prod(shape)).reshape(shape)
+    stored = read_values(file, np.dtype("u1" if white < 256 else ">u2"), math.prod(shape)).reshape(shape)
     if file.read(64).strip():
         raise InvalidImageError(
             "holds more than one image, or other bytes after the last pixel; export it again as PNG"
