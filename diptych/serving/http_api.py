@@ -93,7 +93,6 @@ def _add_images(app: FastAPI, worker: WorkerProcess) -> None:
     image: dict[str, Any] = {"response_class": Response, "responses": ANSWERS}
 
     @app.post("/v1/models/{name}/translate", openapi_extra=BODY, **image)
-    )
     async def translate(name: str, request: Request) -> Response:
         """Return the translation of an image. Controls of the model are further fields."""
         model = _model(worker, name)

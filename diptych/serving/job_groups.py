@@ -41,12 +41,12 @@ class JobGroups:
         return max(0.0, since + self.seconds - time.monotonic())
 
     def pop(self) -> list[Job]:
-        """Return the jobs of a full group, `max_batch` at most; else of the oldest group."""
-        key = self.full() or next(iter(self._waiting))
+        """Return the jobs of a group, `max_batch` at most: of the oldest if it is due, else of a full one."""
+        is_due = self.wait_seconds() == 0
+        key = (None if is_due else self.full()) or next(iter(self._waiting))
         since, jobs = self._waiting.pop(key)
         if len(jobs) > self.max_batch:
-            self._waiting[key] = (since, jobs[self.max_batch :])
-            self._waiting.move_to_end(key, last=False)
+            self._waiting[key] = (since, jobs[self.max_batch :])  # after all other groups
         return jobs[: self.max_batch]
 
     def full(self) -> tuple[Any, ...] | None:

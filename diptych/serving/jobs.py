@@ -116,7 +116,8 @@ def _stored_file(name: str, data: bytes, max_pixels: int) -> StoredFile:
     try:
         header = image_io.probe(file)
     except ImageError as error:
-        raise Refused(422, str(error), name) from error
+        is_large = isinstance(error.__cause__, image_io.TooManyPixelsError)
+        raise Refused(413 if is_large else 422, str(error), name) from error
     if header.height * header.width > max_pixels:
         raise Refused(
             413, f"{header.width}x{header.height} pixels, the limit is {max_pixels:,}: scale the image down", name

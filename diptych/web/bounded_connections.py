@@ -23,17 +23,20 @@ class BoundedConnection(H11Protocol):
         super().__init__(*arguments, **options)
         self._since = self.loop.time()  # when it last had nothing to do
         seconds = HEADER_SECONDS
-        if len(self.connections) >= MAX_CONNECTIONS:
-            others = (each for each in self.connections if isinstance(each, BoundedConnection))
-            idle = [each for each in others if not each.is_at_work()]
+        # `connections` lacks those that were accepted a moment ago
+        self._open: set[BoundedConnection] = vars(self.server_state).setdefault("open_connections", set())
+        if len(self._open) >= MAX_CONNECTIONS:
+            idle = [each for each in self._open if each.transport is not None and not each.is_at_work()]
             if idle:
                 min(idle, key=lambda each: each._since).abort()
             else:
                 seconds = 0.0  # this one is closed
+        self._open.add(self)
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(seconds, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._open.discard(self)
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
@@ -54,6 +57,7 @@ class BoundedConnection(H11Protocol):
     def abort(self) -> None:
         """Close the connection without waiting for what the client has not read."""
         self.connections.discard(self)
+        self._open.discard(self)
         self.transport.abort()
 
     def _stop_timer(self) -> None:

@@ -87,10 +87,14 @@ def open_file(path: Path | str | StoredFile) -> Iterator[BinaryIO]:
             yield file
 
 
+class TooManyPixelsError(InvalidImageError):
+    """An image with more pixels than are read."""
+
+
 def check_size(count: int, limit: int) -> None:
-    """Raise InvalidImageError for more than `limit` pixels."""
+    """Raise TooManyPixelsError for more than `limit` pixels."""
     if count > limit:
-        raise InvalidImageError(
+        raise TooManyPixelsError(
             f"is too large ({count:,}, the limit is {limit:,}); scale it down or cut it into pieces"
         )
 
