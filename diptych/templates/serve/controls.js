@@ -42,7 +42,7 @@ class NumberField extends Field {
     this.slider.onchange = () => this.#take(this.slider.value, true);
     this.input.oninput = () => this.#take(this.input.value, true);
     const random = () => this.#take(Math.floor(Math.random() * RANDOM_RANGE), true);
-    const dice = isInteger && maximum === null ? button("Random", random, { "aria-label": `${words(control.name)}: random` }) : undefined;
+    const dice = isInteger && maximum === null ? button("⚄", random, { className: "dice", title: "Random", "aria-label": `${words(control.name)}: random` }) : undefined;
     this.node = this.labelled(this.input, element("div", { className: "row number" }, this.#switch(), this.slider, this.input, dice));
     this.value = value;
   }
@@ -50,7 +50,7 @@ class NumberField extends Field {
   #switch() {
     if (!this.isOptional) return undefined;
     this.isUsed = element("input", { type: "checkbox", "aria-label": `use ${words(this.control.name)}`, onchange: () => this.#take(this.isUsed.checked ? 1 : NONE, true) });
-    return this.isUsed;
+    return element("label", { className: "use" }, this.isUsed, " use");
   }
 
   #take(value, isFinal) {
@@ -135,7 +135,7 @@ class ImageControl {
     this.control = control;
     this.field = new ImageField(words(control.name), { maxMegapixels, help: control.help, isOptional: true, changed: () => changed(true) });
     this.error = this.field.error;
-    this.node = element("div", { className: "control" }, element("span", { className: "label", textContent: words(control.name) }), this.field.node);
+    this.node = element("div", { className: "control" }, element("span", { className: "label", textContent: words(control.name) }), this.field.node, this.error.node);
   }
 }
 

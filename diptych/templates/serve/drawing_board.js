@@ -48,7 +48,8 @@ export class DrawingBoard {
       ...labels.map((label, at) => {
         const swatch = element("span", { className: "swatch" });
         swatch.style.backgroundColor = colors[at];
-        return element("label", { title: label.name }, this.labels[at], swatch, element("span", { className: "name", textContent: label.name }));
+        const isNamed = label.name !== label.color; // a colour says itself
+        return element("label", { title: label.name }, this.labels[at], swatch, element("span", { className: isNamed ? "name" : "offscreen", textContent: label.name }));
       }));
   }
 

@@ -27,7 +27,7 @@ export class ImageField {
   // `changed()` is called when a person gives or removes an image.
   constructor(label, { maxMegapixels, help, isOptional, changed }) {
     Object.assign(this, { label, maxMegapixels, changed, file: null, name: "" });
-    this.input = element("input", { type: "file", accept: ACCEPT, id: newId("file"), className: "offscreen", onchange: () => this.#pick() });
+    this.input = element("input", { type: "file", accept: ACCEPT, id: newId("file"), className: "offscreen", tabIndex: -1, onchange: () => this.#pick() });
     this.preview = element("img", { hidden: true, alt: `${label}: preview` });
     this.hint = element("span", { className: "hint", textContent: "Drop an image here, paste it, or choose a file" });
     this.zone = element("label", { htmlFor: this.input.id, className: "zone" }, this.preview, this.hint);
@@ -38,7 +38,7 @@ export class ImageField {
       element("div", { className: "row" }, button("Choose a file", () => this.input.click(), { "aria-label": `${label}: choose a file` }),
         hasCamera() ? button("Camera", () => this.#photograph(), { "aria-label": `${label}: camera` }) : undefined,
         isOptional ? this.removeButton : undefined),
-      this.caption, this.error.node, help ? element("p", { className: "help", textContent: help }) : undefined);
+      this.caption, help ? element("p", { className: "help", textContent: help }) : undefined);
     this.input.setAttribute("aria-label", label);
     for (const kind of ["dragenter", "dragover"]) this.node.addEventListener(kind, (event) => this.#drag(event, true));
     for (const kind of ["dragleave", "drop"]) this.node.addEventListener(kind, (event) => this.#drag(event, false));

@@ -20,7 +20,7 @@ export class InputCard {
     this.strip = element("div", { className: "strip", role: "group", "aria-label": "Examples" });
     this.node = element("section", { className: "card input", "aria-labelledby": "input-title" },
       element("div", { className: "head" }, element("h2", { id: "input-title", textContent: "Input" }), this.board ? this.modes.node : undefined),
-      this.board?.node, this.field.node, this.strip);
+      this.board?.node, this.field.node, this.error.node, this.strip);
     this.#showMode();
   }
 
@@ -45,12 +45,12 @@ export class InputCard {
 
   #showMode() {
     if (this.board) this.board.node.hidden = this.mode !== "draw";
-    this.field.zone.hidden = this.mode === "draw";
-    this.field.node.classList.toggle("drawing", this.mode === "draw");
+    this.field.node.hidden = this.mode === "draw";
   }
 
   #switch() {
     this.#showMode();
+    this.error.show("");
     this.#mark(NO_EXAMPLE);
     if (this.mode === "draw" || this.field.file) this.changed(true);
   }

@@ -26,13 +26,13 @@ export async function startPlayground(backend) {
   }
 }
 
-const sizeText = ({ image_size: side }) => (side ? `${side} × ${side} pixels` : "images of any size");
+const sizeText = ({ image_size: side }) => side && `trained on ${side} × ${side} pixels`;
 
 function showList(models, note) {
   document.title = "Models";
   const items = models.map((model) => element("li", { className: "card" },
     element("a", { href: `/models/${encodeURIComponent(model.name)}`, textContent: model.name }),
-    element("p", { className: "help", textContent: `${model.method} · ${model.translates ? "translates" : "generates"} ${sizeText(model)}` })));
+    element("p", { className: "help", textContent: [model.method, `${model.translates ? "translates" : "generates"} images`, sizeText(model)].filter(Boolean).join(" · ") })));
   page.replaceChildren(element("header", {}, element("h1", { textContent: "Models" })),
     element("main", {}, note ? element("p", { className: "error", role: "alert", textContent: note }) : undefined, element("ul", { className: "models" }, ...items)));
 }

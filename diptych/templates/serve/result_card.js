@@ -28,9 +28,17 @@ export class ResultCard {
     this.strip = element("div", { className: "strip", role: "group", "aria-label": "Last results" });
     this.node = element("section", { className: "card output", "aria-labelledby": "output-title" },
       element("div", { className: "head" }, element("h2", { id: "output-title", textContent: model.translates ? "Translation" : "Image" }), model.translates ? this.views.node : undefined),
-      this.frame, this.slider, this.#actionRow(), this.error, this.status, this.#copyRow(),
+      this.frame, this.#corner(), this.slider, this.#actionRow(), this.error, this.status, this.#copyRow(),
       element("h3", { textContent: "Last results", className: "strip-title" }), this.strip);
     this.#drag();
+  }
+
+  // A small copy in the corner of a phone, for as long as the picture itself is not on the screen.
+  #corner() {
+    this.small = element("img", { alt: "" });
+    const corner = element("button", { type: "button", className: "corner", "aria-label": "Go to the translation", hidden: true, onclick: () => this.node.scrollIntoView({ behavior: "smooth" }) }, this.small);
+    new IntersectionObserver(([entry]) => { corner.hidden = !this.blob || entry.intersectionRatio > 0.3; }, { threshold: [0, 0.3] }).observe(this.frame);
+    return corner;
   }
 
   #actionRow() {
@@ -48,7 +56,7 @@ export class ResultCard {
       this.status.textContent = `${what} copied.`;
     };
     const curl = this.actions.command ? button("Copy as curl", copied("Command", () => this.actions.command()), { className: "curl" }) : undefined;
-    return element("div", { className: "row" }, this.download, this.format, button("Copy link", copied("Address with these settings", () => location.href)), curl);
+    return element("div", { className: "row more" }, this.download, this.format, button("Copy link", copied("Address with these settings", () => location.href)), curl);
   }
 
   async #save() {
@@ -118,7 +126,7 @@ export class ResultCard {
     this.blob = blob;
     this.#url = URL.createObjectURL(blob);
     this.beforeUrl = before ? URL.createObjectURL(input) : "";
-    this.picture.src = this.#url;
+    this.picture.src = this.small.src = this.#url;
     this.before.src = this.beforeUrl || "data:,";
     for (const [image, { width, height } = {}] of [[this.picture, bitmap ?? {}], [this.before, before ?? {}]]) {
       image.classList.toggle("small", Math.max(width, height) <= MAX_SMALL);
