@@ -4,7 +4,7 @@ python benchmarks/serve.py [--clients 64] [--seconds 60]
 
 Clients send the next request when the last one is answered, over connections that stay open. They run on the same
 machine, so they take time from the server. The plain loop calls the network alone, one image at a time, without files.
-Networks are untrained: pix2pix of its paper at 256 pixels, and a small one at 64. Linux only.
+Networks are untrained: pix2pix with half of the channels of its paper at 256 pixels, and a quarter at 64. Linux only.
 """
 
 import argparse
@@ -42,6 +42,7 @@ class Load:
     last: float = 0.0
     longest_gap: float = 0.0
     memory: list[float] = field(default_factory=list)  # megabytes of server and worker, each second
+    cpu: float = 0.0  # seconds of server and worker
     duration: float = 0.0
 
     def add(self, status: int, seconds: float) -> None:
@@ -135,7 +136,7 @@ def measure(
 
     `event` is `SIGTERM`, sent to the server, or `kill`: SIGKILL for its worker.
     """
-    with served_models(model, *options) as (url, process):
+    with served_models(model, "--timeout", 600, *options) as (url, process):
         address = url.removeprefix("http://")
         request = request_of(address, model.stem, image)
         asyncio.run(crowd(address, process, request, 2, min(2.0, seconds)))  # kernels are chosen, memory is allocated
@@ -143,23 +144,32 @@ def measure(
             "SIGTERM": lambda: process.send_signal(signal.SIGTERM),
             "kill": lambda: os.kill(worker_of(process), signal.SIGKILL),
         }.get(event)
+        pids = [process.pid, worker_of(process)]
+        cpu = cpu_seconds(pids)
         load = asyncio.run(crowd(address, process, request, clients, seconds, before))
+        load.cpu = 0.0 if event else cpu_seconds(pids) - cpu
         process.terminate()
         process.wait(120)
         return load, process.stdout.read().strip().splitlines()[-1]
 
 
-def plain_loop(model: Path, side: int, seconds: float) -> float:
-    """Return the images per second of the network alone."""
+def cpu_seconds(pids: list[int]) -> float:
+    """Return the CPU time of processes."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def plain_loop(model: Path, side: int, seconds: float) -> tuple[float, float]:
+    """Return the images per second of the network alone, and its CPU time for an image in ms."""
     translator = diptych.load(model)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
     for _ in range(3):
         translator.translate_batch(x)
-    start, count = time.perf_counter(), 0
+    start, cpu, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
         translator.translate_batch(x)
         count += 1
-    return count / (time.perf_counter() - start)
+    return count / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / count
 
 
 def export(folder: Path, name: str, **config) -> Path:
@@ -177,7 +187,7 @@ def rows_of(folder: Path, clients: int, seconds: float) -> tuple[list[list[str]]
     """Return the rows of the tables of throughput and of events."""
     throughput, events = [], []
     models = {
-        "pix2pix, ngf 64, 256 px": (export(folder, "large", ngf=64, generator="unet_256"), 256),
+        "pix2pix, ngf 32, 256 px": (export(folder, "large", ngf=32, generator="unet_256"), 256),
         "pix2pix, ngf 16, 64 px": (export(folder, "small", ngf=16, generator="unet_64"), 64),
     }
     for name, (path, side) in models.items():
@@ -185,12 +195,13 @@ def rows_of(folder: Path, clients: int, seconds: float) -> tuple[list[list[str]]
         alone = [plain_loop(path, side, seconds / 6)]
         load, _ = measure(path, image, clients, seconds)
         alone.append(plain_loop(path, side, seconds / 6))
-        rate, loop = load.counts[200] / load.duration, statistics.mean(alone)
+        rate, loop = load.counts[200] / load.duration, statistics.mean(each[0] for each in alone)
+        cpu = f"{statistics.mean(each[1] for each in alone):.0f} / {1000 * load.cpu / load.counts[200]:.0f}"
         times = [f"{1000 * value:.0f}" for value in load.quantiles()]
         failed = sum(load.counts.values()) - load.counts[200] + load.lost
         third = len(load.memory) // 3
         memory = f"{max(load.memory[:third]):.0f} / {max(load.memory[-third:]):.0f}"
-        throughput.append([name, f"{loop:.1f}", f"{rate:.1f}", f"{rate / loop:.2f}", *times, str(failed), memory])
+        throughput.append([name, f"{loop:.1f}", f"{rate:.1f}", f"{rate / loop:.2f}", cpu, *times, str(failed), memory])
         single, _ = measure(path, image, 1, seconds / 6)
         one = [f"{1000 * value:.0f}" for value in single.quantiles()]
         events.append([f"1 client, {name}", f"{1000 / loop:.0f} ms for the network; answers {', '.join(one)} ms"])
@@ -203,7 +214,9 @@ def rows_of(folder: Path, clients: int, seconds: float) -> tuple[list[list[str]]
     load, last = measure(path, image, clients, seconds / 6, event="SIGTERM")
     events.append(["SIGTERM", f"{load.counts[200]} answers of 200 after the warm-up; server: {last}"])
     load, _ = measure(path, image, clients, seconds / 6, event="kill")
-    events.append(["kill -9 of the worker", f"{dict(load.counts)}, no answers for {load.longest_gap:.1f} s"])
+    failed = sum(load.counts.values()) - load.counts[200] + load.lost
+    gap = f"{load.longest_gap:.1f} s without an answer"
+    events.append(["kill -9 of the worker", f"{load.counts[200]} answers 200, {failed} failed, {gap}"])
     return throughput, events
 
 
@@ -226,13 +239,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         throughput, events = rows_of(Path(folder), options.clients, options.seconds)
     columns = (
-        "model | plain loop, images/s | server, images/s | ratio | p50, ms | p95, ms | p99, ms | failed | "
-        "memory, MB: first / last third"
+        "model | plain loop, images/s | server, images/s | ratio | CPU ms an image: loop / server | "
+        "p50, ms | p95, ms | p99, ms | failed | memory, MB: first / last third"
     )
     lead = (
-        f"{options.clients} clients at once for {options.seconds:g} s, PNG in and out, default options of `diptych serve`, "
-        f"onnxruntime. Response times of so many clients are mostly waiting in the queue. The load average before "
-        f"the start was {busy:.1f}; clients and server share the cores."
+        f"{options.clients} clients at once for {options.seconds:g} s, PNG in and out, onnxruntime, default options of "
+        f"`diptych serve` but --timeout 600. Response times of so many clients are mostly waiting in the queue. "
+        f"Clients and server share the cores. The load average was {busy:.1f} before the start."
     )
     tables = {columns: throughput, "case | result": events}
     table.leave(__file__, "A server of models under load", lead, tables)

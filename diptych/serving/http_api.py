@@ -96,6 +96,7 @@ def _add_images(app: FastAPI, worker: WorkerProcess) -> None:
     async def translate(name: str, request: Request) -> Response:
         """Return the translation of an image. Controls of the model are further fields."""
         model = _model(worker, name)
+        worker.check_room()  # before the form is parsed
         given = await read_request(request, model)
         header = {"kind": "translate", "controls": given.controls, "images": list(given.images)}
         return await _answer(worker, request, model, given.format, header, list(given.images.values()))

@@ -153,23 +153,25 @@ def _with_images(
     return values
 
 
-def file_of(job: Job, translation: np.ndarray) -> bytes:
-    """Return the file of a translation (C, H, W) in [-1, 1], as `diptych translate` writes it. Raises Refused."""
-    encoding = job.translator.adapter(job.controls).target_encoding
-    return _encoded(job, encoding.encode(translation.transpose(1, 2, 0), job.dtype))
-
-
-def generated(job: Job) -> bytes:
-    """Return the file of a generated image, as `diptych generate` writes it. Raises Refused."""
+def generated(job: Job) -> np.ndarray:
+    """Return the pixels (H, W, C) of a generated image, as `diptych generate` writes them. Raises Refused."""
     number, seed = job.sample
     try:
         (image,) = job.translator.sample(1, seed, number, **job.controls)
     except ConfigError as error:
         raise Refused(422, str(error), "controls") from error
-    return _encoded(job, np.atleast_3d(image))
+    return np.atleast_3d(image)
 
 
-def _encoded(job: Job, pixels: np.ndarray) -> bytes:
+def file_of(job: Job, image: np.ndarray) -> bytes:
+    """Return the file of a translation (C, H, W) in [-1, 1] or of generated pixels (H, W, C). Raises Refused.
+
+    It has the bytes that `diptych translate` and `diptych generate` write.
+    """
+    pixels = image
+    if job.x is not None:
+        encoding = job.translator.adapter(job.controls).target_encoding
+        pixels = encoding.encode(image.transpose(1, 2, 0), job.dtype)
     try:
         return image_io.encoded(f"translation{SUFFIXES[job.format]}", pixels, job.kept)
     except ImageError as error:

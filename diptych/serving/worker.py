@@ -12,7 +12,10 @@ import sys
 import threading
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from diptych.errors import DiptychError, ImageError, printable
 from diptych.inference.image_translator import ImageTranslator
@@ -24,6 +27,7 @@ from diptych.serving.messages import Header, read_message, write_message
 from diptych.serving.server_options import ServerOptions
 from diptych.system.signals import ignore_stop_signals
 
+ENCODERS = 2  # threads
 Message = tuple[Header, list[bytes]]
 
 
@@ -82,6 +86,9 @@ class Worker:
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.groups = JobGroups(options.max_batch, options.max_latency / 1000 if options.max_batch > 1 else 0.0)
         self.check = BatchCheck()
+        self.encoders = ThreadPoolExecutor(ENCODERS)
+        self.unsent = threading.Semaphore(2 * ENCODERS + options.max_batch)  # bounds the images in memory
+        self.lock = threading.Lock()
         threading.Thread(target=self._read, args=(requests,), daemon=True).start()
 
     def _read(self, requests: BinaryIO) -> None:
@@ -117,18 +124,24 @@ class Worker:
     def _compute(self, jobs: list[Job]) -> None:
         self._say("started", numbers=[job.number for job in jobs])
         try:
-            results = [generated(jobs[0])] if jobs[0].x is None else None
-            images = translations(jobs, self.check) if results is None else []
+            images = [generated(jobs[0])] if jobs[0].x is None else translations(jobs, self.check)
         except Exception as error:
             self._fail([job.number for job in jobs], error)
             return
-        for index, job in enumerate(jobs):
-            try:
-                data = results[index] if results else file_of(job, images[index])
-            except Exception as error:
-                self._fail([job.number], error)
-            else:
-                self._say("done", [data], number=job.number, batch=len(jobs))
+        for job, image in zip(jobs, images, strict=True):
+            self.unsent.acquire()
+            self.encoders.submit(self._send, job, image, len(jobs))
+
+    def _send(self, job: Job, image: np.ndarray, batch: int) -> None:
+        """Encode and send an image, in a thread: PNG files take about as long as small networks."""
+        try:
+            data = file_of(job, image)
+        except Exception as error:
+            self._fail([job.number], error)
+        else:
+            self._say("done", [data], number=job.number, batch=batch)
+        finally:
+            self.unsent.release()
 
     def _fail(self, numbers: list[int], error: Exception) -> None:
         """Answer requests with an error; the traceback of an unexpected one is printed."""
@@ -143,7 +156,8 @@ class Worker:
             self._say("refused", number=number, status=status, reason=printable(reason)[:2000], field=field)
 
     def _say(self, kind: str, parts: list[bytes] | None = None, **values: Any) -> None:
-        write_message(self.answers, {"kind": kind, **values}, parts or [])
+        with self.lock:
+            write_message(self.answers, {"kind": kind, **values}, parts or [])
 
 
 if __name__ == "__main__":

@@ -82,12 +82,7 @@ class WorkerProcess:
 
         If the caller is cancelled, so is the request.
         """
-        if self.is_stopping:
-            raise Problem(503, "the server is stopping", headers={"Retry-After": "5", "Connection": "close"})
-        if len(self._requests) >= self.options.max_queue:
-            seconds = max(1, math.ceil(self._seconds_each * len(self._requests) / 2))
-            detail = f"{len(self._requests)} requests are waiting, the limit: send it again in {seconds} s"
-            raise Problem(429, detail, headers={"Retry-After": str(seconds)})
+        self.check_room()
         number = next(self._numbers)
         request = Request({**header, "number": number}, parts, asyncio.get_running_loop().create_future())
         if not self._requests:
@@ -106,9 +101,19 @@ class WorkerProcess:
             self.given_up += 1
             raise
         finally:
-            if self._requests.pop(number, None) and not request.answer.done() and self.is_ready:
+            del self._requests[number]
+            if request.answer.cancelled() and self.is_ready:
                 self._write(packed({"kind": "cancel", "number": number}))
             self.metrics.queue.set(len(self._requests))
+
+    def check_room(self) -> None:
+        """Raise Problem 503 if the server is stopping, 429 if the queue is full."""
+        if self.is_stopping:
+            raise Problem(503, "the server is stopping", headers={"Retry-After": "5", "Connection": "close"})
+        if len(self._requests) >= self.options.max_queue:
+            seconds = max(1, math.ceil(self._seconds_each * len(self._requests) / 2))
+            detail = f"{len(self._requests)} requests are waiting, the limit: send it again in {seconds} s"
+            raise Problem(429, detail, headers={"Retry-After": str(seconds)})
 
     def _send(self, request: Request) -> None:
         if self.is_ready:

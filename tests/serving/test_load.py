@@ -25,7 +25,7 @@ def accepted(line):
 
 
 def test_no_request_fails_and_memory_is_flat(benchmark, models):
-    load, last = benchmark.measure(models["inverted"], benchmark.smooth(64), 64, 4)
+    load, last = benchmark.measure(models["inverted"], benchmark.smooth(64), 64, 3)
     assert set(load.counts) == {200}
     assert load.counts[200] > 100
     assert load.lost == 0
@@ -34,7 +34,7 @@ def test_no_request_fails_and_memory_is_flat(benchmark, models):
 
 
 def test_overload_is_refused_quickly(benchmark, models):
-    load, _ = benchmark.measure(models["inverted"], benchmark.smooth(64), 64, 2, "--max-queue", "4")
+    load, _ = benchmark.measure(models["inverted"], benchmark.smooth(64), 64, 1.5, "--max-queue", "4")
     assert set(load.counts) == {200, 429}
     assert load.counts[200] > 20
     assert load.quantiles(429)[0] < 0.5
@@ -53,7 +53,7 @@ def test_sigterm_under_load_loses_no_accepted_request(benchmark, models):
 
 
 def test_a_killed_worker_comes_back_and_no_request_fails(benchmark, models):
-    load, _ = benchmark.measure(models["inverted"], benchmark.smooth(64), 16, 6, event="kill")
+    load, _ = benchmark.measure(models["inverted"], benchmark.smooth(64), 16, 4.5, event="kill")
     assert set(load.counts) == {200}
     assert load.lost == 0
 

@@ -10,6 +10,7 @@ import fake_worker
 import pytest
 
 from diptych.errors import CheckpointError
+from diptych.serving.messages import packed
 from diptych.serving.server_metrics import ServerMetrics
 from diptych.serving.server_options import ServerOptions, named_sources
 from diptych.serving.worker_process import WorkerProcess
@@ -90,10 +91,12 @@ def test_a_request_that_is_given_up_is_not_computed():
         async with worker() as made:
             first, second = (asyncio.create_task(ask(made, "late 0.2")) for _ in range(2))
             await asyncio.sleep(0.05)
+            written, made._write = [], lambda data: written.append(data)
             second.cancel()
-            return await first, made.given_up, made.accepted
+            return await first, made.given_up, made.accepted, written
 
-    assert asyncio.run(run()) == ("late 0.2", 1, 2)
+    cancelled = packed({"kind": "cancel", "number": 1})
+    assert asyncio.run(run()) == ("late 0.2", 1, 2, [cancelled])
 
 
 def test_a_stopped_server_takes_no_requests():
