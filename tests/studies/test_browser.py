@@ -1,29 +1,15 @@
 """The page of a study in a real Chromium, from consent to completion code, and all that the browser receives."""
 
 import re
-import shutil
 
 import pytest
 from study_folders import served, study
 
 from diptych.studies.presets import PRESETS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 QUICK = {"fixation_ms": 0, "interval_ms": 0}
 SMALL = {"practice": 1, "trials": 3, "attention_checks": 1, "repeats": 1}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def take_part(page, made, key):
