@@ -64,8 +64,10 @@ class NumberField extends Field {
 
   set value(value) {
     const isUsed = !this.isOptional || (value !== "" && Number(value) !== NONE);
-    if (this.isOptional) this.isUsed.checked = isUsed;
-    this.slider.disabled = this.input.disabled = !isUsed;
+    if (this.isOptional) {
+      this.isUsed.checked = isUsed;
+      this.slider.disabled = this.input.disabled = !isUsed;
+    }
     if (this.input.value !== String(value)) this.input.value = isUsed ? value : "";
     this.slider.value = isUsed && value !== "" ? value : (this.lowest ?? 0);
   }

@@ -125,7 +125,7 @@ export class DrawingBoard {
     });
     canvas.addEventListener("pointerup", () => this.#end());
     canvas.addEventListener("pointercancel", () => this.#end());
-    canvas.addEventListener("pointerleave", () => { this.cursor.hidden = document.activeElement !== canvas; });
+    canvas.addEventListener("pointerleave", () => { this.cursor.hidden = !canvas.matches(":focus-visible"); });
     canvas.addEventListener("blur", () => { this.cursor.hidden = true; });
     canvas.addEventListener("keydown", (event) => this.#press(event));
   }

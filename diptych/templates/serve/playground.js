@@ -176,6 +176,7 @@ class Playground {
 
   #clearErrors() {
     this.controls.showError("", "");
+    this.result.frame.classList.remove("stale");
     this.input?.error.show("");
     this.result.showError("");
   }
@@ -183,6 +184,7 @@ class Playground {
   // Shows an error at the field that it is about.
   #showProblem(error) {
     this.#clearErrors();
+    this.result.frame.classList.add("stale");
     if (this.controls.showError(error.field, error.message)) return;
     if (error.field === "image" && this.input) this.input.error.show(error.message);
     else this.result.showError(error.message);

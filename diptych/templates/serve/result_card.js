@@ -36,9 +36,16 @@ export class ResultCard {
   // A small copy in the corner of a phone, for as long as the picture itself is not on the screen.
   #corner() {
     this.small = element("img", { alt: "" });
-    const corner = element("button", { type: "button", className: "corner", "aria-label": "Go to the translation", hidden: true, onclick: () => this.node.scrollIntoView({ behavior: "smooth" }) }, this.small);
-    new IntersectionObserver(([entry]) => { corner.hidden = !this.blob || entry.intersectionRatio > 0.3; }, { threshold: [0, 0.3] }).observe(this.frame);
-    return corner;
+    this.corner = element("button", { type: "button", className: "corner", "aria-label": "Go to the translation", hidden: true, onclick: () => this.node.scrollIntoView({ behavior: "smooth" }) }, this.small);
+    new IntersectionObserver(([entry]) => {
+      this.isOnScreen = entry.intersectionRatio > 0.3;
+      this.#showCorner();
+    }, { threshold: [0, 0.3] }).observe(this.frame);
+    return this.corner;
+  }
+
+  #showCorner() {
+    this.corner.hidden = !this.blob || this.isOnScreen;
   }
 
   #actionRow() {
@@ -133,6 +140,7 @@ export class ResultCard {
     }
     this.picture.hidden = false;
     this.empty.hidden = true;
+    this.#showCorner();
     this.download.disabled = false;
     this.status.textContent = bitmap ? `${bitmap.width} × ${bitmap.height} pixels${text}` : text;
     this.showView();
