@@ -3,7 +3,7 @@
 python benchmarks/serve.py [--clients 64] [--seconds 60]
 
 Clients send the next request when the last one is answered, over connections that stay open. They run on the same
-machine, so they take time from the server. The plain loop calls the network alone, one image at a time, without files.
+machine, so they take time from the server. Plain loops call the network alone, or also decode and encode PNG files, one image at a time.
 Networks are untrained: pix2pix with half of the channels of its paper at 256 pixels, and a quarter at 64. Linux only.
 """
 
@@ -12,16 +12,20 @@ import asyncio
 import io
 import os
 import re
+import resource
 import signal
+import socket
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import numpy as np
 import table
 
@@ -29,8 +33,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 from model_server import png, served_models, worker_of
 
 import diptych
+from diptych.data.images import image_io
+from diptych.data.images.image_io import StoredFile
 
 BOUNDARY = "----diptych"
+SLOW = 10_000  # connections
 
 
 @dataclass
@@ -148,7 +155,8 @@ def measure(
         cpu = cpu_seconds(pids)
         load = asyncio.run(crowd(address, process, request, clients, seconds, before))
         load.cpu = 0.0 if event else cpu_seconds(pids) - cpu
-        process.terminate()
+        if event != "SIGTERM":  # a second one would end it at once
+            process.terminate()
         process.wait(120)
         return load, process.stdout.read().strip().splitlines()[-1]
 
@@ -159,17 +167,26 @@ def cpu_seconds(pids: list[int]) -> float:
     return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def plain_loop(model: Path, side: int, seconds: float) -> tuple[float, float]:
-    """Return the images per second of the network alone, and its CPU time for an image in ms."""
-    translator = diptych.load(model)
-    x = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
+def loop(step: Callable[[], object], seconds: float) -> tuple[float, float]:
+    """Return the calls per second of a function, and its CPU time for a call in ms."""
     for _ in range(3):
-        translator.translate_batch(x)
+        step()
     start, cpu, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
-        translator.translate_batch(x)
+        step()
         count += 1
     return count / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / count
+
+
+def steps_of(model: Path, image: bytes, side: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return functions that run the network alone, and that also decode its image and encode the translation."""
+    translator, file = diptych.load(model), StoredFile("image.png", image)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
+
+    def with_files():
+        return image_io.encoded("image.png", translator.array(translator.read(file), "image"))
+
+    return lambda: translator.translate_batch(x), with_files
 
 
 def export(folder: Path, name: str, **config) -> Path:
@@ -192,32 +209,62 @@ def rows_of(folder: Path, clients: int, seconds: float) -> tuple[list[list[str]]
     }
     for name, (path, side) in models.items():
         image = smooth(side)
-        alone = [plain_loop(path, side, seconds / 6)]
+        network, with_files = steps_of(path, image, side)
+        loops = [[loop(step, seconds / 12) for step in (network, with_files)]]
         load, _ = measure(path, image, clients, seconds)
-        alone.append(plain_loop(path, side, seconds / 6))
-        rate, loop = load.counts[200] / load.duration, statistics.mean(each[0] for each in alone)
-        cpu = f"{statistics.mean(each[1] for each in alone):.0f} / {1000 * load.cpu / load.counts[200]:.0f}"
+        loops.append([loop(step, seconds / 12) for step in (network, with_files)])
+        alone, files = np.mean(loops, axis=0)
+        rate, cpu = load.counts[200] / load.duration, 1000 * load.cpu / load.counts[200]
         times = [f"{1000 * value:.0f}" for value in load.quantiles()]
         failed = sum(load.counts.values()) - load.counts[200] + load.lost
         third = len(load.memory) // 3
         memory = f"{max(load.memory[:third]):.0f} / {max(load.memory[-third:]):.0f}"
-        throughput.append([name, f"{loop:.1f}", f"{rate:.1f}", f"{rate / loop:.2f}", cpu, *times, str(failed), memory])
+        rates = f"{alone[0]:.1f} / {files[0]:.1f} / {rate:.1f}"
+        costs = f"{alone[1]:.1f} / {files[1]:.1f} / {cpu:.1f}"
+        throughput.append(
+            [name, rates, f"{rate / alone[0]:.2f} / {rate / files[0]:.2f}", costs, *times, str(failed), memory]
+        )
         single, _ = measure(path, image, 1, seconds / 6)
         one = [f"{1000 * value:.0f}" for value in single.quantiles()]
-        events.append([f"1 client, {name}", f"{1000 / loop:.0f} ms for the network; answers {', '.join(one)} ms"])
+        events.append([f"1 client, {name}", f"{1000 / alone[0]:.0f} ms for the network; answers {', '.join(one)} ms"])
     path, image = models["pix2pix, ngf 16, 64 px"][0], smooth(64)
     load, _ = measure(path, image, clients, seconds / 6, "--max-queue", "8")
     refused = 1000 * load.quantiles(429)[2]
-    events.append(
-        [f"{clients} clients, --max-queue 8", f"{dict(load.counts)}; 99 % of the 429 within {refused:.0f} ms"]
-    )
+    counts = ", ".join(f"{count} answers {status}" for status, count in sorted(load.counts.items()))
+    events.append([f"{clients} clients, --max-queue 8", f"{counts}; 99 % of the 429 within {refused:.0f} ms"])
     load, last = measure(path, image, clients, seconds / 6, event="SIGTERM")
     events.append(["SIGTERM", f"{load.counts[200]} answers of 200 after the warm-up; server: {last}"])
     load, _ = measure(path, image, clients, seconds / 6, event="kill")
     failed = sum(load.counts.values()) - load.counts[200] + load.lost
     gap = f"{load.longest_gap:.1f} s without an answer"
     events.append(["kill -9 of the worker", f"{load.counts[200]} answers 200, {failed} failed, {gap}"])
+    slow = slow_connections(path, image, SLOW)
+    events.append([f"{SLOW:,} connections that send half of a header", slow])
     return throughput, events
+
+
+def slow_connections(model: Path, image: bytes, count: int) -> str:
+    """Open connections that send half of a header, and a request after every 200th; return what happened."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(count + 1000, limit[1]), limit[1]))
+    opened, times, most = [], [], 0
+    with served_models(model) as (url, process), httpx.Client(base_url=url, timeout=30) as http:
+        host, port = url.removeprefix("http://").split(":")
+        for number in range(count):
+            opened.append(socket.create_connection((host, int(port)), timeout=20))
+            opened[-1].sendall(b"POST /v1/models/x/translate HT")
+            if number % 200 == 0:
+                start = time.perf_counter()
+                answer = http.post(f"/v1/models/{model.stem}/translate", files={"image": image})
+                assert answer.status_code == 200
+                times.append(1000 * (time.perf_counter() - start))
+                most = max(most, len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
+        for connection in opened:
+            connection.close()
+    return (
+        f"at most {most} files are open; {len(times)} requests between them are answered after "
+        f"{statistics.median(times):.0f} ms (median) to {max(times):.0f} ms"
+    )
 
 
 def smooth(side: int) -> bytes:
@@ -239,13 +286,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         throughput, events = rows_of(Path(folder), options.clients, options.seconds)
     columns = (
-        "model | plain loop, images/s | server, images/s | ratio | CPU ms an image: loop / server | "
-        "p50, ms | p95, ms | p99, ms | failed | memory, MB: first / last third"
+        "model | images/s: network / with files / server | server to network / to files | "
+        "CPU ms an image: network / with files / server | p50, ms | p95, ms | p99, ms | failed | "
+        "memory, MB: first / last third"
     )
     lead = (
         f"{options.clients} clients at once for {options.seconds:g} s, PNG in and out, onnxruntime, default options of "
         f"`diptych serve` but --timeout 600. Response times of so many clients are mostly waiting in the queue. "
-        f"Clients and server share the cores. The load average was {busy:.1f} before the start."
+        f"Clients and server share the cores with other programs: the load average was {busy:.1f} before the start. "
+        f"So rates depend on who gets the cores, and the CPU time of an image says more."
     )
     tables = {columns: throughput, "case | result": events}
     table.leave(__file__, "A server of models under load", lead, tables)

@@ -1,9 +1,10 @@
-"""Tiled translation: distance to the whole image, seams, speed against plain tiles, memory, and kills.
+"""Tiled translation: distance to the whole image, seams, Dice, speed against plain tiles, memory, and kills.
 
-python benchmarks/tiles.py MODEL IMAGE             # writes docs/results/tiles.md
-python benchmarks/tiles.py MODEL IMAGE --large 20000
+python benchmarks/tiles.py MODEL IMAGE --segmenter SEGMENTER    # writes docs/results/tiles.md
+python benchmarks/tiles.py MODEL IMAGE --also MODEL IMAGE --large 20000
 
-MODEL is a run or model folder. IMAGE is mirrored to the sizes that are needed.
+MODEL is a run or model folder, SEGMENTER the folder of a segmenter of its outputs. The first IMAGE is mirrored to the
+sizes that are needed. --also compares tiles of a second model and image with the whole.
 """
 
 import argparse
@@ -28,12 +29,14 @@ from diptych.system.hardware import peak_gib
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "tiles.md"
 TILE = 128  # of the comparison
-WAYS = "way | PSNR to the whole image, dB | seam ratio"
+WAYS = "model and image | way | PSNR to the whole image, dB | seam ratio | Dice of the segmentation"
 SPEED = "tile in pixels | tile in reaches | CPU seconds a megapixel | plain tiles | throughput to plain tiles"
 KILLS = "image | killed | peak memory, GiB | wall time, s | equal bytes"
 LEAD = """The whole image against tiles of the same model. Plain tiles have no halo, and norms of their own statistics.
 The seam ratio is the mean difference of neighbouring pixels across borders of tiles, divided by that of the whole image
-at the same places; without seams it is 1. CPU seconds are those of the process on one thread."""
+at the same places; without seams it is 1. Dice is the mean over classes, weighted by their pixels in the whole image,
+of the overlap of what the segmenter finds in the tiled and in the whole translation. CPU seconds are those of the
+process on one thread."""
 
 
 def mirrored(pixels, height, width, top=0, left=0):
@@ -69,16 +72,31 @@ def plain_tiles(translator, pixels, tile):
     return out
 
 
-def quality(translator, pixels):
+def dice(labels, reference):
+    """Return the mean Dice of two label maps (H, W, 3) over the colours of the second, weighted by their pixels."""
+    labels, reference = (np.dot(pixels.astype(int), (65536, 256, 1)) for pixels in (labels, reference))
+    total = 0.0
+    for colour, count in zip(*np.unique(reference, return_counts=True), strict=True):
+        both = np.sum((labels == colour) & (reference == colour))
+        total += count * 2 * both / (np.sum(labels == colour) + count)
+    return total / reference.size
+
+
+def quality(translator, segmenter, pixels, about):
     whole = translator.array(pixels)
     results = {
         "plain tiles": plain_tiles(translator, pixels, TILE),
         "halo and statistics of 16 samples": translator.translate_large(pixels, tile=TILE),
-        "halo and statistics of 4 samples": translator.translate_large(pixels, tile=TILE, samples=4),
+        "halo and statistics of 64 samples": translator.translate_large(pixels, tile=TILE, samples=64),
         "halo and exact statistics": translator.translate_large(pixels, tile=TILE, statistics="whole"),
     }
     reference = across(whole, TILE)
-    return [[name, f"{psnr(y, whole):.1f}", f"{across(y, TILE) / reference:.3f}"] for name, y in results.items()]
+    labels = segmenter.array(whole) if segmenter else None
+    rows = []
+    for name, y in results.items():
+        overlap = f"{dice(segmenter.array(y), labels):.4f}" if segmenter else "-"
+        rows.append([about, name, f"{psnr(y, whole):.1f}", f"{across(y, TILE) / reference:.3f}", overlap])
+    return rows
 
 
 def seconds_per_megapixel(run, pixels):
@@ -91,7 +109,7 @@ def seconds_per_megapixel(run, pixels):
 def speed(translator, image):
     rows = []
     reach = translator.reach()
-    for reaches in (4, 8, 16):
+    for reaches in (8, 16, 32):
         tile = reaches * reach // 4 * 4
         pixels = mirrored(image, 3 * tile, 3 * tile)
         job = TiledTranslation(translator, ArraySource(pixels), {}, tile, "image")
@@ -152,7 +170,10 @@ def main():
     parser.add_argument("model")
     parser.add_argument("image", type=Path)
     parser.add_argument("--large", type=int, default=2000)
-    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--size", type=int, default=1536, help="of the comparison: above 1024 statistics are sampled")
+    parser.add_argument("--also", nargs=2, metavar=("MODEL", "IMAGE"))
+    parser.add_argument("--segmenter")
+    parser.add_argument("--large-model", help="of the large image, by default MODEL; a small one takes less time")
     parser.add_argument("--worker", nargs=3)
     given = parser.parse_args()
     if given.worker:
@@ -162,11 +183,19 @@ def main():
     torch.set_num_threads(1)
     translator = load(given.model, device="cpu")
     image = image_io.read(given.image)
-    tables = {WAYS: quality(translator, mirrored(image, given.size, given.size))}
+    segmenter = load(given.segmenter, device="cpu") if given.segmenter else None
+    side = given.size
+    tables = {
+        WAYS: quality(translator, segmenter, mirrored(image, side, side), f"{Path(given.model).name}, {side} x {side}")
+    }
+    if given.also:
+        other = image_io.read(Path(given.also[1]))
+        about = f"{Path(given.also[0]).name}, {other.shape[1]} x {other.shape[0]}"
+        tables[WAYS] += quality(load(given.also[0], device="cpu"), None, other, about)
     print(tables, flush=True)
     tables[SPEED] = speed(translator, image)
     print(tables, flush=True)
-    tables[KILLS] = kills(given.model, image, given.large)
+    tables[KILLS] = kills(given.large_model or given.model, image, given.large)
     print(tables, flush=True)
     about = f"{translator.name}, {translator.method.config.generator}, reach {translator.reach()} pixels. "
     table.leave(str(PAGE.with_suffix(".py")), "Large images in tiles", about + LEAD, tables)

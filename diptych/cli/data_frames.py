@@ -18,6 +18,15 @@ def frames(
         str | None,
         typer.Option(help="Part of each frame to keep, in pixels.", metavar="X,Y,WIDTH,HEIGHT", show_default=False),
     ] = None,
+    crop_face: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the square around the largest face; frames without one are left out. A YuNet face detector: "
+            "face_detection_yunet_2026may.onnx of OpenCV's model zoo.",
+            metavar="DETECTOR.onnx",
+            show_default=False,
+        ),
+    ] = None,
     all_frames: Annotated[bool, typer.Option("--all-frames", help="Write all frames, whatever --fps says.")] = False,
     start: Start = None,
     end: End = None,
@@ -29,12 +38,17 @@ def frames(
     from rich.console import Console
 
     from diptych.cli.translate_clips import clip_options
+    from diptych.errors import ConfigError
     from diptych.system.terminal import progress_bar
     from diptych.workflows.clip_frames import extract_frames, parse_crop
+    from diptych.workflows.face_crops import FaceCrop
 
+    if crop and crop_face:
+        raise ConfigError("--crop and --crop-face both choose the part to keep: give one")
     options = clip_options(start, end, None, None)
-    rectangle = parse_crop(crop) if crop else None
+    part = FaceCrop(crop_face) if crop_face else parse_crop(crop) if crop else None
     with progress_bar(Console(stderr=True), "frames") as progress:
-        counts = extract_frames(clips, out, None if all_frames else fps, rectangle, options, progress)
+        counts = extract_frames(clips, out, None if all_frames else fps, part, options, progress)
     dropped = f"; {counts.dropped} near-identical ones left out" if counts.dropped else ""
-    typer.echo(f"{counts.written} images in {out}{dropped}")
+    faceless = f"; {counts.faceless} without a face left out" if counts.faceless else ""
+    typer.echo(f"{counts.written} images in {out}{dropped}{faceless}")

@@ -7,18 +7,14 @@ import typer
 
 from diptych.cli.allow_code import AllowCode
 from diptych.cli.common import Controls, Device, MethodClass, Model, Which, counted_images
+from diptych.cli.translate_batch import Actors, BatchOptions, Engine, ShardOption
 from diptych.cli.translate_clips import Codec, Crf, End, FrameStatistics, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
-
-    from diptych.cli.translation_files import FilePlan
+    from diptych.inference.file_translation import Draw
     from diptych.inference.image_translator import ImageTranslator
-    from diptych.inference.tiles import TileOptions
-
-    Draw = Callable[[np.ndarray, str], np.ndarray]
 
 EXAMPLE = "diptych translate runs/facades photos/ -o translated/"
 MAX_FAILURES = 20  # images that could not be translated, listed in the error
@@ -28,7 +24,11 @@ def translate(
     model: Model,
     images: Annotated[
         list[str],
-        typer.Argument(help="Images, videos, folders, or quoted patterns such as 'in/**/*.png'.", show_default=False),
+        typer.Argument(
+            help="Images, videos, folders, quoted patterns such as 'in/**/*.png', a manifest.txt of paths, WebDataset "
+            "shards.tar, or .parquet files.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for translations; or OUT.mp4 for one video.", show_default=False)
@@ -102,6 +102,9 @@ def translate(
             show_default="everywhere",
         ),
     ] = None,
+    shard: ShardOption = None,
+    engine: Engine = "local",
+    actors: Actors = None,
     which: Which = "last",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
@@ -116,16 +119,24 @@ def translate(
     Videos, GIF and animated WebP files are translated frame by frame; audio and subtitles are copied.
     Images that do not fit into memory are translated in tiles, without seams.
 
+    A manifest, or a job in shards or on Ray, goes on where it was stopped, and lists failures in
+    OUT/failed.shard-I-of-N.tsv.
+
     Names and sizes are kept. Colour profile, resolution and georeference of an image are copied to its translation.
     """
+    from dataclasses import replace
+
     from rich.progress import track
 
+    from diptych.cli.translate_batch import check_extras, translate_batch
     from diptych.cli.translate_clips import clip_options, find_clips, refuse_image_options, translate_clips
     from diptych.cli.translate_tiles import find_large, planned, refuse_options, tile_options, translate_files
-    from diptych.cli.translation_files import plan_files
+    from diptych.data.images import image_io
     from diptych.errors import ConfigError, ImageError, listed
+    from diptych.inference.batch.stages import in_stages
+    from diptych.inference.file_translation import FileTranslation
     from diptych.inference.input_files import InputFiles, find_sources
-    from diptych.inference.open_model import is_onnx, load
+    from diptych.inference.open_model import ModelSource, is_onnx
     from diptych.inference.video_clips import WHOLE_CLIP
     from diptych.methods import find
 
@@ -134,19 +145,25 @@ def translate(
     draws_grid = all_domains or styles > 1
     if draws_grid and depth:
         raise ConfigError(f"--depth {depth}: sample grids have 8 bits; leave it out")
-    clips = find_clips(images, out, suffix)
+    batch_options = BatchOptions(shard, engine, actors)
+    batch = batch_options.are_for(images)
+    if batch and (draws_grid or tile or foreground):
+        raise ConfigError("--all-domains, --styles, --tile and --foreground are not for manifests and shards of a job")
+    check_extras(batch_options, device)
+    clips = {} if batch else find_clips(images, out, suffix)
     if clips:
         refuse_image_options(draws_grid, alpha, depth)
     clip = clip_options(start, end, codec, crf)
     if not clips and (frame_statistics or clip != WHOLE_CLIP):
         raise ConfigError("--codec, --crf, --from, --to and --frame-statistics are for videos, and there are none")
-    large = {} if clips else find_large(images, out, tile, suffix)
+    large = {} if clips or batch else find_large(images, out, tile, suffix)
     if is_onnx(model) and (clips or large or tile or statistics or foreground):
         raise ConfigError(f"{model}: an ONNX file translates whole images only: use the run or model folder")
-    inputs = InputFiles() if clips or large else find_sources(images, out)
-    translator = load(model, device=device, which=which, method=find(method) if method else None).with_options(
-        scale=scale, half=half, depth=int(depth) if depth in ("8", "16") else depth
-    )
+    inputs = InputFiles() if clips or large or batch else find_sources(images, out)
+    adaptation = {"scale": scale, "half": half, "depth": int(depth) if depth in ("8", "16") else depth}
+    method_class = find(method) if method else None
+    source = ModelSource(model, device, which, method_class, tuple(allow_code or ()), adaptation)
+    translator = (replace(source, device="cpu") if engine == "ray" else source).load()  # actors have the devices
     options = {"domain": domain, "seed": seed, "reference": reference}
     controls = _controls(translator, control or [], options, all_domains)
     if clips:
@@ -158,16 +175,21 @@ def translate(
         translate_files(translator, planned(large, overwrite, skip_existing), tiles, controls)
         return
     draw = _grid_function(translator, all_domains, styles, controls) if draws_grid else None
-    plan = plan_files(translator, controls, inputs.images, suffix, alpha, draws_grid)
+    translation = FileTranslation(translator, controls, suffix, alpha, tiles, draw, typer.echo)
+    if batch:
+        translate_batch(translation, source, images, out, batch_options, overwrite)
+        return
+    plan = translation.plan(inputs.images)
     jobs = plan.jobs(out, overwrite, skip_existing)
     headers = [plan.headers[source] for source in jobs if source in plan.headers]
     translator.check_scale([(header.height, header.width) for header in headers], controls, are_all=True)
-    failures = []
-    for source, target in track(jobs.items(), "translating"):
-        try:
-            _translate_file(translator, controls, plan, draw, source, target, tiles)
-        except ImageError as error:
-            failures.append(str(error))
+    stages = in_stages(
+        jobs.items(),
+        lambda job: translation.read(job[0]),
+        lambda job, pixels: translation.translate(job[0], pixels, plan),
+        lambda job, translated: image_io.write(job[1], *translated),
+    )
+    failures = [outcome.error for outcome in track(stages, "translating", len(jobs)) if outcome.error]
     typer.echo(f"{counted_images(len(jobs) - len(failures))} in {out}")
     if len(jobs) < len(inputs.images):
         typer.echo(f"{len(inputs.images) - len(jobs)} images already there, skipped")
@@ -198,34 +220,6 @@ def _print_default_domain(translator: "ImageTranslator", given: "Mapping[str, An
             typer.echo(
                 f"translating to {control.default}, the first domain; --domain chooses another: {others}", err=True
             )
-
-
-def _translate_file(
-    translator: "ImageTranslator",
-    controls: dict[str, Any],
-    plan: "FilePlan",
-    draw: "Draw | None",
-    source: Path,
-    target: Path,
-    tiles: "TileOptions | None",
-) -> None:
-    """Translate one file, or draw its sample grid; in tiles if it does not fit into memory. Raises ImageError."""
-    from diptych.cli.translate_tiles import in_tiles
-    from diptych.data.images import image_io, metadata
-    from diptych.inference.preprocessing import copy_alpha
-
-    pixels, name = translator.read(source, **controls), str(source)
-    if draw:
-        image_io.write(target, draw(pixels, name))
-        return
-    dtype = plan.stored[source].dtype if source in plan.stored else None
-    translation = in_tiles(translator, pixels, name, dtype, tiles, controls) if tiles else None
-    if translation is None:
-        translation = translator.array(pixels, name, dtype, **controls)
-    if plan.keeps_alpha and plan.headers[source].alpha:
-        rgba = translator.adapter(controls).cut(image_io.read(source, "rgba"))
-        translation = copy_alpha(translation, rgba, name)
-    image_io.write(target, translation, metadata.read_metadata(source).for_pixels(plan.is_label_map))
 
 
 def _grid_function(translator: "ImageTranslator", all_domains: bool, styles: int, controls: dict[str, Any]) -> "Draw":

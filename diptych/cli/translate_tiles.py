@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from diptych.inference.image_translator import ImageTranslator
     from diptych.inference.sampled_statistics import Foreground, Progress
     from diptych.inference.tiles import StatisticsChoice, TileOptions
@@ -53,25 +51,6 @@ def translate_files(
                 **controls,
             )
         typer.echo(f"{target}")
-
-
-def in_tiles(
-    translator: "ImageTranslator",
-    pixels: "np.ndarray",
-    name: str,
-    dtype: "np.dtype[Any] | None",
-    options: "TileOptions",
-    controls: Mapping[str, Any],
-) -> "np.ndarray | None":
-    """Return the translation of an image (H, W, C) that does not fit into memory at once; None if it does."""
-    from diptych.inference.large_files import needs_tiles, translate_pixels_in_tiles
-    from diptych.inference.translator import Translator
-
-    assert isinstance(translator, Translator)  # ONNX files are not tiled
-    if not needs_tiles(translator, pixels, controls):
-        return None
-    typer.echo(f"{name}: does not fit into memory, so it is translated in tiles; --tile and --statistics set how")
-    return translate_pixels_in_tiles(translator, pixels, name, dtype, options, controls)
 
 
 def find_large(given: Sequence[str], out: Path, tile: str | None, suffix: str | None) -> dict[Path, Path]:

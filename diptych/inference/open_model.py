@@ -1,8 +1,9 @@
 """Load a trained model of any kind: a run folder, a model folder, a hub id, or an ONNX file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diptych.errors import CheckpointError, ConfigError
 from diptych.inference.image_translator import ImageTranslator
@@ -51,3 +52,27 @@ def load(
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     return load_onnx(path, device)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What `load` and `with_options` are given, to load a model again in another process.
+
+    `allow_code` names classes as `package.module:Class`.
+    """
+
+    source: str
+    device: str = "auto"
+    which: str = "last"
+    method: "type[Method] | None" = None
+    allow_code: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> ImageTranslator:
+        """Return the translator. Raises the errors of `load` and `with_options`."""
+        if self.allow_code:
+            from diptych.networks.user_code import allow_all
+
+            allow_all(self.allow_code)
+        translator = load(self.source, device=self.device, which=self.which, method=self.method)
+        return translator.with_options(**self.options)

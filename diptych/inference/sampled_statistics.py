@@ -5,7 +5,7 @@ once; else layer by layer, as the input of a layer depends on the statistics of 
 networks run over all windows, up to that layer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,10 +18,11 @@ from torch import Tensor
 from diptych.data.images import image_io
 from diptych.errors import ConfigError, ImageError
 from diptych.inference.large_images import Source, Window
-from diptych.inference.tile_grid import TileGrid, spread
+from diptych.inference.tile_grid import TileGrid, round_up, spread
 from diptych.networks.normalisation_statistics import Moments, Statistics, layer_moments, pooled_statistics
 
 SAMPLE_SIDE = 256  # pixels of a sample window
+SAMPLE_HALO = 64  # pixels around it, at most, that the networks see with it, so that their padding does not count
 CANDIDATES = 16  # windows looked at for each sample, if only the foreground is sampled
 LEAST_FOREGROUND = 0.5  # share of foreground pixels in a sample
 WHOLE_TILE = 512  # pixels of the tiles of exact statistics: a constant, so that their bits do not depend on the machine
@@ -52,14 +53,45 @@ def sampled(
     """Return statistics pooled over `samples` windows, by default anywhere in the image. ImageError, ConfigError.
 
     `foreground` is an image file of any size that covers the image, not 0 where to sample, or "auto". The windows are
-    one batch if `at_once`, else they are taken layer by layer.
+    one batch if `at_once`, else they are taken layer by layer. An image of no more than `samples` windows is covered by
+    them, and its statistics are exact.
     """
+    if foreground is None and len(networks.grid.tiles_of(SAMPLE_SIDE)) <= samples:
+        return exact(networks, False, progress)
     windows = _samples(networks, samples, foreground)
-    if at_once:
-        with pooled_statistics() as statistics:
-            networks.run(torch.stack([networks.read(window) for window in windows]))
-        return statistics
-    return _by_layer(networks, [(window, window) for window in windows], progress)
+    tiles = [(_without_halo(networks.grid, window), window) for window in windows]
+    if not at_once:
+        return _by_layer(networks, tiles, progress)
+
+    def parts(features: Tensor) -> Iterator[Tensor]:
+        for number, (tile, window) in enumerate(tiles):
+            yield _part(features[number : number + 1], tile, window)
+
+    with pooled_statistics(parts) as statistics:
+        networks.run(torch.stack([networks.read(window) for window in windows]))
+    return statistics
+
+
+def sample_pixels(grid: TileGrid) -> int:
+    """Return the number of pixels of a sample window with its halo."""
+    return min(_side(grid), grid.padded_height) * min(_side(grid), grid.padded_width)
+
+
+def _side(grid: TileGrid) -> int:
+    return round_up(SAMPLE_SIDE, grid.multiple) + 2 * _halo(grid)
+
+
+def _halo(grid: TileGrid) -> int:
+    return min(grid.halo, round_up(SAMPLE_HALO, grid.multiple))
+
+
+def _without_halo(grid: TileGrid, window: Window) -> Window:
+    """Return the part of a sample window that counts: without a halo on the sides that are not at the border."""
+    halo = _halo(grid)
+    top, left = (start + halo * (start > 0) for start in (window.top, window.left))
+    bottom = window.bottom - halo * (window.bottom < grid.padded_height)
+    right = window.right - halo * (window.right < grid.padded_width)
+    return Window(top, left, bottom - top, right - left)
 
 
 def exact(networks: Networks, at_once: bool, progress: Progress = silent) -> list[Statistics]:
@@ -91,12 +123,14 @@ def _layer_moments(networks: Networks, tile: Window, window: Window, found: list
     """Return the moments of the first layer without statistics within a tile; None if there is no such layer."""
     x = networks.read(window)[None]
 
-    def part(features: Tensor) -> Tensor:
-        rows = _scaled(tile.top - window.top, tile.height, window.height, features.shape[2])
-        columns = _scaled(tile.left - window.left, tile.width, window.width, features.shape[3])
-        return features[:, :, rows, columns]
+    return layer_moments(lambda: networks.run(x), found, lambda features: _part(features, tile, window))
 
-    return layer_moments(lambda: networks.run(x), found, part)
+
+def _part(features: Tensor, tile: Window, window: Window) -> Tensor:
+    """Return the part for a tile of feature maps (N, C, H, W) for a window. Raises ConfigError."""
+    rows = _scaled(tile.top - window.top, tile.height, window.height, features.shape[2])
+    columns = _scaled(tile.left - window.left, tile.width, window.width, features.shape[3])
+    return features[:, :, rows, columns]
 
 
 def _scaled(start: int, length: int, image: int, features: int) -> slice:
@@ -111,8 +145,8 @@ def _scaled(start: int, length: int, image: int, features: int) -> slice:
 def _samples(networks: Networks, samples: int, foreground: Foreground) -> list[Window]:
     """Return the windows to sample: spread over the image, or those of them with the most foreground."""
     if foreground is None:
-        return list(dict.fromkeys(spread(networks.grid, SAMPLE_SIDE, samples)))
-    windows = list(dict.fromkeys(spread(networks.grid, SAMPLE_SIDE, CANDIDATES * samples)))
+        return list(dict.fromkeys(spread(networks.grid, _side(networks.grid), samples)))
+    windows = list(dict.fromkeys(spread(networks.grid, _side(networks.grid), CANDIDATES * samples)))
     if foreground == "auto":
         shares = _shares_by_threshold(networks, windows)
     else:

@@ -22,7 +22,15 @@ from diptych.inference.finished_tiles import FinishedTiles
 from diptych.inference.large_images import Sink, Source, Window
 from diptych.inference.memory_estimate import bytes_per_pixel, memory_for_images, memory_for_tiles
 from diptych.inference.receptive_field import on_device, reach
-from diptych.inference.sampled_statistics import SAMPLE_SIDE, Foreground, Networks, Progress, exact, sampled, silent
+from diptych.inference.sampled_statistics import (
+    Foreground,
+    Networks,
+    Progress,
+    exact,
+    sample_pixels,
+    sampled,
+    silent,
+)
 from diptych.inference.statistics_file import load_statistics, save_statistics
 from diptych.inference.tile_grid import TileGrid, round_up
 from diptych.networks.convolution_blocks import convolutions_in_blocks, recorded_blocks
@@ -248,7 +256,7 @@ def find_statistics(
     if options.statistics == "whole":
         statistics = exact(job.networks(), job.fits_into_memory(), progress)
     else:
-        at_once = job.bytes_per_pixel * options.samples * SAMPLE_SIDE**2 <= LARGEST_BATCH
+        at_once = job.bytes_per_pixel * options.samples * sample_pixels(job.grid) <= LARGEST_BATCH
         statistics = sampled(job.networks(), options.samples, options.foreground, at_once, progress)
     if path and statistics:
         save_statistics(path, statistics, facts)

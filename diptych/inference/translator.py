@@ -5,6 +5,7 @@ translator = diptych.load("runs/facades")
 translator("label.png").save("photo.png")
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class Translator(ImageTranslator):
 
     def to(self, device: str) -> "Translator":
         """Move the networks to a device and return the translator."""
-        self.device = choose_device(device)
+        self.device = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
         self.method.to(self.device)
         return self
 

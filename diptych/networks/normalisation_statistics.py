@@ -13,7 +13,7 @@ The functions of torch are replaced inside the context, so that layers of all ne
 A mean, variance or standard deviation over height and width is treated in the same way.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -40,16 +40,24 @@ class Layer(NamedTuple):
     apply: Callable[[Tensor, Tensor], Tensor]  # mean and variance (G,) to the output
 
 
+def _all(x: Tensor) -> list[Tensor]:
+    return [x]
+
+
 @contextmanager
-def pooled_statistics() -> Iterator[list[Statistics]]:
+def pooled_statistics(parts: Callable[[Tensor], Iterable[Tensor]] = _all) -> Iterator[list[Statistics]]:
     """Normalise by statistics over all images of the batch in this context, and yield the list they are added to.
 
-    There is one entry for each call of a normalisation, in the order of the calls. Run one forward pass.
+    There is one entry for each call of a normalisation, in the order of the calls. Run one forward pass. `parts`
+    returns the parts (n, C, h, w) of the input (N, C, H, W) of a layer that count; by default all of it.
     """
     found: list[Statistics] = []
 
     def pooled(layer: Layer) -> Statistics:
-        found.append(Moments().add(layer.x, layer.groups).statistics())
+        moments = Moments()
+        for part in parts(layer.x):
+            moments.add(part, layer.groups)
+        found.append(moments.statistics())
         return found[-1]
 
     with _Replaced(pooled):

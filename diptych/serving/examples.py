@@ -3,6 +3,7 @@
 They are the images of a folder, or else held-out source images of the data set of a run, if that is still there.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,6 +76,6 @@ def _held_out(source: str, translator: ImageTranslator) -> list[np.ndarray]:
         step = max(1, len(column) // MAX_EXAMPLES)
         images = [np.asarray(column[index]) for index in range(0, len(column), step)][:MAX_EXAMPLES]
     except (DiptychError, KeyError) as error:
-        print(f"{source}: no example images ({error})")
+        print(f"{source}: no example images ({error})", file=sys.stderr)
         return []
     return [image for image in images if image.ndim == 3 and image.dtype == np.uint8 and image.shape[2] in (1, 3)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from diptych.errors import DiptychError
 from diptych.serving.jobs import Job
 
 MAX_KNOWN = 1000  # shapes whose check is remembered
@@ -77,8 +78,12 @@ class BatchCheck:
 
 
 def _gives_same_bits(job: Job, shape: Sequence[int], count: int) -> bool:
+    """Return whether a batch of noise gives the bits of single images; not if it does not fit into memory."""
     noise = np.random.default_rng(0).uniform(-1, 1, (count, *shape)).astype(np.float32)
-    together = job.translator.translate_batch(noise, "check", **job.controls)
+    try:
+        together = job.translator.translate_batch(noise, "check", **job.controls)
+    except DiptychError:
+        return False
     return all(
         np.array_equal(job.translator.translate_batch(noise[index : index + 1], "check", **job.controls)[0], each)
         for index, each in enumerate(together)

@@ -126,7 +126,10 @@ class Worker:
         try:
             images = [generated(jobs[0])] if jobs[0].x is None else translations(jobs, self.check)
         except Exception as error:
-            self._fail([job.number for job in jobs], error)
+            if len(jobs) == 1:
+                self._fail([jobs[0].number], error)
+            for job in jobs if len(jobs) > 1 else ():  # one of them may be at fault, or they are too large together
+                self._compute([job])
             return
         for job, image in zip(jobs, images, strict=True):
             self.unsent.acquire()

@@ -12,16 +12,18 @@ from diptych.data.images import image_io
 from diptych.errors import ConfigError, DataError, ImageError
 from diptych.inference.video_clips import ClipOptions, Frame, open_clip
 from diptych.inference.video_translation import Progress
+from diptych.workflows.face_crops import FaceCrop
 
 THUMBNAIL = 16  # rows and columns of the grey images that are compared
 NEAR_IDENTICAL = 2.0  # mean difference of two of them, in levels of 0 to 255, below which frames are alike
 
 
 class FrameCounts(NamedTuple):
-    """Numbers of frames that were written, and that were left out as near-identical to the one before."""
+    """Numbers of frames: written, left out as near-identical to the one before, and left out without a face."""
 
     written: int
     dropped: int
+    faceless: int = 0
 
 
 class Crop(NamedTuple):
@@ -55,17 +57,18 @@ def extract_frames(
     clips: Sequence[Path],
     out: Path,
     fps: float | None = 2.0,
-    crop: Crop | None = None,
+    crop: Crop | FaceCrop | None = None,
     options: ClipOptions | None = None,
     progress: Progress | None = None,
 ) -> FrameCounts:
     """Write frames of clips to a folder as CLIP_000123.png, by the number of the frame in its clip.
 
     `fps` frames a second are taken, and of these the ones that are near-identical to the last written one are left
-    out; without `fps` all frames are written. Raises ImageError; DataError for names that are used already.
+    out; without `fps` all frames are written. `crop` is a part of all frames, or the face of each; frames without one
+    are left out. Raises ImageError; DataError for names that are used already.
     """
     _check_names(clips, out)
-    written = dropped = 0
+    written = dropped = faceless = 0
     for clip in clips:
         last: np.ndarray | None = None
         due = None
@@ -81,6 +84,9 @@ def extract_frames(
                 if fps:
                     due += max(1, np.ceil((time - due + 1e-6) * fps)) / fps
                 pixels = crop.cut(frame.pixels, clip) if crop else frame.pixels
+                if pixels is None:
+                    faceless += 1
+                    continue
                 small = thumbnail(pixels)
                 if fps and last is not None and abs(small - last).mean() < NEAR_IDENTICAL:
                     dropped += 1
@@ -90,7 +96,7 @@ def extract_frames(
                 written += 1
             if damaged := reader.damaged():
                 raise ImageError(f"{clip}: {len(damaged)} frames cannot be decoded; the others are in {out}")
-    return FrameCounts(written, dropped)
+    return FrameCounts(written, dropped, faceless)
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:

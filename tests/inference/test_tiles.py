@@ -6,10 +6,13 @@ import torch
 from translators import made
 
 from diptych.errors import ConfigError, ImageError
+from diptych.inference import sampled_statistics
 from diptych.inference.large_images import ArraySink, ArraySource, Window
 from diptych.inference.sampled_statistics import exact, otsu_threshold, sampled
 from diptych.inference.statistics_file import load_statistics, save_statistics
+from diptych.inference.tile_grid import spread
 from diptych.inference.tiles import TiledTranslation, TileOptions, find_statistics, translate_in_tiles
+from diptych.networks.normalisation_statistics import pooled_statistics
 
 NETWORKS = [
     ("pix2pix", {"norm": "instance"}),
@@ -100,6 +103,23 @@ def test_methods_of_fixed_size_have_no_tiles():
 def test_dropout_is_refused():
     with pytest.raises(ConfigError, match="dropout is random"):
         made("pix2pix").translate_large(pixels_of(64, 64, 3), inference="paper")
+
+
+def test_samples_are_not_affected_by_their_borders(monkeypatch):
+    """Statistics of windows are those of the same places in a pass over the entire image."""
+    monkeypatch.setattr(sampled_statistics, "SAMPLE_SIDE", 48)
+    translator = made("cyclegan", generator="resnet_2", ngf=4)  # reaches 27 pixels
+    job = TiledTranslation(translator, ArraySource(pixels_of(240, 200, 3)), {}, None, "image")
+    windows = [
+        sampled_statistics._without_halo(job.grid, window) for window in spread(job.grid, 48 + 2 * job.grid.halo, 5)
+    ]
+    assert (48, 48) in [(window.height, window.width) for window in windows]
+    whole = Window(0, 0, 240, 200)
+    with pooled_statistics(lambda x: [sampled_statistics._part(x, window, whole) for window in windows]) as expected:
+        job.run(job.read(whole)[None])
+    for ours, theirs in zip(sampled(job.networks(), 5, None), expected, strict=True):
+        assert torch.allclose(ours.mean, theirs.mean, atol=1e-5)
+        assert torch.allclose(ours.variance, theirs.variance, rtol=1e-4)
 
 
 def test_samples_stay_in_the_foreground(tmp_path):

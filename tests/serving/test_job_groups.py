@@ -1,5 +1,7 @@
 """Dynamic batches: which requests are translated together, and that it changes no bit."""
 
+import io
+import os
 import time
 
 import numpy as np
@@ -11,6 +13,9 @@ from translators import made
 import diptych
 from diptych.serving.job_groups import BatchCheck, JobGroups, translations
 from diptych.serving.jobs import Job
+from diptych.serving.messages import read_message
+from diptych.serving.server_options import ServerOptions, named_sources
+from diptych.serving.worker import Worker
 
 
 def job(number, group=("a",), **fields):
@@ -67,6 +72,24 @@ def test_a_batch_has_the_bits_of_single_images(tmp_path, kind):
         assert np.array_equal(translation, translator.translate_batch(each.x[None])[0])
     sizes = {key[2] for key, is_exact in check._known.items() if is_exact}
     assert kind == "torch" or sizes == {4, 2}
+
+
+def test_one_image_that_fails_does_not_fail_its_batch(tmp_path):
+    logarithm = helper.make_node("Log", ["image"], ["translation"])
+    translator = diptych.load(write_onnx(tmp_path / "model.onnx", metadata(), [logarithm]))
+    options = ServerOptions(models=named_sources(["m"]))
+    read, _ = os.pipe()  # which stays open: its end would be that of the process
+    answers = io.BytesIO()
+    worker = Worker(options, {"m": translator}, os.fdopen(read, "rb"), answers)
+    images = [np.full((3, 4, 4), level, np.float32) for level in (1.0, -1.0, 0.9)]  # the second has no logarithm
+    worker._compute([Job(number, translator, "m", "png", {}, image) for number, image in enumerate(images)])
+    worker.encoders.shutdown()
+    answers.seek(0)
+    said = {}
+    while message := read_message(answers):
+        said.setdefault(message[0]["kind"], {})[message[0].get("number")] = message[0]
+    assert set(said["done"]) == {0, 2}
+    assert (said["refused"][1]["status"], "not finite" in said["refused"][1]["reason"]) == (422, True)
 
 
 def test_images_that_a_batch_would_change_are_translated_one_by_one():

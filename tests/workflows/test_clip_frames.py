@@ -15,11 +15,11 @@ from diptych.workflows.clip_frames import Crop, extract_frames, parse_crop
 def test_frames_at_a_rate_without_near_identical_ones(tmp_path):
     still, moving = panned(1) * 20, panned(20, seed=3)
     write_clip(tmp_path / "a.mp4", [*still, *moving], rate=Fraction(10))
-    assert extract_frames([tmp_path / "a.mp4"], tmp_path / "out", 5, Crop(8, 0, 32, 32)) == (11, 9)
+    assert extract_frames([tmp_path / "a.mp4"], tmp_path / "out", 5, Crop(8, 0, 32, 32)) == (11, 9, 0)
     assert files(tmp_path / "out")[:3] == ["a_000000.png", "a_000020.png", "a_000022.png"]
     expected = decoded(tmp_path / "a.mp4")[22][1][:32, 8:40]
     assert np.array_equal(image_io.read(tmp_path / "out" / "a_000022.png"), expected)
-    assert extract_frames([tmp_path / "a.mp4"], tmp_path / "all", None) == (40, 0)
+    assert extract_frames([tmp_path / "a.mp4"], tmp_path / "all", None) == (40, 0, 0)
     with pytest.raises(DataError, match="has frames of a already"):
         extract_frames([tmp_path / "a.mp4"], tmp_path / "out")
     with pytest.raises(ImageError, match=r"--crop 40,0,32,32 is not inside its frames of 64x48"):

@@ -128,7 +128,9 @@ def remaining_bytes(file: BinaryIO) -> int:
 
 def read_values(file: BinaryIO, dtype: np.dtype[Any], count: int) -> np.ndarray:
     """Return an array (count,) of the next values of `file`, which has them."""
-    return np.frombuffer(bytearray(file.read(count * dtype.itemsize)), dtype)
+    values = np.empty(count, dtype)
+    file.readinto(values.view(np.uint8))  # type: ignore[attr-defined]  # `BinaryIO` lacks it, no file that is read does
+    return values
 
 
 def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:

@@ -1,14 +1,13 @@
-"""File names and formats of translations: decided for all images before the first is translated."""
+"""File names and formats of translations: decided from headers, before an image is translated."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import typer
 
 from diptych.data.images import image_io
 from diptych.data.images.image_io import Header
@@ -28,11 +27,14 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True)
 class FilePlan:
-    """How translations are written, by source file. `headers` and `stored` lack files that cannot be read."""
+    """How translations are written, by source file (a path or a `StoredFile`).
 
-    names: Mapping[Path, Path]  # relative path of each translation
-    headers: Mapping[Path, Header]
-    stored: Mapping[Path, Stored]
+    `headers` and `stored` lack files that cannot be read.
+    """
+
+    names: Mapping[Any, Path]  # relative path of each translation
+    headers: Mapping[Any, Header]
+    stored: Mapping[Any, Stored]
     keeps_alpha: bool
     is_label_map: bool
 
@@ -61,22 +63,24 @@ class FilePlan:
 def plan_files(
     translator: ImageTranslator,
     controls: dict[str, Any],
-    sources: Mapping[Path, Path],
+    sources: Mapping[Any, Path],
     suffix: str | None,
     alpha: str,
     draws_grid: bool,
+    say: Callable[[str], None],
 ) -> FilePlan:
     """Return how the translation of each source is written. Raises ConfigError if `suffix` cannot hold it.
 
     `sources` maps files to relative paths. `alpha` is white or keep. `draws_grid`: write sample grids instead.
+    `say` takes notes for the user, each on one line.
     """
     headers = _headers(sources)
     target = translator.adapter(controls).target_encoding
-    keeps_alpha = _keeps_alpha(alpha, translator, controls, headers.values(), draws_grid)
+    keeps_alpha = _keeps_alpha(alpha, translator, controls, headers.values(), draws_grid, say)
     stored = _stored(translator, controls, headers, keeps_alpha, draws_grid)
     is_label_map = not draws_grid and target.num_classes is not None
     ending = suffix or (".png" if draws_grid else "")
-    names = _names(sources, stored, ending, is_label_map, target.stored_dtype is None)
+    names = _names(sources, stored, ending, is_label_map, target.stored_dtype is None, say)
     return FilePlan(names, headers, stored, keeps_alpha, is_label_map)
 
 
@@ -90,9 +94,14 @@ def _headers(sources: Iterable[Path]) -> dict[Path, Header]:
 
 
 def _keeps_alpha(
-    alpha: str, translator: ImageTranslator, controls: dict[str, Any], headers: Iterable[Header], draws_grid: bool
+    alpha: str,
+    translator: ImageTranslator,
+    controls: dict[str, Any],
+    headers: Iterable[Header],
+    draws_grid: bool,
+    say: Callable[[str], None],
 ) -> bool:
-    """Return whether translations get the alpha of their sources; print a note if it is lost. Raises ConfigError."""
+    """Return whether translations get the alpha of their sources; say it if it is lost. Raises ConfigError."""
     adapter = translator.adapter(controls)
     source, target = adapter.source_encoding, adapter.target_encoding
     channels = translator.channels_out(controls)
@@ -105,14 +114,15 @@ def _keeps_alpha(
     count = sum(header.alpha for header in images)
     if count and not (source.alpha or source.num_classes):
         hint = "" if draws_grid else "; --alpha keep copies it to the translations"
-        typer.echo(f"{count} of {len(images)} images have transparency: composited over white{hint}")
+        which = f"{count} of {len(images)} images have" if len(images) > 1 else "the image has"
+        say(f"{which} transparency: composited over white{hint}")
     return False
 
 
 def _stored(
     translator: ImageTranslator,
     controls: dict[str, Any],
-    headers: Mapping[Path, Header],
+    headers: Mapping[Any, Header],
     keeps_alpha: bool,
     draws_grid: bool,
 ) -> dict[Path, Stored]:
@@ -129,11 +139,12 @@ def _stored(
 
 
 def _names(
-    sources: Mapping[Path, Path],
-    stored: Mapping[Path, Stored],
+    sources: Mapping[Any, Path],
+    stored: Mapping[Any, Stored],
     suffix: str,
     is_label_map: bool,
     depth_is_free: bool,
+    say: Callable[[str], None],
 ) -> dict[Path, Path]:
     """Return the relative path of each translation: with `suffix`, else as the source, else in a format that holds it.
 
@@ -161,5 +172,5 @@ def _names(
                 changed[reason] = ending
         names[source] = name.with_suffix(ending)
     for reason, ending in changed.items():
-        typer.echo(f"{reason}: written as {ending}")
+        say(f"{reason}: written as {ending}")
     return names
