@@ -12,6 +12,7 @@ demo: $(VENV)/user            ## learn to translate letters in at most about two
 	$(BIN)/diptych demo -o demo
 
 test: $(VENV)/developer       ## everything that must hold
+	$(BIN)/python -m compileall -q diptych    # or each process that a test starts compiles it
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-fast: $(VENV)/developer  ## what needs no training and no other process, in less than two minutes

@@ -1,6 +1,6 @@
 """How often the 95 % intervals of a study cover the truth, in simulated studies of raters of known ability.
 
-python benchmarks/study_coverage.py [--studies 300]
+python benchmarks/study_coverage.py [--studies 300] [--processes 2]
 
 Rates fooled, strengths (Bradley-Terry) and mean opinion scores, each with the interval of this project (over raters)
 and with the usual one of independent votes. Then how many random clickers attention checks catch, and how many honest
@@ -8,15 +8,18 @@ participants they lose. Writes benchmarks/study_coverage.md.
 """
 
 import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from diptych.studies.choices import Choices, fit, strengths
-from diptych.studies.design import Exclusion
+from diptych.studies.design import Exclusion, design_of
 from diptych.studies.opinion_scores import mean_opinion_scores
+from diptych.studies.power import ATTENTIVE, attention_power
 from diptych.studies.rater_bootstrap import estimates, weighted_mean
-from diptych.studies.simulate import ATTENTIVE
 
 RATE, ICC, EACH = 0.25, 0.1, 40
 STRENGTHS, SPREAD = np.array([0.6, 0.1, -0.2, -0.5]), 0.5
@@ -24,7 +27,7 @@ QUALITY, BIAS = 3.2, 0.4
 TWO_SIDED = 1.96
 
 
-def rates(random, raters):
+def rates(random, raters, _):
     size = 1 / ICC - 1
     own = random.beta(RATE * size, (1 - RATE) * size, raters)
     votes = (random.random((raters, EACH)) < own[:, None]).ravel()
@@ -50,13 +53,12 @@ def preferences(random, raters, truth):
     return found.low <= truth <= found.high, naive.low <= truth <= naive.high
 
 
-def opinions(random, raters):
+def opinions(random, raters, truth):
     own = QUALITY + random.normal(0, BIAS, raters)
     scores = np.clip(np.rint(own[:, None] + random.normal(0, 0.7, (raters, EACH))), 1, 5).ravel()
     rater = np.repeat(np.arange(raters), EACH)
     found = mean_opinion_scores(scores, np.full(len(scores), "a"), rater, ("a",))["a"]
     half = TWO_SIDED * scores.std(ddof=1) / np.sqrt(len(scores))
-    truth = _mean_opinion()
     return found.low <= truth <= found.high, abs(scores.mean() - truth) <= half
 
 
@@ -68,44 +70,48 @@ def _mean_opinion():
 
 def attention(checks):
     """Return the shares of random clickers who are caught and of honest participants who are lost."""
-    needed = int(np.ceil(Exclusion().min_attention * checks - 1e-9))
-    random, count = np.random.default_rng(0), 100_000
-    honest = ATTENTIVE + (1 - ATTENTIVE) / 2  # who slips, guesses
-    passes = {p: (random.random((count, checks)) < p).sum(1) >= needed for p in (0.5, honest)}
-    return 1 - passes[0.5].mean(), 1 - passes[honest].mean()
+    return attention_power(design_of("pix2pix-2017", attention_checks=checks), methods=2)
+
+
+KINDS = {"rate fooled": rates, "strength (Bradley-Terry)": preferences, "mean opinion score": opinions}
+
+
+def covered(name, raters, studies, truth):
+    """Return the shares of studies whose interval has the truth in it: over raters, and of independent votes."""
+    random = np.random.default_rng(raters)
+    return np.mean([KINDS[name](random, raters, truth) for _ in range(studies)], 0)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=300)
-    studies = parser.parse_args().studies
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    options = parser.parse_args()
     many = choices(np.random.default_rng(5), 4000)
-    truth = fit(many, np.ones(len(many.raters)))[0]
-    kinds = {
-        "rate fooled": rates,
-        "strength (Bradley-Terry)": lambda random, raters: preferences(random, raters, truth),
-        "mean opinion score": opinions,
-    }
+    truths = dict(zip(KINDS, (RATE, fit(many, np.ones(len(many.raters)))[0], _mean_opinion()), strict=True))
     lines = [
         "# Coverage of the intervals of human studies",
         "",
-        f"{studies} simulated studies for each row, {EACH} votes of each rater. Raters differ: rates fooled with an "
-        f"intraclass correlation of {ICC}, strengths with a standard deviation of {SPREAD}, opinion scores of {BIAS}. "
-        f"Command: `python benchmarks/study_coverage.py`.",
+        f"{options.studies} simulated studies for each row, {EACH} votes of each rater. Raters differ: rates fooled "
+        f"with an intraclass correlation of {ICC}, strengths with a standard deviation of {SPREAD}, opinion scores of "
+        f"{BIAS}. "
+        f"Command: `python benchmarks/study_coverage.py --studies {options.studies}`.",
         "",
         "| measure | raters | intervals over raters | intervals of independent votes |",
         "|---|---|---|---|",
     ]
-    for name, simulate in kinds.items():
-        for raters in (10, 25, 50):
-            random = np.random.default_rng(raters)
-            covered = np.mean([simulate(random, raters) for _ in range(studies)], 0)
-            lines.append(f"| {name} | {raters} | {100 * covered[0]:.1f} % | {100 * covered[1]:.1f} % |")
+    with ProcessPoolExecutor(options.processes) as pool:
+        cells = list(product(KINDS, (10, 25, 50)))
+        found = [pool.submit(covered, name, raters, options.studies, truths[name]) for name, raters in cells]
+        for (name, raters), future in zip(cells, found, strict=True):
+            ours, naive = future.result()
+            lines.append(f"| {name} | {raters} | {100 * ours:.1f} % | {100 * naive:.1f} % |")
             print(lines[-1], flush=True)
     lines += [
         "",
         f"Attention checks between two images, with the default rule (at least {Exclusion().min_attention:.0%} "
-        f"correct); honest participants answer {ATTENTIVE:.0%} of them attentively and guess the rest:",
+        f"correct, one failure allowed); honest participants answer {ATTENTIVE:.0%} of them attentively "
+        f"and guess the rest:",
         "",
         "| checks | random clickers caught | honest participants lost |",
         "|---|---|---|",

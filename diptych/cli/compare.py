@@ -26,14 +26,21 @@ def compare(
             autocompletion=complete_protocol,
         ),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            help="Human study of these runs, after `diptych study analyze`: its votes are further columns.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare evaluated runs: a web page with images and training curves, a CSV file and a LaTeX table."""
     from diptych.evaluation.compare.page import compare as write_comparison
-    from diptych.evaluation.compare.read import read_runs
+    from diptych.evaluation.compare.page import evaluated_runs
 
-    page = write_comparison(runs, out, protocol)
+    page = write_comparison(runs, out, protocol, study)
     if as_json:
-        print_json({"page": page, **comparison_json(read_runs(runs, protocol))})
+        print_json({"page": page, **comparison_json(evaluated_runs(runs, protocol, study))})
     else:
         typer.echo(f"{page}")

@@ -72,10 +72,13 @@ def new(
         key, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set {pair}: expected KEY=VALUE")
-        values[key] = parse_yaml(text)
+        try:
+            values[key] = parse_yaml(text)
+        except ValueError as error:
+            raise ConfigError(f"--set {pair}: not a YAML value ({error})") from error
     chosen = design_of(**{"preset": preset, **values})
     arms = read_arms(methods, {"real": real, "input": input_, "reference": reference})
-    study = create(out, chosen, arms.files, arms.origin)
+    study = create(out, chosen, arms.files, arms.origin, arms.translations)
     names = study.table.methods
     typer.echo(
         f"{out}: {len(names)} methods ({', '.join(names)}), {len(study.table.images)} images, "
@@ -144,16 +147,40 @@ def simulate(
 
 
 @app.command(epilog="Example: diptych study analyze studies/loss")
-def analyze(study: StudyPath, simulated: Simulated = False, database: Database = None) -> None:
-    """Analyse the answers: intervals over participants, with and without excluded ones; a report, CSV and LaTeX."""
+def analyze(
+    study: StudyPath,
+    simulated: Simulated = False,
+    database: Database = None,
+    metrics: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Evaluated run of a method, found by its name, to correlate votes and metrics. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", "-p", help="Protocol of --metrics.", show_default="the one that all have"),
+    ] = None,
+) -> None:
+    """Analyse the answers: intervals over participants, with and without excluded ones; a report, CSV and LaTeX.
+
+    `diptych compare RUN... --study STUDY` then shows the votes beside metrics.
+    """
+    from diptych.evaluation.compare.read import read_runs
+    from diptych.evaluation.compare.study_votes import with_votes
     from diptych.studies.analysis import analyse
     from diptych.studies.study_report import write_report
+    from diptych.studies.vote_scores import vote_results, write_votes
 
     opened = _open(study)
     store = opened.store(_simulated(opened) if simulated else database)
     analysis = analyse(opened, store.answers(), store.counts()[0])
     store.close()
-    page = write_report(analysis, opened.path / "report", simulated)
+    votes = vote_results(analysis, simulated)
+    evaluated = with_votes(read_runs(metrics, protocol), votes) if metrics else []
+    page = write_report(analysis, opened.path / "report", simulated, evaluated)
+    write_votes(votes, opened.path)
     for row in analysis.included.rows:
         typer.echo(f"{row.question}  {row.measure}  {row.method}  {row.estimate}")
     typer.echo(f"{len(analysis.reasons)} participants excluded; report: {page}")

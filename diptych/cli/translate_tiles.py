@@ -54,31 +54,51 @@ def translate_files(
 
 
 def find_large(given: Sequence[str], out: Path, tile: str | None, suffix: str | None) -> dict[Path, Path]:
-    """Return the large images among files and patterns, with the file of each translation; empty if there are none.
+    """Return the large images among files and folders, with the file of each translation; empty if there are none.
 
     With `--tile` all images are taken as large. A name of an image format after `-o` is that of the output of one
     image; else `-o` is a folder. Raises DataError if large images are mixed with others.
     """
     from diptych.errors import DataError, listed
     from diptych.inference.formats.opening import is_large_format
-    from diptych.inference.input_files import find_sources
+    from diptych.inference.input_files import find_sources, large_files_below
 
-    paths = [Path(name).expanduser() for name in given]
-    large = [path for path in paths if is_large_format(path)]
+    large: dict[Path, Path] = {}
+    others = []
+    for name in given:
+        path = Path(name).expanduser()
+        if is_large_format(path):
+            large[path] = Path(path.name)
+            continue
+        found = large_files_below(path, out) if path.is_dir() else {}
+        large |= found
+        if not found or find_sources([name], out, may_be_empty=True).images:
+            others.append(name)
+    sources = dict(large)
     if not large and (tile is None or not _is_file_name(out)):
         if tile is None:
             return {}
         sources = find_sources(given, out).images
-    elif len(large) < len(paths) and tile is None:
-        others = listed([str(path) for path in paths if path not in large])
-        raise DataError(f"{large[0]} is translated in tiles, {others} is not: give --tile auto, or translate it alone")
-    else:
-        sources = {path: Path(path.name) for path in paths}
+    elif others and tile is None:
+        raise DataError(
+            f"{next(iter(large))} is translated in tiles, images of {listed(others)} are not: give --tile auto, or "
+            "translate it alone"
+        )
+    elif others:
+        sources |= find_sources(others, out).images
     if _is_file_name(out):
         if len(sources) > 1:
             raise DataError(f"-o {out} is the name of one image, and there are {len(sources)}: give a folder")
         return dict.fromkeys(sources, out)
-    return {source: out / (name.with_suffix(suffix) if suffix else name) for source, name in sources.items()}
+    return {source: out / _output_name(name, suffix) for source, name in sources.items()}
+
+
+def _output_name(name: Path, suffix: str | None) -> Path:
+    """Return the name of a translation: that of the source, with another suffix if that format is only read."""
+    from diptych.inference.formats.opening import READ_ONLY, format_of
+
+    suffix = suffix or (".ome.tif" if format_of(name) in READ_ONLY else None)
+    return name.with_suffix(suffix) if suffix else name
 
 
 def _is_file_name(out: Path) -> bool:

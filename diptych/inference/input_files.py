@@ -25,11 +25,11 @@ class InputFiles:
         return ", ".join(f"{count} {kind}" for kind, count in sorted(self.others.items()))
 
 
-def find_sources(given: Sequence[str], out: Path) -> InputFiles:
+def find_sources(given: Sequence[str], out: Path, may_be_empty: bool = False) -> InputFiles:
     """Return the images among the files, folders and patterns of `given`, without those in the folder `out`.
 
     The relative path of a file starts below the given folder or the fixed part of the pattern. Raises DataError if
-    there are no images.
+    there are no images, unless `may_be_empty`.
     """
     files = InputFiles()
     for argument in given:
@@ -38,10 +38,22 @@ def find_sources(given: Sequence[str], out: Path) -> InputFiles:
                 files.images[file] = name
             else:
                 files.others[file_suffix(file.name)] += 1
-    if not files.images:
+    if not files.images and not may_be_empty:
         others = f": there are {files}; Diptych reads {', '.join(sorted(image_io.SUFFIXES))}" if files.others else ""
         raise DataError(f"no images among {', '.join(given)}{others}")
     return files
+
+
+def large_files_below(folder: Path, out: Path) -> dict[Path, Path]:
+    """Return the files below a folder that only `formats.opening` reads, such as slides, with their relative paths.
+
+    TIFF files, and all in folders such as zarr's, are left out.
+    """
+    from diptych.inference.formats.opening import SUFFIXES
+
+    only = tuple(suffix for suffix in SUFFIXES if not suffix.endswith((*image_io.SUFFIXES, ".zarr")))
+    found = files_below(folder, None if folder.resolve().is_relative_to(out.resolve()) else out)
+    return {file: file.relative_to(folder) for file in found if file.name.lower().endswith(only)}
 
 
 def _matches_of(given: str, out: Path) -> Iterator[tuple[Path, Path]]:

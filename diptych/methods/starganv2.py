@@ -179,6 +179,7 @@ class StarGANv2(Method):
             "max_channels": 16, "style_dim": 8, "latent_dim": 4, "mapping_dim": 16, "lr": 2e-3,
             "f_lr": 2e-3, "lambda_ds": 0.1, "lambda_cyc": 10.0, "ema_decay": 0.9,
         },
+        learning={"lr": 4e-3, "steps": 100},
         independent={"style_sources": ("reference",)},
     )  # fmt: skip
     given_landmarks: LandmarkNetwork | None = None  # see `use_landmarks`

@@ -19,6 +19,11 @@ from diptych.studies.store import Answer
 from diptych.studies.study_folder import StudyFolder
 from diptych.studies.votes import Vote, excluded, votes_of
 
+STRENGTHS = (
+    "strengths of Bradley and Terry: 0.4 more is chosen in 60 % of pairs; position N is the strength of that position "
+    "over the first"
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -110,12 +115,15 @@ def results_of(study: StudyFolder, votes: Sequence[Vote]) -> StudyResults:
         kinds[study.design.kind](study, question.key, [vote for vote in main if vote.question == question.key])
         for question in study.design.questions
     ]
+    by_question = zip(study.design.questions, parts, strict=True)
+    notes = [(question.key, note) for question, part in by_question for note in part.notes]
+    several = len(parts) > 1
     return StudyResults(
         len({vote.rater for vote in votes}),
         len(main),
         tuple(row for part in parts for row in part.rows),
         tuple(each for part in parts for each in part.comparisons),
-        (*(note for part in parts for note in part.notes), *_test_retest(votes)),
+        (*(f"{key}: {note}" if several else note for key, note in notes), *_test_retest(votes)),
     )
 
 
@@ -142,6 +150,7 @@ def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Stud
     """Rate fooled of each method, with d'; for single images also the rate of real images called fake."""
     rows: list[Row | None] = []
     notes: list[str] = []
+    sensitivities: list[str] = []
     is_single = study.design.presentation == "single"
     reals = [vote for vote in votes if is_single and vote.shown[0].arm == REAL]
     for method in study.table.methods:
@@ -155,10 +164,11 @@ def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Stud
             d_prime = yes_no_d_prime(int((~fooled).sum()), len(own), alarms, len(reals))[0]
         else:
             d_prime = forced_choice_d_prime(int((~fooled).sum()), len(own))
-        notes.append(f"{method}: d' {d_prime:.2f}")
+        sensitivities.append(f"{method} {d_prime:.2f}")
     if reals:
         called = np.array([vote.answer == 1 for vote in reals])
         rows.append(_rate(question, "called fake", REAL, called, reals, notes))
+    notes.append(f"sensitivity d' (0: nobody tells the images from real ones): {', '.join(sensitivities) or 'none'}")
     units = [f"{vote.shown[0]}{vote.shown[-1]}" if is_single else str(sorted(map(str, vote.shown))) for vote in votes]
     notes.extend(_agreement([vote.answer == vote.correct for vote in votes], units))
     return StudyResults(0, 0, tuple(row for row in rows if row), (), tuple(notes))
@@ -177,7 +187,7 @@ def _rate(
 def _preference(study: StudyFolder, question: str, votes: Sequence[Vote]) -> StudyResults:
     """Share of trials in which each method was chosen, its strength, and sign tests of pairs."""
     if not votes:
-        return StudyResults(0, 0, (), (), (f"{question}: no answers",))
+        return StudyResults(0, 0, (), (), ("no answers",))
     methods = study.table.methods
     index = {name: at for at, name in enumerate(methods)}
     shown = np.array([[index[each.arm] for each in vote.shown] for vote in votes])
@@ -195,7 +205,7 @@ def _preference(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Stu
     found, positional = strengths(choices)
     rows += [Row(question, "strength", name, estimate) for name, estimate in found.items()]
     rows += [Row(question, f"position {at}", "", estimate) for at, estimate in enumerate(positional, 2)]
-    notes = [f"{question}: {' > '.join(circle)} > {circle[0]}: no order fits" for circle in intransitive(choices)]
+    notes = [STRENGTHS, *(f"{' > '.join(circle)} > {circle[0]}: no order fits" for circle in intransitive(choices))]
     units = [vote.shown[0].image + str(sorted(each.arm for each in vote.shown)) for vote in votes]
     named = [vote.shown[vote.answer].arm if vote.answer != TIE else "" for vote in votes]
     return StudyResults(0, 0, tuple(rows), _sign_tests(question, choices), (*notes, *_agreement(named, units)))
@@ -237,15 +247,16 @@ def _agreement(answers: Sequence[Hashable], units: Sequence[str], scale: Scale =
         alpha = krippendorff_alpha(answers, units, scale)
     except StudyError:
         return ["agreement: no image has the answers of two participants"]
-    return [f"agreement of participants: Krippendorff's alpha {alpha:.2f}"]
+    return [f"agreement of participants: Krippendorff's alpha {alpha:.2f} (0: as by chance, 1: complete)"]
 
 
-def as_csv(analysis: Analysis) -> str:
-    """Return the rows of both sets of participants as CSV."""
+def as_csv(analysis: Analysis, simulated: bool = False) -> str:
+    """Return the rows of both sets of participants as CSV; `participants` says whether they are simulated."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["participants", "question", "measure", "method", "value", "low", "high", "votes", "raters"])
-    for name, part in (("included", analysis.included), ("all", analysis.everyone)):
+    kind = "simulated, " if simulated else ""
+    for name, part in ((f"{kind}included", analysis.included), (f"{kind}all", analysis.everyone)):
         for row in part.rows:
             each = row.estimate
             numbers = [f"{value:.6g}" for value in (each.value, each.low, each.high)]

@@ -6,18 +6,22 @@ from pathlib import Path
 
 from diptych.data.sources.file_names import stem_of
 from diptych.data.sources.folders import images_in
-from diptych.errors import ConfigError
-from diptych.evaluation.samples import MANIFEST, SampleRow, open_samples
+from diptych.errors import ConfigError, EvaluationError
+from diptych.evaluation.protocols import PROTOCOLS, find_protocol
+from diptych.evaluation.samples import MANIFEST, SampleRow, Samples, open_samples
+from diptych.evaluation.two_folders import two_folders
 from diptych.studies.design import REAL
 from diptych.studies.stimuli import INPUT, RESERVED
+from diptych.studies.study_folder import Translations
 
 
 @dataclass(frozen=True)
 class Arms:
-    """The path of each image by arm and name, and where the images of each arm came from."""
+    """The path of each image by arm and name, where the images of each arm came from, and what methods translated."""
 
     files: dict[str, dict[str, Path]] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
+    translations: dict[str, Translations] = field(default_factory=dict)
 
     def add(self, arm: str, files: Mapping[str, Path], origin: Path) -> None:
         """Add an arm. ConfigError if it has no images."""
@@ -39,8 +43,11 @@ def read_arms(sources: Sequence[str], others: Mapping[str, Path | None]) -> Arms
             raise ConfigError(f"{source}: the name {name} is taken; give another as NAME=FOLDER")
         if not (folder / MANIFEST).is_file():
             arms.add(name, _by_name(folder), folder)
+            if real := others.get(REAL):
+                arms.translations[name] = _translations(two_folders(real, folder))
             continue
         samples = open_samples(folder)
+        arms.translations[name] = _translations(samples)
         first: dict[str, SampleRow] = {}
         for row in samples.rows:  # of several styles the first
             first.setdefault(row.of or Path(row.fake).stem, row)
@@ -56,6 +63,17 @@ def read_arms(sources: Sequence[str], others: Mapping[str, Path | None]) -> Arms
         if given is not None:
             arms.add(arm, _by_name(given), given)
     return arms
+
+
+def _translations(samples: Samples) -> Translations:
+    """Return what a result of these samples would hold, to tell whether scores and votes are about the same images."""
+    protocol = str(samples.about.get("protocol", "")).partition("/")[0]
+    is_distinct = protocol in PROTOCOLS and find_protocol(protocol).distinct_images
+    try:
+        images = samples.images(is_distinct)
+    except EvaluationError:  # there are no real images
+        images = {}
+    return Translations(about=dict(samples.about), images=images)
 
 
 def _named(source: str) -> tuple[str, Path]:

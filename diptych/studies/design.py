@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from diptych.errors import ConfigError, nearest, shown
 from diptych.settings.validate import checked
 from diptych.studies.presets import PRESETS
+from diptych.studies.texts import Text, Words
 
 Kind = Literal["real_or_fake", "a_b", "best_of_n", "opinion_score"]
 Presentation = Literal["sequential", "side_by_side", "single"]
-Text = Annotated[str, Field(min_length=1, max_length=5000)]
 REAL = "real"  # the arm of real images
 
 
@@ -22,7 +23,7 @@ class Question(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: Annotated[str, Field(pattern=r"^[a-z_]{1,30}$")]
-    text: Text
+    text: Words
     show_input: bool = False
     show_reference: bool = False
 
@@ -37,6 +38,10 @@ class Exclusion(BaseModel):
     max_same_answer: Annotated[float, Field(gt=0, le=1)] = 0.95  # share of the most frequent position or score
     bt500: bool = False  # opinion scores: the screening of ITU-R BT.500
 
+    def failures_allowed(self, checks: int) -> int:
+        """Return how many attention checks a rater may fail: always one, since anyone slips once."""
+        return max(1, math.floor(round((1 - self.min_attention) * checks, 6)))
+
 
 class Design(BaseModel):
     """A validated design. `preset` gives the values of a published study; others replace them."""
@@ -44,7 +49,7 @@ class Design(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: Text = "Study"
-    consent: Annotated[str, Field(max_length=20_000)] = ""  # what participants agree to; default: a text on privacy
+    consent: Words | None = None  # what participants agree to; default: a text on privacy
     preset: str = ""
     kind: Kind
     presentation: Presentation

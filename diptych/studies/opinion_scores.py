@@ -1,5 +1,7 @@
 """Mean opinion scores: normalisation per rater, and the screening of raters of ITU-R BT.500."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from diptych.errors import StudyError
@@ -24,7 +26,9 @@ def mean_opinion_scores(
         sums = np.array([weights[mask] @ scores[mask] for mask in of_method])
         return np.divide(sums, totals, out=np.full(len(names), np.nan), where=totals > 0)
 
-    return dict(zip(names, estimates(raters, means), strict=True))
+    votes = [int(mask.sum()) for mask in of_method]
+    found = [replace(each, votes=count) for each, count in zip(estimates(raters, means), votes, strict=True)]
+    return dict(zip(names, found, strict=True))
 
 
 def normalised(scores: np.ndarray, raters: np.ndarray) -> np.ndarray:

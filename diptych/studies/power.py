@@ -11,6 +11,7 @@ from statistics import NormalDist
 from diptych.errors import ConfigError
 from diptych.studies.design import Design
 
+ATTENTIVE = 0.97  # probability that an honest participant looks at an attention check; else they guess
 ICC = 0.05  # a usual value for real-or-fake answers of crowd workers
 NORMAL = NormalDist()
 
@@ -64,10 +65,30 @@ def votes_needed(rate: float, chance: float = 0.5, wanted: float = 0.8, votes_ea
     return math.ceil(independent * (1 + (votes_each - 1) * icc))
 
 
+def attention_power(design: Design, methods: int) -> tuple[float, float]:
+    """Return the shares of random clickers that attention checks exclude, and of honest participants."""
+    checks = design.attention_checks * len(design.questions)
+    if design.kind == "opinion_score":
+        chance = 2 / (design.scores[1] - design.scores[0] + 1)  # the lowest score and the next are correct
+    else:
+        chance = 1 / (methods if design.kind == "best_of_n" else 2)
+    honest = ATTENTIVE + (1 - ATTENTIVE) * chance
+
+    def excluded(correct: float) -> float:
+        needed = checks - design.exclude.failures_allowed(checks)
+        return sum(math.comb(checks, n) * correct**n * (1 - correct) ** (checks - n) for n in range(needed))
+
+    return excluded(chance), excluded(honest)
+
+
 def planned(design: Design, methods: int) -> str:
     """Return what the planned participants of a design can show, as a line for people."""
     raters = design.raters * (methods if design.one_method_each else 1)
     line = f"{raters} participants"
+    if design.attention_checks and design.exclude.min_attention:
+        line += ", of whom attention checks exclude {:.0%} if they click at random and {:.1%} if honest".format(
+            *attention_power(design, methods)
+        )
     if design.kind == "opinion_score":
         return line
     shared = design.kind == "real_or_fake" and not design.one_method_each  # a trial is about one of the methods

@@ -5,8 +5,8 @@ Numbers of raters are those of one method where each rater sees one.
 
 from typing import Any
 
-FAKE = {"key": "fake", "text": "Which image is fake?"}
-REAL = {"key": "real", "text": "Which image is real?"}
+FAKE = {"key": "fake", "text": {"en": "Which image is fake?", "zh": "哪张图像是生成的？"}}
+REAL = {"key": "real", "text": {"en": "Which image is real?", "zh": "哪张图像是真实的？"}}
 TIMED = {
     "kind": "real_or_fake",
     "presentation": "sequential",
@@ -17,21 +17,32 @@ TIMED = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Zhang, Isola, Efros 2016: 10 % of the trials are against random colours
-    "colorization-2016": {**TIMED, "questions": [FAKE], "ask_for": "fake", "attention_checks": 4, "raters": 40},
+    # Zhang, Isola, Efros 2016: 10 % of the trials are against random colours; the paper reports the share of passed
+    # ones (87 %) and excludes nobody by them
+    "colorization-2016": {
+        **TIMED,
+        "questions": [FAKE],
+        "ask_for": "fake",
+        "attention_checks": 4,
+        "raters": 40,
+        "exclude": {"min_attention": 0},
+    },
     # Isola et al. 2017
     "pix2pix-2017": {**TIMED, "questions": [FAKE], "ask_for": "fake", "raters": 50},
     # Zhu et al. 2017
     "cyclegan-2017": {**TIMED, "questions": [REAL], "ask_for": "real", "raters": 25},
-    # Choi et al. 2018: 30 or 40 questions, and a few logical questions to validate the worker
+    # Choi et al. 2018: 30 or 40 questions, and a few logical questions to validate the worker; six is our choice
     "stargan-2018": {
         "kind": "best_of_n",
         "presentation": "side_by_side",
         "questions": [
             {
                 "key": "best",
-                "text": "Which image is the best? Consider how real it looks, how well the attribute was changed, and "
-                "whether it shows the same person.",
+                "text": {
+                    "en": "Which image is the best? Consider how real it looks, how well the attribute was changed, "
+                    "and whether it shows the same person.",
+                    "zh": "哪张图像最好？请考虑图像是否逼真、属性改变得是否到位，以及是否仍是同一个人。",
+                },
                 "show_input": True,
             }
         ],
@@ -39,7 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "exposure_ms": None,
         "practice": 0,
         "trials": 40,
-        "attention_checks": 3,
+        "attention_checks": 6,
         "raters": 146,
     },
     # Choi et al. 2020: quality and style are asked of the same images
@@ -47,10 +58,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kind": "best_of_n",
         "presentation": "side_by_side",
         "questions": [
-            {"key": "quality", "text": "Which image has the best quality?", "show_input": True},
+            {
+                "key": "quality",
+                "text": {"en": "Which image has the best quality?", "zh": "哪张图像的质量最好？"},
+                "show_input": True,
+            },
             {
                 "key": "style",
-                "text": "Which image shows the style of the reference best?",
+                "text": {
+                    "en": "Which image shows the style of the reference best?",
+                    "zh": "哪张图像最符合参考图像的风格？",
+                },
                 "show_input": True,
                 "show_reference": True,
             },
@@ -66,7 +84,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "srgan-mos-2017": {
         "kind": "opinion_score",
         "presentation": "single",
-        "questions": [{"key": "quality", "text": "How good is the quality of this image? 1 is bad, 5 is excellent."}],
+        "questions": [
+            {
+                "key": "quality",
+                "text": {
+                    "en": "How good is the quality of this image? 1 is bad, 5 is excellent.",
+                    "zh": "这张图像的质量如何？1 表示很差，5 表示极好。",
+                },
+            }
+        ],
         "ask_for": "better",
         "exposure_ms": None,
         "practice": 20,
@@ -78,7 +104,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "hype-infinity": {
         "kind": "real_or_fake",
         "presentation": "single",
-        "questions": [{"key": "fake", "text": "Is this image real or fake?"}],
+        "questions": [
+            {
+                "key": "fake",
+                "text": {"en": "Is this image real or fake?", "zh": "这张图像是真实的还是生成的？"},
+            }
+        ],
         "ask_for": "fake",
         "exposure_ms": None,
         "practice": 10,

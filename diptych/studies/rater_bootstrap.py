@@ -9,7 +9,7 @@ Student's t are from those of the normal distribution (the expanded percentile i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,13 +23,14 @@ Statistic = Callable[[np.ndarray], np.ndarray | float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval over raters, `low` to `high`."""
+    """A value with its 95 % interval over raters, `low` to `high`; `draws` are the values of resampled raters."""
 
     value: float
     low: float
     high: float
     votes: int
     raters: int
+    draws: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}], {self.votes} votes of {self.raters} raters"
@@ -52,8 +53,8 @@ def estimates(raters: np.ndarray, statistic: Statistic, draws: int = DRAWS) -> l
     tail = expanded_tail(len(names))
     low, high = np.nanquantile(resampled, (tail, 1 - tail), axis=0)
     return [
-        Estimate(float(value), float(below), float(above), len(index), len(names))
-        for value, below, above in zip(values, low, high, strict=True)
+        Estimate(float(value), float(below), float(above), len(index), len(names), tuple(map(float, draws_of)))
+        for value, below, above, draws_of in zip(values, low, high, resampled.T, strict=True)
     ]
 
 
@@ -74,3 +75,14 @@ def weighted_mean(values: np.ndarray) -> Statistic:
         return float(weights @ values / total) if total else float("nan")
 
     return mean
+
+
+def widened_draws(estimate: Estimate) -> np.ndarray:
+    """Return the draws (DRAWS,), with distances from the value widened so that their plain quantiles are the interval.
+
+    With few raters the interval is wider than that of the plain quantiles (`expanded_tail`).
+    """
+    from scipy import stats
+
+    factor = stats.norm.ppf(expanded_tail(estimate.raters)) / stats.norm.ppf(0.025)
+    return estimate.value + (np.array(estimate.draws) - estimate.value) * factor

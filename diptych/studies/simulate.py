@@ -10,11 +10,11 @@ import numpy as np
 
 from diptych.errors import ConfigError
 from diptych.seeds import random_state
+from diptych.studies.power import ATTENTIVE
 from diptych.studies.store import Answer, Store
 from diptych.studies.study_folder import StudyFolder
 from diptych.studies.trials import OBVIOUS, Trial
 
-ATTENTIVE = 0.97  # probability that an honest participant answers an attention check correctly
 RESPONSE_MS = (900, 0.4)  # median and spread of the log-normal response times of honest participants
 CLICKER_MS = (350, 0.3)
 FALSE_ALARMS = 0.2  # probability that an honest participant calls a real image fake, if it is shown alone

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -33,6 +34,15 @@ DESIGN, STIMULI, IMAGES, ANSWERS = "study.yaml", "stimuli.json", "images", "answ
 MAX_BYTES = 2**26
 
 
+class Translations(BaseModel):
+    """What results of the same translations hold: their description, and hashes of the real images and sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    about: dict[str, Any] = {}
+    images: dict[str, str] = {}
+
+
 class StudyFile(BaseModel):
     """The contents of `study.yaml`."""
 
@@ -41,6 +51,7 @@ class StudyFile(BaseModel):
     format: int
     design: Design
     arms: dict[str, str]  # where the images of each arm came from
+    translations: dict[str, Translations] = {}  # by method, if known
     sha256: str = Field(pattern="^[0-9a-f]{64}$")  # of the design and the stimuli
 
 
@@ -53,6 +64,7 @@ class StudyFolder:
     arms: Mapping[str, str]
     digest: str
     table: StimulusTable
+    translations: Mapping[str, Translations]
 
     @classmethod
     def open(cls, path: Path) -> "StudyFolder":
@@ -68,7 +80,7 @@ class StudyFolder:
                 f"{path}: the design or the images were changed after the study was made; answers of different designs "
                 f"cannot be analysed together: make a new study with `diptych study new`"
             )
-        return cls(path, file.design, file.arms, file.sha256, table)
+        return cls(path, file.design, file.arms, file.sha256, table, file.translations)
 
     @cached_property
     def images(self) -> Path:
@@ -86,11 +98,16 @@ class StudyFolder:
 
 
 def create(
-    path: Path, design: Design, arms: Mapping[str, Mapping[str, Path]], origin: Mapping[str, str]
+    path: Path,
+    design: Design,
+    arms: Mapping[str, Mapping[str, Path]],
+    origin: Mapping[str, str],
+    translations: Mapping[str, Translations] = MappingProxyType({}),
 ) -> StudyFolder:
     """Write a new study and return it.
 
     arms: path of each image by arm and name (see `encode_stimuli`). origin: where the images of each arm came from.
+    translations: by method, what tells whether metrics are about the same images.
     StudyError if the folder is not empty; ConfigError or ImageError for arms that do not fit the design. A folder that
     could not be completed is removed.
     """
@@ -106,6 +123,7 @@ def create(
             "format": FORMAT,
             "sha256": digest,
             "arms": dict(origin),
+            "translations": {name: each.model_dump() for name, each in translations.items()},
             "design": design.model_dump(mode="json", exclude_none=False),
         }
         write_text(path / DESIGN, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -88,7 +88,7 @@ def _reason(design: Design, votes: Sequence[Vote], due: int) -> str:
     if len(votes) < due:
         return f"answered {len(votes)} of {due}"
     checks = [passed(design, vote) for vote in votes if vote.phase == "attention"]
-    if checks and np.mean(checks) < rules.min_attention:
+    if checks.count(False) > rules.failures_allowed(len(checks)):
         return f"{sum(checks)} of {len(checks)} attention checks"
     middle = float(np.median([vote.response_ms for vote in votes]))
     if middle < rules.min_response_ms:

@@ -91,6 +91,7 @@ def _send_result(
     sender: Connection, threads: int, variables: dict[str, str], work: Callable[..., T], arguments: tuple[Any, ...]
 ) -> None:
     """Send the result of the work, or the traceback of its error."""
+    multiprocessing.set_start_method(None, force=True)  # data workers start as usual, not from another fork server
     os.environ.update(variables)
     torch.set_num_threads(threads)
     try:

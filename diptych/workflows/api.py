@@ -19,7 +19,6 @@ from diptych.contract import Method
 from diptych.data.sample_transform import Transform
 from diptych.errors import ConfigError, EvaluationError, nearest
 from diptych.evaluation.compare import page
-from diptych.evaluation.compare.read import read_runs
 from diptych.evaluation.results import Result
 from diptych.evaluation.runner import SampleRequest, open_trained
 from diptych.evaluation.samples import MANIFEST, Samples, open_samples
@@ -247,13 +246,19 @@ class Comparison:
         return render("notebook_comparison.html", metrics=names, runs=runs, page=self.page)
 
 
-def compare(runs: Sequence[str | Path | Run], out: str | Path = "compared", protocol: str | None = None) -> Comparison:
+def compare(
+    runs: Sequence[str | Path | Run],
+    out: str | Path = "compared",
+    protocol: str | None = None,
+    study: str | Path | None = None,
+) -> Comparison:
     """Compare evaluated runs: a page with tables, curves and images, a CSV file and a LaTeX table.
 
     Args:
         runs: run folders or runs, each evaluated before.
         out: folder to write `index.html`, `compared.csv` and `compared.tex` to.
         protocol: whose results; default: the one that all runs have results of.
+        study: an analysed human study of these runs, whose votes are further scores.
 
     Returns:
         The path of the page and the results.
@@ -265,8 +270,10 @@ def compare(runs: Sequence[str | Path | Run], out: str | Path = "compared", prot
         diptych.compare(["runs/a", "runs/b"], out="compared")
     """
     folders = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
-    written = page.compare(folders, Path(out), protocol)
-    return Comparison(written, {entry.name: entry.result for entry in read_runs(folders, protocol)})
+    votes = Path(study) if study else None
+    written = page.compare(folders, Path(out), protocol, votes)
+    entries = page.evaluated_runs(folders, protocol, votes)
+    return Comparison(written, {entry.name: entry.result for entry in entries})
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ SERVER.set_forkserver_preload(
         "matplotlib.backends.backend_agg",
         "torch._dynamo",
         "torch.utils.tensorboard",
+        "opened_letters",
     ]
 )
 

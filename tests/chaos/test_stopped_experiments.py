@@ -15,7 +15,7 @@ from diptych.workflows import experiment_runs
 from diptych.workflows.experiment_runs import is_finished
 
 pytestmark = pytest.mark.xdist_group("training faults")
-STEPS = 300
+STEPS = 120
 
 
 def steps(run):

@@ -26,7 +26,12 @@ def test_simulated_answers_become_a_report(made, tmp_path):
     truths = ["--truth", "one=0.1", "--truth", "second=0.4"]
     assert "160 simulated answers of 20" in diptych("study", "simulate", made, *truths, "--raters", 20).output
     assert "rate fooled  one" in diptych("study", "analyze", made, "--simulated").output
-    assert sorted(path.name for path in (made / "report").iterdir()) == ["report.html", "results.csv", "results.tex"]
+    assert sorted(path.name for path in (made / "report").iterdir()) == [
+        "report.html",
+        "results.csv",
+        "results.tex",
+        "votes",
+    ]
     assert diptych("study", "export", made, "--simulated", "-o", tmp_path / "answers.csv").exit_code == 0
     rows = list(csv.DictReader(io.StringIO((tmp_path / "answers.csv").read_text())))
     assert len(rows) == 160
@@ -45,6 +50,7 @@ def test_a_participant_is_deleted(made):
     [
         (["--preset", "pix2pix"], "unknown preset 'pix2pix'"),
         (["-s", "trials"], "expected KEY=VALUE"),
+        (["-s", "questions=[{key: a, text: A?}]"], "not a YAML value"),
         (["-s", "trials=40"], "a rater sees 50 inputs; the methods have 12 in common"),
         (["--real", "missing"], "missing"),
     ],

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from commands import diptych
+from commands import diptych, files
+from large_files import svs
 from translators import made
 
 from diptych.data.images import image_io
@@ -58,3 +59,18 @@ def test_options_without_tiles_are_refused(model, slide, tmp_path, options, mess
     with pytest.raises(ConfigError, match=message):
         diptych("translate", model, slide, "-o", tmp_path / "out.tif", *options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["slide.tif"]
+
+
+def test_slides_of_a_folder_are_found(model, slide, tmp_path):
+    """Beside other images only with --tile; the names of translations have a suffix of a format that is written."""
+    for name in ("a.svs", "b/c.svs"):
+        (tmp_path / "slides" / name).parent.mkdir(exist_ok=True, parents=True)
+        svs(tmp_path / "slides" / name, image_io.read(slide))
+    out = tmp_path / "slides" / "out"
+    diptych("translate", model, tmp_path / "slides", "-o", out)
+    assert {file for file in files(out) if file.endswith(".tif")} == {"a.ome.tif", "b/c.ome.tif"}
+    slide.rename(tmp_path / "slides" / "d.tif")
+    with pytest.raises(DataError, match=r"is translated in tiles, images of .*slides are not: give --tile auto"):
+        diptych("translate", model, tmp_path / "slides", "-o", out, "--overwrite")
+    diptych("translate", model, tmp_path / "slides", "-o", out, "--skip-existing", "--tile", "auto")
+    assert image_io.read(out / "d.tif").shape == (70, 90, 3)

@@ -17,7 +17,7 @@ from diptych.evaluation.compare.result_tables import best_of
 from diptych.evaluation.metrics import lpips
 from diptych.evaluation.metrics import table as metric_table
 from diptych.evaluation.metrics.intervals import Score, difference, score_per_image
-from diptych.evaluation.metrics.table import METRICS, metric_of
+from diptych.evaluation.metrics.table import METRICS, VOTES, metric_of
 from diptych.evaluation.protocols import PROTOCOLS, find_protocol, paired_default
 from diptych.evaluation.results import read_result
 from diptych.evaluation.runner import evaluate_samples
@@ -68,7 +68,7 @@ def test_an_added_error_is_printed_compared_and_selected_as_lower_is_better(with
 
 def test_each_metric_that_a_protocol_lists_is_in_the_table_and_errors_are_lower():
     listed = {name for protocol in PROTOCOLS for name in find_protocol(protocol).names()}
-    assert listed | {"error"} == set(METRICS)
+    assert listed | {"error", *VOTES} == set(METRICS)
     assert {name for name, metric in METRICS.items() if metric.better == "lower"} == ERRORS
     for metric in METRICS.values():
         assert metric.about

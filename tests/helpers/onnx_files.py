@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from diptych.inference.onnx_metadata import PROPERTY, OnnxInput, OnnxMetadata
+from diptych.inference.onnx_metadata import PROPERTY, OnnxInput, OnnxMetadata, parse_metadata
 
 IMAGE = OnnxInput(name="image", dtype="float32", shape=(3, 0, 0))
 INVERTED = (helper.make_node("Neg", ["image"], ["translation"]),)
@@ -45,6 +45,11 @@ def value_info(each: OnnxInput) -> onnx.ValueInfoProto:
     kind = onnx.TensorProto.FLOAT if each.dtype == "float32" else onnx.TensorProto.INT64
     sizes = [f"{each.name}{index}" if size == 0 else size for index, size in enumerate(each.shape)]
     return helper.make_tensor_value_info(each.name, kind, ["N", *sizes])
+
+
+def metadata_of(path: Path) -> OnnxMetadata:
+    properties = {each.key: each.value for each in onnx.load(path, load_external_data=False).metadata_props}
+    return parse_metadata(properties[PROPERTY], str(path))
 
 
 def digest(path: Path) -> str:

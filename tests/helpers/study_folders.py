@@ -2,9 +2,12 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
@@ -34,6 +37,17 @@ def study(root, preset="pix2pix-2017", arms=("real", "one", "two"), count=12, si
     return create(root / "study", design, files, {arm: arm for arm in arms})
 
 
+def wait_for(port):
+    """Return when a server on this machine takes connections; the address is printed just before."""
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port}")
+
+
 @contextmanager
 def served(folder, *options):
     """Run `diptych study serve` on a free port; yields the address and the process."""
@@ -41,6 +55,7 @@ def served(folder, *options):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     try:
         address = re.search(r"http://\S+", process.stdout.readline())[0]
+        wait_for(urlsplit(address).port)
         yield address.rstrip("/"), process
     finally:
         process.terminate()

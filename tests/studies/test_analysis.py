@@ -48,6 +48,8 @@ def test_the_report_has_a_page_tables_and_rows(simulated, tmp_path):
     analysis = analyse(made, answers)
     page = write_report(analysis, tmp_path / "report", simulated=True).read_text()
     assert "these are not answers of people" in page
+    assert "simulated, included" in (tmp_path / "report" / "results.csv").read_text()
+    assert (tmp_path / "report" / "results.tex").read_text().startswith("% simulated participants")
     assert page.count("data:image/png") >= 1
     assert as_csv(analysis).count("\n") == 1 + len(analysis.included.rows) + len(analysis.everyone.rows)
     assert as_latex(analysis.included).count(r"\\") == len({row.method for row in analysis.included.rows if row.method})

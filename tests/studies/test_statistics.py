@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from diptych.errors import ConfigError, StudyError
 from diptych.studies.agreement import krippendorff_alpha
 from diptych.studies.choices import Choices, intransitive, strengths
+from diptych.studies.design import Exclusion, design_of
 from diptych.studies.detection import forced_choice_d_prime, holm, sign_test, yes_no_d_prime
 from diptych.studies.opinion_scores import mean_opinion_scores, normalised, screened
-from diptych.studies.power import Budget, half_width, power, votes_needed
+from diptych.studies.power import Budget, attention_power, half_width, power, votes_needed
+from diptych.studies.presets import PRESETS
 from diptych.studies.rater_bootstrap import estimates, expanded_tail, weighted_mean
 
 
@@ -223,3 +225,23 @@ def test_stated_power_is_that_of_simulated_studies():
         votes, _ = votes_of(random, budget.raters, budget.votes_each, 0.56, budget.icc)
         rejected += abs(votes.mean() - 0.5) > 1.96 * 0.5 / np.sqrt(budget.effective_votes)
     assert rejected / 400 == pytest.approx(power(budget, 0.56), abs=0.05)
+
+
+@pytest.mark.parametrize(("checks", "allowed"), [(1, 1), (4, 1), (6, 1), (9, 1), (10, 2), (20, 4)])
+def test_one_slip_in_attention_checks_is_allowed(checks, allowed):
+    assert Exclusion().failures_allowed(checks) == allowed
+    assert Exclusion(min_attention=0).failures_allowed(checks) == checks
+    assert Exclusion(min_attention=1).failures_allowed(checks) == 1
+
+
+@pytest.mark.parametrize("methods", [2, 4])
+def test_attention_checks_catch_random_clickers_and_keep_honest_participants(methods):
+    designs = [design_of(name) for name in PRESETS] + [design_of(name, attention_checks=6) for name in PRESETS]
+    ruled = [design for design in designs if design.attention_checks and design.exclude.min_attention]
+    assert len(ruled) >= len(PRESETS)
+    for design in ruled:
+        caught, lost = attention_power(design, methods)
+        assert caught >= 0.85, design.preset
+        assert lost <= 0.02, design.preset
+    few = design_of("pix2pix-2017", attention_checks=4)
+    assert attention_power(few, 2) == pytest.approx((11 / 16, 1 - 0.985**4 - 4 * 0.985**3 * 0.015))

@@ -1,5 +1,6 @@
 """Designs, presets and the trials that they give each rater."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from diptych.errors import ConfigError
 from diptych.studies.design import REAL, design_of
 from diptych.studies.presets import PRESETS
+from diptych.studies.texts import LANGUAGES, texts
 from diptych.studies.trials import OBVIOUS, Stimuli, inputs_each, trials_for
 
 STUDY = "5" * 64
@@ -151,3 +153,27 @@ def test_a_design_that_does_not_fit_is_refused(given, message):
 def test_stimuli_that_do_not_suffice_are_refused(preset, given, message):
     with pytest.raises(ConfigError, match=message):
         trials_for(design_of(preset), stimuli(**given), STUDY, 0)
+
+
+def test_questions_of_presets_are_in_every_language_of_the_page():
+    for preset in PRESETS:
+        for question in design_of(preset).questions:
+            assert set(question.text) == set(LANGUAGES), preset
+
+
+@pytest.mark.parametrize(
+    "words", [{"en": "Which?"}, {"en": "Which?", "zh": "哪张？", "xx": "?"}, {"en": "Which?", "zh": ""}, ""]
+)
+def test_words_are_one_text_or_one_for_each_language(words):
+    question = {"key": "best", "text": words, "show_input": True}
+    with pytest.raises(ConfigError, match=r"questions.*text"):
+        design_of("stargan-2018", questions=[question])
+    assert design_of("stargan-2018", questions=[{**question, "text": "Which?"}]).questions[0].text == "Which?"
+
+
+def test_the_page_has_the_same_texts_in_every_language():
+    english, *others = [texts(language) for language in LANGUAGES]
+    for other in others:
+        assert list(other) == list(english)
+        for key, text in english.items():
+            assert set(re.findall(r"{\w+}", other[key])) == set(re.findall(r"{\w+}", text)), key

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from diptych.evaluation.compare.read import Entry, facts_of, split_route
 from diptych.evaluation.compare.result_tables import best_of, bounds, by_route, column, decimals_of, format_number
+from diptych.evaluation.compare.study_votes import is_vote
 from diptych.evaluation.metrics.intervals import Score
 from diptych.evaluation.metrics.table import metric_of
 
@@ -53,9 +54,10 @@ def as_latex(entries: Sequence[Entry]) -> str:
     result = entries[0].result
     counts = sorted({score.count for score in result.scores})
     tools = "; ".join(f"{name} {value}" for name, value in result.tools.items()) or "none"
+    over = "images (votes: over participants)" if any(is_vote(score.name) for score in result.scores) else "images"
     caption = (
         f"Protocol {latex(result.protocol)} on {', '.join(map(str, counts))} images. Values with half the width of "
-        f"their 95\\,\\% interval over images; the best of a column is bold. Tools: {latex(tools)}."
+        f"their 95\\,\\% interval over {over}; the best of a column is bold. Tools: {latex(tools)}."
     )
     blocks = [
         (route, names[first : first + TABLE_COLUMNS])

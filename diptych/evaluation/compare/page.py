@@ -17,6 +17,7 @@ from diptych.evaluation.compare.export import as_csv, as_latex
 from diptych.evaluation.compare.grids import extremes, grids
 from diptych.evaluation.compare.read import Entry, read_runs, score_names, short
 from diptych.evaluation.compare.result_tables import MAX_METRICS, difference_tables, fitting, score_tables
+from diptych.evaluation.compare.study_votes import is_vote, read_votes, with_votes
 from diptych.evaluation.protocols import PROTOCOLS, find_protocol
 from diptych.evaluation.results import Result
 from diptych.system.atomic_files import write_text
@@ -26,19 +27,26 @@ MAX_BYTES = 5 * 10**6  # of the page
 MAX_LINES = 12  # of notes of a protocol, networks, and missing samples
 
 
-def compare(runs: Sequence[Path], out: Path, protocol: str | None = None) -> Path:
+def compare(runs: Sequence[Path], out: Path, protocol: str | None = None, study: Path | None = None) -> Path:
     """Write `index.html`, `compared.csv` and `compared.tex` into `out`, and return the path of the page.
 
-    The results are those of `protocol`, by default of the one protocol that all runs have results of. EvaluationError
-    if a run has none, with the command that computes them, and if two runs were evaluated differently.
+    The results are those of `protocol`, by default of the one protocol that all runs have results of, and the votes of
+    a `study`. EvaluationError if a run has none, with the command that computes them, and if two runs were evaluated
+    differently.
     """
-    entries = read_runs(runs, protocol)
+    entries = evaluated_runs(runs, protocol, study)
     page = _page(entries)
     assert len(page.encode()) < MAX_BYTES, f"{len(page.encode())} bytes"
     write_text(out / "compared.csv", as_csv(entries))
     write_text(out / "compared.tex", as_latex(entries))
     write_text(out / "index.html", page)
     return out / "index.html"
+
+
+def evaluated_runs(runs: Sequence[Path], protocol: str | None = None, study: Path | None = None) -> list[Entry]:
+    """Return every run with its result, and with the votes of a study. EvaluationError as in `compare`."""
+    entries = read_runs(runs, protocol)
+    return with_votes(entries, read_votes(study)) if study else entries
 
 
 def _page(entries: Sequence[Entry]) -> str:
@@ -54,6 +62,7 @@ def _page(entries: Sequence[Entry]) -> str:
         runs=len(entries),
         runs_shown=len(displayed),
         metrics=metrics,
+        has_votes=any(is_vote(name) for name in score_names(entries)),
         metrics_shown=min(MAX_METRICS, metrics),
         scores=score_tables(entries, displayed),
         first_run=short(entries[0].name),

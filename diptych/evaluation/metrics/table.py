@@ -96,12 +96,18 @@ METRICS: Mapping[str, Metric] = by_name(
         "mean cosine distance between the extractor's features of the translations of one source",
         limits=(0, 2),
     ),
+    # of the votes of people, by `diptych study analyze`
+    Metric("rate-fooled", mean, "higher", "share of votes that took the translation for a real image", limits=SHARE),
+    Metric("chosen", mean, "higher", "share of trials in which people chose the translation", limits=SHARE),
+    Metric("strength", mean, "higher", "strength of Bradley and Terry", "log odds"),
+    Metric("mos", mean, "higher", "mean opinion score of people"),
 )
 
-# Groups of metrics that protocols list, each computed by one function.
+# Groups of metrics that protocols list, each computed by one function; those of studies are in no protocol.
 TO_TARGET = ("l1", "psnr", "ssim", "ms-ssim", "lpips")
 COLOURS = ("colour/L", "colour/a", "colour/b")
 TO_REALS = ("fid", "kid", "precision", "recall")
+VOTES = ("rate-fooled", "chosen", "strength", "mos")
 LABEL_MAPS = ("pixel-accuracy", "class-accuracy", "mean-iou", "class-accuracy-all-classes", "mean-iou-all-classes")
 
 

@@ -40,6 +40,7 @@ SUFFIXES: Mapping[str, Format] = MappingProxyType(
 )
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 BIG_TIFF = (b"II+\0", b"MM\0+")
+READ_ONLY = ("slide", "jp2")
 WITH_OVERVIEWS = ("tiff", "ome-tiff", "ome-zarr")
 
 

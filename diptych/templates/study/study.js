@@ -7,7 +7,9 @@ const query = new URLSearchParams(location.search);
 const KEYS = ["f", "j", "k", "l", "d", "s"];
 const FEEDBACK_MS = 2400;
 
-const text = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+// Words of the design are one text, or a text for each language.
+const words = (given) => (typeof given === "string" ? given : given[document.documentElement.lang]);
+const text = (key, values = {}) => words(texts[key]).replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const nextFrame = () => new Promise((done) => requestAnimationFrame(done));
 
@@ -21,12 +23,14 @@ function show(...children) {
   main.replaceChildren(...children);
 }
 
-// A panel with a button; resolves when the button is used.
+// A panel with a button; resolves when the button is used. The button has the focus, and screen readers read the text with it.
 function panel(title, lines, label) {
   return new Promise((done) => {
     const button = element("button", { textContent: label, onclick: done });
-    show(element("section", { className: "panel" }, element("h1", { textContent: title }),
-      ...lines.map((line) => element("p", { textContent: line })), button));
+    const told = element("div", { id: "told" }, element("h1", { textContent: title }),
+      ...lines.map((line) => element("p", { textContent: line })));
+    button.setAttribute("aria-describedby", told.id);
+    show(element("section", { className: "panel" }, told, button));
     button.focus();
   });
 }
@@ -72,9 +76,9 @@ async function preload(trials) {
   const images = new Map();
   const addresses = trials.flatMap((trial) => [...trial.images, trial.input, trial.reference]).filter(Boolean);
   const note = element("p");
-  show(element("section", { className: "panel" }, note));
+  show(element("section", { className: "panel" }, element("h1", { textContent: text("loading") }), note));
   for (const [number, address] of addresses.entries()) {
-    note.textContent = `${text("loading")} ${number + 1} / ${addresses.length}`;
+    note.textContent = `${number + 1} / ${addresses.length}`;
     const blob = await (await request(address)).blob();
     images.set(address, await createImageBitmap(blob));
   }
@@ -146,6 +150,8 @@ function choices(study, count) {
   return study.ties ? [...found, { label: text("tie"), value: -1, key: " " }] : found;
 }
 
+const keyName = (option) => (option.key === " " ? "␣" : option.key.toUpperCase());
+
 // Resolves with the value of the button or key that was used, and the time since the question appeared.
 function answered(buttons, options) {
   const start = performance.now();
@@ -159,8 +165,12 @@ function answered(buttons, options) {
       if (option && !event.repeat) { event.preventDefault(); finish(option.value); }
     };
     addEventListener("keydown", typed);
-    buttons.replaceChildren(...options.map((option) => element("button", { onclick: () => finish(option.value) },
-      option.label, element("kbd", { textContent: option.key === " " ? "␣" : option.key.toUpperCase() }))));
+    buttons.replaceChildren(...options.map((option) => {
+      const button = element("button", { onclick: () => finish(option.value), textContent: option.label });
+      if (option.label !== option.key) button.append(element("kbd", { textContent: keyName(option), ariaHidden: "true" }));
+      button.setAttribute("aria-keyshortcuts", option.key === " " ? "Space" : keyName(option));
+      return button;
+    }));
   });
 }
 
@@ -173,7 +183,8 @@ function captions(study, trial) {
 async function ask(study, trial, question, images, total) {
   const stage = element("div", { className: "stage" });
   const buttons = element("div", { className: "answers" });
-  const label = element("p", { className: "question", textContent: question.text });
+  const label = element("h1", { className: "question", textContent: words(question.text), tabIndex: -1 });
+  const feedback = element("p", { className: "feedback", role: "status" });
   const progress = element("p", { className: "progress", textContent: text("progress", { number: trial.number + 1, total }) });
   for (const kind of ["input", "reference"]) {
     if (!trial[kind] || !question[`show_${kind}`]) continue;
@@ -185,7 +196,7 @@ async function ask(study, trial, question, images, total) {
   const canvases = captions(study, trial).map((caption, at) => figure(bitmaps[at], caption));
   stage.append(...canvases.map((made) => made.node));
   label.style.visibility = study.exposure_ms ? "hidden" : "visible";
-  show(progress, stage, label, buttons);
+  show(progress, stage, label, buttons, feedback);
   focusLost = false;
   await sleep(study.interval_ms);
   const exposures = [];
@@ -202,6 +213,7 @@ async function ask(study, trial, question, images, total) {
     }
   }
   label.style.visibility = "visible";
+  label.focus({ preventScroll: true }); // screen readers read the question; Tab leads to the answers
   const [answer, responseMs] = await answered(buttons, choices(study, bitmaps.length));
   buttons.replaceChildren();
   const measured = {
@@ -214,7 +226,7 @@ async function ask(study, trial, question, images, total) {
   const { correct } = await response.json();
   if (correct === null) return;
   stage.classList.add(correct ? "right" : "wrong");
-  label.textContent = text(correct ? "correct" : "wrong");
+  feedback.textContent = text(correct ? "correct" : "wrong");
   await sleep(FEEDBACK_MS);
 }
 
@@ -227,7 +239,7 @@ async function run() {
     await panel(text("screen_title"), [text(widest + 32 > innerWidth ? "screen_small" : "screen")], text("continue"));
     await measureFrame();
     const practice = study.trials.filter((trial) => trial.practice).length;
-    const keys = choices(study, study.trials[0].images.length).map((option) => option.key.toUpperCase()).join(", ");
+    const keys = choices(study, study.trials[0].images.length).map(keyName).join(", ");
     const lines = [text(study.exposure_ms ? "timed" : "untimed"), text("keys", { keys })];
     if (practice) lines.push(text("practice", { count: practice }));
     await panel(text("instructions_title"), lines, text("start"));
@@ -242,8 +254,10 @@ async function run() {
     }
     study.completed = (await (await request("/api/finish", {})).json()).code;
   }
-  show(element("section", { className: "panel" }, element("h1", { textContent: text("finish_title") }),
+  const title = element("h1", { textContent: text("finish_title"), tabIndex: -1 });
+  show(element("section", { className: "panel" }, title,
     element("p", { textContent: text("finish") }), element("p", { className: "code", id: "code", textContent: study.completed })));
+  title.focus();
 }
 
 run().catch((error) => show(element("section", { className: "panel" }, element("p", { textContent: error.message }))));
