@@ -344,9 +344,8 @@ def test_errors_of_the_server_are_shown_at_their_field(page, served):
     opened(page, served, "munit", "input=image")
     problem = {"status": 422, "detail": f"wrong {SCRIPT}"}
     for field, place in (("seed", ".controls .error"), ("image", ".input .error"), ("", ".output .error")):
-        page.route(
-            "**/translate", lambda route, field=field: route.fulfill(status=422, json={**problem, "field": field})
-        )
+        problem["field"] = field
+        page.route("**/translate", lambda route: route.fulfill(status=422, json=problem))
         page.get_by_text("Translate", exact=True).click()
         error = page.locator(f"{place}:visible")
         error.wait_for()
