@@ -27,10 +27,6 @@ export class LatestRequest {
     this.#end();
   }
 
-  get isBusy() {
-    return Boolean(this.#running || this.#waiting);
-  }
-
   #end() {
     clearTimeout(this.#timer);
     this.#running?.abort();
