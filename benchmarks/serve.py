@@ -3,8 +3,9 @@
 python benchmarks/serve.py [--clients 64] [--seconds 60]
 
 Clients send the next request when the last one is answered, over connections that stay open. They run on the same
-machine, so they take time from the server. Plain loops call the network alone, or also decode and encode PNG files, one image at a time.
-Networks are untrained: pix2pix with half of the channels of its paper at 256 pixels, and a quarter at 64. Linux only.
+machine, so they take time from the server. Plain loops call the network alone, or also decode and encode PNG files, one
+image at a time. Networks are untrained: pix2pix with half of the channels of its paper at 256 pixels, and a quarter at
+64. Linux only.
 """
 
 import argparse

@@ -109,6 +109,7 @@ class Worker:
                 continue
             if header["kind"] == "cancel":
                 self.groups.remove(header["number"])
+                self._say("started", numbers=[])  # with it nothing is left that the worker could hang on
             elif job := self._decoded(header, parts):
                 self.groups.add(job)
 

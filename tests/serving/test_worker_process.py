@@ -8,6 +8,8 @@ from pathlib import Path
 
 import fake_worker
 import pytest
+from model_server import picture, png
+from onnx_files import metadata, write_onnx
 
 from diptych.errors import CheckpointError
 from diptych.serving.messages import packed
@@ -97,6 +99,27 @@ def test_a_request_that_is_given_up_is_not_computed():
 
     cancelled = packed({"kind": "cancel", "number": 1})
     assert asyncio.run(run()) == ("late 0.2", 1, 2, [cancelled])
+
+
+def test_a_worker_that_is_idle_after_a_request_was_given_up_is_not_hung(tmp_path):
+    sources = named_sources([str(write_onnx(tmp_path / "model.onnx", metadata()))])
+    header = {"kind": "translate", "model": "model", "format": "png", "controls": {}, "images": ["image"]}
+
+    async def run():
+        options = ServerOptions(models=sources, max_latency=600, timeout=1)
+        made = WorkerProcess(options, ServerMetrics())
+        await made.start()
+        given_up = asyncio.create_task(made.answer(header, [png()]))
+        await asyncio.sleep(0.3)  # it is decoded, and waits for others like it
+        given_up.cancel()
+        await asyncio.sleep(1.6)
+        answer = await made.answer(header, [png()])
+        await made.stop()
+        return made.metrics.text(), answer
+
+    metrics, answer = asyncio.run(run())
+    assert b"diptych_worker_starts_total 1.0" in metrics
+    assert (picture(answer) == 255 - picture(png())).all()
 
 
 def test_a_stopped_server_takes_no_requests():
