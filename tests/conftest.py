@@ -1,6 +1,7 @@
 """Tests run on one thread each, so that two of them can share a small machine and numbers stay the same."""
 
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -55,3 +56,17 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "letters"
     assert diptych("train", "pix2pix", *TINY, "steps=6", "log_every=2", "preview_every=3", "-o", folder).exit_code == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium with a camera that shows a test picture; one for all tests, as playwright needs it."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("Chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *camera])
+        yield browser
+        browser.close()

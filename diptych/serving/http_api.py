@@ -1,7 +1,7 @@
-"""The routes of a server of models: REST, and the pages that use it.
+"""The routes of a server of models: REST, and the page that uses it.
 
-All but `/healthz`, `/readyz` and `/assets` need the token, if there is one. A page gets it in its address,
-`?token=...`, and sends it as `Authorization: Bearer ...`, as other clients do.
+If there is a token, `/v1/...` and `/metrics` need it as `Authorization: Bearer ...`. The page itself tells nothing
+about the models; it gets the token from `#token=...` of its address, which browsers do not send, or asks for it.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ def application(worker: WorkerProcess, hosts: Sequence[str] = (), token: str = "
     app.add_middleware(TokenCheck, token=token)
     app.add_middleware(AccessControl, hosts=hosts)
     answer_problems(app)
-    _add_pages(app, worker)
+    _add_pages(app)
     _add_models(app, worker)
     _add_images(app, worker)
     _add_state(app, worker)
@@ -56,17 +56,12 @@ def _model(worker: WorkerProcess, name: str) -> ModelDescription:
     return worker.models[name]
 
 
-def _add_pages(app: FastAPI, worker: WorkerProcess) -> None:
+def _add_pages(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        models = list(worker.models.values())
-        if len(models) == 1:
-            return HTMLResponse(render("serve.html", model=models[0]))
-        return HTMLResponse(render("serve_models.html", models=models))
-
     @app.get("/models/{name}", include_in_schema=False)
-    async def playground(name: str) -> Response:
-        return HTMLResponse(render("serve.html", model=_model(worker, name)))
+    async def playground() -> Response:
+        """Return the page of every model, which asks the API for their descriptions."""
+        return HTMLResponse(render("serve.html"))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

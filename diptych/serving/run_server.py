@@ -27,8 +27,8 @@ async def _serve(
     worker = WorkerProcess(options, ServerMetrics())
     try:
         await worker.start()
-        query = f"?token={quote(token)}" if token else ""
-        log(f"{', '.join(worker.models)}: {address_of(listener, host)}/{query}")
+        fragment = f"#token={quote(token)}" if token else ""
+        log(f"{', '.join(worker.models)}: {address_of(listener, host)}/{fragment}")
         log("Ctrl+C stops the server; accepted requests are answered first")
         app = application(worker, (host, *hosts), token)
         await server_of(app, int(options.timeout) + EXTRA_SECONDS).serve(sockets=[listener])
