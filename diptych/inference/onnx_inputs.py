@@ -40,6 +40,20 @@ class OnnxInputs:
         assert self.metadata.latent is not None
         return numbered_codes(self.metadata.latent.prior, numbers, self.metadata.latent.dim, seed)
 
+    def codes_of_seeds(self, count: int) -> np.ndarray:
+        """Return the latent codes (count, D) of the seeds from 0 on, as translations use them."""
+        return np.concatenate([self._latent({"seed": seed}) for seed in range(count)])
+
+    def of_domains(self, domains: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+        """Return the inputs `labels` and `domain` of each domain, as lists, if the model has labels."""
+        if not self.labels:
+            return {}
+        encoders = {"labels": self._labels, "domain": self._domain}
+        return {
+            name: {key: encode({"domain": name})[0].reshape(-1).tolist() for key, encode in encoders.items()}
+            for name in domains
+        }
+
     def _latent(self, controls: Controls) -> np.ndarray:
         """Return the latent code (1, D) of the seed."""
         latent, seed = self.metadata.latent, int(controls.get("seed", 0))

@@ -23,15 +23,18 @@ Described = tuple[ModelDescription, list[bytes]]
 
 def describe_all(options: ServerOptions, translators: dict[str, ImageTranslator]) -> list[Described]:
     """Return the description of each model and its example images, as files. Raises ConfigError."""
-    files = _files_in(options.examples)
+    files = example_files(options.examples)
     sources = {each.name: each.source for each in options.models}
     return [
-        _described(describe_model(name, translator, options.max_megapixels), translator, files or sources[name])
+        with_examples(describe_model(name, translator, options.max_megapixels), translator, files or sources[name])
         for name, translator in translators.items()
     ]
 
 
-def _described(description: ModelDescription, translator: ImageTranslator, source: Sequence[Path] | str) -> Described:
+def with_examples(
+    description: ModelDescription, translator: ImageTranslator, source: Sequence[Path] | str
+) -> Described:
+    """Return the description with what can be drawn, and the example images, as files: given ones, or of a run."""
     if description.source is None:
         return description, []
     adapter = translator.adapter({})
@@ -48,7 +51,7 @@ def _described(description: ModelDescription, translator: ImageTranslator, sourc
     return description.model_copy(update=changes), data
 
 
-def _files_in(folder: str | None) -> list[Path]:
+def example_files(folder: str | None) -> list[Path]:
     """Return the first image files of a folder. Raises ConfigError if there are none."""
     if folder is None:
         return []
