@@ -13,7 +13,7 @@ export class LineDrawing {
     Object.assign(canvas, { width: width * this.scale, height: height * this.scale });
     Object.assign(this, { width, height, canvas, pen: source.pen, background: source.background, channels: source.channels === 1 ? 1 : 3 });
     this.context = canvas.getContext("2d", { willReadFrequently: true });
-    this.lineWidth = Math.max(1, Math.round(width / 100));
+    this.lineWidth = Math.max(2, Math.round(width / 100));
     this.clear();
   }
 
