@@ -58,9 +58,9 @@ def run(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium with a camera that shows a test picture; one for all tests, as playwright needs it."""
+    """A headless Chromium with a camera that shows a test picture; while it is open, `asyncio.run` cannot be called."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium:
         pytest.skip("Chromium is not installed")

@@ -27,7 +27,9 @@ def export(
     ] = None,
     runtime: Annotated[
         Path | None,
-        typer.Option(help="onnxruntime-web for --web, as `npm pack` writes it.", show_default="downloaded from npm"),
+        typer.Option(
+            help="Package onnxruntime-web for --web, as `npm pack` writes it.", show_default="downloaded from npm"
+        ),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in half precision.")] = False,
     int8: Annotated[

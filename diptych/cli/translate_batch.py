@@ -25,7 +25,10 @@ ShardOption = Annotated[
     ),
 ]
 Engine = Annotated[
-    EngineName, typer.Option(help="local: this process. ray: actors of a Ray cluster, or on this machine.")
+    EngineName,
+    typer.Option(
+        help="Where images are translated. local: this process. ray: actors of a Ray cluster, or on this machine."
+    ),
 ]
 Actors = Annotated[
     int | None,
