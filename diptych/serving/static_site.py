@@ -52,6 +52,7 @@ def write_site(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"-o {out}: already there and not empty; remove it, or choose another folder")
     _check_images(translator, controls)
+    files = example_files(examples)
     runtime_by_name = runtime_files(runtime)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as place:
@@ -59,7 +60,6 @@ def write_site(
         site.mkdir()
         exported = translator.export_onnx(site / "model.onnx", name=name, **controls)
         model = load_onnx(site / "model.onnx", "cpu")
-        files = example_files(examples)
         description, data = with_examples(describe_model(name, model, MAX_MEGAPIXELS), model, files or source)
         _write_model(site, model, description, data if files else [])
         _write_page(site, runtime_by_name)
