@@ -1,6 +1,6 @@
 """Read windows of zarr arrays (versions 2 and 3) and of level 0 of OME-Zarr; write version 3 and OME-Zarr 0.5."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from diptych.data.images.alpha import Kind, with_alpha
 from diptych.data.images.decode import InvalidImageError, image_errors
+from diptych.data.volumes.zarr_volume import check_codecs
 from diptych.errors import shown
 from diptych.inference.formats.details import (
     NO_DETAILS,
@@ -24,11 +25,6 @@ from diptych.inference.large_images import Window, blocks, check_window
 
 COMPRESSIONS = ("deflate", "zstd", "none")
 MICROMETRES = 1e4  # of a centimetre
-# Codecs that decode numbers. Others are refused: numcodecs' `pickle` executes what a chunk says.
-CODECS = {
-    *("blosc", "bz2", "crc32", "crc32c", "adler32", "fletcher32", "delta", "gzip", "lz4", "lzma", "shuffle", "zlib"),
-    *("zstd", "bytes", "transpose", "sharding_indexed"),
-}
 
 
 class ZarrSource:
@@ -93,26 +89,6 @@ def open_array(path: Path) -> tuple[Any, Sequence[str], Details]:
     if not isinstance(array, zarr.Array):
         raise InvalidImageError(f"has no array at {shown(first['path'])}, which its OME-Zarr metadata names")
     return array, axes, Details(_resolution(first, scales[0].get("axes", [])))
-
-
-def check_codecs(metadata: Any) -> None:
-    """Raise InvalidImageError for codecs other than CODECS, before a chunk is decoded."""
-    if metadata.zarr_format == 2:
-        codecs = [*(metadata.filters or ()), *([metadata.compressor] if metadata.compressor else ())]
-        names = [getattr(codec, "codec_id", type(codec).__name__) for codec in codecs]
-    else:
-        names = list(_codec_names(metadata.to_dict()["codecs"]))
-    unknown = sorted(set(map(str, names)) - CODECS)
-    if unknown:
-        raise InvalidImageError(f"has the codec {shown(unknown[0])}, which is not supported; save it with zstd or gzip")
-
-
-def _codec_names(codecs: Iterable[Any]) -> Iterator[str]:
-    """Yield the names of the codecs of version 3, also of those inside of a shard."""
-    for codec in codecs:
-        yield codec["name"].removeprefix("numcodecs.")
-        inner = codec.get("configuration", {})
-        yield from _codec_names((*inner.get("codecs", ()), *inner.get("index_codecs", ())))
 
 
 def check_zarr(compression: str) -> None:
