@@ -25,8 +25,8 @@ def translate(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Images, videos, folders, quoted patterns such as 'in/**/*.png', a manifest.txt of paths, WebDataset "
-            "shards.tar, or .parquet files.",
+            help="Images, videos, volumes (NIfTI, DICOM folders, HDF5, zarr), folders, quoted patterns such as "
+            "'in/**/*.png', a manifest.txt of paths, WebDataset shards.tar, or .parquet files.",
             show_default=False,
         ),
     ],
@@ -131,6 +131,7 @@ def translate(
     from diptych.cli.translate_batch import check_extras, translate_batch
     from diptych.cli.translate_clips import clip_options, find_clips, refuse_image_options, translate_clips
     from diptych.cli.translate_tiles import find_large, planned, refuse_options, tile_options, translate_files
+    from diptych.cli.translate_volumes import find_volumes, translate_volumes, translates_volumes
     from diptych.data.images import image_io
     from diptych.errors import ConfigError, ImageError, listed
     from diptych.inference.batch.stages import in_stages
@@ -150,16 +151,17 @@ def translate(
     if batch and (draws_grid or tile or foreground):
         raise ConfigError("--all-domains, --styles, --tile and --foreground are not for manifests and shards of a job")
     check_extras(batch_options, device)
-    clips = {} if batch else find_clips(images, out, suffix)
+    volumes = {} if batch else find_volumes(images, out, suffix)
+    clips = {} if batch or volumes else find_clips(images, out, suffix)
     if clips:
         refuse_image_options(draws_grid, alpha, depth)
     clip = clip_options(start, end, codec, crf)
-    if not clips and (frame_statistics or clip != WHOLE_CLIP):
+    large = {} if clips or volumes or batch else find_large(images, out, tile, suffix)
+    if not clips and (clip != WHOLE_CLIP or (frame_statistics and not volumes and not large)):
         raise ConfigError("--codec, --crf, --from, --to and --frame-statistics are for videos, and there are none")
-    large = {} if clips or batch else find_large(images, out, tile, suffix)
-    if is_onnx(model) and (clips or large or tile or statistics or foreground):
+    if is_onnx(model) and (clips or volumes or large or tile or statistics or foreground):
         raise ConfigError(f"{model}: an ONNX file translates whole images only: use the run or model folder")
-    inputs = InputFiles() if clips or large or batch else find_sources(images, out)
+    inputs = InputFiles() if clips or volumes or large or batch else find_sources(images, out)
     adaptation = {"scale": scale, "half": half, "depth": int(depth) if depth in ("8", "16") else depth}
     method_class = find(method) if method else None
     source = ModelSource(model, device, which, method_class, tuple(allow_code or ()), adaptation)
@@ -168,6 +170,14 @@ def translate(
     controls = _controls(translator, control or [], options, all_domains)
     if clips:
         translate_clips(translator, controls, planned(clips, overwrite, skip_existing), clip, frame_statistics)
+        return
+    if large and translates_volumes(translator, controls):
+        volumes = large
+    if volumes:
+        refuse_image_options(draws_grid, alpha, depth)
+        if tile or statistics or foreground:
+            raise ConfigError("--tile, --statistics and --foreground are not for volumes: leave them out")
+        translate_volumes(translator, controls, planned(volumes, overwrite, skip_existing), frame_statistics)
         return
     tiles = None if is_onnx(model) else tile_options(tile, statistics, foreground)
     if large and tiles:

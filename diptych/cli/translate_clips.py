@@ -31,7 +31,7 @@ End = Annotated[
 ]
 FrameStatistics = Annotated[
     bool,
-    typer.Option("--frame-statistics", help="Normalise each frame of a video by itself. Default: frozen over a scene."),
+    typer.Option("--frame-statistics", help="Normalise each frame of a video, or slice of a volume, by itself."),
 ]
 
 
@@ -98,7 +98,7 @@ def refuse_image_options(draws_grid: bool, alpha: str, depth: str | None) -> Non
     given = {"--all-domains or --styles": draws_grid, "--alpha keep": alpha == "keep", "--depth": depth is not None}
     for option, is_given in given.items():
         if is_given:
-            raise ConfigError(f"{option} is not supported for videos and animations: leave it out")
+            raise ConfigError(f"{option} is not supported for videos, animations and volumes: leave it out")
 
 
 def translate_clips(

@@ -13,7 +13,7 @@ MAX_FAILURES = 20  # volumes that could not be translated, listed in the error
 
 
 def find_volumes(given: Sequence[str], out: Path, suffix: str | None) -> dict[Path, Path]:
-    """Return the volumes among files and folders without images, with the file or folder of each translation.
+    """Return the volumes among files and folders, except for zarr arrays, with the file or folder of each translation.
 
     `out` is the file of one volume if its name is that of a volume; else it is a folder. Empty if there are no volumes.
     Raises DataError for volumes mixed with other files.
@@ -37,9 +37,9 @@ def find_volumes(given: Sequence[str], out: Path, suffix: str | None) -> dict[Pa
         if len(volumes) > 1:
             raise DataError(f"-o {out} is the name of one volume, and there are {len(volumes)}: give a folder")
         return dict.fromkeys(volumes, out)
-    targets = {
-        path: out / (name.with_name(name_of(name) + suffix) if suffix else name) for path, name in volumes.items()
-    }
+    if suffix:
+        volumes = {path: name.with_name(name_of(name) + suffix) for path, name in volumes.items()}
+    targets = {path: out / name for path, name in volumes.items()}
     if len({*targets.values()}) < len(targets):
         raise DataError("two of the volumes have one name: translate them into two folders")
     return targets
@@ -52,27 +52,20 @@ def _volumes_of(argument: str, out: Path) -> Iterator[tuple[Path, Path]]:
 
     path = Path(argument).expanduser()
     file, inner = array_path(path)
-    if inner or (is_volume_name(path.name) and _is_three_dimensional(path)):
+    if inner or (is_volume_name(path.name) and path.suffix.lower() != ".zarr"):
         yield path, Path(file.name)
     elif path.is_dir() and is_series(path):
         yield path, Path(path.resolve().name)
-    elif path.is_dir() and not path.name.endswith(".zarr"):
+    elif path.is_dir() and path.suffix.lower() != ".zarr":
         for found in volumes_in(path):
             if not found.resolve().is_relative_to(out.resolve()) or path.resolve() == out.resolve():
                 yield found, found.relative_to(path)
 
 
-def _is_three_dimensional(path: Path) -> bool:
-    """Return whether a path is a volume: not a zarr array of an image, which is translated in tiles."""
-    from diptych.data.volumes.volume import open_volume
-    from diptych.errors import ImageError
-
-    if not path.name.endswith(".zarr") or not path.is_dir():
-        return True
-    try:
-        return min(open_volume(path).geometry.shape) > 4  # channels of an image
-    except ImageError:
-        return False
+def translates_volumes(translator: "ImageTranslator", controls: Mapping[str, Any]) -> bool:
+    """Return whether a model was trained on volumes: it takes zarr arrays as volumes, others take them as images."""
+    source = translator.adapter(controls).source
+    return source is not None and source.axis is not None
 
 
 def translate_volumes(

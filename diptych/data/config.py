@@ -172,6 +172,14 @@ class DataConfig(BaseModel):
         description="pixel values mapped to -1 and 1: full (of the dtype), auto (lowest and highest of the training "
         "images), or [LOW,HIGH]; [SOURCE,TARGET] sets both",
     )
+    axis: Literal["axial", "coronal", "sagittal"] = Field("axial", description="which slices of volumes are images")
+    context: int = Field(
+        0, ge=0, le=16, description="neighbouring slices of a volume on each side, as further channels of the source"
+    )
+    window: tuple[float, float] | None = Field(
+        None,
+        description="[CENTER,WIDTH] of the values of volumes mapped to -1 and 1, instead of range, as in DICOM viewers",
+    )
     label_map: Literal["none", "source", "target", "both"] = Field(
         "none", description="domains whose pixel values are class ids, encoded one-hot"
     )
@@ -190,6 +198,14 @@ class DataConfig(BaseModel):
             )
         if self.folders and (len(set(self.folders)) < len(self.folders) or {".", ".."} & set(self.folders)):
             raise ValueError(f"folders={list(self.folders)}: give different names")
+        return self
+
+    @model_validator(mode="after")
+    def _check_window(self) -> "DataConfig":
+        if self.window and self.window[1] <= 0:
+            raise ValueError(f"window={list(self.window)}: expected [CENTER,WIDTH] with a WIDTH above 0")
+        if self.window and self.range != "full":
+            raise ValueError("window and range both give the values mapped to -1 and 1: give one of them")
         return self
 
     @model_validator(mode="after")

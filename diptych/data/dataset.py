@@ -34,8 +34,14 @@ class ImageColumn(Sequence[np.ndarray]):
         height, width, _ = self[0].shape
         return len(self), height, width, self.channels()
 
+    encoding: Encoding = PLAIN  # of the images that are returned
+
     def channels(self) -> int:
         """Return the channels of the images."""
+        raise NotImplementedError
+
+    def joined(self, other: "ImageColumn") -> "ImageColumn":
+        """Return the column of these images and then those of another column of the same kind."""
         raise NotImplementedError
 
     def take(self, indices: Sequence[int]) -> "ImageColumn":
@@ -229,7 +235,8 @@ class Data:
     @property
     def all_images(self) -> Split:
         """All images of a data set without splits, training and held out."""
-        if set(files_of(self.held_out)) <= set(files_of(self.train)):  # too few images to hold any out
+        files = set(files_of(self.held_out))
+        if self.held_out is self.train or (files and files <= set(files_of(self.train))):  # too few to hold any out
             return self.held_out
         combined = concat(self.train, self.held_out)
         if self.held_out.aligned == self.train.aligned:
@@ -278,6 +285,8 @@ def concat(first: Split, second: Split) -> Split:
             elif isinstance(column, ImageFiles) and isinstance(more, ImageFiles):
                 entries = column.entries + more.entries
                 columns[name] = replace(column, files=column.files + more.files, entries=entries)
+            elif isinstance(column, ImageColumn) and isinstance(more, ImageColumn):
+                columns[name] = column.joined(more)
             else:
                 columns[name] = np.concatenate([np.asarray(column), np.asarray(more)])
     return replace(first, columns=columns, scene_ids=[*first.scene_ids, *second.scene_ids])

@@ -16,11 +16,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from diptych.data.checks.scales import scale_of
 from diptych.data.config import DataConfig, Interpolation, ResizeMode
-from diptych.data.dataset import Column, Data, ImageFiles
+from diptych.data.dataset import Column, Data, ImageColumn, ImageFiles
 from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.image_io import white_of
 from diptych.data.sources.folders import SPLITS
+from diptych.data.volumes.geometry import Axis
+from diptych.data.volumes.slices import VolumeSlices
 
 MAX_RATIO = 1.5  # largest ratio of scales or aspect ratios, between training and inference, without a warning
 HALVES = ("left", "right")
@@ -45,6 +47,11 @@ class ImageFormat(BaseModel):
         None, ge=2, le=MAX_CLASSES, description="number of classes of a label map; None: no label map"
     )
     alpha: bool = Field(False, description="whether the last channel is alpha")
+    axis: Axis | None = Field(None, description="slices of volumes: their axis; None: image files")
+    context: int = Field(0, ge=0, le=16, description="neighbouring slices on each side, as channels")
+    spacing: tuple[float, float] | None = Field(
+        None, description="median distance of the rows and of the columns of slices, in mm"
+    )
 
     @model_validator(mode="after")
     def _range_fits_depth(self) -> "ImageFormat":
@@ -87,11 +94,13 @@ class TrainingImages(BaseModel):
         if source is None or target is None:
             return {}
         maps = (source.num_classes is not None, target.num_classes is not None)
+        slices = {"axis": source.axis, "context": max(source.context, target.context)} if source.axis else {}
         ranges = tuple(entry.value_range or "full" for entry in (source, target))
         return {
             "range": ranges if ranges[0] != ranges[1] else ranges[0],
             "label_map": {(True, True): "both", (True, False): "source", (False, True): "target"}.get(maps, "none"),
             "alpha": "keep" if any(entry.alpha for entry in formats) else "white",
+            **slices,
         }
 
     @property
@@ -199,11 +208,17 @@ def aspect_of(sizes: Sequence[tuple[int, int]]) -> float:
 
 def _format_of(column: Column, domain: str) -> ImageFormat | None:
     """Return the format of a column of images; None for labels."""
-    half, encoding = (column.half, column.encoding) if isinstance(column, ImageFiles) else (None, PLAIN)
+    half = column.half if isinstance(column, ImageFiles) else None
+    encoding = column.encoding if isinstance(column, ImageFiles | ImageColumn) else PLAIN
+    slices: dict[str, Any] = {}
     if isinstance(column, ImageFiles) and column.entries:
         sizes = sizes_of(column)
         height, width = median_low(high for high, _ in sizes), median_low(wide for _, wide in sizes)
         dtype = Counter(entry.info.dtype for entry in column.entries).most_common(1)[0][0]
+    elif isinstance(column, VolumeSlices):
+        height, width = median_low(high for high, _ in column.sizes()), median_low(wide for _, wide in column.sizes())
+        spacing = tuple(median_low(values) for values in zip(*column.spacings(), strict=True))
+        dtype, slices = "float32", {"axis": column.axis, "context": column.context, "spacing": spacing}
     else:
         first = np.asarray(column[0])
         if first.ndim != 3:
@@ -219,5 +234,6 @@ def _format_of(column: Column, domain: str) -> ImageFormat | None:
             "value_range": encoding.value_range,
             "num_classes": encoding.num_classes,
             "alpha": encoding.alpha,
+            **slices,
         }
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 FOR_PAIRS = ("layout", "direction", "pair_names")  # settings without effect on classes, attributes, unlabelled images
 FOR_CLASSES = ("folders", "matched_names")  # settings without effect on attributes
+FOR_VOLUMES = ("axis", "context", "window")  # settings without effect on images
 FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # settings without effect on classes
 DIGITS = "a file of digits has ten classes without names"
 
@@ -47,8 +48,23 @@ def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ())
         )
     if not digits.is_digits(config.root):
         _refuse(("background_root",), config, "only a file of digits is blended with photographs")
-    data = openers[kind](config)
+    data = _open_volumes(config, kind) or openers[kind](config)
     return data.rename_columns(names) if names else data
+
+
+def _open_volumes(config: "DataConfig", kind: "DataKind") -> "Data | None":
+    """Return the slices of volumes; None if there are no volumes."""
+    from diptych.contract import DataKind
+    from diptych.data.sources.volume_folders import has_volumes, open_volumes
+    from diptych.errors import DataError
+
+    if not has_volumes(Path(config.root).expanduser(), config.folders):
+        _refuse(FOR_VOLUMES, config, "there are no volumes in two folders")
+        return None
+    if kind not in (DataKind.PAIRED, DataKind.UNPAIRED):
+        raise DataError(f"{config.root}: this method does not train on two folders of volumes: choose one that does")
+    _refuse(FOR_TABLES, config, "volumes have no table")
+    return open_volumes(config, kind == DataKind.PAIRED)
 
 
 def _open_pairs(config: "DataConfig") -> "Data":

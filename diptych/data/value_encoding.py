@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.data.config import DataConfig, Range, ranges_of
-from diptych.data.dataset import Column, Data, ImageFiles, Split
+from diptych.data.dataset import Column, Data, ImageColumn, ImageFiles, Split
 from diptych.data.images import image_io
 from diptych.data.images.class_maps import count_classes
 from diptych.data.images.encoding import Encoding
+from diptych.data.volumes.encode_volumes import encode_volumes, has_volumes, resolve_volume_ranges
 from diptych.errors import DataError, ImageError
 
 Fields = Mapping[str, str]  # the setting for the number of channels, by image column
@@ -26,6 +27,8 @@ def resolve_ranges(config: DataConfig, data: Data, fields: Fields) -> DataConfig
 
     The full range of the dtype is `full`. Raises DataError for a range that is not supported by the files.
     """
+    if has_volumes(data):
+        return resolve_volume_ranges(config, data)
     names, maps = columns_by_domain(data, fields), _label_maps(config, data, fields)
     if config.range == "full":
         return config
@@ -150,6 +153,8 @@ def _class_ids(column: ImageFiles, index: int) -> list[int]:
 
 def with_encodings(config: DataConfig, data: Data, fields: Fields, channels: Mapping[str, int]) -> Data:
     """Return `data` with the encoding of each column, by resolved settings and the networks' numbers of channels."""
+    if has_volumes(data):
+        return encode_volumes(config, data)
     if (config.range, config.label_map, config.alpha) == ("full", "none", "white"):
         return data
     encodings: dict[str, Encoding] = {}
@@ -193,8 +198,9 @@ def _apply(data: Data, encodings: Mapping[str, Encoding]) -> Data:
 
 
 def encodings_of(split: Split) -> dict[str, Encoding]:
-    """Return the encoding of each column of image files."""
-    return {name: column.encoding for name, column in split.columns.items() if isinstance(column, ImageFiles)}
+    """Return the encoding of each column of image files and of slices."""
+    columns = {name: column for name, column in split.columns.items() if isinstance(column, ImageFiles | ImageColumn)}
+    return {name: column.encoding for name, column in columns.items()}
 
 
 def notes_on_encodings(split: Split) -> list[str]:

@@ -33,7 +33,7 @@ def check_target(target: Path, source: Volume) -> None:
         return
     if name.endswith(".zarr") and isinstance(source, ZarrVolume):
         return
-    if isinstance(source, DicomSeries) and not target.suffix.lower() in (*HDF5, ".zarr"):
+    if isinstance(source, DicomSeries) and target.suffix.lower() not in (*HDF5, ".zarr"):
         return
     raise ConfigError(f"{target}: {source.path} is not written in this format; use its own, or --suffix .nii.gz")
 

@@ -73,9 +73,7 @@ def _formats(translator: "Translator", controls: Mapping[str, Any]) -> tuple["Im
             f"it on a folder of volumes, or translate slices that are saved as images"
         )
     if translator.channels_out(controls) != 1 or translator.method.traits.upscale_factor != 1:
-        raise ConfigError(
-            f"{translator.name}: its outputs are no slices of one value a voxel at the size of the source"
-        )
+        raise ConfigError(f"{translator.name}: its outputs have several channels or another size than its sources")
     return source, target.value_range
 
 

@@ -27,6 +27,7 @@ from diptych.data.volumes.volume import Volume, is_dicom_file, is_volume_name, o
 from diptych.errors import DataError, listed
 
 MAX_DEPTH = 4  # of folders of DICOM series in a domain folder
+MAX_FOLDERS = 20  # in a folder with two domain folders
 NOT_FOR_VOLUMES = ("label_map", "alpha", "matched_names", "on_bad_image")
 LAYOUTS = "trainA/ and trainB/; A/train and B/train; train/ with two folders in it; or only two folders"
 FEW_PATIENTS = "no val or test folder, and one patient is too few to hold any out: scores are on slices of training"
@@ -39,9 +40,7 @@ def volumes_in(folder: Path, depth: int = MAX_DEPTH) -> tuple[Path, ...]:
     found: list[Path] = []
     for name, is_folder in sorted(names_in(folder).items()):
         path = folder / name
-        if is_volume_name(name):
-            found.append(path)
-        elif is_folder and is_series(path):
+        if is_volume_name(name) or (is_folder and is_series(path)):
             found.append(path)
         elif is_folder and depth:
             found += volumes_in(path, depth - 1)
@@ -130,7 +129,8 @@ def _two_folders(parent: Path, folders: Sequence[str] | None) -> list[tuple[Path
         names = list(folders)
     else:
         names = [name for name, is_folder in sorted(names_in(parent).items()) if is_folder and name not in SPLITS]
-        names = [name for name in names if not is_volume_name(name) and not is_series(parent / name)]
+        names = [name for name in names if not is_volume_name(name)][: MAX_FOLDERS + 1]
+        names = [name for name in names if not is_series(parent / name)] if len(names) <= MAX_FOLDERS else []
     found = [parent / name for name in names if volumes_in(parent / name)]
     return [(found[0], found[1])] if len(found) == 2 else []
 

@@ -1,4 +1,4 @@
-"""DICOM series: a folder with a file for each slice, sorted by position; anything that is no regular grid is refused."""
+"""DICOM series: a folder with a file for each slice, sorted by position. What is no regular grid is refused."""
 
 import os
 from collections import Counter

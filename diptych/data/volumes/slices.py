@@ -63,7 +63,7 @@ class VolumeSlices(ImageColumn):
 
     def joined(self, other: ImageColumn) -> "VolumeSlices":
         assert isinstance(other, VolumeSlices)
-        more = other.rows + [len(self.volumes), 0]
+        more = other.rows + np.array([len(self.volumes), 0])
         return replace(self, volumes=self.volumes + other.volumes, rows=np.concatenate([self.rows, more]))
 
     def limits(self) -> Iterator[tuple[float, float]]:

@@ -101,7 +101,7 @@ def is_volume_name(name: str) -> bool:
 def is_dicom_file(path: Path) -> bool:
     """Return whether a file is a DICOM file, by its suffix, or by its first bytes if it has none."""
     if path.suffix:
-        return path.suffix.lower() in DICOM_SUFFIXES or path.suffix[1:].isdecimal() and _has_magic(path)
+        return path.suffix.lower() in DICOM_SUFFIXES or (path.suffix[1:].isdecimal() and _has_magic(path))
     return _has_magic(path)
 
 

@@ -168,14 +168,14 @@ def test_missing_slices_and_truncated_files(tmp_path):
     folder = write_dicom(tmp_path / "series", phantom())
     shutil.copytree(folder, tmp_path / "cut")
     (folder / "IM003.dcm").unlink()
-    with pytest.raises(ImageError, match="1 of 6 slices are missing, between IM004.dcm and IM002.dcm"):
+    with pytest.raises(ImageError, match=r"1 of 6 slices are missing, between IM004.dcm and IM002.dcm"):
         open_volume(folder)
     cut(tmp_path / "cut" / "IM003.dcm", 0.2)
-    with pytest.raises(ImageError, match="IM003.dcm: has no .* cut short"):
+    with pytest.raises(ImageError, match=r"IM003.dcm: has no .* cut short"):
         open_volume(tmp_path / "cut")
     small = write_dicom(tmp_path / "small", phantom((100, 100, 2)))
     cut(small / "IM002.dcm", 0.9)
-    with pytest.raises(ImageError, match="IM002.dcm: is cut short"):
+    with pytest.raises(ImageError, match=r"IM002.dcm: is cut short"):
         open_volume(small)
     with pytest.raises(ImageError, match="no DICOM files"):
         open_volume(tmp_path)
