@@ -7,6 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from diptych.setting import Setting
 
+LARGEST = 1e30  # largest magnitude of a limit of `range`: float32 has it, and differences of two such values
+
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
 CropMode = Literal["random", "random_resized"]
 Interpolation = Literal["bicubic", "bilinear"]
@@ -16,22 +18,23 @@ ClassName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, max_l
 FolderName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
 
 MAX_BAD_SHARE = 0.01  # fraction of the files that may be unreadable with `on_bad_image=skip`
-MAX_VALUE = 65535  # largest pixel value
 
 
 def _is_range(value: Any) -> bool:
     if isinstance(value, str):
         return value in ("full", "auto")
     is_pair = isinstance(value, list | tuple) and len(value) == 2
-    return is_pair and all(type(limit) in (int, float) for limit in value) and 0 <= value[0] < value[1] <= MAX_VALUE
+    return (
+        is_pair and all(type(limit) in (int, float) for limit in value) and -LARGEST <= value[0] < value[1] <= LARGEST
+    )
 
 
 def _check_range(value: Any) -> Any:
     is_two_ranges = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_range, value))
     if not (is_two_ranges or _is_range(value)):
         raise ValueError(
-            f"expected full, auto, [LOW,HIGH] with 0 <= LOW < HIGH <= {MAX_VALUE}, or two of these for source and "
-            f"target, such as [[0,4095],full]"
+            "expected full, auto, [LOW,HIGH] with LOW < HIGH, or two of these for source and target, such as "
+            "[[-1000,3000],full]"
         )
     return value
 
@@ -170,7 +173,8 @@ class DataConfig(BaseModel):
     range: Annotated[Range | tuple[Range, Range], BeforeValidator(_check_range)] = Field(
         "full",
         description="pixel values mapped to -1 and 1: full (of the dtype), auto (lowest and highest of the training "
-        "images), or [LOW,HIGH]; [SOURCE,TARGET] sets both",
+        "images), or [LOW,HIGH], such as [-1000,3000]; [SOURCE,TARGET] sets both. Required for signed integers and for "
+        "floats outside 0..1",
     )
     axis: Literal["axial", "coronal", "sagittal"] = Field("axial", description="which slices of volumes are images")
     context: int = Field(

@@ -66,16 +66,18 @@ class ImageFiles(Sequence[np.ndarray]):
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
-        file, kind = self.files[index], self.encoding.kind
+        return self.encoding.decode(self.stored(index, self.encoding.kind), self.files[index])
+
+    def stored(self, index: int, kind: image_io.Kind) -> np.ndarray:
+        """Return the pixels of an image (H, W, C) as `image_io.read` gives them."""
+        file = self.files[index]
         if self.entries:
             check_unchanged(file, self.entries[index])
         if self.half is None:
-            array = image_io.read(file, kind)
-        else:
-            array = _last_read(file, kind)
-            middle = array.shape[1] // 2
-            array = array[:, :middle] if self.half == 0 else array[:, -middle:]
-        return self.encoding.decode(array, file)
+            return image_io.read(file, kind)
+        array = _last_read(file, kind)
+        middle = array.shape[1] // 2
+        return array[:, :middle] if self.half == 0 else array[:, -middle:]
 
     def name(self, index: int) -> str:
         """Return the path of an image, for error messages."""
@@ -88,7 +90,7 @@ class ImageFiles(Sequence[np.ndarray]):
         """
         if self.encoding.channels:
             return self.encoding.channels
-        examples = {image_io.probe(file).channels: file for file in reversed(self.files[:PROBED_FILES])}
+        examples = {image_io.probe(file, "values").channels: file for file in reversed(self.files[:PROBED_FILES])}
         if len(examples) > 1 and set(examples) != {1, 3}:
             counts = ", ".join(f"{count} in {file}" for count, file in sorted(examples.items()))
             raise DataError(f"the images of one domain have different channel counts: {counts}")

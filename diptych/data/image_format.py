@@ -19,7 +19,7 @@ from diptych.data.config import DataConfig, Interpolation, ResizeMode
 from diptych.data.dataset import Column, Data, ImageColumn, ImageFiles
 from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
-from diptych.data.images.image_io import white_of
+from diptych.data.images.stored_values import limits_of
 from diptych.data.sources.folders import SPLITS
 from diptych.data.volumes.geometry import Axis
 from diptych.data.volumes.slices import VolumeSlices
@@ -27,7 +27,7 @@ from diptych.data.volumes.slices import VolumeSlices
 MAX_RATIO = 1.5  # largest ratio of scales or aspect ratios, between training and inference, without a warning
 HALVES = ("left", "right")
 
-Depth = Literal["uint8", "uint16", "float32"]
+Depth = Literal["uint8", "uint16", "int16", "int32", "float32"]
 
 
 class ImageFormat(BaseModel):
@@ -56,8 +56,8 @@ class ImageFormat(BaseModel):
     @model_validator(mode="after")
     def _range_fits_depth(self) -> "ImageFormat":
         if self.value_range:
-            low, high = self.value_range
-            if not 0 <= low < high <= white_of(np.dtype(self.dtype)):
+            (low, high), (least, most) = self.value_range, limits_of(np.dtype(self.dtype))
+            if not least <= low < high <= most:
                 raise ValueError(f"value_range={list(self.value_range)}: not a range of {self.dtype} values")
         return self
 

@@ -14,6 +14,7 @@ from diptych.data.dataset import Column, Data, ImageColumn, ImageFiles, Split
 from diptych.data.images import image_io
 from diptych.data.images.class_maps import count_classes
 from diptych.data.images.encoding import Encoding
+from diptych.data.images.stored_values import limits_of
 from diptych.data.volumes.encode_volumes import encode_volumes, has_volumes, resolve_volume_ranges
 from diptych.errors import DataError, ImageError
 
@@ -49,24 +50,30 @@ def _resolve(value: Range, names: tuple[str, ...], data: Data) -> Range:
     if value == "full":
         return value
     dtype = _dtype_of(names, data)
-    white = image_io.white_of(np.dtype(dtype))
+    least, most = limits_of(np.dtype(dtype))
     if value != "auto":
-        if value[1] > white:
+        if not least <= value[0] < value[1] <= most:
             given = f"[{value[0]:g},{value[1]:g}]"
-            raise DataError(f"range={given}: expected 0 to {white}, as the images of {names[0]} are {dtype}")
+            raise DataError(f"range={given}: expected {least:g} to {most:g}, as the images of {names[0]} are {dtype}")
         return value
     columns = _image_columns(names, data, ("train",))
     limits = np.array([limits for column in columns for limits in _limits(column)])
     low, high = float(limits[:, 0].min()), float(limits[:, 1].max())
+    if _needs_range(names, data):
+        if low == high:
+            raise DataError(f"range=auto: all training images of {names[0]} hold the value {low:g} alone")
+        return low, high
+    white = 1 if dtype == "float32" else most
     return "full" if low == high or (low, high) == (0, white) else (low, high)
 
 
 def _dtype_of(names: tuple[str, ...], data: Data) -> str:
-    """Return the dtype of the images of a domain. Raises DataError if there are several."""
+    """Return the dtype of the stored values of a domain. Raises DataError if there are several."""
     examples: dict[str, str] = {}  # name of an image, by dtype
     for column in _image_columns(names, data):
         for index in range(len(column)):
-            dtype = column.entries[index].info.dtype if column.entries else image_io.probe(column.files[index]).dtype
+            dtype = column.entries[index].info.stored_dtype if column.entries else None
+            dtype = dtype or image_io.probe(column.files[index], "values").dtype
             examples.setdefault(dtype, column.name(index))
     if not examples:
         raise DataError("range, label_map and alpha are for image files only: remove these settings")
@@ -78,12 +85,21 @@ def _dtype_of(names: tuple[str, ...], data: Data) -> str:
     return next(iter(examples))
 
 
+def _needs_range(names: tuple[str, ...], data: Data) -> str:
+    """Return the first image of a domain that needs a value range, with the reason; empty if there is none."""
+    for column in _image_columns(names, data):
+        for index, entry in enumerate(column.entries):
+            if entry.info.needs_range:
+                return f"{column.name(index)}: {entry.info.needs_range}"
+    return ""
+
+
 def _limits(column: ImageFiles) -> Iterator[tuple[float, float]]:
     """Yield the lowest and highest value of each image; halves of files are read."""
     for index in range(len(column)):
         info = column.entries[index].info if column.entries else None
         if info is None or info.low is None or info.high is None or column.half is not None:
-            array = column[index]
+            array = column.stored(index, "values")
             yield float(array.min()), float(array.max())
         else:
             yield info.low, info.high
@@ -152,7 +168,10 @@ def _class_ids(column: ImageFiles, index: int) -> list[int]:
 
 
 def with_encodings(config: DataConfig, data: Data, fields: Fields, channels: Mapping[str, int]) -> Data:
-    """Return `data` with the encoding of each column, by resolved settings and the networks' numbers of channels."""
+    """Return `data` with the encoding of each column, by resolved settings and the networks' numbers of channels.
+
+    Raises DataError for images whose values need a range that is not given.
+    """
     if has_volumes(data):
         return encode_volumes(config, data)
     if (config.range, config.label_map, config.alpha) == ("full", "none", "white"):
@@ -177,6 +196,8 @@ def _encoding(
     has_alpha = config.alpha == "keep" and channels == 4
     value_range = ranges_of(config.range)[number]
     if value_range == "full":
+        if problem := _needs_range(names, data):
+            raise DataError(problem)
         return Encoding(alpha=has_alpha)
     if has_alpha:
         raise DataError("range and alpha=keep are not supported together for one domain; choose one")

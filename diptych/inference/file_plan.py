@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diptych.data.images import image_io
-from diptych.data.images.image_io import Header
+from diptych.data.images.image_io import Header, Kind
 from diptych.errors import ConfigError, DataError, ImageError
 from diptych.inference.image_translator import ImageTranslator
 
@@ -74,8 +74,8 @@ def plan_files(
     `sources` maps files to relative paths. `alpha` is white or keep. `draws_grid`: write sample grids instead.
     `say` takes notes for the user, each on one line.
     """
-    headers = _headers(sources)
-    target = translator.adapter(controls).target_encoding
+    adapter = translator.adapter(controls)
+    headers, target = _headers(sources, adapter.source_encoding.kind), adapter.target_encoding
     keeps_alpha = _keeps_alpha(alpha, translator, controls, headers.values(), draws_grid, say)
     stored = _stored(translator, controls, headers, keeps_alpha, draws_grid)
     is_label_map = not draws_grid and target.num_classes is not None
@@ -84,12 +84,15 @@ def plan_files(
     return FilePlan(names, headers, stored, keeps_alpha, is_label_map)
 
 
-def _headers(sources: Iterable[Path]) -> dict[Path, Header]:
-    """Return the header of each image. Files that cannot be read are left out; translating them raises the error."""
+def _headers(sources: Iterable[Path], kind: Kind) -> dict[Path, Header]:
+    """Return the header of each image, read as `kind`.
+
+    Files that cannot be read are left out; translating them raises the error.
+    """
     headers = {}
     for source in sources:
         with suppress(ImageError):
-            headers[source] = image_io.probe(source)
+            headers[source] = image_io.probe(source, kind)
     return headers
 
 

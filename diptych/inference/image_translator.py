@@ -270,7 +270,7 @@ class ImageTranslator(ABC):
             raise self._not_a_picture(picture)
         if isinstance(picture, np.ndarray):
             encoding, channels = self.adapter(choices[0]).source_encoding, self.channels_in(choices[0])
-            pixels = match_alpha(image.as_pixels(picture), encoding.alpha, channels)
+            pixels = match_alpha(image.as_pixels(picture, kind=encoding.kind), encoding.alpha, channels)
             return self._arrays(pixels, choices, "array", self.adapter(choices[0]).dtype_of_arrays(pixels.dtype))
         label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
         pixels = read_pixels(picture, label, adapter.source_encoding)

@@ -14,6 +14,7 @@ from diptych.data.images import image_io
 from diptych.data.images.alpha import with_alpha
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.metadata import NO_METADATA, Metadata
+from diptych.data.images.stored_values import WITH_RANGE
 from diptych.errors import ConfigError, ImageError
 
 DTYPES: dict[Any, type] = {8: np.uint8, 16: np.uint16, "float": np.float32}
@@ -115,6 +116,8 @@ class Adapter:
     def dtype_of_arrays(self, source: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of the translation of an array. Raises ConfigError if the `value_range` needs another."""
         fixed, wanted = self.target_encoding.stored_dtype, DTYPES.get(self.options.depth)
+        if source.name in WITH_RANGE:  # which the target may not have
+            source = np.dtype(self.target.dtype if self.target else np.float32)
         if fixed and wanted and fixed != wanted:
             raise ConfigError(f"depth={self.options.depth}: the target domain of this model is stored as {fixed}")
         return fixed or np.dtype(wanted or source)
@@ -137,7 +140,7 @@ def copy_alpha(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:
 def read_pixels(picture: str | Path | Image.Image | np.ndarray, label: str, encoding: Encoding) -> np.ndarray:
     """Return the pixels (H, W, C) of a given image for its encoding. Raises ImageError."""
     if isinstance(picture, np.ndarray):
-        return image_io.as_pixels(picture, label)
+        return image_io.as_pixels(picture, label, encoding.kind)
     if isinstance(picture, Image.Image):
         return image_io.from_pil(picture, label, encoding.kind)
     return image_io.read(picture, encoding.kind)

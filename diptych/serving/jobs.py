@@ -94,7 +94,7 @@ def _sample_job(job: Job, header: Mapping[str, Any], translator: ImageTranslator
 def _decode(job: Job, file: StoredFile) -> None:
     """Add the network input of an image file to a job, and how `diptych translate` would write its translation."""
     adapter = job.translator.adapter(job.controls)
-    header = image_io.probe(file)
+    header = image_io.probe(file, adapter.source_encoding.kind)
     pixels = job.translator.read(file, **job.controls)
     job.x = job.translator.network_input(pixels, "image", **job.controls)
     job.dtype = adapter.dtype_of_files(np.dtype(header.dtype))
@@ -114,7 +114,7 @@ def _stored_file(name: str, data: bytes, max_pixels: int) -> StoredFile:
         raise Refused(415, "expected a PNG, JPEG, WebP, BMP, TIFF, PNM or .npy file", name)
     file = StoredFile(f"{name}.npy" if data.startswith(NPY) else name, data)
     try:
-        header = image_io.probe(file)
+        header = image_io.probe(file, "values")
     except ImageError as error:
         is_large = isinstance(error.__cause__, image_io.TooManyPixelsError)
         raise Refused(413 if is_large else 422, str(error), name) from error

@@ -115,7 +115,7 @@ def test_a_range_is_given_for_both_domains_or_for_each(tmp_path, given, found):
     assert [each.value_range for each in encodings(data)] == found
 
 
-@pytest.mark.parametrize("given", ["[1,2,3]", "[5,5]", "[-1,5]", "[0,70000]", "12", "'auto,full'", "[true,5]", "wide"])
+@pytest.mark.parametrize("given", ["[1,2,3]", "[5,5]", "[5,-5]", "[0,1e31]", "12", "'auto,full'", "[true,5]", "wide"])
 def test_a_range_that_is_none_is_refused_with_what_may_be_given(tmp_path, given):
     with pytest.raises(ConfigError, match=r"range=.*full, auto, \[LOW,HIGH\]"):
         recipe.load_recipe("pix2pix", [f"root={tmp_path}", f"range={given}"])
@@ -130,6 +130,34 @@ def test_ranges_that_the_images_cannot_have_are_refused(tmp_path):
         opened(root, "range=[auto,full]")
     with pytest.raises(DataError, match="for image files only"):
         opened("glyphs", "range=auto")
+
+
+def heights(count=3, low=-12.5, high=850.25):
+    arrays = [RNG.uniform(low, high, (16, 16, 1)).astype(np.float32) for _ in range(count)]
+    arrays[0][0, 0], arrays[0][0, 1] = low, high
+    return arrays
+
+
+def test_values_without_black_and_white_need_a_range(tmp_path):
+    root = folder_of(tmp_path, colours(), colours())
+    for split, places in (("train", slice(0, 2)), ("val", slice(2, 3))):
+        for number, array in enumerate(heights()[places]):
+            (root / f"{split}B/{number}.png").unlink()
+            image_io.write(root / f"{split}B/{number}.tif", array)
+    with pytest.raises(DataError, match=r"(?s)outside 0..1: trainB/0.tif.*range=auto, or range=\[LOW,HIGH\]"):
+        opened(root)
+    with pytest.raises(DataError, match=r"B/\d.tif: has values outside 0..1; train with range="):
+        opened(root, "range=[auto,full]")
+    chosen, data = opened(root, "range=[full,auto]")
+    assert chosen.data.range == ("full", (-12.5, 850.25))
+    assert encodings(data) == [PLAIN, Encoding((-12.5, 850.25), "float32")]
+    assert data.train.columns["target"][0].min() == 0
+    stored = describe_images(data, chosen.data)
+    assert TrainingImages.model_validate_json(stored.model_dump_json()).entries["target"].encoding == encodings(data)[1]
+    for array in (root / "trainB").iterdir():
+        image_io.write(array, np.full((16, 16, 1), -3, np.float32))
+    with pytest.raises(DataError, match="range=auto: all training images of target hold the value -3"):
+        opened(root, "range=[full,auto]")
 
 
 def test_the_halves_of_a_file_have_a_range_each(tmp_path):

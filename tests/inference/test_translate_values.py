@@ -74,6 +74,52 @@ def sprites(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("sprites"), colours, lambda count: colours(count, 4), "alpha=keep")
 
 
+@pytest.fixture(scope="module")
+def units(tmp_path_factory):
+    """A run from floats (.tif) to signed integers (.npy), as from MR to CT."""
+    root = tmp_path_factory.mktemp("units")
+    for split, count in (("train", 3), ("val", 2)):
+        for number in range(count):
+            source, target = RNG.uniform(-0.5, 2.5, (32, 32, 1)), RNG.integers(-1024, 3000, (32, 32, 1))
+            image_io.write(root / f"data/{split}A/{number}.tif", source.astype(np.float32))
+            image_io.write(root / f"data/{split}B/{number}.npy", target.astype(np.int16))
+    settings = [*TINY, "range=[[-0.5,2.5],[-1000,3000]]"]
+    made = diptych("train", "pix2pix", "--data", root / "data", *settings, "-o", root / "run")
+    assert made.exit_code == 0, made.output
+    return root
+
+
+def test_translations_have_units_dtype_and_scale_of_the_target(units, tmp_path):
+    diptych("translate", units / "run/model", units / "data/valA", "-o", tmp_path / "out", "--suffix", ".npy")
+    made = np.load(tmp_path / "out/0.npy")
+    translator = load(units / "run/model", device="cpu")
+    stored = image_io.read(units / "data/valA/0.tif", "values")
+    x = torch.from_numpy(stored.astype(np.float32).transpose(2, 0, 1) + 0.5) / 3 * 2 - 1
+    expected = (translator.tensor(x).numpy().transpose(1, 2, 0) + 1) / 2 * 4000 - 1000
+    assert made.dtype == np.int16
+    assert np.abs(made - expected).max() < 0.6
+    assert np.array_equal(translator(stored), made)
+
+
+def test_an_exported_model_has_the_range(units, tmp_path):
+    pytest.importorskip("onnxruntime")
+    diptych("export", units / "run", "-o", tmp_path / "m.onnx")
+    pixels = image_io.read(units / "data/valA/0.tif", "values")
+    made, expected = load(tmp_path / "m.onnx")(pixels), load(units / "run", device="cpu")(pixels)
+    assert made.dtype == np.int16
+    assert np.abs(made.astype(int) - expected).max() <= 1
+
+
+def test_signed_values_are_translated_in_tiles(units, tmp_path):
+    pytest.importorskip("tifffile")
+    arguments = [units / "run", units / "data/valA/0.tif", "-o"]
+    diptych("translate", *arguments, tmp_path / "tiles/0.tif", "--tile", "32")
+    diptych("translate", *arguments, tmp_path / "whole", "--suffix", ".npy")
+    made, whole = image_io.read(tmp_path / "tiles/0.tif", "values"), np.load(tmp_path / "whole/0.npy")
+    assert made.dtype == np.int16
+    assert made.shape == whole.shape
+
+
 @pytest.mark.parametrize("model", ["run", "run/model"])
 def test_a_range_is_applied_to_the_source_and_undone_on_the_translation(narrow, tmp_path, model):
     diptych("translate", narrow / model, narrow / "data/valA", "-o", tmp_path / "out")

@@ -50,6 +50,8 @@ class FileInfo(NamedTuple):  # a tuple is created twice as fast as a dataclass, 
     indices: list[int] | None = None  # distinct palette indices of an image with a palette, if at most 64
     transparent: bool | None = None  # whether a pixel is not opaque
     profile: str | None = None  # name of a colour profile other than sRGB
+    stored_dtype: str | None = None  # dtype of the stored values, which a declared range refers to
+    needs_range: str | None = None  # why a range must be declared, and how; then `dtype` is that of stored values
 
 
 def inspect_file(path: Path | str) -> FileInfo:
@@ -59,8 +61,13 @@ def inspect_file(path: Path | str) -> FileInfo:
         sha256 = hash_of(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about damaged metadata; only the pixels matter here
-            header = image_io.probe(path)
-            array, transparent = _colours_of(path, header)
+            header = image_io.probe(path, "values")
+            needs_range = None
+            try:
+                array, transparent = _colours_of(path, header)
+            except ImageError as error:
+                array, transparent = image_io.read(path, "values"), False
+                needs_range = str(error).removeprefix(f"{path}: ")
             indices = values_of(image_io.read(path, "ids")) if header.palette else None
             profile = metadata.profile_name(metadata.read_metadata(path).profile)
         height, width, channels = array.shape
@@ -78,6 +85,8 @@ def inspect_file(path: Path | str) -> FileInfo:
             indices=indices,
             transparent=transparent,
             profile=profile,
+            stored_dtype=header.dtype,
+            needs_range=needs_range,
         )
     except ImageError as error:
         return FileInfo(sha256, problem=str(error).removeprefix(f"{path}: "))
@@ -116,11 +125,21 @@ def hash_of(path: Path) -> str:
 def difference_hash(array: np.ndarray) -> str:
     """Return a perceptual hash of an image: one bit for each of 16 x 16 cells, 1 if brightness increases to the right.
 
-    Increases of less than 1 % of the range count as 0, so that JPEG noise in a uniform area sets no bits.
+    Increases of less than 1 % of the range count as 0, so that JPEG noise in a uniform area sets no bits. Stored values
+    without black and white have the range of the image.
     """
-    white = 1.0 if array.dtype == np.float32 else float(np.iinfo(array.dtype).max)
-    grey = image_io.resize(array, 16, 17).mean(axis=2, dtype=np.float64) / white
+    grey = image_io.resize(_in_unit_range(array), 16, 17).mean(axis=2, dtype=np.float64)
+    grey /= image_io.white_of(array.dtype) if array.dtype.kind == "u" else 1
     return np.packbits(np.diff(grey, axis=1) > 0.01).tobytes().hex()
+
+
+def _in_unit_range(array: np.ndarray) -> np.ndarray:
+    """Return floats in 0..1 and unsigned integers as they are, and other values scaled to 0..1 as float32."""
+    low, high = array.min(), array.max()
+    if array.dtype.kind == "u" or (array.dtype.kind == "f" and low >= 0 and high <= 1):
+        return array
+    scaled = (array.astype(np.float64) - low) / max(float(high) - float(low), 1e-30)
+    return scaled.astype(np.float32)
 
 
 def values_of(array: np.ndarray) -> list[int] | None:

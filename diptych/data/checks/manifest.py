@@ -140,7 +140,7 @@ def scan(root: Path, files: Iterable[Path], *, verify: bool = False, progress: P
     for file in files:
         path = relative_path(file, root)
         entry, stamp = cached.get(path), _stamp(file)
-        if entry and not verify and entry.info.transparent is not None and stamp == (entry.size, entry.mtime_ns):
+        if entry and not verify and _is_complete(entry) and stamp == (entry.size, entry.mtime_ns):
             entries[path] = entry
         else:
             stamps[path], to_inspect[path] = stamp, str(file)
@@ -155,6 +155,11 @@ def scan(root: Path, files: Iterable[Path], *, verify: bool = False, progress: P
             existing = (entry for path, entry in cached.items() if path in entries or os.path.lexists(root / path))
             cache.rewrite(existing)
     return Manifest(root, tuple(entries[path] for path in sorted(entries)))
+
+
+def _is_complete(entry: Entry) -> bool:
+    """Return whether an entry of the cache has all that this version looks for in a good file."""
+    return entry.info.stored_dtype is not None
 
 
 def check_unchanged(file: Path, entry: Entry) -> None:

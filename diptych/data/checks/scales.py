@@ -60,7 +60,7 @@ def check_one_size(files: Sequence[Path]) -> None:
 def _factor(a: Path, b: Path) -> float | None:
     """Return the size of image `b` relative to `a`; 1 for different images, None if one cannot be read."""
     try:
-        small, large = image_io.probe(a), image_io.probe(b)
+        small, large = image_io.probe(a, "values"), image_io.probe(b, "values")
     except ImageError:
         return None
     factor = large.width / small.width

@@ -34,6 +34,8 @@ def check_images(data: Data, config: DataConfig, progress: Progress | None = Non
     if not files:
         return data, Manifest(root, fingerprint=fingerprint)
     manifest = replace(scan(root, files, progress=progress), fingerprint=fingerprint)
+    if config.range == "full" and config.label_map == "none":  # else `value_encoding` knows which domains have one
+        manifest = replace(manifest, entries=tuple(map(_without_range, manifest.entries)))
     entries = {file: manifest.entry_of(file) for file in files}
     bad = [entry.path for entry in manifest.entries if entry.info.problem]
     if bad and (config.on_bad_image == "error" or len(bad) > MAX_BAD_SHARE * len(files)):
@@ -49,6 +51,12 @@ def check_images(data: Data, config: DataConfig, progress: Progress | None = Non
         notes += [*_notes_on_duplicates(part), *_notes_on_value_ranges(part, config)]
     notes += _notes_on_alpha_and_profiles(manifest, config)
     return replace(data, notes=tuple(notes)), manifest
+
+
+def _without_range(entry: Entry) -> Entry:
+    """Return the entry of a file whose values need a range with that as its problem; others as they are."""
+    info = entry.info
+    return entry._replace(info=info._replace(problem=info.needs_range)) if info.needs_range else entry
 
 
 def drop_small_images(data: Data, config: DataConfig) -> Data:
@@ -119,6 +127,11 @@ def _error_message(manifest: Manifest, count: int, on_bad_image: str) -> str:
         f"  {len(entries)} x {kind}: {listed_names(entry.path for entry in entries)}"
         for kind, entries in manifest.problems.items()
     ]
+    if all(entry.info.needs_range for entries in manifest.problems.values() for entry in entries):
+        remedy = "range=auto, or range=[LOW,HIGH], says what the values mean"
+        return "\n".join(
+            [f"{manifest.root}: {count} of {len(manifest.entries)} images cannot be used", *problems, remedy]
+        )
     if on_bad_image == "error":
         remedy = "on_bad_image=skip leaves out up to 1 % of the images"
     else:

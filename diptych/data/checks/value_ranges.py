@@ -52,6 +52,12 @@ def advice(name: str, entries: Iterable[Entry], label_map: str = "") -> str:
     good = [entry for entry in entries if not entry.info.problem]
     if not good:
         return ""
+    if any(entry.info.needs_range for entry in good):
+        lows, highs = zip(
+            *((entry.info.low, entry.info.high) for entry in good if entry.info.low is not None), strict=True
+        )
+        span = f"{min(lows):g} to {max(highs):g}"
+        return f"{name} holds values from {span}: range=auto or range=[LOW,HIGH] says what they mean, and is required"
     if ids := class_ids(good):
         remedy = f"class ids? label_map={label_map} trains on them as classes; " if label_map else ""
         return f"{name} holds {len(ids)} values, {ids[0]} to {ids[-1]}: {remedy}range=auto if they are intensities"

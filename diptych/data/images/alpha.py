@@ -4,8 +4,8 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-# How to read an image: colours composited over white, RGBA, or class ids.
-Kind = Literal["colour", "rgba", "ids"]
+# How to read an image: colours composited over white, RGBA, class ids, or the stored values of a declared range.
+Kind = Literal["colour", "rgba", "ids", "values"]
 
 
 def convert_alpha(samples: np.ndarray, kind: Kind) -> np.ndarray:
@@ -14,7 +14,7 @@ def convert_alpha(samples: np.ndarray, kind: Kind) -> np.ndarray:
         return with_alpha(samples)
     if samples.shape[2] in (1, 3):
         return samples
-    return over_white(samples) if kind == "colour" else samples[..., :-1]
+    return samples[..., :-1] if kind == "ids" else over_white(samples)
 
 
 def transparent_pixels(samples: np.ndarray, key: int | tuple[int, ...], file: BinaryIO) -> np.ndarray:

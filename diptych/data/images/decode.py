@@ -23,8 +23,32 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from diptych.data.images.alpha import Kind, convert_alpha, key_to_alpha, key_to_white, transparent_pixels, with_alpha
+from diptych.data.images.alpha import Kind, convert_alpha, key_to_alpha, key_to_white, transparent_pixels
+from diptych.data.images.stored_values import DECLARE, InvalidImageError, finite_floats, unit_floats
 from diptych.errors import ImageError
+
+__all__ = [
+    "MAX_PIXELS",
+    "InvalidImageError",
+    "StoredFile",
+    "TooManyPixelsError",
+    "apply_orientation",
+    "channels_and_dtype",
+    "check_size",
+    "decode_image",
+    "has_alpha",
+    "image_errors",
+    "integer_dtype",
+    "is_npy",
+    "open_file",
+    "open_image",
+    "orientation_of",
+    "read_values",
+    "remaining_bytes",
+    "samples_of",
+    "stored_size",
+    "to_array",
+]
 
 MAX_PIXELS = 100_000_000
 
@@ -38,10 +62,6 @@ _OPENERS: dict[bytes, type[ImageFile]] = {
 }
 # Samples of more than 8 bits that Pillow 13 decodes exactly. It does not swap the bytes of compressed big-endian ones.
 _EXACT_TIFF = re.compile(r"\w+ (I;16[BNRS]?|I;32[NS]|F;32F|RGB[AX]?;16[BLN])|raw (I;16BS|I;32BS|F;32BF)")
-
-
-class InvalidImageError(Exception):
-    """An image that cannot be used: the problem and the remedy. `image_errors` adds the name of the file."""
 
 
 @dataclass(frozen=True)
@@ -104,20 +124,6 @@ def is_npy(path: Path | str | StoredFile) -> bool:
     return os.path.splitext(path)[1].lower() == ".npy"
 
 
-def npy_header(file: BinaryIO) -> tuple[tuple[int, int, int], np.dtype[Any], bool]:
-    """Return (H, W, C), the dtype and whether the order is Fortran's; leaves `file` at the first value."""
-    layouts = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, by_columns, dtype = layouts[np.lib.format.read_magic(file)](file)
-    if dtype.name not in ("uint8", "uint16", "bool", "float16", "float32", "float64"):
-        raise InvalidImageError(f"has dtype {dtype.name}; save it as uint8, uint16, bool, or float within 0..1")
-    if len(shape) not in (2, 3) or min(shape) < 1:
-        raise InvalidImageError(f"has the shape {shape}; save it as (H, W) or (H, W, C), none of them zero")
-    check_size(math.prod(shape), 4 * MAX_PIXELS)
-    if remaining_bytes(file) < math.prod(shape) * dtype.itemsize:
-        raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or save it again")
-    return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1), dtype, by_columns
-
-
 def remaining_bytes(file: BinaryIO) -> int:
     """Return the number of bytes from the position of `file` to its end."""
     position = file.tell()
@@ -131,34 +137,6 @@ def read_values(file: BinaryIO, dtype: np.dtype[Any], count: int) -> np.ndarray:
     values = np.empty(count, dtype)
     file.readinto(values.view(np.uint8))  # type: ignore[attr-defined]  # `BinaryIO` lacks it, no file that is read does
     return values
-
-
-def read_npy(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
-    """Return the array (H, W, C) of an .npy file: uint8 (also for bool), uint16, or float32 in [0, 1]."""
-    values = _npy_values(file)
-    if kind != "rgba":
-        return values
-    if values.shape[2] not in (1, 3, 4):
-        raise InvalidImageError(f"has {values.shape[2]} channels; with alpha=keep, arrays have 1, 3 or 4")
-    return with_alpha(values)
-
-
-def _npy_values(file: BinaryIO) -> np.ndarray:
-    shape, dtype, by_columns = npy_header(file)
-    stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    values = read_values(file, stored, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
-    if dtype.kind == "f":
-        return unit_floats(values)
-    if dtype.kind == "b":
-        values = np.where(values, np.uint8(255), np.uint8(0))
-    return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-
-
-def unit_floats(values: np.ndarray) -> np.ndarray:
-    """Return floats as float32. Raises InvalidImageError if one is outside 0..1 or not finite."""
-    if not (values.min() >= 0 and values.max() <= 1):  # NaN fails this too
-        raise InvalidImageError("has values outside 0..1 or not finite; rescale it to 0..1 and save it again")
-    return np.ascontiguousarray(values, np.float32)
 
 
 def open_image(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
@@ -206,12 +184,22 @@ def _raw_mode(image: ImageFile) -> str:
     return args if isinstance(args, str) else str(args[0])
 
 
-def channels_and_dtype(image: ImageFile) -> tuple[int, str]:
+def channels_and_dtype(image: ImageFile, kind: Kind = "colour") -> tuple[int, str]:
     """Return the number of channels and the name of the dtype that `image_io.read` gives."""
     raw = _raw_mode(image)
     grey = image.mode[0] in "1FI" or image.mode in ("L", "LA", "La") or raw == "LA;16B"
     deep = image.mode[0] == "I" or ";16" in raw
-    return 1 if grey else 3, "float32" if image.mode == "F" else "uint16" if deep else "uint8"
+    dtype = "float32" if image.mode == "F" else integer_dtype(image, kind) if deep else "uint8"
+    return 1 if grey else 3, dtype
+
+
+def integer_dtype(image: Image.Image, kind: Kind) -> str:
+    """Return the name of the dtype of an image with more than 8 bits: uint16, unless stored values are read."""
+    if kind == "values" and image.mode == "I":
+        raw = _raw_mode(image) if isinstance(image, ImageFile) and image.tile else ""
+        if not isinstance(image, PngImageFile):
+            return "int16" if raw.startswith("I;16") else "int32"
+    return "uint16"
 
 
 def has_alpha(image: ImageFile) -> bool:
@@ -278,7 +266,11 @@ def decode_image(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
         samples = to_array(_decoded(image, file))
     else:
         deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
-        samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file))
+        dtype = integer_dtype(image, kind)
+        is_unsigned = _raw_mode(image) == "I;32N"
+        samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file), kind, dtype)
+        if is_unsigned and samples.min() < 0:  # Pillow reads them as int32
+            raise InvalidImageError("has values above 2147483647; save it as float32")
     if image.mode != "P" and "transparency" in image.info and kind != "ids":
         transparent = transparent_pixels(samples, image.info["transparency"], file)
         samples = key_to_alpha(samples, transparent) if kind == "rgba" else key_to_white(samples, transparent)
@@ -328,15 +320,18 @@ def _load(image: ImageFile, raw: str) -> None:
         image.load()
 
 
-def samples_of(image: Image.Image) -> np.ndarray:
-    """Return the samples (H, W, C) of an image: 1 or 3 channels, or 2 or 4 of which the last is alpha."""
+def samples_of(image: Image.Image, kind: Kind = "colour", dtype: str = "uint16") -> np.ndarray:
+    """Return the samples (H, W, C) of an image: 1 or 3 channels, or 2 or 4 of which the last is alpha.
+
+    `dtype` is that of integers of more than 8 bits.
+    """
     if image.mode == "F":
-        return unit_floats(to_array(image))
+        return finite_floats(to_array(image)) if kind == "values" else unit_floats(to_array(image))
     if image.mode[0] == "I":
         values = to_array(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise InvalidImageError("has values outside 0..65535; save it with 16 bits, or as float .npy within 0..1")
-        return values.astype(np.uint16)
+        if dtype == "uint16" and (values.min() < 0 or values.max() > 65535):
+            raise InvalidImageError(f"has values outside 0..65535; {DECLARE}, or save it with 16 bits")
+        return values.astype(dtype)
     palette = "RGBA" if "transparency" in image.info else "RGB"
     modes = {"1": "L", "L": "L", "La": "LA", "LA": "LA", "RGBA": "RGBA", "PA": "RGBA", "P": palette}
     mode = modes.get(image.mode, "RGB")

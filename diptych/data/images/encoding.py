@@ -9,12 +9,15 @@ from diptych.data.images import image_io
 from diptych.data.images.class_maps import ids_of
 from diptych.errors import ImageError
 
+DEEP_INTEGERS = ("uint16", "int16", "int32")  # the same values in any of them
+
 
 @dataclass(frozen=True)
 class Encoding:
     """The meaning of stored pixel values. By default black is -1 and white is 1, without alpha.
 
-    `value_range` are the stored values that become -1 and 1, in files of `dtype`; values outside are clipped. With
+    `value_range` are the stored values that become -1 and 1, in files of `dtype` (uint8, uint16, int16, int32 or
+    float32); they may be negative and fractional, and values outside are clipped. With
     `num_classes` the values are class ids, encoded one-hot. With `alpha` the channels are red, green, blue, alpha.
     """
 
@@ -25,8 +28,10 @@ class Encoding:
 
     @property
     def kind(self) -> image_io.Kind:
-        """How to read files: colours composited over white, RGBA, or class ids."""
-        return "ids" if self.num_classes else "rgba" if self.alpha else "colour"
+        """How to read files: colours composited over white, RGBA, class ids, or stored values."""
+        if self.num_classes:
+            return "ids"
+        return "rgba" if self.alpha else "values" if self.value_range else "colour"
 
     @property
     def channels(self) -> int | None:
@@ -55,13 +60,14 @@ class Encoding:
         """Return the array to resize and crop, from that of `image_io.read(path, self.kind)`.
 
         The result is class ids (int32), float32 in [0, 1] for a `value_range`, else `array` itself. Raises ImageError
-        for colours where class ids are expected, and for a dtype other than that of the `value_range`.
+        for colours where class ids are expected, and for a dtype other than that of the `value_range`: only integers
+        of 16 and 32 bits may replace each other.
         """
         if self.num_classes:
             return ids_of(array, path)
         if self.value_range is None:
             return array
-        if array.dtype != np.dtype(self.dtype):
+        if array.dtype.name != self.dtype and not {array.dtype.name, self.dtype} <= {*DEEP_INTEGERS}:
             low, high = self.value_range
             raise ImageError(
                 f"{path}: expected {self.dtype} values for the range {low:g} to {high:g}, got {array.dtype}: convert "

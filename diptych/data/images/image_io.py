@@ -3,7 +3,8 @@
 An image in memory is an array (H, W, C) of uint8, uint16, or float32 in [0, 1]. `to_unit` and `from_unit` convert
 between those and the range [-1, 1] of the networks. Each file gives one array: alpha is composited over white, the
 EXIF orientation is applied, palettes become RGB, 16 bits are preserved, ICC profiles are ignored, and the first image
-of a stereo JPEG is read.
+of a stereo JPEG is read. With a declared value range (`Kind` "values") arrays have the stored values, also int16, int32
+and any finite float32; an `Encoding` maps them to float32 in [0, 1].
 
 Pillow decodes most formats. Files that it would decode incompletely or inexactly, with missing rows or samples in an
 unsupported order, and files that are too large raise an `ImageError` that names the file and the remedy.
@@ -35,18 +36,18 @@ from diptych.data.images.decode import (
     decode_image,
     has_alpha,
     image_errors,
+    integer_dtype,
     is_npy,
-    npy_header,
     open_file,
     open_image,
     orientation_of,
-    read_npy,
     samples_of,
     stored_size,
     to_array,
-    unit_floats,
 )
 from diptych.data.images.metadata import Metadata, png_chunks, save_options
+from diptych.data.images.npy import npy_header, read_npy
+from diptych.data.images.stored_values import DTYPES, finite_floats, in_memory, memory_dtype
 from diptych.errors import ImageError
 from diptych.system.atomic_files import atomic_write
 
@@ -96,7 +97,8 @@ def read(path: Path | str | StoredFile, kind: Kind = "colour") -> np.ndarray:
     """Return the pixels of a file: (H, W, C), C is 1 or 3 (any in .npy); uint8, uint16 or float32 in [0, 1].
 
     `kind` is how alpha and palettes are read: "colour" composites alpha over white; "rgba" always gives four channels,
-    opaque without alpha; "ids" gives the indices of a palette and ignores alpha.
+    opaque without alpha; "ids" gives the indices of a palette and ignores alpha. "values" is as "colour", and also
+    gives int16, int32 and any finite float32.
     The format is detected from the content, except that .npy is detected by name. Raises only `ImageError`.
     """
     with open_file(path) as file:
@@ -107,27 +109,30 @@ def read(path: Path | str | StoredFile, kind: Kind = "colour") -> np.ndarray:
         return decode_image(file, kind)
 
 
-def probe(path: Path | str | StoredFile) -> Header:
-    """Return the shape and dtype that `read` would return, from the header alone. Raises only `ImageError`."""
+def probe(path: Path | str | StoredFile, kind: Kind = "colour") -> Header:
+    """Return the shape and dtype that `read` would return, from the header alone. Raises only `ImageError`.
+
+    Alpha is not counted as a channel, and class ids have the dtype of colours.
+    """
     with open_file(path) as file:
         if is_npy(path):
-            shape, dtype, _ = npy_header(file)
-            return Header(*shape, dtype={"u": dtype.name, "b": "uint8", "f": "float32"}[dtype.kind])
+            shape, dtype, _ = npy_header(file, kind)
+            return Header(*shape, dtype=memory_dtype(dtype, kind).name)
         if pnm.is_pnm(file):
             shape, white = pnm.pnm_header(file)
             return Header(*shape, dtype="uint8" if white < 256 else "uint16")
         image, file = open_image(file)
         width, height = stored_size(image) if orientation_of(image, file) < 5 else stored_size(image)[::-1]
-        return Header(height, width, *channels_and_dtype(image), has_alpha(image), image.mode == "P")
+        return Header(height, width, *channels_and_dtype(image, kind), has_alpha(image), image.mode == "P")
 
 
 def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None) -> None:
     """Write an image (H, W, C) or (H, W) atomically, in the format of the suffix of `path`. Creates missing folders.
 
     Every format supports uint8 with 1 or 3 channels; .png (1 or 3 channels), .tif (1), PNM and .npy support uint16;
-    .tif (1) and .npy support float32 in [0, 1]; .png (8 and 16 bits), .webp and .tif (8 bits) support RGBA. .pgm has 1
-    channel. JPEG is saved with quality 95; WebP is lossless, with grey saved as RGB. `metadata` that the format does
-    not support is dropped. Raises only `ImageError`.
+    .tif (1) and .npy support float32, also outside 0..1, and int32; .npy supports int16; .png (8 and 16 bits), .webp
+    and .tif (8 bits) support RGBA. .pgm has 1 channel. JPEG is saved with quality 95; WebP is lossless,
+    with grey saved as RGB. `metadata` that the format does not support is dropped. Raises only `ImageError`.
     """
     path = Path(path)
     with image_errors(path, "cannot be written", "check the folder and the free space"):
@@ -150,7 +155,7 @@ def from_pil(image: Image.Image, label: str = "image", kind: Kind = "colour") ->
             samples = to_array(image) if image.mode == "P" else samples_of(image)
         else:
             has_key = "transparency" in image.info and image.mode != "P"
-            samples = samples_of(image.convert("RGBA") if has_key else image)
+            samples = samples_of(image.convert("RGBA") if has_key else image, kind, integer_dtype(image, kind))
         return apply_orientation(convert_alpha(samples, kind), orientation)
 
 
@@ -159,18 +164,18 @@ def to_pil(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
 
-def as_pixels(array: np.ndarray, label: str = "array") -> np.ndarray:
-    """Return a user's array as (H, W, C) uint8, uint16 or float32 in [0, 1]. Raises `ImageError` for any other."""
+def as_pixels(array: np.ndarray, label: str = "array", kind: Kind = "colour") -> np.ndarray:
+    """Return a user's array as (H, W, C) uint8, uint16 or float32 in [0, 1]. Raises `ImageError` for any other.
+
+    With the kind "values", also int16, int32 and any finite float32.
+    """
     with image_errors(Path(label), "cannot be taken", "give uint8, uint16, or float within 0..1"):
         pixels = array[..., None] if array.ndim == 2 else array
         if pixels.ndim != 3 or not pixels.size:
             raise InvalidImageError(f"has the shape {array.shape}; give (H, W) or (H, W, C), none of them zero")
-        if pixels.dtype.kind == "f":
-            return unit_floats(pixels)
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        if pixels.dtype not in (np.uint8, np.uint16):
+        if pixels.dtype.kind == "b" or (kind != "values" and DTYPES.get(pixels.dtype.name) in ("int16", "int32")):
             raise InvalidImageError(f"holds {pixels.dtype}; give uint8, uint16, or float within 0..1")
-        return pixels
+        return in_memory(pixels, kind)
 
 
 def to_unit(array: np.ndarray) -> np.ndarray:
@@ -274,7 +279,7 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
             f"this suffix does not support {pixels.dtype} with {channels} channel{plural}; use {', '.join(suffixes)}"
         )
     if pixels.dtype.kind == "f":
-        unit_floats(pixels)
+        finite_floats(pixels)
     if pixels.dtype == np.uint16 and channels > 1 and suffix == ".png":
         return _deep_png(pixels, metadata)
     if suffix in pnm.CHANNELS_OF:
@@ -291,8 +296,8 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
 
 def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
     """Return the suffixes of the formats that store such pixels without loss of bits or channels."""
-    if dtype not in (np.uint8, np.uint16, np.float32):
-        raise InvalidImageError(f"no format supports {dtype}; give uint8, uint16, or float32 within 0..1")
+    if dtype.name not in DTYPES.values():
+        raise InvalidImageError(f"no format supports {dtype}; give uint8, uint16, int16, int32 or float32")
     no_pnm = {suffix for suffix, counts in pnm.CHANNELS_OF.items() if channels not in counts}
     if dtype == np.uint8 and channels in (1, 3):
         return tuple(suffix for suffix in SUFFIXES if suffix not in no_pnm)
@@ -301,6 +306,7 @@ def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
         ("uint16", 1): (".png", ".tif", ".tiff", *pnm.CHANNELS_OF),
         ("uint16", 3): (".png", ".ppm", ".pnm"),
         ("uint16", 4): (".png",),
+        ("int32", 1): (".tif", ".tiff"),
         ("float32", 1): (".tif", ".tiff"),
     }
     return (*deep.get((dtype.name, channels), ()), ".npy")

@@ -196,7 +196,7 @@ def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
     """
     odd = [] if sure else [file for file in files[:9] if is_side_by_side(file) is False]
     if 2 * len(odd) >= min(9, len(files)) and odd:
-        header = image_io.probe(odd[0])
+        header = image_io.probe(odd[0], "values")
         raise DataError(
             f"{odd[0]}: {header.width}x{header.height} does not look like two square images side by side; "
             f"if it is, give layout=side_by_side; else use two folders, trainA/ and trainB/"
@@ -207,7 +207,7 @@ def side_by_side(files: tuple[Path, ...], sure: bool) -> Split:
 def is_side_by_side(file: Path) -> bool | None:
     """Return whether a file is twice as wide as high; None if it cannot be read."""
     try:
-        header = image_io.probe(file)
+        header = image_io.probe(file, "values")
     except ImageError:
         return None
     return header.width == 2 * header.height

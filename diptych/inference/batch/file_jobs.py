@@ -55,7 +55,7 @@ def with_scale_checked(jobs: Iterable[Job], translation: FileTranslation) -> Ite
     sizes = []
     for job in first:
         try:
-            header = image_io.probe(job.source)
+            header = image_io.probe(job.source, "values")
         except ImageError:
             continue
         sizes.append((header.height, header.width))

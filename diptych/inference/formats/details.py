@@ -95,23 +95,3 @@ def check_segment(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> No
         raise InvalidImageError(
             f"has {name}s of {size / 2**20:,.0f} MiB, {limit}; save it with smaller ones, for example tiles of 512x512"
         )
-
-
-def pixel_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of a source whose file stores `dtype`: uint8 (also for bool), uint16 or float32."""
-    name = dtype.newbyteorder("=").name
-    names = {"bool": "uint8", "uint8": "uint8", "uint16": "uint16"}
-    names |= {"float16": "float32", "float32": "float32", "float64": "float32"}
-    if name not in names:
-        raise InvalidImageError(f"holds {name}; save it as uint8, uint16, or float within 0..1")
-    return np.dtype(names[name])
-
-
-def as_source_pixels(stored: np.ndarray) -> np.ndarray:
-    """Return stored samples (H, W, C) in the dtype of a source. Raises InvalidImageError for floats outside 0..1."""
-    dtype = pixel_dtype(stored.dtype)
-    if stored.dtype.kind == "b":
-        return np.where(stored, np.uint8(255), np.uint8(0))
-    if dtype == np.float32 and not (stored.min() >= 0 and stored.max() <= 1):  # NaN fails this too
-        raise InvalidImageError("has values outside 0..1 or not finite; rescale it to 0..1 and save it again")
-    return np.ascontiguousarray(stored, dtype)

@@ -13,15 +13,14 @@ import numpy as np
 
 from diptych.data.images.alpha import Kind, convert_alpha
 from diptych.data.images.decode import InvalidImageError, open_file
+from diptych.data.images.stored_values import in_memory, lowest_value, memory_dtype
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,
     Georeference,
-    as_source_pixels,
     check_segment,
     check_shape,
     large_extra,
-    pixel_dtype,
     window_errors,
 )
 from diptych.inference.large_images import Window, check_window
@@ -36,7 +35,7 @@ ASCII = 2
 
 
 class RasterSource:
-    """The source of a georeferenced raster. Invalid pixels (nodata value, mask or alpha 0) are read as 0.
+    """The source of a georeferenced raster. Invalid pixels (nodata value, mask or alpha 0) are read as `lowest_value`.
 
     A pixel is invalid if all bands of it are. Separate planes are read too.
     """
@@ -45,11 +44,11 @@ class RasterSource:
         self.path, self._kind = path, kind
         with open_file(path), large_extra("georeferenced images"):
             self._dataset, self._masks = open_raster(path), open_raster(path)
-            self._bands, self._has_alpha = _layout(self._dataset)
+            self._bands, self._has_alpha = _layout(self._dataset, kind)
             self._is_masked = any(flags != [_all_valid()] for flags in self._dataset.mask_flag_enums)
             georeference = _georeference(self._dataset, self._is_masked)
         self.height, self.width = self._dataset.height, self._dataset.width
-        self.dtype = pixel_dtype(np.dtype(self._dataset.dtypes[0]))
+        self.dtype = memory_dtype(np.dtype(self._dataset.dtypes[0]), kind)
         self.channels = 4 if kind == "rgba" else self._bands - self._has_alpha
         self.details = replace(details, georeference=georeference, alpha=kind == "rgba")
 
@@ -59,8 +58,9 @@ class RasterSource:
         with window_errors(self.path, "page 0", window), _gdal():
             stored = np.moveaxis(self._dataset.read(window=_rows_and_columns(window)), 0, 2)
             valid = self._mask(self._dataset, window)
-            stored = stored if valid is None else np.where(valid[..., None], stored, stored.dtype.type(0))
-            samples = as_source_pixels(stored)
+            if valid is not None:
+                stored = np.where(valid[..., None], stored, lowest_value(stored.dtype, self._kind))
+            samples = in_memory(stored, self._kind)
             is_four = self._bands == 4 and not self._has_alpha
             return samples if is_four else convert_alpha(samples, self._kind)
 
@@ -116,14 +116,14 @@ def nodata_for(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
     return float(np.clip(np.rint(np.nan_to_num(nodata, nan=0.0)), limits.min, limits.max))
 
 
-def _layout(dataset: Any) -> tuple[int, bool]:
+def _layout(dataset: Any, kind: Kind) -> tuple[int, bool]:
     """Return the number of bands and whether the last one is alpha. Raises InvalidImageError if not supported."""
     from rasterio.enums import ColorInterp
 
     check_shape(dataset.height, dataset.width, dataset.count)
     if len(set(dataset.dtypes)) > 1:
         raise InvalidImageError("has bands of several types; save them with one")
-    pixel_dtype(np.dtype(dataset.dtypes[0]))
+    memory_dtype(np.dtype(dataset.dtypes[0]), kind)
     if dataset.colorinterp[0] == ColorInterp.palette:
         raise InvalidImageError("has a palette; save it as RGB or grey")
     check_segment(dataset.block_shapes[0], np.dtype(dataset.dtypes[0]), "block")

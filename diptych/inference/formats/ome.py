@@ -10,7 +10,7 @@ from diptych.inference.formats.details import Details
 SCHEMAS = "http://www.openmicroscopy.org/Schemas/OME/"
 NAMESPACE = SCHEMAS + "2016-06"
 MICROMETRES = 1e4  # of a centimetre
-TYPES = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
+TYPES = {"uint8": "uint8", "uint16": "uint16", "int16": "int16", "int32": "int32", "float32": "float"}
 
 
 def ome_xml(details: Details, height: int, width: int, channels: int, dtype: np.dtype[Any]) -> str:

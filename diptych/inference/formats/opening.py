@@ -11,8 +11,9 @@ import numpy as np
 from diptych.data.images import image_io
 from diptych.data.images.alpha import Kind
 from diptych.data.images.decode import InvalidImageError, image_errors, open_file
+from diptych.data.images.stored_values import memory_dtype
 from diptych.errors import ImageError
-from diptych.inference.formats.details import NO_DETAILS, DetailedSource, Details, large_extra, pixel_dtype
+from diptych.inference.formats.details import NO_DETAILS, DetailedSource, Details, large_extra
 from diptych.inference.formats.geotiff import RasterSource, geo_tags, nodata_for
 from diptych.inference.formats.image_file import ImageFileSource, check_image, write_image
 from diptych.inference.formats.ome import ome_xml
@@ -177,7 +178,7 @@ def _check_options(
     block: int,
 ) -> None:
     """Raise InvalidImageError for what a format does not support, ImportError if its library is missing."""
-    pixel_dtype(dtype)
+    memory_dtype(dtype, "values")
     if path.is_dir() and not (format in ("zarr", "ome-zarr") and _is_zarr(path)):
         raise InvalidImageError("is a folder; give the name of a new file")
     if overviews and format not in WITH_OVERVIEWS:

@@ -15,12 +15,11 @@ import numpy as np
 
 from diptych.data.images.alpha import Kind, with_alpha
 from diptych.data.images.decode import InvalidImageError, open_file
+from diptych.data.images.stored_values import in_memory, memory_dtype
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,
-    as_source_pixels,
     check_shape,
-    pixel_dtype,
     window_errors,
 )
 from diptych.inference.large_images import Window, check_window
@@ -108,7 +107,7 @@ def open_npy(path: Path, mode: str = "rb") -> PixelFile:
     with open(path, "rb") as file:
         shape, by_columns, dtype = readers[np.lib.format.read_magic(file)](file)
         offset = file.tell()
-    pixel_dtype(dtype)
+    memory_dtype(dtype, "values")
     if len(shape) not in (2, 3):
         raise InvalidImageError(f"has the shape {shape}; save it as (H, W) or (H, W, C)")
     full = (shape[0], shape[1], shape[2] if len(shape) == 3 else 1)
@@ -121,7 +120,7 @@ def open_npy(path: Path, mode: str = "rb") -> PixelFile:
 
 
 class NpySource:
-    """The source of a .npy file (H, W) or (H, W, C) of uint8, uint16, bool, or floats in [0, 1]."""
+    """The source of a .npy file (H, W) or (H, W, C) of any dtype that `image_io.read` reads."""
 
     details: Details = NO_DETAILS
 
@@ -135,13 +134,13 @@ class NpySource:
                 )
         self.height, self.width = self._pixels.height, self._pixels.width
         self.channels = 4 if kind == "rgba" else self._pixels.channels
-        self.dtype = pixel_dtype(self._pixels.dtype)
+        self.dtype = memory_dtype(self._pixels.dtype, kind)
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         window = Window(top, left, height, width)
         check_window(self, window)
         with window_errors(self.path, "the array", window):
-            pixels = as_source_pixels(self._pixels.read(window))
+            pixels = in_memory(self._pixels.read(window), self._kind)
             return with_alpha(pixels) if self._kind == "rgba" else pixels
 
     def valid(self, window: Window) -> np.ndarray | None:

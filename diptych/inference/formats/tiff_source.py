@@ -10,13 +10,12 @@ import numpy as np
 
 from diptych.data.images.alpha import Kind, convert_alpha, white_of
 from diptych.data.images.decode import InvalidImageError, open_file
+from diptych.data.images.stored_values import in_memory, memory_dtype
 from diptych.inference.formats.details import (
     Details,
-    as_source_pixels,
     check_segment,
     check_shape,
     large_extra,
-    pixel_dtype,
     window_errors,
 )
 from diptych.inference.formats.ome import resolution_of
@@ -41,14 +40,14 @@ class TiffSource:
         with open_file(path), large_extra("TIFF files"):
             page = first_page(path)
             weakref.finalize(self, page.parent.close)
-            check_layout(page)
+            check_layout(page, kind)
             check_segments(page, path.stat().st_size)
             self._page, self._uncompressed = page, _contiguous(path, page)
             if not self._uncompressed:
                 name = "tile" if page.is_tiled else "strip"
                 check_segment((*page.chunks[:2], page.samplesperpixel), page.dtype, name)
         self.height, self.width = page.imagelength, page.imagewidth
-        self.dtype = pixel_dtype(page.dtype)
+        self.dtype = memory_dtype(page.dtype, kind)
         self._alpha = alpha_of(page)
         colours = page.samplesperpixel - bool(self._alpha)
         self.channels = 4 if kind == "rgba" else colours
@@ -61,7 +60,7 @@ class TiffSource:
         check_window(self, window)
         with window_errors(self.path, "page 0", window):
             stored = self._uncompressed.read(window) if self._uncompressed else self._from_segments(window)
-            return self._colours(as_source_pixels(stored))
+            return self._colours(in_memory(stored, self._kind))
 
     def valid(self, window: Window) -> np.ndarray | None:
         return None
@@ -144,7 +143,7 @@ def _contiguous(path: Path, page: Any) -> PixelFile | None:
     return PixelFile(path, shape, page.dtype.newbyteorder(page.parent.byteorder), page.dataoffsets[0], "rb")
 
 
-def check_layout(page: Any) -> None:
+def check_layout(page: Any, kind: Kind) -> None:
     """Raise InvalidImageError for samples that are not grey, RGB or RGB with one more channel, interleaved."""
     check_shape(page.imagelength, page.imagewidth, page.samplesperpixel)
     photometric, samples = int(page.photometric), page.samplesperpixel
@@ -164,12 +163,12 @@ def check_layout(page: Any) -> None:
     elif page.bitspersample not in (8, 16, 32, 64):
         problem = f"has {page.bitspersample} bits a sample; save it with 8 or 16"
     elif page.dtype is None:
-        problem = "has samples of an unknown type; save it as uint8, uint16, or float within 0..1"
+        problem = "has samples of an unknown type; save it as uint8, uint16, int16, int32 or float32"
     elif alpha_of(page) and page.dtype.kind == "f":
         problem = "has alpha with floats; save it without alpha, or with 8 or 16 bits"
     if problem:
         raise InvalidImageError(problem)
-    pixel_dtype(page.dtype)
+    memory_dtype(page.dtype, kind)
 
 
 def check_segments(page: Any, file_size: int) -> None:

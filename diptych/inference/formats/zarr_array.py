@@ -8,16 +8,15 @@ import numpy as np
 
 from diptych.data.images.alpha import Kind, with_alpha
 from diptych.data.images.decode import InvalidImageError, image_errors
+from diptych.data.images.stored_values import in_memory, memory_dtype
 from diptych.data.volumes.zarr_volume import check_codecs
 from diptych.errors import shown
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,
-    as_source_pixels,
     check_segment,
     check_shape,
     large_extra,
-    pixel_dtype,
     window_errors,
 )
 from diptych.inference.formats.pixel_file import MAX_CHANNELS, PixelFile
@@ -40,7 +39,7 @@ class ZarrSource:
                 1 if axis is None else int(self._array.shape[axis]) for axis in self._order
             )
             check_shape(self.height, self.width, stored, most_channels=MAX_CHANNELS)
-            self.dtype = pixel_dtype(self._array.dtype)
+            self.dtype = memory_dtype(self._array.dtype, kind)
             check_codecs(self._array.metadata)
             check_segment(self._array.chunks, self._array.dtype, "chunk")
             if kind == "rgba" and stored not in (1, 3, 4):
@@ -61,7 +60,7 @@ class ZarrSource:
             if channels is None:
                 values, remaining = values[..., None], [*remaining, -1]
             order = [remaining.index(-1 if axis is None else axis) for axis in self._order]
-            pixels = as_source_pixels(values.transpose(order))
+            pixels = in_memory(values.transpose(order), self._kind)
             return with_alpha(pixels) if self._kind == "rgba" else pixels
 
     def valid(self, window: Window) -> np.ndarray | None:

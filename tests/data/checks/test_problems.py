@@ -143,7 +143,7 @@ def damage(root):
         "is a PNG file by its content": "train/10.jpg",
         "other channels than most": "train/11.jpg (1)",
         "is too large": "train/bomb.png (144,000,000",
-        "has values outside 0..1 or not finite": "train/nan.npy",
+        "has values that are not finite": "train/nan.npy",
         "not used: ": "train/*.gif (1), train/stray/ (1)",
     }
 
