@@ -41,7 +41,7 @@ class ImageColumn(Sequence[np.ndarray]):
         raise NotImplementedError
 
     def joined(self, other: "ImageColumn") -> "ImageColumn":
-        """Return the column of these images and then those of another column of the same kind."""
+        """Return the column of these images, and then of those of a column of the same kind that are not among them."""
         raise NotImplementedError
 
     def take(self, indices: Sequence[int]) -> "ImageColumn":
@@ -238,7 +238,7 @@ class Data:
     def all_images(self) -> Split:
         """All images of a data set without splits, training and held out."""
         files = set(files_of(self.held_out))
-        if self.held_out is self.train or (files and files <= set(files_of(self.train))):  # too few to hold any out
+        if files and files <= set(files_of(self.train)):  # too few images to hold any out
             return self.held_out
         combined = concat(self.train, self.held_out)
         if self.held_out.aligned == self.train.aligned:

@@ -78,15 +78,15 @@ def open_volumes(config: DataConfig, paired: bool) -> Data:
     splits = {name: _split(config, columns, names, paired) for name, columns in scans.items()}
     train, held_out = splits["train"], splits[held_out_name]
     order = domains["train"] if config.direction == "a2b" else domains["train"][::-1]
-    volumes = [volume for columns in scans.values() for scan in _all(columns) for volume in scan]
+    every_scan = [scan for columns in scans.values() for scan in _all(columns)]
     return Data(
         train,
         train if notes == (FEW_PATIENTS,) else held_out,
         _summary(root, config, scans, held_out_name),
-        (*notes, *_notes(scans["train"], paired)),
+        (*notes, *_notes(every_scan, paired)),
         test=splits.get("test") if held_out_name == "val" else None,
         by_name=bool(notes),
-        fingerprint=fingerprint_of_volumes(dict.fromkeys(volumes)),
+        fingerprint=fingerprint_of_volumes(dict.fromkeys(volume for scan in every_scan for volume in scan)),
         domains=dict(zip(names, (_domain_name(root, folder) for folder in order), strict=True)),
     )
 
@@ -250,16 +250,16 @@ def _summary(root: Path, config: DataConfig, scans: Mapping[str, tuple[list[Scan
     return f"{root}: {counts} {kind}, {slices} {config.axis} slices; {len(_all(scans[held_out]))} in {held_out}"
 
 
-def _notes(columns: tuple[list[Scan], ...], paired: bool) -> list[str]:
+def _notes(scans: Sequence[Scan], paired: bool) -> list[str]:
     """Return notes on volumes whose grids differ."""
     notes = []
-    spacings = {tuple(round(value, 2) for value in volume.geometry.spacing) for s in _all(columns) for volume in s}
+    spacings = {tuple(round(value, 2) for value in volume.geometry.spacing) for scan in scans for volume in scan}
     if len(spacings) > 1:
         notes.append(
             f"volumes have {len(spacings)} different spacings, from {min(spacings)} to {max(spacings)} mm: resample "
             f"them to one, or slices differ in scale"
         )
-    shifted = [scan for scan in _all(columns) if paired and _origin(scan[0]) != _origin(scan[1])]
+    shifted = [scan for scan in dict.fromkeys(scans) if paired and _origin(scan[0]) != _origin(scan[1])]
     if shifted:
         notes.append(f"{len(shifted)} pairs have different origins, such as {shifted[0][1].path}: are they registered?")
     return notes

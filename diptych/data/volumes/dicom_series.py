@@ -109,7 +109,7 @@ def _header(file: Path) -> Any:
 
 def _check_pixels(file: Path, data: Any) -> None:
     """Raise InvalidImageError if a file is cut short, or compressed and there is no decoder for it."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = data.file_meta.TransferSyntaxUID
     if not syntax.is_compressed or syntax.is_deflated:

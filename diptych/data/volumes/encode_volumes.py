@@ -33,7 +33,7 @@ def _resolve(name: str, column: VolumeSlices, value: Range) -> tuple[float, floa
     if value == "full":
         raise DataError(
             f"range=full: the values of volumes ({name}) have no full range: give range=[LOW,HIGH] in their units, "
-            f"such as [-1000,2000] for CT, window=[CENTER,WIDTH], or range=auto; [[LOW,HIGH],auto] for source and target"
+            f"such as [-1000,2000] for CT, window=[CENTER,WIDTH], or range=auto; [[LOW,HIGH],auto] for both"
         )
     if value != "auto":
         return value

@@ -63,6 +63,8 @@ class VolumeSlices(ImageColumn):
 
     def joined(self, other: ImageColumn) -> "VolumeSlices":
         assert isinstance(other, VolumeSlices)
+        if set(other.volumes) <= set(self.volumes):
+            return self
         more = other.rows + np.array([len(self.volumes), 0])
         return replace(self, volumes=self.volumes + other.volumes, rows=np.concatenate([self.rows, more]))
 
