@@ -39,18 +39,26 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a folder of images: layout, errors, methods that can train on it, and the command to start with.
+    """Check a folder of images or volumes: layout, errors, methods that can train on it, the command to start with.
 
     No file is changed. Results are cached, so a second check of the same files is fast. Exit code 0: no errors. Exit
     code 1: errors.
     """
     from rich.console import Console
 
+    from diptych.cli.data_check_volumes import check_volumes
     from diptych.data.checks import problems
     from diptych.data.checks.survey import survey
+    from diptych.data.sources.volume_folders import has_volumes
+    from diptych.errors import ConfigError
     from diptych.system.terminal import progress_bar
     from diptych.workflows.dataset_fit import show_fits
 
+    if has_volumes(folder):
+        if as_json or ignore:
+            raise ConfigError("--json and --ignore are not supported for a folder of volumes: leave them out")
+        check_volumes(folder)
+        return
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH

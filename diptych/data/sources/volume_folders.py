@@ -55,14 +55,14 @@ def is_series(folder: Path) -> bool:
 
 def has_volumes(root: Path, folders: Sequence[str] | None = None) -> bool:
     """Return whether a data set is one of volumes: its first domain folder has volumes, and no images."""
-    return bool(_domains(root, folders))
+    return bool(volume_domains(root, folders))
 
 
 def open_volumes(config: DataConfig, paired: bool) -> Data:
     """Return the slices of volumes as `source` and `target`, or as `a` and `b`. Raises DataError."""
     root = root_of(config)
     _refuse_settings(config, paired)
-    domains = _domains(root, config.folders)
+    domains = volume_domains(root, config.folders)
     if "train" not in domains:
         raise DataError(f"{root}: no volumes to train on. Supported layouts: {LAYOUTS}")
     match = config.pair_names
@@ -108,7 +108,7 @@ def _refuse_settings(config: DataConfig, paired: bool) -> None:
 # Layout
 
 
-def _domains(root: Path, folders: Sequence[str] | None) -> dict[str, tuple[Path, Path]]:
+def volume_domains(root: Path, folders: Sequence[str] | None = None) -> dict[str, tuple[Path, Path]]:
     """Return the two domain folders with volumes of each split; without splits, those of `train`."""
     splits = {}
     for name in SPLITS:
