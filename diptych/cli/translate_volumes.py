@@ -76,7 +76,7 @@ def translate_volumes(
 
     from diptych.errors import ImageError, listed
     from diptych.inference.translator import Translator
-    from diptych.inference.volume_translation import translate_volume
+    from diptych.inference.volume_translation import StatisticsOf, translate_volume
     from diptych.system.terminal import progress_bar
 
     assert isinstance(translator, Translator)  # ONNX files are refused before
@@ -84,7 +84,7 @@ def translate_volumes(
     for source, target in jobs.items():
         with progress_bar(Console(stderr=True), source.name) as progress:
             try:
-                over = "slice" if slice_statistics else "volume"
+                over: StatisticsOf = "slice" if slice_statistics else "volume"
                 slices = translate_volume(translator, source, target, controls, over, progress)
                 typer.echo(f"{target}: {slices} slices")
             except ImageError as error:

@@ -221,6 +221,7 @@ class Data:
     by_name: bool = False  # whether a hash of the file name chose the held-out images, as the data has no splits
     fingerprint: str = ""  # hash of data that is not in files; by default that of `fingerprint_of`
     domains: Mapping[str, str] = field(default_factory=dict)  # by column, where it is not the name of the folder
+    group_of: Mapping[Path, str] = field(default_factory=dict, repr=False)  # group of each file, if `split=` is given
 
     def rename_columns(self, names: Sequence[str]) -> "Data":
         """Return the same data with other names of columns, in order."""
@@ -237,8 +238,8 @@ class Data:
     @property
     def all_images(self) -> Split:
         """All images of a data set without splits, training and held out."""
-        files = set(files_of(self.held_out))
-        if files and files <= set(files_of(self.train)):  # too few images to hold any out
+        held_out = set(files_of(self.held_out))
+        if held_out and held_out <= set(files_of(self.train)):  # too few images to hold any out
             return self.held_out
         combined = concat(self.train, self.held_out)
         if self.held_out.aligned == self.train.aligned:

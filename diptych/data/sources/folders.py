@@ -156,14 +156,15 @@ def is_held_out(file: Path) -> bool:
 
 def name_is_held_out(stem: str) -> bool:
     """Return whether files of this name are held out: one name in twenty, by a hash."""
-    return _hash(stem) % 20 == 0
+    return name_hash(stem) % 20 == 0
 
 
 def held_out_fraction(files: Sequence[Path], fraction: float) -> frozenset[Path]:
     """Return a fraction of the files, rounded to whole files, one at least: those with the lowest hashes of names."""
     count = max(1, round(fraction * len(files)))
-    return frozenset(sorted(files, key=lambda file: (_hash(file.stem), file.name))[:count])
+    return frozenset(sorted(files, key=lambda file: (name_hash(file.stem), file.name))[:count])
 
 
-def _hash(stem: str) -> int:
+def name_hash(stem: str) -> int:
+    """Return a hash of a name, equal on every machine."""
     return zlib.crc32(normalized(stem).encode(errors="surrogateescape"))

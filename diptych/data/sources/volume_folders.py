@@ -5,22 +5,24 @@ trainA/ trainB/ valA/ ...   A/train B/train ...   train/x train/y ...   x/ y/ wi
 A volume is a .nii, .nii.gz, .h5 or .zarr, or a folder of DICOM files; its name is its path in the domain folder.
 """
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Column, Data, Split
-from diptych.data.sources.file_names import matching_keys, normalized, suggest_match
+from diptych.data.sources.file_names import matching_keys, suggest_match
 from diptych.data.sources.folders import (
     DOMAIN_FOLDERS,
     HELD_OUT,
     SPLITS,
     is_image_name,
+    name_hash,
     name_is_held_out,
     names_in,
     root_of,
 )
+from diptych.data.sources.groups import groups_of
+from diptych.data.sources.split_by_ratio import split_of_group
 from diptych.data.volumes.nifti import name_of
 from diptych.data.volumes.slices import VolumeSlices, fingerprint_of_volumes
 from diptych.data.volumes.volume import Volume, is_dicom_file, is_volume_name, open_volume
@@ -33,6 +35,7 @@ LAYOUTS = "trainA/ and trainB/; A/train and B/train; train/ with two folders in 
 FEW_PATIENTS = "no val or test folder, and one patient is too few to hold any out: scores are on slices of training"
 
 Scan = tuple[Volume, ...]  # volumes that are sampled together: a pair, or one
+Columns = tuple[list[Scan], ...]  # the pairs, or the volumes of each of two domains
 
 
 def volumes_in(folder: Path, depth: int = MAX_DEPTH) -> tuple[Path, ...]:
@@ -67,25 +70,30 @@ def open_volumes(config: DataConfig, paired: bool) -> Data:
         raise DataError(f"{root}: no volumes to train on. Supported layouts: {LAYOUTS}")
     match = config.pair_names
     scans = {name: _scans(a, b, match if paired else None) for name, (a, b) in domains.items()}
-    held_out_name = next((name for name in HELD_OUT if name in scans), None)
+    every_scan = [scan for columns in scans.values() for scan in _all(columns)]
+    groups = group_names(every_scan, _given_groups(root, every_scan, config.group_by))
     notes: tuple[str, ...] = ()
-    if held_out_name is None:
-        scans, notes = _hold_out(scans["train"])
-        held_out_name = "val"
+    if len(scans) == 1:
+        scans, notes = _divided(root, scans["train"], config, groups)
     else:
-        _check_leaks(scans)
+        _check_leaks(scans, groups)
+        if config.split:
+            raise DataError(f"{root}: has the splits {', '.join(scans)} by its folders: leave split= out")
+    held_out_name = next(name for name in HELD_OUT if name in scans)
     names = ("source", "target") if paired else ("a", "b")
     splits = {name: _split(config, columns, names, paired) for name, columns in scans.items()}
     train, held_out = splits["train"], splits[held_out_name]
     order = domains["train"] if config.direction == "a2b" else domains["train"][::-1]
-    every_scan = [scan for columns in scans.values() for scan in _all(columns)]
     return Data(
         train,
         train if notes == (FEW_PATIENTS,) else held_out,
         _summary(root, config, scans, held_out_name),
         (*notes, *_notes(every_scan, paired)),
         test=splits.get("test") if held_out_name == "val" else None,
-        by_name=bool(notes),
+        by_name=bool(notes) and not config.split,
+        group_of={volume.path: group for scan, group in zip(every_scan, groups, strict=True) for volume in scan}
+        if config.split
+        else {},
         fingerprint=fingerprint_of_volumes(dict.fromkeys(volume for scan in every_scan for volume in scan)),
         domains=dict(zip(names, (_domain_name(root, folder) for folder in order), strict=True)),
     )
@@ -144,12 +152,11 @@ def _domain_name(root: Path, folder: Path) -> str:
 # Volumes
 
 
-def _scans(a: Path, b: Path, match: str | None) -> tuple[list[Scan], ...]:
+def _scans(a: Path, b: Path, match: str | None) -> Columns:
     """Return one list of pairs, or two lists of single volumes if `match` is None."""
     paths = volumes_in(a), volumes_in(b)
     if match is None:
-        first, second = ([(open_volume(path),) for path in each] for each in paths)
-        return first, second
+        return tuple([(open_volume(path),) for path in each] for each in paths)
     return (_pairs((a, b), paths, match),)
 
 
@@ -170,7 +177,7 @@ def _pairs(folders: tuple[Path, Path], paths: Sequence[Sequence[Path]], match: s
             f"{len(unmatched)} volumes have no partner of the same name in {folders[0]} and {folders[1]}: "
             f"{listed(unmatched, 5)}; {remedy}"
         )
-    pairs = [(open_volume(path), open_volume(second[key])) for key, path in first.items()]
+    pairs: list[Scan] = [(open_volume(path), open_volume(second[key])) for key, path in first.items()]
     wrong = [f"{y.path} has {text}" for x, y in pairs if (text := y.geometry.difference(x.geometry))]
     if wrong:
         raise DataError(
@@ -194,45 +201,89 @@ def patients_of(scan: Scan) -> set[str]:
     return {volume.patient for volume in scan}
 
 
+def group_names(scans: Sequence[Scan], given: Mapping[Path, str]) -> list[str]:
+    """Return the name of the group of each scan. Scans that share a patient or a given group belong to one group.
+
+    `given` are groups by the path of a volume. A group has the name of its first given group, else first patient.
+    """
+    parents: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def first(name: tuple[int, str]) -> tuple[int, str]:
+        while parents.setdefault(name, name) != name:
+            name = parents[name]
+        return name
+
+    names = []
+    for scan in scans:
+        groups = {(0, given[volume.path]) for volume in scan if volume.path in given}
+        names.append(groups | {(1, patient) for patient in patients_of(scan)})
+        lowest, *others = sorted({first(name) for name in names[-1]})
+        parents |= dict.fromkeys(others, lowest)
+    return [first(min(each))[1] for each in names]
+
+
 def _all(columns: Iterable[Sequence[Scan]]) -> list[Scan]:
     return [scan for scans in columns for scan in scans]
 
 
-def _hold_out(columns: tuple[list[Scan], ...]) -> tuple[dict[str, tuple[list[Scan], ...]], tuple[str, ...]]:
-    """Return training and held-out scans, and a note: whole patients, chosen by a hash; one at least of each domain."""
-    chosen = {
-        patient for scan in _all(columns) for patient in patients_of(scan) if name_is_held_out(min(patients_of(scan)))
+def _given_groups(root: Path, scans: Sequence[Scan], group_by: str | None) -> dict[Path, str]:
+    """Return the groups that `group_by` gives to volumes; none for patients, which are known. Raises DataError."""
+    if group_by in (None, "patient"):
+        return {}
+    return groups_of(root, [[volume.path for volume in scan] for scan in scans], group_by)
+
+
+def divide(columns: Columns, groups: Sequence[str], ratios: Sequence[float] | None) -> dict[str, Columns]:
+    """Return the scans of each split: by `ratios`, or one group in twenty in `val`, and one at least of each domain.
+
+    `groups` are the names of the groups of all scans, in order. A split may lack scans of a domain.
+    """
+    group_of = dict(zip(_all(columns), groups, strict=True))
+    if ratios:
+        split_of = {group: split_of_group(group, ratios) for group in group_of.values()}
+        names: Sequence[str] = SPLITS[: len(ratios)]
+    else:
+        names = SPLITS[:2]
+        split_of = {group: names[name_is_held_out(group)] for group in group_of.values()}
+        for scans in columns:
+            members = {group_of[scan] for scan in scans}
+            if all(split_of[group] == "train" for group in members):
+                split_of[min(members, key=lambda group: (name_hash(group), group))] = "val"
+    return {
+        name: tuple([scan for scan in scans if split_of[group_of[scan]] == name] for scans in columns) for name in names
     }
-    for scans in columns:
-        if not any(patients_of(scan) & chosen for scan in scans):
-            chosen |= min(map(patients_of, scans), key=lambda patients: (_hash(min(patients)), min(patients)))
-    while more := [scan for scan in _all(columns) if patients_of(scan) & chosen and not patients_of(scan) <= chosen]:
-        chosen |= set[str]().union(*map(patients_of, more))
-    train = tuple([scan for scan in scans if not patients_of(scan) & chosen] for scans in columns)
-    held_out = tuple([scan for scan in scans if patients_of(scan) & chosen] for scans in columns)
-    if not all(train):
+
+
+def _divided(
+    root: Path, columns: Columns, config: DataConfig, groups: Sequence[str]
+) -> tuple[dict[str, Columns], tuple[str, ...]]:
+    """Return the scans of each split, and a note about them. Raises DataError if `split=` leaves one empty."""
+    scans, count = divide(columns, groups, config.split), len(set(groups))
+    empty = [name for name, parts in scans.items() if not all(parts)]
+    if empty and config.split:
+        raise DataError(
+            f"{root}: split={list(config.split)} leaves {' and '.join(empty)} without volumes: {count} patients or "
+            f"groups are too few for a choice by name; give other ratios, or move volumes into val/ and test/"
+        )
+    if empty:
         return {"train": columns, "val": columns}, (FEW_PATIENTS,)
-    patients = set[str]().union(*map(patients_of, _all(columns)))
-    note = f"no val or test folder: {len(chosen)} of {len(patients)} patients are held out with all their slices"
-    return {"train": train, "val": held_out}, (note,)
+    sizes = ", ".join(f"{len(_all(parts))} volumes or pairs in {name}" for name, parts in scans.items())
+    return scans, (f"no val or test folder: {count} patients or groups are divided whole: {sizes}",)
 
 
-def _hash(name: str) -> int:
-    return zlib.crc32(normalized(name).encode(errors="surrogateescape"))
+def _check_leaks(scans: Mapping[str, Columns], groups: Sequence[str]) -> None:
+    """Raise DataError if a group is in two splits. `groups` are those of all scans of all splits, in order."""
+    first: dict[str, str] = {}
+    splits = [name for name, columns in scans.items() for _ in _all(columns)]
+    leaks = [group for group, name in zip(groups, splits, strict=True) if first.setdefault(group, name) != name]
+    if leaks:
+        raise DataError(
+            f"{len(set(leaks))} patients or groups are in two splits: {listed(sorted(set(leaks)), 5)}; move all scans "
+            f"of a patient into one of them, or rename files whose equal names mean different patients"
+        )
 
 
-def _check_leaks(scans: Mapping[str, tuple[list[Scan], ...]]) -> None:
-    """Raise DataError if a patient is in two splits."""
-    patients = {name: set[str]().union(*map(patients_of, _all(columns))) for name, columns in scans.items()}
-    for other in patients.keys() - {"train"}:
-        if shared := sorted(patients["train"] & patients[other]):
-            raise DataError(
-                f"{len(shared)} patients are both in train and in {other}: {listed(shared, 5)}; move all scans of a "
-                f"patient into one of them, or rename files whose equal names mean different patients"
-            )
-
-
-def _split(config: DataConfig, columns: tuple[list[Scan], ...], names: Sequence[str], paired: bool) -> Split:
+def _split(config: DataConfig, columns: Columns, names: Sequence[str], paired: bool) -> Split:
     """Return the columns of slices of one split."""
     by_domain = list(zip(*columns[0], strict=True)) if paired else [[scan[0] for scan in scans] for scans in columns]
     if config.direction == "b2a":
@@ -243,7 +294,7 @@ def _split(config: DataConfig, columns: tuple[list[Scan], ...], names: Sequence[
     return Split(made, aligned=paired)
 
 
-def _summary(root: Path, config: DataConfig, scans: Mapping[str, tuple[list[Scan], ...]], held_out: str) -> str:
+def _summary(root: Path, config: DataConfig, scans: Mapping[str, Columns], held_out: str) -> str:
     counts = " + ".join(str(len(each)) for each in scans["train"])
     slices = sum(scan[0].geometry.slicing(config.axis).count for scan in _all(scans["train"]))
     kind = "pairs of volumes" if len(scans["train"]) == 1 else "unpaired volumes"

@@ -9,8 +9,9 @@ from volumes import affine_of, phantom, write_dicom, write_nifti
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
 from diptych.data.open import open_data
-from diptych.data.sources.volume_folders import _hold_out, patients_of
+from diptych.data.sources.volume_folders import divide, group_names, patients_of
 from diptych.errors import DataError
+from diptych.runs.split_file import write_split
 
 pytest.importorskip("nibabel")
 pytest.importorskip("pydicom")
@@ -61,7 +62,7 @@ def test_dicom_series_and_nifti_on_one_grid_are_pairs(tmp_path):
     assert not patients(data.train) & patients(data.held_out)
     x, y = (data.train.columns[name][0][..., 0] for name in ("source", "target"))
     assert np.abs(x - y).max() <= 1  # stored in steps of 2
-    assert "patients are held out with all their slices" in data.notes[0]
+    assert "2 patients or groups are divided whole" in data.notes[0]
 
 
 def test_unpaired_volumes(tmp_path):
@@ -95,35 +96,62 @@ def test_all_slices_of_data_without_splits(tmp_path):
     assert (everything[17] == last[len(last) - 1]).all()
 
 
-class Scan:
-    def __init__(self, patient):
-        self.patient = patient
+class Named:
+    """What the division into splits uses of a volume."""
+
+    def __init__(self, patient, path):
+        self.patient, self.path = patient, path
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=30), st.booleans())
-def test_no_patient_is_in_two_splits(numbers, paired):
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 5)), min_size=2, max_size=30),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, (0.6, 0.2, 0.2)]),
+)
+def test_no_patient_and_no_group_is_in_two_splits(numbers, paired, grouped, ratios):
     if paired:
-        columns = ([(Scan(f"p{a}"), Scan(f"q{b}")) for a, b in numbers],)
+        columns = ([(Named(f"p{a}", f"{i}a"), Named(f"q{b}", f"{i}b")) for i, (a, b, _) in enumerate(numbers)],)
     else:
-        columns = ([(Scan(f"p{a}"),) for a, _ in numbers], [(Scan(f"p{b}"),) for _, b in numbers])
-    scans, notes = _hold_out(columns)
-    train, val = (
-        set().union(*(patients_of(scan) for each in scans[name] for scan in each)) for name in ("train", "val")
-    )
-    if scans["train"] is not scans["val"]:
-        assert not train & val
-        assert sum(map(len, scans["train"])) + sum(map(len, scans["val"])) == sum(map(len, columns))
-        assert all(scans["train"])
-        assert all(scans["val"])
-    else:
-        assert "too few" in notes[0]
+        columns = tuple([(Named(f"p{each[d]}", f"{i}{d}"),) for i, each in enumerate(numbers)] for d in (0, 1))
+    scans = [scan for column in columns for scan in column]
+    paths = {volume.path: f"g{numbers[i % len(numbers)][2]}" for i, scan in enumerate(scans) for volume in scan}
+    given = paths if grouped else {}
+    splits = divide(columns, group_names(scans, given), ratios)
+    found = {}
+    for name, parts in splits.items():
+        for scan in (scan for part in parts for scan in part):
+            for owner in patients_of(scan) | {given[volume.path] for volume in scan if volume.path in given}:
+                assert found.setdefault(owner, name) == name
+    assert sum(len(part) for parts in splits.values() for part in parts) == len(scans)
+    assert ratios or all(splits["val"])
+
+
+def test_splits_by_ratio_and_group(tmp_path):
+    write_pairs(tmp_path, 8)
+    for number in range(8):
+        for folder, suffix in (("trainA", ".nii"), ("trainB", ".nii.gz")):
+            place = tmp_path / folder / f"p{number}{suffix}"
+            place.rename(place.with_name(f"s{number // 2}_{number}{suffix}"))
+    (tmp_path / "trainA").rename(tmp_path / "a")
+    (tmp_path / "trainB").rename(tmp_path / "b")
+    data = opened(tmp_path, split=(0.5, 0.25, 0.25), group_by=r"/(s\d)_")
+    sites = [{name[:2] for name in patients(split)} for split in (data.train, data.held_out, data.test)]
+    assert sorted(site for each in sites for site in each) == ["s0", "s1", "s2", "s3"]
+    assert set(data.group_of.values()) == {"s0", "s1", "s2", "s3"}
+    write_split(tmp_path / "split.csv", data, str(tmp_path))
+    rows = (tmp_path / "split.csv").read_text().splitlines()
+    assert len(rows) == 17
+    assert any(row.startswith("a/s0_0.nii,") and row.endswith(",s0") for row in rows)
+    with pytest.raises(DataError, match="without volumes: 8 patients or groups are too few"):
+        opened(tmp_path, split=(0.98, 0.01, 0.01))
 
 
 def test_a_patient_in_train_and_test_is_refused(tmp_path):
     write_pairs(tmp_path, 2)
     write_pairs(tmp_path, 1, ("testA", "testB"), first=1)
-    with pytest.raises(DataError, match="1 patients are both in train and in test: p1"):
+    with pytest.raises(DataError, match="1 patients or groups are in two splits: p1"):
         opened(tmp_path)
 
 
