@@ -41,7 +41,7 @@ def _contents(domain: "DomainReport") -> str:
     if not domain.volumes:
         return "no volume that can be read"
     low, high = domain.limits
-    patients = len({each.volume.patient for each in domain.volumes})
+    patients = len({each.volume.patient_id for each in domain.volumes})
     grids = sorted({str(each.volume.geometry) for each in domain.volumes})
     empty = f"; {domain.empty} are empty (one value), and stay in the training" if domain.empty else ""
     return (

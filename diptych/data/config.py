@@ -112,7 +112,7 @@ class DataConfig(BaseModel):
         max_length=1000,
         description="files that stay in one split: a regular expression on the path relative to root, of which the "
         "first group or the whole match is the group's name; or FILE.csv:COLUMN, a table in root. Default: the file "
-        "name; of volumes the patient, whose scans always stay together",
+        "name",
     )
     matched_names: bool = Field(
         False,

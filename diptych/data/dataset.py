@@ -40,7 +40,7 @@ class ImageColumn(Sequence[np.ndarray]):
         """Return the channels of the images."""
         raise NotImplementedError
 
-    def joined(self, other: "ImageColumn") -> "ImageColumn":
+    def concat(self, other: "ImageColumn") -> "ImageColumn":
         """Return the column of these images, and then of those of a column of the same kind that are not among them."""
         raise NotImplementedError
 
@@ -289,7 +289,7 @@ def concat(first: Split, second: Split) -> Split:
                 entries = column.entries + more.entries
                 columns[name] = replace(column, files=column.files + more.files, entries=entries)
             elif isinstance(column, ImageColumn) and isinstance(more, ImageColumn):
-                columns[name] = column.joined(more)
+                columns[name] = column.concat(more)
             else:
                 columns[name] = np.concatenate([np.asarray(column), np.asarray(more)])
     return replace(first, columns=columns, scene_ids=[*first.scene_ids, *second.scene_ids])

@@ -81,9 +81,9 @@ def survey_volumes(root: Path, progress: Progress | None = None) -> VolumeSurvey
             if progress:
                 progress(done, total)
         domains.append(DomainReport(split, folder, tuple(reports)))
-    kind, notes = "", ()
-    if not errors:
-        kind, notes, errors = _use(root)
+    if errors:
+        return VolumeSurvey(tuple(domains), tuple(errors), "")
+    kind, notes, errors = _use(root)
     return VolumeSurvey(tuple(domains), tuple(errors), kind, notes)
 
 

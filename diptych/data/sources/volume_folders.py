@@ -198,7 +198,7 @@ def _name_in(folder: Path, path: Path) -> Path:
 
 def patients_of(scan: Scan) -> set[str]:
     """Return the patients of a scan."""
-    return {volume.patient for volume in scan}
+    return {volume.patient_id for volume in scan}
 
 
 def group_names(scans: Sequence[Scan], given: Mapping[Path, str]) -> list[str]:

@@ -35,7 +35,7 @@ class DicomSeries:
 
     path: Path
     geometry: Geometry
-    patient: str
+    patient_id: str
     files: tuple[Path, ...]
 
     def plane(self, axis: int, position: int) -> np.ndarray:

@@ -25,7 +25,7 @@ class Hdf5Volume:
     file: Path
     name: str  # of the data set, such as /raw
     geometry: Geometry
-    patient: str
+    patient_id: str
 
     @property
     def path(self) -> Path:

@@ -26,7 +26,7 @@ class NiftiVolume:
 
     path: Path
     geometry: Geometry
-    patient: str
+    patient_id: str
 
     @property
     def files(self) -> tuple[Path, ...]:

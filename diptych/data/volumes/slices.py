@@ -61,7 +61,7 @@ class VolumeSlices(ImageColumn):
     def take(self, indices: Sequence[int] | np.ndarray) -> "VolumeSlices":
         return replace(self, rows=self.rows[np.asarray(indices, int)])
 
-    def joined(self, other: ImageColumn) -> "VolumeSlices":
+    def concat(self, other: ImageColumn) -> "VolumeSlices":
         assert isinstance(other, VolumeSlices)
         if set(other.volumes) <= set(self.volumes):
             return self

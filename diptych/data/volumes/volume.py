@@ -26,7 +26,7 @@ class Volume(Protocol):
     def geometry(self) -> Geometry: ...
 
     @property
-    def patient(self) -> str:
+    def patient_id(self) -> str:
         """What tells the patient from others: the patient's ID in DICOM, else the name of the file."""
 
     @property

@@ -30,7 +30,7 @@ class ZarrVolume:
     name: str  # of the array in a group; empty if the folder is the array
     extra_axes: int
     geometry: Geometry
-    patient: str
+    patient_id: str
 
     @property
     def path(self) -> Path:

@@ -38,14 +38,14 @@ def test_nifti_equals_nibabel(tmp_path, name):
     expected = nibabel.load(path)
     assert (array_of(volume) == expected.get_fdata(dtype=np.float32)).all()
     assert np.allclose(volume.geometry.affine, expected.affine)
-    assert (volume.patient, volume.geometry.orientation) == ("scan", "LAS")
+    assert (volume.patient_id, volume.geometry.orientation) == ("scan", "LAS")
 
 
 def test_dicom_is_sorted_by_position_and_rescaled(tmp_path):
     values = phantom()
     volume = open_volume(write_dicom(tmp_path / "series", values))
     assert (array_of(volume) == np.rint((values + 1024) / 2) * 2 - 1024).all()
-    assert volume.patient == "P1"
+    assert volume.patient_id == "P1"
     assert volume.geometry.orientation == "LPS"
     assert np.allclose(volume.geometry.spacing, (0.7, 0.8, 2.5))
     # the position of voxel (1, 0, 2), by the equation of the standard
