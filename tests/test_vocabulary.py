@@ -71,7 +71,7 @@ BANNED = {  # former word: the field's word for it
 BANNED_NAMES = {  # words of ordinary English that say nothing in a name
     *("anything", "aim", "aims", "beside", "chosen", "completed", "contest", "examine", "examiner"),
     *("fault", "faults", "finding", "findings", "fitted", "floor", "floors", "fool", "found", "house", "joined"),
-    *("look", "looks", "made", "marks", "mistakes", "odds", "patient", "referred", "rooms", "seen", "settled"),
+    *("look", "looks", "made", "marks", "mistakes", "odds", "referred", "rooms", "seen", "settled"),
     *("still", "subject", "taken", "there", "turn", "turns", "unlike", "wants", "way", "ways", "whole"),
 }
 BANNED_ALONE = {"each", "enough", "named"}  # as a name without a noun
