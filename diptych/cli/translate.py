@@ -173,6 +173,8 @@ def translate(
         return
     if large and translates_volumes(translator, controls):
         volumes = large
+    if large and not volumes and frame_statistics:
+        raise ConfigError("--frame-statistics is for videos and volumes: leave it out")
     if volumes:
         refuse_image_options(draws_grid, alpha, depth)
         if tile or statistics or foreground:

@@ -49,6 +49,7 @@ def _volumes_of(argument: str, out: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the volumes of one argument, and the relative paths of their translations."""
     from diptych.data.sources.volume_folders import is_series, volumes_in
     from diptych.data.volumes.volume import array_path, is_volume_name
+    from diptych.inference.input_files import find_sources
 
     path = Path(argument).expanduser()
     file, inner = array_path(path)
@@ -57,7 +58,10 @@ def _volumes_of(argument: str, out: Path) -> Iterator[tuple[Path, Path]]:
     elif path.is_dir() and is_series(path):
         yield path, Path(path.resolve().name)
     elif path.is_dir() and path.suffix.lower() != ".zarr":
-        for found in volumes_in(path):
+        found_volumes = volumes_in(path)
+        if found_volumes and find_sources([argument], out, may_be_empty=True).images:
+            return
+        for found in found_volumes:
             if not found.resolve().is_relative_to(out.resolve()) or path.resolve() == out.resolve():
                 yield found, found.relative_to(path)
 

@@ -1,5 +1,6 @@
 """Translation of volumes slice by slice, with statistics of normalisation that are frozen over the volume."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -47,7 +48,7 @@ def translate_volume(
     volume = open_volume(source)
     check_target(target, volume)
     if note := spacing_warning(volume, trained):
-        translator._warn("spacing", f"{source}: {note}")
+        warnings.warn(f"{source}: {note}", stacklevel=2)
     slicing = volume.geometry.slicing(trained.axis)
     frozen = _statistics(translator, prepared, volume, trained) if statistics == "volume" else []
     with volume_sink(target, volume, value_range) as values:

@@ -39,11 +39,16 @@ Columns = tuple[list[Scan], ...]  # the pairs, or the volumes of each of two dom
 
 
 def volumes_in(folder: Path, depth: int = MAX_DEPTH) -> tuple[Path, ...]:
-    """Return the volumes in a folder, sorted: files, zarr folders, and folders of DICOM files, also in folders."""
+    """Return the volumes in a folder, sorted: files, zarr folders, and folders of DICOM files, also in folders.
+
+    A folder that has DICOM files is one volume itself.
+    """
+    if is_series(folder):
+        return (folder,)
     found: list[Path] = []
     for name, is_folder in sorted(names_in(folder).items()):
         path = folder / name
-        if is_volume_name(name) or (is_folder and is_series(path)):
+        if is_volume_name(name):
             found.append(path)
         elif is_folder and depth:
             found += volumes_in(path, depth - 1)
@@ -57,7 +62,7 @@ def is_series(folder: Path) -> bool:
 
 
 def has_volumes(root: Path, folders: Sequence[str] | None = None) -> bool:
-    """Return whether a data set is one of volumes: its first domain folder has volumes, and no images."""
+    """Return whether a data set is one of volumes: there are two domain folders with volumes."""
     return bool(volume_domains(root, folders))
 
 
@@ -137,8 +142,8 @@ def _two_folders(parent: Path, folders: Sequence[str] | None) -> list[tuple[Path
         names = list(folders)
     else:
         names = [name for name, is_folder in sorted(names_in(parent).items()) if is_folder and name not in SPLITS]
-        names = [name for name in names if not is_volume_name(name)][: MAX_FOLDERS + 1]
-        names = [name for name in names if not is_series(parent / name)] if len(names) <= MAX_FOLDERS else []
+        names = [name for name in names if not is_volume_name(name)]
+        names = names if len(names) <= MAX_FOLDERS else []
     found = [parent / name for name in names if volumes_in(parent / name)]
     return [(found[0], found[1])] if len(found) == 2 else []
 
@@ -190,7 +195,8 @@ def _pairs(folders: tuple[Path, Path], paths: Sequence[Sequence[Path]], match: s
 def _name_in(folder: Path, path: Path) -> Path:
     """Return the name by which a volume is paired, with a suffix that `matching_keys` removes."""
     inner = path.relative_to(folder)
-    return Path("_".join((*inner.parts[:-1], name_of(path))) + ".volume")
+    name = "_".join((*inner.parts[:-1], name_of(path))) if path != folder else "series"
+    return Path(name + ".volume")
 
 
 # Splits

@@ -22,7 +22,7 @@ TAGS = [  # that are read of each file
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "PatientName", "Modality", "Rows", "Columns",
     "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation", "NumberOfFrames",
-    "RescaleSlope", "RescaleIntercept",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
 ]  # fmt: skip
 
 
@@ -103,6 +103,8 @@ def _header(file: Path) -> Any:
                 f"has {frames} frames of {samples} samples a pixel ({shown(str(data.PhotometricInterpretation))}); "
                 f"expected one grey slice a file: convert it to single-frame DICOM or to NIfTI"
             )
+        if "ModalityLUTSequence" in data:
+            raise InvalidImageError("has a table of values (Modality LUT) instead of a slope; convert it to NIfTI")
         _check_pixels(file, data)
         return data
 

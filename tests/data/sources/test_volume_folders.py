@@ -65,6 +65,12 @@ def test_dicom_series_and_nifti_on_one_grid_are_pairs(tmp_path):
     assert "2 patients or groups are divided whole" in data.notes[0]
 
 
+def test_a_domain_folder_may_be_a_series_itself(tmp_path):
+    for folder in ("trainA", "trainB"):
+        write_dicom(tmp_path / folder, phantom())
+    assert len(opened(tmp_path).train) == 6
+
+
 def test_unpaired_volumes(tmp_path):
     for number in range(3):
         write_nifti(tmp_path / "x" / f"p{number}.nii", phantom((6, 5, 4 + number)))

@@ -152,6 +152,7 @@ CHANGES = {
     "gantry tilt": (tilted, "sheared by 11.3 degrees"),
     "decoder": (compressed, "compressed as JPEG Lossless.*: pip install pylibjpeg"),
     "no position": (lambda _, data: delattr(data, "ImagePositionPatient"), "no ImagePositionPatient"),
+    "table": (lambda _, data: setattr(data, "ModalityLUTSequence", []), "table of values"),
     "frames": (set_tags(1, NumberOfFrames=3), "3 frames"),
 }
 
