@@ -19,6 +19,7 @@ from diptych.data.config import DataConfig, Interpolation, ResizeMode
 from diptych.data.dataset import Column, Data, ImageFiles
 from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
+from diptych.data.images.metadata import channel_names
 from diptych.data.images.stored_values import limits_of
 from diptych.data.sources.folders import SPLITS
 
@@ -45,6 +46,9 @@ class ImageFormat(BaseModel):
         None, ge=2, le=MAX_CLASSES, description="number of classes of a label map; None: no label map"
     )
     alpha: bool = Field(False, description="whether the last channel is alpha")
+    channel_names: tuple[Annotated[str, Field(max_length=100)], ...] = Field(
+        (), max_length=1024, description="names of the channels, from the OME-XML of the first image; none if unknown"
+    )
 
     @model_validator(mode="after")
     def _range_fits_depth(self) -> "ImageFormat":
@@ -219,5 +223,6 @@ def _format_of(column: Column, domain: str) -> ImageFormat | None:
             "value_range": encoding.value_range,
             "num_classes": encoding.num_classes,
             "alpha": encoding.alpha,
+            "channel_names": channel_names(column.files[0]) if isinstance(column, ImageFiles) else (),
         }
     )

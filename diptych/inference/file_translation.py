@@ -62,7 +62,9 @@ class FileTranslation:
         if plan.keeps_alpha and plan.headers[source].alpha:
             rgba = self.translator.adapter(self.controls).cut(image_io.read(source, "rgba"))
             translation = copy_alpha(translation, rgba, name)
-        return translation, metadata.read_metadata(source).for_pixels(plan.is_label_map)
+        names = self.translator.adapter(self.controls).target_channel_names
+        alpha = source not in plan.stored or plan.stored[source].alpha
+        return translation, metadata.read_metadata(source).for_pixels(plan.is_label_map, names, alpha)
 
     def _in_tiles(self, pixels: np.ndarray, name: str, dtype: np.dtype[Any] | None) -> np.ndarray | None:
         """Return the translation of an image (H, W, C) that does not fit into memory at once; None if it does."""

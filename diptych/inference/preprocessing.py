@@ -109,6 +109,11 @@ class Adapter:
         """The encoding of values in files of translations."""
         return self.target.encoding if self.target else PLAIN
 
+    @property
+    def target_channel_names(self) -> tuple[str, ...]:
+        """The names of the channels of translations; empty if they are not known."""
+        return self.target.channel_names if self.target else ()
+
     def dtype_of_files(self, source: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of a file of the translation of a file of dtype `source`."""
         return self.dtype_of_arrays(np.dtype(self.target.dtype) if self.target else source)

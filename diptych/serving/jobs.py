@@ -99,9 +99,10 @@ def _decode(job: Job, file: StoredFile) -> None:
     job.x = job.translator.network_input(pixels, "image", **job.controls)
     job.dtype = adapter.dtype_of_files(np.dtype(header.dtype))
     is_map = adapter.target_encoding.num_classes is not None
-    job.kept = metadata.read_metadata(file).for_pixels(is_map)
+    alpha = adapter.target_encoding.alpha
+    job.kept = metadata.read_metadata(file).for_pixels(is_map, adapter.target_channel_names, alpha)
     channels = 1 if is_map else job.translator.channels_out(job.controls)
-    known = image_io.suffixes_for(job.dtype, channels)
+    known = image_io.suffixes_for(job.dtype, channels, alpha)
     fitting = [name for name, suffix in SUFFIXES.items() if suffix in known and not (is_map and name in LOSSY)]
     if job.format not in fitting:
         content = "class ids" if is_map else f"{job.dtype} with {channels} channels"

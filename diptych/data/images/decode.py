@@ -172,10 +172,18 @@ def _check_tiff(image: TiffImageFile) -> None:
     has_planes = tags.get(284, 1) != 1 and len(image.getbands()) > 1
     is_exact = _EXACT_TIFF.fullmatch(layout) and tags.get(262, 0) != 0 and not has_planes
     is_deep, is_signed = max(tags.get(258, (1,))) > 8, 2 in tags.get(339, (1,))
-    if (is_deep and not is_exact) or (is_signed and not is_deep):
+    if (is_deep and not is_exact) or (is_signed and not is_deep) or _has_further_channels(tags):
         raise InvalidImageError(
             f"is a TIFF that is not read exactly ({layout}); save it as PNG, or .npy uint16 (H, W, C)"
         )
+
+
+def _has_further_channels(tags: Any) -> bool:
+    """Return whether a grey or RGB TIFF has channels beside its colours and alpha, which Pillow leaves out."""
+    colours = {1: 1, 2: 3}.get(tags.get(262, 0), 0)
+    count, extra = tags.get(277, 1) - colours, tags.get(338, ())
+    alpha = (1, 2, 999)  # ExtraSamples; the last is that of Corel Draw
+    return colours > 0 and (count > 1 or (count == 1 and not (extra and extra[0] in alpha)))
 
 
 def _raw_mode(image: ImageFile) -> str:

@@ -48,6 +48,8 @@ from diptych.data.images.decode import (
 from diptych.data.images.metadata import Metadata, png_chunks, save_options
 from diptych.data.images.npy import npy_header, read_npy
 from diptych.data.images.stored_values import DTYPES, finite_floats, in_memory, memory_dtype
+from diptych.data.images.tiff_bytes import tiff_bytes, writes_tiff
+from diptych.data.images.tiff_planes import needs_tifffile, read_tiff, tiff_shape
 from diptych.errors import ImageError
 from diptych.system.atomic_files import atomic_write
 
@@ -94,7 +96,7 @@ class Header:
 
 
 def read(path: Path | str | StoredFile, kind: Kind = "colour") -> np.ndarray:
-    """Return the pixels of a file: (H, W, C), C is 1 or 3 (any in .npy); uint8, uint16 or float32 in [0, 1].
+    """Return the pixels of a file: (H, W, C), C is 1 or 3 (any in .npy and .tif); uint8, uint16 or float32 in [0, 1].
 
     `kind` is how alpha and palettes are read: "colour" composites alpha over white; "rgba" always gives four channels,
     opaque without alpha; "ids" gives the indices of a palette and ignores alpha. "values" is as "colour", and also
@@ -106,7 +108,7 @@ def read(path: Path | str | StoredFile, kind: Kind = "colour") -> np.ndarray:
             return read_npy(file, kind)
         if pnm.is_pnm(file):
             return convert_alpha(pnm.read_pnm(file, scaled=kind != "ids"), kind)
-        return decode_image(file, kind)
+        return read_tiff(file, kind) if needs_tifffile(file) else decode_image(file, kind)
 
 
 def probe(path: Path | str | StoredFile, kind: Kind = "colour") -> Header:
@@ -121,6 +123,9 @@ def probe(path: Path | str | StoredFile, kind: Kind = "colour") -> Header:
         if pnm.is_pnm(file):
             shape, white = pnm.pnm_header(file)
             return Header(*shape, dtype="uint8" if white < 256 else "uint16")
+        if needs_tifffile(file):
+            height, width, channels, stored, has_extra = tiff_shape(file, kind)
+            return Header(height, width, channels, stored.name, has_extra)
         image, file = open_image(file)
         width, height = stored_size(image) if orientation_of(image, file) < 5 else stored_size(image)[::-1]
         return Header(height, width, *channels_and_dtype(image, kind), has_alpha(image), image.mode == "P")
@@ -130,13 +135,14 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
     """Write an image (H, W, C) or (H, W) atomically, in the format of the suffix of `path`. Creates missing folders.
 
     Every format supports uint8 with 1 or 3 channels; .png (1 or 3 channels), .tif (1), PNM and .npy support uint16;
-    .tif (1) and .npy support float32, also outside 0..1, and int32; .npy supports int16; .png (8 and 16 bits), .webp
-    and .tif (8 bits) support RGBA. .pgm has 1 channel. JPEG is saved with quality 95; WebP is lossless,
-    with grey saved as RGB. `metadata` that the format does not support is dropped. Raises only `ImageError`.
+    .tif (1) and .npy support float32, also outside 0..1, and int32; .npy supports int16 and any number of channels, and
+    so does .tif with tifffile (extra `science`); .ome.tif is an OME-TIFF then. .png (8 and 16 bits), .webp and .tif (8
+    bits) support RGBA. .pgm has 1 channel. JPEG is saved with quality 95; WebP is lossless, with grey saved as RGB.
+    `metadata` that the format does not support is dropped. Raises only `ImageError`.
     """
     path = Path(path)
     with image_errors(path, "cannot be written", "check the folder and the free space"):
-        data = _encode(path.suffix.lower(), array, metadata or Metadata())
+        data = _encode(path, array, metadata or Metadata())
         with atomic_write(path, durable=False) as part:
             part.write_bytes(data)
 
@@ -144,7 +150,7 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
 def encoded(path: Path | str, array: np.ndarray, metadata: Metadata | None = None) -> bytes:
     """Return the bytes that `write` writes to a file of this name. Raises only `ImageError`."""
     with image_errors(path, "cannot be encoded", "choose another format"):
-        return _encode(Path(path).suffix.lower(), array, metadata or Metadata())
+        return _encode(Path(path), array, metadata or Metadata())
 
 
 def from_pil(image: Image.Image, label: str = "image", kind: Kind = "colour") -> np.ndarray:
@@ -263,8 +269,9 @@ def _nearest_indices(size: int, new_size: int) -> np.ndarray:
     return np.minimum(((np.arange(new_size) + 0.5) * (size / new_size)).astype(int), size - 1)
 
 
-def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
-    """Return the bytes of an image file with this suffix. Raises InvalidImageError if not supported."""
+def _encode(path: Path, array: np.ndarray, metadata: Metadata) -> bytes:
+    """Return the bytes of an image file of this name. Raises InvalidImageError if not supported."""
+    suffix, is_ome = path.suffix.lower(), path.name.lower().endswith((".ome.tif", ".ome.tiff"))
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not pixels.size:
         raise InvalidImageError(
@@ -272,7 +279,7 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
         )
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     channels = pixels.shape[2]
-    suffixes = suffixes_for(pixels.dtype, channels)
+    suffixes = suffixes_for(pixels.dtype, channels, metadata.alpha)
     if suffix not in suffixes:
         plural = "s" if channels > 1 else ""
         raise InvalidImageError(
@@ -280,6 +287,8 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
         )
     if pixels.dtype.kind == "f":
         finite_floats(pixels)
+    if suffix in (".tif", ".tiff") and (is_ome or not _pillow_writes(pixels.dtype, channels, metadata.alpha)):
+        return tiff_bytes(pixels, metadata, is_ome)
     if pixels.dtype == np.uint16 and channels > 1 and suffix == ".png":
         return _deep_png(pixels, metadata)
     if suffix in pnm.CHANNELS_OF:
@@ -294,8 +303,11 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
     return buffer.getvalue()
 
 
-def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
-    """Return the suffixes of the formats that store such pixels without loss of bits or channels."""
+def suffixes_for(dtype: np.dtype[Any], channels: int, alpha: bool = True) -> tuple[str, ...]:
+    """Return the suffixes of the formats that store such pixels without loss of bits or channels.
+
+    `alpha`: whether the fourth of four channels is alpha.
+    """
     if dtype.name not in DTYPES.values():
         raise InvalidImageError(f"no format supports {dtype}; give uint8, uint16, int16, int32 or float32")
     no_pnm = {suffix for suffix, counts in pnm.CHANNELS_OF.items() if channels not in counts}
@@ -309,7 +321,19 @@ def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
         ("int32", 1): (".tif", ".tiff"),
         ("float32", 1): (".tif", ".tiff"),
     }
-    return (*deep.get((dtype.name, channels), ()), ".npy")
+    suffixes = deep.get((dtype.name, channels), ()) if alpha or channels != 4 else ()
+    tiff = (".tif", ".tiff") if writes_tiff() and ".tif" not in suffixes else ()
+    return (*suffixes, *tiff, ".npy")
+
+
+def _pillow_writes(dtype: np.dtype[Any], channels: int, alpha: bool) -> bool:
+    """Return whether Pillow writes a TIFF of such pixels."""
+    return (alpha or channels != 4) and channels in {
+        "uint8": (1, 3, 4),
+        "uint16": (1,),
+        "int32": (1,),
+        "float32": (1,),
+    }.get(dtype.name, ())
 
 
 def _deep_png(pixels: np.ndarray, metadata: Metadata) -> bytes:

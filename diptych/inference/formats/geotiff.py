@@ -14,11 +14,11 @@ import numpy as np
 from diptych.data.images.alpha import Kind, convert_alpha
 from diptych.data.images.decode import InvalidImageError, open_file
 from diptych.data.images.stored_values import in_memory, lowest_value, memory_dtype
+from diptych.data.images.tiff_planes import check_segment
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,
     Georeference,
-    check_segment,
     check_shape,
     large_extra,
     window_errors,
