@@ -46,10 +46,11 @@ from diptych.data.images.decode import (
     to_array,
 )
 from diptych.data.images.metadata import Metadata, png_chunks, save_options
+from diptych.data.images.nodata import is_nodata, nodata_of
 from diptych.data.images.npy import npy_header, read_npy
-from diptych.data.images.stored_values import DTYPES, finite_floats, in_memory, memory_dtype
+from diptych.data.images.stored_values import DTYPES, finite_floats, in_memory, lowest_value, memory_dtype
 from diptych.data.images.tiff_bytes import tiff_bytes, writes_tiff
-from diptych.data.images.tiff_planes import needs_tifffile, read_tiff, tiff_shape
+from diptych.data.images.tiff_planes import SIGNATURES, needs_tifffile, read_tiff, tiff_shape, tiff_tags
 from diptych.errors import ImageError
 from diptych.system.atomic_files import atomic_write
 
@@ -70,6 +71,7 @@ __all__ = [
     "resize",
     "to_pil",
     "to_unit",
+    "valid_pixels",
     "white_of",
     "with_channels",
     "write",
@@ -109,6 +111,20 @@ def read(path: Path | str | StoredFile, kind: Kind = "colour") -> np.ndarray:
         if pnm.is_pnm(file):
             return convert_alpha(pnm.read_pnm(file, scaled=kind != "ids"), kind)
         return read_tiff(file, kind) if needs_tifffile(file) else decode_image(file, kind)
+
+
+def valid_pixels(path: Path | str | StoredFile) -> np.ndarray | None:
+    """Return a mask (H, W) of the pixels of a GeoTIFF with data; None if the file has no nodata value. ImageError.
+
+    A pixel has no data if all channels are the nodata value. `read` gives the lowest value there.
+    """
+    with open_file(path) as file:
+        if file.read(4) not in SIGNATURES or (nodata := nodata_of(tiff_tags(file))) is None:
+            return None
+    if np.dtype(probe(path, "values").dtype).kind == "u":
+        return ~is_nodata(read(path, "ids"), nodata)
+    values = read(path, "values")
+    return ~is_nodata(values, float(lowest_value(values.dtype, "values")))
 
 
 def probe(path: Path | str | StoredFile, kind: Kind = "colour") -> Header:

@@ -18,6 +18,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from diptych.data.images.decode import StoredFile, is_npy, open_file, open_image, orientation_of
+from diptych.data.images.nodata import TAG, nodata_of
 from diptych.data.images.ome import channel_names_of
 from diptych.data.images.tiff_planes import needs_tifffile, tiff_tags
 from diptych.errors import ImageError, printable
@@ -28,7 +29,6 @@ MAX_DPI = 1e6
 INCH = 0.0254  # metres
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams
 GEOTIFF = (33550, 33922, 34264, 34735, 34736, 34737)
-NODATA = 42113  # GDAL_NODATA
 MAX_XML = 2**24  # characters of an OME-XML
 SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"RGB "}  # colour space of a profile, by number of channels
 
@@ -53,7 +53,8 @@ class Metadata:
 
     def for_pixels(self, are_ids: bool, channel_names: tuple[str, ...] = (), alpha: bool = True) -> "Metadata":
         """Return the metadata that is valid for a translation: class ids have no colour profile."""
-        return replace(self, profile=None if are_ids else self.profile, channel_names=channel_names, alpha=alpha)
+        kept = replace(self, profile=None, nodata=None) if are_ids else self
+        return replace(kept, channel_names=channel_names, alpha=alpha)
 
     def pil_info(self, channels: int) -> dict[str, Any]:
         """Return the `info` of a PIL image with this number of channels, from which Pillow saves the profile."""
@@ -96,13 +97,6 @@ def metadata_of_image(image: Image.Image, orientation: int | None = None) -> Met
 def channel_names(path: Path | str) -> tuple[str, ...]:
     """Return the names of the channels of an OME-TIFF; empty for other files, and if one has no name."""
     return channel_names_of(read_metadata(path).ome) if str(path).lower().endswith((".tif", ".tiff")) else ()
-
-
-def nodata_of(tags: Mapping[int, Any]) -> float | None:
-    """Return the nodata value of a GeoTIFF; None if it has none."""
-    with suppress(TypeError, ValueError):
-        return float(str(tags.get(NODATA)).strip("\0 "))
-    return None
 
 
 def _metadata_of_tags(tags: Mapping[int, Any]) -> Metadata:
@@ -150,7 +144,7 @@ def save_options(metadata: Metadata, format: str, channels: int, size: tuple[int
     if format == "TIFF":
         tags = dict(metadata.geotiff) if metadata.size == size else {}
         if metadata.nodata is not None:
-            tags[NODATA] = f"{metadata.nodata:.17g}"
+            tags[TAG] = f"{metadata.nodata:.17g}"
         options |= {"tiffinfo": _directory(tags)} if tags else {}
     return options
 
@@ -167,7 +161,7 @@ def _fits(profile: bytes | None, channels: int) -> bool:
 
 def _directory(tags: Mapping[int, Any]) -> ImageFileDirectory_v2:
     directory = ImageFileDirectory_v2()
-    types = {34735: 3, 34737: 2, NODATA: 2}  # short integers, text; the others are doubles
+    types = {34735: 3, 34737: 2, TAG: 2}  # short integers, text; the others are doubles
     for tag, value in tags.items():
         directory.tagtype[tag] = types.get(tag, 12)
         directory[tag] = value

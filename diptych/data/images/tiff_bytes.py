@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.metadata import GEOTIFF, NODATA, Metadata
+from diptych.data.images.metadata import GEOTIFF, Metadata
+from diptych.data.images.nodata import TAG
 from diptych.data.images.ome import ome_xml
 
 DTYPES = ("uint8", "uint16", "int16", "int32", "float32")
@@ -53,5 +54,5 @@ def extra_tags(metadata: Metadata, size: tuple[int, int]) -> list[tuple[int, int
             kind = ASCII if isinstance(value, str) else SHORT if code == GEOTIFF[3] else DOUBLE
             tags.append((code, kind, 0 if kind == ASCII else len(value), value, True))
     if metadata.nodata is not None:
-        tags.append((NODATA, ASCII, 0, f"{metadata.nodata:.17g}", True))
+        tags.append((TAG, ASCII, 0, f"{metadata.nodata:.17g}", True))
     return tags

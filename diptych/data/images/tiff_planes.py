@@ -14,6 +14,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from diptych.data.images.alpha import Kind, convert_alpha, white_of
 from diptych.data.images.decode import MAX_PIXELS, TooManyPixelsError, check_size, open_image
+from diptych.data.images.nodata import TAG, nodata_of, without_nodata
 from diptych.data.images.stored_values import InvalidImageError, in_memory, memory_dtype
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -110,10 +111,11 @@ def read_tiff(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
         else:
             values = np.stack([page.asarray() for page in layout.pages]).squeeze()
         values = values.reshape(layout.shape)  # where Y or X has the length 1
-        alpha = alpha_of(layout.pages[0])
+        alpha, nodata = alpha_of(layout.pages[0]), nodata_of({TAG: layout.pages[0].tags.valueof(TAG)})
     order = [layout.axes.index("Y"), layout.axes.index("X")]
     order += [number for number, axis in enumerate(layout.axes) if axis in CHANNEL_AXES]
-    samples = in_memory(values.transpose(order).reshape(layout.size), kind)
+    values = without_nodata(values.transpose(order).reshape(layout.size), nodata, kind)
+    samples = in_memory(values, kind)
     return without_alpha(samples, alpha, kind)
 
 

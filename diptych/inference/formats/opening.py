@@ -11,12 +11,13 @@ import numpy as np
 from diptych.data.images import image_io
 from diptych.data.images.alpha import Kind
 from diptych.data.images.decode import InvalidImageError, image_errors, open_file
+from diptych.data.images.nodata import nodata_for
 from diptych.data.images.ome import ome_xml
 from diptych.data.images.stored_values import memory_dtype
 from diptych.data.images.tiff_planes import check_segments
 from diptych.errors import ImageError
 from diptych.inference.formats.details import NO_DETAILS, DetailedSource, Details, large_extra
-from diptych.inference.formats.geotiff import RasterSource, geo_tags, nodata_for
+from diptych.inference.formats.geotiff import RasterSource, geo_tags
 from diptych.inference.formats.image_file import ImageFileSource, check_image, write_image
 from diptych.inference.formats.overviews import create_levels
 from diptych.inference.formats.partial_sink import PartialSink, Valid
