@@ -63,16 +63,11 @@ class FileTranslation:
         if plan.keeps_alpha and plan.headers[source].alpha:
             rgba = self.translator.adapter(self.controls).cut(image_io.read(source, "rgba"))
             translation = copy_alpha(translation, rgba, name)
-        kept = self._metadata(source, plan)
+        alpha = source not in plan.stored or plan.stored[source].alpha
+        kept = self.translator.adapter(self.controls).metadata_of_files(metadata.read_metadata(source), alpha)
         if kept.nodata is not None and plan.names[source].suffix.lower() in (".tif", ".tiff"):
             translation, kept = self._with_nodata(source, translation, kept)
         return translation, kept
-
-    def _metadata(self, source: Source, plan: FilePlan) -> Metadata:
-        """Return the metadata of a source that is valid for its translation."""
-        names = self.translator.adapter(self.controls).target_channel_names
-        alpha = source not in plan.stored or plan.stored[source].alpha
-        return metadata.read_metadata(source).for_pixels(plan.is_label_map, names, alpha)
 
     def _with_nodata(self, source: Source, translation: np.ndarray, kept: Metadata) -> tuple[np.ndarray, Metadata]:
         """Return the translation of a source with nodata pixels where the source has them, and only there."""

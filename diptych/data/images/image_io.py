@@ -82,6 +82,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", 
 FILTERS: Mapping[Interpolation, Image.Resampling] = MappingProxyType(
     {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 )
+WITH_PALETTE = ("PNG", "TIFF", "BMP")
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 
 
@@ -315,7 +316,10 @@ def _encode(path: Path, array: np.ndarray, metadata: Metadata) -> bytes:
     else:
         name = {".jpg": "JPEG", ".jfif": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
         options = save_options(metadata, name, channels, (pixels.shape[1], pixels.shape[0]))
-        to_pil(pixels).save(buffer, name, **_OPTIONS.get(name, {}), **options)
+        picture = to_pil(pixels)
+        if metadata.palette and picture.mode == "L" and name in WITH_PALETTE:
+            picture.putpalette(metadata.palette)
+        picture.save(buffer, name, **_OPTIONS.get(name, {}), **options)
     return buffer.getvalue()
 
 

@@ -50,11 +50,11 @@ class Metadata:
     ome: str | None = None
     channel_names: tuple[str, ...] = ()
     alpha: bool = True  # whether the fourth of four channels is alpha
+    palette: bytes | None = None  # RGB colours of class ids
 
-    def for_pixels(self, are_ids: bool, channel_names: tuple[str, ...] = (), alpha: bool = True) -> "Metadata":
-        """Return the metadata that is valid for a translation: class ids have no colour profile."""
-        kept = replace(self, profile=None, nodata=None) if are_ids else self
-        return replace(kept, channel_names=channel_names, alpha=alpha)
+    def for_pixels(self, are_ids: bool) -> "Metadata":
+        """Return the metadata that is valid for a translation: class ids have no colour profile, and no nodata."""
+        return replace(self, profile=None, nodata=None) if are_ids else self
 
     def pil_info(self, channels: int) -> dict[str, Any]:
         """Return the `info` of a PIL image with this number of channels, from which Pillow saves the profile."""
@@ -92,6 +92,15 @@ def metadata_of_image(image: Image.Image, orientation: int | None = None) -> Met
             size=image.size,
         )
     return NO_METADATA
+
+
+def palette_of(path: Path | str) -> bytes | None:
+    """Return the palette of an image file, as RGB colours one after the other; None if it has none."""
+    with suppress(Exception), open_file(path) as file:  # Pillow raises errors of many types
+        image, _ = open_image(file)
+        if image.mode == "P" and (colours := image.getpalette("RGB")):
+            return bytes(colours[: 3 * 256])
+    return None
 
 
 def channel_names(path: Path | str) -> tuple[str, ...]:
