@@ -27,10 +27,11 @@ if TYPE_CHECKING:  # all of these import torch
     from diptych.contract.evaluator import Evaluator
     from diptych.contract.method import CheckConfigs, FeatureNetwork, Method
     from diptych.contract.method_config import AveragedWeights, LinearDecay, MethodConfig
-    from diptych.contract.training import Batch, Clock, Player, Rule, Stage, Terms, Update
+    from diptych.contract.training import VALID, Batch, Clock, Player, Rule, Stage, Terms, Update
 
 __all__ = [
     "OUTPUT",
+    "VALID",
     "AveragedWeights",
     "Batch",
     "CheckConfigs",
@@ -60,7 +61,7 @@ LAZY = {  # imported when they are first used, so that ONNX files are run withou
     "diptych.contract.evaluator": ("Evaluator",),
     "diptych.contract.method": ("CheckConfigs", "FeatureNetwork", "Method"),
     "diptych.contract.method_config": ("AveragedWeights", "LinearDecay", "MethodConfig"),
-    "diptych.contract.training": ("Batch", "Clock", "Player", "Rule", "Stage", "Terms", "Update"),
+    "diptych.contract.training": ("VALID", "Batch", "Clock", "Player", "Rule", "Stage", "Terms", "Update"),
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]  # images (N, C, H, W) in [-1, 1], labels of int64
+VALID = "valid"  # entry of pairs with pixels without data: (N, 1, H, W), 1 where source and target have data, else 0
 Terms = dict[str, Tensor]  # loss terms by name, already weighted, each a scalar
 Update = tuple[str | tuple[str, ...], Terms]  # the players to update, and the terms to minimise
 Rule = Callable[[Batch, "Clock"], Iterator[Update]]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diptych.contract import Batch
+from diptych.contract import VALID, Batch
 from diptych.data.config import MAX_BAD_SHARE, OnBadImage
-from diptych.data.dataset import Split, files_of
+from diptych.data.dataset import ImageFiles, Split, files_of
 from diptych.data.image_cache import CachedImages, Key, cache_images
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
@@ -23,10 +23,15 @@ from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
 from diptych.seeds import random_state, reused_state
 
+MASK_TOLERANCE = 1e-3
+
 
 @dataclass(frozen=True)
 class Batches(Dataset[dict[str, Tensor]]):
     """Batch number `step` of a stage: images (N, C, crop, crop) float32 in [-1, 1], labels (N,) int64.
+
+    Aligned images of which some have pixels without data come with VALID, (N, 1, crop, crop): 1 where all have data,
+    else 0.
 
     `size` is the global batch size. This rank's share is `size / world` samples. The micro-batches of all ranks are
     consecutive, so any number of ranks and micro-batches sees the same samples in the same order.
@@ -58,6 +63,8 @@ class Batches(Dataset[dict[str, Tensor]]):
                 f"batch_size={self.size} is not a multiple of grad_accum_steps={self.grad_accum_steps} x "
                 f"{self.world} ranks"
             )
+        if self.transform and has_nodata(self.split):
+            raise ConfigError(f"augment={self.transform}: not supported for images with pixels without data (nodata)")
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         return self.load_batch(step, {})
@@ -145,6 +152,11 @@ class Batches(Dataset[dict[str, Tensor]]):
                 )
                 path = image_name(self.split.columns[name], index)
                 sample[name] = to_tensor(value, transform, self.channels[name], path)
+                if has_nodata(self.split):
+                    masks = replace(self.augment, color_jitter=0.0)  # which draws last: the crop is the same
+                    crop = partial(masks, random=reused_state(self.seed, self.stage, salt, group_number, number))
+                    mask = valid_tensor(self.split.columns[name], index, crop, sample[name])
+                    sample[VALID] = sample.get(VALID, mask) * mask
         return sample
 
     def _transformed(
@@ -290,6 +302,9 @@ def held_out_batch(
                 batch[name] = _stack(column, shifted, augment, channels[name])
             else:
                 batch[name] = torch.as_tensor(np.asarray(column)[shifted])
+    if has_nodata(split):
+        masks = [_stack_valid(split.columns[name], indices.tolist(), augment, batch[name]) for name in channels]
+        batch[VALID] = torch.stack(masks).prod(0)
     image = next(iter(channels))
     for number, name in enumerate(classes if split.scene_ids else ()):
         partners = [split.scene_index.get((split.scene_ids[index], number)) for index in indices.tolist()]
@@ -302,6 +317,31 @@ def held_out_batch(
 def _stack(column: Any, indices: Sequence[int], augment: Augment, channels: int) -> Tensor:
     transform = augment.without_randomness
     return torch.stack([to_tensor(column[i], transform, channels, image_name(column, i)) for i in indices])
+
+
+def _stack_valid(column: Any, indices: Sequence[int], augment: Augment, images: Tensor) -> Tensor:
+    crop = augment.without_randomness
+    return torch.stack([valid_tensor(column, i, crop, image) for i, image in zip(indices, images, strict=True)])
+
+
+def has_nodata(split: Split) -> bool:
+    """Return whether a split has pairs of image files of which some have pixels without data."""
+    images = [column for column in split.columns.values() if isinstance(column, ImageFiles)]
+    return split.aligned and len(images) == 2 and any(column.has_nodata for column in images)
+
+
+def valid_tensor(column: Any, index: int, transform: Callable[[np.ndarray], np.ndarray], image: Tensor) -> Tensor:
+    """Return a mask (1, H, W) of an image (C, H, W) of a column: 1 where no pixel without data has an effect, else 0.
+
+    `transform` resizes and crops it as the image.
+    """
+    mask = column.valid(index) if isinstance(column, ImageFiles) else None
+    if mask is None:
+        return torch.ones_like(image[:1])
+    # 0.5 where valid: a filter that has read valid pixels alone gives 0.5, and any other more or less.
+    resized = transform(np.where(mask, np.float32(0.5), np.float32(0))[..., None])
+    is_valid = np.abs(resized - 0.5) < MASK_TOLERANCE
+    return torch.from_numpy(np.ascontiguousarray(is_valid.transpose(2, 0, 1), np.float32))
 
 
 def to_tensor(array: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:

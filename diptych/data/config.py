@@ -193,8 +193,7 @@ class DataConfig(BaseModel):
     range: Annotated[Range | tuple[Range, Range], BeforeValidator(_check_range)] = Field(
         "full",
         description="pixel values mapped to -1 and 1: full (of the dtype), auto (lowest and highest of the training "
-        "images), or [LOW,HIGH], such as [-1000,3000]; [SOURCE,TARGET] sets both. Required for signed integers and for "
-        "floats outside 0..1",
+        "images), or [LOW,HIGH]; [SOURCE,TARGET] sets both",
     )
     axis: Literal["axial", "coronal", "sagittal"] = Field("axial", description="which slices of volumes are images")
     context: int = Field(

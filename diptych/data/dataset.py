@@ -75,7 +75,21 @@ class ImageFiles(Sequence[np.ndarray]):
             check_unchanged(file, self.entries[index])
         if self.half is None:
             return image_io.read(file, kind)
-        array = _last_read(file, kind)
+        return self._half_of(_last_read(file, kind))
+
+    def valid(self, index: int) -> np.ndarray | None:
+        """Return a mask (H, W) of the pixels of an image with data; None if all have, or the file was not scanned."""
+        if not self.entries or not self.entries[index].info.invalid:
+            return None
+        mask = image_io.valid_pixels(self.files[index])
+        return mask if mask is None or self.half is None else self._half_of(mask)
+
+    @cached_property
+    def has_nodata(self) -> bool:
+        """Whether a scanned file has pixels without data."""
+        return any(entry.info.invalid for entry in self.entries)
+
+    def _half_of(self, array: np.ndarray) -> np.ndarray:
         middle = array.shape[1] // 2
         return array[:, :middle] if self.half == 0 else array[:, -middle:]
 

@@ -19,6 +19,7 @@ from diptych.data.config import DataConfig, Interpolation, ResizeMode
 from diptych.data.dataset import Column, Data, ImageColumn, ImageFiles
 from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
+from diptych.data.images.metadata import channel_names, palette_of
 from diptych.data.images.stored_values import limits_of
 from diptych.data.sources.folders import SPLITS
 from diptych.data.volumes.geometry import Axis
@@ -51,6 +52,13 @@ class ImageFormat(BaseModel):
     context: int = Field(0, ge=0, le=16, description="neighbouring slices on each side, as channels")
     spacing: tuple[float, float] | None = Field(
         None, description="median distance of the rows and of the columns of slices, in mm"
+    )
+    channel_names: tuple[Annotated[str, Field(max_length=100)], ...] = Field(
+        (), max_length=1024, description="names of the channels, from the OME-XML of the first image; none if unknown"
+    )
+
+    palette: str | None = Field(
+        None, max_length=1536, pattern="^([0-9a-f]{6})+$", description="RGB colours of a label map's files, if known"
     )
 
     @model_validator(mode="after")
@@ -235,5 +243,13 @@ def _format_of(column: Column, domain: str) -> ImageFormat | None:
             "num_classes": encoding.num_classes,
             "alpha": encoding.alpha,
             **slices,
+            "channel_names": channel_names(column.files[0]) if isinstance(column, ImageFiles) else (),
+            "palette": _palette_of(column) if encoding.num_classes else None,
         }
     )
+
+
+def _palette_of(column: Column) -> str | None:
+    """Return the palette of the first label map of a column in hexadecimal; None if it has none."""
+    palette = palette_of(column.files[0]) if isinstance(column, ImageFiles) else None
+    return palette.hex() if palette else None

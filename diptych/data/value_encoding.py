@@ -58,6 +58,8 @@ def _resolve(value: Range, names: tuple[str, ...], data: Data) -> Range:
         return value
     columns = _image_columns(names, data, ("train",))
     limits = np.array([limits for column in columns for limits in _limits(column)])
+    if not len(limits):
+        raise DataError(f"range=auto: no training image of {names[0]} has pixels with data")
     low, high = float(limits[:, 0].min()), float(limits[:, 1].max())
     if _needs_range(names, data):
         if low == high:
@@ -98,11 +100,13 @@ def _limits(column: ImageFiles) -> Iterator[tuple[float, float]]:
     """Yield the lowest and highest value of each image; halves of files are read."""
     for index in range(len(column)):
         info = column.entries[index].info if column.entries else None
-        if info is None or info.low is None or info.high is None or column.half is not None:
-            array = column.stored(index, "values")
-            yield float(array.min()), float(array.max())
-        else:
+        if info and column.half is None and info.low is not None and info.high is not None:
             yield info.low, info.high
+            continue
+        array, valid = column.stored(index, "values"), column.valid(index)
+        known = array if valid is None else array[valid]
+        if known.size:
+            yield float(known.min()), float(known.max())
 
 
 def count_channels(name: str, config: DataConfig, data: Data, fields: Fields, given: int | None = None) -> int:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diptych.contract import Control, Method, Route
-from diptych.data.batches import image_name, to_tensor
+from diptych.data.batches import image_name, to_tensor, valid_tensor
 from diptych.data.dataset import Column
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment, CropToMultiple
@@ -85,6 +85,8 @@ class _Writer:
                 translations = self.translator.tensors(x, controls)
             self.seconds += time.perf_counter() - start
             y = targets[indices] if job.aligned else None
+            if y is not None and (valid := self._valid(job, indices, y)) is not None:
+                translations = [torch.where(valid > 0, image, y) for image in translations]
             for position, index in enumerate(indices):
                 name = f"{job.name}/{index:05d}-{safe_name(sources.name_of(index))}"
                 paths = {"source": self._write_real(f"source/{name}", x[position])}
@@ -102,6 +104,15 @@ class _Writer:
                         SampleRow(route=job.name, of=sources.name_of(index), controls=row_controls, **paths)
                     )
                 yield index
+
+    def _valid(self, job: TranslationJob, indices: range, y: Tensor) -> Tensor | None:
+        """Return a mask (N, 1, H, W) of pairs, 0 where one has no data; None if all have, or sizes differ."""
+        columns = [column for column in (job.sources, job.targets) if getattr(column, "has_nodata", False)]
+        crop = self.transform.without_randomness
+        masks = [[valid_tensor(column, index, crop, y[0]) for index in indices] for column in columns]
+        if any(mask.shape[-2:] != y.shape[-2:] for group in masks for mask in group):
+            return None
+        return torch.stack([torch.stack(group) for group in masks]).prod(0) if masks else None
 
     def _inputs(self, job: TranslationJob, x: Tensor) -> Tensor:
         """Return the network's inputs: these images, or what the method derives from them."""

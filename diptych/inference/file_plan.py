@@ -23,6 +23,7 @@ class Stored(NamedTuple):
 
     dtype: np.dtype[Any]
     channels: int
+    alpha: bool = False  # whether the last of four channels is alpha
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def _stored(
     stored = {}
     for source, header in headers.items():
         has_alpha = keeps_alpha and header.alpha
-        stored[source] = Stored(adapter.dtype_of_files(np.dtype(header.dtype)), 4 if has_alpha else channels)
+        dtype = adapter.dtype_of_files(np.dtype(header.dtype))
+        stored[source] = Stored(dtype, 4 if has_alpha else channels, has_alpha or adapter.target_encoding.alpha)
     return stored
 
 
@@ -158,8 +160,8 @@ def _names(
     for source, name in sources.items():
         ending = suffix or name.suffix
         if source in stored:
-            dtype, channels = stored[source]
-            formats = image_io.suffixes_for(dtype, channels)
+            dtype, channels, alpha = stored[source]
+            formats = image_io.suffixes_for(dtype, channels, alpha)
             if is_label_map:
                 formats = tuple(known for known in formats if known not in LOSSY)
             if ending.lower() not in formats:

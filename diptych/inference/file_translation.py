@@ -1,7 +1,7 @@
 """One file in, the pixels of its translation out: in tiles if it is too large, with alpha, as a sample grid."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from diptych.data.images import image_io, metadata
 from diptych.data.images.image_io import StoredFile
 from diptych.data.images.metadata import Metadata
+from diptych.data.images.nodata import nodata_for, with_nodata
 from diptych.inference.file_plan import FilePlan, plan_files
 from diptych.inference.image_translator import ImageTranslator
 from diptych.inference.preprocessing import copy_alpha
@@ -62,7 +63,19 @@ class FileTranslation:
         if plan.keeps_alpha and plan.headers[source].alpha:
             rgba = self.translator.adapter(self.controls).cut(image_io.read(source, "rgba"))
             translation = copy_alpha(translation, rgba, name)
-        return translation, metadata.read_metadata(source).for_pixels(plan.is_label_map)
+        alpha = source not in plan.stored or plan.stored[source].alpha
+        kept = self.translator.adapter(self.controls).metadata_of_files(metadata.read_metadata(source), alpha)
+        if kept.nodata is not None and plan.names[source].suffix.lower() in (".tif", ".tiff"):
+            translation, kept = self._with_nodata(source, translation, kept)
+        return translation, kept
+
+    def _with_nodata(self, source: Source, translation: np.ndarray, kept: Metadata) -> tuple[np.ndarray, Metadata]:
+        """Return the translation of a source with nodata pixels where the source has them, and only there."""
+        nodata, valid = nodata_for(kept.nodata, translation.dtype), image_io.valid_pixels(source)
+        if nodata is None or valid is None:
+            return translation, kept
+        mask = self.translator.adapter(self.controls).cut(valid)
+        return with_nodata(translation, mask, nodata), replace(kept, nodata=nodata)
 
     def _in_tiles(self, pixels: np.ndarray, name: str, dtype: np.dtype[Any] | None) -> np.ndarray | None:
         """Return the translation of an image (H, W, C) that does not fit into memory at once; None if it does."""

@@ -1,6 +1,7 @@
 """Adapt images to a trained model: half of side-by-side files, scale and bit depth as in training."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -108,6 +109,13 @@ class Adapter:
     def target_encoding(self) -> Encoding:
         """The encoding of values in files of translations."""
         return self.target.encoding if self.target else PLAIN
+
+    def metadata_of_files(self, source: Metadata, alpha: bool) -> Metadata:
+        """Return the metadata of the file of a translation, by that of its source; `alpha`: whether it has alpha."""
+        kept = source.for_pixels(self.target_encoding.num_classes is not None)
+        names = self.target.channel_names if self.target else ()
+        palette = bytes.fromhex(self.target.palette) if self.target and self.target.palette else None
+        return replace(kept, channel_names=names, palette=palette, alpha=alpha)
 
     def dtype_of_files(self, source: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of a file of the translation of a file of dtype `source`."""

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.contract import Batch, Control, Method, Route
+from diptych.contract import VALID, Batch, Control, Method, Route
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.runs.sample_grid import grid, stack_vertically, viewable
 
@@ -42,7 +42,7 @@ class Preview:
             if target is not None:
                 columns.append(self._column(target, route.target))
                 used.append(target)
-                errors[route_name(route)] = float((translation - target).abs().mean())
+                errors[route_name(route)] = l1_error(translation, target, self.batch.get(VALID))
         if method.traits.unconditional:
             columns += sample_columns(method)
         if not columns:
@@ -82,6 +82,14 @@ class Preview:
         return np.concatenate([self._column(reference, control.entry(route)), self._column(translation, route.target)])
 
 
+def l1_error(translation: Tensor, target: Tensor, valid: Tensor | None = None) -> float:
+    """Return the mean absolute difference of images (N, C, H, W), of the pixels where `valid` (N, 1, H, W) is 1."""
+    difference = (translation - target).abs()
+    if valid is None:
+        return float(difference.mean())
+    return float((difference.mean(1, keepdim=True) * valid).sum() / valid.sum().clamp(min=1))
+
+
 def sample_columns(method: Method) -> list[np.ndarray]:
     """Return columns of unconditional samples, with seed 0."""
     return [part.numpy() for part in method.sample(range(ROWS**2)).float().cpu().split(ROWS)]
@@ -113,4 +121,4 @@ def identity_error(batch: Batch, route: Route) -> float | None:
     source, target = batch[route.source], route.target_in(batch, aligned=True)
     if target is None or source.shape != target.shape:
         return None
-    return float((source - target).abs().mean())
+    return l1_error(source, target, batch.get(VALID))

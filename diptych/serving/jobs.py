@@ -4,7 +4,7 @@ Uploaded files stay in memory; `StoredFile` gives them the names of their fields
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -99,9 +99,10 @@ def _decode(job: Job, file: StoredFile) -> None:
     job.x = job.translator.network_input(pixels, "image", **job.controls)
     job.dtype = adapter.dtype_of_files(np.dtype(header.dtype))
     is_map = adapter.target_encoding.num_classes is not None
-    job.kept = metadata.read_metadata(file).for_pixels(is_map)
+    alpha = adapter.target_encoding.alpha
+    job.kept = replace(adapter.metadata_of_files(metadata.read_metadata(file), alpha), nodata=None)
     channels = 1 if is_map else job.translator.channels_out(job.controls)
-    known = image_io.suffixes_for(job.dtype, channels)
+    known = image_io.suffixes_for(job.dtype, channels, alpha)
     fitting = [name for name, suffix in SUFFIXES.items() if suffix in known and not (is_map and name in LOSSY)]
     if job.format not in fitting:
         content = "class ids" if is_map else f"{job.dtype} with {channels} channels"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diptych.data.images import image_io, metadata
+from diptych.data.images.georeference import georeference_of
 from diptych.errors import ImageError
 from diptych.system.hashes import sha256_of
 
@@ -52,6 +53,9 @@ class FileInfo(NamedTuple):  # a tuple is created twice as fast as a dataclass, 
     profile: str | None = None  # name of a colour profile other than sRGB
     stored_dtype: str | None = None  # dtype of the stored values, which a declared range refers to
     needs_range: str | None = None  # why a range must be declared, and how; then `dtype` is that of stored values
+    invalid: int = 0  # number of pixels without data, which do not count in `low` and `high`
+    crs: str | None = None  # of a georeferenced image
+    pixel_size: tuple[float, float] | None = None  # width and height in units of its CRS
 
 
 def inspect_file(path: Path | str) -> FileInfo:
@@ -70,23 +74,28 @@ def inspect_file(path: Path | str) -> FileInfo:
                 needs_range = str(error).removeprefix(f"{path}: ")
             indices = values_of(image_io.read(path, "ids")) if header.palette else None
             profile = metadata.profile_name(metadata.read_metadata(path).profile)
+            valid, georeference = image_io.valid_pixels(path), georeference_of(path)
         height, width, channels = array.shape
+        known = array if valid is None or valid.all() else array[valid]
         return FileInfo(
             sha256,
             height,
             width,
             channels,
             array.dtype.name,
-            difference_hash(array),
+            difference_hash(array if valid is None else _without_nodata(array, valid)),
             note=_suffix_note(path),
-            low=float(array.min()),
-            high=float(array.max()),
+            low=float(known.min()) if known.size else None,
+            high=float(known.max()) if known.size else None,
             values=values_of(array),
             indices=indices,
             transparent=transparent,
             profile=profile,
             stored_dtype=header.dtype,
             needs_range=needs_range,
+            invalid=0 if valid is None else int((~valid).sum()),
+            crs=georeference.crs if georeference else None,
+            pixel_size=georeference.pixel_size if georeference else None,
         )
     except ImageError as error:
         return FileInfo(sha256, problem=str(error).removeprefix(f"{path}: "))
@@ -94,6 +103,12 @@ def inspect_file(path: Path | str) -> FileInfo:
         return FileInfo(sha256, problem=f"cannot be read ({error.strerror}); check its permissions and the disk")
     except MemoryError:
         return FileInfo(sha256, problem="does not fit into memory; scale it down or cut it into pieces")
+
+
+def _without_nodata(array: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, C) with its least valid value where `valid` (H, W) is false."""
+    least = array[valid].min() if valid.any() else array.dtype.type(0)
+    return np.where(valid[..., None], array, least)
 
 
 def _colours_of(path: Path, header: image_io.Header) -> tuple[np.ndarray, bool]:

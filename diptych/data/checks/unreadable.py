@@ -12,6 +12,7 @@ from diptych.data.checks.unread_files import describe_unused, unread_files_of
 from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MAX_BAD_SHARE, DataConfig
 from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, fingerprint_of, select
+from diptych.data.images.georeference import Georeference
 from diptych.data.sources.groups import table_column
 from diptych.errors import DataError
 
@@ -43,7 +44,9 @@ def check_images(data: Data, config: DataConfig, progress: Progress | None = Non
         raise DataError(_error_message(manifest, len(bad), config.on_bad_image))
     sets = tuple(_without_bad(part, entries) for part in sets)
     data = replace(sets[0], others=sets[1:])
-    notes = list(data.notes)
+    for split in splits:
+        check_georeferences(split, entries)
+    notes = [*data.notes, *_notes_on_nodata(data)]
     if bad:
         names = listed_names(bad, MAX_LISTED)
         notes.append(f"{len(bad)} of {len(files)} images cannot be read and are left out: {names}")
@@ -58,6 +61,39 @@ def _without_range(entry: Entry) -> Entry:
     """Return the entry of a file whose values need a range with that as its problem; others as they are."""
     info = entry.info
     return entry._replace(info=info._replace(problem=info.needs_range)) if info.needs_range else entry
+
+
+def check_georeferences(split: Split, entries: Mapping[Path, Entry]) -> None:
+    """Raise DataError for pairs of georeferenced images whose CRS or pixel size differ; others are not compared."""
+    columns = [column for column in split.columns.values() if isinstance(column, ImageFiles)]
+    if not split.aligned or len(columns) != 2:
+        return
+    wrong = []
+    for pair in zip(columns[0].files, columns[1].files, strict=True):
+        first, second = (_georeference(entries[file]) for file in pair)
+        if first and second and not first.agrees(second):
+            wrong.append(f"{entries[pair[0]].path} ({first}) and {entries[pair[1]].path} ({second})")
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of {len(columns[0])} pairs differ in their coordinate reference system or pixel size: "
+            f"{listed_names(wrong)}; bring both images of a pair to one grid, for example with gdalwarp"
+        )
+
+
+def _georeference(entry: Entry) -> Georeference | None:
+    size = entry.info.pixel_size
+    return None if size is None else Georeference(entry.info.crs or "", (size[0], size[1]))
+
+
+def _notes_on_nodata(data: Data) -> list[str]:
+    """Return a note on training images with pixels without data."""
+    columns = [column for column in data.train.columns.values() if isinstance(column, ImageFiles)]
+    count = sum(bool(entry.info.invalid) for column in columns for entry in column.entries)
+    if not count:
+        return []
+    paired = data.train.aligned and len(columns) == 2
+    effect = "the losses of pairs skip them" if paired else "losses of images that are not pairs count them"
+    return [f"{count} training images have pixels without data (nodata): read as the lowest value; {effect}"]
 
 
 def drop_small_images(data: Data, config: DataConfig) -> Data:

@@ -24,6 +24,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from diptych.data.images.alpha import Kind, convert_alpha, key_to_alpha, key_to_white, transparent_pixels
+from diptych.data.images.nodata import nodata_of, without_nodata
 from diptych.data.images.stored_values import DECLARE, InvalidImageError, finite_floats, unit_floats
 from diptych.errors import ImageError
 
@@ -172,10 +173,18 @@ def _check_tiff(image: TiffImageFile) -> None:
     has_planes = tags.get(284, 1) != 1 and len(image.getbands()) > 1
     is_exact = _EXACT_TIFF.fullmatch(layout) and tags.get(262, 0) != 0 and not has_planes
     is_deep, is_signed = max(tags.get(258, (1,))) > 8, 2 in tags.get(339, (1,))
-    if (is_deep and not is_exact) or (is_signed and not is_deep):
+    if (is_deep and not is_exact) or (is_signed and not is_deep) or _has_further_channels(tags):
         raise InvalidImageError(
             f"is a TIFF that is not read exactly ({layout}); save it as PNG, or .npy uint16 (H, W, C)"
         )
+
+
+def _has_further_channels(tags: Any) -> bool:
+    """Return whether a grey or RGB TIFF has channels beside its colours and alpha, which Pillow leaves out."""
+    colours = {1: 1, 2: 3}.get(tags.get(262, 0), 0)
+    count, extra = tags.get(277, 1) - colours, tags.get(338, ())
+    alpha = (1, 2, 999)  # ExtraSamples; the last is that of Corel Draw
+    return colours > 0 and (count > 1 or (count == 1 and not (extra and extra[0] in alpha)))
 
 
 def _raw_mode(image: ImageFile) -> str:
@@ -268,8 +277,12 @@ def decode_image(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
         deep_colour = ";16" in _raw_mode(image) and image.mode[0] != "I"
         dtype = integer_dtype(image, kind)
         is_unsigned = _raw_mode(image) == "I;32N"
-        samples = _deep_colour(image, file) if deep_colour else samples_of(_decoded(image, file), kind, dtype)
-        if is_unsigned and samples.min() < 0:  # Pillow reads them as int32
+        nodata = nodata_of(image.tag_v2) if isinstance(image, TiffImageFile) else None
+        if deep_colour:
+            samples = without_nodata(_deep_colour(image, file), nodata, kind)
+        else:
+            samples = samples_of(_decoded(image, file), kind, dtype, nodata)
+        if is_unsigned and nodata is None and samples.min() < 0:  # Pillow reads them as int32
             raise InvalidImageError("has values above 2147483647; save it as float32")
     if image.mode != "P" and "transparency" in image.info and kind != "ids":
         transparent = transparent_pixels(samples, image.info["transparency"], file)
@@ -320,22 +333,26 @@ def _load(image: ImageFile, raw: str) -> None:
         image.load()
 
 
-def samples_of(image: Image.Image, kind: Kind = "colour", dtype: str = "uint16") -> np.ndarray:
+def samples_of(
+    image: Image.Image, kind: Kind = "colour", dtype: str = "uint16", nodata: float | None = None
+) -> np.ndarray:
     """Return the samples (H, W, C) of an image: 1 or 3 channels, or 2 or 4 of which the last is alpha.
 
-    `dtype` is that of integers of more than 8 bits.
+    `dtype` is that of integers of more than 8 bits. Pixels of the value `nodata` have the lowest value.
     """
     if image.mode == "F":
-        return finite_floats(to_array(image)) if kind == "values" else unit_floats(to_array(image))
+        values = without_nodata(to_array(image), nodata, kind)
+        return finite_floats(values) if kind == "values" else unit_floats(values)
     if image.mode[0] == "I":
         values = to_array(image)
+        values = without_nodata(values.astype(dtype) if kind == "values" else values, nodata, kind)
         if dtype == "uint16" and (values.min() < 0 or values.max() > 65535):
             raise InvalidImageError(f"has values outside 0..65535; {DECLARE}, or save it with 16 bits")
         return values.astype(dtype)
     palette = "RGBA" if "transparency" in image.info else "RGB"
     modes = {"1": "L", "L": "L", "La": "LA", "LA": "LA", "RGBA": "RGBA", "PA": "RGBA", "P": palette}
     mode = modes.get(image.mode, "RGB")
-    return to_array(image if image.mode == mode else image.convert(mode))
+    return without_nodata(to_array(image if image.mode == mode else image.convert(mode)), nodata, kind)
 
 
 def _deep_colour(image: ImageFile, file: BinaryIO) -> np.ndarray:

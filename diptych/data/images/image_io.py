@@ -46,8 +46,11 @@ from diptych.data.images.decode import (
     to_array,
 )
 from diptych.data.images.metadata import Metadata, png_chunks, save_options
+from diptych.data.images.nodata import is_nodata, nodata_of
 from diptych.data.images.npy import npy_header, read_npy
-from diptych.data.images.stored_values import DTYPES, finite_floats, in_memory, memory_dtype
+from diptych.data.images.stored_values import DTYPES, finite_floats, in_memory, lowest_value, memory_dtype
+from diptych.data.images.tiff_bytes import tiff_bytes, writes_tiff
+from diptych.data.images.tiff_planes import SIGNATURES, needs_tifffile, read_tiff, tiff_shape, tiff_tags
 from diptych.errors import ImageError
 from diptych.system.atomic_files import atomic_write
 
@@ -68,6 +71,7 @@ __all__ = [
     "resize",
     "to_pil",
     "to_unit",
+    "valid_pixels",
     "white_of",
     "with_channels",
     "write",
@@ -78,6 +82,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", 
 FILTERS: Mapping[Interpolation, Image.Resampling] = MappingProxyType(
     {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 )
+WITH_PALETTE = ("PNG", "TIFF", "BMP")
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 
 
@@ -94,7 +99,7 @@ class Header:
 
 
 def read(path: Path | str | StoredFile, kind: Kind = "colour") -> np.ndarray:
-    """Return the pixels of a file: (H, W, C), C is 1 or 3 (any in .npy); uint8, uint16 or float32 in [0, 1].
+    """Return the pixels of a file: (H, W, C), C is 1 or 3 (any in .npy and .tif); uint8, uint16 or float32 in [0, 1].
 
     `kind` is how alpha and palettes are read: "colour" composites alpha over white; "rgba" always gives four channels,
     opaque without alpha; "ids" gives the indices of a palette and ignores alpha. "values" is as "colour", and also
@@ -106,7 +111,21 @@ def read(path: Path | str | StoredFile, kind: Kind = "colour") -> np.ndarray:
             return read_npy(file, kind)
         if pnm.is_pnm(file):
             return convert_alpha(pnm.read_pnm(file, scaled=kind != "ids"), kind)
-        return decode_image(file, kind)
+        return read_tiff(file, kind) if needs_tifffile(file) else decode_image(file, kind)
+
+
+def valid_pixels(path: Path | str | StoredFile) -> np.ndarray | None:
+    """Return a mask (H, W) of the pixels of a GeoTIFF with data; None if the file has no nodata value. ImageError.
+
+    A pixel has no data if all channels are the nodata value. `read` gives the lowest value there.
+    """
+    with open_file(path) as file:
+        if file.read(4) not in SIGNATURES or (nodata := nodata_of(tiff_tags(file))) is None:
+            return None
+    if np.dtype(probe(path, "values").dtype).kind == "u":
+        return ~is_nodata(read(path, "ids"), nodata)
+    values = read(path, "values")
+    return ~is_nodata(values, float(lowest_value(values.dtype, "values")))
 
 
 def probe(path: Path | str | StoredFile, kind: Kind = "colour") -> Header:
@@ -121,6 +140,9 @@ def probe(path: Path | str | StoredFile, kind: Kind = "colour") -> Header:
         if pnm.is_pnm(file):
             shape, white = pnm.pnm_header(file)
             return Header(*shape, dtype="uint8" if white < 256 else "uint16")
+        if needs_tifffile(file):
+            height, width, channels, stored, has_extra = tiff_shape(file, kind)
+            return Header(height, width, channels, stored.name, has_extra)
         image, file = open_image(file)
         width, height = stored_size(image) if orientation_of(image, file) < 5 else stored_size(image)[::-1]
         return Header(height, width, *channels_and_dtype(image, kind), has_alpha(image), image.mode == "P")
@@ -130,13 +152,14 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
     """Write an image (H, W, C) or (H, W) atomically, in the format of the suffix of `path`. Creates missing folders.
 
     Every format supports uint8 with 1 or 3 channels; .png (1 or 3 channels), .tif (1), PNM and .npy support uint16;
-    .tif (1) and .npy support float32, also outside 0..1, and int32; .npy supports int16; .png (8 and 16 bits), .webp
-    and .tif (8 bits) support RGBA. .pgm has 1 channel. JPEG is saved with quality 95; WebP is lossless,
-    with grey saved as RGB. `metadata` that the format does not support is dropped. Raises only `ImageError`.
+    .tif (1) and .npy support float32, also outside 0..1, and int32; .npy supports int16 and any number of channels, and
+    so does .tif with tifffile (extra `science`); .ome.tif is an OME-TIFF then. .png (8 and 16 bits), .webp and .tif (8
+    bits) support RGBA. .pgm has 1 channel. JPEG is saved with quality 95; WebP is lossless, with grey saved as RGB.
+    `metadata` that the format does not support is dropped. Raises only `ImageError`.
     """
     path = Path(path)
     with image_errors(path, "cannot be written", "check the folder and the free space"):
-        data = _encode(path.suffix.lower(), array, metadata or Metadata())
+        data = _encode(path, array, metadata or Metadata())
         with atomic_write(path, durable=False) as part:
             part.write_bytes(data)
 
@@ -144,7 +167,7 @@ def write(path: Path | str, array: np.ndarray, metadata: Metadata | None = None)
 def encoded(path: Path | str, array: np.ndarray, metadata: Metadata | None = None) -> bytes:
     """Return the bytes that `write` writes to a file of this name. Raises only `ImageError`."""
     with image_errors(path, "cannot be encoded", "choose another format"):
-        return _encode(Path(path).suffix.lower(), array, metadata or Metadata())
+        return _encode(Path(path), array, metadata or Metadata())
 
 
 def from_pil(image: Image.Image, label: str = "image", kind: Kind = "colour") -> np.ndarray:
@@ -263,8 +286,9 @@ def _nearest_indices(size: int, new_size: int) -> np.ndarray:
     return np.minimum(((np.arange(new_size) + 0.5) * (size / new_size)).astype(int), size - 1)
 
 
-def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
-    """Return the bytes of an image file with this suffix. Raises InvalidImageError if not supported."""
+def _encode(path: Path, array: np.ndarray, metadata: Metadata) -> bytes:
+    """Return the bytes of an image file of this name. Raises InvalidImageError if not supported."""
+    suffix, is_ome = path.suffix.lower(), path.name.lower().endswith((".ome.tif", ".ome.tiff"))
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not pixels.size:
         raise InvalidImageError(
@@ -272,7 +296,7 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
         )
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     channels = pixels.shape[2]
-    suffixes = suffixes_for(pixels.dtype, channels)
+    suffixes = suffixes_for(pixels.dtype, channels, metadata.alpha)
     if suffix not in suffixes:
         plural = "s" if channels > 1 else ""
         raise InvalidImageError(
@@ -280,6 +304,8 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
         )
     if pixels.dtype.kind == "f":
         finite_floats(pixels)
+    if suffix in (".tif", ".tiff") and (is_ome or not _pillow_writes(pixels.dtype, channels, metadata.alpha)):
+        return tiff_bytes(pixels, metadata, is_ome)
     if pixels.dtype == np.uint16 and channels > 1 and suffix == ".png":
         return _deep_png(pixels, metadata)
     if suffix in pnm.CHANNELS_OF:
@@ -290,12 +316,18 @@ def _encode(suffix: str, array: np.ndarray, metadata: Metadata) -> bytes:
     else:
         name = {".jpg": "JPEG", ".jfif": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
         options = save_options(metadata, name, channels, (pixels.shape[1], pixels.shape[0]))
-        to_pil(pixels).save(buffer, name, **_OPTIONS.get(name, {}), **options)
+        picture = to_pil(pixels)
+        if metadata.palette and picture.mode == "L" and name in WITH_PALETTE:
+            picture.putpalette(metadata.palette)
+        picture.save(buffer, name, **_OPTIONS.get(name, {}), **options)
     return buffer.getvalue()
 
 
-def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
-    """Return the suffixes of the formats that store such pixels without loss of bits or channels."""
+def suffixes_for(dtype: np.dtype[Any], channels: int, alpha: bool = True) -> tuple[str, ...]:
+    """Return the suffixes of the formats that store such pixels without loss of bits or channels.
+
+    `alpha`: whether the fourth of four channels is alpha.
+    """
     if dtype.name not in DTYPES.values():
         raise InvalidImageError(f"no format supports {dtype}; give uint8, uint16, int16, int32 or float32")
     no_pnm = {suffix for suffix, counts in pnm.CHANNELS_OF.items() if channels not in counts}
@@ -309,7 +341,19 @@ def suffixes_for(dtype: np.dtype[Any], channels: int) -> tuple[str, ...]:
         ("int32", 1): (".tif", ".tiff"),
         ("float32", 1): (".tif", ".tiff"),
     }
-    return (*deep.get((dtype.name, channels), ()), ".npy")
+    suffixes = deep.get((dtype.name, channels), ()) if alpha or channels != 4 else ()
+    tiff = (".tif", ".tiff") if writes_tiff() and ".tif" not in suffixes else ()
+    return (*suffixes, *tiff, ".npy")
+
+
+def _pillow_writes(dtype: np.dtype[Any], channels: int, alpha: bool) -> bool:
+    """Return whether Pillow writes a TIFF of such pixels."""
+    return (alpha or channels != 4) and channels in {
+        "uint8": (1, 3, 4),
+        "uint16": (1,),
+        "int32": (1,),
+        "float32": (1,),
+    }.get(dtype.name, ())
 
 
 def _deep_png(pixels: np.ndarray, metadata: Metadata) -> bytes:

@@ -1,4 +1,4 @@
-"""Image metadata that translations keep: colour profile, resolution, georeference.
+"""Image metadata that translations keep: colour profile, resolution, georeference, nodata value, OME-XML.
 
 Metadata is untrusted and often damaged. Nothing here raises for the content of a file: damaged metadata is ignored.
 """
@@ -18,6 +18,9 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from diptych.data.images.decode import StoredFile, is_npy, open_file, open_image, orientation_of
+from diptych.data.images.nodata import TAG, nodata_of
+from diptych.data.images.ome import channel_names_of
+from diptych.data.images.tiff_planes import needs_tifffile, tiff_tags
 from diptych.errors import ImageError, printable
 
 MAX_PROFILE = 4 * 2**20  # bytes; printer profiles with large tables have 2 to 3 MiB
@@ -26,6 +29,7 @@ MAX_DPI = 1e6
 INCH = 0.0254  # metres
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams
 GEOTIFF = (33550, 33922, 34264, 34735, 34736, 34737)
+MAX_XML = 2**24  # characters of an OME-XML
 SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"RGB "}  # colour space of a profile, by number of channels
 
 
@@ -34,17 +38,23 @@ class Metadata:
     """Metadata of an image.
 
     `dpi` is the resolution in pixels per inch, horizontal and vertical. `geotiff` are the tags that georeference an
-    image of this `size`.
+    image of this `size`. `nodata` is the value of pixels without data. `ome` is the OME-XML of the file, and
+    `channel_names` are the names of the channels of the pixels to be written.
     """
 
     profile: bytes | None = None
     dpi: tuple[float, float] | None = None
     geotiff: Mapping[int, Any] = field(default_factory=lambda: MappingProxyType({}))
     size: tuple[int, int] = (0, 0)  # width, height
+    nodata: float | None = None
+    ome: str | None = None
+    channel_names: tuple[str, ...] = ()
+    alpha: bool = True  # whether the fourth of four channels is alpha
+    palette: bytes | None = None  # RGB colours of class ids
 
     def for_pixels(self, are_ids: bool) -> "Metadata":
-        """Return the metadata that is valid for a translation: class ids have no colour profile."""
-        return replace(self, profile=None) if are_ids else self
+        """Return the metadata that is valid for a translation: class ids have no colour profile, and no nodata."""
+        return replace(self, profile=None, nodata=None) if are_ids else self
 
     def pil_info(self, channels: int) -> dict[str, Any]:
         """Return the `info` of a PIL image with this number of channels, from which Pillow saves the profile."""
@@ -59,6 +69,8 @@ def read_metadata(path: Path | str | StoredFile) -> Metadata:
     """Return the metadata of an image file; empty if it cannot be read."""
     with suppress(ImageError), warnings.catch_warnings(), open_file(path) as file:
         warnings.simplefilter("ignore")  # Pillow warns about damaged metadata
+        if needs_tifffile(file):
+            return _metadata_of_tags(tiff_tags(file))
         if not is_npy(path):
             image, file = open_image(file)
             return metadata_of_image(image, orientation_of(image, file))
@@ -71,10 +83,43 @@ def metadata_of_image(image: Image.Image, orientation: int | None = None) -> Met
         orientation = image.getexif().get(274, 1) if orientation is None else orientation
         profile, dpi = image.info.get("icc_profile"), _dpi(image.info.get("dpi"))
         is_valid = isinstance(profile, bytes) and 128 <= len(profile) <= MAX_PROFILE
-        geotiff = _geotiff(image) if orientation == 1 else {}
-        return Metadata(
-            profile if is_valid else None, dpi[::-1] if dpi and orientation > 4 else dpi, geotiff, image.size
+        of_tags = _metadata_of_tags(image.tag_v2) if isinstance(image, TiffImageFile) else NO_METADATA
+        return replace(
+            of_tags,
+            profile=profile if is_valid else None,
+            dpi=dpi[::-1] if dpi and orientation > 4 else dpi,
+            geotiff=of_tags.geotiff if orientation == 1 else {},
+            size=image.size,
         )
+    return NO_METADATA
+
+
+def palette_of(path: Path | str) -> bytes | None:
+    """Return the palette of an image file, as RGB colours one after the other; None if it has none."""
+    with suppress(Exception), open_file(path) as file:  # Pillow raises errors of many types
+        image, _ = open_image(file)
+        if image.mode == "P" and (colours := image.getpalette("RGB")):
+            return bytes(colours[: 3 * 256])
+    return None
+
+
+def channel_names(path: Path | str) -> tuple[str, ...]:
+    """Return the names of the channels of an OME-TIFF; empty for other files, and if one has no name."""
+    return channel_names_of(read_metadata(path).ome) if str(path).lower().endswith((".tif", ".tiff")) else ()
+
+
+def _metadata_of_tags(tags: Mapping[int, Any]) -> Metadata:
+    """Return the metadata in the tags of a TIFF."""
+    with suppress(Exception):  # for damaged metadata Pillow may return objects of any type
+        profile, text = tags.get(34675), tags.get(270)
+        with suppress(ValueError):  # Pillow reads text as Latin-1, and OME-XML is UTF-8
+            text = str(text).encode("latin-1").decode()
+        is_valid = isinstance(profile, bytes) and 128 <= len(profile) <= MAX_PROFILE
+        scale = {2: 1.0, 3: 2.54}.get(tags.get(296, 2))
+        dpi = _dpi((float(tags[282]) * scale, float(tags[283]) * scale)) if scale and 282 in tags else None
+        ome = text if len(str(text)) <= MAX_XML and "</OME" in str(text)[-50:] else None
+        size = int(tags[256]), int(tags[257])
+        return Metadata(profile if is_valid else None, dpi, _geotiff(tags), size, nodata_of(tags), ome)
     return NO_METADATA
 
 
@@ -88,11 +133,9 @@ def _dpi(value: Any) -> tuple[float, float] | None:
     return None
 
 
-def _geotiff(image: Image.Image) -> dict[int, Any]:
-    """Return the GeoTIFF tags of a TIFF; empty for other formats."""
-    if not isinstance(image, TiffImageFile):
-        return {}
-    tags = {tag: image.tag_v2.get(tag) for tag in GEOTIFF}
+def _geotiff(stored: Mapping[int, Any]) -> dict[int, Any]:
+    """Return the GeoTIFF tags among the tags of a TIFF."""
+    tags = {tag: stored.get(tag) for tag in GEOTIFF}
     values = {tag: (value,) if isinstance(value, float | int) else value for tag, value in tags.items()}
     return {tag: value for tag, value in values.items() if isinstance(value, tuple | str) and len(value) <= MAX_TAG}
 
@@ -107,8 +150,11 @@ def save_options(metadata: Metadata, format: str, channels: int, size: tuple[int
         options["icc_profile"] = metadata.profile
     if metadata.dpi and format in ("PNG", "JPEG", "TIFF", "BMP"):
         options["dpi"] = metadata.dpi
-    if metadata.geotiff and format == "TIFF" and metadata.size == size:
-        options["tiffinfo"] = _directory(metadata.geotiff)
+    if format == "TIFF":
+        tags = dict(metadata.geotiff) if metadata.size == size else {}
+        if metadata.nodata is not None:
+            tags[TAG] = f"{metadata.nodata:.17g}"
+        options |= {"tiffinfo": _directory(tags)} if tags else {}
     return options
 
 
@@ -124,7 +170,7 @@ def _fits(profile: bytes | None, channels: int) -> bool:
 
 def _directory(tags: Mapping[int, Any]) -> ImageFileDirectory_v2:
     directory = ImageFileDirectory_v2()
-    types = {34735: 3, 34737: 2}  # short integers, text; the others are doubles
+    types = {34735: 3, 34737: 2, TAG: 2}  # short integers, text; the others are doubles
     for tag, value in tags.items():
         directory.tagtype[tag] = types.get(tag, 12)
         directory[tag] = value

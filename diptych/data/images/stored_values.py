@@ -63,7 +63,7 @@ def unit_floats(values: np.ndarray) -> np.ndarray:
     """Return floats as float32. Raises InvalidImageError if one is outside 0..1 or not finite."""
     if not (values.min() >= 0 and values.max() <= 1):  # NaN fails this too
         finite_floats(values)
-        raise InvalidImageError(f"has values outside 0..1; {DECLARE}, or rescale it to 0..1")
+        raise InvalidImageError(f"has values outside 0..1; {DECLARE}, or rescale it to 0..1 and save it again")
     return np.ascontiguousarray(values, np.float32)
 
 

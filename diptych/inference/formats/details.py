@@ -1,11 +1,10 @@
 """What a sink keeps of its source beside the pixels: resolution, colour profile, OME-XML and georeference."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from diptych.data.images.decode import InvalidImageError, image_errors
 from diptych.inference.large_images import Source, Window
 
 MAX_SIDE = 2**31 - 1  # pixels; TIFF and GDAL store sides as 32-bit integers
-MAX_SEGMENT = 2**29  # bytes of a decoded strip, tile or chunk: a damaged header cannot ask for more memory
 
 
 @dataclass(frozen=True)
@@ -85,13 +83,3 @@ def check_shape(height: int, width: int, channels: int, most_channels: int = 4) 
         raise InvalidImageError(f"has {width}x{height} pixels in its header; copy or export the file again")
     if not 1 <= channels <= most_channels:
         raise InvalidImageError(f"has {channels} channels; expected 1 to {most_channels}: save them as a .npy array")
-
-
-def check_segment(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
-    """Raise InvalidImageError if a strip, tile or chunk would need more than MAX_SEGMENT bytes when decoded."""
-    size = math.prod(map(int, shape)) * dtype.itemsize
-    if not 0 < size <= MAX_SEGMENT:
-        limit = f"the limit is {MAX_SEGMENT / 2**20:,.0f} MiB"
-        raise InvalidImageError(
-            f"has {name}s of {size / 2**20:,.0f} MiB, {limit}; save it with smaller ones, for example tiles of 512x512"
-        )

@@ -13,12 +13,13 @@ import numpy as np
 
 from diptych.data.images.alpha import Kind, convert_alpha
 from diptych.data.images.decode import InvalidImageError, open_file
+from diptych.data.images.nodata import TAG
 from diptych.data.images.stored_values import in_memory, lowest_value, memory_dtype
+from diptych.data.images.tiff_planes import check_segment
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,
     Georeference,
-    check_segment,
     check_shape,
     large_extra,
     window_errors,
@@ -29,7 +30,6 @@ from diptych.inference.large_images import Window, check_window
 DRIVERS = MappingProxyType({".jp2": "JP2OpenJPEG"})
 GEOTIFF = "GTiff"
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)  # scale, tie points, transformation, keys and their parameters
-NODATA_TAG = 42113  # GDAL_NODATA
 CACHE_BYTES = 2**28  # of GDAL's decoded blocks; its default is a twentieth of the memory
 ASCII = 2
 
@@ -104,16 +104,8 @@ def geo_tags(georeference: Georeference) -> list[tuple[int, int, int, Any, bool]
                 tags = [(tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in stored if tag is not None]
     if georeference.nodata is not None:
         text = f"{georeference.nodata:.17g}"
-        tags.append((NODATA_TAG, ASCII, len(text) + 1, text, True))
+        tags.append((TAG, ASCII, len(text) + 1, text, True))
     return tags
-
-
-def nodata_for(nodata: float | None, dtype: np.dtype[Any]) -> float | None:
-    """Return the value of the dtype that is nearest to a nodata value; 0 for NaN if it has none."""
-    if nodata is None or dtype.kind == "f":
-        return nodata if nodata is None else float(np.asarray(nodata, dtype))
-    limits = np.iinfo(dtype)
-    return float(np.clip(np.rint(np.nan_to_num(nodata, nan=0.0)), limits.min, limits.max))
 
 
 def _layout(dataset: Any, kind: Kind) -> tuple[int, bool]:

@@ -11,17 +11,19 @@ import numpy as np
 from diptych.data.images import image_io
 from diptych.data.images.alpha import Kind
 from diptych.data.images.decode import InvalidImageError, image_errors, open_file
+from diptych.data.images.nodata import nodata_for
+from diptych.data.images.ome import ome_xml
 from diptych.data.images.stored_values import memory_dtype
+from diptych.data.images.tiff_planes import check_segments
 from diptych.errors import ImageError
 from diptych.inference.formats.details import NO_DETAILS, DetailedSource, Details, large_extra
-from diptych.inference.formats.geotiff import RasterSource, geo_tags, nodata_for
+from diptych.inference.formats.geotiff import RasterSource, geo_tags
 from diptych.inference.formats.image_file import ImageFileSource, check_image, write_image
-from diptych.inference.formats.ome import ome_xml
 from diptych.inference.formats.overviews import create_levels
 from diptych.inference.formats.partial_sink import PartialSink, Valid
 from diptych.inference.formats.pixel_file import NpySource, PixelFile
 from diptych.inference.formats.slide_source import SLIDE_SUFFIXES, SlideSource
-from diptych.inference.formats.tiff_source import GEO_TAGS, TiffSource, check_segments, first_page, tiff_details
+from diptych.inference.formats.tiff_source import GEO_TAGS, TiffSource, first_page, tiff_details
 from diptych.inference.formats.tiff_writer import TiffOptions, check_tiff, write_tiff
 from diptych.inference.formats.zarr_array import ZarrSource, check_zarr, write_ome_zarr, write_zarr
 from diptych.inference.large_images import BLOCK, Source, Window
@@ -152,7 +154,7 @@ def create_sink(
             case "tiff":
                 write_tiff(part, levels, details, TiffOptions(block, compression, tags=tags))
             case "ome-tiff":
-                text = ome_xml(details, *shape, pixels_dtype)
+                text = ome_xml(details.ome_xml, details.resolution, shape, pixels_dtype)
                 write_tiff(part, levels, details, TiffOptions(block, compression, text))
             case "zarr":
                 write_zarr(part, pixels, block, compression)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from diptych.data.images.nodata import avoid_nodata, is_nodata
 from diptych.inference.formats.pixel_file import PixelFile, create_npy
 from diptych.inference.large_images import blocks
 
@@ -45,21 +46,6 @@ def halve(pixels: np.ndarray, nodata: float | None = None) -> np.ndarray:
     total = np.where(is_valid, quarters, 0).sum(axis=0, dtype=np.float32)
     means = _rounded(total / np.maximum(count, 1), pixels.dtype)
     return np.where(count > 0, avoid_nodata(means, nodata), np.asarray(nodata, pixels.dtype))
-
-
-def is_nodata(pixels: np.ndarray, nodata: float) -> np.ndarray:
-    """Return a mask without the last axis: whether all channels of a pixel are the nodata value, which may be NaN."""
-    equal: np.ndarray = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
-    return np.asarray(equal.all(axis=-1))
-
-
-def avoid_nodata(pixels: np.ndarray, nodata: float) -> np.ndarray:
-    """Return pixels in which those that equal nodata in all channels have the next value, as `gdalwarp` does."""
-    equal = is_nodata(pixels, nodata)[..., None]
-    if pixels.dtype.kind == "f":
-        return np.where(equal, np.nextafter(np.asarray(nodata, pixels.dtype), pixels.dtype.type(0.5)), pixels)
-    value = nodata + 1 if nodata < np.iinfo(pixels.dtype).max else nodata - 1
-    return np.where(equal, np.asarray(value, pixels.dtype), pixels)
 
 
 def _rounded(means: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

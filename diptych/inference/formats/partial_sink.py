@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from diptych.data.images.decode import image_errors
+from diptych.data.images.nodata import avoid_nodata
 from diptych.errors import ImageError
 from diptych.inference.formats.details import check_shape
-from diptych.inference.formats.overviews import avoid_nodata
 from diptych.inference.formats.pixel_file import MAX_CHANNELS, PixelFile, create_npy, open_npy
 from diptych.inference.large_images import Window, check_window
 from diptych.system.atomic_files import make_folder, remove_leftovers, sync

@@ -8,26 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.alpha import Kind, convert_alpha, white_of
+from diptych.data.images.alpha import Kind
 from diptych.data.images.decode import InvalidImageError, open_file
+from diptych.data.images.ome import resolution_of
 from diptych.data.images.stored_values import in_memory, memory_dtype
+from diptych.data.images.tiff_planes import alpha_of, check_segment, check_segments, page_problem, without_alpha
 from diptych.inference.formats.details import (
     Details,
-    check_segment,
     check_shape,
     large_extra,
     window_errors,
 )
-from diptych.inference.formats.ome import resolution_of
 from diptych.inference.formats.pixel_file import PixelFile
 from diptych.inference.large_images import Window, check_window
 
 CACHE_BYTES = 2**28  # decoded strips and tiles in memory, so that neighbouring windows decode each of them once
 MAX_TEXT = 2**26  # bytes of an OME-XML
 MAX_PROFILE = 2**22  # bytes of a colour profile
-GREY, RGB, YCBCR = 1, 2, 6  # PhotometricInterpretation
-COLOUR_CODECS = (6, 7, 33003, 33004, 33005, 34712)  # JPEG and JPEG 2000, whose decoders return RGB for YCbCr
-ASSOCIATED_ALPHA, ALPHA = 1, 2  # ExtraSamples
 GEO_TAGS = (33550, 34264, 34735, 42113)  # ModelPixelScale, ModelTransformation, GeoKeyDirectory, GDAL_NODATA
 CENTIMETRES = {2: 2.54, 3: 1.0}  # of a ResolutionUnit
 
@@ -60,18 +57,10 @@ class TiffSource:
         check_window(self, window)
         with window_errors(self.path, "page 0", window):
             stored = self._uncompressed.read(window) if self._uncompressed else self._from_segments(window)
-            return self._colours(in_memory(stored, self._kind))
+            return without_alpha(in_memory(stored, self._kind), self._alpha, self._kind)
 
     def valid(self, window: Window) -> np.ndarray | None:
         return None
-
-    def _colours(self, samples: np.ndarray) -> np.ndarray:
-        """Return the channels of the source of stored samples, in which alpha is the last one."""
-        if self._alpha == ASSOCIATED_ALPHA:  # colours are multiplied by alpha
-            samples = _unassociated(samples)
-        if samples.shape[2] == 4 and not self._alpha:  # four channels without alpha
-            return samples
-        return convert_alpha(samples, self._kind)
 
     def _from_segments(self, window: Window) -> np.ndarray:
         """Return a window, composed of strips or tiles."""
@@ -146,45 +135,11 @@ def _contiguous(path: Path, page: Any) -> PixelFile | None:
 def check_layout(page: Any, kind: Kind) -> None:
     """Raise InvalidImageError for samples that are not grey, RGB or RGB with one more channel, interleaved."""
     check_shape(page.imagelength, page.imagewidth, page.samplesperpixel)
-    photometric, samples = int(page.photometric), page.samplesperpixel
-    is_colour = photometric == RGB or (photometric == YCBCR and page.compression in COLOUR_CODECS)
-    problem = ""
-    if page.planarconfig == 2 and samples > 1:
-        problem = "has separate planes of samples; save it with interleaved (contiguous) samples"
-    elif photometric == 3:
-        problem = "has a palette; save it as RGB or grey"
-    elif photometric != GREY and not is_colour:
-        name = getattr(page.photometric, "name", photometric)
-        problem = f"has the colour space {name}; save it as RGB or grey"
-    elif page.imagedepth != 1:
-        problem = "is a volume; save one image a file"
-    elif page.tags.valueof(274, 1) != 1:
-        problem = "is stored rotated or flipped (tag Orientation); save it upright"
-    elif page.bitspersample not in (8, 16, 32, 64):
-        problem = f"has {page.bitspersample} bits a sample; save it with 8 or 16"
-    elif page.dtype is None:
-        problem = "has samples of an unknown type; save it as uint8, uint16, int16, int32 or float32"
-    elif alpha_of(page) and page.dtype.kind == "f":
-        problem = "has alpha with floats; save it without alpha, or with 8 or 16 bits"
-    if problem:
+    if page.planarconfig == 2 and page.samplesperpixel > 1:
+        raise InvalidImageError("has separate planes of samples; save it with interleaved (contiguous) samples")
+    if problem := page_problem(page):
         raise InvalidImageError(problem)
     memory_dtype(page.dtype, kind)
-
-
-def check_segments(page: Any, file_size: int) -> None:
-    """Raise InvalidImageError if strips or tiles are missing, too large, or outside the file."""
-    planes = page.samplesperpixel if page.planarconfig == 2 else 1
-    count = math.prod(-(-side // part) for side, part in zip(page.shape[-3:][:2], page.chunks[-3:][:2], strict=True))
-    offsets, sizes = page.dataoffsets, page.databytecounts
-    is_short = len(offsets) < count * planes or len(sizes) < count * planes
-    if is_short or max(map(sum, zip(offsets, sizes, strict=False)), default=0) > file_size:
-        raise InvalidImageError("is cut short: pixels are missing that its header lists; copy or export it again")
-
-
-def alpha_of(page: Any) -> int:
-    """Return the ExtraSamples value of the last sample if it is alpha, else 0."""
-    extra = page.extrasamples
-    return int(extra[0]) if len(extra) == 1 and extra[0] in (ASSOCIATED_ALPHA, ALPHA) else 0
 
 
 def tiff_details(page: Any, alpha: bool) -> Details:
@@ -205,12 +160,3 @@ def _resolution(page: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return (x, y) if 0 < x < 1e9 and 0 < y < 1e9 else None
-
-
-def _unassociated(samples: np.ndarray) -> np.ndarray:
-    """Return samples whose colours were multiplied by alpha, divided by it."""
-    alpha = samples[..., -1:].astype(np.float64)
-    white = white_of(samples.dtype)
-    colours = np.clip(samples[..., :-1] * (white / np.maximum(alpha, 1e-9)), 0, white)
-    colours = colours if samples.dtype.kind == "f" else np.rint(colours)
-    return np.concatenate([np.where(alpha > 0, colours, 0).astype(samples.dtype), samples[..., -1:]], axis=2)

@@ -196,10 +196,10 @@ def test_32_bit_tiff(held, tmp_path, order, dtype):
     path.write_bytes(tiff((values.astype(float) + 65536).astype(order + dtype), 1, kind))
     refused(path, "outside")
     path.write_bytes(tiff(values.astype(order + dtype), 1, kind, deflate=True))
-    if order == "<":
-        same(read(path), values)
+    if (order, dtype) == (">", "i4"):  # not by Pillow
+        refused(path, "range=auto")
     else:
-        refused(path, "save it as PNG")
+        same(read(path), values)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.001, 1.001])
@@ -216,10 +216,6 @@ def test_tiffs_that_pillow_reads_wrongly_are_refused(tmp_path):
     path = tmp_path / "a.tif"
     for data in (
         tiff(DEEP[..., :1], 0),  # white is 0
-        tiff(DEEP, 2, planar=2),
-        tiff(DEEP, 2, planar=2, deflate=True),
-        tiff(GREY, 1, kind=2),  # signed bytes
-        tiff(np.concatenate([DEEP, DEEP[..., :1]], axis=2), 2, extra=1),  # premultiplied
         tiff(np.concatenate([DEEP, DEEP[..., :1]], axis=2), 5),  # CMYK
     ):
         path.write_bytes(data)

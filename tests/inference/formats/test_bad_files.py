@@ -10,8 +10,8 @@ import tifffile
 import zarr
 from large_files import geotiff, image, smooth, svs, write
 
+from diptych.data.images import tiff_planes
 from diptych.errors import ImageError
-from diptych.inference.formats import details
 from diptych.inference.formats.opening import create_sink, open_source
 
 
@@ -111,7 +111,7 @@ def test_sample_layouts_that_are_not_supported(problem, tmp_path):
 
 def test_georeferenced_layouts_that_are_not_supported(tmp_path):
     refused(geotiff(tmp_path / "a.tif", image(5)), "has 5 channels; expected 1 to 4")
-    refused(geotiff(tmp_path / "b.tif", image(1, np.uint16).astype(np.int16)), "holds int16")
+    refused(geotiff(tmp_path / "b.tif", image(1, np.uint16).astype(np.int16)), "has dtype int16")
 
 
 def with_tags(path, **tags):
@@ -139,7 +139,7 @@ def test_absurd_sizes_in_headers_allocate_nothing(tags, message, tmp_path):
 
 
 def test_a_large_strip_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(details, "MAX_SEGMENT", 10_000)
+    monkeypatch.setattr(tiff_planes, "MAX_SEGMENT", 10_000)
     tiff(tmp_path / "a.tif", image(), photometric="rgb", compression="zlib", rowsperstrip=101)
     refused(tmp_path / "a.tif", "has strips of .* save it with smaller")
     tiff(tmp_path / "b.tif", image(), photometric="rgb", rowsperstrip=101)
@@ -152,7 +152,7 @@ def test_an_absurd_array(tmp_path):
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (2**30, 2**30, 3)})
     refused(path, "is cut short")
     np.save(path, np.zeros((4, 5, 3), object), allow_pickle=True)
-    refused(path, "holds object")
+    refused(path, "has dtype object")
     np.save(path, np.asfortranarray(image()))
     refused(path, "Fortran order")
 
@@ -224,7 +224,7 @@ def test_unknown_suffixes(tmp_path):
         ("a.zarr", {"overviews": True}, "this format has no overviews; use .tif, .ome.tif or .ome.zarr"),
         ("a.jpg", {"dtype": np.uint16}, "this suffix does not support uint16 with 3 channels; use .png"),
         ("a.png", {"height": 10**5, "width": 10**5}, "100000x100000 pixels are too many for this format; use .tif"),
-        ("a.tif", {"dtype": np.int16}, "holds int16"),
+        ("a.tif", {"dtype": np.int16}, "has dtype int16"),
         ("a.tif", {"block": 100}, "tiles of 100 pixels are not supported; use a multiple of 16"),
         ("a.tif", {"height": 2**31 - 1, "width": 2**31 - 1}, r"needs [\d,.]+ GB for its pixels .* are free; free some"),
     ],

@@ -7,10 +7,11 @@ import pytest
 import rasterio
 from large_files import TRANSFORM, geotiff, image, write
 
+from diptych.data.images.nodata import avoid_nodata, nodata_for
 from diptych.inference.formats import geotiff as geotiff_module
-from diptych.inference.formats.geotiff import RasterSource, nodata_for
+from diptych.inference.formats.geotiff import RasterSource
 from diptych.inference.formats.opening import open_source
-from diptych.inference.formats.overviews import avoid_nodata, halve
+from diptych.inference.formats.overviews import halve
 from diptych.inference.large_images import Window
 
 HOLE = (slice(40, 70), slice(20, 90))
