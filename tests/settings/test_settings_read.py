@@ -7,11 +7,13 @@ import pytest
 import torch
 from pydantic import Field, ValidationError
 from rich.console import Console
+from volumes import phantom, write_nifti
 
 from diptych.contract import Clock, DataKind
 from diptych.data.config import DataConfig
 from diptych.data.images.image_io import write
 from diptych.data.open import open_data
+from diptych.data.volumes.encode_volumes import resolve_volume_ranges
 from diptych.methods import EVALUATORS, METHODS, find
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.networks.factory import GeneratorName
@@ -146,6 +148,11 @@ def test_data_training_and_evaluation_read_each_of_their_settings_but_one_that_n
     open_data(recorded(MoreData(root=str(tmp_path / "digits.npz"), crop_size=PIXELS), digits), DataKind.LABELLED)
     both = {"root": str(tmp_path / "digits.npz"), "target_root": str(tmp_path / "digits.npz")}
     open_data(recorded(MoreData(**both, crop_size=PIXELS), digits), DataKind.TRANSFER)
+    scans = set()
+    for folder in ("x", "y"):
+        write_nifti(tmp_path / "scans" / folder / "p.nii", phantom())
+    volumes = recorded(MoreData(root=str(tmp_path / "scans"), window=(0, 100)), scans)
+    resolve_volume_ranges(volumes, open_data(volumes, DataKind.PAIRED))
     assert MoreTrain.model_fields.keys() - train == {"max_grad_norm"}
-    assert MoreData.model_fields.keys() - data - faces - digits == {"shear"}
+    assert MoreData.model_fields.keys() - data - faces - digits - scans == {"shear"}
     assert MoreEvaluate.model_fields.keys() - evaluate == {"crops"}
