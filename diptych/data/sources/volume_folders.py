@@ -274,7 +274,7 @@ def _divided(
     if empty:
         return {"train": columns, "val": columns}, (FEW_PATIENTS,)
     sizes = ", ".join(f"{len(_all(parts))} volumes or pairs in {name}" for name, parts in scans.items())
-    return scans, (f"no val or test folder: {count} patients or groups are divided whole: {sizes}",)
+    return scans, (f"no val or test folder: split by patient ({count} patients or groups): {sizes}",)
 
 
 def _check_leaks(scans: Mapping[str, Columns], groups: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ def test_dicom_series_and_nifti_on_one_grid_are_pairs(tmp_path):
     assert not patients(data.train) & patients(data.held_out)
     x, y = (data.train.columns[name][0][..., 0] for name in ("source", "target"))
     assert np.abs(x - y).max() <= 1  # stored in steps of 2
-    assert "2 patients or groups are divided whole" in data.notes[0]
+    assert "split by patient (2 patients or groups)" in data.notes[0]
 
 
 def test_a_domain_folder_may_be_a_series_itself(tmp_path):
