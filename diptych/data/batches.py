@@ -19,9 +19,12 @@ from diptych.data.image_cache import CachedImages, Key, cache_images
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.sample_transform import SampleTransform
+from diptych.data.tasks.pair_side import PairSide, held_out_state
 from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
 from diptych.seeds import random_state, reused_state
+
+Transform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -140,11 +143,14 @@ class Batches(Dataset[dict[str, Tensor]]):
                     continue
                 # A column of another image of the class has random crops of its own.
                 salt = name if name in self.split.same_class_columns else "sample"
-                transform = partial(
+                transform: Transform = partial(
                     self.augment, random=reused_state(self.seed, self.stage, salt, group_number, number)
                 )
-                path = image_name(self.split.columns[name], index)
-                sample[name] = to_tensor(value, transform, self.channels[name], path)
+                column = self.split.columns[name]
+                if side := side_of(column):
+                    task_state = partial(reused_state, self.seed, self.stage, "task", group_number, number)
+                    transform = _then_task(transform, side, task_state)
+                sample[name] = to_tensor(value, transform, self.channels[name], image_name(column, index))
         return sample
 
     def _transformed(
@@ -300,11 +306,28 @@ def held_out_batch(
 
 
 def _stack(column: Any, indices: Sequence[int], augment: Augment, channels: int) -> Tensor:
-    transform = augment.without_randomness
-    return torch.stack([to_tensor(column[i], transform, channels, image_name(column, i)) for i in indices])
+    return torch.stack([held_out_tensor(column, i, augment.without_randomness, channels) for i in indices])
 
 
-def to_tensor(array: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:
+def held_out_tensor(column: Any, index: int, transform: Transform, channels: int) -> Tensor:
+    """Return an image of a column after a transform without randomness: (channels, H, W) float32 in [-1, 1]."""
+    name = image_name(column, index)
+    if side := side_of(column):
+        transform = _then_task(transform, side, partial(held_out_state, name))
+    return to_tensor(column[index], transform, channels, name)
+
+
+def side_of(column: object) -> PairSide | None:
+    """Return the side of the pairs of a task that a column has, if any."""
+    return getattr(column, "side", None)
+
+
+def _then_task(transform: Transform, side: PairSide, state: Callable[[], np.random.RandomState]) -> Transform:
+    """Return the transform, then the task on its result, with a generator that is seeded after it."""
+    return lambda array: side.of(transform(array), state())
+
+
+def to_tensor(array: np.ndarray, transform: Transform, channels: int, path: str) -> Tensor:
     """Return a transformed image (H, W, C) as (channels, crop, crop) float32 in [-1, 1]. Errors name it by `path`."""
     try:
         array = transform(array)

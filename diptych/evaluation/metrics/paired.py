@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diptych.data.images.lab import SRGB_TO_XYZ
 from diptych.errors import EvaluationError
 
 MAX_PSNR = 100.0  # dB; the value of equal images, so that means stay finite
@@ -18,7 +19,6 @@ EDGE = 5  # radius of the 11 x 11 window of SSIM
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales of MS-SSIM, the finest first
 MS_SSIM_SIDE = (2 * EDGE + 1) * 2 ** (len(EXPONENTS) - 1)  # 176 pixels: the window fits the coarsest scale
 LUMA_WEIGHTS = (65.481, 128.553, 24.966)  # ITU-R BT.601: R, G and B in 0..1 to Y in 16..235
-SRGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 BIN_WIDTH = 2.0  # in L, a or b: just below the smallest visible difference
 SIDE_BINS = 55  # on each side of 0; sRGB has a in -86..98 and b in -108..95
 
