@@ -13,18 +13,19 @@ def with_task(data: Data, config: DataConfig) -> Data:
     task = config.pair_task
     assert task is not None
 
+    photographs = list(data.train.columns.values())[-1]
+    if task.needs_colors and isinstance(photographs, ImageFiles) and photographs.channels() != 3:
+        raise DataError(f"{config.root}: task={config.task} needs colour photographs, and these are grey")
+
     def pairs(split: Split) -> Split:
         photographs = list(split.columns.values())[-1]
         assert isinstance(photographs, ImageFiles)
         source, target = (replace(photographs, side=PairSide(task, side)) for side in ("source", "target"))
         return Split({"source": source, "target": target}, aligned=True)
 
-    train = pairs(data.train)
-    if task.needs_colors and train.columns["source"].channels() != 3:  # type: ignore[union-attr]
-        raise DataError(f"{config.root}: task={config.task} needs colour photographs, and these are grey")
     return replace(
         data,
-        train=train,
+        train=pairs(data.train),
         held_out=pairs(data.held_out),
         test=data.test and pairs(data.test),
         summary=f"{data.summary}; pairs by task={config.task}",
