@@ -47,14 +47,7 @@ Controls = Annotated[
         show_default=False,
     ),
 ]
-EvaluationAlreadySource = Annotated[
-    bool,
-    typer.Option(
-        "--already-source",
-        help="Images are sources of the model's task already, such as drawings of edges, and not photographs.",
-    ),
-]
-Controls = Annotated[
+EvaluationControls = Annotated[
     list[str] | None,
     typer.Option(
         "--control",

@@ -1,8 +1,8 @@
 """colorization: colours of grey photographs.
 
-Intersection of the histograms of L, a and b (Isola et al. 2017, Figure 7); chroma and share of grey pixels, beside those
-of real photographs; PSNR, LPIPS and the other metrics of pairs; FID, KID, precision and recall. The paper also asked
-people: `diptych study new --preset colorization-2016`.
+Intersection of the histograms of L, a and b (Isola et al. 2017, Figure 7); chroma and share of grey pixels beside those
+of real photographs; PSNR, LPIPS and the other metrics of pairs; FID, KID, precision and recall. For the papers' study
+of people see the preset colorization-2016 of `diptych study new`.
 """
 
 from diptych.evaluation.metrics.on_photographs import chroma_scores
