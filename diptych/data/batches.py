@@ -137,6 +137,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         if self.transform:
             groups = self._transformed(groups, number, self.transform)
         for group_number, values in enumerate(groups):
+            pair: dict[str, np.ndarray] = {}  # of a task, by side
             for name, (index, value) in values.items():
                 if name not in self.channels:
                     sample[name] = torch.as_tensor(value)
@@ -148,8 +149,9 @@ class Batches(Dataset[dict[str, Tensor]]):
                 )
                 column = self.split.columns[name]
                 if side := side_of(column):
-                    task_state = partial(reused_state, self.seed, self.stage, "task", group_number, number)
-                    transform = _then_task(transform, side, task_state)
+                    state = partial(reused_state, self.seed, self.stage, "task", group_number, number)
+                    pair = pair or side.pair(_applied(value, transform, image_name(column, index)), state())
+                    value, transform = pair[side.side], _unchanged
                 sample[name] = to_tensor(value, transform, self.channels[name], image_name(column, index))
         return sample
 
@@ -173,11 +175,13 @@ class Batches(Dataset[dict[str, Tensor]]):
         indices, position = self._epoch_indices(names, group_number, number)
         retries = int(MAX_BAD_SHARE * len(indices)) if self.on_bad_image == "skip" else 0
         while True:
-            sample_index, values = int(indices[position % len(indices)]), {}
+            sample_index = int(indices[position % len(indices)])
+            values: dict[str, tuple[int, Any]] = {}
             try:
                 for name in names:
                     index = self._index_in_column(name, sample_index, group_number, number)
-                    values[name] = index, self._value(name, index)
+                    is_twin = values and side_of(self.split.columns[name])  # the same photograph
+                    values[name] = index, values[names[0]][1] if is_twin else self._value(name, index)
                 return values
             except DataError as error:
                 if not retries:
@@ -313,7 +317,8 @@ def held_out_tensor(column: Any, index: int, transform: Transform, channels: int
     """Return an image of a column after a transform without randomness: (channels, H, W) float32 in [-1, 1]."""
     name = image_name(column, index)
     if side := side_of(column):
-        transform = _then_task(transform, side, partial(held_out_state, name))
+        image = _applied(column[index], transform, name)
+        return to_tensor(side.of(image, held_out_state(name)), _unchanged, channels, name)
     return to_tensor(column[index], transform, channels, name)
 
 
@@ -322,17 +327,21 @@ def side_of(column: object) -> PairSide | None:
     return getattr(column, "side", None)
 
 
-def _then_task(transform: Transform, side: PairSide, state: Callable[[], np.random.RandomState]) -> Transform:
-    """Return the transform, then the task on its result, with a generator that is seeded after it."""
-    return lambda array: side.of(transform(array), state())
+def _applied(array: np.ndarray, transform: Transform, path: str) -> np.ndarray:
+    """Return a transformed image. Errors name it by `path`."""
+    try:
+        return transform(array)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _unchanged(array: np.ndarray) -> np.ndarray:
+    return array
 
 
 def to_tensor(array: np.ndarray, transform: Transform, channels: int, path: str) -> Tensor:
     """Return a transformed image (H, W, C) as (channels, crop, crop) float32 in [-1, 1]. Errors name it by `path`."""
-    try:
-        array = transform(array)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    array = _applied(array, transform, path)
     planes = np.ascontiguousarray(image_io.with_channels(array, channels, path).transpose(2, 0, 1))
     return torch.from_numpy(image_io.to_unit(planes))
 

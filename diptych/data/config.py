@@ -228,7 +228,7 @@ class DataConfig(BaseModel):
     @property
     def pair_task(self) -> "Task | None":
         """The task whose pairs are computed, if any."""
-        from diptych.data.tasks.table import task_of
+        from diptych.data.tasks.known_tasks import task_of
 
         return task_of(self.task, self.task_options) if self.task else None
 

@@ -21,7 +21,7 @@ from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.image_io import white_of
 from diptych.data.sources.folders import SPLITS
-from diptych.data.tasks.table import task_of
+from diptych.data.tasks.known_tasks import task_of
 from diptych.data.tasks.task import Task
 
 MAX_RATIO = 1.5  # largest ratio of scales or aspect ratios, between training and inference, without a warning

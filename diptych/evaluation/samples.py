@@ -123,7 +123,7 @@ class Samples:
 
     def files(self, column: Literal["source", "fake", "truth", "missing"]) -> list[Path]:
         """Return the files of one column, in the order of the rows. EvaluationError if some rows have none."""
-        names: list[str | None] = [getattr(row, column) for row in self.rows]
+        names: list[str | None] = [vars(row)[column] for row in self.rows]
         if not all(names):
             why = ""
             if self.unmatched and column == "truth":

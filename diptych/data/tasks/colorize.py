@@ -30,19 +30,29 @@ class Colorize(Task):
         return 3
 
     def source(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-        if self.colors == "rgb":
-            return grey(image)
-        return np.ascontiguousarray(lab_of(_rgb(image))[..., :1] / 100)
+        return grey(image) if self.colors == "rgb" else _lightness(lab_of(_rgb(image)))
 
     def target(self, image: np.ndarray) -> np.ndarray:
+        return _rgb(image) if self.colors == "rgb" else _ab(lab_of(_rgb(image)))
+
+    def pair(self, image: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         if self.colors == "rgb":
-            return _rgb(image)
-        return (lab_of(_rgb(image))[..., 1:] / (2 * MAX_AB) + 0.5).clip(0, 1)
+            return super().pair(image, random)
+        lab = lab_of(_rgb(image))  # once for both
+        return _lightness(lab), _ab(lab)
 
     def finish(self, output: np.ndarray, source: np.ndarray) -> np.ndarray:
         if self.colors == "rgb":
             return output
         return rgb_of(np.concatenate([source * 100, (output - 0.5) * (2 * MAX_AB)], -1))
+
+
+def _lightness(lab: np.ndarray) -> np.ndarray:
+    return (lab[..., :1] / 100).clip(0, 1)
+
+
+def _ab(lab: np.ndarray) -> np.ndarray:
+    return (lab[..., 1:] / (2 * MAX_AB) + 0.5).clip(0, 1)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

@@ -16,6 +16,10 @@ class PairSide:
     task: Task
     side: Literal["source", "target"]
 
+    def pair(self, image: np.ndarray, random: np.random.RandomState) -> dict[str, np.ndarray]:
+        """Return both sides of a crop, by name, as `of` does."""
+        return dict(zip(("source", "target"), self.task.pair(unit(image), random), strict=True))
+
     def of(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
         """Return this side of a crop (H, W, C) of uint8, uint16 or float32 in [0, 1], as float32 (H, W, C')."""
         image = unit(image)

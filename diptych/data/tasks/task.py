@@ -38,6 +38,10 @@ class Task(BaseModel, ABC):
         """Return the target of a photograph: by default the photograph."""
         return image
 
+    def pair(self, image: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Return source and target of a photograph."""
+        return self.source(image, random), self.target(image)
+
     def finish(self, output: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Return the finished image of a network's output and the source of the same size: by default the output."""
         return output

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from diptych.data.config import TaskName
 from diptych.data.images.lab import lab_of, rgb_of
-from diptych.data.tasks.table import TASKS, task_of
+from diptych.data.tasks.known_tasks import TASKS, task_of
 from diptych.data.tasks.task import finished
 
 VARIANTS = [
