@@ -30,7 +30,7 @@ from diptych.errors import DataError, listed
 
 MAX_DEPTH = 4  # of folders of DICOM series in a domain folder
 MAX_FOLDERS = 20  # in a folder with two domain folders
-NOT_FOR_VOLUMES = ("label_map", "alpha", "matched_names", "on_bad_image")
+NOT_FOR_VOLUMES = ("task", "label_map", "alpha", "matched_names", "on_bad_image")
 LAYOUTS = "trainA/ and trainB/; A/train and B/train; train/ with two folders in it; or only two folders"
 FEW_PATIENTS = "no val or test folder, and one patient is too few to hold any out: scores are on slices of training"
 

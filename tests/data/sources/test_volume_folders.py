@@ -178,7 +178,7 @@ def test_pairs_that_do_not_match_are_refused(tmp_path):
     ("options", "message"),
     [({"label_map": "source", "range": "full"}, "label_map=source: not supported for volumes"),
      ({"matched_names": True}, "matched_names=True"), ({"layout": "side_by_side"}, "two folders"),
-     ({"table": "a.csv"}, "volumes have no table")],
+     ({"table": "a.csv"}, "volumes have no table"), ({"task": "colorize", "range": "full"}, "task=colorize: not supp")],
 )  # fmt: skip
 def test_settings_without_effect_on_volumes(tmp_path, options, message):
     write_pairs(tmp_path, 2)
