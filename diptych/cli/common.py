@@ -30,6 +30,13 @@ ModelFolder = Annotated[
 ]
 Which = Annotated[Checkpoint, typer.Option(help="Checkpoint of a run folder to load.")]
 Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda or cuda:N.")]
+AlreadySource = Annotated[
+    bool,
+    typer.Option(
+        "--already-source",
+        help="Images are sources of the model's task already, such as drawings of edges, and not photographs.",
+    ),
+]
 Controls = Annotated[
     list[str] | None,
     typer.Option(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli.common import Device, MethodClass, Which
+from diptych.cli.common import AlreadySource, Device, MethodClass, Which
 
 EXAMPLE = "diptych serve runs/facades"
 INSTALL = "serving needs FastAPI, uvicorn, python-multipart and prometheus-client: pip install 'diptych[serve]'"
@@ -39,6 +39,7 @@ def serve(
     max_megabytes: Annotated[float, typer.Option(min=0.01, max=1000, help="Size of a request.")] = 20.0,
     max_queue: Annotated[int, typer.Option(min=1, max=100_000, help="Requests that wait or are computed.")] = 128,
     timeout: Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds from a request to its answer.")] = 60.0,
+    already_source: AlreadySource = False,
     which: Which = "last",
     device: Device = "auto",
     method: MethodClass = None,
@@ -70,6 +71,7 @@ def serve(
         which=which,
         method=method,
         allow_code=tuple(allow_code or ()),
+        already_source=already_source,
         examples=str(examples) if examples else None,
         max_batch=max_batch,
         max_latency=max_latency,

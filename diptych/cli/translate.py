@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from diptych.cli.allow_code import AllowCode
-from diptych.cli.common import Controls, Device, MethodClass, Model, Which, counted_images
+from diptych.cli.common import AlreadySource, Controls, Device, MethodClass, Model, Which, counted_images
 from diptych.cli.translate_batch import Actors, BatchOptions, Engine, ShardOption
 from diptych.cli.translate_clips import Codec, Crf, End, FrameStatistics, Start
 
@@ -72,6 +72,7 @@ def translate(
         Literal["white", "keep"],
         typer.Option(help="Transparency of sources: composite over white, or keep it in translations."),
     ] = "white",
+    already_source: AlreadySource = False,
     codec: Codec = None,
     crf: Crf = None,
     start: Start = None,
@@ -160,7 +161,12 @@ def translate(
     if is_onnx(model) and (clips or large or tile or statistics or foreground):
         raise ConfigError(f"{model}: an ONNX file translates whole images only: use the run or model folder")
     inputs = InputFiles() if clips or large or batch else find_sources(images, out)
-    adaptation = {"scale": scale, "half": half, "depth": int(depth) if depth in ("8", "16") else depth}
+    adaptation = {
+        "scale": scale,
+        "half": half,
+        "depth": int(depth) if depth in ("8", "16") else depth,
+        "already_source": already_source,
+    }
     method_class = find(method) if method else None
     source = ModelSource(model, device, which, method_class, tuple(allow_code or ()), adaptation)
     translator = (replace(source, device="cpu") if engine == "ray" else source).load()  # actors have the devices

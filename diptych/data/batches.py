@@ -19,9 +19,12 @@ from diptych.data.image_cache import CachedImages, Key, cache_images
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.sample_transform import SampleTransform
+from diptych.data.tasks.pair_side import PairSide, held_out_state
 from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
 from diptych.seeds import random_state, reused_state
+
+Transform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -134,17 +137,22 @@ class Batches(Dataset[dict[str, Tensor]]):
         if self.transform:
             groups = self._transformed(groups, number, self.transform)
         for group_number, values in enumerate(groups):
+            pair: dict[str, np.ndarray] = {}  # of a task, by side
             for name, (index, value) in values.items():
                 if name not in self.channels:
                     sample[name] = torch.as_tensor(value)
                     continue
                 # A column of another image of the class has random crops of its own.
                 salt = name if name in self.split.same_class_columns else "sample"
-                transform = partial(
+                transform: Transform = partial(
                     self.augment, random=reused_state(self.seed, self.stage, salt, group_number, number)
                 )
-                path = image_name(self.split.columns[name], index)
-                sample[name] = to_tensor(value, transform, self.channels[name], path)
+                column = self.split.columns[name]
+                if side := side_of(column):
+                    state = partial(reused_state, self.seed, self.stage, "task", group_number, number)
+                    pair = pair or side.pair(_applied(value, transform, image_name(column, index)), state())
+                    value, transform = pair[side.side], _unchanged
+                sample[name] = to_tensor(value, transform, self.channels[name], image_name(column, index))
         return sample
 
     def _transformed(
@@ -167,11 +175,13 @@ class Batches(Dataset[dict[str, Tensor]]):
         indices, position = self._epoch_indices(names, group_number, number)
         retries = int(MAX_BAD_SHARE * len(indices)) if self.on_bad_image == "skip" else 0
         while True:
-            sample_index, values = int(indices[position % len(indices)]), {}
+            sample_index = int(indices[position % len(indices)])
+            values: dict[str, tuple[int, Any]] = {}
             try:
                 for name in names:
                     index = self._index_in_column(name, sample_index, group_number, number)
-                    values[name] = index, self._value(name, index)
+                    is_twin = values and side_of(self.split.columns[name])  # the same photograph
+                    values[name] = index, values[names[0]][1] if is_twin else self._value(name, index)
                 return values
             except DataError as error:
                 if not retries:
@@ -300,16 +310,38 @@ def held_out_batch(
 
 
 def _stack(column: Any, indices: Sequence[int], augment: Augment, channels: int) -> Tensor:
-    transform = augment.without_randomness
-    return torch.stack([to_tensor(column[i], transform, channels, image_name(column, i)) for i in indices])
+    return torch.stack([held_out_tensor(column, i, augment.without_randomness, channels) for i in indices])
 
 
-def to_tensor(array: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], channels: int, path: str) -> Tensor:
-    """Return a transformed image (H, W, C) as (channels, crop, crop) float32 in [-1, 1]. Errors name it by `path`."""
+def held_out_tensor(column: Any, index: int, transform: Transform, channels: int) -> Tensor:
+    """Return an image of a column after a transform without randomness: (channels, H, W) float32 in [-1, 1]."""
+    name = image_name(column, index)
+    if side := side_of(column):
+        image = _applied(column[index], transform, name)
+        return to_tensor(side.of(image, held_out_state(name)), _unchanged, channels, name)
+    return to_tensor(column[index], transform, channels, name)
+
+
+def side_of(column: object) -> PairSide | None:
+    """Return the side of the pairs of a task that a column has, if any."""
+    return getattr(column, "side", None)
+
+
+def _applied(array: np.ndarray, transform: Transform, path: str) -> np.ndarray:
+    """Return a transformed image. Errors name it by `path`."""
     try:
-        array = transform(array)
+        return transform(array)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _unchanged(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def to_tensor(array: np.ndarray, transform: Transform, channels: int, path: str) -> Tensor:
+    """Return a transformed image (H, W, C) as (channels, crop, crop) float32 in [-1, 1]. Errors name it by `path`."""
+    array = _applied(array, transform, path)
     planes = np.ascontiguousarray(image_io.with_channels(array, channels, path).transpose(2, 0, 1))
     return torch.from_numpy(image_io.to_unit(planes))
 

@@ -2,16 +2,22 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from diptych.setting import Setting
 
+if TYPE_CHECKING:  # tasks import the modules of images, which import this one
+    from diptych.data.tasks.task import Task
+
 ResizeMode = Literal["squash", "short_side", "center_square", "none"]
 CropMode = Literal["random", "random_resized"]
 Interpolation = Literal["bicubic", "bilinear"]
 Resampler = Literal["torch", "pillow"]
+TaskName = Literal[
+    "colorize", "edges", "sketch", "inpaint", "deblur", "denoise", "jpeg", "super_resolution", "lowlight"
+]
 OnBadImage = Literal["error", "skip"]
 ClassName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, max_length=200)]
 FolderName = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, pattern=r"^[^/\\]+$")]
@@ -138,6 +144,8 @@ class DataConfig(BaseModel):
         description="how file names of pairs are compared: exact, ignoring case (casefold), or also ignoring the "
         "prefix and suffix that all names of a folder share (affix)",
     )
+    task: TaskName | None = Field(None, description="task whose pairs are computed from a folder of photographs")
+    task_options: dict[str, Any] = Field({}, description="options of the task, such as {mask: freeform}")
     direction: Literal["a2b", "b2a"] = Field(
         "a2b", description="direction of translation: a2b (from the left image or first folder), or b2a (reversed)"
     )
@@ -245,6 +253,26 @@ class DataConfig(BaseModel):
         if self.load_size is not None and self.load_size < self.crop_size:
             raise ValueError(f"load_size={self.load_size} is smaller than crop_size={self.crop_size}")
         return self
+
+    @model_validator(mode="after")
+    def _check_task(self) -> "DataConfig":
+        if self.task_options and not self.task:
+            raise ValueError("task_options has no effect without task: leave it out, or choose a task")
+        if self.task:
+            _ = self.pair_task  # which checks the options
+            for name, default in (("label_map", "none"), ("alpha", "white")):
+                if vars(self)[name] != default:
+                    raise ValueError(
+                        f"{name}={vars(self)[name]}: task={self.task} is for photographs; leave {name}= out"
+                    )
+        return self
+
+    @property
+    def pair_task(self) -> "Task | None":
+        """The task whose pairs are computed, if any."""
+        from diptych.data.tasks.known_tasks import task_of
+
+        return task_of(self.task, self.task_options) if self.task else None
 
     def for_root(self, root: str) -> "DataConfig":
         """Return the settings for a single data set, `root`.

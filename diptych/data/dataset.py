@@ -13,6 +13,7 @@ from diptych.data.checks.manifest import Entry, check_unchanged
 from diptych.data.images import image_io
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.sources.file_names import stem_of
+from diptych.data.tasks.pair_side import PairSide
 from diptych.errors import DataError
 
 if TYPE_CHECKING:  # processes that inspect images do not import torch
@@ -48,13 +49,15 @@ class ImageFiles(Sequence[np.ndarray]):
     """The decoded images of one domain, each (H, W, C). `half` 0 or 1 selects the left or right half of each file.
 
     `entries` are the scan results of the files, in the same order: with them, a file that changed since the scan
-    raises DataError. `encoding` maps stored pixel values to network values.
+    raises DataError. `encoding` maps stored pixel values to network values. With a `side`, what the networks get is
+    computed from the photographs of this column: one side of the pairs of a task.
     """
 
     files: tuple[Path, ...]
     half: int | None = None
     entries: tuple[Entry, ...] = field(default=(), compare=False, repr=False)
     encoding: Encoding = PLAIN
+    side: PairSide | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -80,6 +83,9 @@ class ImageFiles(Sequence[np.ndarray]):
 
         An encoding with classes or alpha determines it alone. Raises DataError for any other mix.
         """
+        return self.side.channels(self._channels_of_files()) if self.side else self._channels_of_files()
+
+    def _channels_of_files(self) -> int:
         if self.encoding.channels:
             return self.encoding.channels
         examples = {image_io.probe(file).channels: file for file in reversed(self.files[:PROBED_FILES])}

@@ -15,12 +15,14 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from diptych.data.checks.scales import scale_of
-from diptych.data.config import DataConfig, Interpolation, ResizeMode
+from diptych.data.config import DataConfig, Interpolation, ResizeMode, TaskName
 from diptych.data.dataset import Column, Data, ImageFiles
 from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.image_io import white_of
 from diptych.data.sources.folders import SPLITS
+from diptych.data.tasks.known_tasks import task_of
+from diptych.data.tasks.task import Task
 
 MAX_RATIO = 1.5  # largest ratio of scales or aspect ratios, between training and inference, without a warning
 HALVES = ("left", "right")
@@ -69,6 +71,25 @@ def _current_resize_mode(value: Any) -> Any:
     return {"short": "short_side", "centre": "center_square"}.get(value, value) if isinstance(value, str) else value
 
 
+class SavedTask(BaseModel):
+    """The task that computed the pairs of a training, with its options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: TaskName
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check_options(self) -> "SavedTask":
+        task_of(self.name, self.options)
+        return self
+
+    @property
+    def task(self) -> Task:
+        """The task itself."""
+        return task_of(self.name, self.options)
+
+
 class TrainingImages(BaseModel):
     """The formats of the training images of each batch entry, and how they were resized."""
 
@@ -79,9 +100,10 @@ class TrainingImages(BaseModel):
     fit: Annotated[ResizeMode, BeforeValidator(_current_resize_mode)] = Field(description="how images were resized")
     interpolation: Interpolation = Field("bicubic", description="filter that resized images")
     entries: dict[str, ImageFormat] = Field(max_length=100)
+    task: SavedTask | None = Field(None, description="task that computed the pairs; None: pairs were given")
 
     def value_settings(self) -> dict[str, Any]:
-        """Return the settings `range`, `label_map` and `alpha` for data in the format of the training images."""
+        """Return the settings of range, label map, alpha and task for data in the format of the training images."""
         formats = list(self.entries.values())
         source, target = (formats[0], formats[-1]) if formats else (None, None)
         if source is None or target is None:
@@ -92,6 +114,7 @@ class TrainingImages(BaseModel):
             "range": ranges if ranges[0] != ranges[1] else ranges[0],
             "label_map": {(True, True): "both", (True, False): "source", (False, True): "target"}.get(maps, "none"),
             "alpha": "keep" if any(entry.alpha for entry in formats) else "white",
+            **({"task": self.task.name, "task_options": self.task.options} if self.task else {}),
         }
 
     @property
@@ -129,6 +152,7 @@ def describe_images(data: Data, config: DataConfig) -> TrainingImages:
         fit=config.resize_mode,
         interpolation=config.interpolation,
         entries={name: entry for name, entry in formats.items() if entry is not None},
+        task=SavedTask(name=config.task, options=config.task_options) if config.task else None,
     )
 
 

@@ -46,6 +46,8 @@ def open_data(config: "DataConfig", kind: "DataKind", names: Sequence[str] = ())
             f"extra_roots={list(config.extra_roots)}: this method uses one data set without labels; leave "
             f"extra_roots= out"
         )
+    if config.task and kind != DataKind.PAIRED:
+        raise DataError(f"task={config.task}: it computes pairs, and this method does not use pairs: leave task= out")
     if not digits.is_digits(config.root):
         _refuse(("background_root",), config, "only a file of digits is blended with photographs")
     data = openers[kind](config)
@@ -59,10 +61,27 @@ def _open_pairs(config: "DataConfig") -> "Data":
 
     _refuse_digits(config)
     _refuse(FOR_TABLES, config, "this method needs two folders, or two images in each file")
+    if config.task:
+        return _open_task(config)
     if glyphs.is_glyphs(config.root):
         return glyphs.open_two_faces(config, pairs=True)
     data = open_folder(config, paired=True)
     return data.with_matched_names() if config.matched_names else data
+
+
+def _open_task(config: "DataConfig") -> "Data":
+    """Return pairs that a task computes: of all photographs of a folder, or of the target images of pairs."""
+    from diptych.data.sources import glyphs
+    from diptych.data.sources.pairs import open_folder, open_unlabelled
+    from diptych.data.sources.photographs import with_task
+    from diptych.errors import DataError
+
+    if glyphs.is_glyphs(config.root):
+        raise DataError(f"{config.root}: task={config.task} is for a folder of photographs")
+    if config.layout == "auto":
+        _refuse(("direction", "folders", *FOR_PAIRS[2:]), config, f"task={config.task} computes the sources")
+    data = open_unlabelled(config) if config.layout == "auto" else open_folder(config, paired=True)
+    return with_task(data, config)
 
 
 def _open_unpaired(config: "DataConfig") -> "Data":

@@ -218,7 +218,7 @@ def columns_by_domain(data: Data, fields: Fields) -> list[tuple[str, ...]]:
 def _is_same(a: Column, b: Column) -> bool:
     """Return whether two columns have the same images."""
     if isinstance(a, ImageFiles) and isinstance(b, ImageFiles):
-        return a.files == b.files and a.half == b.half
+        return (a.files, a.half, a.side) == (b.files, b.half, b.side)
     return a is b
 
 

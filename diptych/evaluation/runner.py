@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from diptych.contract import Method
+from diptych.data.batches import side_of
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Column, Data, Split, select
@@ -40,6 +41,7 @@ from diptych.system.atomic_files import write_text
 from diptych.system.hashes import sha256_of
 
 Trained = Run | Path  # a run, or a model folder
+PROTOCOL_OF_TASK = {"colorize": "colorization", "inpaint": "inpainting"}  # by default
 SPLITS = ("auto", "train", "val", "test", "all")
 WHICH = ("last", "best")
 NOT_IN_KEY = ("method_class", "attach", "images", "controls")  # options that `SampleRequest.key` leaves out or adds
@@ -155,7 +157,8 @@ def default_protocol(cls: type[Method], split: Split) -> str:
         return "unconditional"
     if cls.traits.upscale_factor > 1:
         return "srgan-y"
-    return "paired-default" if split.aligned else "unpaired-default"
+    task = next((side.task.name for column in split.columns.values() if (side := side_of(column))), "")
+    return PROTOCOL_OF_TASK.get(task) or ("paired-default" if split.aligned else "unpaired-default")
 
 
 def _sample_source(

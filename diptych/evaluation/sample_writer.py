@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diptych.contract import Control, Method, Route
-from diptych.data.batches import image_name, to_tensor
+from diptych.data.batches import held_out_tensor, image_name, side_of
 from diptych.data.dataset import Column
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment, CropToMultiple
+from diptych.data.tasks.tensors import finished_batch, missing_pixels, shown_sources
 from diptych.errors import EvaluationError, printable
 from diptych.evaluation.samples import FORMAT, MANIFEST, Manifest, SampleRow, Samples, TranslationJob, safe_name
 from diptych.inference.translator import Translator
@@ -76,6 +77,7 @@ class _Writer:
         self.references.clear()
         source_entry, target_entry = job.entries
         sources, targets = self._images(job.sources, source_entry), self._images(job.targets, target_entry)
+        task = side.task if (side := side_of(job.sources)) else None
         for indices in self._batches(job, len(sources)):
             x = self._inputs(job, sources[indices])
             choices = job.choices(indices[0])
@@ -84,10 +86,14 @@ class _Writer:
             with unclamped(self.translator.method) if job.keeps_floats else nullcontext():
                 translations = self.translator.tensors(x, controls)
             self.seconds += time.perf_counter() - start
-            y = targets[indices] if job.aligned else None
+            translations = [finished_batch(task, translation, x) for translation in translations]
+            shown, y = shown_sources(task, x), targets[indices] if job.aligned else None
+            y = finished_batch(task, y, x) if y is not None else None
             for position, index in enumerate(indices):
                 name = f"{job.name}/{index:05d}-{safe_name(sources.name_of(index))}"
-                paths = {"source": self._write_real(f"source/{name}", x[position])}
+                paths = {"source": self._write_real(f"source/{name}", shown[position])}
+                if (missing := missing_pixels(task, x[position])) is not None:
+                    paths["missing"] = write_image(self.folder, f"missing/{name}", missing)
                 if y is not None:
                     paths["truth"] = self._write_real(f"truth/{name}", y[position])
                 fakes = self._write_fakes(name, [translation[position] for translation in translations])
@@ -208,7 +214,7 @@ class ImageBatches:
 
     def __getitem__(self, indices: range) -> Tensor:
         transform, column = self.transform.without_randomness, self.column
-        return torch.stack([to_tensor(column[i], transform, self.channels, image_name(column, i)) for i in indices])
+        return torch.stack([held_out_tensor(column, i, transform, self.channels) for i in indices])
 
     def name_of(self, index: int) -> str:
         return printable(Path(image_name(self.column, index)).name)

@@ -44,6 +44,7 @@ class SampleRow(BaseModel):
     truth: str | None = Field(None, max_length=4096)
     of: str = Field("", max_length=4096, description="name of the source image")
     controls: dict[str, Any] = {}
+    missing: str | None = Field(None, max_length=4096, description="image that is white where the source lacks pixels")
     floats: str | None = Field(
         None, max_length=4096, description="safetensors file with the unclamped output (C, H, W), by the name in `fake`"
     )
@@ -120,9 +121,9 @@ class Samples:
         """Whether the ground truth of every translation is known."""
         return all(row.truth for row in self.rows)
 
-    def files(self, column: Literal["source", "fake", "truth"]) -> list[Path]:
+    def files(self, column: Literal["source", "fake", "truth", "missing"]) -> list[Path]:
         """Return the files of one column, in the order of the rows. EvaluationError if some rows have none."""
-        names = [{"source": row.source, "fake": row.fake, "truth": row.truth}[column] for row in self.rows]
+        names: list[str | None] = [vars(row)[column] for row in self.rows]
         if not all(names):
             why = ""
             if self.unmatched and column == "truth":
@@ -174,7 +175,9 @@ def open_samples(folder: Path) -> Samples:
         raise EvaluationError(f"{path}: not a manifest written by `diptych predict` ({error})") from error
     if manifest.format != FORMAT:
         raise EvaluationError(f"{path}: format {manifest.format}; this version of Diptych reads format {FORMAT}")
-    names = [name for row in manifest.rows for name in (row.fake, row.source, row.truth, row.floats) if name]
+    names = [
+        name for row in manifest.rows for name in (row.fake, row.source, row.truth, row.missing, row.floats) if name
+    ]
     for name in [*names, *(name for group in manifest.reals.values() for name in group)]:
         if Path(name).anchor or ".." in Path(name).parts:
             raise EvaluationError(f"{path}: {shown(name)} is outside the folder")

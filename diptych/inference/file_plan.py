@@ -103,7 +103,7 @@ def _keeps_alpha(
 ) -> bool:
     """Return whether translations get the alpha of their sources; say it if it is lost. Raises ConfigError."""
     adapter = translator.adapter(controls)
-    source, target = adapter.source_encoding, adapter.target_encoding
+    target = adapter.target_encoding
     channels = translator.channels_out(controls)
     if alpha == "keep":
         if draws_grid or target.num_classes or channels not in (1, 3):
@@ -112,7 +112,7 @@ def _keeps_alpha(
         return True
     images = list(headers)
     count = sum(header.alpha for header in images)
-    if count and not (source.alpha or source.num_classes):
+    if count and adapter.kind == "colour":
         hint = "" if draws_grid else "; --alpha keep copies it to the translations"
         which = f"{count} of {len(images)} images have" if len(images) > 1 else "the image has"
         say(f"{which} transparency: composited over white{hint}")

@@ -69,11 +69,12 @@ class ImageTranslator(ABC):
         return self.model.controls
 
     def with_options(self, **options: Any) -> Self:
-        """Return a translator of the same networks with other `options`: `scale`, `half`, `depth`. ConfigError.
+        """Return a translator of the same networks with other `options`, as of `preprocessing.Options`. ConfigError.
 
         `scale="training"` resizes images as training did, and translations back. `half` is "left", "right", "none", or
         "auto": the source half of images that are side by side as the training images were. `depth` is 8, 16 or "float"
-        (within 0..1). They apply to files, PIL images and arrays; tensors are translated as they are.
+        (within 0..1). A model of a task such as `edges` computes its source from a photograph, unless `already_source`.
+        They apply to files, PIL images and arrays; tensors are translated as they are.
         """
         other = copy(self)
         other.options = checked(Options, {**self.options.model_dump(), **options}, "options")
@@ -167,7 +168,7 @@ class ImageTranslator(ABC):
     def _load_control_image(self, picture: Picture, name: str, entry: str) -> np.ndarray:
         """Return an image for a control as (C, size, size) in [-1, 1]: the center square at the training size."""
         label, encoding = str(picture) if isinstance(picture, str | Path) else name, self._encoding(entry)
-        pixels = encoding.decode(read_pixels(picture, label, encoding), label)
+        pixels = encoding.decode(read_pixels(picture, label, encoding.kind), label)
         size = self.model.image_size() or 0
         square = image.center_square(image.with_channels(pixels, self.model.channels()[entry], label))
         resized = image.resize(square, size, size, self.interpolation)
@@ -186,7 +187,7 @@ class ImageTranslator(ABC):
 
     def read(self, path: str | Path | image.StoredFile, **controls: Any) -> np.ndarray:
         """Return the pixels (H, W, C) of a source file, with alpha or class ids as in training. Raises ImageError."""
-        return image.read(path, self.adapter(controls).source_encoding.kind)
+        return image.read(path, self.adapter(controls).kind)
 
     def array(
         self, pixels: np.ndarray, label: str = "array", dtype: np.dtype[Any] | None = None, **controls: Any
@@ -205,19 +206,21 @@ class ImageTranslator(ABC):
         self._warn("half", adapter.half_warning(*pixels.shape[:2]))
         self.check_scale([pixels.shape[:2]], choices[0])
         pixels = adapter.source_encoding.decode(adapter.cut(pixels), label)
-        x = self._to_unit(pixels, label, choices[0])
+        x = self._to_unit(adapter.source_of(pixels), label, choices[0])
         if self.options.scale == "image":
-            return x, self._translate_unit(x, choices, label)
-        height, width = (self.model.traits.upscale_factor * side for side in pixels.shape[:2])
-        at_training_scale = self._to_unit(adapter.resized(pixels, label), label, choices[0])
-        translations = self._translate_unit(at_training_scale, choices, label)
-        return x, [self._resized(y, height, width) for y in translations]
+            translations = self._translate_unit(x, choices, label)
+        else:
+            height, width = (self.model.traits.upscale_factor * side for side in pixels.shape[:2])
+            source = adapter.source_of(adapter.resized(pixels, label))
+            translations = self._translate_unit(self._to_unit(source, label, choices[0]), choices, label)
+            translations = [self._resized(y, height, width) for y in translations]
+        return x, [adapter.finished(y, x) for y in translations]
 
     def network_input(self, pixels: np.ndarray, label: str, **controls: Any) -> np.ndarray:
         """Return the part of an image (H, W, C) that `options` selects as network input: (C', H', W') in [-1, 1]."""
         adapter = self.adapter(controls)
         pixels = adapter.source_encoding.decode(adapter.cut(pixels), label)
-        return self._to_unit(pixels, label, controls)
+        return self._to_unit(adapter.source_of(pixels), label, controls)
 
     @abstractmethod
     def translate_batch(self, x: np.ndarray, label: str = "batch", **controls: Any) -> np.ndarray:
@@ -269,11 +272,11 @@ class ImageTranslator(ABC):
         if not isinstance(picture, Picture):
             raise self._not_a_picture(picture)
         if isinstance(picture, np.ndarray):
-            encoding, channels = self.adapter(choices[0]).source_encoding, self.channels_in(choices[0])
-            pixels = match_alpha(image.as_pixels(picture), encoding.alpha, channels)
-            return self._arrays(pixels, choices, "array", self.adapter(choices[0]).dtype_of_arrays(pixels.dtype))
+            adapter = self.adapter(choices[0])
+            pixels = match_alpha(image.as_pixels(picture), adapter.kind, self.channels_in(choices[0]))
+            return self._arrays(pixels, choices, "array", adapter.dtype_of_arrays(pixels.dtype))
         label, adapter = "image" if isinstance(picture, Image.Image) else str(picture), self.adapter(choices[0])
-        pixels = read_pixels(picture, label, adapter.source_encoding)
+        pixels = read_pixels(picture, label, adapter.kind)
         arrays = self._arrays(pixels, choices, label, adapter.dtype_of_files(pixels.dtype))
         if isinstance(picture, Image.Image):
             kept = metadata.metadata_of_image(picture)
@@ -286,9 +289,8 @@ class ImageTranslator(ABC):
         return self.model.channels()[self._route(controls).source]
 
     def channels_out(self, controls: Controls) -> int:
-        """Return the number of output channels for these controls. Raises ConfigError for invalid controls."""
-        self._check(controls)
-        return self.model.channels()[self._route(controls).target]
+        """Return the number of channels of translations for these controls. Raises ConfigError for invalid controls."""
+        return self.adapter(controls).finished_channels(self.model.channels()[self._route(controls).target])
 
     def _route(self, controls: Controls) -> Route:
         return select_route(self.model, self.name, controls)

@@ -119,7 +119,7 @@ def calibration_images(translator: "Translator", folder: Path, controls: Mapping
     images = []
     for path in paths[:: -(-len(paths) // MAX_CALIBRATION)]:
         pixels = adapter.source_encoding.decode(adapter.cut(translator.read(path, **controls)), str(path))
-        x = translator.to_unit_tensor(pixels, str(path), controls)
+        x = translator.to_unit_tensor(adapter.source_of(pixels), str(path), controls)
         if traits.fixed_size:
             side = translator.method.image_size() or 0
             x = resize_unit(x, side, side)

@@ -123,7 +123,7 @@ class OnnxTranslator(ImageTranslator):
         inputs = self._inputs.encode(self.metadata.inputs, controls)
         repeated = {name: np.repeat(value, len(x), 0) for name, value in inputs.items()}
         translations = self._run(self._graph, {"image": x, **repeated}, label)
-        factor, channels = self.metadata.upscale_factor, self.channels_out(controls)
+        factor, channels = self.metadata.upscale_factor, self.model.channels()[self._route(controls).target]
         if translations.shape != (len(x), channels, factor * x.shape[2], factor * x.shape[3]):
             raise ImageError(
                 f"{label}: {self.path} returns an image of shape {translations.shape[1:]} from {x.shape[1:]}; its "

@@ -14,7 +14,9 @@ from diptych.data.images import image_io
 from diptych.data.images.alpha import with_alpha
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.metadata import NO_METADATA, Metadata
+from diptych.data.tasks.task import finished, unit
 from diptych.errors import ConfigError, ImageError
+from diptych.seeds import random_state
 
 DTYPES: dict[Any, type] = {8: np.uint8, 16: np.uint16, "float": np.float32}
 
@@ -33,6 +35,11 @@ class Options(BaseModel):
     depth: Literal[8, 16, "float"] | None = Field(
         None, description="bits of translations; default: of files as the training images of the target domain"
     )
+    already_source: bool = Field(
+        False,
+        description="images are sources of the model's task already, such as drawings, and not photographs to compute "
+        "them from",
+    )
 
 
 DEFAULT = Options()
@@ -46,6 +53,7 @@ class Adapter:
         self.source = images.entries.get(source) if images else None
         self.target = images.entries.get(target) if images else None
         self.entry = source
+        self.task = images.task.task if images and images.task and not options.already_source else None
 
     def half_of(self, height: int, width: int) -> int | None:
         """Return which half of a file of this size is translated: 0, 1, or None for all of it."""
@@ -98,6 +106,24 @@ class Adapter:
         return image_io.resize(array, height, width, self.images.interpolation)
 
     @property
+    def kind(self) -> image_io.Kind:
+        """How to read source files."""
+        kind = self.source_encoding.kind
+        return "rgba" if self.task and self.task.reads_alpha and kind == "colour" else kind
+
+    def source_of(self, image: np.ndarray) -> np.ndarray:
+        """Return what the networks translate for a decoded image (H, W, C): the source of the task, or the image."""
+        return self.task.source(unit(image), random_state("task")) if self.task else image
+
+    def finished(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the finished translation (C, H, W) of the networks' output and their input, all in [-1, 1]."""
+        return finished(self.task, y, x) if self.task else y
+
+    def finished_channels(self, target: int) -> int:
+        """Return the number of channels of a translation, for a network with `target` output channels."""
+        return self.task.finished_channels(target) if self.task else target
+
+    @property
     def source_encoding(self) -> Encoding:
         """The encoding of values in source files; that of the target for a source that is computed from it."""
         stored = self.source or self.target
@@ -120,8 +146,9 @@ class Adapter:
         return fixed or np.dtype(wanted or source)
 
 
-def match_alpha(pixels: np.ndarray, alpha: bool, channels: int) -> np.ndarray:
+def match_alpha(pixels: np.ndarray, kind: image_io.Kind, channels: int) -> np.ndarray:
     """Return an array (H, W, C) as files are read: RGBA for a model with alpha, else over white if it has alpha."""
+    alpha = kind == "rgba"
     if alpha and pixels.shape[2] in (1, 3):
         return with_alpha(pixels)
     has_alpha = not alpha and channels in (1, 3) and pixels.shape[2] == 4 and pixels.dtype.kind == "u"
@@ -134,13 +161,13 @@ def copy_alpha(made: np.ndarray, rgba: np.ndarray, label: str) -> np.ndarray:
     return np.concatenate([image_io.with_channels(made, 3, label), alpha], axis=2)
 
 
-def read_pixels(picture: str | Path | Image.Image | np.ndarray, label: str, encoding: Encoding) -> np.ndarray:
-    """Return the pixels (H, W, C) of a given image for its encoding. Raises ImageError."""
+def read_pixels(picture: str | Path | Image.Image | np.ndarray, label: str, kind: image_io.Kind) -> np.ndarray:
+    """Return the pixels (H, W, C) of a given image, read as `kind`. Raises ImageError."""
     if isinstance(picture, np.ndarray):
         return image_io.as_pixels(picture, label)
     if isinstance(picture, Image.Image):
-        return image_io.from_pil(picture, label, encoding.kind)
-    return image_io.read(picture, encoding.kind)
+        return image_io.from_pil(picture, label, kind)
+    return image_io.read(picture, kind)
 
 
 def as_pil(pixels: np.ndarray, encoding: Encoding, kept: Metadata = NO_METADATA) -> Image.Image | np.ndarray:

@@ -97,6 +97,11 @@ class TiledTranslation:
     ) -> None:
         if translator.options.scale == "training":
             raise ConfigError("scale=training resizes the entire image, which has no tiles: resize the image before")
+        if translator.adapter(controls).task:
+            raise ConfigError(
+                f"{translator.name} computes its sources from whole photographs, which has no tiles: give sources, "
+                "with --already-source (in Python: translator.with_options(already_source=True))"
+            )
         self.translator, self.source, self.controls, self.label = translator, source, controls, label
         self.adapter = translator.adapter(controls)
         if self.adapter.half_of(source.height, source.width) is not None:

@@ -101,4 +101,4 @@ def _network_input(translator: "Translator", controls: Mapping[str, Any], pixels
     decoded = adapter.source_encoding.decode(adapter.cut(pixels), label)
     if translator.options.scale == "training":
         decoded = adapter.resized(decoded, label)
-    return translator.to_unit_tensor(decoded, label, controls)
+    return translator.to_unit_tensor(adapter.source_of(decoded), label, controls)

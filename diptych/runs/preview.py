@@ -10,6 +10,8 @@ from torch import Tensor
 
 from diptych.contract import Batch, Control, Method, Route
 from diptych.data.images.encoding import PLAIN, Encoding
+from diptych.data.tasks.task import Task
+from diptych.data.tasks.tensors import finished_batch, shown_sources
 from diptych.runs.sample_grid import grid, stack_vertically, viewable
 
 ROWS = 8  # rows of a grid
@@ -21,11 +23,13 @@ class Preview:
 
     `aligned`: the same index in source and target is the same scene.
     `encodings`: what the channels of an entry mean, where images are not grey or RGB.
+    `task`: what computed sources and targets from photographs.
     """
 
     batch: Batch
     aligned: bool
     encodings: Mapping[str, Encoding] = field(default_factory=dict)
+    task: Task | None = None
 
     def render(self, method: Method, device: torch.device) -> tuple[Image.Image, dict[str, float]]:
         """Return the sample grid and the errors: L1 (range -1 to 1) by route, and `Method.validation_errors`."""
@@ -36,11 +40,11 @@ class Preview:
             translation = translate_route(method, self.batch, route, device)
             source, target = self.batch[route.source], route.target_in(self.batch, self.aligned)
             if not any(source is entry for entry in used):
-                columns.append(self._column(source, route.source))
-            columns.append(self._column(translation, route.target))
+                columns.append(self._column(shown_sources(self.task, source), route.source))
+            columns.append(self._column(finished_batch(self.task, translation, source), route.target))
             used.append(source)
             if target is not None:
-                columns.append(self._column(target, route.target))
+                columns.append(self._column(finished_batch(self.task, target, source), route.target))
                 used.append(target)
                 errors[route_name(route)] = float((translation - target).abs().mean())
         if method.traits.unconditional:

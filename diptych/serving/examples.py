@@ -6,11 +6,13 @@ They are the images of a folder, or else held-out source images of the data set 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from diptych.data.images import image_io
 from diptych.data.sources.folders import is_image_name
+from diptych.data.tasks.pair_side import held_out_state
 from diptych.errors import ConfigError, DiptychError
 from diptych.inference.image_translator import ImageTranslator
 from diptych.serving.descriptions import ModelDescription, describe_model
@@ -77,8 +79,20 @@ def _held_out(source: str, translator: ImageTranslator) -> list[np.ndarray]:
         data = open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch))
         column = (data.test or data.held_out).columns[translator.model.routes[0].source]
         step = max(1, len(column) // MAX_EXAMPLES)
-        images = [np.asarray(column[index]) for index in range(0, len(column), step)][:MAX_EXAMPLES]
+        images = [_example(column, index, translator) for index in range(0, len(column), step)][:MAX_EXAMPLES]
     except (DiptychError, KeyError) as error:
         print(f"{source}: no example images ({error})", file=sys.stderr)
         return []
     return [image for image in images if image.ndim == 3 and image.dtype == np.uint8 and image.shape[2] in (1, 3)]
+
+
+def _example(column: Any, index: int, translator: ImageTranslator) -> np.ndarray:
+    """Return an image of a column, or the source that a task computes from it where sources are expected."""
+    from diptych.data.batches import image_name, side_of
+
+    image = np.asarray(column[index])
+    side = side_of(column) if translator.options.already_source else None
+    if side is None:
+        return image
+    source = side.of(image, held_out_state(image_name(column, index)))
+    return image_io.from_unit(source * 2 - 1, np.uint8)

@@ -170,8 +170,8 @@ def file_of(job: Job, image: np.ndarray) -> bytes:
     """
     pixels = image
     if job.x is not None:
-        encoding = job.translator.adapter(job.controls).target_encoding
-        pixels = encoding.encode(image.transpose(1, 2, 0), job.dtype)
+        adapter = job.translator.adapter(job.controls)
+        pixels = adapter.target_encoding.encode(adapter.finished(image, job.x).transpose(1, 2, 0), job.dtype)
     try:
         return image_io.encoded(f"translation{SUFFIXES[job.format]}", pixels, job.kept)
     except ImageError as error:

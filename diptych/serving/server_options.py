@@ -26,6 +26,7 @@ class ServerOptions(BaseModel):
     which: str = "last"
     method: str | None = Field(None, description="class of a method that is not part of Diptych")
     allow_code: tuple[str, ...] = Field((), description="network classes that the models may use")
+    already_source: bool = Field(False, description="images are sources of a model's task, and not photographs")
     examples: str | None = Field(None, description="folder of example images for the page")
     max_batch: int = Field(8, ge=1, le=256, description="images that are translated together")
     max_latency: float = Field(2.0, ge=0, le=1000, description="time in ms that a request waits for others like it")

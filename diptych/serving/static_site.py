@@ -59,7 +59,7 @@ def write_site(
         site = Path(place) / "site"
         site.mkdir()
         exported = translator.export_onnx(site / "model.onnx", name=name, **controls)
-        model = load_onnx(site / "model.onnx", "cpu")
+        model = load_onnx(site / "model.onnx", "cpu").with_options(already_source=True)  # JavaScript computes no task
         description, data = with_examples(describe_model(name, model, MAX_MEGAPIXELS), model, files or source)
         _write_model(site, model, description, data if files else [])
         _write_page(site, runtime_by_name)
@@ -74,6 +74,8 @@ def _check_images(translator: Translator, controls: Mapping[str, Any]) -> None:
     if not translator.method.routes:
         raise ConfigError(f"{translator.name} translates no images: --web is for models that do")
     adapter = translator.adapter(controls)
+    if adapter.task and adapter.task.finishes:
+        raise ConfigError(f"--web: the page cannot finish images of task={adapter.task.name}: use `diptych serve`")
     channels = (translator.channels_in(controls), translator.channels_out(controls))
     is_plain = not str(adapter.source_encoding) and not str(adapter.target_encoding)
     if not is_plain or not {*channels} <= {1, 3}:

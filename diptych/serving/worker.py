@@ -73,7 +73,8 @@ def load_models(options: ServerOptions) -> dict[str, ImageTranslator]:
                 method=method,
                 allow_code=options.allow_code,
             )
-    return translators
+    already_source = options.already_source
+    return {name: each.with_options(already_source=already_source) for name, each in translators.items()}
 
 
 class Worker:

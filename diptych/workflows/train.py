@@ -247,7 +247,9 @@ def _preview(recipe: Recipe, method: Method, data: Data, augment: Augment) -> Pr
     """Return the preview of held-out images."""
     names = data.labels[0].names if data.labels and data.labels[0].kind == "class" else ()
     images = held_out_batch(data.held_out, method.channels(), augment, recipe.train.preview_images, names)
-    return Preview(method.derive_inputs(images), data.held_out.aligned, encodings_of(data.held_out))
+    return Preview(
+        method.derive_inputs(images), data.held_out.aligned, encodings_of(data.held_out), recipe.data.pair_task
+    )
 
 
 def _engine(recipe: Recipe, method: Method, ranks: Ranks) -> Engine:

@@ -105,6 +105,10 @@ def samples_of(name, folder):
         wrong = [classes(seed, side=side)[..., None] == seed % 4 for seed in range(count)]
         fakes = [np.where(at, 200, each) for at, each in zip(wrong, columns["source"], strict=True)]
         columns |= {"fake": [each.astype(np.uint8) for each in fakes], "truth": columns["source"]}
+    if name == "inpainting":
+        columns["missing"] = [
+            255 * (classes(seed, side=side)[..., None] == 1).astype(np.uint8) for seed in range(count)
+        ]
     if name == "srgan-y":
         columns["source"] = [each[::4, ::4] for each in columns["truth"]]
     if name in LABELLED:

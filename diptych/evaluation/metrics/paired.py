@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diptych.data.images.lab import SRGB_TO_XYZ
 from diptych.errors import EvaluationError
 
 MAX_PSNR = 100.0  # dB; the value of equal images, so that means stay finite
@@ -18,8 +19,8 @@ EDGE = 5  # radius of the 11 x 11 window of SSIM
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales of MS-SSIM, the finest first
 MS_SSIM_SIDE = (2 * EDGE + 1) * 2 ** (len(EXPONENTS) - 1)  # 176 pixels: the window fits the coarsest scale
 LUMA_WEIGHTS = (65.481, 128.553, 24.966)  # ITU-R BT.601: R, G and B in 0..1 to Y in 16..235
-SRGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 BIN_WIDTH = 2.0  # in L, a or b: just below the smallest visible difference
+GREY = 5.0  # chroma below which a pixel counts as grey
 SIDE_BINS = 55  # on each side of 0; sRGB has a in -86..98 and b in -108..95
 
 PairFunction = Callable[[Tensor, Tensor], float]  # of two images (C, H, W) as float64 in 0..255
@@ -52,8 +53,13 @@ def ssim(fake: Tensor, truth: Tensor) -> np.ndarray:
 
 
 def _ssim(a: Tensor, b: Tensor) -> float:
+    return float(ssim_map(a, b).mean())
+
+
+def ssim_map(a: Tensor, b: Tensor) -> Tensor:
+    """Return SSIM at each position of the window: (C, H - 10, W - 10) of images (C, H, W) in float64, 0..255."""
     luminance, contrast = _similarity(a, b)
-    return float((luminance * contrast).mean())
+    return luminance * contrast
 
 
 def _similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,6 +145,21 @@ def lab(images: Tensor) -> Tensor:
     xyz = torch.einsum("ij,...jhw->...ihw", matrix / matrix.sum(1, keepdim=True), linear[images.int()])
     x, y, z = torch.where(xyz > (6 / 29) ** 3, xyz ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29).unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -3)
+
+
+def chroma(images: Tensor) -> np.ndarray:
+    """Return the mean distance of colours from grey in the plane of a and b of CIE Lab, per image."""
+    return _chroma(images).mean((1, 2)).numpy()
+
+
+def grey_share(images: Tensor) -> np.ndarray:
+    """Return the share of pixels whose chroma is below 5, which people see as grey, per image; the limit is ours."""
+    return (_chroma(images) < GREY).double().mean((1, 2)).numpy()
+
+
+def _chroma(images: Tensor) -> Tensor:
+    _check_kind(images)
+    return lab(images)[:, 1:].square().sum(1).sqrt().cpu()
 
 
 def lab_histograms(images: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from diptych.contract.metric import HELD_OUT_ERROR, Metric
 from diptych.errors import EvaluationError, nearest, shown
-from diptych.evaluation.metrics import feature_statistics, paired, segmentation
+from diptych.evaluation.metrics import feature_statistics, missing, paired, segmentation
 from diptych.evaluation.metrics.lpips import Lpips
 
 SSIM_SIDE = 2 * paired.EDGE + 1
@@ -66,6 +66,13 @@ METRICS: Mapping[str, Metric] = by_name(
     Metric("colour/L", paired.intersection, "higher", "intersection of histograms of CIE L", limits=SHARE),
     Metric("colour/a", paired.intersection, "higher", "intersection of histograms of CIE a", limits=SHARE),
     Metric("colour/b", paired.intersection, "higher", "intersection of histograms of CIE b", limits=SHARE),
+    # of one set of images (N, 3, H, W)
+    Metric("chroma", paired.chroma, "higher", "mean distance of colours from grey in CIE Lab"),
+    Metric("grey-pixels", paired.grey_share, "lower", "share of pixels with a chroma below 5", limits=SHARE),
+    # of a translation and its target image, where pixels (N, H, W) were missing
+    Metric("l1-missing", missing.l1, "lower", "L1 of missing pixels, range -1 to 1", limits=(0, 2)),
+    Metric("psnr-missing", missing.psnr, "higher", "PSNR of missing pixels", "dB"),
+    Metric("ssim-missing", missing.ssim, "higher", "SSIM of windows around missing pixels", min_side=SSIM_SIDE),
     # of confusion matrices (N, K, K), or (N, K, K + 1) where the last column counts predictions of an ignored class
     Metric("pixel-accuracy", segmentation.pixel_accuracy, "higher", "share of pixels of the right class"),
     Metric("class-accuracy", segmentation.class_accuracy, "higher", "mean accuracy over the classes that occur"),
@@ -105,6 +112,8 @@ METRICS: Mapping[str, Metric] = by_name(
 
 # Groups of metrics that protocols list, each computed by one function; those of studies are in no protocol.
 TO_TARGET = ("l1", "psnr", "ssim", "ms-ssim", "lpips")
+CHROMA = ("chroma", "grey-pixels")
+MISSING = ("l1-missing", "psnr-missing", "ssim-missing")
 COLOURS = ("colour/L", "colour/a", "colour/b")
 TO_REALS = ("fid", "kid", "precision", "recall")
 VOTES = ("rate-fooled", "chosen", "strength", "mos")

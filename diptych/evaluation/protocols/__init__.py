@@ -30,6 +30,8 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
         "pix2pix-fcn": "diptych.evaluation.protocols.pix2pix_fcn",
         "label-maps": "diptych.evaluation.protocols.label_maps",
         "thin-structures": "diptych.evaluation.protocols.thin_structures",
+        "colorization": "diptych.evaluation.protocols.colorization",
+        "inpainting": "diptych.evaluation.protocols.inpainting",
         "srgan-y": "diptych.evaluation.protocols.srgan_y",
         "domains": "diptych.evaluation.protocols.domains",
         "starganv2": "diptych.evaluation.protocols.starganv2",
