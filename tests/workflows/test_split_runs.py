@@ -8,7 +8,6 @@ from sets import cache, fill  # noqa: F401
 
 from diptych.errors import RunError
 from diptych.evaluation.runner import SampleRequest, find_source
-from diptych.inference.open_model import open_model
 from diptych.runs.folder import Run
 from diptych.settings.recipe import load_recipe
 from diptych.workflows.train import resume, train
@@ -30,10 +29,10 @@ def test_a_run_keeps_its_splits(tmp_path):
 
     run = Run.open(tmp_path / "run")
     source = find_source(run, SampleRequest())
-    assert source.split_name == "test"
+    assert source.name == "test"
     assert {str(file.relative_to(data)) for file in source.split.columns["source"].files} <= tested
     elsewhere = find_source(run, SampleRequest(data=str(data.rename(tmp_path / "moved"))))
-    assert elsewhere.split_name == "all"
+    assert elsewhere.name == "all"
 
     (tmp_path / "moved").rename(data)
     table.write_text("\n".join(["name,person", *(f"{stem},q{stem}" for stem in stems)]))
