@@ -110,15 +110,14 @@ class DataConfig(BaseModel):
         min_length=2,
         max_length=3,
         description="ratios of training, validation and test images of a folder without splits, such as "
-        "[0.8,0.1,0.1], or of training and validation images; chosen by a hash of the group's name",
+        "[0.8,0.1,0.1], or of the first two",
     )
     group_by: Annotated[str | None, Setting(text=True)] = Field(
         None,
         min_length=1,
         max_length=1000,
-        description="files that stay in one split: a regular expression on the path relative to root, of which the "
-        "first group or the whole match is the group's name; or FILE.csv:COLUMN, a table in root. Default: the file "
-        "name",
+        description="groups of files that stay in one split: a regular expression on the path relative to root, or "
+        "FILE.csv:COLUMN; default: equal file names",
     )
     matched_names: bool = Field(
         False,

@@ -71,10 +71,8 @@ def _read_column(file: Path, column: str) -> Mapping[str, str]:
             )
         index = head.index(column) + 1
         for line, row in rows:
-            name, group = (
-                normalized(row[0]).replace("\\", "/"),
-                normalized(row[index].strip()) if index < len(row) else "",
-            )
+            name = normalized(row[0]).replace("\\", "/")  # as the paths that `relative_path` returns
+            group = normalized(row[index].strip()) if index < len(row) else ""
             if groups.setdefault(name, group) != group:
                 raise DataError(
                     f"group_by: {file}, line {line}: {printable(name)} is in {shown(groups[name])} and in "
