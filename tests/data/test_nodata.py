@@ -13,6 +13,8 @@ from diptych.contract import VALID, Clock
 from diptych.data.batches import Batches
 from diptych.data.checks.unreadable import check_images
 from diptych.data.images import image_io
+from diptych.data.images.metadata import Metadata
+from diptych.data.images.nodata import with_nodata
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import DataError
@@ -63,6 +65,16 @@ def test_pixels_without_data_have_the_lowest_value_and_are_known(tmp_path, dtype
     valid[8, 8] = channels > 1
     assert np.array_equal(image_io.valid_pixels(path), valid)
     assert np.array_equal(image_io.read(path, kind), expected)
+
+
+def test_nan_is_written_as_nodata(tmp_path):
+    pixels = RNG.random((6, 5, 2), np.float32) - 3
+    valid = RNG.random((6, 5)) > 0.3
+    image_io.write(tmp_path / "a.tif", with_nodata(pixels, valid, np.nan), Metadata(nodata=np.nan))
+    assert np.array_equal(image_io.valid_pixels(tmp_path / "a.tif"), valid)
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert np.isnan(file.nodata)
+        assert np.array_equal(np.moveaxis(file.read(), 0, 2)[valid], pixels[valid])
 
 
 def pairs(root, fill, crs=("EPSG:32632", "EPSG:32632"), transforms=(TRANSFORM, TRANSFORM)):
