@@ -5,7 +5,10 @@ import io
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from diptych.data.images import image_io
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 WORKERS = {  # what a program asks its own processes to do, at a small size
@@ -50,3 +53,16 @@ def test_all_parts_of_the_gpu_run_work_on_a_cpu(program, capsys, tmp_path):
         assert name in page
     assert "| letters, because facades were not found | 1 |" in page
     assert (tmp_path / "gpu-facades.jpg").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_an_image_of_any_size_is_drawn(program, run, tmp_path, monkeypatch, capsys):
+    image_io.write(tmp_path / "letter.png", np.zeros((40, 50, 1), np.uint8))
+    files = [str(run), str(tmp_path / "letter.png"), "--target", str(tmp_path / "letter.png")]
+    monkeypatch.setattr(sys, "argv", ["any_size", *files, "--side", "96", "-o", str(tmp_path / "sheet.png")])
+    module = program("any_size")
+    module.main()
+    said = capsys.readouterr().out
+    assert "pix2pix, trained on 32 pixels" in said
+    assert said.count("difference to the target") == 2
+    assert image_io.read(tmp_path / "sheet.png").shape == (96 + module.TOP, 4 * 96, 3)

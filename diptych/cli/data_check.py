@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
 
     from diptych.data.checks.manifest import Entry
     from diptych.data.checks.problems import Problem
+    from diptych.data.checks.split_sizes import SplitSize
     from diptych.data.checks.survey import DomainFiles, Survey
+    from diptych.data.config import DataConfig
 
 EXAMPLE = "diptych data check facades/"
 MAX_FILES = 5  # files listed of each problem
 PIPE_WIDTH = 120  # characters in a line where the output is not a terminal
+MAX_GROUPS = 3  # groups of a split by ratio that are named
 MAX_FOLDERS = 8  # folders of a split that are listed one by one
 CHANNELS = {1: "grey", 3: "colour"}
 DEPTHS = {"uint8": "8 bit", "uint16": "16 bit", "float32": "float"}
@@ -37,6 +41,21 @@ def check(
             show_default=False,
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Print the sizes of the splits by ratio that split= would make, such as '[0.8,0.1,0.1]'.",
+            show_default=False,
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Groups of files that stay in one split, as group_by=: a regular expression on the path, or "
+            "FILE.csv:COLUMN. Without --split, the groups of existing splits are checked.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a folder of images: layout, errors, methods that can train on it, and the command to start with.
@@ -47,23 +66,30 @@ def check(
     from rich.console import Console
 
     from diptych.data.checks import problems
+    from diptych.data.checks.split_sizes import split_sizes
     from diptych.data.checks.survey import survey
+    from diptych.data.sources.groups import table_column
     from diptych.system.terminal import progress_bar
     from diptych.workflows.dataset_fit import show_fits
 
+    settings = [f"{name}={value}" for name, value in (("split", split), ("group_by", group_by)) if value]
+    config = _data_config(folder, settings)
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     with progress_bar(Console(stderr=True) if as_json else console, "scanning images") as progress:
-        data = survey(folder, verify, progress)
+        data = survey(folder, verify, progress, table_column(folder, group_by)[0])
+        data = replace(data, settings=tuple(settings))
+        sizes = split_sizes(data, config) if settings else []
         found = problems.find_problems(data)
     errors = [problem for problem in found if problem.is_error]
     warnings = [problem for problem in found if not problem.is_error]
     exit_code = 1 if errors else 0
     if as_json:
-        print_json(folder_json(data, found))
+        print_json(folder_json(data, found, sizes))
         raise typer.Exit(exit_code)
     _print_contents(console, data)
+    _print_sizes(console, sizes)
     if ignore:
         _print_ignored(console, data, ignore)
     _print_problems(console, "errors", "bold red", errors)
@@ -73,6 +99,15 @@ def check(
         _print(console, f"\nno errors{count}", "bold green")
     show_fits(console, data, bool(errors))
     raise typer.Exit(exit_code)
+
+
+def _data_config(folder: Path, settings: "Sequence[str]") -> "DataConfig":
+    """Return the data settings of a check. Raises ConfigError for values that are not valid."""
+    from diptych.data.config import DataConfig
+    from diptych.settings.overrides import parse_overrides
+    from diptych.settings.validate import checked
+
+    return checked(DataConfig, {"root": str(folder), **parse_overrides(settings, {"data": DataConfig})}, "data")
 
 
 def _print(console: "Console", text: str, style: str = "") -> None:
@@ -106,6 +141,24 @@ def _print_contents(console: "Console", data: "Survey") -> None:
         lines.append(describe_unused(data.unread_files))
     if lines:
         _print(console, "\n" + "\n".join(f"  {line}" for line in lines), "dim")
+
+
+def _print_sizes(console: "Console", sizes: "Sequence[SplitSize]") -> None:
+    """Print the number of images and groups of each split by ratio, and the names of the first groups."""
+    from rich.table import Table
+
+    from diptych.data.checks.manifest import listed_names
+
+    if not sizes:
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("  split by ratio", "count", "share", "groups", "such as"):
+        table.add_column(title, justify="left" if title in ("  split by ratio", "such as") else "right")
+    for size in sizes:
+        share, groups = f"{100 * size.share:.1f} %", f"{len(size.groups):,}"
+        table.add_row(f"  {size.split}", f"{size.images:,}", share, groups, listed_names(size.groups[:MAX_GROUPS]))
+    console.print()
+    console.print(table)
 
 
 def _rows(data: "Survey") -> Iterator[tuple[str, str, str, str, str]]:

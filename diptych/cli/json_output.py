@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diptych.contract import Method
     from diptych.data.checks.manifest import Entry as ImageEntry
     from diptych.data.checks.problems import Problem
+    from diptych.data.checks.split_sizes import SplitSize
     from diptych.data.checks.survey import Survey
     from diptych.evaluation.compare.read import Entry
     from diptych.evaluation.metrics.intervals import Score
@@ -105,7 +106,7 @@ def _difference(score: "Score", first: "Score | None") -> dict[str, Any] | None:
     return {"value": delta.value, "low": delta.low, "high": delta.high, "significant": delta.significant}
 
 
-def folder_json(data: "Survey", problems: "Sequence[Problem]") -> dict[str, Any]:
+def folder_json(data: "Survey", problems: "Sequence[Problem]", sizes: "Sequence[SplitSize]") -> dict[str, Any]:
     """Return the document of `diptych data check`: contents, problems, and the methods that can train on them."""
     from diptych.workflows.dataset_fit import command_of, fits
 
@@ -119,6 +120,10 @@ def folder_json(data: "Survey", problems: "Sequence[Problem]") -> dict[str, Any]
         "parts": [
             {"split": part.split, "domain": part.domain, "images": len(part.files), **_values(data.entries(part))}
             for part in data.parts
+        ],
+        "split_by_ratio": [
+            {"split": size.split, "images": size.images, "share": size.share, "groups": len(size.groups)}
+            for size in sizes
         ],
         "arrays": [{"split": array.split, "name": array.name, "shape": array.shape} for array in data.arrays],
         "tables": [

@@ -1,5 +1,6 @@
 """The settings of the data: the `data:` section of a recipe, or `key=value` on the command line."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -55,6 +56,10 @@ def ranges_of(value: Range | tuple[Range, Range]) -> tuple[Range, Range]:
     return value
 
 
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
 Location = Setting(text=True, path=True)
 
 
@@ -99,6 +104,20 @@ class DataConfig(BaseModel):
         lt=1,
         description="fraction of the images of each class to hold out, if a folder for each class has no splits; "
         "default: one name in twenty",
+    )
+    split: tuple[float, ...] | None = Field(
+        None,
+        min_length=2,
+        max_length=3,
+        description="ratios of training, validation and test images of a folder without splits, such as "
+        "[0.8,0.1,0.1], or of the first two",
+    )
+    group_by: Annotated[str | None, Setting(text=True)] = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="groups of files that stay in one split: a regular expression on the path relative to root, or "
+        "FILE.csv:COLUMN; default: equal file names",
     )
     matched_names: bool = Field(
         False,
@@ -204,6 +223,29 @@ class DataConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_split(self) -> "DataConfig":
+        if self.split is None:
+            return self
+        if min(self.split) <= 0 or abs(sum(self.split) - 1) > 1e-6:
+            raise ValueError(
+                f"split={list(self.split)}: expected ratios above 0 that add up to 1, such as [0.8,0.1,0.1]"
+            )
+        for name, default in (("holdout_fraction", None), ("partition", "auto")):
+            if vars(self)[name] != default:
+                raise ValueError(f"split= and {name}= both choose the held-out images: give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_group_by(self) -> "DataConfig":
+        try:
+            re.compile(self.group_by or "")
+        except re.error as error:
+            raise ValueError(
+                f"group_by={self.group_by}: neither FILE.csv:COLUMN nor a regular expression ({error})"
+            ) from error
+        return self
+
+    @model_validator(mode="after")
     def _check_random_scale(self) -> "DataConfig":
         if self.random_scale and not 0 < self.random_scale[0] <= self.random_scale[1] <= 10:
             raise ValueError(f"random_scale={list(self.random_scale)}: expected [LOW,HIGH] with 0 < LOW <= HIGH <= 10")
@@ -240,12 +282,15 @@ class DataConfig(BaseModel):
 
         For one of `extra_roots`, settings about the table or the folders of the first data set have their defaults.
         """
-        extra_roots = [Path(extra).expanduser().absolute() for extra in self.extra_roots]
         names = ["extra_roots"]
-        if Path(root).expanduser().absolute() in extra_roots:
+        if _absolute(root) in map(_absolute, self.extra_roots):
             names += ["folders", "table", "attributes", "exclusive", "partition", "background_root"]
         defaults = {name: type(self).model_fields[name].default for name in names}
         return self.model_copy(update={**defaults, "root": root})
+
+    def trains_on(self, root: str) -> bool:
+        """Return whether `root` is one of the data sets to train on."""
+        return _absolute(root) in map(_absolute, filter(None, (self.root, *self.extra_roots, self.target_root)))
 
     @property
     def effective_load_size(self) -> int:

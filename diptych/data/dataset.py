@@ -235,6 +235,7 @@ class Data:
     by_name: bool = False  # whether a hash of the file name chose the held-out images, as the data has no splits
     fingerprint: str = ""  # hash of data that is not in files; by default that of `fingerprint_of`
     domains: Mapping[str, str] = field(default_factory=dict)  # by column, where it is not the name of the folder
+    group_of: Mapping[Path, str] = field(default_factory=dict, repr=False)  # group of each file, if `split=` is given
 
     def rename_columns(self, names: Sequence[str]) -> "Data":
         """Return the same data with other names of columns, in order."""

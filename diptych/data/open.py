@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 FOR_PAIRS = ("layout", "direction", "pair_names")  # settings without effect on classes, attributes, unlabelled images
 FOR_CLASSES = ("folders", "matched_names")  # settings without effect on attributes
 FOR_TABLES = ("table", "attributes", "exclusive", "partition")  # settings without effect on classes
+BY_RATIO = ("split", "group_by")  # settings without effect on a file of digits, which has splits
 DIGITS = "a file of digits has ten classes without names"
 
 if TYPE_CHECKING:  # processes that inspect images (`data.checks.inspect_file`) import no more than they need
@@ -150,6 +151,7 @@ def _open_unlabelled(config: "DataConfig", half: int | None = None) -> "Data":
     from diptych.data.sources.pairs import open_unlabelled
 
     if digits.is_digits(config.root):
+        _refuse(BY_RATIO, config, DIGITS)
         return digits.without_labels(digits.open_digits(config, half))
     return glyphs.open_unlabelled(config) if glyphs.is_glyphs(config.root) else open_unlabelled(config)
 
@@ -172,12 +174,14 @@ def _open_transfer(config: "DataConfig") -> "Data":
     if glyphs.is_glyphs(config.root):
         _refuse(("source_without", "target_without"), config, "letters are used as they are")
         return glyphs.open_transfer(config)
-    target_config = source_config.for_root(config.target_root).model_copy(update={"background_root": None})
+    target_config = config.for_root(config.target_root).model_copy(
+        update={"target_root": None, "background_root": None}
+    )
     if not Path(config.target_root).expanduser().exists():
         raise DataError(f"target_root={config.target_root}: there is no such folder")
     halves: tuple[int | None, int | None] = (None, None)
     if digits.is_digits(config.root):
-        _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
+        _refuse((*FOR_CLASSES, *FOR_TABLES, *BY_RATIO), config, DIGITS)
         halves = (0, 1) if config.target_root == config.root else (None, None)
         source = digits.open_digits(source_config, halves[0])
     else:
@@ -235,7 +239,7 @@ def _open_one_labelled(config: "DataConfig") -> "Data":
     if glyphs.is_glyphs(config.root):
         data = glyphs.open_labelled(config)
     elif digits.is_digits(config.root):
-        _refuse((*FOR_CLASSES, *FOR_TABLES), config, DIGITS)
+        _refuse((*FOR_CLASSES, *FOR_TABLES, *BY_RATIO), config, DIGITS)
         data = digits.open_digits(config)
     else:
         root = root_of(config)

@@ -17,7 +17,10 @@ def unused_settings(config: DataConfig, kind: DataKind) -> dict[str, str]:
     if config.crop_mode == "random_resized":
         unused["random_scale"] = "crop_mode=random"
     if is_glyphs(config.root):
-        unused |= dict.fromkeys(("layout", "folders", "pair_names", "table", "partition"), "a folder of images as root")
+        unused |= dict.fromkeys(
+            ("layout", "folders", "pair_names", "table", "partition", "split", "group_by"),
+            "a folder of images as root",
+        )
     elif config.layout == "side_by_side":
         unused["pair_names"] = "two folders of images as root"
     if kind == DataKind.UNPAIRED and (config.attributes or config.table):

@@ -120,7 +120,10 @@ def find_source(trained: Trained, request: SampleRequest) -> Source:
         raise EvaluationError(f"--which {request.which}: choose {' or '.join(WHICH)}")
     recipe = _recipe_of(trained, request)
     training_root = Path(recipe.data.root).expanduser().absolute()
-    recipe = replace(recipe, data=recipe.data.for_root(request.data or recipe.data.root))
+    data_config = recipe.data.for_root(request.data or recipe.data.root)
+    if not recipe.data.trains_on(data_config.root) and request.split in ("auto", "all"):  # no image there was seen
+        data_config = data_config.model_copy(update={"split": None, "group_by": None})
+    recipe = replace(recipe, data=data_config)
     data, manifest = check_images(recipe.open_data(), recipe.data)
     if request.images is not None and manifest.digest != request.images:
         raise ConfigError(

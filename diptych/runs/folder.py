@@ -3,6 +3,7 @@
 config.yaml        all settings
 environment.json   machine, versions and command
 images.jsonl       the training images, each with its hash
+split.csv          the split of each image, where `split=` chose it (`runs.split_file`)
 data.json          how the training images were stored and resized (`data.image_format`)
 events.jsonl       the event log
 tensorboard/       the same numbers for TensorBoard
@@ -45,6 +46,7 @@ class Run:
         self.previews = self.folder / "previews"
         self.model = self.folder / "model"
         self.manifest = self.folder / "images.jsonl"
+        self.split = self.folder / "split.csv"
         self.formats = self.folder / "data.json"
 
     def check_new(self) -> None:

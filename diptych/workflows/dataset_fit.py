@@ -166,14 +166,17 @@ def _fit(method: str, survey: "Survey", sizes: Sequence[tuple[int, int]]) -> Fit
 
 
 def _data_settings(survey: "Survey", has_labels: bool) -> list[list[str]]:
-    """Return the settings to try, in order: defaults, then a choice of folders or a looser comparison of names."""
+    """Return the settings to try, in order: defaults, then a choice of folders or a looser comparison of names.
+
+    All have those of the split, if the survey has some.
+    """
     from diptych.data.sources.pairs import domain_folders, folders_setting
 
-    folders = domain_folders(survey.root)
+    folders, given = domain_folders(survey.root), list(survey.settings)
     if len(folders) > 2 and not has_labels:
-        return [[], [folders_setting(folders)]]
+        return [given, [*given, folders_setting(folders)]]
     looser_names = _looser_names(survey)
-    return [[], looser_names] if looser_names else [[]]
+    return [given, [*given, *looser_names]] if looser_names else [given]
 
 
 def _shorten(message: str, root: str) -> str:

@@ -30,6 +30,7 @@ from diptych.runs import checkpoint
 from diptych.runs.folder import Run
 from diptych.runs.preview import Preview
 from diptych.runs.report import write_report
+from diptych.runs.split_file import check_split, write_split
 from diptych.settings.recipe import Recipe, from_settings
 from diptych.settings.validate import checked as checked_settings
 from diptych.system.distributed import Ranks, join
@@ -79,6 +80,7 @@ def train(
         trainer.save()  # so that the run can be resumed from its first step on
         if ranks.is_main:
             run.save_image_formats(describe_images(data, recipe.data))
+            write_split(run.split, data, recipe.data.root)
             run.save_settings(recipe.settings(), manifest)  # from here on the folder is a run
 
         # loop
@@ -123,6 +125,8 @@ def resume(
         before = saved_provenance(state[1].get("made", now), recipe, now)
         command = shlex.join(["diptych", "resume", str(run.folder), *settings])
         changed = check_unchanged(before, now, allow, command, partial(_image_changes, run, manifest))
+        if not changed.keys() & {"split", "group_by"}:
+            check_split(run.split, data, recipe.data.root)
 
         # model
         trainer = prepare(recipe, data, run, ranks, console, feature_networks, now, callbacks)
@@ -134,6 +138,7 @@ def resume(
         # run folder
         if ranks.is_main:
             run.save_image_formats(describe_images(data, recipe.data))
+            write_split(run.split, data, recipe.data.root)
             if changed or settings:
                 run.save_settings(recipe.settings(), manifest)
         trainer.save_changes(changed)

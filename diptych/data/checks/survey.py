@@ -58,6 +58,7 @@ class Survey:
     arrays: tuple[Array, ...] = ()
     unread_files: Mapping[str, int] = field(default_factory=dict)  # number of files by folder, and single files
     manifest: Manifest = field(default_factory=lambda: Manifest(Path()))
+    settings: tuple[str, ...] = ()  # `split=` and `group_by=`, if methods are to open the folder with them
 
     @property
     def paired(self) -> bool:
@@ -90,8 +91,13 @@ class Survey:
         return scale_among(first)
 
 
-def survey(root: Path, verify: bool = False, progress: Progress | None = None) -> Survey:
-    """Return the survey of a folder, with its problems. Raises DataError only if `root` is not a folder."""
+def survey(
+    root: Path, verify: bool = False, progress: Progress | None = None, group_table: Path | None = None
+) -> Survey:
+    """Return the survey of a folder, with its problems. Raises DataError only if `root` is not a folder.
+
+    `group_table` is the table of `group_by`, which is read although it may have no row for most images.
+    """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give the folder of the images")
     layout, parts = detect_layout(root)
@@ -107,7 +113,7 @@ def survey(root: Path, verify: bool = False, progress: Progress | None = None) -
         parts = sorted((divided for part in parts for divided in _divide(part, splits)), key=_sort_key)
     files = [file for part in parts for file in part.files]
     manifest = scan(root, files, verify=verify, progress=progress)
-    read_names = {table.file.name for table in tables}
+    read_names = {table.file.name for table in tables} | {name for name in names if root / name == group_table}
     if arrays:
         read_names |= {name for name in names if name.endswith(".npz")}
     return Survey(root, layout, tuple(parts), tables, arrays, unread_files(root, files, read_names), manifest)

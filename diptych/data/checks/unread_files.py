@@ -54,11 +54,12 @@ def unread_files(root: Path, files: Iterable[Path], known: Collection[str]) -> d
     return {**root_counts, **counts}
 
 
-def unread_files_of(root: Path, files: Collection[Path]) -> dict[str, int]:
-    """Return `unread_files` of a data set, after finding its tables."""
+def unread_files_of(root: Path, files: Collection[Path], group_table: Path | None = None) -> dict[str, int]:
+    """Return `unread_files` of a data set, after finding its tables. `group_table` is that of `group_by`."""
     images = [file.name for file in files]
     beside = [name for name, is_folder in names_in(root).items() if not is_folder and not is_image_name(name)]
-    return unread_files(root, files, [name for name in beside if read_table(root / name, images)])
+    tables = [name for name in beside if root / name == group_table or read_table(root / name, images)]
+    return unread_files(root, files, tables)
 
 
 def describe_unused(counts: Mapping[str, int]) -> str:

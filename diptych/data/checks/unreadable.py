@@ -13,6 +13,7 @@ from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MAX_BAD_SHARE, DataConfig
 from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, fingerprint_of, select
 from diptych.data.images.georeference import Georeference
+from diptych.data.sources.groups import table_column
 from diptych.errors import DataError
 
 MAX_LISTED = 20  # images that a note lists
@@ -131,7 +132,7 @@ def drop_small_images(data: Data, config: DataConfig) -> Data:
 def _notes_on_unused_files(config: DataConfig, files: Collection[Path]) -> list[str]:
     """Return notes on files in the folders of the data set that are not read."""
     roots = [Path(root).expanduser() for root in (config.root, *config.extra_roots)]
-    counts = [unread_files_of(root, files) for root in roots if root.is_dir()]
+    counts = [unread_files_of(root, files, table_column(root, config.group_by)[0]) for root in roots if root.is_dir()]
     return [describe_unused(unused) for unused in counts if unused]
 
 

@@ -20,7 +20,9 @@ from diptych.data.config import DataConfig
 from diptych.data.dataset import Data, ImageFiles, Split
 from diptych.data.sources.file_names import normalized, stem_of
 from diptych.data.sources.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
-from diptych.data.sources.tables import is_table, read_rows, read_table, splits_from_tables
+from diptych.data.sources.groups import table_column
+from diptych.data.sources.split_by_ratio import FileSplits, check_given_splits, splits_of_files
+from diptych.data.sources.tables import is_table, read_rows, read_table
 from diptych.errors import DataError, listed, nearest, printable, shown
 
 VALUES = {"1": 1, "-1": 0, "0": 0, "true": 1, "false": 0, "yes": 1, "no": 0}
@@ -49,6 +51,8 @@ def find_table(root: Path, config: DataConfig) -> Path | None:
     candidates = [table.file for table in tables if table.columns > 1 or not table.splits]
     if len(candidates) > 1 and config.attributes:  # CelebA also has tables of boxes and landmarks
         candidates = [file for file in candidates if set(config.attributes) <= set(read_rows(file)[0])] or candidates
+    groups, _ = table_column(root, config.group_by)
+    candidates = [file for file in candidates if file != groups] or candidates
     if len(candidates) > 1:
         names = ", ".join(file.name for file in candidates)
         raise DataError(f"{root}: {names} are all tables: choose one by table=NAME")
@@ -57,11 +61,11 @@ def find_table(root: Path, config: DataConfig) -> Path | None:
 
 def open_attributes(root: Path, file: Path, config: DataConfig) -> Data:
     """Return columns `image` and `label`, a row of 0 and 1 for each image. Raises DataError with the line or image."""
-    table = read_attributes(file, _images(root), config.attributes)
+    table = read_attributes(file, _images(root), config.attributes, _group_column(root, file, config))
     for name in {name for group in config.exclusive for name in group} - set(table.names):
         raise DataError(f"exclusive: {file} has no attribute {name}{nearest(name, table.names)}")
     labels = attribute_labels(table.names, config, str(file))
-    indices, note = _split_indices(root, table, config.partition)
+    indices, file_splits, note = _split_indices(root, table, config)
     splits = {name: _split(table, rows) for name, rows in indices.items() if len(rows)}
     held_out = next((name for name in HELD_OUT if name in splits), None)
     if "train" not in splits or held_out is None:
@@ -76,7 +80,8 @@ def open_attributes(root: Path, file: Path, config: DataConfig) -> Data:
     summary = f"{root}: {len(train_values)} images, {fractions}; {len(splits[held_out])} in {held_out}"
     notes = (*([note] if note else []), *_notes_on_overlaps(table, config.exclusive))
     test = splits.get("test") if held_out == "val" else None
-    return Data(splits["train"], splits[held_out], summary, notes, test=test, labels=(labels,))
+    group_of = file_splits.group_of
+    return Data(splits["train"], splits[held_out], summary, notes, test=test, labels=(labels,), group_of=group_of)
 
 
 def attribute_labels(names: tuple[str, ...], config: DataConfig, where: str) -> Labels:
@@ -87,11 +92,14 @@ def attribute_labels(names: tuple[str, ...], config: DataConfig, where: str) -> 
         raise DataError(f"{where}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
 
 
-def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...]) -> Attributes:
-    """Return the `chosen` columns of a table, or all. Raises DataError for missing or repeated rows and bad values."""
+def read_attributes(file: Path, images: Sequence[Path], chosen: tuple[str, ...], group_column: str = "") -> Attributes:
+    """Return the `chosen` columns of a table, or all but `split` and the `group_column`.
+
+    Raises DataError for missing or repeated rows and bad values.
+    """
     try:
         head, rows = read_rows(file)
-        names = chosen or tuple(name for name in head if name != "split")
+        names = chosen or tuple(name for name in head if name not in ("split", group_column))
         if not names:
             raise DataError(f"{file}: no columns after the names of the images; are they separated by commas?")
         if missing := [name for name in names if name not in head]:
@@ -132,30 +140,47 @@ def _value(text: str, file: Path, line: int, name: str) -> int:
     return value
 
 
-def _split_indices(root: Path, table: Attributes, partition: str) -> tuple[dict[str, np.ndarray], str]:
-    """Return the rows of each split, and a note if the table does not define the splits."""
+def _group_column(root: Path, file: Path, config: DataConfig) -> str:
+    """Return the column of the table `file` that `group_by` names; empty if it names none."""
+    table, column = table_column(root, config.group_by)
+    return column if table == file else ""
+
+
+def _split_indices(root: Path, table: Attributes, config: DataConfig) -> tuple[dict[str, np.ndarray], FileSplits, str]:
+    """Return the rows of each split, what defines the splits, and a note on them."""
     rows = np.arange(len(table.files))
+    if config.partition == "auto":
+        splits = splits_of_files(root, {"": [(file,) for file in table.files]}, config)
+        if splits.split_of:
+            in_split = {name: [splits.split_of[file] == name for file in table.files] for name in SPLITS}
+            return {name: rows[chosen] for name, chosen in in_split.items()}, splits, splits.note
+        held_out = np.array([is_held_out(file) for file in table.files])
+        note = f"no partition: {held_out.sum()} images are held out, chosen by name"
+        return {"train": rows[~held_out], "val": rows[held_out]}, splits, note
+    indices = _published_indices(table, config.partition)
+    files = {name: [table.files[row] for row in chosen] for name, chosen in indices.items()}
+    check_given_splits(root, files, config, f"partition={config.partition}")
+    return indices, FileSplits(), ""
+
+
+def _published_indices(table: Attributes, partition: str) -> dict[str, np.ndarray]:
+    """Return the rows of the training and test images of a published split of CelebA."""
     if partition == "celeba-stargan":
-        if len(rows) <= PUBLISHED_TEST:
+        count = len(table.files)
+        if count <= PUBLISHED_TEST:
             raise DataError(
-                f"{table.file}: partition=celeba-stargan has {PUBLISHED_TEST} test images, the table has {len(rows)}"
+                f"{table.file}: partition=celeba-stargan has {PUBLISHED_TEST} test images, the table has {count}"
             )
-        shuffled = rows.tolist()
+        shuffled = list(range(count))
         random.Random(1234).shuffle(shuffled)
-        return {"train": np.array(shuffled[PUBLISHED_TEST:]), "test": np.array(shuffled[:PUBLISHED_TEST])}, ""
-    if partition == "celeba-dong":
-        if len(table.names) != 1:
-            raise DataError("partition=celeba-dong is for two classes: choose one attribute, such as attributes=[Male]")
-        classes = [np.flatnonzero(table.values[:, 0] == value) for value in (0, 1)]
-        counts = [int(TRAIN_FRACTION * len(indices)) for indices in classes]
-        train = [indices[:count] for indices, count in zip(classes, counts, strict=True)]
-        test = [indices[count:] for indices, count in zip(classes, counts, strict=True)]
-        return {"train": np.sort(np.concatenate(train)), "test": np.sort(np.concatenate(test))}, ""
-    if split_of := splits_from_tables(root, table.files):
-        return {name: rows[[split_of[file] == name for file in table.files]] for name in SPLITS}, ""
-    held_out = np.array([is_held_out(file) for file in table.files])
-    note = f"no partition: {held_out.sum()} images are held out, chosen by name"
-    return {"train": rows[~held_out], "val": rows[held_out]}, note
+        return {"train": np.array(shuffled[PUBLISHED_TEST:]), "test": np.array(shuffled[:PUBLISHED_TEST])}
+    if len(table.names) != 1:
+        raise DataError("partition=celeba-dong is for two classes: choose one attribute, such as attributes=[Male]")
+    classes = [np.flatnonzero(table.values[:, 0] == value) for value in (0, 1)]
+    counts = [int(TRAIN_FRACTION * len(indices)) for indices in classes]
+    train = [indices[:count] for indices, count in zip(classes, counts, strict=True)]
+    test = [indices[count:] for indices, count in zip(classes, counts, strict=True)]
+    return {"train": np.sort(np.concatenate(train)), "test": np.sort(np.concatenate(test))}
 
 
 def _notes_on_overlaps(table: Attributes, groups: Sequence[Sequence[str]]) -> list[str]:

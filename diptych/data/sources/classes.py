@@ -5,6 +5,7 @@ train/cat/ train/dog/ val/cat/ ...       trainA/ trainB/ testA/ ... (classes A a
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from diptych.contract import Labels
@@ -21,7 +22,7 @@ from diptych.data.sources.folders import (
     is_held_out,
     names_in,
 )
-from diptych.data.sources.tables import splits_from_tables
+from diptych.data.sources.split_by_ratio import FileSplits, by_ratio, check_given_splits, splits_of_files
 from diptych.errors import DataError, listed
 
 LABELLED = ("image", "label")  # the columns
@@ -35,7 +36,7 @@ def open_classes(root: Path, config: DataConfig) -> Data:
     Raises DataError for a class without images, one without training images, or an unexpected folder.
     """
     chosen = config.folders
-    splits = {split: folders for split in SPLITS if (folders := _classes(root, split))} or _split_by_table(root, chosen)
+    splits, file_splits = _splits(root, config)
     train = splits.get("train")
     if not train and (others := [name for name in splits if name != "train"]):
         raise DataError(
@@ -59,7 +60,9 @@ def open_classes(root: Path, config: DataConfig) -> Data:
     for name in HELD_OUT:
         if name in opened:
             summary = f"{root}: {counts}; {len(opened[name])} in {name}"
-            return Data(opened["train"], opened[name], summary, test=opened.get("test"), labels=labels)
+            notes = (file_splits.note,) if file_splits.note else ()
+            data = Data(opened["train"], opened[name], summary, notes, test=opened.get("test"), labels=labels)
+            return replace(data, group_of=file_splits.group_of)
     chosen_files = {name: _held_out(train[name], config.holdout_fraction) for name in classes}
     rest = {name: tuple(file for file in train[name] if file not in chosen_files[name]) for name in classes}
     unseen = {name: tuple(file for file in train[name] if file in chosen_files[name]) for name in classes}
@@ -106,18 +109,31 @@ def _without_splits(root: Path) -> dict[str, tuple[Path, ...]]:
     return {folder.name: images_in(folder) for folder in folders_of_images(root) if folder.name not in SPLITS}
 
 
-def _split_by_table(root: Path, chosen: tuple[str, ...] | None) -> dict[str, dict[str, tuple[Path, ...]]]:
-    """Return the class folders of each split, by the table beside them if it defines splits; else all as `train`."""
-    folders = _without_splits(root)
-    classes = {name: files for name, files in folders.items() if not chosen or name in chosen} or folders
-    split_of = splits_from_tables(root, [file for files in classes.values() for file in files])
-    if not split_of:
-        return {"train": folders}
-    return {
-        split: {name: tuple(file for file in files if split_of[file] == split) for name, files in classes.items()}
+def _splits(root: Path, config: DataConfig) -> tuple[dict[str, dict[str, tuple[Path, ...]]], FileSplits]:
+    """Return the class folders of each split, and what defines the splits if these are no folders.
+
+    That is a table beside the class folders, or `split=`; without both, all images are in `train`.
+    """
+    splits = {split: folders for split in SPLITS if (folders := _classes(root, split))}
+    held_out = [name for name in HELD_OUT if name in splits]
+    if held_out:
+        by_split = {split: [file for files in splits[split].values() for file in files] for split in splits}
+        check_given_splits(root, by_split, config, "its folders")
+        return splits, FileSplits()
+    folders = splits.get("train") or _without_splits(root)
+    chosen = {name: files for name, files in folders.items() if not config.folders or name in config.folders} or folders
+    scenes = {name: [(file,) for file in files] for name, files in chosen.items()}
+    divide_by = by_ratio if splits else splits_of_files
+    file_splits = divide_by(root, scenes, config)
+    if not file_splits.split_of:
+        return {"train": folders}, file_splits
+    names = set(file_splits.split_of.values())
+    parts = {
+        split: {name: tuple(f for f in files if file_splits.split_of[f] == split) for name, files in chosen.items()}
         for split in SPLITS
-        if split in split_of.values()
+        if split in names
     }
+    return parts, file_splits
 
 
 def _held_out(files: Sequence[Path], fraction: float | None) -> frozenset[Path]:

@@ -27,7 +27,8 @@ FINGERPRINTED = 8  # samples of each dataset whose pixels are hashed
 FEWEST = 2  # training images of a class
 FILE_SETTINGS = (  # they describe files
     "layout", "folders", "extra_roots", "table", "attributes", "exclusive", "partition", "matched_names",
-    "target_root", "background_root", "pair_names", "holdout_fraction", "on_bad_image",
+    "target_root", "background_root", "pair_names", "holdout_fraction", "split", "group_by",
+    "on_bad_image",
 )  # fmt: skip
 COLUMNS: Mapping[DataKind, tuple[tuple[str, ...], ...]] = {  # of each dataset, in order
     DataKind.PAIRED: (("source", "target"),),

@@ -32,7 +32,8 @@ from diptych.data.sources.folders import (
     name_is_held_out,
     root_of,
 )
-from diptych.data.sources.tables import splits_from_tables
+from diptych.data.sources.groups import Scene
+from diptych.data.sources.split_by_ratio import FileSplits, by_ratio, check_given_splits, splits_of_files
 from diptych.errors import DataError, ImageError, listed, nearest
 from diptych.system.safe_parse import parse_yaml
 
@@ -70,16 +71,19 @@ def open_folder(config: DataConfig, paired: bool) -> Data:
     )
     for name in HELD_OUT:
         if name in splits:
+            check_given_splits(root, {split: files_of(splits[split]) for split in splits}, config, "its folders")
             return Data(
                 train, splits[name], f"{root}: {counts} {kind}, {len(splits[name])} in {name}", test=splits.get("test")
             )
-    if tables := split_by_tables(root, splits["train"]):
-        held_out_name = next((name for name in HELD_OUT if name in tables), None)
-        if "train" in tables and held_out_name:
-            train = replace(tables["train"], aligned=train.aligned and tables["train"].aligned)
-            summary = f"{root}: {len(train)} {kind}, {len(tables[held_out_name])} in {held_out_name}"
-            test = tables.get("test") if held_out_name == "val" else None
-            return Data(train, tables[held_out_name], summary, test=test)
+    file_splits = splits_of_files(root, scenes_of(splits["train"]), config)
+    parts = divide(splits["train"], file_splits)
+    held_out_name = next((name for name in HELD_OUT if name in parts), None)
+    if "train" in parts and held_out_name:
+        train = replace(parts["train"], aligned=train.aligned)
+        summary = f"{root}: {len(train)} {kind}, {len(parts[held_out_name])} in {held_out_name}"
+        test = parts.get("test") if held_out_name == "val" else None
+        notes = (file_splits.note,) if file_splits.note else ()
+        return Data(train, parts[held_out_name], summary, notes, test=test, group_of=file_splits.group_of)
     rest, held_out = hold_out(splits["train"])
     note = f"no val or test folder: {len(held_out)} of {len(train)} are held out, chosen by name"
     if not all(len(column) for split in (rest, held_out) for column in split.columns.values()):
@@ -106,10 +110,18 @@ def open_unlabelled(config: DataConfig) -> Data:
         check_one_size(files)
     opened = {name: Split({"image": ImageFiles(files)}, aligned=True) for name, files in splits.items()}
     train = opened["train"]
+    if "val" not in opened and "test" not in opened:
+        file_splits = by_ratio(root, {"": [(file,) for file in files_of(train)]}, config)
+        opened |= divide(train, file_splits)
+    else:
+        check_given_splits(root, splits, config, "its folders")
+        file_splits = FileSplits()
     for name in HELD_OUT:
         if name in opened:
-            summary = f"{root}: {len(train)} images, {len(opened[name])} in {name}"
-            return Data(train, opened[name], summary, test=opened.get("test"))
+            summary = f"{root}: {len(opened['train'])} images, {len(opened[name])} in {name}"
+            notes = (file_splits.note,) if file_splits.note else ()
+            test = opened.get("test")
+            return Data(opened["train"], opened[name], summary, notes, test=test, group_of=file_splits.group_of)
     rest, held_out = hold_out(train)
     if not len(rest) or not len(held_out):
         return Data(train, train, f"{root}: {len(train)} images", (FEW_IMAGES,), by_name=True)
@@ -252,14 +264,18 @@ def _pairing_remedy(first: Sequence[Path], second: Sequence[Path]) -> str:
     return "A method for unpaired images can train on these folders"
 
 
-def split_by_tables(root: Path, split: Split) -> dict[str, Split]:
-    """Return the splits of images that a table beside them defines; empty if there is none."""
-    split_of_file = splits_from_tables(root, files_of(split))
-    return {
-        name: keep_files(split, {file for file in split_of_file if split_of_file[file] == name})
-        for name in SPLITS
-        if name in split_of_file.values()
-    }
+def scenes_of(split: Split) -> dict[str, list[Scene]]:
+    """Return the scenes of each column by its name; the pairs, by an empty name, if the columns are aligned."""
+    columns = {name: column.files for name, column in split.columns.items() if isinstance(column, ImageFiles)}
+    if split.aligned:
+        return {"": list(zip(*columns.values(), strict=True))}
+    return {name: [(file,) for file in files] for name, files in columns.items()}
+
+
+def divide(split: Split, file_splits: FileSplits) -> dict[str, Split]:
+    """Return the parts of a split by name; empty if nothing defines them."""
+    names = set(file_splits.split_of.values())
+    return {name: keep_files(split, file_splits.files_in(name)) for name in SPLITS if name in names}
 
 
 def hold_out(split: Split) -> tuple[Split, Split]:
@@ -267,10 +283,8 @@ def hold_out(split: Split) -> tuple[Split, Split]:
 
     Partners with different names stay together: the first name in alphabetical order is hashed.
     """
-    columns = [column.files for column in split.columns.values() if isinstance(column, ImageFiles)]
-    scenes = zip(*columns, strict=True) if split.aligned else ((file,) for files in columns for file in files)
     held_out: set[Path] = set()
-    for scene in scenes:
+    for scene in (scene for scenes in scenes_of(split).values() for scene in scenes):
         if name_is_held_out(min(file.stem for file in scene)):
             held_out.update(scene)
     return keep_files(split, set(files_of(split)) - held_out), keep_files(split, held_out)

@@ -26,6 +26,7 @@ def combine_for_transfer(source: Data, target: Data, matched_names: bool) -> Dat
         test=replace(_independent(source.test, target.test or target.held_out), labels=labels) if source.test else None,
         labels=source.labels,
         by_name=source.by_name and target.by_name,
+        group_of={**source.group_of, **target.group_of},
     )
     return data.with_matched_names() if matched_names else data
 
