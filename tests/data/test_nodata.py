@@ -13,6 +13,8 @@ from diptych.contract import VALID, Clock
 from diptych.data.batches import Batches
 from diptych.data.checks.unreadable import check_images
 from diptych.data.images import image_io
+from diptych.data.images.metadata import Metadata
+from diptych.data.images.nodata import with_nodata
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import DataError
@@ -20,6 +22,7 @@ from diptych.methods.pix2pix import Pix2Pix
 from diptych.settings import recipe
 
 rasterio = pytest.importorskip("rasterio")
+tifffile = pytest.importorskip("tifffile")
 RNG = np.random.default_rng(0)
 TRANSFORM = rasterio.Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 5_400_000.0)
 TINY = ["crop_size=32", "generator=unet_32", "ngf=4", "ndf=4", "receptive_field=16", "workers=0", "device=cpu"]
@@ -63,6 +66,16 @@ def test_pixels_without_data_have_the_lowest_value_and_are_known(tmp_path, dtype
     valid[8, 8] = channels > 1
     assert np.array_equal(image_io.valid_pixels(path), valid)
     assert np.array_equal(image_io.read(path, kind), expected)
+
+
+def test_nan_is_written_as_nodata(tmp_path):
+    pixels = RNG.random((6, 5, 2), np.float32) - 3
+    valid = RNG.random((6, 5)) > 0.3
+    image_io.write(tmp_path / "a.tif", with_nodata(pixels, valid, np.nan), Metadata(nodata=np.nan))
+    assert np.array_equal(image_io.valid_pixels(tmp_path / "a.tif"), valid)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert np.isnan(file.pages[0].nodata)
+        assert np.array_equal(file.asarray()[valid], pixels[valid])
 
 
 def pairs(root, fill, crs=("EPSG:32632", "EPSG:32632"), transforms=(TRANSFORM, TRANSFORM)):

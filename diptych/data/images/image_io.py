@@ -293,7 +293,8 @@ def _nearest_indices(size: int, new_size: int) -> np.ndarray:
 
 def _encode(path: Path, array: np.ndarray, metadata: Metadata) -> bytes:
     """Return the bytes of an image file of this name. Raises InvalidImageError if not supported."""
-    suffix, is_ome = path.suffix.lower(), path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    suffix = path.suffix.lower()
+    is_ome = path.name.lower().endswith((".ome.tif", ".ome.tiff")) and writes_tiff()
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or not pixels.size:
         raise InvalidImageError(
@@ -307,7 +308,7 @@ def _encode(path: Path, array: np.ndarray, metadata: Metadata) -> bytes:
         raise InvalidImageError(
             f"this suffix does not support {pixels.dtype} with {channels} channel{plural}; use {', '.join(suffixes)}"
         )
-    if pixels.dtype.kind == "f":
+    if pixels.dtype.kind == "f" and not (metadata.nodata is not None and np.isnan(metadata.nodata)):
         finite_floats(pixels)
     if suffix in (".tif", ".tiff") and (is_ome or not _pillow_writes(pixels.dtype, channels, metadata.alpha)):
         return tiff_bytes(pixels, metadata, is_ome)
