@@ -135,8 +135,9 @@ def test_the_page_is_accessible_and_its_domain_buttons_work(site, address, brows
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     context = browser.new_context(bypass_csp=True, viewport={"width": width, "height": 800}, color_scheme=scheme)
     tab = context.new_page()
+    tab.set_default_timeout(60_000)
     tab.goto(address)
-    tab.wait_for_selector(READY, timeout=60_000)
+    tab.wait_for_selector(READY)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
     file = {"name": "image.png", "mimeType": "image/png", "buffer": image_io.encoded("a.png", pixels)}
     tab.set_input_files(".input input[type=file]", file)
