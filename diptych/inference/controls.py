@@ -7,6 +7,7 @@ from typing import Any
 from diptych.contract import Control, Route, TranslationModel
 from diptych.errors import ConfigError, nearest
 
+FLAGS: Mapping[str, bool] = {"true": True, "false": False}
 NUMBERS: Mapping[type, type] = {int: Integral, float: Real}  # types that a control of this type accepts
 
 
@@ -29,9 +30,10 @@ def _converted(control: Control, value: Any) -> Any:
     if control.image or not isinstance(value, str) or kind is str:
         return value
     try:
-        return kind(value)
-    except ValueError as error:
-        raise ConfigError(f"--control {control.name}={value}: expected {kind.__name__}") from error
+        return FLAGS[value.lower()] if kind is bool else kind(value)
+    except (KeyError, ValueError) as error:
+        expected = "true or false" if kind is bool else kind.__name__
+        raise ConfigError(f"--control {control.name}={value}: expected {expected}") from error
 
 
 def check_controls(controls: Sequence[Control], model: str, values: Mapping[str, Any]) -> None:

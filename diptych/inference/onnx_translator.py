@@ -96,7 +96,7 @@ class OnnxTranslator(ImageTranslator):
         self.images = self.metadata.images
         try:
             self._model = model_of(self.metadata)
-            self._inputs = OnnxInputs(self.metadata, self._run_companion)
+            self.inputs = OnnxInputs(self.metadata, self._run_companion)
         except (ValueError, ValidationError) as error:
             raise CheckpointError(
                 f"{self.path}: its metadata is damaged ({printable(str(error)[:300])}); export the model again"
@@ -120,7 +120,7 @@ class OnnxTranslator(ImageTranslator):
         if self.metadata.fixed_size:
             side, is_map = self.metadata.image_size or 0, self.adapter(controls).source_encoding.num_classes is not None
             x = np.stack([resize_unit(each, side, side, is_map) for each in x])
-        inputs = self._inputs.encode(self.metadata.inputs, controls)
+        inputs = self.inputs.encode(self.metadata.inputs, controls)
         repeated = {name: np.repeat(value, len(x), 0) for name, value in inputs.items()}
         translations = self._run(self._graph, {"image": x, **repeated}, label)
         factor, channels = self.metadata.upscale_factor, self.model.channels()[self._route(controls).target]
@@ -132,11 +132,11 @@ class OnnxTranslator(ImageTranslator):
         return translations
 
     def _sample_unit(self, numbers: range, seed: int, controls: Controls) -> np.ndarray:
-        latents = self._inputs.latents(numbers, seed)
+        latents = self.inputs.latents(numbers, seed)
         companion = self.metadata.companion("generate")
         graph = self._companion(companion) if companion else self._graph
         wanted = companion.inputs if companion else self.metadata.inputs
-        inputs = self._inputs.encode(wanted, self._open(controls))
+        inputs = self.inputs.encode(wanted, self._open(controls))
         repeated = {name: np.repeat(value, len(numbers), 0) for name, value in inputs.items()}
         return self._run(graph, {**repeated, "latent": latents}, self.name)
 

@@ -17,7 +17,6 @@ from diptych.contract import Control
 from diptych.data.images import image_io
 from diptych.errors import ConfigError
 from diptych.inference.onnx_export import Exported
-from diptych.inference.onnx_inputs import OnnxInputs
 from diptych.inference.onnx_translator import OnnxTranslator, load_onnx
 from diptych.inference.translator import Translator
 from diptych.serving.descriptions import ControlDescription, ModelDescription, describe_control, describe_model
@@ -72,7 +71,9 @@ def write_site(
 def _check_images(translator: Translator, controls: Mapping[str, Any]) -> None:
     """Raise ConfigError for a model that does not translate 8-bit images of 1 or 3 channels."""
     if not translator.method.routes:
-        raise ConfigError(f"{translator.name} translates no images: --web is for models that do")
+        raise ConfigError(
+            f"{translator.name} generates images from noise, and the page of --web translates: use `diptych serve`"
+        )
     adapter = translator.adapter(controls)
     if adapter.task and adapter.task.finishes:
         raise ConfigError(f"--web: the page cannot finish images of task={adapter.task.name}: use `diptych serve`")
@@ -92,7 +93,6 @@ def _write_model(site: Path, model: OnnxTranslator, description: ModelDescriptio
         image_io.write(site / addresses[-1], image_io.read(image_io.StoredFile("example", data)))
     kept = tuple(control for control in map(_kept, model.controls) if control)
     changes = {"controls": kept, "examples": tuple(addresses), "formats": FORMATS}
-    inputs = OnnxInputs(model.metadata, model._run_companion)
     needs_reference = any(each.name == "reference" for each in model.metadata.inputs)
     if not needs_reference:
         _write_check(site, model)
@@ -100,11 +100,11 @@ def _write_model(site: Path, model: OnnxTranslator, description: ModelDescriptio
         "has_check": not needs_reference,
         "description": description.model_copy(update=changes).model_dump(mode="json"),
         "metadata": model.metadata.model_dump(mode="json", include=KEPT),
-        "domains": inputs.of_domains(model.choices("domain") if _has(model, "domain") else ()),
+        "domains": model.inputs.of_domains(model.choices("domain") if _has(model, "domain") else ()),
         "seeds": SEEDS,
     }
     if model.metadata.latent:
-        codes = inputs.codes_of_seeds(SEEDS).astype("<f4")
+        codes = model.inputs.codes_of_seeds(SEEDS).astype("<f4")
         (site / "codes.bin").write_bytes(codes.tobytes())
     (site / "model.json").write_text(json.dumps(facts), encoding="utf-8")
 

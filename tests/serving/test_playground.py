@@ -3,130 +3,20 @@
 import base64
 import io
 import re
-import time
 
 import numpy as np
 import pytest
-from model_server import picture, png, served_models
-from onnx_files import metadata, write_onnx
-from PIL import Image
-from translators import made
+from model_server import picture, png
+from playground_page import HOUSE, at, box, changed, described, drag, label, opened, pick, result, settled
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytestmark = pytest.mark.slow
-SKY, WALL, DOOR = (0, 170, 255), (255, 170, 0), (170, 0, 0)
+SKY, WALL, DOOR = HOUSE
 SCRIPT = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """The address of a server of an ONNX model that inverts images, and of untrained models."""
-    folder = tmp_path_factory.mktemp("served")
-    models = [write_onnx(folder / "inverted.onnx", metadata())]
-    models += [made(name).save(folder / name) for name in ("munit", "gan")]
-    (folder / "maps").mkdir()
-    for number in (1, 2):
-        house = np.full((64, 64, 3), SKY, np.uint8)
-        house[20:, 8 * number : 50] = WALL
-        house[40:, 30:40] = DOOR
-        Image.fromarray(house).save(folder / "maps" / f"{number}.png")
-    with served_models(*models, "--examples", folder / "maps", "--max-megapixels", "0.1") as (address, _):
-        yield address
-
-
-@pytest.fixture
-def page(browser, request):
-    """A page that fails the test for script errors, dialogs, and requests to other hosts."""
-    options = getattr(request, "param", {})
-    context = browser.new_context(bypass_csp=False, accept_downloads=True, **options)
-    page = context.new_page()
-    page.set_default_timeout(15_000)
-    faults = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: (faults.append("a script ran"), dialog.dismiss()))
-    page.on("request", lambda sent: faults.append(sent.url) if not re.match(r"http://127|blob:|data:", sent.url) else 0)
-    yield page
-    context.close()
-    assert not faults
-
-
-def opened(page, served, model, settings=""):
-    page.goto("about:blank")
-    page.goto(f"{served}/models/{model}#{settings}")
-    settled(page)
-    return page
-
-
-def settled(page):
-    """Wait until a result is shown and no request is at work."""
-    page.wait_for_selector(".output:not([aria-busy]) .result img.after:not([hidden])")
-
-
-def result(page):
-    """Return the pixels of the result that is shown."""
-    settled(page)
-    return picture(base64.b64decode(page.evaluate(
-        """async () => {
-          const image = document.querySelector(".result .after");
-          await image.decode();
-          const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
-          canvas.getContext("2d").drawImage(image, 0, 0);
-          const bytes = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
-          return btoa(String.fromCharCode(...bytes));
-        }"""
-    )))[..., :3]  # fmt: skip
-
-
-def changed(page, act):
-    """Do something that gives a new result, and return its pixels."""
-    before = page.get_attribute(".result .after", "src")
-    act()
-    page.wait_for_selector(f'.output:not([aria-busy]) .result .after:not([src="{before}"])')
-    return result(page)
-
-
-def described(page, **source):
-    """Let the page receive another description of the source of models."""
-
-    def answer(route):
-        models = route.fetch().json()
-        for model in models["models"]:
-            model["source"] and model["source"].update(source)
-            model["controls"] += source.get("more", [])
-        route.fulfill(json=models)
-
-    page.route("**/v1/models", answer)
-
-
-def box(page, x, y):
-    """Return the place on the screen of a point of the canvas; x and y are shares of its sides."""
-    page.locator("canvas").scroll_into_view_if_needed()
-    frame = page.locator("canvas").bounding_box()
-    return frame["x"] + x * frame["width"], frame["y"] + y * frame["height"]
-
-
-def drag(page, start, end):
-    page.mouse.move(*box(page, *start))
-    page.mouse.down()
-    page.mouse.move(*box(page, *end), steps=4)
-    page.mouse.up()
-
-
-def at(pixels, x, y):
-    height, width = pixels.shape[:2]
-    return tuple(int(value) for value in pixels[int(y * height), int(x * width)])
 
 
 def inverse(color):
     return tuple(255 - value for value in color)
-
-
-def label(page, color):
-    page.check(f'.palette label[title="#{bytes(color).hex()}"] input')
-
-
-def pick(page, name):
-    page.get_by_role("radio", name=name, exact=True).check()
 
 
 def test_drawing_with_labels_changes_the_picture(page, served):
@@ -259,19 +149,20 @@ def test_flags_and_texts_are_sent_only_if_they_differ_from_the_default(page, ser
 
 def test_the_newest_request_wins(page, served):
     opened(page, served, "munit", "input=image")
-    seeds = []
+    seeds, held, given_up = [], [], []
 
     def hold(route):
         seeds.append(re.search(rb'name="seed"\r\n\r\n(\d+)', route.request.post_data_buffer)[1])
         if len(seeds) == 1:
-            time.sleep(0.3)
-        route.continue_()
+            held.append(route.request)  # is never answered
+        else:
+            route.continue_()
 
     page.route("**/translate", hold)
+    page.on("requestfailed", given_up.append)
     last = changed(page, lambda: [page.get_by_label("seed", exact=True).fill(str(seed)) for seed in (5, 6, 7)])
     assert seeds[-1] == b"7"
-    page.wait_for_timeout(400)
-    assert np.array_equal(result(page), last)
+    assert held[0] in given_up, "the page waits no longer for the first one"
     page.unroute("**/translate")
     opened(page, served, "munit", "input=image&seed=7")
     assert np.array_equal(result(page), last)

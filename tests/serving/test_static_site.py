@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from commands import diptych
+from playground_page import changed, pick, result
 from translators import made
 
 import diptych as package
@@ -25,6 +26,7 @@ TRANSLATE = """async ([image, values, reference]) => {
     const bytes = new Uint8Array(await answer.arrayBuffer());
     return btoa(String.fromCharCode(...bytes));
 }"""
+READY = "#device:not(:empty), [role=alert]:not(:empty)"
 MODELS = {
     "pix2pix": {"norm": "instance"},
     "cyclegan": {},
@@ -50,23 +52,29 @@ def site(request, tmp_path_factory):
     return request.param, translator, folder / "page"
 
 
-@pytest.fixture
-def page(site, browser):
-    """A page in Chromium, with its model opened."""
+@pytest.fixture(scope="module")
+def address(site):
+    """The address of a web server of the folder."""
     handler = functools.partial(Handler, directory=str(site[2]))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def page(address, browser):
+    """A page in Chromium, with its model opened."""
     context = browser.new_context()
     tab = context.new_page()
     asked = []
     tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(f"http://127.0.0.1:{server.server_port}/")
-    tab.wait_for_selector("#device:not(:empty), [role=alert]:not(:empty)", timeout=60_000)
+    tab.goto(address)
+    tab.wait_for_selector(READY, timeout=60_000)
     tab.asked = asked
     yield tab
     context.close()
-    server.shutdown()
-    server.server_close()
 
 
 def encoded(pixels):
@@ -120,6 +128,31 @@ def test_a_device_that_computes_wrong_is_refused(site, page):
     image_io.write(site[2] / "check-output.png", pixels)
 
 
+@pytest.mark.parametrize("site", ["starganv2"], indirect=True)
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_is_accessible_and_its_domain_buttons_work(site, address, browser, width, scheme):
+    """The policy of the page forbids foreign scripts; this test bypasses it to run axe-core in the page."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    context = browser.new_context(bypass_csp=True, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    tab = context.new_page()
+    tab.set_default_timeout(60_000)
+    tab.goto(address)
+    tab.wait_for_selector(READY)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    file = {"name": "image.png", "mimeType": "image/png", "buffer": image_io.encoded("a.png", pixels)}
+    tab.set_input_files(".input input[type=file]", file)
+    shown = {"sans": result(tab)}
+    shown["sans-bold"] = changed(tab, lambda: pick(tab, "sans-bold"))
+    for domain, picture in shown.items():
+        assert np.abs(picture - site[1].array(pixels, domain=domain).astype(int)).max() <= 2, domain
+    assert not np.array_equal(*shown.values())
+    found = axe.Axe().run(tab).response["violations"]
+    grave = [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]
+    assert not grave
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
+
+
 def test_what_no_page_can_show_is_refused(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
@@ -134,6 +167,9 @@ def test_what_no_page_can_show_is_refused(tmp_path):
     ):
         with pytest.raises(ConfigError, match=problem):
             diptych("export", tmp_path / "model", "--web", *words)
+    made("gan").save(tmp_path / "generator")
+    with pytest.raises(ConfigError, match=r"generates images from noise, .*: use `diptych serve`"):
+        diptych("export", tmp_path / "generator", "--web", "-o", tmp_path / "new")
     with pytest.raises(ConfigError, match="are for --web"):
         diptych("export", tmp_path / "model", "-o", tmp_path / "a.onnx", "--examples", tmp_path)
     assert not (tmp_path / "new").exists()

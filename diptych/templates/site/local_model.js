@@ -111,5 +111,5 @@ export async function translate(model, { image, values, images }, format, signal
   const megapixels = (pixels.width * pixels.height) / 1e6;
   if (megapixels > model.max_megapixels) throw Object.assign(new Error(`The image has ${megapixels.toFixed(1)} megapixels; this page takes ${model.max_megapixels}.`), { field: "image" });
   signal?.throwIfAborted();
-  return toBlob(await run(device, pixels, values, images), format);
+  return toBlob(await run(device, pixels, { ...defaults(), ...values }, images), format);
 }
