@@ -159,7 +159,7 @@ def test_the_newest_request_wins(page, served):
             route.continue_()
 
     page.route("**/translate", hold)
-    page.on("requestfailed", given_up.append)
+    page.on("requestfailed", lambda request: given_up.append(request))
     last = changed(page, lambda: [page.get_by_label("seed", exact=True).fill(str(seed)) for seed in (5, 6, 7)])
     assert seeds[-1] == b"7"
     assert held[0] in given_up, "the page waits no longer for the first one"
