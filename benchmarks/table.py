@@ -21,7 +21,13 @@ def leave(program: str, title: str, lead: str, tables: dict[str, list[list[str]]
     machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
     lines += [
         f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}{versions}.",
-        f"Command: `python {' '.join(sys.argv)}`",
+        f"Command: `python {' '.join([sys.argv[0], *map(_shown, sys.argv[1:])])}`",
         "",
     ]
     write_text(Path(program).with_suffix(".md"), "\n".join(lines))
+
+
+def _shown(argument: str) -> str:
+    """Return an argument of the command without the folders of this machine."""
+    path = Path(argument)
+    return path.name if path.is_absolute() else argument
