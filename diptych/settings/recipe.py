@@ -77,8 +77,12 @@ class Recipe:
         return self.cls.channel_fields()
 
     def settings(self) -> dict[str, Any]:
-        """Return plain data that `from_settings` reads back to an equal recipe."""
-        model = self.model.model_dump(exclude={"steps"} if self.train.epochs else set())
+        """Return plain data that `from_settings` reads back to an equal recipe.
+
+        Without numbers of channels that nobody has set: they follow from the data.
+        """
+        unset = set(self.images.values()) - self.model.model_fields_set
+        model = self.model.model_dump(exclude=unset | ({"steps"} if self.train.epochs else set()))
         others = {"data": self.data, "train": self.train, "evaluate": self.evaluate}
         sections = {name: section.model_dump(exclude_none=True) for name, section in others.items()}
         return {"method": self.method, "model": model, **sections}
@@ -187,7 +191,8 @@ def from_settings(
     cls, allowed = method_of(_method_in(settings, where), cls, where), cls
     models: dict[str, type[BaseModel]] = {"model": cls.Config, **SETTINGS}
     values: Values = {section: dict(settings.get(section) or {}) for section in SECTIONS}
-    saved = saved or cls.Config.model_fields.keys() - {"steps"} <= values["model"].keys()
+    optional = {"steps", *cls.channel_fields().values()}
+    saved = saved or cls.Config.model_fields.keys() - optional <= values["model"].keys()
     changes = parse_overrides(overrides, models)
     preset = preset_of(cls, changes.pop("preset", settings.get("preset")), f"{where}: {settings['method']}")
     for key, value in changes.items():

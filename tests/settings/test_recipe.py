@@ -217,6 +217,18 @@ def test_colour_among_grey_makes_three_channels(tmp_path):
         recipe.with_data_defaults(open_data(recipe.data, recipe.cls.data, tuple(recipe.cls.batch)))
 
 
+def test_a_written_recipe_leaves_the_channels_to_the_data():
+    """A recipe of an experiment is written before its data is opened."""
+    recipe = load_recipe("pix2pix", ["root=glyphs", "out_channels=3"])
+    written = recipe.settings()["model"]
+    assert "in_channels" not in written
+    assert written["out_channels"] == 3
+    again = from_settings(recipe.settings(), saved=True)
+    fitted = again.with_data_defaults(open_data(again.data, again.cls.data, tuple(again.cls.batch)))
+    assert (fitted.model.in_channels, fitted.model.out_channels) == (1, 3)
+    assert fitted.settings()["model"]["in_channels"] == 1
+
+
 @pytest.mark.parametrize("value", ["data:1", "vgg19:data:1"])
 def test_a_path_with_a_colon_becomes_absolute(value, tmp_path, monkeypatch):
     """As those of Windows, which begin with a drive."""
