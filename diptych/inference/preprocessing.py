@@ -55,7 +55,9 @@ class Adapter:
         self.source = images.entries.get(source) if images else None
         self.target = images.entries.get(target) if images else None
         self.entry = source
-        self.task = images.task.task if images and images.task and not options.already_source else None
+        self.task = images.task.task if images and images.task else None
+        if self.task and self.task.reads_alpha and options.already_source:
+            raise ConfigError(f"already_source: transparent pixels are the missing ones of task={self.task.name}")
 
     def half_of(self, height: int, width: int) -> int | None:
         """Return which half of a file of this size is translated: 0, 1, or None for all of it."""
@@ -115,7 +117,9 @@ class Adapter:
 
     def source_of(self, image: np.ndarray) -> np.ndarray:
         """Return what the networks translate for a decoded image (H, W, C): the source of the task, or the image."""
-        return self.task.source(unit(image), random_state("task")) if self.task else image
+        if self.task is None or self.options.already_source:
+            return image
+        return self.task.source(unit(image), random_state("task"))
 
     def finished(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return the finished translation (C, H, W) of the networks' output and their input, all in [-1, 1]."""

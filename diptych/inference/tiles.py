@@ -97,7 +97,8 @@ class TiledTranslation:
     ) -> None:
         if translator.options.scale == "training":
             raise ConfigError("scale=training resizes the entire image, which has no tiles: resize the image before")
-        if translator.adapter(controls).task:
+        task = translator.adapter(controls).task
+        if task and (task.finishes or not translator.options.already_source):
             raise ConfigError(
                 f"{translator.name} computes its sources from whole photographs, which has no tiles: give sources, "
                 "with --already-source (in Python: translator.with_options(already_source=True))"

@@ -12,8 +12,10 @@ import diptych
 from diptych.cli import app
 from diptych.data.batches import held_out_batch
 from diptych.data.images import image_io
+from diptych.data.images.lab import lab_of
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
+from diptych.errors import ConfigError
 from diptych.settings.recipe import from_settings
 
 TASKS = {
@@ -62,8 +64,6 @@ def test_translations_are_finished(run, photographs):
     made = np.asarray(translator(file))
     assert made.shape == (32, 32, 3)
     if task == "colorize":
-        from diptych.data.images.lab import lab_of
-
         assert np.abs(lab_of(made / 255.0)[..., 0] - lab_of(pixels / 255.0)[..., 0]).mean() < 12  # clipped to sRGB
     if task == "inpaint":
         holes = np.full((32, 32, 1), 255, np.uint8)
@@ -100,9 +100,22 @@ def test_an_exported_model_translates_alike(run, photographs, tmp_path):
     assert np.abs(difference).max() <= 1
 
 
+def test_a_source_is_finished_as_well(run, tmp_path):
+    """The L of a photograph is coloured; a source with missing pixels is not known as one."""
+    task, translator = task_of_run(run), diptych.load(run.folder).with_options(already_source=True)
+    if task == "inpaint":
+        with pytest.raises(ConfigError, match="already_source: transparent pixels are the missing ones"):
+            translator.array(np.zeros((32, 32, 3), np.uint8))
+        return
+    lightness = photograph(3)[..., :1]
+    made = translator.array(lightness)
+    assert made.shape == (32, 32, 3)
+    if task == "colorize":
+        assert np.abs(lab_of(made / 255.0)[..., 0] - lightness[..., 0] / 2.55).mean() < 12  # clipped to sRGB
+
+
+@pytest.mark.parametrize("run", ["edges"], indirect=True)
 def test_sources_are_translated_as_they_are_if_the_user_says_so(run, photographs, tmp_path):
-    if task_of_run(run) != "edges":
-        pytest.skip("of edges alone")
     drawing = tmp_path / "drawing.png"
     pixels = np.full((32, 32, 1), 255, np.uint8)
     pixels[10:12] = 0

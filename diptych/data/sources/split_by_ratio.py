@@ -13,7 +13,7 @@ from pathlib import Path
 
 from diptych.data.checks.manifest import listed_names
 from diptych.data.config import DataConfig
-from diptych.data.sources.file_names import stem_of
+from diptych.data.sources.file_names import normalized, stem_of
 from diptych.data.sources.folders import SPLITS
 from diptych.data.sources.groups import Scene, check_partners, groups_of
 from diptych.data.sources.tables import splits_from_tables
@@ -107,7 +107,9 @@ def check_given_splits(root: Path, files: Mapping[str, Collection[Path]], config
 
 def _position(group: str) -> float:
     """Return the hash of a group's name as a number in [0, 1)."""
-    digest = blake2b(group.encode(errors="surrogateescape"), digest_size=6).digest()  # 48 bits are exact in a float
+    digest = blake2b(
+        normalized(group).encode(errors="surrogateescape"), digest_size=6
+    ).digest()  # 48 bits are exact in a float
     return int.from_bytes(digest, "big") / 2**48
 
 

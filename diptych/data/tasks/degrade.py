@@ -35,12 +35,12 @@ Gamma = Annotated[Limits, AfterValidator(_within(0.1, 10))]
 
 
 class Deblur(Task):
-    """Sharp photographs from blurred ones: out of focus, or moved."""
+    """Sharp photographs from blurred ones: a Gaussian blur as out of focus, and motion blur."""
 
     name: ClassVar[str] = "deblur"
 
     sigma: Pixels = Field((0.5, 3.0), description="standard deviation of a Gaussian blur, in pixels")
-    motion: Pixels = Field((0.0, 15.0), description="length of a movement in a random direction, in pixels")
+    motion: Pixels = Field((0.0, 15.0), description="length of a motion blur in a random direction, in pixels")
     noise: Levels = Field((0.0, 2.0), description="standard deviation of Gaussian noise afterwards, of 255")
 
     def source(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
@@ -50,13 +50,13 @@ class Deblur(Task):
 
 
 class Denoise(Task):
-    """Photographs from noisy ones: Gaussian noise, and the noise of few photons."""
+    """Photographs from noisy ones: Gaussian noise, and shot (Poisson) noise of pixel values."""
 
     name: ClassVar[str] = "denoise"
 
     sigma: Levels = Field((5.0, 50.0), description="standard deviation of Gaussian noise, of 255")
     photons: float | None = Field(
-        None, gt=0, le=1e6, description="photons of a white pixel, for Poisson noise; None: no such noise"
+        None, gt=0, le=1e6, description="photons of a white pixel, for shot noise; None: no such noise"
     )
 
     def source(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:

@@ -10,7 +10,7 @@ BLOCK = (0.15, 0.4)  # height and width of a block, of the side of the image
 
 def center(height: int, width: int, fraction: float) -> Mask:
     """Return the centre block that has a fraction of the image's height and width."""
-    top, left = round(height * (1 - fraction) / 2), round(width * (1 - fraction) / 2)
+    top, left = (min(round(side * (1 - fraction) / 2), (side - 1) // 2) for side in (height, width))
     mask = np.zeros((height, width), bool)
     mask[top : height - top, left : width - left] = True
     return mask

@@ -17,6 +17,7 @@ from diptych.errors import listed, printable, shown
 
 MAX_SLICES = 10_000
 UNEVEN = 0.02  # relative deviation of a distance between slices
+ROUNDED = 0.011  # the same in mm: positions are often written with two decimals
 TILT = 0.01  # of the distance between slices, that they are shifted in their plane
 TAGS = [  # that are read of each file
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "PatientName", "Modality", "Rows", "Columns",
@@ -28,7 +29,9 @@ TAGS = [  # that are read of each file
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """A series of slices, sorted along their normal. Values are rescaled; those of MONOCHROME1 are inverted before.
+    """A series of slices, sorted along their normal. Values are rescaled.
+
+    Those of MONOCHROME1 without a slope are inverted: without physical units only brightness has a meaning.
 
     The array axes are columns, rows and slices, as in NIfTI.
     """
@@ -57,7 +60,7 @@ def read_slice(file: Path) -> np.ndarray:
     with volume_errors(file):
         data = pydicom.dcmread(file)
         stored = data.pixel_array.astype(np.float64)
-        if data.PhotometricInterpretation == "MONOCHROME1":
+        if data.PhotometricInterpretation == "MONOCHROME1" and "RescaleSlope" not in data:
             lowest = -(2 ** (data.BitsStored - 1)) if data.PixelRepresentation else 0
             stored = 2 * lowest + 2**data.BitsStored - 1 - stored
         values = stored * float(data.get("RescaleSlope", 1) or 1) + float(data.get("RescaleIntercept", 0) or 0)
@@ -69,7 +72,7 @@ def open_series(folder: Path) -> DicomSeries:
     with science_extra("DICOM files"):
         import pydicom  # noqa: F401
     files = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
-    files = [file for file in files if is_dicom_file(file)]
+    files = [file for file in files if is_dicom_file(file) and file.name != "DICOMDIR"]
     if not files:
         raise InvalidImageError("has no DICOM files; give the folder of one series")
     if len(files) > MAX_SLICES:
@@ -186,7 +189,7 @@ def _check_gaps(files: Sequence[Path], positions: np.ndarray) -> None:
         raise InvalidImageError(f"{names} are at one position: keep one scan in the folder")
     for index, gap in enumerate(gaps):
         names = f"{files[index].name} and {files[index + 1].name}"
-        if abs(gap - usual) <= UNEVEN * usual:
+        if abs(gap - usual) <= max(UNEVEN * usual, ROUNDED):
             continue
         missing = round(gap / usual) - 1
         if missing > 0 and abs(gap - (missing + 1) * usual) <= 2 * UNEVEN * usual:

@@ -58,6 +58,8 @@ def _derived(file: Path, stored: np.ndarray, series: Any, number: int, slope: fl
 
     data: Any = pydicom.dcmread(file, stop_before_pixels=True)
     data.remove_private_tags()
+    for tag in [each.tag for each in data if 0x6000 <= each.tag.group <= 0x60FF]:
+        del data[tag]  # overlays, which would cover the translation
     for name in PIXEL_TAGS:
         if name in data:
             delattr(data, name)

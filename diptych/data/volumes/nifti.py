@@ -18,6 +18,8 @@ from diptych.system.atomic_files import atomic_write, make_folder
 
 NOTE = b"NOT FOR DIAGNOSTIC USE"  # in the description of the header
 CHUNK = 2**24  # bytes unpacked at once
+MAX_TRAILER = 2**26  # bytes after the values that are read, such as padding
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # of a unit of length; of others 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ def open_nifti(path: Path) -> NiftiVolume:
     dtype = image.get_data_dtype()
     if dtype.kind not in "iuf":
         raise InvalidImageError(f"has voxels of {dtype}; expected one number a voxel")
-    geometry = Geometry.of(shape, image.affine)
+    unit = str(image.header.get_xyzt_units()[0])
+    affine = np.array(image.affine, float)
+    affine[:3] *= MILLIMETRES.get(unit, 1.0)
+    geometry = Geometry.of(shape, affine)
     if path.suffix.lower() != ".gz" and path.stat().st_size < _end(image):
         raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or export it again")
     return NiftiVolume(path, geometry, name_of(path))
@@ -102,6 +107,9 @@ def _unpacked(path: Path, mtime_ns: int) -> Path:
             size += len(data)
         if size < expected:
             raise InvalidImageError("is cut short: it holds fewer values than its header says; copy or export it again")
+        for _ in range(MAX_TRAILER // CHUNK):  # to the end of the file, where gzip compares its checksum
+            if not packed.read(CHUNK):
+                break
         unpacked.flush()
     return target
 

@@ -13,7 +13,7 @@ from diptych.errors import ImageError
 
 ARRAY_SUFFIXES = (".h5", ".hdf5", ".zarr")  # of files that hold arrays by name
 SUFFIXES = (".nii", ".nii.gz", *ARRAY_SUFFIXES)
-DICOM_SUFFIXES = (".dcm", ".ima")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 class Volume(Protocol):

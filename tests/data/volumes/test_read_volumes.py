@@ -53,11 +53,45 @@ def test_dicom_is_sorted_by_position_and_rescaled(tmp_path):
     assert (read_stack(volume, "axial", 1)[..., 0] == volume.plane(2, 1).T).all()  # shown as stored
 
 
-def test_monochrome1_is_inverted_and_signed_pixels_are_read(tmp_path):
+def test_monochrome1_is_inverted_only_without_physical_units(tmp_path):
     values = phantom((4, 4, 2))
-    plain = open_volume(write_dicom(tmp_path / "plain", values))
-    inverted = open_volume(write_dicom(tmp_path / "inverted", values, PhotometricInterpretation="MONOCHROME1"))
-    assert (array_of(inverted) == 2 * 65535 - 2048 - array_of(plain)).all()
+    plain = array_of(open_volume(write_dicom(tmp_path / "plain", values)))
+    shown = write_dicom(tmp_path / "shown", values, PhotometricInterpretation="MONOCHROME1")
+    assert (array_of(open_volume(shown)) == plain).all()
+
+    def without_slope(k, data):
+        del data.RescaleSlope, data.RescaleIntercept
+
+    bare = write_dicom(tmp_path / "bare", values, change=without_slope, PhotometricInterpretation="MONOCHROME1")
+    assert (array_of(open_volume(bare)) == 65535 - (plain + 1024) / 2).all()
+
+
+def test_positions_with_two_decimals_are_even(tmp_path):
+    def rounded(k, data):
+        data.ImagePositionPatient = [-5.0, -6.0, round(7 + k / 3, 2)]
+
+    assert open_volume(write_dicom(tmp_path / "a", phantom((4, 4, 7)), change=rounded)).geometry.shape == (4, 4, 7)
+
+
+def test_a_damaged_gz_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    series = open_volume(write_dicom(tmp_path / "series", phantom()))
+    path = tmp_path / "scan.nii.gz"
+    nifti.write_nifti(path, array_of(series), series.geometry, None)
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1  # the checksum
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=r"scan\.nii\.gz"):
+        array_of(open_volume(path))
+
+
+def test_microns_are_converted(tmp_path):
+    import nibabel
+
+    image = nibabel.Nifti1Image(np.ones((3, 3, 3), np.float32), np.diag([500.0, 500, 500, 1]))
+    image.header.set_xyzt_units("micron")
+    image.to_filename(tmp_path / "a.nii")
+    assert np.allclose(open_volume(tmp_path / "a.nii").geometry.spacing, 0.5)
 
 
 def test_a_coronal_series_and_a_nifti_of_it_give_the_same_slices(tmp_path):
