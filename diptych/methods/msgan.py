@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -36,7 +37,7 @@ from diptych.contract import (
 )
 from diptych.losses.adversarial import lsgan, sum_terms
 from diptych.losses.perceptual import mode_seeking
-from diptych.losses.valid_pixels import keep_valid, l1_of_valid
+from diptych.losses.valid_pixels import keep_valid
 from diptych.networks.latents import Prior, latent_for_seed, sample_latents
 from diptych.networks.layers import Norm, evaluating, initialise
 from diptych.networks.multiscale import MultiScaleDiscriminator
@@ -151,17 +152,15 @@ class MSGAN(Method):
         c, x, y, valid = self.config, batch["source"], batch["target"], batch.get(VALID)
         z = sample_latents(c.prior, 2 * len(x), c.latent_dim, x)
         first, second = (keep_valid(fake, y, valid) for fake in self.G(torch.cat([x, x]), z).chunk(2))
-        yield "G", self.generator_terms(x, y, (first, second), z.chunk(2), valid)
+        yield "G", self.generator_terms(x, y, (first, second), z.chunk(2))
         yield "D", self.discriminator_terms(x, y, (first.detach(), second.detach()))
 
-    def generator_terms(
-        self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor], z: tuple[Tensor, ...], valid: Tensor | None = None
-    ) -> Terms:
+    def generator_terms(self, x: Tensor, y: Tensor, fakes: tuple[Tensor, Tensor], z: tuple[Tensor, ...]) -> Terms:
         """Return G's GAN losses of both images, the L1 loss of the first, and the mode-seeking term."""
         c = self.config
         terms = {f"gan_{number}": c.lambda_gan * self.pair_loss(x, fake, True) for number, fake in enumerate(fakes, 1)}
         if c.lambda_l1:
-            terms["l1"] = c.lambda_l1 * l1_of_valid(fakes[0], y, valid)
+            terms["l1"] = c.lambda_l1 * F.l1_loss(fakes[0], y)
         if c.lambda_ms:
             terms["seek"] = c.lambda_ms * mode_seeking(fakes, (z[0], z[1]), c.ms_eps)
         return terms

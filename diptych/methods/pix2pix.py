@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -32,7 +33,7 @@ from diptych.contract import (
     Update,
 )
 from diptych.losses.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty
-from diptych.losses.valid_pixels import keep_valid, l1_of_valid
+from diptych.losses.valid_pixels import keep_valid
 from diptych.networks.factory import GeneratorName, build_generator, check_use_bias, size_multiple_of, unused_by_own
 from diptych.networks.layers import Init, Norm, as_in_training, evaluating, initialise
 from diptych.networks.patchgan import PatchGAN, ReceptiveField
@@ -159,11 +160,11 @@ class Pix2Pix(Method):
 
     def updates(self, batch: Batch, clock: Clock) -> Iterator[Update]:
         """Section 3.3: one step on D, whose loss is divided by 2, then one step on G."""
-        x, y, valid = batch["source"], batch["target"], batch.get(VALID)
-        fake = keep_valid(self.G(x), y, valid)
+        x, y = batch["source"], batch["target"]
+        fake = keep_valid(self.G(x), y, batch.get(VALID))
         if self.D is not None:
             yield "D", {name: term / 2 for name, term in self.discriminator_terms(x, y, fake.detach()).items()}
-        yield "G", self.generator_terms(x, y, fake, valid)
+        yield "G", self.generator_terms(x, y, fake)
 
     def discriminator_terms(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
         """Return D's loss on real and generated pairs, and its gradient penalty."""
@@ -176,13 +177,13 @@ class Pix2Pix(Method):
             terms["penalty"] = self.config.lambda_gp * gradient_penalty(lambda mix: self.discriminate(x, mix), y, fake)
         return terms
 
-    def generator_terms(self, x: Tensor, y: Tensor, fake: Tensor, valid: Tensor | None = None) -> Terms:
+    def generator_terms(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
         """Return G's GAN and L1 losses (equation 4)."""
         terms = {}
         if self.D is not None:
             terms["gan"] = generator_loss(self.config.gan_loss, self.discriminate(x, fake))
         if "l1" in self.config.loss:
-            terms["l1"] = self.config.lambda_l1 * l1_of_valid(fake, y, valid)
+            terms["l1"] = self.config.lambda_l1 * F.l1_loss(fake, y)
         return terms
 
     def discriminate(self, x: Tensor, y: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Context(typer.Context):
 def test_methods_recipes_experiments_and_protocols():
     assert complete_method("cycle") == ["cyclegan"]
     assert "segmenter" in complete_method("")
-    assert complete_recipe("pix") == ["pix2pix"]
+    assert complete_recipe("pix2pix-ed") == ["pix2pix-edges", "pix2pix-edges2handbags", "pix2pix-edges2shoes"]
     assert set(complete_recipe("")) == {*METHODS, *shipped()}
     assert "pix2pix-losses" in complete_experiment("pix2pix")
     assert complete_protocol("") == sorted(path.rpartition(".")[2].replace("_", "-") for path in PROTOCOLS.values())

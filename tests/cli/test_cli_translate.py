@@ -123,7 +123,7 @@ def test_a_format_that_cannot_hold_the_output_is_found_first(tmp_path, pictures)
         image_io.write(data / "trainA" / f"{number}.png", np.zeros((32, 32, 3), np.uint8))
         image_io.write(data / "trainB" / f"{number}.npy", np.zeros((32, 32, 5), np.uint8))
     diptych("train", "pix2pix", *words[1:], "-d", data, "-o", tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"\.png cannot hold uint8 with 5 channels.*--suffix \.npy"):
+    with pytest.raises(ConfigError, match=r"\.png cannot hold uint8 with 5 channels.*--suffix \.tif"):
         diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out", "--suffix", ".png")
     assert not (tmp_path / "out").exists()
     diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out")
@@ -202,7 +202,7 @@ def test_translations_have_the_depth_of_the_target_domain_and_a_format_that_hold
     assert said.count(".jpg cannot hold uint16 with 3 channels: written as .png") == 1
     assert files(tmp_path / "deep") == ["a.png", "b.png"]
     assert all(image_io.read(tmp_path / "deep" / name).dtype == np.uint16 for name in ("a.png", "b.png"))
-    for depth, dtype, names in (("8", np.uint8, ["a.png", "b.jpg"]), ("float", np.float32, ["a.npy", "b.npy"])):
+    for depth, dtype, names in (("8", np.uint8, ["a.png", "b.jpg"]), ("float", np.float32, ["a.tif", "b.tif"])):
         diptych(*words, "-o", tmp_path / depth, "--depth", depth)
         assert files(tmp_path / depth) == names
         assert image_io.read(tmp_path / depth / names[0]).dtype == dtype

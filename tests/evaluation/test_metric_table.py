@@ -27,6 +27,7 @@ from diptych.training.checkpoint_manager import CheckpointManager
 from diptych.workflows import validation
 
 ERRORS = {"error", "l1", "lpips", "l1-to-source", "fid", "kid", "ndb", "jsd", "expression-error", "identity-distance"}
+ERRORS |= {"l1-missing", "grey-pixels"}
 ERRORS |= {"warping-error", "warping-error-source"}
 
 

@@ -153,6 +153,10 @@ def test_data_training_and_evaluation_read_each_of_their_settings_but_one_that_n
         write_nifti(tmp_path / "scans" / folder / "p.nii", phantom())
     volumes = recorded(MoreData(root=str(tmp_path / "scans"), window=(0, 100)), scans)
     resolve_volume_ranges(volumes, open_data(volumes, DataKind.PAIRED))
+    tasks = set()
+    fill(tmp_path / "photographs")
+    photographs = {"root": str(tmp_path / "photographs"), "task": "jpeg", "task_options": {"quality": (5, 9)}}
+    open_data(recorded(MoreData(**photographs), tasks), DataKind.PAIRED)
     assert MoreTrain.model_fields.keys() - train == {"max_grad_norm"}
-    assert MoreData.model_fields.keys() - data - faces - digits - scans == {"shear"}
+    assert MoreData.model_fields.keys() - data - faces - digits - scans - tasks == {"shear"}
     assert MoreEvaluate.model_fields.keys() - evaluate == {"crops"}

@@ -190,6 +190,8 @@ def _check(layout: Layout, file_size: int, kind: Kind) -> None:
         lengths = [length for axis, length in zip(layout.axes, layout.shape, strict=True) if axis in CHANNEL_AXES]
         raise InvalidImageError(f"has {lengths[0]} pages of {lengths[1]} channels; split it into frames, one file each")
     check_size(height * width, MAX_PIXELS)
+    if not height * width * channels:
+        raise InvalidImageError(f"has {width}x{height} pixels of {channels} channels: it is damaged; export it again")
     check_size(height * width * channels, 4 * MAX_PIXELS)
     if channels > MAX_CHANNELS:
         raise InvalidImageError(f"has {channels} channels; at most {MAX_CHANNELS} are supported")
@@ -246,7 +248,8 @@ def check_segment(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> No
 def alpha_of(page: Any) -> int:
     """Return the ExtraSamples value of the last sample if it is alpha, else 0."""
     extra = page.extrasamples
-    return int(extra[0]) if len(extra) == 1 and extra[0] in (ASSOCIATED_ALPHA, ALPHA) else 0
+    is_alpha = len(extra) == 1 and extra[0] in (ASSOCIATED_ALPHA, ALPHA) and page.samplesperpixel > 1
+    return int(extra[0]) if is_alpha else 0
 
 
 def without_alpha(samples: np.ndarray, alpha: int, kind: Kind) -> np.ndarray:
