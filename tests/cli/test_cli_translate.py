@@ -127,7 +127,7 @@ def test_a_format_that_cannot_hold_the_output_is_found_first(tmp_path, pictures)
         diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out", "--suffix", ".png")
     assert not (tmp_path / "out").exists()
     diptych("translate", tmp_path / "run", pictures, "-o", tmp_path / "out")
-    assert image_io.read(tmp_path / "out" / "deep" / "b.npy").shape == (33, 64, 5)
+    assert image_io.read(tmp_path / "out" / "deep" / "b.tif").shape == (33, 64, 5)
 
 
 def test_a_path_is_not_taken_for_a_hub_id(run, monkeypatch):

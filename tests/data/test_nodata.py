@@ -132,8 +132,7 @@ def test_losses_do_not_depend_on_pixels_without_data():
         assert terms.keys() == others.keys()
         assert all(torch.equal(terms[name], others[name]) for name in terms)
     l1 = losses(fake)[1]["l1"] / method.config.lambda_l1
-    means = [(fake - y).abs()[number].mean(0)[valid[number, 0] > 0].mean() for number in range(2)]
-    assert torch.allclose(l1, torch.stack(means).mean())
+    assert torch.allclose(l1, ((fake - y).abs() * valid).mean())
 
 
 @pytest.mark.parametrize(
