@@ -12,20 +12,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diptych.contract import VALID, Batch
+from diptych.contract import VALID
 from diptych.data.config import MAX_BAD_SHARE, OnBadImage
 from diptych.data.dataset import Split, files_of
 from diptych.data.image_cache import CachedImages, Key, cache_images
-from diptych.data.images import image_io
+from diptych.data.image_tensors import Transform, applied, image_name, side_of, to_tensor, unchanged
 from diptych.data.images.transforms import Augment
-from diptych.data.nodata_masks import has_nodata, stack_valid, valid_tensor
+from diptych.data.nodata_masks import has_nodata, valid_tensor
 from diptych.data.sample_transform import SampleTransform
-from diptych.data.tasks.pair_side import PairSide, held_out_state
 from diptych.data.workers import load_ahead
 from diptych.errors import ConfigError, DataError
 from diptych.seeds import random_state, reused_state
-
-Transform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -135,36 +132,46 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def sample(self, number: int, unreadable: dict[str, str]) -> dict[str, Tensor]:
         """Return a sample by its number, counted through all epochs of this stage."""
-        sample = {}
         groups = [
             self._read_group(group, group_number, number, unreadable)
             for group_number, group in enumerate(self.split.sample_groups)
         ]
         if self.transform:
             groups = self._transformed(groups, number, self.transform)
+        sample: dict[str, Tensor] = {}
         for group_number, values in enumerate(groups):
             pair: dict[str, np.ndarray] = {}  # of a task, by side
             for name, (index, value) in values.items():
                 if name not in self.channels:
                     sample[name] = torch.as_tensor(value)
                     continue
-                # A column of another image of the class has random crops of its own.
-                salt = name if name in self.split.same_class_columns else "sample"
-                transform: Transform = partial(
-                    self.augment, random=reused_state(self.seed, self.stage, salt, group_number, number)
-                )
-                column = self.split.columns[name]
-                if side := side_of(column):
-                    state = partial(reused_state, self.seed, self.stage, "task", group_number, number)
-                    pair = pair or side.pair(_applied(value, transform, image_name(column, index)), state())
-                    value, transform = pair[side.side], _unchanged
-                sample[name] = to_tensor(value, transform, self.channels[name], image_name(column, index))
+                sample[name] = self._image(name, index, value, (group_number, number), pair)
                 if has_nodata(self.split):
                     masks = replace(self.augment, color_jitter=0.0)  # which draws last: the crop is the same
-                    crop = partial(masks, random=reused_state(self.seed, self.stage, salt, group_number, number))
-                    mask = valid_tensor(column, index, crop, sample[name])
+                    crop = self._with_state(masks, name, (group_number, number))
+                    mask = valid_tensor(self.split.columns[name], index, crop, sample[name])
                     sample[VALID] = sample.get(VALID, mask) * mask
         return sample
+
+    def _image(
+        self, name: str, index: int, value: np.ndarray, place: tuple[int, int], pair: dict[str, np.ndarray]
+    ) -> Tensor:
+        """Return an image of the sample at `place`, (group, number), augmented. `pair` is that of a task, made once."""
+        column, transform = self.split.columns[name], self._with_state(self.augment, name, place)
+        path, channels = image_name(column, index), self.channels[name]
+        side = side_of(column)
+        if side is None:
+            return to_tensor(value, transform, channels, path)
+        if not pair:
+            photograph = applied(value, transform, path)
+            pair.update(side.pair(photograph, reused_state(self.seed, self.stage, "task", *place)))
+        return to_tensor(pair[side.side], unchanged, channels, path)
+
+    def _with_state(self, augment: Augment, name: str, place: tuple[int, int]) -> Transform:
+        """Return the augmentation of a column in the sample at `place`, with its random state."""
+        # A column of another image of the class has random crops of its own.
+        salt = name if name in self.split.same_class_columns else "sample"
+        return partial(augment, random=reused_state(self.seed, self.stage, salt, *place))
 
     def _transformed(
         self, groups: list[dict[str, tuple[int, Any]]], number: int, transform: SampleTransform
@@ -288,79 +295,3 @@ def epoch_order(
     rounds = [[random.permutation(size) for _ in range(ceil(largest / size))] for size in sizes]
     indices = [start + np.concatenate(orders)[:largest] for start, orders in zip(starts, rounds, strict=True)]
     return random.permutation(np.concatenate(indices))
-
-
-def held_out_batch(
-    split: Split, channels: dict[str, int], augment: Augment, count: int, classes: Sequence[str] = ()
-) -> Batch:
-    """Return `count` samples as one batch, resized and cropped without randomness. Aligned only if the split is.
-
-    Without labels, they are the first samples. With labels, which are in order, they are spread over all of them, and
-    groups that are sampled independently use different samples.
-    If every scene is known in each of the `classes`, the batch also has `IMAGE of CLASS` for each class.
-    """
-    count = min(count, *(len(column) for column in split.columns.values()))
-    labelled = any(name not in channels for name in split.columns)
-    indices, batch = np.arange(count), {}
-    for group_number, names in enumerate(split.sample_groups if labelled else [tuple(split.columns)]):
-        if labelled:
-            indices = np.linspace(0, len(split.columns[names[0]]) - 1, count).round().astype(int)
-        for name in names:
-            column, shifted = split.columns[name], np.roll(indices, group_number * (count // 2)).tolist()
-            if name in channels:
-                batch[name] = _stack(column, shifted, augment, channels[name])
-            else:
-                batch[name] = torch.as_tensor(np.asarray(column)[shifted])
-    if has_nodata(split):
-        masks = [stack_valid(split.columns[name], indices.tolist(), augment, batch[name]) for name in channels]
-        batch[VALID] = torch.stack(masks).prod(0)
-    image = next(iter(channels))
-    for number, name in enumerate(classes if split.scene_ids else ()):
-        partners = [split.scene_index.get((split.scene_ids[index], number)) for index in indices.tolist()]
-        known = [index for index in partners if index is not None]
-        if len(known) == count:
-            batch[f"{image} of {name}"] = _stack(split.columns[image], known, augment, channels[image])
-    return batch
-
-
-def _stack(column: Any, indices: Sequence[int], augment: Augment, channels: int) -> Tensor:
-    return torch.stack([held_out_tensor(column, i, augment.without_randomness, channels) for i in indices])
-
-
-def held_out_tensor(column: Any, index: int, transform: Transform, channels: int) -> Tensor:
-    """Return an image of a column after a transform without randomness: (channels, H, W) float32 in [-1, 1]."""
-    name = image_name(column, index)
-    if side := side_of(column):
-        image = _applied(column[index], transform, name)
-        return to_tensor(side.of(image, held_out_state(name)), _unchanged, channels, name)
-    return to_tensor(column[index], transform, channels, name)
-
-
-def side_of(column: object) -> PairSide | None:
-    """Return the side of the pairs of a task that a column has, if any."""
-    return getattr(column, "side", None)
-
-
-def _applied(array: np.ndarray, transform: Transform, path: str) -> np.ndarray:
-    """Return a transformed image. Errors name it by `path`."""
-    try:
-        return transform(array)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def _unchanged(array: np.ndarray) -> np.ndarray:
-    return array
-
-
-def to_tensor(array: np.ndarray, transform: Transform, channels: int, path: str) -> Tensor:
-    """Return a transformed image (H, W, C) as (channels, crop, crop) float32 in [-1, 1]. Errors name it by `path`."""
-    array = _applied(array, transform, path)
-    planes = np.ascontiguousarray(image_io.with_channels(array, channels, path).transpose(2, 0, 1))
-    return torch.from_numpy(image_io.to_unit(planes))
-
-
-def image_name(column: object, index: int) -> str:
-    """Return the name of an image in error messages: its path, or its index."""
-    name = getattr(column, "name", None)
-    return name(index) if callable(name) else f"image {index}"

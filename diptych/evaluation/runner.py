@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from diptych.contract import Method
-from diptych.data.batches import side_of
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Column, Data, Split, select
+from diptych.data.image_tensors import side_of
 from diptych.data.images.transforms import Augment, CropToMultiple, augment_of
 from diptych.data.value_encoding import notes_on_encodings
 from diptych.errors import ConfigError, EvaluationError

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diptych.contract import Control, Method, Route
-from diptych.data.batches import held_out_tensor, image_name, side_of
 from diptych.data.dataset import Column
+from diptych.data.image_tensors import held_out_tensor, image_name, side_of
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment, CropToMultiple
 from diptych.data.nodata_masks import valid_tensor

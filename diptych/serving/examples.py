@@ -88,7 +88,7 @@ def _held_out(source: str, translator: ImageTranslator) -> list[np.ndarray]:
 
 def _example(column: Any, index: int, translator: ImageTranslator) -> np.ndarray:
     """Return an image of a column, or the source that a task computes from it where sources are expected."""
-    from diptych.data.batches import image_name, side_of
+    from diptych.data.image_tensors import image_name, side_of
 
     image = np.asarray(column[index])
     side = side_of(column) if translator.options.already_source else None

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.contract import Batch, DataKind, Labels, Method, MethodConfig, Route
-from diptych.data.batches import Batches, held_out_batch
+from diptych.data.batches import Batches
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Data
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.data.sources.glyphs import FACES, LATIN

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from diptych.contract import Stage
-from diptych.data.batches import Batches, image_name, to_tensor
+from diptych.data.batches import Batches
+from diptych.data.image_tensors import image_name, to_tensor
 
 BATCH_SIZE = 128
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from torch import Tensor
 
 from diptych.contract import Batch
-from diptych.data.batches import Batches, held_out_batch
+from diptych.data.batches import Batches
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import ConfigError

@@ -16,11 +16,12 @@ import torch
 from rich.console import Console
 
 from diptych.contract import Clock, FeatureNetwork, Method
-from diptych.data.batches import Batches, held_out_batch
+from diptych.data.batches import Batches
 from diptych.data.checks.manifest import Manifest, compare_manifests
 from diptych.data.checks.unreadable import check_images, drop_small_images
 from diptych.data.dataset import Data
 from diptych.data.image_format import describe_images, direction_notes, direction_of
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images.transforms import Augment, augment_of
 from diptych.data.value_encoding import encodings_of, notes_on_encodings
 from diptych.errors import ConfigError, DataError, RunError, printable

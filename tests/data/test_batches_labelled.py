@@ -10,9 +10,10 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop, Resize
 
 from diptych.contract import DataKind
-from diptych.data.batches import Batches, epoch_order, held_out_batch
+from diptych.data.batches import Batches, epoch_order
 from diptych.data.config import DataConfig
 from diptych.data.dataset import Split
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images.transforms import Augment, random_resized_crop
 from diptych.data.open import open_data
 from diptych.data.sources.classes import LABELLED, REFERENCED

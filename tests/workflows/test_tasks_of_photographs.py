@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import diptych
 from diptych.cli import app
-from diptych.data.batches import held_out_batch
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images import image_io
 from diptych.data.images.lab import lab_of
 from diptych.data.images.transforms import Augment

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pictures import FUZZ, RNG, same, saved, shaped
 from PIL import Image
 
-from diptych.data.batches import to_tensor
+from diptych.data.image_tensors import to_tensor
 from diptych.data.images import image_io
 from diptych.data.images.resample import resize
 from diptych.data.images.transforms import Augment

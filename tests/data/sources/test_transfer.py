@@ -6,8 +6,8 @@ from commands import diptych
 from judged import fill, noise, offline, trained  # noqa: F401
 
 from diptych.contract import DataKind
-from diptych.data.batches import held_out_batch
 from diptych.data.config import DataConfig
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from judged import fill, photograph
 
 from diptych.contract import DataKind
-from diptych.data.batches import Batches, held_out_batch
+from diptych.data.batches import Batches
 from diptych.data.config import DataConfig
 from diptych.data.image_format import describe_images
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images.transforms import augment_of
 from diptych.data.open import open_data
 from diptych.errors import DataError
