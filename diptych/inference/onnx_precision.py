@@ -107,7 +107,8 @@ def _sizes(graph: Graph) -> list[tuple[int, ...]]:
         return [tuple(graph.inputs[IMAGE].shape[2:])]
     # Statistics over few pixels amplify rounding: a quarter of the training size leaves some in the innermost layers.
     side = max(traits.size_multiple, 32, (graph.method.image_size() or 0) // 4)
-    return [(side, side), (side - 1, side + 1), (side // 2 + 1, side), (7, 5), (side + 3, side // 2 - 1)]
+    half = side // 2
+    return [(side, side), (side - 1, side + 1), (half + 1, side), (half + 3, half + 1), (side + 3, half - 1)]
 
 
 def calibration_images(translator: "Translator", folder: Path, controls: Mapping[str, Any]) -> list[Tensor]:
