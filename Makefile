@@ -13,7 +13,7 @@ demo: $(VENV)/user            ## learn to translate letters in at most about two
 
 test: $(VENV)/developer       ## everything that must hold
 	$(BIN)/python -m compileall -q diptych    # or each process that a test starts compiles it
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder    # fixtures of modules are made once, and long files do not come last
 
 test-fast: $(VENV)/developer  ## what needs no training and no other process, in less than two minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow"
