@@ -1,5 +1,6 @@
 """Tests run on one thread each, so that two of them can share a small machine and numbers stay the same."""
 
+import gc
 import os
 import shutil
 import signal
@@ -45,6 +46,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if slow & {item.path, *item.path.parents}:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen_heap():
+    """What earlier modules left is not searched by each collection, nor copied by each in a forked process."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

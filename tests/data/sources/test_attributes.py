@@ -130,7 +130,7 @@ def test_an_attribute_named_twice_is_told(tmp_path):
         opened(tmp_path, attributes=("Male", "Male"))
     with pytest.raises(DataError, match="exclusive names an attribute twice"):
         opened(
-            "glyphs",
+            "glyphs:sans/serif/mono",
             crop_size=32,
             attributes=("sans", "serif", "mono"),
             exclusive=(("sans", "serif"), ("sans", "mono")),
