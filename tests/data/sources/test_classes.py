@@ -224,7 +224,7 @@ def test_an_evaluator_of_attributes_says_how_well_it_reads_each(tmp_path):
         "train",
         "classifier",
         "-d",
-        "glyphs:sans/sans-bold/mono/mono-bold/serif/serif-bold",
+        "glyphs",
         "-o",
         tmp_path / "evaluator",
         "attributes=[bold,serif]",
