@@ -331,7 +331,7 @@ def test_two_ranks_are_judged_once_and_end_together(tmp_path):
         "eval_every=2",
         "eval_images=4",
         "patience_evals=2",
-        "rank_timeout_minutes=1",
+        "rank_timeout_minutes=5",
     ]
     words = ("train", "pix2pix", *settings, "-o", tmp_path / "run")
     assert run_in_new_processes(as_rank, *words, ranks=2) == [0, 0]
