@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 GOLDEN ?= tests/golden
+# A file is run by one process, so that fixtures of modules are made once; the order stays, so that no long file is last.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast check bench gpu chaos golden clean
 
@@ -13,10 +15,10 @@ demo: $(VENV)/user            ## learn to translate letters in at most about two
 
 test: $(VENV)/developer       ## everything that must hold
 	$(BIN)/python -m compileall -q diptych    # or each process that a test starts compiles it
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(PYTEST)
 
 test-fast: $(VENV)/developer  ## what needs no training and no other process, in less than two minutes
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/developer      ## style, types, size of files
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Tests run on one thread each, so that two of them can share a small machine and numbers stay the same."""
 
+import gc
 import os
 import shutil
 import signal
@@ -8,8 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from diptych.evaluation.compare import colour_histograms, curves
 from diptych.networks import user_code
+from diptych.runs import report
+from diptych.runs.plots import draw_plot
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
@@ -18,6 +23,7 @@ _cache = tempfile.TemporaryDirectory()
 os.environ.setdefault("DIPTYCH_CACHE", _cache.name)  # what a person's own scans found is none of the tests' business
 
 
+WITH_PLOTS = (report, curves, colour_histograms)  # modules that draw plots
 # Folders and files whose tests start processes, train, or read large files: `make test-fast` leaves them out.
 SLOW = (
     "attacks", "chaos", "cli", "evaluation", "golden", "methods", "workflows",
@@ -42,10 +48,35 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def frozen_heap():
+    """What earlier modules left is not searched by each collection, nor copied by each in a forked process."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def classes_allowed_in_this_test_alone(monkeypatch):
     """An experiment hands the classes that this process allows to its runs; those of another test are not there."""
     monkeypatch.setattr(user_code, "_allowed", dict(user_code._allowed))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_plots():
+    """Plots of reports and comparisons are blank: to draw them takes half of a short training."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in WITH_PLOTS:
+            patch.setattr(module, "draw_plot", lambda *_, **__: Image.new("P", (960, 540)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn_plots():
+    """Plots of reports and comparisons are drawn in the tests of this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in WITH_PLOTS:
+            patch.setattr(module, "draw_plot", draw_plot)
+        yield
 
 
 @pytest.fixture(scope="session")

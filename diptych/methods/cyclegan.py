@@ -127,10 +127,10 @@ class CycleGAN(Method):
     }
     checks = CheckConfigs(
         tiny={
-            "generator": "resnet_6", "ngf": 8, "ndf": 8, "receptive_field": 16, "pool_size": 3,
+            "generator": "resnet_1", "ngf": 8, "ndf": 8, "receptive_field": 16, "pool_size": 3,
             "lambda_identity": 0.5, "ema_decay": 0.9, "lr": 2e-3,
         },
-        learning={"generator": "resnet_1", "steps": 120},
+        learning={"steps": 120},
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:

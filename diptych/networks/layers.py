@@ -51,6 +51,8 @@ def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> Non
 
     `gain` is the standard deviation of "normal" and the gain of "xavier" and "orthogonal".
     """
+    if any(weight.is_meta for weight in net.parameters()):  # no values; random functions are slow there
+        return
     for module in _initialised_modules(net):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             if isinstance(module, SubpixelConv):

@@ -24,7 +24,6 @@ from diptych.importers import sandbox, zip_check
 from diptych.importers.import_model import import_model, read
 from diptych.importers.sandbox import read_in_process
 
-pytestmark = pytest.mark.xdist_group("attacks")
 HERE = Path(__file__).parent
 KILLED = {"deep_key.pth": (-11, 1), "doubling_key.pth": (-24,)}  # by the stack's end, or by the limit of time
 EITHER = {"endless_sets.pth": -24}  # which limit comes first depends on the machine

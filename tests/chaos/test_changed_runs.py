@@ -13,9 +13,6 @@ from diptych.methods.pix2pix import Pix2Pix
 from diptych.runs.events import read_events
 from diptych.training import reproducibility
 
-pytestmark = pytest.mark.xdist_group("training faults")
-
-
 RENAMED = "test_changed_runs:Renamed"
 
 

@@ -18,10 +18,7 @@ from test_lost_ranks import APART, impatient
 
 from diptych.data.batches import Batches
 
-pytestmark = [
-    pytest.mark.xdist_group("training faults"),
-    pytest.mark.skipif(sys.platform != "linux", reason="/proc names the workers of a process"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc names the workers of a process")
 NO_MOUNT = 77
 NEW_NAMESPACE, PRIVATE = 0x20000, 0x44000
 

@@ -16,7 +16,6 @@ from diptych.cli import evaluate
 from diptych.data.images import image_io
 from diptych.errors import RunError
 
-pytestmark = pytest.mark.xdist_group("training faults")  # the processes are forked from one that is started once
 ENCODINGS = ["latin-1", "ascii"]
 NAMES = ["snow ☃.png", os.fsdecode(b"caf\xe9.png")]  # the second is no valid name, as old disks have them
 SMALL = [word for word in TINY if word != "root=glyphs"]

@@ -17,8 +17,6 @@ from diptych.settings.recipe import load_recipe
 from diptych.system.distributed import Ranks
 from diptych.workflows import train
 
-pytestmark = pytest.mark.xdist_group("training faults")
-
 
 def full_log(run):
     """Each write to the log is refused for want of room."""

@@ -13,7 +13,6 @@ from diptych.runs import checkpoint
 from diptych.runs.events import read_events
 from diptych.system import distributed
 
-pytestmark = pytest.mark.xdist_group("training faults")
 APART = [word for word in TINY if word != "batch_size=2"]
 APART += ["batch_size=4", "precision=fp32", "norm=instance", "d_norm=instance", "dropout=none"]
 

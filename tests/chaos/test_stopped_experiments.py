@@ -14,7 +14,6 @@ from diptych.settings import recipe
 from diptych.workflows import experiment_runs
 from diptych.workflows.experiment_runs import is_finished
 
-pytestmark = pytest.mark.xdist_group("training faults")
 STEPS = 120
 
 

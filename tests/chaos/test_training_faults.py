@@ -26,7 +26,6 @@ from diptych.system.signals import stop_on_signals
 from diptych.training.trainer import Trainer
 from diptych.workflows import train
 
-pytestmark = pytest.mark.xdist_group("training faults")  # the processes are forked from one that is started once
 LONG = [*TINY, "steps=60", "log_every=7", "preview_every=20", "checkpoint_minutes=0.01", "workers=2"]
 
 

@@ -7,7 +7,7 @@ import re
 from commands import diptych
 
 
-def test_the_demo_reports_what_it_did(tmp_path):
+def test_the_demo_reports_what_it_did(tmp_path, drawn_plots):
     out = diptych("demo", "-o", tmp_path / "demo", "--steps", "3", env={"COLUMNS": "200"}).stdout
     said = re.search(
         r"After 3 steps in .* the error on (\d+) unseen letters is (0\.\d+) .*; the identity baseline scores (0\.\d+)",

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings(
 def material(tmp_path_factory):
     """A folder with all that the sections name."""
     folder = tmp_path_factory.mktemp("readme")
-    made(norm="instance").save(folder / "runs" / "pairs")
+    made(norm="instance", generator="resnet_1").save(folder / "runs" / "pairs")
     made("cyclegan").save(folder / "runs" / "zebra")
     made(norm="instance").save(folder / "runs" / "stain")
     noise = np.random.default_rng(0)

@@ -10,6 +10,7 @@ from diptych.errors import ConfigError, ImportRefused
 from diptych.importers.import_model import import_model
 from diptych.inference.load import load
 
+pytestmark = pytest.mark.usefixtures("read_here")
 PARTS = ("generator", "mapping_network", "style_encoder")
 HAIR = "Black_Hair,Blond_Hair,Brown_Hair,Male,Young"
 

@@ -32,6 +32,7 @@ def test_the_published_x4_gives_the_stored_butterfly(tmp_path):
     assert (made - wanted).abs().max() < 1e-4
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize(("scale", "least"), [(2, 1.5), (4, 2.0), (8, 1.5)])
 def test_on_set5_it_is_above_bicubic(scale, least, tmp_path):
     """2.0 dB at x4 is what the project promises; 35.49, 30.66 and 26.20 dB were measured."""
@@ -79,6 +80,7 @@ def theirs(width=8, blocks=2, scale=4, fork=True):
     return state
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize("fork", [False, True])
 def test_depth_scale_and_joint_are_inferred_from_keys_alone(fork, tmp_path):
     state = theirs(blocks=3, scale=8, fork=fork)
@@ -105,6 +107,7 @@ def test_a_bias_before_a_norm_is_kept_in_its_running_mean():
         assert torch.allclose(net.joint(x), wanted, atol=1e-5)
 
 
+@pytest.mark.usefixtures("read_here")
 def test_what_is_no_whole_generator_is_refused(tmp_path):
     state = theirs()
     del state["block3.bn2.running_var"]

@@ -12,6 +12,7 @@ from diptych.errors import ImportRefused
 from diptych.importers.import_model import import_model
 from diptych.inference.load import load
 
+pytestmark = pytest.mark.usefixtures("read_here")
 OPTIMISER = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]}
 
 

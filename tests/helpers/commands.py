@@ -29,6 +29,11 @@ def diptych(*words, **options):
     return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False, **options)
 
 
+def as_rank(*words):
+    """For `run_in_new_processes(as_rank, ..., ranks=2)`: the exit code of a command that trains with other ranks."""
+    return diptych(*words).exit_code
+
+
 def process(*words):
     return subprocess.Popen(
         [sys.executable, "-m", "diptych.cli", *map(str, words)],

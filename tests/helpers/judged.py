@@ -18,7 +18,7 @@ from diptych.settings import recipe
 from diptych.workflows import train as launch
 
 PIX2PIX = ["generator=unet_32", "ngf=4", "ndf=4", "receptive_field=16", "batch_size=2"]
-CYCLEGAN = ["generator=resnet_6", "ngf=4", "ndf=4", "receptive_field=16", "batch_size=2"]
+CYCLEGAN = ["generator=resnet_1", "ngf=4", "ndf=4", "receptive_field=16", "batch_size=2"]
 LITTLE = ["crop_size=32", "workers=0", "device=cpu", "precision=fp32", "log_every=2", "preview_every=1000"]
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 128, 255], [255, 255, 255]], np.uint8)
 

@@ -13,7 +13,7 @@ EVENTS = [
 CAPTIONS = ["Held-out error", "Loss terms", "Score psnr of held-out images", "Score $x_ of held-out images"]
 
 
-def test_plots_are_of_what_was_logged_and_each_score_has_its_own(tmp_path):
+def test_plots_are_of_what_was_logged_and_each_score_has_its_own(tmp_path, drawn_plots):
     log = tmp_path / "events.jsonl"
     for count, captions in ((0, []), (1, CAPTIONS[1:2]), (3, CAPTIONS)):
         log.write_text("".join(json.dumps(event) + "\n" for event in EVENTS[:count]))

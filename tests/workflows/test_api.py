@@ -201,7 +201,7 @@ def test_unpaired_datasets(tmp_path):
         [each[side] for each in map(Pairs(length).__getitem__, range(length))] for side, length in ((0, 30), (1, 24))
     )
     run = diptych.train(
-        "cyclegan", data=(a, b), out=tmp_path / "run", steps=1, generator="resnet_6", quiet=True, **small
+        "cyclegan", data=(a, b), out=tmp_path / "run", steps=1, generator="resnet_1", quiet=True, **small
     )
     assert run.settings["data"]["root"] == "dataset:builtins.list[30],builtins.list[24]"
 

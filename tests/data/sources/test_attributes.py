@@ -129,7 +129,12 @@ def test_an_attribute_named_twice_is_told(tmp_path):
     with pytest.raises(DataError, match=r"list_attr_celeba\.txt: two labels have the same name"):
         opened(tmp_path, attributes=("Male", "Male"))
     with pytest.raises(DataError, match="exclusive names an attribute twice"):
-        opened("glyphs", attributes=("sans", "serif", "mono"), exclusive=(("sans", "serif"), ("sans", "mono")))
+        opened(
+            "glyphs:sans/serif/mono",
+            crop_size=32,
+            attributes=("sans", "serif", "mono"),
+            exclusive=(("sans", "serif"), ("sans", "mono")),
+        )
 
 
 def test_one_attribute_of_0_and_1_is_no_partition(tmp_path):

@@ -16,6 +16,8 @@ from diptych.evaluation.compare.read import format_seconds, read_runs, short
 from diptych.evaluation.compare.result_tables import decimals_of, format_number
 from diptych.runs.plots import MAX_POINTS, draw_plot, read_curves
 
+pytestmark = pytest.mark.usefixtures("drawn_plots")
+
 
 def test_the_best_and_worst_images_are_those_with_such_values(tmp_path):
     values = {"l1": [0.5, 0.1, 0.9, 0.3, 0.2], "psnr": [5.0, 1.0, 9.0, 3.0, 2.0]}
