@@ -4,12 +4,13 @@ Activations have 8 bits, within their range on example images. Weights have a sc
 onnxruntime advises for processors without VNNI: these add two products of 8 bits in 16 bits, with saturation.
 """
 
+import copy
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,18 +49,23 @@ def quantise(source: Path, target: Path, inputs: Sequence[Inputs]) -> Quantised:
     Layers stay until the PSNR to the source is `TARGET`, and at most `LARGEST_SHARE` of the multiplications: first
     those with the largest error for their multiplications when they alone are quantised.
     """
+    import onnx
+
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
         quantiser = _Quantiser(source, Path(folder), inputs)
         layers, kept = quantiser.layers, list[Layer]()
-        error = quantiser.write(target, layers)
+        model = quantiser.quantised(layers)
+        error = quantiser.error(model)
         if decibels(error) < TARGET:
-            errors = {layer: quantiser.write(Path(folder) / "alone.onnx", [layer]) for layer in layers}
+            errors = {layer: quantiser.error(quantiser.quantised([layer])) for layer in layers}
             candidates = _candidates(errors)
             while candidates and decibels(error) < TARGET:
                 count = _enough(errors, kept, candidates, error)
                 kept += candidates[:count]
                 del candidates[:count]
-                error = quantiser.write(target, [layer for layer in layers if layer not in kept])
+                model = quantiser.quantised([layer for layer in layers if layer not in kept])
+                error = quantiser.error(model)
+    onnx.save_model(model, target)
     return Quantised(len(layers), tuple(layer.weight for layer in kept))
 
 
@@ -86,61 +92,80 @@ def _enough(errors: Mapping[Layer, float], kept: Sequence[Layer], candidates: Se
 
 
 class _Quantiser:
-    """Quantises chosen layers of a file, and measures the error on a few inputs."""
+    """Quantises chosen layers of a file, and measures the error on a few inputs. `folder` is for temporary files."""
 
     def __init__(self, source: Path, folder: Path, inputs: Sequence[Inputs]) -> None:
         import onnx
+        from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-        self.inputs, self.probes = inputs, inputs[:: -(-len(inputs) // PROBES)]
-        self.prepared, self.ranges = folder / "prepared.onnx", folder / "ranges.json"
+        self.probes = inputs[:: -(-len(inputs) // PROBES)]
         run = session(source)
         self.expected = [run(probe)[0] for probe in self.probes]
         model = onnx.load_model(source)
         replace_transposed_convolutions(model)
         onnx.save_model(model, folder / "replaced.onnx")
-        quant_pre_process(folder / "replaced.onnx", self.prepared, skip_symbolic_shape=True)
-        self.layers = _layers(onnx.load_model(self.prepared), folder / "sizes.onnx", self.probes[0])
+        prepared = folder / "prepared.onnx"
+        quant_pre_process(folder / "replaced.onnx", prepared, skip_symbolic_shape=True)
+        self.model: onnx.ModelProto = load_model_with_shape_infer(prepared)
+        self.ranges = _ranges(prepared, folder, inputs)
+        self.layers = _layers(self.model, self.probes[0])
 
-    def write(self, path: Path, layers: Sequence[Layer]) -> float:
-        """Write the file with some layers quantised, and return its mean squared error."""
-        from onnxruntime import quantization
+    def quantised(self, layers: Sequence[Layer]) -> "onnx.ModelProto":
+        """Return the model with these layers quantised."""
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-        inputs = iter(self.inputs)
-
-        class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-            def get_next(self) -> Inputs | None:
-                return next(inputs, None)
-
-        quantization.quantize_static(
-            self.prepared,
-            path,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(TYPES),
-            nodes_to_quantize=[layer.node for layer in layers],
-            activation_type=quantization.QuantType.QUInt8,
+        quantiser = QDQQuantizer(
+            copy.deepcopy(self.model),
             per_channel=True,
             reduce_range=True,
-            calibration_cache_path=self.ranges,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=self.ranges,
+            nodes_to_quantize=[layer.node for layer in layers],
+            nodes_to_exclude=[],
+            op_types_to_quantize=list(TYPES),
+            extra_options={},
         )
-        run, pairs = session(path), zip(self.expected, self.probes, strict=True)
+        quantiser.quantize_model()
+        model: onnx.ModelProto = quantiser.model.model
+        return model
+
+    def error(self, model: "onnx.ModelProto") -> float:
+        """Return the mean squared error of the output of a model."""
+        run, pairs = session(model.SerializeToString()), zip(self.expected, self.probes, strict=True)
         return sum(float(np.square(run(probe)[0] - expected).mean()) for expected, probe in pairs) / len(self.probes)
 
 
-def _layers(model: "onnx.ModelProto", path: Path, inputs: Inputs) -> list[Layer]:
-    """Return the nodes with constant weights. Their sizes are those of a run, for which the model is written."""
-    from onnx import TensorProto, helper, save_model
+def _ranges(path: Path, folder: Path, inputs: Sequence[Inputs]) -> Any:
+    """Return the least and greatest values of the inputs and outputs of all layers (`TensorsData` of onnxruntime)."""
+    from onnxruntime.quantization.calibrate import CalibrationDataReader, create_calibrator
 
+    left = iter(inputs)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> Inputs | None:
+            return next(left, None)
+
+    calibrator = create_calibrator(path, list(TYPES), augmented_model_path=str(folder / "ranges.onnx"))
+    calibrator.collect_data(Reader())
+    return calibrator.compute_data()
+
+
+def _layers(model: "onnx.ModelProto", inputs: Inputs) -> list[Layer]:
+    """Return the nodes with constant weights, with the sizes of their outputs for these inputs."""
+    from onnx import TensorProto, helper
+
+    model = copy.deepcopy(model)
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type in TYPES and node.input[1] in weights]
     del model.graph.output[:]
     for node in nodes:
         model.graph.node.append(helper.make_node("Shape", [node.output[0]], [f"{node.output[0]}/size"]))
         model.graph.output.append(helper.make_tensor_value_info(f"{node.output[0]}/size", TensorProto.INT64, [None]))
-    save_model(model, path)
     layers = []
-    for node, size in zip(nodes, session(path)(inputs), strict=True):
+    for node, size in zip(nodes, session(model.SerializeToString())(inputs), strict=True):
         channels = int(size[1] if node.op_type == "Conv" else size[-1])
         layers.append(Layer(node.name, node.input[1], math.prod(size) * math.prod(weights[node.input[1]]) // channels))
     return layers

@@ -28,13 +28,13 @@ PEAK = 2.0  # of values in [-1, 1]
 MAX_PSNR = 100.0
 
 
-def session(path: Path) -> Callable[[Inputs], list[np.ndarray]]:
+def session(source: Path | bytes) -> Callable[[Inputs], list[np.ndarray]]:
     """Return the function that a file computes on the CPU with onnxruntime: from its inputs to its outputs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; it warns of each initialiser that it removes
-    found = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    found = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     return lambda inputs: list(found.run(None, dict(inputs)))
 
 
