@@ -151,4 +151,4 @@ def measure_psnr(full: Path, converted: Path, inputs: Sequence[Inputs]) -> float
 
 def decibels(error: float) -> float:
     """Return the PSNR of a mean squared error of values in [-1, 1], at most `MAX_PSNR`."""
-    return min(MAX_PSNR, 10 * math.log10(PEAK**2 / error)) if error > 0 else MAX_PSNR
+    return MAX_PSNR if error == 0 else min(10 * math.log10(PEAK**2 / error), MAX_PSNR)  # NaN stays NaN
