@@ -77,6 +77,9 @@ def export(
     typer.echo(f"largest difference from PyTorch: {exported.max_difference:.1e} of values in [-1, 1]")
     if exported.psnr is not None:
         typer.echo(f"{'fp16' if fp16 else 'int8'}: PSNR {exported.psnr:.1f} dB to full precision")
+    if exported.quantised and (kept := exported.quantised.kept):
+        count = f"{len(kept)} of {exported.quantised.layers}"
+        typer.echo(f"float32: {count} layers, whose quantisation costs most: {', '.join(kept)}")
     if exported.fixed:
         typer.echo(f"fixed: {', '.join(f'{name}={value}' for name, value in exported.fixed.items())}")
 

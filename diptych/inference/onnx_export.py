@@ -20,8 +20,17 @@ from diptych.errors import ConfigError
 from diptych.inference import onnx_metadata as description
 from diptych.inference.controls import check_controls, select_route
 from diptych.inference.exported_graph import IMAGE, Graph, companion_graph, generation_graph, translation_graph
+from diptych.inference.onnx_int8 import Quantised, quantise
 from diptych.inference.onnx_padding import with_padding
-from diptych.inference.onnx_precision import Precision, calibration_images, check_parity, convert, measure_psnr
+from diptych.inference.onnx_precision import (
+    Precision,
+    as_arrays,
+    calibration_images,
+    check_parity,
+    convert_to_half,
+    example,
+    measure_psnr,
+)
 from diptych.runs.checkpoint import without_shared_memory
 from diptych.system.hashes import sha256_of
 
@@ -42,6 +51,7 @@ class Exported:
     files: tuple[Path, ...]  # the model first
     max_difference: float  # largest difference of a value in [-1, 1], in fp32
     psnr: float | None  # of fp16 or int8 to fp32, in decibels
+    quantised: Quantised | None  # which layers of int8 stay in float32
     fixed: dict[str, Any]  # controls with the value that was exported
 
 
@@ -79,16 +89,20 @@ def export_onnx(
             _write(_converted(graph), files[role])
             difference = max(difference, check_parity(graph, files[role]))
         main = files["forward"]
-        psnr = None
+        psnr = quantised = None
         if precision != "fp32":
             full = main.rename(main.with_suffix(".fp32"))
-            convert(full, main, precision, graphs["forward"], images)
-            psnr = measure_psnr(graphs["forward"], full, main, images)
+            inputs = [as_arrays(example(graphs["forward"], x, number)) for number, x in enumerate(images)]
+            if precision == "int8":
+                quantised = quantise(full, main, inputs)
+            else:
+                convert_to_half(full, main)
+            psnr = measure_psnr(full, main, inputs)
         _describe(main, _metadata(translator, method, name, precision, graphs, files, route))
         written = tuple(path.parent / file.name for file in reversed(files.values()))
         for target in written:  # the model last, so that it never lacks a companion
             (Path(folder) / target.name).replace(target)
-    return Exported(written[::-1], difference, psnr, dict(graphs["forward"].fixed))
+    return Exported(written[::-1], difference, psnr, quantised, dict(graphs["forward"].fixed))
 
 
 def _check_extra() -> None:

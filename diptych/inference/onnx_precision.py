@@ -1,4 +1,4 @@
-"""Comparison of an ONNX file with PyTorch, and its conversion to half precision or 8-bit integers."""
+"""Comparison of an ONNX file with PyTorch, its conversion to half precision, and the PSNR of converted files."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +18,7 @@ from diptych.networks.layers import pad_to_multiple, remove_padding
 if TYPE_CHECKING:
     from diptych.inference.translator import Translator
 
-    Run = Callable[[Mapping[str, Tensor]], np.ndarray]
-
+Inputs = Mapping[str, np.ndarray]  # of a file, by name
 Precision = Literal["fp32", "fp16", "int8"]
 TOLERANCE = 1e-4  # largest difference of images in [-1, 1], or of styles relative to the largest value
 BATCH_SIZES = (1, 2)
@@ -29,14 +28,19 @@ PEAK = 2.0  # of values in [-1, 1]
 MAX_PSNR = 100.0
 
 
-def session(path: Path) -> "Run":
-    """Return the function of tensors by name that a file computes on the CPU with onnxruntime."""
+def session(source: Path | bytes) -> Callable[[Inputs], list[np.ndarray]]:
+    """Return the function that a file computes on the CPU with onnxruntime: from its inputs to its outputs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; it warns of each initialiser that it removes
-    found = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda inputs: found.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+    found = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return lambda inputs: list(found.run(None, dict(inputs)))
+
+
+def as_arrays(tensors: Mapping[str, Tensor]) -> Inputs:
+    """Return the inputs of a file that are these tensors."""
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
@@ -54,7 +58,7 @@ def check_parity(graph: Graph, path: Path) -> float:
     run, largest = session(path), 0.0
     for number, inputs in enumerate(examples(graph)):
         expected = eager(graph, inputs).numpy()
-        found = run(inputs)
+        (found,) = run(as_arrays(inputs))
         scale = 1.0 if graph.is_image else max(1.0, float(np.abs(expected).max()))
         same = found.shape == expected.shape
         difference = float(np.abs(found - expected).max()) / scale if same else math.inf
@@ -131,52 +135,21 @@ def calibration_images(translator: "Translator", folder: Path, controls: Mapping
     return images
 
 
-def convert(source: Path, target: Path, precision: Precision, graph: Graph, images: Sequence[Tensor | None]) -> None:
-    """Write a file of fp32 as fp16, or as int8 calibrated on images; inputs and outputs stay float32."""
-    if precision == "fp16":
-        _convert_to_half(source, target)
-    else:
-        _quantise(source, target, graph, images)
-
-
-def _convert_to_half(source: Path, target: Path) -> None:
+def convert_to_half(source: Path, target: Path) -> None:
+    """Write a file of fp32 as fp16; inputs and outputs stay float32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     onnx.save_model(convert_float_to_float16(onnx.load_model(source), keep_io_types=True), target)
 
 
-def _quantise(source: Path, target: Path, graph: Graph, images: Sequence[Tensor | None]) -> None:
-    """Quantise convolutions and matrix products: weights by channel, activations by their range on the images."""
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    feeds = iter(
-        {name: tensor.numpy() for name, tensor in example(graph, x, number).items()} for number, x in enumerate(images)
-    )
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(feeds, None)
-
-    prepared = source.with_suffix(".prepared")
-    quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    quantization.quantize_static(
-        prepared,
-        target,
-        Reader(),
-        quant_format=quantization.QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-        per_channel=True,
-    )
-
-
-def measure_psnr(graph: Graph, full: Path, converted: Path, images: Sequence[Tensor | None]) -> float:
-    """Return the PSNR in decibels of a converted file to that of fp32, over all of the images."""
+def measure_psnr(full: Path, converted: Path, inputs: Sequence[Inputs]) -> float:
+    """Return the PSNR in decibels of a converted file to that of fp32, over all of the inputs."""
     before, after = session(full), session(converted)
-    errors = []
-    for number, x in enumerate(images):
-        inputs = example(graph, x, number)
-        errors.append(float(np.square(after(inputs) - before(inputs)).mean()))
-    error = sum(errors) / len(errors)
-    return min(MAX_PSNR, 10 * math.log10(PEAK**2 / error)) if error else MAX_PSNR
+    errors = [float(np.square(after(each)[0] - before(each)[0]).mean()) for each in inputs]
+    return decibels(sum(errors) / len(errors))
+
+
+def decibels(error: float) -> float:
+    """Return the PSNR of a mean squared error of values in [-1, 1], at most `MAX_PSNR`."""
+    return MAX_PSNR if error == 0 else min(10 * math.log10(PEAK**2 / error), MAX_PSNR)  # NaN stays NaN

@@ -42,7 +42,7 @@ class VideoWriter:
         self.options = {} if crf is None else {"crf": str(crf)}
         if self.codec == "libvpx-vp9":
             self.options |= {"b": "0", "row-mt": "1"}  # constant quality
-        container_options = {}
+        container_options = {"fflags": "+bitexact"}  # Matroska files would have a random identifier
         if name.suffix.lower() in (".mp4", ".m4v", ".mov"):
             container_options["video_track_timescale"] = str(self.format.time_base.denominator)
         self.container = av.open(str(path), "w", container_options=container_options)
