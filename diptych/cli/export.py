@@ -20,7 +20,7 @@ def export(
         Path, typer.Option("--out", "-o", help="File to write: NAME.onnx. With --web a folder.", show_default=False)
     ],
     web: Annotated[
-        bool, typer.Option("--web", help="Write a page that translates in the browser: a folder for any web server.")
+        bool, typer.Option("--web", help="Write a page that computes in the browser: a folder for any web server.")
     ] = False,
     examples: Annotated[
         str | None, typer.Option(help="Folder of example images for the page of --web.", show_default="none")

@@ -107,8 +107,13 @@ class ImageTranslator(ABC):
         """
         self._check_generates(controls)
         samples = self._sample_unit(range(first, first + count), seed, controls)
-        encoding = self._encoding(next(iter(self.model.channels())))
+        encoding = self.encoding_of_samples
         return [as_pil(encoding.encode(sample.transpose(1, 2, 0), np.uint8), encoding) for sample in samples]
+
+    @property
+    def encoding_of_samples(self) -> Encoding:
+        """The encoding of the values of generated images in files."""
+        return self._encoding(next(iter(self.model.channels())))
 
     def _check_generates(self, controls: Controls) -> None:
         """Raise ConfigError if the model does not generate images from noise, or for invalid controls."""

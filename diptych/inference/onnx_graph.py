@@ -149,6 +149,7 @@ def _open_session(path: Path, device: str) -> "InferenceSession":
     options.log_severity_level = 4  # nothing but fatal errors: all others are raised
     options.intra_op_num_threads = _threads()
     options.enable_mem_pattern = False  # it would keep a plan for each size of images
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads wait without CPU time
     providers = _providers(device, onnxruntime.get_available_providers())
     falls_back = device == "auto" and len(providers) > 1  # to the CPU, with a note on stdout
     try:

@@ -57,6 +57,7 @@ class ModelDescription(BaseModel):
     translates: bool
     generates: bool
     controls: tuple[ControlDescription, ...]
+    sample_controls: tuple[ControlDescription, ...] = Field((), description="of sample, beside `controls`")
     source: SourceDescription | None
     target: TargetDescription
     image_size: int | None = Field(description="side of the training images in pixels, if known")
@@ -66,6 +67,14 @@ class ModelDescription(BaseModel):
     max_megapixels: float
     formats: tuple[str, ...] = Field(description="of answers")
     examples: tuple[str, ...] = Field((), description="addresses of example images")
+
+
+SAMPLE_CONTROLS = (
+    ControlDescription(name="seed", kind="number", default=0, minimum=0, step=1, help="seed of the generated images"),
+    ControlDescription(
+        name="number", kind="number", default=0, minimum=0, step=1, help="number of the image among those of the seed"
+    ),
+)
 
 
 def describe_model(name: str, translator: ImageTranslator, max_megapixels: float) -> ModelDescription:
@@ -80,6 +89,7 @@ def describe_model(name: str, translator: ImageTranslator, max_megapixels: float
         translates=bool(model.routes),
         generates=traits.unconditional,
         controls=tuple(map(describe_control, translator.controls)),
+        sample_controls=SAMPLE_CONTROLS if traits.unconditional else (),
         source=source,
         target=TargetDescription(channels=target),
         image_size=model.image_size() or (translator.images.crop if translator.images else None),

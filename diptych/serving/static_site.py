@@ -23,7 +23,8 @@ from diptych.serving.descriptions import ControlDescription, ModelDescription, d
 from diptych.serving.examples import example_files, with_examples
 from diptych.serving.web_runtime import runtime_files
 
-SEEDS = 256  # whose latent codes are part of the page
+SEEDS = 256  # whose latent codes are part of the page of a model that translates
+SAMPLE_SEEDS, SAMPLE_NUMBERS = 16, 64  # of one that only generates: the codes of these numbers of each seed
 MAX_MEGAPIXELS = 1.0  # of an image; the memory of WebAssembly is bounded
 CHECK_SIDE = 64  # pixels of the image that the page translates first, to check the visitor's device
 FORMATS = ("png", "jpeg", "webp")
@@ -51,6 +52,8 @@ def write_site(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"-o {out}: already there and not empty; remove it, or choose another folder")
     _check_images(translator, controls)
+    if examples and not translator.method.routes:
+        raise ConfigError(f"--examples {examples}: {translator.name} takes no image; leave it out")
     files = example_files(examples)
     runtime_by_name = runtime_files(runtime)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -69,17 +72,16 @@ def write_site(
 
 
 def _check_images(translator: Translator, controls: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a model that does not translate 8-bit images of 1 or 3 channels."""
-    if not translator.method.routes:
-        raise ConfigError(
-            f"{translator.name} generates images from noise, and the page of --web translates: use `diptych serve`"
-        )
-    adapter = translator.adapter(controls)
-    if adapter.task and adapter.task.finishes:
-        raise ConfigError(f"--web: the page cannot finish images of task={adapter.task.name}: use `diptych serve`")
-    channels = (translator.channels_in(controls), translator.channels_out(controls))
-    is_plain = not str(adapter.source_encoding) and not str(adapter.target_encoding)
-    if not is_plain or not {*channels} <= {1, 3}:
+    """Raise ConfigError for a model whose images do not have 8 bits and 1 or 3 channels."""
+    if translator.method.routes:
+        adapter = translator.adapter(controls)
+        if adapter.task and adapter.task.finishes:
+            raise ConfigError(f"--web: the page cannot finish images of task={adapter.task.name}: use `diptych serve`")
+        channels = {translator.channels_in(controls), translator.channels_out(controls)}
+        encodings = [adapter.source_encoding, adapter.target_encoding]
+    else:
+        channels, encodings = {*translator.model.channels().values()}, [translator.encoding_of_samples]
+    if any(map(str, encodings)) or not channels <= {1, 3}:
         raise ConfigError(
             "--web: a browser shows 8-bit images of 1 or 3 channels, and this model has other ones: use `diptych serve`"
         )
@@ -92,21 +94,30 @@ def _write_model(site: Path, model: OnnxTranslator, description: ModelDescriptio
         addresses.append(f"examples/{number}.png")
         image_io.write(site / addresses[-1], image_io.read(image_io.StoredFile("example", data)))
     kept = tuple(control for control in map(_kept, model.controls) if control)
-    changes = {"controls": kept, "examples": tuple(addresses), "formats": FORMATS}
+    largest = {"seed": SAMPLE_SEEDS - 1.0, "number": SAMPLE_NUMBERS - 1.0}
+    of_samples = tuple(each.model_copy(update={"maximum": largest[each.name]}) for each in description.sample_controls)
+    changes = {"controls": kept, "sample_controls": of_samples, "examples": tuple(addresses), "formats": FORMATS}
     needs_reference = any(each.name == "reference" for each in model.metadata.inputs)
     if not needs_reference:
         _write_check(site, model)
+    seeds, numbers = (SEEDS, 1) if description.translates else (SAMPLE_SEEDS, SAMPLE_NUMBERS)
     facts = {
         "has_check": not needs_reference,
         "description": description.model_copy(update=changes).model_dump(mode="json"),
         "metadata": model.metadata.model_dump(mode="json", include=KEPT),
         "domains": model.inputs.of_domains(model.choices("domain") if _has(model, "domain") else ()),
-        "seeds": SEEDS,
+        "seeds": seeds,
+        "numbers": numbers,
     }
     if model.metadata.latent:
-        codes = model.inputs.codes_of_seeds(SEEDS).astype("<f4")
-        (site / "codes.bin").write_bytes(codes.tobytes())
+        codes = model.inputs.codes_of_seeds(seeds) if description.translates else _codes_of_samples(model)
+        (site / "codes.bin").write_bytes(codes.astype("<f4").tobytes())
     (site / "model.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _codes_of_samples(model: OnnxTranslator) -> np.ndarray:
+    """Return the latent codes (seeds x numbers, D) of generated images."""
+    return np.concatenate([model.inputs.latents(range(SAMPLE_NUMBERS), seed) for seed in range(SAMPLE_SEEDS)])
 
 
 def _has(model: OnnxTranslator, name: str) -> bool:
@@ -124,7 +135,10 @@ def _kept(control: Control) -> ControlDescription | None:
 
 
 def _write_check(site: Path, model: OnnxTranslator) -> None:
-    """Write an image and its translation, with which the page finds out whether a device computes right."""
+    """Write an image and its translation, or a generated one, by which the page knows if a device computes right."""
+    if not model.model.routes:
+        image_io.write(site / "check-output.png", np.atleast_3d(model.sample(1)[0]))
+        return
     side = model.metadata.image_size if model.metadata.fixed_size and model.metadata.image_size else CHECK_SIDE
     y, x = np.mgrid[:side, :side] / side
     waves = [np.sin(9 * x + 3 * channel) * np.cos(7 * y - channel) for channel in range(model.channels_in({}))]

@@ -36,6 +36,8 @@ def test_models_are_described_by_their_controls(client):
     assert controls["reference"]["kind"] == "image"
     assert (controls["mix"]["maximum"], controls["mix"]["step"]) == (1, 0.01)
     assert (models["gan"]["translates"], models["gan"]["generates"], models["gan"]["source"]) == (False, True, None)
+    assert [control["name"] for control in models["gan"]["sample_controls"]] == ["seed", "number"]
+    assert munit["sample_controls"] == []
     assert (models["inverted"]["method"], models["inverted"]["source"]["channels"]) == ("pix2pix", 3)
 
 

@@ -3,6 +3,8 @@
 import base64
 import functools
 import http.server
+import os
+import shutil
 import threading
 
 import numpy as np
@@ -27,14 +29,9 @@ TRANSLATE = """async ([image, values, reference]) => {
     return btoa(String.fromCharCode(...bytes));
 }"""
 READY = "#device:not(:empty), [role=alert]:not(:empty)"
-MODELS = {
-    "pix2pix": {"norm": "instance"},
-    "cyclegan": {},
-    "stargan": {},
-    "starganv2": {},
-    "munit": {},
-    "srgan": {},
-}
+SOFTWARE_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]  # of Chromium
+SETTINGS = {"pix2pix": {"norm": "instance"}}
+TRANSLATING = ("pix2pix", "cyclegan", "stargan", "starganv2", "munit", "srgan")
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -42,25 +39,41 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def site(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    """The folder that a web server serves, and a function that makes the page of a method there, once."""
+    folder = tmp_path_factory.mktemp("sites")
+
+    @functools.cache
+    def page_of(name):
+        translator = made(name, **SETTINGS.get(name, {}))
+        controls = {"direction": "a2b"} if any(each.name == "direction" for each in translator.controls) else {}
+        write_site(translator, folder / name, name="<b>model", source="none", controls=controls)
+        return name, translator, folder / name
+
+    return folder, page_of
+
+
+@pytest.fixture
+def site(request, sites):
     """The name of a method, its translator, and the folder of its page."""
-    folder = tmp_path_factory.mktemp("site")
-    translator = made(request.param, **MODELS[request.param])
-    controls = {"direction": "a2b"} if any(each.name == "direction" for each in translator.controls) else {}
-    write_site(translator, folder / "page", name="<b>model", source="none", controls=controls)
-    return request.param, translator, folder / "page"
+    return sites[1](request.param)
 
 
 @pytest.fixture(scope="module")
-def address(site):
-    """The address of a web server of the folder."""
-    handler = functools.partial(Handler, directory=str(site[2]))
+def server(sites):
+    """The address of a web server of the pages."""
+    handler = functools.partial(Handler, directory=str(sites[0]))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def address(server, site):
+    return f"{server}/{site[0]}/"
 
 
 @pytest.fixture
@@ -86,6 +99,7 @@ def translated(page, pixels, values, reference=None):
     return image_io.read(image_io.StoredFile("answer", base64.b64decode(answer)))
 
 
+@pytest.mark.parametrize("site", TRANSLATING, indirect=True)
 def test_images_are_those_of_python(site, page):
     """Within 2 levels, for several sizes and all kinds of controls; nothing is asked of another host."""
     name, translator, folder = site
@@ -119,6 +133,44 @@ def test_images_are_those_of_python(site, page):
     assert hosts == {page.url.split("/")[2]}
 
 
+@pytest.mark.parametrize("site", ["gan"], indirect=True)
+def test_generated_images_are_those_of_python(site, page):
+    """The controls of a model that only generates are seed and number."""
+    fields = {name: page.get_by_label(name, exact=True) for name in ("seed", "number")}
+    shown = [((0, 0), result(page))]
+    shown.append(((0, 63), changed(page, lambda: fields["number"].fill("63"))))
+    shown.append(((15, 63), changed(page, lambda: fields["seed"].fill("15"))))
+    for (seed, number), picture in shown:
+        expected = np.atleast_3d(site[1].sample(1, seed, number)[0]).astype(int)
+        assert np.abs(picture - expected).max() <= 2, (seed, number)
+    assert not np.array_equal(shown[0][1], shown[1][1])
+    fields["number"].fill("64")
+    page.get_by_text("This page has the numbers 0 to 63.").wait_for()
+
+
+@pytest.fixture(scope="module")
+def browser_with_gpu(browser):
+    """A Chromium whose WebGPU adapter computes on the CPU."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    with browser.browser_type.launch(executable_path=chromium, args=["--no-sandbox", *SOFTWARE_GPU]) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("site", ["pix2pix"], indirect=True)
+def test_webgpu_gives_the_images_of_python(site, address, browser_with_gpu):
+    page = browser_with_gpu.new_page()
+    page.set_default_timeout(900_000)  # compiling the kernels for the CPU takes half a minute of CPU time
+    page.goto(address)
+    page.wait_for_selector(READY)
+    if not os.environ.get("CI") and not page.evaluate("navigator.gpu?.requestAdapter()?.then(Boolean) ?? false"):
+        pytest.skip("this Chromium has no software adapter for WebGPU (SwiftShader)")
+    assert "Computed in this browser by WebGPU" in page.inner_text("#device")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)  # as the check: no new kernels
+    difference = translated(page, pixels, {}).astype(int) - site[1].array(pixels)
+    assert np.abs(difference).max() <= 2
+
+
+@pytest.mark.parametrize("site", ["pix2pix", "gan"], indirect=True)
 def test_a_device_that_computes_wrong_is_refused(site, page):
     pixels = image_io.read(site[2] / "check-output.png")
     image_io.write(site[2] / "check-output.png", pixels ^ 128)
@@ -167,9 +219,10 @@ def test_what_no_page_can_show_is_refused(tmp_path):
     ):
         with pytest.raises(ConfigError, match=problem):
             diptych("export", tmp_path / "model", "--web", *words)
-    made("gan").save(tmp_path / "generator")
-    with pytest.raises(ConfigError, match=r"generates images from noise, .*: use `diptych serve`"):
-        diptych("export", tmp_path / "generator", "--web", "-o", tmp_path / "new")
+    for channels, problem in ((4, "a browser shows 8-bit images"), (3, "takes no image; leave it out")):
+        made("gan", channels=channels).save(tmp_path / f"gan{channels}")
+        with pytest.raises(ConfigError, match=problem):
+            diptych("export", tmp_path / f"gan{channels}", "--web", "-o", tmp_path / "new", "--examples", tmp_path)
     with pytest.raises(ConfigError, match="are for --web"):
         diptych("export", tmp_path / "model", "-o", tmp_path / "a.onnx", "--examples", tmp_path)
     assert not (tmp_path / "new").exists()

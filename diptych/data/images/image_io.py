@@ -202,8 +202,10 @@ def from_unit(x: np.ndarray, dtype: Any) -> np.ndarray:
     """Return the inverse of `to_unit`, clipped and rounded to `dtype`. Raises ValueError if not finite."""
     if not np.isfinite(x).all():
         raise ValueError("values that are not finite have no pixels")
-    dtype = np.dtype(dtype)
-    return _nearest((x.astype(np.float64) + 1) * (white_of(dtype) / 2), dtype)
+    dtype, values = np.dtype(dtype), x.astype(np.float64)
+    values += 1
+    values *= white_of(dtype) / 2
+    return _nearest(values, dtype)
 
 
 def with_channels(array: np.ndarray, channels: int, path: Path | str) -> np.ndarray:
@@ -276,6 +278,7 @@ def _nearest_indices(size: int, new_size: int) -> np.ndarray:
 
 
 def _nearest(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Return values rounded to `dtype`, and clipped to black and white."""
-    rounded = values if dtype.kind == "f" else np.rint(values)
-    return np.asarray(np.clip(rounded, 0, white_of(dtype)), dtype)
+    """Return values rounded to `dtype`, and clipped to black and white. `values` are overwritten."""
+    if dtype.kind != "f":
+        np.rint(values, out=values)
+    return np.asarray(np.clip(values, 0, white_of(dtype), out=values), dtype)

@@ -9,10 +9,6 @@ import { ResultCard } from "./result_card.js";
 
 const page = document.getElementById("page");
 const OWN = ["example", "input", "view"]; // settings of the page beside the controls
-const SAMPLE = [
-  { name: "seed", kind: "number", default: 0, minimum: 0, maximum: null, step: 1, choices: [], help: "seed of the generated images" },
-  { name: "number", kind: "number", default: 0, minimum: 0, maximum: null, step: 1, choices: [], help: "number of the image among those of the seed" },
-];
 
 export async function startPlayground(backend) {
   try {
@@ -42,7 +38,7 @@ class Playground {
     Object.assign(this, { model, backend, isEditing: true });
     const changed = (isFinal) => this.#changed(isFinal);
     if (model.translates) this.input = new InputCard(model, backend, changed);
-    this.controls = new Controls(model.translates ? model : { ...model, controls: [...SAMPLE, ...model.controls] }, changed);
+    this.controls = new Controls(model.translates ? model : { ...model, controls: [...model.sample_controls, ...model.controls] }, changed);
     this.result = new ResultCard(model, {
       translate: () => this.#translate(true),
       fetch: (format) => this.#fetch(format),

@@ -51,7 +51,9 @@ async function open() {
 const session = ({ ort, provider }, bytes) => ort.InferenceSession.create(bytes, { executionProviders: [provider] });
 
 async function largestDifference(tried) {
-  const [input, expected] = await Promise.all(["check-input.png", "check-output.png"].map(async (file) => pixelsOf(await (await fetched(file)).blob())));
+  const pixels = async (file) => pixelsOf(await (await fetched(file)).blob());
+  const input = facts.description.translates ? await pixels("check-input.png") : null;
+  const expected = await pixels("check-output.png");
   const output = await run(tried, input, defaults(), {});
   return output.data.reduce((largest, value, at) => Math.max(largest, Math.abs(value - expected.data[at])), 0);
 }
@@ -72,12 +74,12 @@ async function companion(tried, role, arrays) {
   return compute(tried, await tried.sessions[role], arrays);
 }
 
-// Returns the translation of pixels, as pixels (RGBA).
+// Returns the translation of pixels, or without them a generated image, as pixels (RGBA).
 async function run(tried, pixels, values, images) {
   const { metadata, description } = facts;
-  const image = toTensor(pixels, description.source.channels);
+  const image = pixels && { image: toTensor(pixels, description.source.channels) };
   const inputs = await controlInputs(facts, values, images, (role, arrays) => companion(tried, role, arrays));
-  const { data, dims } = await compute(tried, tried.sessions[""], { image, ...inputs(metadata.inputs) });
+  const { data, dims } = await compute(tried, tried.sessions[""], { ...image, ...inputs(metadata.inputs) });
   return fromTensor(data, dims);
 }
 
@@ -104,12 +106,18 @@ export async function models() {
 
 export const example = async (address) => (await fetched(address)).blob();
 
-// Returns the translation of `image` as a Blob.
-export async function translate(model, { image, values, images }, format, signal) {
+// Returns the translation of `image`, or image `number` of a seed, as a Blob.
+export async function translate(model, { image, values, images, seed, number }, format, signal) {
+  const pixels = model.translates ? await sourcePixels(model, image) : null;
+  signal?.throwIfAborted();
+  const controls = { ...defaults(), ...values, ...(!model.translates && { seed, number }) };
+  return toBlob(await run(device, pixels, controls, images), format);
+}
+
+async function sourcePixels(model, image) {
   const { fixed_size: isFixed, image_size: side } = facts.metadata;
   const pixels = await pixelsOf(image, isFixed ? side : null);
   const megapixels = (pixels.width * pixels.height) / 1e6;
   if (megapixels > model.max_megapixels) throw Object.assign(new Error(`The image has ${megapixels.toFixed(1)} megapixels; this page takes ${model.max_megapixels}.`), { field: "image" });
-  signal?.throwIfAborted();
-  return toBlob(await run(device, pixels, { ...defaults(), ...values }, images), format);
+  return pixels;
 }

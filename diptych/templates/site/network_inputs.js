@@ -10,10 +10,13 @@ export async function controlInputs(facts, values, images, companion) {
   const reference = await referenceOf(metadata, images.reference);
   const second = await referenceOf(metadata, images.toward_reference);
 
+  const number = Number(values.number ?? 0); // of generated images
   const code = (seed) => {
     const { dim } = metadata.latent;
-    if (!(seed >= 0 && seed < facts.seeds)) throw Object.assign(new Error(`This page has the seeds 0 to ${facts.seeds - 1}.`), { field: "seed" });
-    return { data: codes.slice(seed * dim, (seed + 1) * dim), dims: [1, dim] };
+    check("seed", seed, facts.seeds);
+    check("number", number, facts.numbers);
+    const at = (seed * facts.numbers + number) * dim;
+    return { data: codes.slice(at, at + dim), dims: [1, dim] };
   };
 
   const ofLabels = (name) => {
@@ -48,6 +51,10 @@ export async function controlInputs(facts, values, images, companion) {
     if (mix) style = interpolated(style, await styleOf(toward, second), mix);
   }
   return (inputs) => encode(inputs, seed, reference, style);
+}
+
+function check(name, value, count) {
+  if (!Number.isInteger(value) || value < 0 || value >= count) throw Object.assign(new Error(`This page has the ${name}s 0 to ${count - 1}.`), { field: name });
 }
 
 async function referenceOf(metadata, file) {
