@@ -62,3 +62,35 @@ def write_dicom(folder, values, patient="P1", orientation=(1, 0, 0, 0, 1, 0), ch
             change(k, data)
         data.save_as(folder / f"IM{values.shape[2] - k:03d}.dcm", enforce_file_format=True)
     return folder
+
+
+def write_frames(folder, series, order, change=None):
+    """Write a series as one enhanced multi-frame file with its slices in an order. `change` gets the data set."""
+    import pydicom
+    from pydicom.dataset import Dataset
+    from pydicom.uid import EnhancedCTImageStorage
+
+    folder.mkdir(parents=True)
+    slices = [pydicom.dcmread(file) for file in series.files]
+    data = pydicom.dcmread(series.files[0])
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    data.NumberOfFrames = len(slices)
+    data.PixelData = b"".join(slices[index].PixelData for index in order)
+    shared, measures, plane = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = data.PixelSpacing, data.SliceThickness
+    plane.ImageOrientationPatient = data.ImageOrientationPatient
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [shared], []
+    for number, index in enumerate(order):
+        frame, position, values = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = slices[index].ImagePositionPatient
+        values.RescaleSlope, values.RescaleIntercept = 2, -1024 + 10 * number  # each frame may have its own
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [values]
+        data.PerFrameFunctionalGroupsSequence.append(frame)
+    for name in ("PixelSpacing", "SliceThickness", "ImageOrientationPatient", "ImagePositionPatient"):
+        delattr(data, name)
+    del data.RescaleSlope, data.RescaleIntercept
+    if change:
+        change(data)
+    data.save_as(folder / "frames.dcm", enforce_file_format=True)
+    return folder

@@ -1,17 +1,21 @@
 """Values and geometry of volumes compared with independent readers, and one clear error for each damaged input."""
 
 import gzip
+import os
 import pickle
 import shutil
+import time
 
 import numpy as np
 import pytest
-from volumes import affine_of, phantom, write_dicom, write_nifti
+from volumes import affine_of, phantom, write_dicom, write_frames, write_nifti
 
 from diptych.data.volumes import nifti
+from diptych.data.volumes.hdf5 import write_hdf5
 from diptych.data.volumes.slices import VolumeSlices, fingerprint_of_volumes, read_stack
 from diptych.data.volumes.volume import open_volume
-from diptych.errors import ImageError
+from diptych.errors import ConfigError, ImageError
+from diptych.inference.volume_sink import check_target
 
 nibabel, pydicom, h5py = (pytest.importorskip(name) for name in ("nibabel", "pydicom", "h5py"))
 zarr = pytest.importorskip("zarr")
@@ -85,6 +89,23 @@ def test_a_damaged_gz_file_is_refused(tmp_path, monkeypatch):
         array_of(open_volume(path))
 
 
+def test_unpacked_copies_that_are_not_used_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+
+    def unpack(seed):
+        path = write_nifti(tmp_path / f"{seed}.nii.gz", phantom(seed=seed))
+        return nifti._unpacked(path, path.stat().st_mtime_ns)
+
+    old, used, new = unpack(0), unpack(1), unpack(2)
+    long_ago = time.time() - (nifti.UNUSED_DAYS + 1) * 24 * 3600
+    for file in (old, used):
+        os.utime(file, (long_ago, long_ago))
+    stamp = (tmp_path / "1.nii.gz").stat().st_mtime_ns
+    assert nifti._unpacked(tmp_path / "1.nii.gz", stamp) == used
+    last = unpack(3)
+    assert set((tmp_path / "cache/volumes").iterdir()) == {used, new, last}
+
+
 def test_microns_are_converted(tmp_path):
     import nibabel
 
@@ -108,7 +129,7 @@ def test_a_coronal_series_and_a_nifti_of_it_give_the_same_slices(tmp_path):
 def test_arrays_in_hdf5_and_zarr(tmp_path):
     values = phantom((3, 4, 5))
     with h5py.File(tmp_path / "scan.h5", "w") as file:
-        file.create_dataset("raw/ct", data=values, chunks=(1, 4, 5))
+        file.create_dataset("raw/ct", data=values, chunks=(1, 4, 5)).attrs["element_size_um"] = [2500, 800, 700.0]
         file["label"] = np.zeros(4)
     group = zarr.create_group(tmp_path / "scan.zarr")
     group.create_array("0", shape=(1, 3, 4, 5), dtype=np.float32)[:] = values[None]
@@ -118,9 +139,24 @@ def test_arrays_in_hdf5_and_zarr(tmp_path):
     for volume in (open_volume(tmp_path / "scan.h5"), open_volume(f"{tmp_path / 'scan.h5'}:/raw/ct")):
         assert (array_of(volume) == values).all()
         assert (read_stack(volume, "axial", 2)[..., 0] == values[2]).all()  # shown as stored
+        assert np.allclose(volume.geometry.spacing, (0.7, 0.8, 2.5))
+    write_hdf5(tmp_path / "out.h5", values, volume)
+    assert open_volume(tmp_path / "out.h5").geometry == volume.geometry
     volume = open_volume(tmp_path / "scan.zarr")
     assert (array_of(volume) == values).all()
     assert np.allclose(volume.geometry.spacing, (0.7, 0.8, 2.5))
+
+
+@pytest.mark.parametrize("size", [[0.5, 0.1, 0.1], [0, 1, 1], [1, 1], [1, -1, 1], "1 1 1", [np.nan, 1, 1]])
+def test_voxels_below_a_micrometre_and_damaged_sizes(tmp_path, size):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["raw"] = phantom((3, 4, 5))
+        file["raw"].attrs["element_size_um"] = size
+    if size == [0.5, 0.1, 0.1]:
+        assert np.allclose(open_volume(tmp_path / "scan.h5").geometry.spacing, (1e-4, 1e-4, 5e-4))
+        return
+    with pytest.raises(ImageError, match=r"scan.h5: '/raw' has the attribute element_size_um .* three lengths above 0"):
+        open_volume(tmp_path / "scan.h5")
 
 
 def test_neighbours_are_channels_and_ends_are_repeated(tmp_path):
@@ -185,9 +221,17 @@ CHANGES = {
     "same position": (set_tags(2, ImagePositionPatient=[-5, -6, 7 + 2.5 * 3]), "are at one position"),
     "gantry tilt": (tilted, "sheared by 11.3 degrees"),
     "decoder": (compressed, "compressed as JPEG Lossless.*: pip install pylibjpeg"),
-    "no position": (lambda _, data: delattr(data, "ImagePositionPatient"), "no ImagePositionPatient"),
+    "no positions": (
+        lambda _, data: delattr(data, "ImagePositionPatient"),
+        "series: has no ImagePositionPatient, so order, .* not guessed from their numbers: .* as images",
+    ),
+    "one without": (
+        lambda k, data: delattr(data, "ImagePositionPatient") if k == 2 else None,
+        "IM004.dcm has no ImagePositionPatient, unlike other slices: remove it",
+    ),
     "table": (lambda _, data: setattr(data, "ModalityLUTSequence", []), "table of values"),
-    "frames": (set_tags(1, NumberOfFrames=3), "3 frames"),
+    "film": (set_tags(1, NumberOfFrames=3), "IM005.dcm: has 3 frames without positions, such as a film"),
+    "colour": (set_tags(1, SamplesPerPixel=3, PhotometricInterpretation="RGB"), "3 samples a pixel .* grey slices"),
 }
 
 
@@ -195,6 +239,51 @@ CHANGES = {
 def test_a_series_that_is_no_regular_grid_is_refused(tmp_path, name):
     change, message = CHANGES[name]
     folder = write_dicom(tmp_path / "series", phantom(), change=change)
+    with pytest.raises(ImageError, match=message):
+        open_volume(folder)
+
+
+def test_the_frames_of_one_file_are_slices(tmp_path):
+    series = open_volume(write_dicom(tmp_path / "series", phantom()))
+    order = [3, 0, 5, 1, 4, 2]
+    folder = write_frames(tmp_path / "enhanced", series, order)
+    volume = pickle.loads(pickle.dumps(open_volume(folder)))
+    added = [10.0 * order.index(index) for index in range(6)]  # by the intercepts of the frames
+    assert (array_of(volume) == array_of(series) + np.float32(added)).all()
+    assert np.allclose(volume.geometry.affine, series.geometry.affine)
+    assert (volume.patient_id, volume.files) == ("P1", (folder / "frames.dcm",))
+    check_target(tmp_path / "out.nii.gz", volume)
+    with pytest.raises(ConfigError, match=r"frames.dcm is multi-frame DICOM, which is only read; give --suffix .nii"):
+        check_target(tmp_path / "out", volume)
+
+
+def without_position(data):
+    del data.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
+
+
+def same_position(data):
+    first, second, *_ = data.PerFrameFunctionalGroupsSequence
+    second.PlanePositionSequence = first.PlanePositionSequence
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_position, r"frames.dcm: frame 2 has no ImagePositionPatient, so its place is unknown"),
+        (same_position, r"frames.dcm: frame 1 and frame 2 are at one position"),
+        (lambda data: setattr(data, "NumberOfFrames", 5), "has 5 frames and 6 descriptions"),
+        (lambda data: setattr(data, "PixelData", data.PixelData[:200]), r"frames.dcm: is cut short"),
+        (None, r"has 7 files, and frames.dcm is a multi-frame file"),
+    ],
+)
+def test_damaged_multi_frame_files(tmp_path, change, message):
+    series = open_volume(write_dicom(tmp_path / "series", phantom((40, 30, 6))))
+    folder = write_frames(tmp_path / "enhanced", series, range(6), change)
+    if change is None:
+        for file in series.files:
+            data = pydicom.dcmread(file)
+            data.SeriesInstanceUID = pydicom.dcmread(folder / "frames.dcm").SeriesInstanceUID
+            data.save_as(folder / file.name)
     with pytest.raises(ImageError, match=message):
         open_volume(folder)
 
