@@ -15,7 +15,7 @@ from diptych.errors import listed, printable, shown
 
 MAX_NAMES = 1000  # objects of a file that are looked at
 MAX_CHUNK = 2**30  # bytes
-SIZE = "element_size_um"  # attribute of ilastik and of Fiji's HDF5 plugin: the size of a voxel along z, y and x
+SIZE = "element_size_um"  # attribute of Fiji's HDF5 plugin: the size of a voxel along z, y and x
 MICROMETRE = 1e-3  # in mm
 ARRAY_AFFINE = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], float)  # slices as stored
 

@@ -234,8 +234,10 @@ def _per_pair(fake: Tensor, truth: Tensor, function: PairFunction, valid: Tensor
         raise EvaluationError(
             f"{_describe(fake)} cannot be compared with {_describe(truth)}; expected pairs of one shape"
         )
-    masks = [None] * len(fake) if valid is None else [None if mask.all() else mask for mask in valid]
-    rows = [function(a.double(), b.double(), mask) for a, b, mask in zip(fake, truth, masks, strict=True)]
+    rows = []
+    for index, (a, b) in enumerate(zip(fake, truth, strict=True)):
+        mask = None if valid is None or valid[index].all() else valid[index]
+        rows.append(function(a.double(), b.double(), mask))
     return np.array(rows, np.float64)
 
 
