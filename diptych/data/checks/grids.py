@@ -16,8 +16,8 @@ def check_georeferences(split: Split, entries: Mapping[Path, Entry]) -> None:
     columns = [column for column in split.columns.values() if isinstance(column, ImageFiles)]
     if not split.aligned or len(columns) != 2:
         return
-    pairs = zip(*([entries[file] for file in column.files] for column in columns), strict=True)
-    if wrong := grid_differences(pairs):
+    first, second = ([entries[file] for file in column.files] for column in columns)
+    if wrong := grid_differences(zip(first, second, strict=True)):
         names = [name for names in wrong.values() for name in names]
         raise DataError(
             f"{len(names)} of {len(columns[0])} pairs differ in {' or '.join(wrong)}: {listed_names(names)}; {REMEDY}"

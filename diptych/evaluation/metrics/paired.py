@@ -118,7 +118,10 @@ def _mean(values: Tensor, valid: Tensor | None) -> float:
 
 def _without_holes(valid: Tensor | None, side: int, stride: int) -> Tensor | None:
     """Return for windows of `side` pixels whether all pixels (H, W) of each are valid; None for None."""
-    return None if valid is None else F.max_pool2d((~valid).double()[None], side, stride)[0] == 0
+    if valid is None:
+        return None
+    holes: Tensor = F.max_pool2d((~valid).double()[None], side, stride)[0]
+    return holes == 0
 
 
 def luma(images: Tensor) -> Tensor:
