@@ -15,6 +15,16 @@ def phantom(shape=(12, 10, 6), seed=0):
     return (-1000 + 150 * i + 20 * j + 90 * k + noise).clip(-1000, 2000).astype(np.float32)
 
 
+def array_of(volume):
+    """All values in stored order, read along each axis."""
+    arrays = [
+        np.stack([volume.plane(axis, position) for position in range(volume.geometry.shape[axis])], axis)
+        for axis in range(3)
+    ]
+    assert all((array == arrays[0]).all() for array in arrays)
+    return arrays[0]
+
+
 def affine_of(axes=AXES, origin=ORIGIN):
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = np.array(axes).T, origin

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.checks import duplicates
-from diptych.data.checks.grids import REMEDY, grid_differences
 from diptych.data.checks.manifest import Entry, relative_path
+from diptych.data.checks.pair_grids import REMEDY, grid_differences
 from diptych.data.checks.survey import ALL, NOTHING, SIDE_BY_SIDE, Survey
 from diptych.data.checks.unread_files import explain_no_images
 from diptych.data.checks.value_ranges import advice

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.checks import duplicates
-from diptych.data.checks.grids import check_georeferences
 from diptych.data.checks.manifest import Entry, Manifest, Progress, listed_names, scan
+from diptych.data.checks.pair_grids import check_georeferences
 from diptych.data.checks.unread_files import describe_unused, unread_files_of
 from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MAX_BAD_SHARE, DataConfig
