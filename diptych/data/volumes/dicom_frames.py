@@ -49,7 +49,7 @@ class DicomFrames:
 
     def _slice(self, position: int) -> np.ndarray:
         """Return the values (columns, rows) of a slice in physical units, float32. Raises ImageError."""
-        from pydicom.pixels import pixel_array
+        from pydicom.pixels.utils import pixel_array
 
         slope, intercept = self.scales[position]
         with volume_errors(self.file):
