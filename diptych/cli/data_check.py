@@ -75,13 +75,13 @@ def check(
     from diptych.system.terminal import progress_bar
     from diptych.workflows.dataset_fit import show_fits
 
-    if has_volumes(folder):
-        if as_json or ignore or split or group_by:
-            raise ConfigError("--json, --ignore, --split and --group-by are not for volumes: leave them out")
-        check_volumes(folder)
-        return
     settings = [f"{name}={value}" for name, value in (("split", split), ("group_by", group_by)) if value]
     config = _data_config(folder, settings)
+    if has_volumes(folder):
+        if ignore:
+            raise ConfigError("--ignore is not for volumes: leave it out")
+        check_volumes(config, settings, as_json)
+        return
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
@@ -97,7 +97,7 @@ def check(
         print_json(folder_json(data, found, sizes))
         raise typer.Exit(exit_code)
     _print_contents(console, data)
-    _print_sizes(console, sizes)
+    print_sizes(console, sizes)
     if ignore:
         _print_ignored(console, data, ignore)
     _print_problems(console, "errors", "bold red", errors)
@@ -151,7 +151,7 @@ def _print_contents(console: "Console", data: "Survey") -> None:
         _print(console, "\n" + "\n".join(f"  {line}" for line in lines), "dim")
 
 
-def _print_sizes(console: "Console", sizes: "Sequence[SplitSize]") -> None:
+def print_sizes(console: "Console", sizes: "Sequence[SplitSize]") -> None:
     """Print the number of images and groups of each split by ratio, and the names of the first groups."""
     from rich.table import Table
 

@@ -121,10 +121,7 @@ def folder_json(data: "Survey", problems: "Sequence[Problem]", sizes: "Sequence[
             {"split": part.split, "domain": part.domain, "images": len(part.files), **_values(data.entries(part))}
             for part in data.parts
         ],
-        "split_by_ratio": [
-            {"split": size.split, "images": size.images, "share": size.share, "groups": len(size.groups)}
-            for size in sizes
-        ],
+        "split_by_ratio": split_sizes_json(sizes, "images"),
         "arrays": [{"split": array.split, "name": array.name, "shape": array.shape} for array in data.arrays],
         "tables": [
             {"file": table.file.name, "rows": len(table.names), "columns": table.columns} for table in data.tables
@@ -150,6 +147,11 @@ def folder_json(data: "Survey", problems: "Sequence[Problem]", sizes: "Sequence[
             for fit in all_fits
         ],
     }
+
+
+def split_sizes_json(sizes: "Sequence[SplitSize]", what: str) -> list[dict[str, Any]]:
+    """Return the splits by ratio, with the number of `what`: images or volumes."""
+    return [{"split": size.split, what: size.images, "share": size.share, "groups": len(size.groups)} for size in sizes]
 
 
 def _values(entries: "Iterable[ImageEntry]") -> dict[str, Any]:

@@ -90,7 +90,8 @@ class _Writer:
             translations = [finished_batch(task, translation, x) for translation in translations]
             shown, y = shown_sources(task, x), targets[indices] if job.aligned else None
             y = finished_batch(task, y, x) if y is not None else None
-            if y is not None and (valid := self._valid(job, indices, y)) is not None:
+            valid = self._valid(job, indices, y) if y is not None else None
+            if y is not None and valid is not None:
                 translations = [torch.where(valid > 0, image, y) for image in translations]
             for position, index in enumerate(indices):
                 name = f"{job.name}/{index:05d}-{safe_name(sources.name_of(index))}"
@@ -99,6 +100,8 @@ class _Writer:
                     paths["missing"] = write_image(self.folder, f"missing/{name}", missing)
                 if y is not None:
                     paths["truth"] = self._write_real(f"truth/{name}", y[position])
+                if valid is not None and not valid[position].all():
+                    paths["valid"] = write_image(self.folder, f"valid/{name}", 2 * valid[position] - 1)
                 fakes = self._write_fakes(name, [translation[position] for translation in translations])
                 if job.keeps_floats:
                     paths["floats"] = self._write_floats(name, fakes)

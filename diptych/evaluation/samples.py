@@ -45,9 +45,14 @@ class SampleRow(BaseModel):
     of: str = Field("", max_length=4096, description="name of the source image")
     controls: dict[str, Any] = {}
     missing: str | None = Field(None, max_length=4096, description="image that is white where the source lacks pixels")
+    valid: str | None = Field(None, max_length=4096, description="image that is black where the pair has no data")
     floats: str | None = Field(
         None, max_length=4096, description="safetensors file with the unclamped output (C, H, W), by the name in `fake`"
     )
+
+    def files(self) -> tuple[str | None, ...]:
+        """Return the paths of its files; None for those that it lacks."""
+        return self.fake, self.source, self.truth, self.missing, self.valid, self.floats
 
 
 class Manifest(BaseModel):
@@ -175,9 +180,7 @@ def open_samples(folder: Path) -> Samples:
         raise EvaluationError(f"{path}: not a manifest written by `diptych predict` ({error})") from error
     if manifest.format != FORMAT:
         raise EvaluationError(f"{path}: format {manifest.format}; this version of Diptych reads format {FORMAT}")
-    names = [
-        name for row in manifest.rows for name in (row.fake, row.source, row.truth, row.missing, row.floats) if name
-    ]
+    names = [name for row in manifest.rows for name in row.files() if name]
     for name in [*names, *(name for group in manifest.reals.values() for name in group)]:
         if Path(name).anchor or ".." in Path(name).parts:
             raise EvaluationError(f"{path}: {shown(name)} is outside the folder")

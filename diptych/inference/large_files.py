@@ -58,7 +58,9 @@ def translate_large(
         if isinstance(source, str | Path) and path.exists() and path.samefile(source):
             raise ImageError(f"{path} would be replaced by its translation: choose another name")
         folder, statistics_path = partial_folder(path), path.with_name(path.name + STATISTICS_SUFFIX)
-        sink = create_sink(path, opened, *shape, output.dtype, overviews=overviews)
+        target = translator.adapter(controls).target
+        names = target.channel_names if target else ()
+        sink = create_sink(path, opened, *shape, output.dtype, overviews=overviews, channel_names=names)
     translate_in_tiles(translator, opened, sink, options, controls, progress, folder, statistics_path, label)
     return result
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.images.decode import image_errors
+from diptych.data.volumes.dicom_frames import DicomFrames
 from diptych.data.volumes.dicom_series import DicomSeries
 from diptych.data.volumes.dicom_writer import write_series
 from diptych.data.volumes.hdf5 import Hdf5Volume, write_hdf5
@@ -35,6 +36,8 @@ def check_target(target: Path, source: Volume) -> None:
         return
     if isinstance(source, DicomSeries) and target.suffix.lower() not in (*HDF5, ".zarr"):
         return
+    if isinstance(source, DicomFrames):
+        raise ConfigError(f"{target}: {source.file} is multi-frame DICOM, which is only read; give --suffix .nii.gz")
     raise ConfigError(f"{target}: {source.path} is not written in this format; use its own, or --suffix .nii.gz")
 
 

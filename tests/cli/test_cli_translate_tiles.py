@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import tifffile
+import zarr
 from commands import diptych, files
-from large_files import svs
+from large_files import geotiff, svs
 from translators import made
 
 from diptych.data.images import image_io
 from diptych.errors import ConfigError, DataError
 from diptych.inference import large_files
+from diptych.inference.formats.opening import open_source
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,25 @@ def test_bytes_are_the_same_for_every_tile(model, slide, tmp_path):
     assert image_io.read(tmp_path / "a.tif").shape == (70, 90, 3)
     with pytest.raises(DataError, match=r"a\.tif already exists; give --overwrite"):
         diptych("translate", model, slide, "-o", tmp_path / "a.tif", "--tile", "auto")
+
+
+def test_images_of_many_channels(tmp_path):
+    """An OME-TIFF, a GeoTIFF and a zarr array of the same pixels have the same translation."""
+    model = made("pix2pix", in_channels=6, out_channels=5).save(tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 6), np.uint8)
+    geotiff(tmp_path / "a.tif", pixels)
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.moveaxis(pixels, 2, 0), ome=True, metadata={"axes": "CYX"})
+    zarr.create_array(tmp_path / "a.zarr", data=pixels)
+    read = {}
+    for name in ("a.tif", "a.ome.tif", "a.zarr"):
+        said = diptych("translate", model, tmp_path / name, "-o", tmp_path / "out" / name, "--tile", "32")
+        assert said.exit_code == 0
+        read[name] = open_source(tmp_path / "out" / name).read(0, 0, 70, 90)
+        assert read[name].shape == (70, 90, 5)
+        np.testing.assert_array_equal(read[name], read["a.tif"])
+    assert read["a.tif"].std() > 0
+    with tifffile.TiffFile(tmp_path / "out/a.ome.tif") as file:
+        assert file.series[0].axes == "CYX"
 
 
 def test_an_image_that_does_not_fit_is_tiled_with_a_message(model, slide, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Pixels without data in GeoTIFF files: read, masked in batches and losses, kept in translations; georeferences."""
 
+import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from sets import cache  # noqa: F401
 
 from diptych.contract import VALID, Clock
 from diptych.data.batches import Batches
+from diptych.data.checks.problems import find_problems
+from diptych.data.checks.survey import survey
 from diptych.data.checks.unreadable import check_images
 from diptych.data.images import image_io
 from diptych.data.images.metadata import Metadata
@@ -18,6 +22,7 @@ from diptych.data.images.nodata import with_nodata
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data
 from diptych.errors import DataError
+from diptych.evaluation.samples import open_samples
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.settings import recipe
 
@@ -28,12 +33,14 @@ TRANSFORM = rasterio.Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 5_400_000.0)
 TINY = ["crop_size=32", "generator=unet_32", "ngf=4", "ndf=4", "receptive_field=16", "workers=0", "device=cpu"]
 
 
-def geotiff(path, pixels, nodata=None, crs="EPSG:32632", transform=TRANSFORM, **options):
+def geotiff(path, pixels, nodata=None, crs="EPSG:32632", transform=TRANSFORM, point=False, **options):
     height, width, count = pixels.shape
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {"driver": "GTiff", "height": height, "width": width, "count": count, "dtype": pixels.dtype}
     with rasterio.open(path, "w", **profile, crs=crs, transform=transform, nodata=nodata, **options) as dataset:
         dataset.write(np.moveaxis(pixels, 2, 0))
+        if point:
+            dataset.update_tags(AREA_OR_POINT="Point")
     return path
 
 
@@ -78,17 +85,17 @@ def test_nan_is_written_as_nodata(tmp_path):
         assert np.array_equal(file.asarray()[valid], pixels[valid])
 
 
-def pairs(root, fill, crs=("EPSG:32632", "EPSG:32632"), transforms=(TRANSFORM, TRANSFORM)):
+def pairs(root, fill):
     """Pairs of 16 bits: each image has a block without data, or of the value `fill`."""
     random = np.random.default_rng(1)
     for split in ("train", "val"):
         for number in range(3):
-            for domain, channels, crs_of, transform in zip("AB", (1, 3), crs, transforms, strict=True):
+            for domain, channels in zip("AB", (1, 3), strict=True):
                 pixels = random.integers(1, 60000, (40, 44, channels)).astype(np.uint16)
                 top = 10 * number + (3 if domain == "A" else 0)
                 block = pixels[top : top + 9, 5 + top : 16 + top]
                 block[:] = 0 if fill is None else fill
-                geotiff(root / f"{split}{domain}/{number}.tif", pixels, 0, crs_of, transform)
+                geotiff(root / f"{split}{domain}/{number}.tif", pixels, 0)
     return root
 
 
@@ -135,16 +142,43 @@ def test_losses_do_not_depend_on_pixels_without_data():
     assert torch.allclose(l1, ((fake - y).abs() * valid).mean())
 
 
+def moved(columns=0.0, rows=0.0, scale=1.0, degrees=0.0):
+    affine = rasterio.Affine
+    return TRANSFORM @ affine.translation(columns, rows) @ affine.rotation(degrees) @ affine.scale(scale)
+
+
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("options", "height", "what", "grids"),
     [
-        ({"crs": ("EPSG:32632", "EPSG:32633")}, r"EPSG:32632, 10 x 10\) and trainB/0.tif \(EPSG:32633"),
-        ({"transforms": (TRANSFORM, TRANSFORM @ rasterio.Affine.scale(2))}, r"10 x 10\) and trainB/0.tif \(.*20 x 20"),
+        ({"crs": "EPSG:32633"}, 40, "CRS", r"\(EPSG:32632, .*\) and .* \(EPSG:32633"),
+        ({"transform": moved(scale=2)}, 40, "pixel size", r"pixels of 10 x 10, .*pixels of 20 x 20, "),
+        ({"transform": moved(degrees=9)}, 40, "orientation", r"of 10 x 10, .*of 10 x 10 with axes \(9.8"),
+        ({"transform": moved(0.6, 0)}, 40, "origin", r"origin 500000, 5400000\) .* origin 500006, 5400000\)"),
+        ({"transform": moved(0, -2)}, 40, "origin", r"origin 500000, 5400000\) .* origin 500000, 5400020\)"),
+        ({"transform": moved(0.6, 0), "point": True}, 40, "origin", "origin 500006, 5400000"),
+        ({}, 41, "size", r"\(44 x 40 pixels\) and .* \(44 x 41 pixels\)"),
+        ({"transform": moved(0.4, -0.2)}, 40, "", ""),
+        ({"point": True}, 40, "", ""),
     ],
 )
-def test_pairs_on_two_grids_are_refused_by_name(tmp_path, changes, words):
-    with pytest.raises(DataError, match=rf"3 of 3 pairs differ .*trainA/0.tif \(.*{words}"):
-        opened(pairs(tmp_path, None, **changes))
+def test_pairs_on_two_grids_are_refused_by_name(tmp_path, options, height, what, grids):
+    for number in range(3):
+        for domain, rows, changes in (("A", 40, {}), ("B", height, options)):
+            pixels = RNG.integers(0, 255, (rows, 44, 1)).astype(np.uint8)
+            geotiff(tmp_path / f"train{domain}/{number}.tif", pixels, **changes)
+    found = [problem for problem in find_problems(survey(tmp_path)) if "two grids" in problem.kind]
+    if not what:
+        assert not found
+        opened(tmp_path)
+        return
+    with pytest.raises(DataError, match=rf"pairs differ in {what}: .*{grids}"):
+        opened(tmp_path)
+    assert [(problem.kind, problem.is_error) for problem in found] == [
+        (f"pair of two grids, which differ in {what}", True)
+    ]
+    assert len(found[0].names) == 3
+    assert re.search(r"trainA/0.tif .* and trainB/0.tif ", found[0].names[0])
+    assert re.search(grids, found[0].names[0])
 
 
 def test_training_says_what_is_done_with_pixels_without_data(tmp_path):
@@ -191,6 +225,15 @@ def test_a_pair_of_sar_and_optical_images_is_trained_resumed_evaluated_and_trans
     ):
         made = diptych(*command)
         assert made.exit_code == 0, made.output
+    samples = open_samples(next((run / "samples").iterdir()))
+    masks = [image_io.read(samples.folder / row.valid)[..., 0] > 127 for row in samples.rows]
+    assert all(0.5 < mask.mean() < 1 for mask in masks)
+    pairs = [
+        [image_io.read(samples.folder / name).astype(float) for name in (row.fake, row.truth)] for row in samples.rows
+    ]
+    errors = [np.abs(a - b)[mask].mean() / 127.5 for (a, b), mask in zip(pairs, masks, strict=True)]
+    result = json.loads(next((run / "results").glob("*.json")).read_text())
+    assert next(score["value"] for score in result["scores"] if score["name"] == "l1") == pytest.approx(np.mean(errors))
     with rasterio.open(root / "valA/0.tif") as source, rasterio.open(tmp_path / "out/0.tif") as made:
         assert (made.crs, made.transform, made.nodata, made.count) == (source.crs, TRANSFORM, 0, 3)
         assert made.dtypes == ("uint16",) * 3

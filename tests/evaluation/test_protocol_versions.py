@@ -20,7 +20,7 @@ def test_a_protocol_gives_what_is_kept_for_its_version(name, tmp_path):
 
 
 def test_a_number_that_changes_asks_for_a_new_version(tmp_path, monkeypatch):
-    changed = replace(METRICS["l1"], function=lambda a, b: 1.01 * pictures.l1(a, b))
+    changed = replace(METRICS["l1"], function=lambda *pair: 1.01 * pictures.l1(*pair))
     monkeypatch.setattr(metric_table, "METRICS", {**METRICS, "l1": changed})
     with pytest.raises(
         AssertionError,

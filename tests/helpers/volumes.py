@@ -15,6 +15,16 @@ def phantom(shape=(12, 10, 6), seed=0):
     return (-1000 + 150 * i + 20 * j + 90 * k + noise).clip(-1000, 2000).astype(np.float32)
 
 
+def array_of(volume):
+    """All values in stored order, read along each axis."""
+    arrays = [
+        np.stack([volume.plane(axis, position) for position in range(volume.geometry.shape[axis])], axis)
+        for axis in range(3)
+    ]
+    assert all((array == arrays[0]).all() for array in arrays)
+    return arrays[0]
+
+
 def affine_of(axes=AXES, origin=ORIGIN):
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = np.array(axes).T, origin
@@ -61,4 +71,36 @@ def write_dicom(folder, values, patient="P1", orientation=(1, 0, 0, 0, 1, 0), ch
         if change:
             change(k, data)
         data.save_as(folder / f"IM{values.shape[2] - k:03d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def write_frames(folder, series, order, change=None):
+    """Write a series as one enhanced multi-frame file with its slices in an order. `change` gets the data set."""
+    import pydicom
+    from pydicom.dataset import Dataset
+    from pydicom.uid import EnhancedCTImageStorage
+
+    folder.mkdir(parents=True)
+    slices = [pydicom.dcmread(file) for file in series.files]
+    data = pydicom.dcmread(series.files[0])
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    data.NumberOfFrames = len(slices)
+    data.PixelData = b"".join(slices[index].PixelData for index in order)
+    shared, measures, plane = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = data.PixelSpacing, data.SliceThickness
+    plane.ImageOrientationPatient = data.ImageOrientationPatient
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [shared], []
+    for number, index in enumerate(order):
+        frame, position, values = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = slices[index].ImagePositionPatient
+        values.RescaleSlope, values.RescaleIntercept = 2, -1024 + 10 * number  # each frame may have its own
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [values]
+        data.PerFrameFunctionalGroupsSequence.append(frame)
+    for name in ("PixelSpacing", "SliceThickness", "ImageOrientationPatient", "ImagePositionPatient"):
+        delattr(data, name)
+    del data.RescaleSlope, data.RescaleIntercept
+    if change:
+        change(data)
+    data.save_as(folder / "frames.dcm", enforce_file_format=True)
     return folder

@@ -55,7 +55,7 @@ class FileInfo(NamedTuple):  # a tuple is created twice as fast as a dataclass, 
     needs_range: str | None = None  # why a range must be declared, and how; then `dtype` is that of stored values
     invalid: int = 0  # number of pixels without data, which do not count in `low` and `high`
     crs: str | None = None  # of a georeferenced image
-    pixel_size: tuple[float, float] | None = None  # width and height in units of its CRS
+    transform: tuple[float, ...] | None = None  # six numbers from (column, row) to its CRS
 
 
 def inspect_file(path: Path | str) -> FileInfo:
@@ -95,7 +95,7 @@ def inspect_file(path: Path | str) -> FileInfo:
             needs_range=needs_range,
             invalid=0 if valid is None else int((~valid).sum()),
             crs=georeference.crs if georeference else None,
-            pixel_size=georeference.pixel_size if georeference else None,
+            transform=georeference.transform if georeference else None,
         )
     except ImageError as error:
         return FileInfo(sha256, problem=str(error).removeprefix(f"{path}: "))

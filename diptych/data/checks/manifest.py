@@ -159,7 +159,7 @@ def scan(root: Path, files: Iterable[Path], *, verify: bool = False, progress: P
 
 def _is_complete(entry: Entry) -> bool:
     """Return whether an entry of the cache has all that this version looks for in a good file."""
-    return entry.info.stored_dtype is not None
+    return entry.info.stored_dtype is not None and (entry.info.crs is None or entry.info.transform is not None)
 
 
 def check_unchanged(file: Path, entry: Entry) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from diptych.data.checks import duplicates
 from diptych.data.checks.manifest import Entry, relative_path
+from diptych.data.checks.pair_grids import REMEDY, grid_differences
 from diptych.data.checks.survey import ALL, NOTHING, SIDE_BY_SIDE, Survey
 from diptych.data.checks.unread_files import explain_no_images
 from diptych.data.checks.value_ranges import advice
@@ -31,6 +32,7 @@ def find_problems(survey: Survey) -> list[Problem]:
         *_unreadable(survey),
         *_empty_domains(survey),
         *_partners(survey),
+        *_grids(survey),
         *_sizes(survey),
         *_aspects(survey),
         *_modes(survey),
@@ -101,6 +103,17 @@ def _partners(survey: Survey) -> Iterator[Problem]:
         tuple(duplicate_names),
         "rename or remove one: pairs are matched by this name",
     )
+
+
+def _grids(survey: Survey) -> Iterator[Problem]:
+    """Pairs by name of georeferenced images that are not on one grid."""
+    by_name: dict[tuple[str, str], list[Entry]] = {}
+    for part in survey.parts if survey.paired else ():
+        for file in part.files:
+            by_name.setdefault((part.split, stem_of(file)), []).append(survey.manifest.entry_of(file))
+    pairs = [(first, other) for first, *others in by_name.values() for other in others]
+    for what, names in grid_differences(pairs).items():
+        yield Problem(f"pair of two grids, which differ in {what}", tuple(names), REMEDY)
 
 
 def _sizes(survey: Survey) -> Iterator[Problem]:

@@ -8,11 +8,11 @@ import numpy as np
 
 from diptych.data.checks import duplicates
 from diptych.data.checks.manifest import Entry, Manifest, Progress, listed_names, scan
+from diptych.data.checks.pair_grids import check_georeferences
 from diptych.data.checks.unread_files import describe_unused, unread_files_of
 from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MAX_BAD_SHARE, DataConfig
 from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, fingerprint_of, select
-from diptych.data.images.georeference import Georeference
 from diptych.data.sources.groups import table_column
 from diptych.errors import DataError
 
@@ -61,28 +61,6 @@ def _without_range(entry: Entry) -> Entry:
     """Return the entry of a file whose values need a range with that as its problem; others as they are."""
     info = entry.info
     return entry._replace(info=info._replace(problem=info.needs_range)) if info.needs_range else entry
-
-
-def check_georeferences(split: Split, entries: Mapping[Path, Entry]) -> None:
-    """Raise DataError for pairs of georeferenced images whose CRS or pixel size differ; others are not compared."""
-    columns = [column for column in split.columns.values() if isinstance(column, ImageFiles)]
-    if not split.aligned or len(columns) != 2:
-        return
-    wrong = []
-    for pair in zip(columns[0].files, columns[1].files, strict=True):
-        first, second = (_georeference(entries[file]) for file in pair)
-        if first and second and not first.agrees(second):
-            wrong.append(f"{entries[pair[0]].path} ({first}) and {entries[pair[1]].path} ({second})")
-    if wrong:
-        raise DataError(
-            f"{len(wrong)} of {len(columns[0])} pairs differ in their coordinate reference system or pixel size: "
-            f"{listed_names(wrong)}; bring both images of a pair to one grid, for example with gdalwarp"
-        )
-
-
-def _georeference(entry: Entry) -> Georeference | None:
-    size = entry.info.pixel_size
-    return None if size is None else Georeference(entry.info.crs or "", (size[0], size[1]))
 
 
 def _notes_on_nodata(data: Data) -> list[str]:

@@ -1,4 +1,4 @@
-"""The coordinate reference system and the pixel size in the tags of a GeoTIFF, without a library of projections."""
+"""The georeference in the tags of a GeoTIFF: CRS and affine transform, without a library of projections."""
 
 import math
 from collections.abc import Mapping
@@ -10,26 +10,61 @@ from diptych.data.images.decode import open_file
 from diptych.data.images.tiff_planes import SIGNATURES, tiff_tags
 from diptych.errors import printable
 
-PIXEL_SCALE, TRANSFORMATION, KEYS, PARAMETERS = 33550, 34264, 34735, 34737
-PROJECTED, GEOGRAPHIC = 3072, 2048  # GeoKeys with an EPSG code
+PIXEL_SCALE, TIE_POINT, TRANSFORMATION, KEYS, PARAMETERS = 33550, 33922, 34264, 34735, 34737
+PROJECTED, GEOGRAPHIC, RASTER_TYPE = 3072, 2048, 1025  # GeoKeys: two with an EPSG code, and what a tie point refers to
 USER_DEFINED = 32767
+PIXEL_IS_POINT = 2
 TOLERANCE = 1e-6  # relative difference of equal pixel sizes
+Transform = tuple[float, float, float, float, float, float]
 
 
 class Georeference(NamedTuple):
-    """`crs` is an EPSG code or the name in the file. `pixel_size` is the width and height in its units."""
+    """`crs` is an EPSG code or the name in the file, empty if there is none.
+
+    `transform` (a, b, c, d, e, f) gives the upper left corner of a pixel in units of the CRS:
+    (x, y) = (a * column + b * row + c, d * column + e * row + f).
+    """
 
     crs: str
-    pixel_size: tuple[float, float]
+    transform: Transform
 
-    def agrees(self, other: "Georeference") -> bool:
-        """Return whether two images have one coordinate reference system and one pixel size."""
-        pairs = zip(self.pixel_size, other.pixel_size, strict=True)
-        return self.crs == other.crs and all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in pairs)
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """The width and height of a pixel in units of the CRS."""
+        a, b, _, d, e, _ = self.transform
+        return math.hypot(a, d), math.hypot(b, e)
+
+    def difference(self, other: "Georeference") -> str:
+        """Return in what the grid of another image differs; empty if pixels of equal row and column are one place.
+
+        Origins may differ by half a pixel: then the nearest pixel is still that of the same row and column.
+        """
+        if self.crs != other.crs:
+            return "CRS"
+        pixel = max(self.pixel_size)
+        if any(abs(mine - theirs) > TOLERANCE * pixel for mine, theirs in zip(self._axes, other._axes, strict=True)):
+            same_size = all(map(math.isclose, self.pixel_size, other.pixel_size))
+            return "orientation" if same_size else "pixel size"
+        shift = math.dist(self._origin, other._origin)
+        return "origin" if shift > min(self.pixel_size) / 2 else ""
+
+    @property
+    def _axes(self) -> tuple[float, ...]:
+        a, b, _, d, e, _ = self.transform
+        return a, b, d, e
+
+    @property
+    def _origin(self) -> tuple[float, float]:
+        return self.transform[2], self.transform[5]
 
     def __str__(self) -> str:
-        """Return a description such as `EPSG:32631, 10 x 10`."""
-        return f"{self.crs or 'no CRS'}, {self.pixel_size[0]:g} x {self.pixel_size[1]:g}"
+        """Return a description such as `EPSG:32631, pixels of 10 x 10, origin 500000, 5400000`."""
+        a, b, _, d, e, _ = self.transform
+        turned = f" with axes ({a:g}, {d:g}) and ({b:g}, {e:g})" if (b, d) != (0, 0) or a < 0 or e > 0 else ""
+        size = " x ".join(f"{side:g}" for side in self.pixel_size)
+        return (
+            f"{self.crs or 'no CRS'}, pixels of {size}{turned}, origin {self._origin[0]:.10g}, {self._origin[1]:.10g}"
+        )
 
 
 def georeference_of(path: Path) -> Georeference | None:
@@ -47,8 +82,17 @@ def _georeference(tags: Mapping[int, Any]) -> Georeference | None:
     keys = {values[start]: values[start + 3] for start in range(4, len(values) - 3, 4)}
     code = keys.get(PROJECTED, keys.get(GEOGRAPHIC, 0))
     name = printable(str(tags.get(PARAMETERS, "")))[:100] if code in (0, USER_DEFINED) else f"EPSG:{code}"
+    a, b, c, d, e, f = _transform(tags)
+    if keys.get(RASTER_TYPE) == PIXEL_IS_POINT:  # the tie point is the center of a pixel
+        c, f = c - (a + b) / 2, f - (d + e) / 2
+    return Georeference(name, (a, b, c, d, e, f))
+
+
+def _transform(tags: Mapping[int, Any]) -> Transform:
+    """Return the affine transform; that of pixels alone if there is none."""
     if TRANSFORMATION in tags:
-        a, b, _, _, d, e, *_ = map(float, tags[TRANSFORMATION])
-        return Georeference(name, (math.hypot(a, d), math.hypot(b, e)))
+        a, b, _, c, d, e, _, f, *_ = map(float, tags[TRANSFORMATION])
+        return a, b, c, d, e, f
     width, height = (float(size) for size in tags.get(PIXEL_SCALE, (1.0, 1.0))[:2])
-    return Georeference(name, (width, height))
+    column, row, _, x, y, *_ = map(float, tags.get(TIE_POINT, (0.0,) * 6))
+    return width, 0.0, x - column * width, 0.0, -height, y + row * height

@@ -105,7 +105,7 @@ def _check_pages(file: BinaryIO) -> None:
 def read_tiff(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
     """Return the pixels (H, W, C) as `image_io.read` does. Raises InvalidImageError, tifffile's errors."""
     with _tifffile().TiffFile(file, _multifile=False) as tiff:  # other files that an OME-XML names are not opened
-        layout = _layout(tiff, kind)
+        layout = _checked_layout(tiff, kind)
         if layout.series is not None:
             values = layout.series.asarray().squeeze()
         else:
@@ -122,7 +122,7 @@ def read_tiff(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
 def tiff_shape(file: BinaryIO, kind: Kind = "colour") -> tuple[int, int, int, np.dtype[Any], bool]:
     """Return height, width, channels without alpha, the dtype in memory, and whether there is alpha."""
     with _tifffile().TiffFile(file, _multifile=False) as tiff:
-        layout = _layout(tiff, kind)
+        layout = _checked_layout(tiff, kind)
         has_alpha = bool(alpha_of(layout.pages[0]))
         height, width, channels = layout.size
         return height, width, channels - has_alpha, memory_dtype(layout.pages[0].dtype, kind), has_alpha
@@ -142,8 +142,19 @@ def _tifffile() -> Any:
     return tifffile
 
 
-def _layout(tiff: Any, kind: Kind) -> Layout:
-    """Return the checked layout of the image of a file. InvalidImageError if it is not one image with channels."""
+def _checked_layout(tiff: Any, kind: Kind) -> Layout:
+    """Return the layout of the image of a file, after a check of its size and of each page. InvalidImageError."""
+    layout = layout_of(tiff)
+    _check_size(*layout.size)
+    for page in layout.pages:
+        check_page(page, tiff.filehandle.size)
+        check_segment(page.chunks, page.dtype, "tile" if page.is_tiled else "strip")
+    memory_dtype(layout.pages[0].dtype, kind)
+    return layout
+
+
+def layout_of(tiff: Any) -> Layout:
+    """Return the layout of the image of a file. InvalidImageError if it is not one image with channels."""
     if len(tiff.pages) > MAX_PAGES:
         raise InvalidImageError(f"has {len(tiff.pages)} pages; at most {MAX_CHANNELS} channels are supported")
     if tiff.is_ome or tiff.is_imagej or tiff.is_shaped:
@@ -163,7 +174,7 @@ def _layout(tiff: Any, kind: Kind) -> Layout:
         series, axes, shape = None, f"Q{pages[0].axes}", (len(pages), *pages[0].shape)
     kept = [(axis, length) for axis, length in zip(axes, shape, strict=True) if length > 1 or axis in "YX"]
     layout = Layout("".join(axis for axis, _ in kept), tuple(int(length) for _, length in kept), pages, series)
-    _check(layout, tiff.filehandle.size, kind)
+    _check_axes(layout)
     return layout
 
 
@@ -178,29 +189,33 @@ def _check_planes(series: Any, pages: Sequence[Any], shape: Sequence[int]) -> No
         )
 
 
-def _check(layout: Layout, file_size: int, kind: Kind) -> None:
-    """Raise InvalidImageError for what is not one image of grey, RGB or further channels, or is too large."""
+def _check_axes(layout: Layout) -> None:
+    """Raise InvalidImageError for axes that are not those of one image with channels."""
     for axis, length in zip(layout.axes, layout.shape, strict=True):
         if axis not in ("Y", "X", *CHANNEL_AXES):
             raise InvalidImageError(f"has {length} {AXES.get(axis, f'of axis {axis}')}; save each in a file of its own")
     if not {"Y", "X"} <= set(layout.axes) or len(set(layout.axes)) < len(layout.axes):
         raise InvalidImageError(f"has the axes {layout.axes}; save it as one image with channels")
-    height, width, channels = layout.size
     if sum(axis in CHANNEL_AXES for axis in layout.axes) > 1:
         lengths = [length for axis, length in zip(layout.axes, layout.shape, strict=True) if axis in CHANNEL_AXES]
-        raise InvalidImageError(f"has {lengths[0]} pages of {lengths[1]} channels; split it into frames, one file each")
+        raise InvalidImageError(f"has {lengths[0]} pages of {lengths[1]} channels; save each page in a file of its own")
+
+
+def _check_size(height: int, width: int, channels: int) -> None:
+    """Raise InvalidImageError for an image without pixels, or of too many pixels or channels to be read at once."""
     check_size(height * width, MAX_PIXELS)
     if not height * width * channels:
         raise InvalidImageError(f"has {width}x{height} pixels of {channels} channels: it is damaged; export it again")
     check_size(height * width * channels, 4 * MAX_PIXELS)
     if channels > MAX_CHANNELS:
         raise InvalidImageError(f"has {channels} channels; at most {MAX_CHANNELS} are supported")
-    for page in layout.pages:
-        if problem := page_problem(page):
-            raise InvalidImageError(problem)
-        check_segments(page, file_size)
-        check_segment(page.chunks, page.dtype, "tile" if page.is_tiled else "strip")
-    memory_dtype(layout.pages[0].dtype, kind)
+
+
+def check_page(page: Any, file_size: int) -> None:
+    """Raise InvalidImageError for a page of other samples than `page_problem` allows, or without all its pixels."""
+    if problem := page_problem(page):
+        raise InvalidImageError(problem)
+    check_segments(page, file_size)
 
 
 def page_problem(page: Any) -> str:

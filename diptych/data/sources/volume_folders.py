@@ -310,7 +310,7 @@ def _summary(root: Path, config: DataConfig, scans: Mapping[str, Columns], held_
 def _notes(scans: Sequence[Scan], paired: bool) -> list[str]:
     """Return notes on volumes whose grids differ."""
     notes = []
-    spacings = {tuple(round(value, 2) for value in volume.geometry.spacing) for scan in scans for volume in scan}
+    spacings = {tuple(float(f"{value:.2g}") for value in volume.geometry.spacing) for scan in scans for volume in scan}
     if len(spacings) > 1:
         notes.append(
             f"volumes have {len(spacings)} different spacings, from {min(spacings)} to {max(spacings)} mm: resample "

@@ -20,7 +20,7 @@ def _within(low: float, high: float) -> Callable[[Limits], Limits]:
 
     def check(limits: Limits) -> Limits:
         if not low <= limits[0] <= limits[1] <= high:
-            raise ValueError(f"{list(limits)}: expected [LOW,HIGH] with {low:g} <= LOW <= HIGH <= {high:g}")
+            raise ValueError(f"expected [LOW,HIGH] with {low:g} <= LOW <= HIGH <= {high:g}")
         return limits
 
     return check

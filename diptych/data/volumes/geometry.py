@@ -22,6 +22,7 @@ PLANES: dict[Axis, tuple[int, int, int]] = {  # world axes of the normal, of the
 }
 LETTERS = ("LR", "PA", "IS")
 MAX_VOXELS = 2**31  # of a volume; 8 GiB in float32
+MIN_DETERMINANT = 1e-6  # of the unit vectors of the array axes
 SPACING_TOLERANCE = 0.01  # relative
 ANGLE_TOLERANCE = 1.0  # degrees
 
@@ -69,7 +70,9 @@ class Geometry:
             raise InvalidImageError(f"has the shape {tuple(shape)}; expected three axes; save one volume a file")
         if np.prod(np.array(shape, float)) > MAX_VOXELS:
             raise InvalidImageError(f"has the shape {tuple(shape)}, of more than {MAX_VOXELS:,} voxels; cut it")
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        is_finite = np.isfinite(affine).all() and lengths.all()
+        if not is_finite or abs(np.linalg.det(affine[:3, :3] / lengths)) < MIN_DETERMINANT:
             raise InvalidImageError("has an affine that is not invertible; set it anew (qform or sform)")
         rows = tuple(tuple(float(value) for value in row) for row in affine)
         return cls((int(shape[0]), int(shape[1]), int(shape[2])), rows)

@@ -15,12 +15,14 @@ from diptych.errors import listed, printable, shown
 
 MAX_NAMES = 1000  # objects of a file that are looked at
 MAX_CHUNK = 2**30  # bytes
+SIZE = "element_size_um"  # attribute of Fiji's HDF5 plugin: the size of a voxel along z, y and x
+MICROMETRE = 1e-3  # in mm
 ARRAY_AFFINE = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], float)  # slices as stored
 
 
 @dataclass(frozen=True)
 class Hdf5Volume:
-    """A data set (z, y, x) of numbers in an HDF5 file. Its spacing is not known and counts as 1."""
+    """A data set (z, y, x) of numbers in an HDF5 file. Its spacing is its attribute SIZE, or else counts as 1 mm."""
 
     file: Path
     name: str  # of the data set, such as /raw
@@ -59,8 +61,22 @@ def open_hdf5(file: Path, name: str = "") -> Hdf5Volume:
             raise InvalidImageError(f"has no array of three axes called {shown(name)}; it has {listed(names, 5)}")
         data = opened[name]
         _check(data, os.stat(file).st_size)
-        patient = name_of(file)
-        return Hdf5Volume(file, name, Geometry.of(data.shape, ARRAY_AFFINE), patient)
+        affine = ARRAY_AFFINE @ np.diag([*_spacing(data), 1.0])
+        return Hdf5Volume(file, name, Geometry.of(data.shape, affine), name_of(file))
+
+
+def _spacing(data: Any) -> tuple[float, ...]:
+    """Return the distance of voxels along z, y and x in mm; 1 without SIZE. InvalidImageError for a damaged one."""
+    if SIZE not in data.attrs:
+        return 1.0, 1.0, 1.0
+    value = np.asarray(data.attrs[SIZE])
+    is_valid = value.shape == (3,) and value.dtype.kind in "iuf" and np.isfinite(value).all() and (value > 0).all()
+    if not is_valid:
+        raise InvalidImageError(
+            f"{shown(data.name)} has the attribute {SIZE} {shown(value.tolist())}; expected three lengths above 0, in "
+            f"micrometres along z, y and x: correct or remove it"
+        )
+    return tuple(float(size) * MICROMETRE for size in value)
 
 
 def _volumes_in(opened: Any) -> list[str]:

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +16,10 @@ from diptych.data.checks.manifest import cache_folder
 from diptych.data.images.decode import InvalidImageError
 from diptych.data.volumes.geometry import Geometry
 from diptych.data.volumes.volume import finite, science_extra, volume_errors
-from diptych.system.atomic_files import atomic_write, make_folder
+from diptych.system.atomic_files import atomic_write, make_folder, remove_leftovers
 
 NOTE = b"NOT FOR DIAGNOSTIC USE"  # in the description of the header
+UNUSED_DAYS = 30  # after which an unpacked copy is removed
 CHUNK = 2**24  # bytes unpacked at once
 MAX_TRAILER = 2**26  # bytes after the values that are read, such as padding
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # of a unit of length; of others 1
@@ -97,7 +100,11 @@ def _unpacked(path: Path, mtime_ns: int) -> Path:
     facts = f"{path.resolve()} {path.stat().st_size} {mtime_ns}"
     target = cache_folder() / "volumes" / f"{hashlib.sha256(os.fsencode(facts)).hexdigest()[:32]}.nii"
     if target.is_file():
+        with suppress(OSError):  # of a cache that others own
+            os.utime(target)  # the time of the last use
         return target
+    remove_leftovers(target.parent)
+    _remove_unused(target.parent)
     expected = _end(nibabel.load(path))
     make_folder(target.parent)
     with gzip.open(path, "rb") as packed, atomic_write(target, durable=False) as part, part.open("wb") as unpacked:
@@ -112,6 +119,15 @@ def _unpacked(path: Path, mtime_ns: int) -> Path:
                 break
         unpacked.flush()
     return target
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the copies in the cache folder that were not opened for UNUSED_DAYS."""
+    oldest = time.time() - UNUSED_DAYS * 24 * 3600
+    for file in folder.glob("*.nii"):
+        with suppress(OSError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()
 
 
 def _end(image: Any) -> int:

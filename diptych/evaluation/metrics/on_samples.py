@@ -16,6 +16,7 @@ from diptych.errors import EvaluationError, listed, printable, shown
 from diptych.evaluation.metrics import distribution, paired
 from diptych.evaluation.metrics.image_sets import BATCH_SIZE, ImageSet, check_same_shape, image_set
 from diptych.evaluation.metrics.intervals import MIN_IMAGES, Score, score_per_image
+from diptych.evaluation.metrics.sample_masks import SampleMasks
 from diptych.evaluation.metrics.table import metric_of
 from diptych.evaluation.samples import Samples
 from diptych.evaluation.tools import Tools
@@ -57,9 +58,10 @@ def paired_scores(samples: Samples, tools: Tools, names: Sequence[str]) -> Itera
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names if name != "lpips"}
     lpips_rows: list[np.ndarray] = []
     lpips = tools.get_lpips() if "lpips" in names else None
-    for fake, truth in zip(fakes.batches(), truths.batches(), strict=True):
+    masks = SampleMasks(samples)
+    for fake, truth, valid in zip(fakes.batches(), truths.batches(), masks.batches(), strict=True):
         for name, values in rows.items():
-            values.append(metric_of(name).function(fake, truth))
+            values.append(metric_of(name).function(fake, truth, valid))
         if lpips:
             try:
                 lpips_rows.append(lpips.pair(_unit(fake), _unit(truth)).double().cpu().numpy())
@@ -67,7 +69,11 @@ def paired_scores(samples: Samples, tools: Tools, names: Sequence[str]) -> Itera
                 lpips = None
                 tools.note(f"no LPIPS: {error}")
     for name, values in rows.items():
-        yield score_per_image(name, np.concatenate(values))
+        yield from masks.score(name, np.concatenate(values), tools)
+    if masks.count:
+        tools.note(
+            f"{masks.count} pairs have pixels without data: left out of {', '.join(rows)}; other metrics count them"
+        )
     if lpips:
         tools.used["lpips"] = lpips.digest[:16]
         yield score_per_image("lpips", np.concatenate(lpips_rows))
@@ -85,20 +91,22 @@ def paired_scores_on_y(samples: Samples, tools: Tools, names: Sequence[str]) -> 
     default_border = scale if scale > 1 else 4
     border = tools.border if tools.border is not None else default_border
     _check_inside(truths, border, names)
+    masks = SampleMasks(samples)
     rows: dict[str, list[float]] = {name: [] for name in names}
     bicubic_rows: dict[str, list[float]] = {name: [] for name in names}
     for index, (fake_file, truth_file) in enumerate(zip(fakes, truths, strict=True)):  # image sizes may differ
         fake, truth = image_set([fake_file]), image_set([truth_file])
         check_same_shape(truth, fake)
+        valid = masks.of(samples.rows[index])
+        options = border, None if valid is None else valid[None]
         for name in names:
             function = metric_of(name).function
-            rows[name] += function(fake.all(), truth.all(), border).tolist()
+            rows[name] += function(fake.all(), truth.all(), *options).tolist()
             if scale > 1:
                 upsampled = _upsampled(samples.files("source")[index], truth)
-                bicubic_rows[name] += function(upsampled, truth.all(), border).tolist()
+                bicubic_rows[name] += function(upsampled, truth.all(), *options).tolist()
     for name, values in rows.items():
-        chance = float(np.mean(bicubic_rows[name])) if bicubic_rows[name] else None
-        yield score_per_image(name, np.array(values), chance=chance)
+        yield from masks.score(name, np.array(values), tools, bicubic_rows[name])
     tools.used["border"] = f"{border} pixels"
     bicubic = f"; chance is bicubic upsampling by {scale}" if scale > 1 else ""
     tools.note(f"{len(fakes)} images on Y, without {border} pixels at each edge{bicubic}")

@@ -1,7 +1,8 @@
 """Metrics of an image and its ground truth, one value per image, and colour histograms of a set.
 
-Images are uint8 tensors (N, C, H, W), grey or sRGB; values are float64 arrays (N,). All functions raise EvaluationError
-if the shapes differ, or for images of another type.
+Images are uint8 tensors (N, C, H, W), grey or sRGB; values are float64 arrays (N,). `valid` (N, H, W) is false where a
+pair has no data: these pixels, and windows that touch one, do not count. An image without any other has the value NaN.
+All functions raise EvaluationError if the shapes differ, or for images of another type.
 """
 
 from collections.abc import Callable
@@ -23,25 +24,26 @@ BIN_WIDTH = 2.0  # in L, a or b: just below the smallest visible difference
 GREY = 5.0  # chroma below which a pixel counts as grey
 SIDE_BINS = 55  # on each side of 0; sRGB has a in -86..98 and b in -108..95
 
-PairFunction = Callable[[Tensor, Tensor], float]  # of two images (C, H, W) as float64 in 0..255
+# Of two images (C, H, W) as float64 in 0..255, and their valid pixels (H, W); None: all are valid.
+PairFunction = Callable[[Tensor, Tensor, Tensor | None], float]
 
 
-def l1(fake: Tensor, truth: Tensor) -> np.ndarray:
+def l1(fake: Tensor, truth: Tensor, valid: Tensor | None = None) -> np.ndarray:
     """Return the mean absolute error of pixels in [-1, 1], so 0..2."""
-    return _per_pair(fake, truth, lambda a, b: float((a - b).abs().mean()) / 127.5)
+    return _per_pair(fake, truth, lambda a, b, v: _mean((a - b).abs(), v) / 127.5, valid)
 
 
-def psnr(fake: Tensor, truth: Tensor) -> np.ndarray:
+def psnr(fake: Tensor, truth: Tensor, valid: Tensor | None = None) -> np.ndarray:
     """Return 10 log10(255^2 / MSE) over all channels, in dB; at most 100, the value of equal images."""
-    return _per_pair(fake, truth, _psnr)
+    return _per_pair(fake, truth, _psnr, valid)
 
 
-def _psnr(a: Tensor, b: Tensor) -> float:
-    error = float((a - b).square().mean())
-    return min(MAX_PSNR, 10 * np.log10(255**2 / error)) if error else MAX_PSNR
+def _psnr(a: Tensor, b: Tensor, valid: Tensor | None) -> float:
+    error = _mean((a - b).square(), valid)
+    return float(np.minimum(MAX_PSNR, 10 * np.log10(255**2 / error))) if error else MAX_PSNR
 
 
-def ssim(fake: Tensor, truth: Tensor) -> np.ndarray:
+def ssim(fake: Tensor, truth: Tensor, valid: Tensor | None = None) -> np.ndarray:
     """Return the structural similarity, -1..1 (Wang et al. 2004), with an 11 x 11 Gaussian window of sigma 1.5.
 
     It is the mean over channels, and over positions where the window is inside the image, as in the authors' code and
@@ -49,11 +51,11 @@ def ssim(fake: Tensor, truth: Tensor) -> np.ndarray:
     float32 gives 0.999 for equal white images. EvaluationError for fewer than 11 pixels on a side.
     """
     _check_size(fake, 2 * EDGE + 1, "SSIM")
-    return _per_pair(fake, truth, _ssim)
+    return _per_pair(fake, truth, _ssim, valid)
 
 
-def _ssim(a: Tensor, b: Tensor) -> float:
-    return float(ssim_map(a, b).mean())
+def _ssim(a: Tensor, b: Tensor, valid: Tensor | None) -> float:
+    return _mean(ssim_map(a, b), _without_holes(valid, 2 * EDGE + 1, 1))
 
 
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ def _blurred(images: Tensor) -> Tensor:
     return images
 
 
-def ms_ssim(fake: Tensor, truth: Tensor) -> np.ndarray:
+def ms_ssim(fake: Tensor, truth: Tensor, valid: Tensor | None = None) -> np.ndarray:
     """Return multi-scale SSIM over five scales, 0..1 (Wang et al. 2003).
 
     Each scale has half the size of the previous one; luminance is taken from the last scale only. Terms are means over
@@ -92,15 +94,34 @@ def ms_ssim(fake: Tensor, truth: Tensor) -> np.ndarray:
     side.
     """
     _check_size(fake, MS_SSIM_SIDE, "MS-SSIM")
-    return _per_pair(fake, truth, _ms_ssim)
+    return _per_pair(fake, truth, _ms_ssim, valid)
 
 
-def _ms_ssim(a: Tensor, b: Tensor) -> float:
+def _ms_ssim(a: Tensor, b: Tensor, valid: Tensor | None) -> float:
     product = 1.0
     for exponent in EXPONENTS[:-1]:
-        product *= max(0.0, float(_similarity(a, b)[1].mean())) ** exponent
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return product * max(0.0, _ssim(a, b)) ** EXPONENTS[-1]
+        contrast = _mean(_similarity(a, b)[1], _without_holes(valid, 2 * EDGE + 1, 1))
+        product *= _not_negative(contrast) ** exponent
+        a, b, valid = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2), _without_holes(valid, 2, 2)
+    return product * _not_negative(_ssim(a, b, valid)) ** EXPONENTS[-1]
+
+
+def _not_negative(value: float) -> float:
+    """Return the larger one of a value and 0; NaN for NaN."""
+    return float(np.maximum(0.0, value))
+
+
+def _mean(values: Tensor, valid: Tensor | None) -> float:
+    """Return the mean of values (C, H, W) where `valid` (H, W) is true; NaN if it is true nowhere."""
+    return float((values if valid is None else values[:, valid]).mean())
+
+
+def _without_holes(valid: Tensor | None, side: int, stride: int) -> Tensor | None:
+    """Return for windows of `side` pixels whether all pixels (H, W) of each are valid; None for None."""
+    if valid is None:
+        return None
+    holes: Tensor = F.max_pool2d((~valid).double()[None], side, stride)[0]
+    return holes == 0
 
 
 def luma(images: Tensor) -> Tensor:
@@ -113,19 +134,23 @@ def luma(images: Tensor) -> Tensor:
     return 16 + (images.double() * weights).sum(-3, keepdim=True) / 255
 
 
-def psnr_y(fake: Tensor, truth: Tensor, border: int) -> np.ndarray:
+def psnr_y(fake: Tensor, truth: Tensor, border: int, valid: Tensor | None = None) -> np.ndarray:
     """Return `psnr` of `luma` without `border` pixels at each edge, as in papers on super-resolution.
 
     The peak is 255. EvaluationError if no pixels are left.
     """
     _check_size(fake, 2 * border + 1, f"PSNR without {border} pixels at each edge")
-    return _per_pair(fake, truth, lambda a, b: _psnr(_inner(luma(a), border), _inner(luma(b), border)))
+    return _per_pair(fake, truth, _on_inner_luma(_psnr, border), None if valid is None else _inner(valid, border))
 
 
-def ssim_y(fake: Tensor, truth: Tensor, border: int) -> np.ndarray:
+def ssim_y(fake: Tensor, truth: Tensor, border: int, valid: Tensor | None = None) -> np.ndarray:
     """Return `ssim` of `luma` without `border` pixels at each edge. EvaluationError if fewer than 11 are left."""
     _check_size(fake, 2 * (border + EDGE) + 1, f"SSIM without {border} pixels at each edge")
-    return _per_pair(fake, truth, lambda a, b: _ssim(_inner(luma(a), border), _inner(luma(b), border)))
+    return _per_pair(fake, truth, _on_inner_luma(_ssim, border), None if valid is None else _inner(valid, border))
+
+
+def _on_inner_luma(function: PairFunction, border: int) -> PairFunction:
+    return lambda a, b, valid: function(_inner(luma(a), border), _inner(luma(b), border), valid)
 
 
 def _inner(image: Tensor, border: int) -> Tensor:
@@ -204,7 +229,7 @@ def identity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.sum(one * other, axis=1) / lengths
 
 
-def _per_pair(fake: Tensor, truth: Tensor, function: PairFunction) -> np.ndarray:
+def _per_pair(fake: Tensor, truth: Tensor, function: PairFunction, valid: Tensor | None = None) -> np.ndarray:
     """Return `function` of each pair, one at a time to limit memory."""
     _check_kind(fake)
     _check_kind(truth)
@@ -212,7 +237,11 @@ def _per_pair(fake: Tensor, truth: Tensor, function: PairFunction) -> np.ndarray
         raise EvaluationError(
             f"{_describe(fake)} cannot be compared with {_describe(truth)}; expected pairs of one shape"
         )
-    return np.array([function(a.double(), b.double()) for a, b in zip(fake, truth, strict=True)], np.float64)
+    rows = []
+    for index, (a, b) in enumerate(zip(fake, truth, strict=True)):
+        mask = None if valid is None or valid[index].all() else valid[index]
+        rows.append(function(a.double(), b.double(), mask))
+    return np.array(rows, np.float64)
 
 
 def _describe(images: Tensor) -> str:

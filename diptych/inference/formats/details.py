@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from diptych.data.images.alpha import Kind
 from diptych.data.images.decode import InvalidImageError, image_errors
 from diptych.inference.large_images import Source, Window
 
@@ -83,3 +84,9 @@ def check_shape(height: int, width: int, channels: int, most_channels: int = 4) 
         raise InvalidImageError(f"has {width}x{height} pixels in its header; copy or export the file again")
     if not 1 <= channels <= most_channels:
         raise InvalidImageError(f"has {channels} channels; expected 1 to {most_channels}: save them as a .npy array")
+
+
+def check_channels(channels: int, kind: Kind) -> None:
+    """Raise InvalidImageError for a number of channels that are no colours, if alpha is kept."""
+    if kind == "rgba" and channels not in (1, 3, 4):
+        raise InvalidImageError(f"has {channels} channels; with alpha=keep, 1, 3 or 4 are supported: save those alone")

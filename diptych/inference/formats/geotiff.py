@@ -15,11 +15,12 @@ from diptych.data.images.alpha import Kind, convert_alpha
 from diptych.data.images.decode import InvalidImageError, open_file
 from diptych.data.images.nodata import TAG
 from diptych.data.images.stored_values import in_memory, lowest_value, memory_dtype
-from diptych.data.images.tiff_planes import check_segment
+from diptych.data.images.tiff_planes import MAX_CHANNELS, check_segment
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,
     Georeference,
+    check_channels,
     check_shape,
     large_extra,
     window_errors,
@@ -61,8 +62,8 @@ class RasterSource:
             if valid is not None:
                 stored = np.where(valid[..., None], stored, lowest_value(stored.dtype, self._kind))
             samples = in_memory(stored, self._kind)
-            is_four = self._bands == 4 and not self._has_alpha
-            return samples if is_four else convert_alpha(samples, self._kind)
+            needs_alpha = self._kind == "rgba" and self._bands != 4
+            return convert_alpha(samples, self._kind) if self._has_alpha or needs_alpha else samples
 
     def valid(self, window: Window) -> np.ndarray | None:
         """Return the mask of valid pixels, read with a data set of its own."""
@@ -112,14 +113,16 @@ def _layout(dataset: Any, kind: Kind) -> tuple[int, bool]:
     """Return the number of bands and whether the last one is alpha. Raises InvalidImageError if not supported."""
     from rasterio.enums import ColorInterp
 
-    check_shape(dataset.height, dataset.width, dataset.count)
+    check_shape(dataset.height, dataset.width, dataset.count, MAX_CHANNELS)
     if len(set(dataset.dtypes)) > 1:
         raise InvalidImageError("has bands of several types; save them with one")
     memory_dtype(np.dtype(dataset.dtypes[0]), kind)
     if dataset.colorinterp[0] == ColorInterp.palette:
         raise InvalidImageError("has a palette; save it as RGB or grey")
     check_segment(dataset.block_shapes[0], np.dtype(dataset.dtypes[0]), "block")
-    return dataset.count, dataset.count in (2, 4) and dataset.colorinterp[-1] == ColorInterp.alpha
+    has_alpha = dataset.count in (2, 4) and dataset.colorinterp[-1] == ColorInterp.alpha
+    check_channels(dataset.count - has_alpha, kind)
+    return dataset.count, has_alpha
 
 
 def _georeference(dataset: Any, is_masked: bool) -> Georeference:

@@ -1,6 +1,6 @@
 """Open a large image as a source, or create one as a sink, by the suffix of its file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +23,9 @@ from diptych.inference.formats.overviews import create_levels
 from diptych.inference.formats.partial_sink import PartialSink, Valid
 from diptych.inference.formats.pixel_file import NpySource, PixelFile
 from diptych.inference.formats.slide_source import SLIDE_SUFFIXES, SlideSource
-from diptych.inference.formats.tiff_source import GEO_TAGS, TiffSource, first_page, tiff_details
-from diptych.inference.formats.tiff_writer import TiffOptions, check_tiff, write_tiff
+from diptych.inference.formats.tiff_pages import layout_of_image, open_tiff
+from diptych.inference.formats.tiff_source import GEO_TAGS, TiffSource, tiff_details
+from diptych.inference.formats.tiff_writer import TiffOptions, check_tiff, plane_names, write_tiff
 from diptych.inference.formats.zarr_array import ZarrSource, check_zarr, write_ome_zarr, write_zarr
 from diptych.inference.large_images import BLOCK, Source, Window
 
@@ -111,13 +112,14 @@ def open_source(path: Path | str, kind: Kind = "colour") -> DetailedSource:
 
 def _open_tiff(path: Path, kind: Kind) -> DetailedSource:
     """Return the source of a TIFF: rasterio's if it is georeferenced or has a nodata value."""
-    with open_file(path), large_extra("TIFF files"):
-        page = first_page(path)
-        with page.parent:
-            details = tiff_details(page, alpha=kind == "rgba")
-            is_raster = any(code in page.tags for code in GEO_TAGS)
-            if is_raster:
-                check_segments(page, path.stat().st_size)
+    with open_file(path), large_extra("TIFF files"), open_tiff(path) as tiff:
+        pages = layout_of_image(tiff).pages
+        details = tiff_details(pages[0], alpha=kind == "rgba")
+        is_raster = any(code in pages[0].tags for code in GEO_TAGS)
+        if is_raster:
+            check_segments(pages[0], path.stat().st_size)
+        if is_raster and len(pages) > 1:
+            raise InvalidImageError(f"is a GeoTIFF of {len(pages)} pages; save its bands as samples of one page")
     return RasterSource(path, kind, details) if is_raster else TiffSource(path, kind)
 
 
@@ -131,12 +133,14 @@ def create_sink(
     compression: str = "deflate",
     overviews: bool = False,
     block: int = BLOCK,
+    channel_names: Sequence[str] = (),
 ) -> PartialSink:
     """Return the sink of a new image file, whose format is that of its suffix.
 
     Resolution, colour profile, OME-XML, georeference and nodata pixels are those of the source `like`, adapted to the
     size; formats that do not support one of them leave it out. `overviews` adds reduced levels. `block` is the side
-    of tiles and chunks in pixels. A partial output of the same shape and dtype is continued (`PartialSink.resumed`).
+    of tiles and chunks in pixels. An OME-TIFF has a plane for each channel if there are `channel_names`, or other than
+    1, 3 or 4 channels. A partial output of the same shape and dtype is continued (`PartialSink.resumed`).
     Raises ImageError for what the format does not support, and if the disk does not have enough space.
     """
     path, shape, pixels_dtype = Path(path), (height, width, channels), np.dtype(dtype)
@@ -154,8 +158,9 @@ def create_sink(
             case "tiff":
                 write_tiff(part, levels, details, TiffOptions(block, compression, tags=tags))
             case "ome-tiff":
-                text = ome_xml(details.ome_xml, details.resolution, shape, pixels_dtype)
-                write_tiff(part, levels, details, TiffOptions(block, compression, text))
+                names = plane_names(channels, channel_names)
+                text = ome_xml(details.ome_xml, details.resolution, shape, pixels_dtype, names)
+                write_tiff(part, levels, details, TiffOptions(block, compression, text, has_planes=names is not None))
             case "zarr":
                 write_zarr(part, pixels, block, compression)
             case "ome-zarr":

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import weakref
+from copy import copy
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from diptych.data.images.stored_values import in_memory, memory_dtype
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,
+    check_channels,
     check_shape,
     window_errors,
 )
@@ -59,6 +61,12 @@ class PixelFile:
             self._file.seek(position)
             while len(rows):
                 rows = rows[self._file.write(rows) :]
+
+    def at(self, offset: int) -> "PixelFile":
+        """Return pixels of the same shape at another offset of the open file, which is closed with these ones."""
+        other = copy(self)
+        other.offset = offset
+        return other
 
     def _runs(self, window: Window, pixels: np.ndarray) -> list[tuple[int, memoryview]]:
         """Return each contiguous run of bytes of a window: its position in the file and its part of `pixels`."""
@@ -128,10 +136,7 @@ class NpySource:
         self.path, self._kind = path, kind
         with open_file(path):
             self._pixels = open_npy(path)
-            if kind == "rgba" and self._pixels.channels not in (1, 3, 4):
-                raise InvalidImageError(
-                    f"has {self._pixels.channels} channels; with alpha=keep, 1, 3 or 4 are supported"
-                )
+            check_channels(self._pixels.channels, kind)
         self.height, self.width = self._pixels.height, self._pixels.width
         self.channels = 4 if kind == "rgba" else self._pixels.channels
         self.dtype = memory_dtype(self._pixels.dtype, kind)

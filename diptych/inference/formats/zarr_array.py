@@ -15,6 +15,7 @@ from diptych.errors import shown
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,
+    check_channels,
     check_shape,
     large_extra,
     window_errors,
@@ -42,8 +43,7 @@ class ZarrSource:
             self.dtype = memory_dtype(self._array.dtype, kind)
             check_codecs(self._array.metadata)
             check_segment(self._array.chunks, self._array.dtype, "chunk")
-            if kind == "rgba" and stored not in (1, 3, 4):
-                raise InvalidImageError(f"has {stored} channels; with alpha=keep, 1, 3 or 4 are supported")
+            check_channels(stored, kind)
         self.channels = 4 if kind == "rgba" else stored
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:

@@ -135,8 +135,11 @@ def test_edges_are_lines_of_one_pixel_without_short_ones():
         ("colour", {}, "task='colour': unknown task; did you mean 'colorize'?; choose one of colorize, edges"),
         ("inpaint", {"maks": "center"}, "inpaint has no option 'maks'; did you mean 'mask'?; it has mask, fraction"),
         ("inpaint", {"count": [3, 2]}, "count=[3, 2]: expected [LOW,HIGH] with 1 <= LOW <= HIGH <= 100"),
-        ("jpeg", {"quality": [0, 50]}, "quality: [0.0, 50.0]: expected [LOW,HIGH] with 1 <= LOW <= HIGH <= 95"),
-        ("edges", {"thresholds": [9, 3]}, "thresholds=[9.0, 3.0]: expected [LOW,HIGH]"),
+        ("jpeg", {"quality": [0, 50]}, "quality=[0, 50]: expected [LOW,HIGH] with 1 <= LOW <= HIGH <= 95"),
+        ("jpeg", {"quality": 50}, "of jpeg: quality=50: expected [LOW,HIGH], two numbers, such as [5.0, 60.0]"),
+        ("jpeg", {"quality": [50]}, "of jpeg: quality=[50]: expected [LOW,HIGH], two numbers, such as [5.0, 60.0]"),
+        ("super_resolution", {"quality": 50}, "quality=50: expected [LOW,HIGH], two numbers"),
+        ("edges", {"thresholds": [9, 3]}, "task_options of edges: thresholds=[9.0, 3.0]: expected [LOW,HIGH]"),
     ],
 )
 def test_a_wrong_option_is_named(name, options, message):

@@ -1,14 +1,17 @@
 """Values and geometry of volumes compared with independent readers, and one clear error for each damaged input."""
 
 import gzip
+import os
 import pickle
 import shutil
+import time
 
 import numpy as np
 import pytest
-from volumes import affine_of, phantom, write_dicom, write_nifti
+from volumes import affine_of, array_of, phantom, write_dicom, write_nifti
 
 from diptych.data.volumes import nifti
+from diptych.data.volumes.hdf5 import write_hdf5
 from diptych.data.volumes.slices import VolumeSlices, fingerprint_of_volumes, read_stack
 from diptych.data.volumes.volume import open_volume
 from diptych.errors import ImageError
@@ -16,16 +19,6 @@ from diptych.errors import ImageError
 nibabel, pydicom, h5py = (pytest.importorskip(name) for name in ("nibabel", "pydicom", "h5py"))
 zarr = pytest.importorskip("zarr")
 COMPRESSED = "1.2.840.10008.1.2.4.57"  # lossless JPEG, which Pillow does not decode
-
-
-def array_of(volume):
-    """All values in stored order, read along each axis."""
-    arrays = [
-        np.stack([volume.plane(axis, position) for position in range(volume.geometry.shape[axis])], axis)
-        for axis in range(3)
-    ]
-    assert all((array == arrays[0]).all() for array in arrays)
-    return arrays[0]
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
@@ -85,6 +78,23 @@ def test_a_damaged_gz_file_is_refused(tmp_path, monkeypatch):
         array_of(open_volume(path))
 
 
+def test_unpacked_copies_that_are_not_used_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+
+    def unpack(seed):
+        path = write_nifti(tmp_path / f"{seed}.nii.gz", phantom(seed=seed))
+        return nifti._unpacked(path, path.stat().st_mtime_ns)
+
+    old, used, new = unpack(0), unpack(1), unpack(2)
+    long_ago = time.time() - (nifti.UNUSED_DAYS + 1) * 24 * 3600
+    for file in (old, used):
+        os.utime(file, (long_ago, long_ago))
+    stamp = (tmp_path / "1.nii.gz").stat().st_mtime_ns
+    assert nifti._unpacked(tmp_path / "1.nii.gz", stamp) == used
+    last = unpack(3)
+    assert set((tmp_path / "cache/volumes").iterdir()) == {used, new, last}
+
+
 def test_microns_are_converted(tmp_path):
     import nibabel
 
@@ -108,7 +118,7 @@ def test_a_coronal_series_and_a_nifti_of_it_give_the_same_slices(tmp_path):
 def test_arrays_in_hdf5_and_zarr(tmp_path):
     values = phantom((3, 4, 5))
     with h5py.File(tmp_path / "scan.h5", "w") as file:
-        file.create_dataset("raw/ct", data=values, chunks=(1, 4, 5))
+        file.create_dataset("raw/ct", data=values, chunks=(1, 4, 5)).attrs["element_size_um"] = [2500, 800, 700.0]
         file["label"] = np.zeros(4)
     group = zarr.create_group(tmp_path / "scan.zarr")
     group.create_array("0", shape=(1, 3, 4, 5), dtype=np.float32)[:] = values[None]
@@ -118,9 +128,24 @@ def test_arrays_in_hdf5_and_zarr(tmp_path):
     for volume in (open_volume(tmp_path / "scan.h5"), open_volume(f"{tmp_path / 'scan.h5'}:/raw/ct")):
         assert (array_of(volume) == values).all()
         assert (read_stack(volume, "axial", 2)[..., 0] == values[2]).all()  # shown as stored
+        assert np.allclose(volume.geometry.spacing, (0.7, 0.8, 2.5))
+    write_hdf5(tmp_path / "out.h5", values, volume)
+    assert open_volume(tmp_path / "out.h5").geometry == volume.geometry
     volume = open_volume(tmp_path / "scan.zarr")
     assert (array_of(volume) == values).all()
     assert np.allclose(volume.geometry.spacing, (0.7, 0.8, 2.5))
+
+
+@pytest.mark.parametrize("size", [[0.5, 0.1, 0.1], [0, 1, 1], [1, 1], [1, -1, 1], "1 1 1", [np.nan, 1, 1]])
+def test_voxels_below_a_micrometre_and_damaged_sizes(tmp_path, size):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["raw"] = phantom((3, 4, 5))
+        file["raw"].attrs["element_size_um"] = size
+    if size == [0.5, 0.1, 0.1]:
+        assert np.allclose(open_volume(tmp_path / "scan.h5").geometry.spacing, (1e-4, 1e-4, 5e-4))
+        return
+    with pytest.raises(ImageError, match=r"scan.h5: '/raw' has the attribute element_size_um .* three lengths above 0"):
+        open_volume(tmp_path / "scan.h5")
 
 
 def test_neighbours_are_channels_and_ends_are_repeated(tmp_path):
@@ -185,9 +210,17 @@ CHANGES = {
     "same position": (set_tags(2, ImagePositionPatient=[-5, -6, 7 + 2.5 * 3]), "are at one position"),
     "gantry tilt": (tilted, "sheared by 11.3 degrees"),
     "decoder": (compressed, "compressed as JPEG Lossless.*: pip install pylibjpeg"),
-    "no position": (lambda _, data: delattr(data, "ImagePositionPatient"), "no ImagePositionPatient"),
+    "no positions": (
+        lambda _, data: delattr(data, "ImagePositionPatient"),
+        "series: has no ImagePositionPatient, so order, .* not guessed from their numbers: .* as images",
+    ),
+    "one without": (
+        lambda k, data: delattr(data, "ImagePositionPatient") if k == 2 else None,
+        "IM004.dcm has no ImagePositionPatient, unlike other slices: remove it",
+    ),
     "table": (lambda _, data: setattr(data, "ModalityLUTSequence", []), "table of values"),
-    "frames": (set_tags(1, NumberOfFrames=3), "3 frames"),
+    "film": (set_tags(1, NumberOfFrames=3), "IM005.dcm: has 3 frames without positions, such as a film"),
+    "colour": (set_tags(1, SamplesPerPixel=3, PhotometricInterpretation="RGB"), "3 samples a pixel .* grey slices"),
 }
 
 

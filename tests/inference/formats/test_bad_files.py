@@ -91,13 +91,15 @@ def tiff(path, pixels, **options):
 
 
 LAYOUTS = {
-    "separate planes": (np.moveaxis(image(), 2, 0), {"photometric": "rgb", "planarconfig": "separate"}),
-    "5 channels": (image(5), {"photometric": "minisblack", "planarconfig": "contig"}),
     "palette": (image(1)[..., 0], {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)}),
     "colour space MINISWHITE": (image(1)[..., 0], {"photometric": "miniswhite"}),
     "colour space SEPARATED": (image(4), {"photometric": "separated"}),
     "int16": (image(1, np.uint16)[..., 0].astype(np.int16), {"photometric": "minisblack"}),
-    "several pages of one size": (image(1)[None, ..., 0].repeat(3, 0), {"photometric": "minisblack"}),
+    "4 pages of 3 channels": (image()[None].repeat(4, 0), {"photometric": "rgb"}),
+    "GeoTIFF of 3 pages": (
+        image(1)[None, ..., 0].repeat(3, 0),
+        {"photometric": "minisblack", "extratags": [(42113, 2, 0, "0", True)]},
+    ),
     "Orientation": (image(), {"photometric": "rgb", "extratags": [(274, 3, 1, 6, True)]}),
     "values outside 0..1": (image(1, np.float32)[..., 0] * 2, {"photometric": "minisblack"}),
 }
@@ -110,7 +112,8 @@ def test_sample_layouts_that_are_not_supported(problem, tmp_path):
 
 
 def test_georeferenced_layouts_that_are_not_supported(tmp_path):
-    refused(geotiff(tmp_path / "a.tif", image(5)), "has 5 channels; expected 1 to 4")
+    path = geotiff(tmp_path / "a.tif", image(5))
+    refused(path, "has 5 channels; with alpha=keep, 1, 3 or 4", lambda path: open_source(path, "rgba"))
     refused(geotiff(tmp_path / "b.tif", image(1, np.uint16).astype(np.int16)), "has dtype int16")
 
 
@@ -217,7 +220,7 @@ def test_unknown_suffixes(tmp_path):
     ("name", "options", "message"),
     [
         ("a.svs", {}, "this format is only read; use .ome.tif or .tif"),
-        ("a.tif", {"channels": 5}, "TIFF is written with 1, 3 or 4 channels, not 5; use .npy or .zarr"),
+        ("a.tif", {"channels": 1025}, "TIFF is written with at most 1024 channels, not 1025; use .zarr"),
         ("a.tif", {"compression": "lzma"}, "compression 'lzma' is not supported; use deflate, lzw, zstd, jpeg, none"),
         ("a.tif", {"compression": "jpeg", "dtype": np.uint16}, "JPEG compression needs uint8"),
         ("a.zarr", {"compression": "jpeg"}, "zarr is not written with compression 'jpeg'; use deflate, zstd, none"),

@@ -28,12 +28,13 @@ def with_hole(pixels, value):
 @pytest.mark.parametrize(
     ("dtype", "nodata"), [(np.uint8, 0), (np.uint16, 65535), (np.float32, -9999), (np.float32, np.nan)]
 )
-@pytest.mark.parametrize("interleave", ["pixel", "band"])
-def test_a_raster_is_read_with_its_nodata_as_0(dtype, nodata, interleave, tmp_path):
-    pixels = with_hole(image(3, dtype), nodata)
+@pytest.mark.parametrize(("interleave", "bands"), [("pixel", 3), ("band", 3), ("pixel", 2), ("band", 7)])
+def test_a_raster_is_read_with_its_nodata_as_0(dtype, nodata, interleave, bands, tmp_path):
+    pixels = with_hole(image(bands, dtype), nodata)
     pixels[0, 0, 0] = 0
     source = open_source(geotiff(tmp_path / "in.tif", pixels, nodata, interleave=interleave))
     assert isinstance(source, RasterSource)
+    assert source.channels == bands
     expected = pixels.copy()
     expected[HOLE] = 0
     np.testing.assert_array_equal(source.read(5, 9, 80, 100), expected[5:85, 9:109])
@@ -42,13 +43,13 @@ def test_a_raster_is_read_with_its_nodata_as_0(dtype, nodata, interleave, tmp_pa
     assert not valid[HOLE].any()
 
 
-@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize(("scale", "bands"), [(1, 1), (2, 1), (1, 6)])
 @pytest.mark.parametrize(
     ("nodata", "dtype", "expected"), [(0, np.uint8, 0), (65535, np.uint8, 255), (7, np.uint16, 7), (0, np.float32, 0)]
 )
-def test_translations_keep_crs_transform_and_nodata(scale, nodata, dtype, expected, tmp_path):
+def test_translations_keep_crs_transform_and_nodata(scale, bands, nodata, dtype, expected, tmp_path):
     source = open_source(geotiff(tmp_path / "in.tif", with_hole(image(3, np.uint16), nodata), nodata))
-    translation = image(1, dtype, height=101 * scale, width=133 * scale)
+    translation = image(bands, dtype, height=101 * scale, width=133 * scale)
     translation[3, 4] = expected  # a valid pixel of the nodata value
     path = write(tmp_path / "out.tif", translation, source, overviews=True)
     with rasterio.open(path) as result, rasterio.open(tmp_path / "in.tif") as before:

@@ -13,13 +13,18 @@ import zarr
 from large_files import HEIGHT, WIDTH, image, smooth, svs, write
 from PIL import Image
 
+from diptych.data.images import image_io
 from diptych.data.images.alpha import over_white
+from diptych.data.images.metadata import channel_names
+from diptych.errors import ImageError
 from diptych.inference.formats import tiff_writer
 from diptych.inference.formats.opening import create_sink, is_large_format, open_source
+from diptych.inference.formats.overviews import halve
 from diptych.inference.formats.slide_source import SlideSource
 from diptych.inference.large_images import ArraySource
 
 KINDS = [(1, np.uint8), (3, np.uint8), (4, np.uint8), (1, np.uint16), (3, np.uint16), (3, np.float32)]
+KINDS += [(2, np.float32), (7, np.uint16)]
 
 
 def by_tifffile(path):
@@ -130,6 +135,47 @@ def test_tiffs_of_other_writers(layout, byteorder, big, tmp_path):
             stored = pixels[..., 0] if channels == 1 else pixels
             file.write(stored, photometric=photometric, **extra, **TIFFS[layout])
         np.testing.assert_array_equal(window_of(open_source(path)), pixels[5:85, 9:109])
+
+
+STACKS = {
+    "planes of samples": {"planarconfig": "separate", "metadata": None},
+    "planes of samples in tiles": {
+        "planarconfig": "separate",
+        "metadata": None,
+        "tile": (32, 48),
+        "compression": "lzw",
+    },
+    "pages": {"metadata": None},
+    "pages in strips": {"metadata": None, "rowsperstrip": 7, "compression": "zlib"},
+    "OME-TIFF": {"ome": True, "metadata": {"axes": "CYX"}, "tile": (32, 48)},
+    "ImageJ": {"imagej": True, "metadata": {"axes": "CYX"}},
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_planes_and_pages_are_channels_as_in_small_files(name, tmp_path):
+    pixels = image(6, np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(pixels, 2, 0), photometric="minisblack", **STACKS[name])
+    source = open_source(tmp_path / "a.tif")
+    assert source.channels == 6
+    np.testing.assert_array_equal(image_io.read(tmp_path / "a.tif"), pixels)
+    np.testing.assert_array_equal(window_of(source), pixels[5:85, 9:109])
+    with pytest.raises(ImageError, match="has 6 channels; with alpha=keep, 1, 3 or 4"):
+        open_source(tmp_path / "a.tif", "rgba")
+
+
+@pytest.mark.parametrize(("channels", "names"), [(6, ()), (2, ("phase", "DIC")), (3, "RGB")])
+def test_channels_of_an_ome_tiff_are_planes_with_names(channels, names, tmp_path):
+    pixels = image(channels, np.uint16)
+    path = write(tmp_path / "a.ome.tif", pixels, overviews=True, channel_names=names)
+    with tifffile.TiffFile(path) as file:
+        assert (file.series[0].axes, file.series[0].shape) == ("CYX", (channels, HEIGHT, WIDTH))
+        levels = [level.asarray() for level in file.series[0].levels]
+    assert [level.shape[1:] for level in levels] == [(101, 133), (51, 67), (26, 34), (13, 17)]
+    np.testing.assert_array_equal(levels[0], np.moveaxis(pixels, 2, 0))
+    np.testing.assert_array_equal(levels[1], np.moveaxis(halve(pixels), 2, 0))
+    assert channel_names(path) == tuple(names)
+    np.testing.assert_array_equal(window_of(open_source(path)), pixels[5:85, 9:109])
 
 
 def test_alpha_is_composited_over_white_or_kept(tmp_path):
