@@ -293,6 +293,12 @@ class DataConfig(BaseModel):
 
         return task_of(self.task, self.task_options) if self.task else None
 
+    def with_task_files(self) -> "DataConfig":
+        """Return the settings with path and hash of the files of the task, so that later uses know them. DataError."""
+        task = self.pair_task
+        options = {**self.task_options, **task.file_options()} if task else {}
+        return self.model_copy(update={"task_options": options})
+
     def for_root(self, root: str) -> "DataConfig":
         """Return the settings for a single data set, `root`.
 

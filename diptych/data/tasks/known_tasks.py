@@ -32,8 +32,8 @@ def task_of(name: str, options: Mapping[str, Any]) -> Task:
     try:
         return cls(**options)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
+        problems = []
+        for problem in error.errors():
+            option, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{option}: {message}" if option else message)
         raise ValueError(f"task_options of {name}: {listed(problems, 5)}") from error

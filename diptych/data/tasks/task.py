@@ -5,7 +5,7 @@ pixel, and noise or edges have the scale of the networks. `diptych translate` ap
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +29,13 @@ class Task(BaseModel, ABC):
     def channels(self, image: int) -> tuple[int, int]:
         """Return the number of channels of source and target, for photographs with `image` channels (1 or 3)."""
         return image, image
+
+    def prepare(self) -> None:
+        """Read the files that the options name, so that errors come before the first image. DataError."""
+
+    def file_options(self) -> dict[str, Any]:
+        """Return options that identify these files: absolute paths and hashes, to be saved with a model. DataError."""
+        return {}
 
     @abstractmethod
     def source(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
