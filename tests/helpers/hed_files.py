@@ -21,7 +21,7 @@ def port_state(seed=0, prefix="net", dtype=torch.float16):
     for block, channels in BLOCKS.items():
         for number, (inputs, outputs) in enumerate(pairwise(channels)):
             layer(f"Vgg{block}.{2 * number + (block != 'One')}", outputs, inputs, 3, 1)
-        layer(f"Score{block}", 1, channels[-1], 1, 0.1)
+        layer(f"Score{block}", 1, channels[-1], 1, 0.01)
     layer("Combine.0", 1, len(BLOCKS), 1, 1)
     return {key: value.to(dtype) for key, value in state.items()}
 

@@ -46,10 +46,9 @@ def test_a_run_is_trained_resumed_and_used_with_the_same_weights(tmp_path, monke
     hed_file(tmp_path, seed=1)
     load_hed.cache_clear()
     photo = str(tmp_path / "photos" / "val" / "000.png")
-    for extra, code in (([], 2), (["--already-source"], 0)):
-        result = CliRunner().invoke(app, ["translate", str(run.folder), photo, "-o", str(tmp_path / "out"), *extra])
-        assert result.exit_code == code, result.output
-        assert code == 0 or "not the weights that the training used" in " ".join(result.output.split())
+    command = ["translate", str(run.folder), photo, "-o", str(tmp_path / "out")]
+    assert "not the weights that the training used" in str(CliRunner().invoke(app, command).exception)
+    assert CliRunner().invoke(app, [*command, "--already-source"]).exit_code == 0
     with pytest.raises(DataError, match="not the weights that the training used"):
         resume(run.folder, ["steps=4"], allow=["steps"])
 
@@ -65,10 +64,7 @@ def test_published_weights_are_converted(tmp_path, monkeypatch):
     assert torch.equal(state["blocks.0.0.weight"], port_state(dtype=torch.float32)["netVggOne.0.weight"])
 
     for folder, message in ((out, "already exists"), (tmp_path / "model", "HED, an edge detector, and no generator")):
-        result = CliRunner().invoke(app, [*arguments, str(folder)])
-        assert result.exit_code == 2
-        assert message in " ".join(result.output.split())
+        assert message in str(CliRunner().invoke(app, [*arguments, str(folder)]).exception)
     torch.save({"conv.weight": torch.zeros(2)}, tmp_path / "other.pth")
     result = CliRunner().invoke(app, ["import", str(tmp_path / "other.pth"), "-o", str(tmp_path / "x.safetensors")])
-    assert result.exit_code == 2
-    assert "not the weights of HED" in " ".join(result.output.split())
+    assert "not the weights of HED" in str(result.exception)

@@ -27,7 +27,8 @@ def ridges(cv2: ModuleType, edges: np.ndarray) -> np.ndarray:
 
     across, down = derivative(smooth, half), derivative(smooth, half.T)
     xx, xy, yy = derivative(across, half), derivative(across, half.T), derivative(down, half.T)
-    angle = np.arctan2(2 * xy, xx - yy) / 2 + np.float32(np.pi / 2)
+    is_valley = xx + yy > 0  # else the strongest curvature is negative, and at a right angle
+    angle = np.arctan2(2 * xy, xx - yy) / 2 + np.where(is_valley, 0, np.float32(np.pi / 2))
     dx, dy = np.cos(angle), np.sin(angle)
     rows, columns = np.indices(edges.shape, np.float32)
     neighbours = [

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from diptych.data.tasks.edge_lines import linked, ridges, thinned, without_short
 from diptych.data.tasks.hed_detector import digest_of, edge_probabilities, find_weights, load_hed
 from diptych.data.tasks.open_cv import open_cv
-from diptych.data.tasks.task import Task, grey
+from diptych.data.tasks.task import Task, grey, normal
 
 TEXTURE = 3.0  # standard deviation of the paper's grain in a sketch, in pixels
 OF_HED = MappingProxyType({"sigma": 0.0, "thresholds": (25, 25), "min_length": 5})  # defaults; pix2pix's public code
@@ -120,6 +120,6 @@ class Sketch(Task):
         luma = grey(image)[..., 0]
         drawing = luma / np.maximum(cv2.GaussianBlur(luma, (0, 0), self.sigma), 1 / 255)
         if self.grain:
-            noise = cv2.GaussianBlur(random.standard_normal(luma.shape).astype(np.float32), (0, 0), TEXTURE)
+            noise = cv2.GaussianBlur(normal(*luma.shape, 1, random)[..., 0], (0, 0), TEXTURE)
             drawing -= np.float32(self.grain) * noise / max(float(noise.std()), 1e-6)
         return drawing.clip(0, 1).astype(np.float32)[..., None]

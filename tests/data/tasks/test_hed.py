@@ -55,14 +55,16 @@ def test_the_network_is_vgg_with_an_output_after_each_block():
     state = from_port(port_state(prefix="module"))
     network = Hed().eval()
     network.load_state_dict(state)
-    vgg = models.vgg16(weights=None).features
+    with torch.device("meta"):
+        vgg = models.vgg16().features
     convolutions = [layer for layer in vgg if isinstance(layer, torch.nn.Conv2d)]
     names = [key for key in state if key.startswith("blocks") and key.endswith("weight")]
     x, maps = torch.rand(1, 3, 32, 48), []
     with torch.no_grad():
         for layer, name in zip(convolutions, names, strict=True):
-            layer.weight.copy_(state[name])
-            layer.bias.copy_(state[name.replace("weight", "bias")])
+            layer.weight, layer.bias = (
+                torch.nn.Parameter(state[key]) for key in (name, name.replace("weight", "bias"))
+            )
         h = x[:, [2, 1, 0]] * 255 - torch.tensor([104.00698793, 116.66876762, 122.67891434]).view(1, 3, 1, 1)
         for number, layer in enumerate(vgg[:30]):
             h = layer(h)
@@ -74,6 +76,7 @@ def test_the_network_is_vgg_with_an_output_after_each_block():
         assert network(x).std() > 0.05
 
 
+@settings(max_examples=20, deadline=None)
 @given(arrays(np.uint8, (9, 12), elements=st.integers(0, 1)), st.integers(0, 3))
 def test_lines_are_thinned_as_by_scikit_image(lines, dilations):
     morphology = pytest.importorskip("skimage.morphology")
@@ -130,7 +133,7 @@ def test_images_of_any_size_have_edges(weights, shape, border):
     edges = edge_probabilities(np.random.RandomState(0).random_sample(shape).astype(np.float32), network, border)
     assert edges.shape == shape[:2]
     assert edges.dtype == np.float32
-    assert ((edges > 0) & (edges < 1)).all()
+    assert ((edges >= 0) & (edges <= 1)).all()
 
 
 def test_defaults_are_those_of_the_detector(weights):
