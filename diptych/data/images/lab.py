@@ -35,7 +35,7 @@ def rgb_of(lab: np.ndarray) -> np.ndarray:
 
 
 def _linear(values: np.ndarray) -> np.ndarray:
-    """Return linear light of sRGB values, of a table if all are values of 8 bits: seven times as fast, and equal."""
+    """Return linear light of sRGB values, by a table if all are values of 8 bits, which is faster and equal."""
     levels = np.rint(values * 255).clip(0, 255).astype(np.uint8)
     return _LINEAR_LEVELS[levels] if np.array_equal(levels / np.float32(255), values) else _decoded(values)
 
