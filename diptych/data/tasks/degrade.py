@@ -154,8 +154,7 @@ def noisy(image: np.ndarray, sigma: float, random: np.random.RandomState) -> np.
     """Return the image with Gaussian noise of a standard deviation in levels of 255, within [0, 1]."""
     if not sigma:
         return image.clip(0, 1)
-    height, width, channels = image.shape
-    result = normal(height, width, channels, random)
+    result = normal(image.shape, random)
     result *= np.float32(sigma / 255)
     result += image
     return result.clip(0, 1, out=result)

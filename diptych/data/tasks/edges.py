@@ -120,6 +120,6 @@ class Sketch(Task):
         luma = grey(image)[..., 0]
         drawing = luma / np.maximum(cv2.GaussianBlur(luma, (0, 0), self.sigma), 1 / 255)
         if self.grain:
-            noise = cv2.GaussianBlur(normal(*luma.shape, 1, random)[..., 0], (0, 0), TEXTURE)
+            noise = cv2.GaussianBlur(normal((*luma.shape, 1), random)[..., 0], (0, 0), TEXTURE)
             drawing -= np.float32(self.grain) * noise / max(float(noise.std()), 1e-6)
         return drawing.clip(0, 1).astype(np.float32)[..., None]

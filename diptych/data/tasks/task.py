@@ -83,11 +83,12 @@ def uniform(limits: tuple[float, float], random: np.random.RandomState) -> float
     return float(limits[0] + (limits[1] - limits[0]) * random.random_sample())
 
 
-def normal(height: int, width: int, channels: int, random: np.random.RandomState) -> np.ndarray:
-    """Return standard normal numbers (H, W, C), float32, of 2**16 quantiles, so at most 4.3.
+def normal(shape: tuple[int, ...], random: np.random.RandomState) -> np.ndarray:
+    """Return standard normal numbers of a shape (H, W, C), float32, of 2**16 quantiles, so at most 4.3.
 
     That takes a fifth of the time of NumPy's. They are stored channel by channel, as resized photographs are.
     """
+    height, width, channels = shape
     return _quantiles()[random.randint(0, 2**16, (channels, height, width), np.uint16)].transpose(1, 2, 0)
 
 

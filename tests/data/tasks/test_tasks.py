@@ -108,7 +108,7 @@ def test_motion_blur_is_the_mean_along_a_line(length, angle):
 
 
 def test_noise_is_normal():
-    values = normal(200, 300, 3, np.random.RandomState(0))
+    values = normal((200, 300, 3), np.random.RandomState(0))
     assert values.shape == (200, 300, 3)
     assert abs(values.mean()) < 0.01
     assert values.std() == pytest.approx(1, abs=0.01)
