@@ -29,6 +29,7 @@ check: $(VENV)/developer      ## style, types, size of files
 bench: $(VENV)/developer      ## measure, and write benchmarks/*.md; images are read from DIPTYCH_DATA
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/tasks.py
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/statistics_of_sets.py

@@ -27,7 +27,10 @@ SUMMARY_SETTINGS = (
 
 def import_(
     file: Annotated[Path, typer.Argument(help="Published generator, such as latest_net_G.pth.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to create.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Model folder to create; for HED a .safetensors file.", show_default=False),
+    ],
     back: Annotated[
         Path | None, typer.Option(help="CycleGAN: file of the generator of the other direction.", show_default=False)
     ] = None,
@@ -59,12 +62,18 @@ def import_(
 ) -> None:
     """Convert a published checkpoint into a model folder.
 
-    Supported: pix2pix, CycleGAN, CUT, MUNIT, DRIT, MSGAN, StarGAN, StarGAN v2 and SRGAN. Code in the file is never run:
-    a separate process without network access reads it and returns tensors only.
+    Supported: pix2pix, CycleGAN, CUT, MUNIT, DRIT, MSGAN, StarGAN, StarGAN v2 and SRGAN; and HED, the edge detector of
+    task=edges. Code in the file is never run: a separate process without network access reads it and returns tensors
+    only.
     """
     from diptych.errors import ConfigError
     from diptych.importers.import_model import import_model
 
+    if out.suffix == ".safetensors" and not out.is_dir():
+        if back or method or which or domains or attributes or exclusive:
+            raise ConfigError(f"-o {out}: the other options are for generators, whose -o is a folder: leave them out")
+        _import_edge_detector(file, out)
+        return
     if (out / "config.json").exists():
         raise ConfigError(f"{out} already holds a model: choose another folder with -o")
     if out.is_dir() and any(out.iterdir()):
@@ -80,6 +89,17 @@ def import_(
     config = translator.method.config.model_dump()
     summary = ", ".join(f"{name} {config[name]}" for name in SUMMARY_SETTINGS if name in config)
     typer.echo(f"{out}: {translator.name}, {summary}")
+
+
+def _import_edge_detector(file: Path, out: Path) -> None:
+    """Convert the weights of HED to a safetensors file. Raises ConfigError, ImportRefused."""
+    from diptych.errors import ConfigError
+    from diptych.importers.edge_detector import import_edge_detector
+
+    if out.exists():
+        raise ConfigError(f"{out} already exists: choose another file with -o")
+    import_edge_detector(file, out)
+    typer.echo(f"{out}: weights of HED, for task=edges 'task_options={{kind: hed, weights: {out}}}'")
 
 
 def _labels(domains: str | None, attributes: str | None, exclusive: list[str]) -> "tuple[Labels, ...]":

@@ -293,6 +293,12 @@ class DataConfig(BaseModel):
 
         return task_of(self.task, self.task_options) if self.task else None
 
+    def with_task_files(self) -> "DataConfig":
+        """Return the settings with path and hash of the files of the task, so that later uses know them. DataError."""
+        task = self.pair_task
+        files = task.file_options() if task else {}
+        return self.model_copy(update={"task_options": {**self.task_options, **files}}) if files else self
+
     def for_root(self, root: str) -> "DataConfig":
         """Return the settings for a single data set, `root`.
 

@@ -42,6 +42,7 @@ from diptych.importers.rename_keys import refusal
 from diptych.inference.load import build_translator, warn_of_caution
 from diptych.inference.translator import Translator
 from diptych.methods import METHODS, find
+from diptych.networks.hed import is_hed
 from diptych.system.atomic_files import IS_WINDOWS
 from diptych.system.safe_parse import check_safetensors
 
@@ -78,6 +79,11 @@ def import_model(
             f"no method is called {shown(method)}{nearest_name(method, METHODS)}; leave out --method to guess"
         )
     state = read(path, which[0] if which else None)
+    if is_hed(state):
+        raise ImportRefused(
+            f"{path}: HED, an edge detector, and no generator: `diptych import {path} -o hed.safetensors` converts it "
+            f"for task=edges"
+        )
     back = back or (path if len(which) == 2 else None)
     for family in FAMILIES:
         if family.fits(state):

@@ -26,8 +26,8 @@ from diptych.inference.load import state_mismatches
 from diptych.networks.face_landmarks import FaceLandmarks
 from diptych.system.atomic_files import download_timeout
 from diptych.system.hashes import sha256_of
+from diptych.system.weights_folder import WEIGHTS_VARIABLE, weights_folder
 
-WEIGHTS_VARIABLE = "DIPTYCH_WEIGHTS"
 COUNTER_SUFFIX = ".num_batches_tracked"  # of BatchNorm: absent in files of torch before 0.4.1, used only in training
 
 
@@ -73,9 +73,8 @@ def find(weights: Weights, given: Path | None = None) -> tuple[Path, str]:
 
 def folders() -> tuple[Path, ...]:
     """Return the folders that are searched: `$DIPTYCH_WEIGHTS` if it is set, then the torch hub cache."""
-    weights_dir = os.environ.get(WEIGHTS_VARIABLE)
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    return (Path(weights_dir).expanduser(), cache) if weights_dir else (cache,)
+    folder, cache = weights_folder(), Path(torch.hub.get_dir()) / "checkpoints"
+    return (folder, cache) if folder else (cache,)
 
 
 def verified(path: Path, weights: Weights) -> str:
@@ -105,11 +104,10 @@ def _download(weights: Weights) -> tuple[Path, str]:
         with download_timeout():
             torch.hub.download_url_to_file(weights.url, str(path), weights.sha256, progress=False)
     except (OSError, RuntimeError, HTTPException) as error:
-        weights_dir = os.environ.get(WEIGHTS_VARIABLE)
         raise EvaluationError(
             f"{weights.file} is needed, is not on this machine, and cannot be downloaded ({first_line(error)}); "
             f"fetch {weights.url} elsewhere and put it into the folder that ${WEIGHTS_VARIABLE} names "
-            f"({weights_dir or 'it is not set'}) or into {path.parent}, or give the file itself "
+            f"({weights_folder() or 'it is not set'}) or into {path.parent}, or give the file itself "
             f"(--weights FILE; where losses look through it, NAME:FILE)"
         ) from error
     return path, verified(path, weights)

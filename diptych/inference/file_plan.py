@@ -76,6 +76,7 @@ def plan_files(
     `say` takes notes for the user, each on one line.
     """
     adapter = translator.adapter(controls)
+    adapter.prepare()
     headers, target = _headers(sources, adapter.kind), adapter.target_encoding
     keeps_alpha = _keeps_alpha(alpha, translator, controls, headers.values(), draws_grid, say)
     stored = _stored(translator, controls, headers, keeps_alpha, draws_grid)

@@ -59,6 +59,11 @@ class Adapter:
         if self.task and self.task.reads_alpha and options.already_source:
             raise ConfigError(f"already_source: transparent pixels are the missing ones of task={self.task.name}")
 
+    def prepare(self) -> None:
+        """Read the files of the task that computes sources, so that errors come before the first image. DataError."""
+        if self.task and not self.options.already_source:
+            self.task.prepare()
+
     def half_of(self, height: int, width: int) -> int | None:
         """Return which half of a file of this size is translated: 0, 1, or None for all of it."""
         if self.options.half != "auto":

@@ -24,7 +24,7 @@ Described = tuple[ModelDescription, list[bytes]]
 
 
 def describe_all(options: ServerOptions, translators: dict[str, ImageTranslator]) -> list[Described]:
-    """Return the description of each model and its example images, as files. Raises ConfigError."""
+    """Return the description of each model and its example images, as files. Raises ConfigError, DataError."""
     files = example_files(options.examples)
     sources = {each.name: each.source for each in options.models}
     return [
@@ -40,6 +40,7 @@ def with_examples(
     if description.source is None:
         return description, []
     adapter = translator.adapter({})
+    adapter.prepare()
     classes = adapter.source_encoding.num_classes
     if isinstance(source, str):
         images = _held_out(source, translator)

@@ -130,10 +130,10 @@ class Recipe:
     def with_data_defaults(self, data: Data) -> "Recipe":
         """Return the recipe with what follows from the data: channels (unless set), ranges, labels, epochs as steps.
 
-        Raises ConfigError as `check_labels` does.
+        Files of a task are named by absolute path and hash. Raises ConfigError as `check_labels` does, DataError.
         """
         self.check_labels(data)
-        data_config = resolve_ranges(self.data, data, self.images)
+        data_config = resolve_ranges(self.data, data, self.images).with_task_files()
         values: dict[str, Any] = dict.fromkeys(self.cls.label_fields().values(), data.labels)
         for entry, key in self.images.items():
             given = int(vars(self.model)[key]) if key in self.model.model_fields_set else None

@@ -9,9 +9,13 @@ from diptych.errors import DataError
 
 
 def with_task(data: Data, config: DataConfig) -> Data:
-    """Return the pairs that `config.task` computes from the last column of `data`. Raises DataError without colours."""
+    """Return the pairs that `config.task` computes from the last column of `data`.
+
+    Raises DataError without colours, and if a file of the task cannot be used.
+    """
     task = config.pair_task
     assert task is not None
+    task.prepare()
 
     photographs = list(data.train.columns.values())[-1]
     if task.needs_colors and isinstance(photographs, ImageFiles) and photographs.channels() != 3:

@@ -5,7 +5,9 @@ pixel, and noise or edges have the scale of the networks. `diptych translate` ap
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +31,13 @@ class Task(BaseModel, ABC):
     def channels(self, image: int) -> tuple[int, int]:
         """Return the number of channels of source and target, for photographs with `image` channels (1 or 3)."""
         return image, image
+
+    def prepare(self) -> None:
+        """Read the files that the options name, so that errors come before the first image. DataError."""
+
+    def file_options(self) -> dict[str, Any]:
+        """Return options that identify these files: absolute paths and hashes, to be saved with a model. DataError."""
+        return {}
 
     @abstractmethod
     def source(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
@@ -61,7 +70,7 @@ class Task(BaseModel, ABC):
 
 def unit(array: np.ndarray) -> np.ndarray:
     """Return an image of uint8, uint16 or float32 in [0, 1] as float32 in [0, 1]."""
-    return (array / np.float32(image_io.white_of(array.dtype))).astype(np.float32)
+    return (array / np.float32(image_io.white_of(array.dtype))).astype(np.float32, copy=False)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -72,6 +81,21 @@ def grey(image: np.ndarray) -> np.ndarray:
 def uniform(limits: tuple[float, float], random: np.random.RandomState) -> float:
     """Return a number between two limits."""
     return float(limits[0] + (limits[1] - limits[0]) * random.random_sample())
+
+
+def normal(shape: tuple[int, ...], random: np.random.RandomState) -> np.ndarray:
+    """Return standard normal numbers of a shape (H, W, C), float32, of 2**16 quantiles, so at most 4.3.
+
+    That takes a fifth of the time of NumPy's. They are stored channel by channel, as resized photographs are.
+    """
+    height, width, channels = shape
+    return _quantiles()[random.randint(0, 2**16, (channels, height, width), np.uint16)].transpose(1, 2, 0)
+
+
+@lru_cache(maxsize=1)
+def _quantiles() -> np.ndarray:
+    """Return the normal numbers below which (k + 0.5) / 2**16 of all are, float32."""
+    return np.array([NormalDist().inv_cdf((k + 0.5) / 2**16) for k in range(2**16)], np.float32)
 
 
 def finished(task: Task, y: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -11,8 +11,9 @@ from hypothesis.extra.numpy import arrays
 
 from diptych.data.config import TaskName
 from diptych.data.images.lab import lab_of, rgb_of
+from diptych.data.tasks.degrade import moved
 from diptych.data.tasks.known_tasks import TASKS, task_of
-from diptych.data.tasks.task import finished
+from diptych.data.tasks.task import finished, normal
 
 VARIANTS = [
     *((name, {}) for name in TASKS),
@@ -83,6 +84,36 @@ def test_lab_of_known_colours():
     assert red == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
     assert white == pytest.approx([100, 0, 0], abs=0.01)
     assert grey == pytest.approx([53.39, 0, 0], abs=0.01)
+
+
+def test_lab_of_8_bit_values_is_that_of_the_formula():
+    image = photograph(120, 100)
+    other = image.copy()
+    other[0, 0] += 1e-3  # no value of 8 bits: the table is not used for its block
+    assert np.array_equal(lab_of(image)[1:], lab_of(other)[1:])
+    assert not np.array_equal(lab_of(image)[0, 0], lab_of(other)[0, 0])
+
+
+@pytest.mark.parametrize(("length", "angle"), [(1.0, 2.0), (9.3, 0.7), (15.0, 2.5), (15.0, 0.0), (40.0, 1.6)])
+def test_motion_blur_is_the_mean_along_a_line(length, angle):
+    cv2, image = pytest.importorskip("cv2"), photograph()
+    side = 2 * int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((side, side), np.float32)
+    for step in np.linspace(-length / 2, length / 2, 8 * side):
+        row, column = (int(np.rint(side // 2 + step * each)) for each in (np.sin(angle), np.cos(angle)))
+        kernel[row, column] += 1 / (8 * side)
+    expected = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    assert np.allclose(moved(image, length, angle, "deblur"), expected, atol=1e-6)
+    assert np.allclose(moved(image[..., :1], length, angle, "deblur"), expected[..., :1], atol=1e-6)
+
+
+def test_noise_is_normal():
+    values = normal((200, 300, 3), np.random.RandomState(0))
+    assert values.shape == (200, 300, 3)
+    assert abs(values.mean()) < 0.01
+    assert values.std() == pytest.approx(1, abs=0.01)
+    assert (np.abs(values) > 1.96).mean() == pytest.approx(0.05, abs=0.005)
+    assert np.abs(np.corrcoef(values.reshape(-1, 3).T) - np.eye(3)).max() < 0.01
 
 
 MASKS = st.sampled_from(["center", "blocks", "freeform", "outpaint"])
