@@ -35,7 +35,7 @@ Methods with the sizes of their papers, for images of 256 pixels (the two-step m
 their papers), exported by `diptych export`. **Weights are untrained**: Kaiming initialisation where the method has the
 setting `init`, else the method's own. So differences and PSNR say how exact the arithmetic is, not how good images are.
 Untrained networks amplify the rounding of their first layers; the PSNR of trained ones is in
-[0042](../decisions/0042-eight-bits.md).
+[0041](../decisions/0041-eight-bits.md).
 
 - difference: the largest between onnxruntime and PyTorch, of values in [-1, 1], over five sizes and two batch sizes
 - int8 PSNR: of the 8-bit model to full precision, on the calibration images
