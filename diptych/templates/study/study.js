@@ -63,7 +63,7 @@ async function joined() {
   const external = query.get("PROLIFIC_PID") || query.get("workerId") || undefined;
   const response = await request("/api/join", { language: document.documentElement.lang, external, token: query.get("token") || "" });
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail);
+  if (!response.ok) throw new Error(response.status === 403 ? text("link") : text("stopped", { reason: answer.detail }));
   session = answer.session;
   sessionStorage.setItem("session", session);
   return (await request("/api/session")).json();
@@ -222,8 +222,9 @@ async function ask(study, trial, question, images, total) {
   };
   const sent = { trial: trial.number, question: question.key, answer, response_ms: responseMs, measured };
   const response = await request("/api/answers", sent);
-  if (!response.ok) throw new Error((await response.json()).detail);
-  const { correct } = await response.json();
+  if (!response.ok) throw new Error(text("stopped", { reason: (await response.json()).detail }));
+  const { correct, exposure_ms } = await response.json();
+  study.exposure_ms = exposure_ms; // of the next trial: a staircase changes it
   if (correct === null) return;
   stage.classList.add(correct ? "right" : "wrong");
   feedback.textContent = text(correct ? "correct" : "wrong");
@@ -239,7 +240,7 @@ async function run() {
     await panel(text("screen_title"), [text(widest + 32 > innerWidth ? "screen_small" : "screen")], text("continue"));
     await measureFrame();
     const practice = study.trials.filter((trial) => trial.practice).length;
-    const keys = choices(study, study.trials[0].images.length).map(keyName).join(", ");
+    const keys = choices(study, study.trials[0].images.length).map(keyName).join(text("comma"));
     const lines = [text(study.exposure_ms ? "timed" : "untimed"), text("keys", { keys })];
     if (practice) lines.push(text("practice", { count: practice }));
     await panel(text("instructions_title"), lines, text("start"));
