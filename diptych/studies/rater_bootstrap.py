@@ -42,8 +42,8 @@ def estimates(raters: np.ndarray, statistic: Statistic, draws: int = DRAWS, batc
 
     raters: rater of each vote (N,), of any type. statistic: function of the weight of each vote (N,), that is how often
     its rater was sampled, to one value or several (K,); NaN where it is undefined, as for a method without votes.
-    batched: `statistic` takes (B, N) and returns (B, K). Resampling depends on the number of raters only. StudyError for
-    fewer than MIN_RATERS raters.
+    batched: `statistic` takes (B, N) and returns (B, K). Resampling depends on the number of raters only. StudyError
+    for fewer than MIN_RATERS raters.
     """
     names, index = np.unique(np.asarray(raters), return_inverse=True)
     if len(names) < MIN_RATERS:
