@@ -175,8 +175,7 @@ function answered(buttons, options) {
 }
 
 function captions(study, trial) {
-  if (trial.images.length === 1) return [text("image", { number: 1 })];
-  if (study.presentation === "sequential") return [text("image", { number: 1 })];
+  if (trial.images.length === 1 || study.presentation === "sequential") return [text("picture")];
   return trial.images.map((_, at) => (trial.images.length === 2 ? text(at ? "right" : "left") : text("image", { number: at + 1 })));
 }
 
