@@ -189,6 +189,7 @@ async function ask(study, trial, question, images, total) {
     if (!trial[kind] || !question[`show_${kind}`]) continue;
     const made = figure(images.get(trial[kind]), text(kind));
     draw(made.canvas, images.get(trial[kind]));
+    made.node.className = "given"; // on a phone alone in its row, above two images
     stage.append(made.node);
   }
   const bitmaps = trial.images.map((address) => images.get(address));
