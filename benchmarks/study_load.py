@@ -30,7 +30,7 @@ from study_folders import served, study
 PAUSE_SECONDS = 2.0
 COLUMNS = (
     "database | clients | answers | median | 95th percentile | most answers per second | lost | doubled | "
-    "server per answer | clients per answer | nice | load"
+    "server per answer | clients per answer | load"
 )
 
 
@@ -112,7 +112,6 @@ def row(name, address, clients, trials):
         str(expected - distinct),
         str(len(answers) - distinct),
         *(f"{1000 * number / len(calm):.1f} ms" for number in used),
-        str(os.nice(0)),
         f"{before:.1f} to {after:.1f}",
     ]
 
@@ -131,8 +130,8 @@ def main():
         "Clients at once on one server of a study, on the same machine. Times are from an answer to its "
         f"acknowledgement, with pauses of about {PAUSE_SECONDS:.0f} s between answers of a client. The most answers "
         "per second are without pauses. The processor time of server and clients is that of the answers with pauses, "
-        "without PostgreSQL's own processes. Nice is the priority of all of them: below 0 they go before other work of "
-        "the machine. Load is the number of running processes (average of a minute) before and after."
+        "without PostgreSQL's own processes. Load is the number of running processes (average of a minute) before "
+        "and after."
     )
     leave(__file__, "Participants at once on the server of a study", lead, {COLUMNS: rows})
 
