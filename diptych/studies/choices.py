@@ -70,10 +70,10 @@ def strengths(choices: Choices, draws: int = DRAWS) -> tuple[dict[str, Estimate]
     )
     kind = kind.reshape(-1)
 
-    def fitted(weights: np.ndarray) -> np.ndarray:
+    def parameters(weights: np.ndarray) -> np.ndarray:
         return fit(distinct, np.stack([np.bincount(kind, row, len(first)) for row in weights]))
 
-    found = estimates(choices.raters, fitted, draws, batched=True)
+    found = estimates(choices.raters, parameters, draws, batched=True)
     count = len(choices.methods)
     return dict(zip(choices.methods, found[:count], strict=True)), found[count:]
 
