@@ -49,7 +49,7 @@ def preferences(random, raters, truth):
     votes = choices(random, raters)
     found = strengths(votes)[0]["a"]
     alone = Choices(votes.methods, votes.shown, votes.chosen, np.arange(len(votes.raters)))
-    naive = estimates(alone.raters, lambda weights: fit(alone, weights)[0], draws=100)[0]
+    naive = strengths(alone, draws=100)[0]["a"]
     return found.low <= truth <= found.high, naive.low <= truth <= naive.high
 
 
@@ -88,7 +88,7 @@ def main():
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     many = choices(np.random.default_rng(5), 4000)
-    truths = dict(zip(KINDS, (RATE, fit(many, np.ones(len(many.raters)))[0], _mean_opinion()), strict=True))
+    truths = dict(zip(KINDS, (RATE, fit(many, np.ones((1, len(many.raters))))[0, 0], _mean_opinion()), strict=True))
     lines = [
         "# Coverage of the intervals of human studies",
         "",

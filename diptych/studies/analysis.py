@@ -15,6 +15,7 @@ from diptych.studies.detection import forced_choice_d_prime, holm, sign_test, ye
 from diptych.studies.opinion_scores import mean_opinion_scores, normalised
 from diptych.studies.rater_bootstrap import MIN_RATERS, Estimate, estimates, weighted_mean
 from diptych.studies.sessions import TIE
+from diptych.studies.staircase import threshold
 from diptych.studies.store import Answer
 from diptych.studies.study_folder import StudyFolder
 from diptych.studies.votes import Vote, excluded, votes_of
@@ -111,8 +112,9 @@ def results_of(study: StudyFolder, votes: Sequence[Vote]) -> StudyResults:
         "best_of_n": _preference,
         "opinion_score": _opinion,
     }
+    measure = _thresholds if study.design.staircase else kinds[study.design.kind]
     parts = [
-        kinds[study.design.kind](study, question.key, [vote for vote in main if vote.question == question.key])
+        measure(study, question.key, [vote for vote in main if vote.question == question.key])
         for question in study.design.questions
     ]
     by_question = zip(study.design.questions, parts, strict=True)
@@ -171,6 +173,29 @@ def _detection(study: StudyFolder, question: str, votes: Sequence[Vote]) -> Stud
     notes.append(f"sensitivity d' (0: nobody tells the images from real ones): {', '.join(sensitivities) or 'none'}")
     units = [f"{vote.shown[0]}{vote.shown[-1]}" if is_single else str(sorted(map(str, vote.shown))) for vote in votes]
     notes.extend(_agreement([vote.answer == vote.correct for vote in votes], units))
+    return StudyResults(0, 0, tuple(row for row in rows if row), (), tuple(notes))
+
+
+def _thresholds(study: StudyFolder, question: str, votes: Sequence[Vote]) -> StudyResults:
+    """Exposure that raters need to tell the images of each method from real ones, by a staircase."""
+    design, notes = study.design, list[str]()
+    assert design.staircase is not None
+    up, down = design.staircase.up_ms, design.staircase.down_ms
+    by_rater: dict[int, list[Vote]] = {}
+    for vote in votes:
+        by_rater.setdefault(vote.rater, []).append(vote)
+    rows: list[Row | None] = []
+    for method in study.table.methods:
+        own = [each for each in by_rater.values() if method in {vote.shown[0].arm for vote in each}]
+        values = [
+            threshold(design, [vote.trial for vote in each], [vote.exposure_ms or 0 for vote in each]) for each in own
+        ]
+        if own:
+            of_votes = np.repeat(values, [len(each) for each in own])
+            flat = [vote for each in own for vote in each]
+            rows.append(_rate(question, "threshold in ms", method, of_votes, flat, notes))
+    right = sum(vote.answer == vote.correct for vote in votes) / max(len(votes), 1)
+    notes.append(f"{right:.0%} of answers are right; the staircase holds {up / (up + down):.0%} within its limits")
     return StudyResults(0, 0, tuple(row for row in rows if row), (), tuple(notes))
 
 

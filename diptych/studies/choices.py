@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from diptych.errors import StudyError
-from diptych.studies.rater_bootstrap import Estimate, estimates
+from diptych.studies.rater_bootstrap import DRAWS, Estimate, estimates
 
 RIDGE = 1e-2  # of a normal prior: strengths have the mean 0, and are finite where a method wins or loses all its trials
 MAX_STEPS = 100
@@ -58,10 +58,10 @@ class Choices:
             linked = reached
 
 
-def strengths(choices: Choices) -> tuple[dict[str, Estimate], list[Estimate]]:
+def strengths(choices: Choices, draws: int = DRAWS) -> tuple[dict[str, Estimate], list[Estimate]]:
     """Return the strength of each method, and the term of each position after the first, with intervals over raters.
 
-    A difference of 0.4 means a choice of 60 % in a pair. StudyError for fewer than two raters.
+    A difference of 0.4 means a choice of 60 % in a pair. draws: of raters. StudyError for fewer than two raters.
     """
     trials = np.concatenate([choices.shown, choices.chosen], axis=1)
     _, first, kind = np.unique(trials, axis=0, return_index=True, return_inverse=True)  # equal trials count together
@@ -69,29 +69,35 @@ def strengths(choices: Choices) -> tuple[dict[str, Estimate], list[Estimate]]:
         choices, shown=choices.shown[first], chosen=choices.chosen[first], raters=np.asarray(choices.raters)[first]
     )
     kind = kind.reshape(-1)
-    found = estimates(choices.raters, lambda weights: fit(distinct, np.bincount(kind, weights, len(first))))
+
+    def parameters(weights: np.ndarray) -> np.ndarray:
+        return fit(distinct, np.stack([np.bincount(kind, row, len(first)) for row in weights]))
+
+    found = estimates(choices.raters, parameters, draws, batched=True)
     count = len(choices.methods)
     return dict(zip(choices.methods, found[:count], strict=True)), found[count:]
 
 
 def fit(choices: Choices, weights: np.ndarray) -> np.ndarray:
-    """Return strengths and position terms (methods + positions - 1,) of maximum likelihood, with a weak prior.
+    """Return strengths and position terms (K, methods + positions - 1) of maximum likelihood, with a weak prior.
 
-    weights: of each trial (N,). Newton's method; the likelihood is concave.
+    weights: of each trial (K, N), for K fits. Newton's method; the likelihood is concave.
     """
     features = _features(choices)
     trials, positions, terms = features.shape
     flat = features.reshape(-1, terms)
-    parameters = np.zeros(terms)
+    fits = len(weights)
+    parameters = np.zeros((fits, terms))
+    inverse = np.divide(1, weights, out=np.zeros_like(weights), where=weights > 0)
     for _ in range(MAX_STEPS):
-        scores = (flat @ parameters).reshape(trials, positions)
-        probabilities = np.exp(scores - scores.max(1, keepdims=True))
-        probabilities *= (weights / probabilities.sum(1))[:, None]  # sum to the weight of each trial
-        gradient = (weights[:, None] * choices.chosen - probabilities).ravel() @ flat - RIDGE * parameters
-        means = (probabilities[..., None] * features).sum(1)
-        spread = flat.T @ (probabilities.reshape(-1, 1) * flat)
-        spread -= means.T @ np.divide(means, weights[:, None], out=np.zeros_like(means), where=weights[:, None] > 0)
-        step = np.linalg.solve(spread + RIDGE * np.eye(terms), gradient)
+        scores = (parameters @ flat.T).reshape(fits, trials, positions)
+        probabilities = np.exp(scores - scores.max(2, keepdims=True))
+        probabilities *= (weights / probabilities.sum(2))[..., None]  # sum to the weight of each trial
+        gradient = (weights[..., None] * choices.chosen - probabilities).reshape(fits, -1) @ flat - RIDGE * parameters
+        means = np.einsum("knp,npt->knt", probabilities, features)
+        spread = (probabilities.reshape(fits, -1, 1) * flat).swapaxes(1, 2) @ flat
+        spread -= means.swapaxes(1, 2) @ (means * inverse[..., None])
+        step = np.linalg.solve(spread + RIDGE * np.eye(terms), gradient[..., None])[..., 0]
         parameters = parameters + step
         if np.abs(step).max() < TOLERANCE:
             break

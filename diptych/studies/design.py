@@ -14,6 +14,7 @@ from diptych.studies.texts import Text, Words
 
 Kind = Literal["real_or_fake", "a_b", "best_of_n", "opinion_score"]
 Presentation = Literal["sequential", "side_by_side", "single"]
+Obvious = Literal["scrambled", "random_colours"]
 REAL = "real"  # the arm of real images
 
 
@@ -43,6 +44,18 @@ class Exclusion(BaseModel):
         return max(1, math.floor(round((1 - self.min_attention) * checks, 6)))
 
 
+class Staircase(BaseModel):
+    """How the exposure of a trial follows from the answer before; each block begins at the design's exposure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    blocks: Annotated[int, Field(ge=1, le=100)]  # of equally many trials
+    up_ms: Annotated[int, Field(ge=1, le=1000)]  # after a wrong answer
+    down_ms: Annotated[int, Field(ge=1, le=1000)]  # after a right one
+    min_ms: Annotated[int, Field(ge=50, le=60_000)]
+    max_ms: Annotated[int, Field(ge=50, le=60_000)]
+
+
 class Design(BaseModel):
     """A validated design. `preset` gives the values of a published study; others replace them."""
 
@@ -61,7 +74,9 @@ class Design(BaseModel):
     mask: Literal["blank", "noise"] = "blank"  # after an image of limited exposure
     practice: Annotated[int, Field(ge=0, le=100)] = 10  # trials with feedback, which are not analysed
     trials: Annotated[int, Field(ge=1, le=5000)]
+    staircase: Staircase | None = None  # exposures by the answers before, instead of one for all trials
     attention_checks: Annotated[int, Field(ge=0, le=500)] = 0  # further trials whose answer is obvious
+    obvious: Obvious = "scrambled"  # what attention checks show: inverted blocks, or the colours of another image
     repeats: Annotated[int, Field(ge=0, le=500)] = 0  # trials shown a second time
     break_every: Annotated[int, Field(ge=5, le=5000)] = 50
     one_method_each: bool = False  # each rater sees one method; else all of them
@@ -92,6 +107,8 @@ class Design(BaseModel):
             raise ValueError("opinion scores are of single images: use presentation=single")
         if self.ties and self.kind != "a_b":
             raise ValueError("ties: only an A/B study has them")
+        if self.staircase:
+            self._check_staircase(self.staircase)
         if self.repeats > self.trials:
             raise ValueError(f"repeats={self.repeats}: there are only {self.trials} trials to repeat")
         if self.scores[0] >= self.scores[1]:
@@ -100,9 +117,30 @@ class Design(BaseModel):
             raise ValueError("questions: two have the same key")
         return self
 
+    def _check_staircase(self, staircase: Staircase) -> None:
+        if self.kind != "real_or_fake" or self.presentation != "single" or not self.one_method_each:
+            raise ValueError("staircase: only for single real or fake images of one method each")
+        if len(self.questions) > 1 or self.practice or self.attention_checks or self.repeats:
+            raise ValueError(
+                "staircase: it has one question and tells after each trial whether the answer was right; set practice, "
+                "attention_checks and repeats to 0"
+            )
+        if self.exposure_ms is None or not staircase.min_ms <= self.exposure_ms <= staircase.max_ms:
+            raise ValueError(
+                f"exposure_ms={self.exposure_ms}: the staircase begins there, and goes from {staircase.min_ms} to "
+                f"{staircase.max_ms} ms"
+            )
+        if self.trials % staircase.blocks:
+            raise ValueError(f"trials={self.trials}: not a multiple of the {staircase.blocks} blocks of the staircase")
+
     def digest(self) -> str:
-        """Return the SHA-256 of the design, which its results carry: another design is another study."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        """Return the SHA-256 of the design, which its results carry: another design is another study.
+
+        Settings that came later are left out at their default, so that older studies keep their hash.
+        """
+        values = self.model_dump(mode="json")
+        later = {name for name in ("staircase", "obvious") if values[name] == type(self).model_fields[name].default}
+        text = json.dumps({name: values[name] for name in values.keys() - later}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

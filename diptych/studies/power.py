@@ -89,7 +89,7 @@ def planned(design: Design, methods: int) -> str:
         line += ", of whom attention checks exclude {:.0%} if they click at random and {:.1%} if honest".format(
             *attention_power(design, methods)
         )
-    if design.kind == "opinion_score":
+    if design.kind == "opinion_score" or design.staircase:
         return line
     shared = design.kind == "real_or_fake" and not design.one_method_each  # a trial is about one of the methods
     budget = Budget(max(design.raters, 2), max(design.trials // (methods if shared else 1), 1))

@@ -7,6 +7,7 @@ from typing import Any
 
 FAKE = {"key": "fake", "text": {"en": "Which image is fake?", "zh": "哪张图像是生成的？"}}
 REAL = {"key": "real", "text": {"en": "Which image is real?", "zh": "哪张图像是真实的？"}}
+REAL_OR_FAKE = {"key": "fake", "text": {"en": "Is this image real or fake?", "zh": "这张图像是真实的还是生成的？"}}
 TIMED = {
     "kind": "real_or_fake",
     "presentation": "sequential",
@@ -17,13 +18,15 @@ TIMED = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Zhang, Isola, Efros 2016: 10 % of the trials are against random colours; the paper reports the share of passed
-    # ones (87 %) and excludes nobody by them
+    # Zhang, Isola, Efros 2016: 4 of the 40 pairs are a real image beside itself with the colours of another; the paper
+    # reports the share of passed ones (87 %) and excludes nobody by them
     "colorization-2016": {
         **TIMED,
         "questions": [FAKE],
         "ask_for": "fake",
+        "trials": 36,
         "attention_checks": 4,
+        "obvious": "random_colours",
         "raters": 40,
         "exclude": {"min_attention": 0},
     },
@@ -104,16 +107,30 @@ PRESETS: dict[str, dict[str, Any]] = {
     "hype-infinity": {
         "kind": "real_or_fake",
         "presentation": "single",
-        "questions": [
-            {
-                "key": "fake",
-                "text": {"en": "Is this image real or fake?", "zh": "这张图像是真实的还是生成的？"},
-            }
-        ],
+        "questions": [REAL_OR_FAKE],
         "ask_for": "fake",
         "exposure_ms": None,
         "practice": 10,
         "trials": 100,
+        "one_method_each": True,
+        "raters": 30,
+    },
+    # Zhou et al. 2019: three blocks of 150 images, half of them real, each block from 500 ms, with feedback. The paper
+    # aims at 75 % right answers, but says that a wrong answer adds 10 ms and a right one takes off 30 ms, which would
+    # hold 25 %: the steps are the other way round here. A cross of the same time replaces the countdown of three
+    # numbers, and noise until the answer the four masks of 30 ms.
+    "hype-time": {
+        "kind": "real_or_fake",
+        "presentation": "single",
+        "questions": [REAL_OR_FAKE],
+        "ask_for": "fake",
+        "exposure_ms": 500,
+        "staircase": {"blocks": 3, "up_ms": 30, "down_ms": 10, "min_ms": 100, "max_ms": 1000},
+        "fixation_ms": 1500,
+        "mask": "noise",
+        "practice": 0,
+        "trials": 450,
+        "break_every": 150,
         "one_method_each": True,
         "raters": 30,
     },

@@ -16,6 +16,7 @@ import numpy as np
 from diptych.errors import StudyError
 
 DRAWS = 1000
+BATCH = 100  # draws that are computed at once
 MIN_RATERS = 2  # for an interval; a study of one rater says nothing of others
 
 Statistic = Callable[[np.ndarray], np.ndarray | float]
@@ -36,26 +37,36 @@ class Estimate:
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}], {self.votes} votes of {self.raters} raters"
 
 
-def estimates(raters: np.ndarray, statistic: Statistic, draws: int = DRAWS) -> list[Estimate]:
+def estimates(raters: np.ndarray, statistic: Statistic, draws: int = DRAWS, batched: bool = False) -> list[Estimate]:
     """Return the values of `statistic` with their intervals over raters.
 
     raters: rater of each vote (N,), of any type. statistic: function of the weight of each vote (N,), that is how often
     its rater was sampled, to one value or several (K,); NaN where it is undefined, as for a method without votes.
-    Resampling depends on the number of raters only. StudyError for fewer than MIN_RATERS raters.
+    batched: `statistic` takes (B, N) and returns (B, K). Resampling depends on the number of raters only. StudyError
+    for fewer than MIN_RATERS raters.
     """
     names, index = np.unique(np.asarray(raters), return_inverse=True)
     if len(names) < MIN_RATERS:
         raise StudyError(f"{len(names)} raters are too few for an interval; at least {MIN_RATERS} are needed")
-    values = np.atleast_1d(np.asarray(statistic(np.ones(len(index))), float))
+    each = statistic if batched else _one_by_one(statistic)
+    values = np.asarray(each(np.ones((1, len(index)))))[0]
     random = np.random.RandomState(len(names))
     weights = random.multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
-    resampled = np.stack([np.atleast_1d(np.asarray(statistic(row[index].astype(float)), float)) for row in weights])
+    parts = [each(part[:, index].astype(float)) for part in np.array_split(weights, -(-draws // BATCH))]
+    resampled = np.concatenate([np.asarray(part) for part in parts])
     tail = expanded_tail(len(names))
     low, high = np.nanquantile(resampled, (tail, 1 - tail), axis=0)
     return [
         Estimate(float(value), float(below), float(above), len(index), len(names), tuple(map(float, draws_of)))
         for value, below, above, draws_of in zip(values, low, high, resampled.T, strict=True)
     ]
+
+
+def _one_by_one(statistic: Statistic) -> Statistic:
+    def several(weights: np.ndarray) -> np.ndarray:
+        return np.stack([np.atleast_1d(np.asarray(statistic(row), float)) for row in weights])
+
+    return several
 
 
 def expanded_tail(raters: int) -> float:

@@ -1,21 +1,23 @@
 """The web server of a study: the page, the images of a session, and the answers.
 
 Nothing that the browser receives tells methods, sides, attention checks or repeats apart: images have addresses of the
-session, one length in bytes and the same headers, and the correct answer is sent for practice trials only, after the
-answer. The server sets no cookie and stores no network address. Anything but the page needs the secret session.
+session, one length in bytes and the same headers, and the correct answer is sent after the answer, for practice trials
+and where a staircase of exposures follows from it. The server sets no cookie and stores no network address. Anything
+but the page needs the secret session.
 """
 
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Header, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from diptych.studies.answer_log import AnswerLog
 from diptych.studies.sessions import Session
-from diptych.studies.store import Answer, Participant, Store
+from diptych.studies.store import Answer, Participant, Progress, Store
 from diptych.studies.study_folder import StudyFolder
 from diptych.studies.texts import LANGUAGES, texts
 from diptych.system.pages import render
@@ -25,7 +27,10 @@ from diptych.web.request_limits import RequestLimits
 from diptych.web.static_files import static_file
 
 MAX_BODY = 16 * 1024  # bytes; an answer has less than 2
+MAX_TOKEN = 200  # characters
 SESSIONS = 500  # of which trials and addresses are kept in memory
+
+Found = TypeVar("Found")
 
 
 class Join(BaseModel):
@@ -69,11 +74,18 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
     answer_problems(app)
     sessions: Callable[[int], Session] = lru_cache(SESSIONS)(lambda number: Session.of(study, store.secret, number))
 
-    def participant(authorization: Annotated[str, Header()] = "") -> Participant:
-        found = store.participant(authorization.removeprefix("Bearer ")) if len(authorization) < 200 else None
-        if found is None:
-            raise Problem(401, "unknown session: join the study again")
-        return found
+    log = AnswerLog(store)
+
+    async def session_token(authorization: Annotated[str, Header()] = "") -> str:
+        return authorization.removeprefix("Bearer ")[:MAX_TOKEN]
+
+    Token = Annotated[str, Depends(session_token)]
+
+    def participant(token: Token) -> Participant:
+        return _known(store.participant(token))
+
+    async def progress(token: str, fresh: bool = False) -> Progress:
+        return _known(await log.progress(token, fresh))
 
     Known = Annotated[Participant, Depends(participant)]
 
@@ -82,7 +94,9 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
         language, own = lang if lang in LANGUAGES else "en", study.design.consent
         shown = texts(language) | ({"consent": own} if own else {})
         script = json.dumps(shown, ensure_ascii=False)
-        return HTMLResponse(render("study.html", language=language, title=study.design.title, texts=script))
+        return HTMLResponse(
+            render("study.html", language=language, title=study.design.title, noscript=shown["noscript"], texts=script)
+        )
 
     @app.get("/assets/{name}")
     def asset(name: str) -> Response:
@@ -97,12 +111,13 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
         return {"session": store.join(given.language, given.external).token}
 
     @app.get("/api/session")
-    def session(known: Known) -> dict[str, Any]:
-        answered = [(trial, question) for trial, question, _ in store.answered(known.number)]
+    def session(token: Token, known: Known) -> dict[str, Any]:
+        answers, own = _known(store.progress(token)).answers, sessions(known.number)
         return {
-            **sessions(known.number).description(),
+            **own.description(),
+            "exposure_ms": own.exposure_ms(answers),
             "language": known.language,
-            "answered": answered,
+            "answered": list(answers),
             "completed": known.code,
         }
 
@@ -114,25 +129,37 @@ def application(study: StudyFolder, store: Store, hosts: tuple[str, ...] = (), t
         return Response((study.images / file).read_bytes(), media_type="image/png")
 
     @app.post("/api/answers")
-    def answer(given: Given, known: Known) -> dict[str, bool | None]:
+    async def answer(given: Given, token: Token) -> dict[str, bool | int | None]:
+        known, step = await progress(token), (given.trial, given.question)
         own = sessions(known.number)
         if problem := own.invalid(given.trial, given.question, given.answer):
             raise Problem(422, *problem)
-        answered = store.answered(known.number)
+        if not own.takes(step, known.answers):
+            known = await progress(token, fresh=True)
         stored = False
-        if (given.trial, given.question) not in [row[:2] for row in answered]:
-            if known.code or own.steps[len(answered)] != (given.trial, given.question):
+        if step not in known.answers:
+            if not own.takes(step, known.answers):
                 raise Problem(409, "answers are taken in the order of the trials: reload the page", "trial")
             measured = given.measured.model_dump()
-            stored = store.answer(
-                Answer(known.number, given.trial, given.question, given.answer, given.response_ms, measured)
-            )
-        return {"stored": stored, "correct": own.feedback(given.trial, given.answer)}
+            stored = await log.add(Answer(known.number, *step, given.answer, given.response_ms, measured))
+            if stored:
+                known.answers[step] = given.answer
+            else:  # stored by another request, or the participant was deleted
+                known = await progress(token, fresh=True)
+        correct, exposure = own.feedback(given.trial, given.answer), own.exposure_ms(known.answers)
+        return {"stored": stored, "correct": correct, "exposure_ms": exposure}
 
     @app.post("/api/finish")
-    def finish(known: Known) -> dict[str, str]:
-        if missing := len(sessions(known.number).steps) - len(store.answered(known.number)):
+    def finish(token: Token, known: Known) -> dict[str, str]:
+        if missing := len(sessions(known.number).steps) - len(_known(store.progress(token)).answers):
             raise Problem(409, f"{missing} answers are missing")
         return {"code": store.finish(known.number)}
 
     return app
+
+
+def _known(found: Found | None) -> Found:
+    """Return what was found of a session token. Problem 401 if there is no such session."""
+    if found is None:
+        raise Problem(401, "unknown session: join the study again")
+    return found

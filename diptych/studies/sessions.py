@@ -2,11 +2,12 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from diptych.studies.design import Design
+from diptych.studies.staircase import next_exposure
 from diptych.studies.stimuli import INPUT, REFERENCE
 from diptych.studies.study_folder import StudyFolder
 from diptych.studies.trials import Trial
@@ -59,7 +60,7 @@ class Session:
 
     def description(self) -> dict[str, Any]:
         """Return what the page needs, which tells nothing of methods, sides, attention checks or repeats."""
-        shown = {"presentation", "exposure_ms", "fixation_ms", "interval_ms", "mask", "break_every", "ties", "kind"}
+        shown = {"presentation", "fixation_ms", "interval_ms", "mask", "break_every", "ties", "kind"}
         shown |= {"scores", "questions"}
         return {**self.design.model_dump(mode="json", include=shown), "trials": self.pages}
 
@@ -77,10 +78,23 @@ class Session:
             low, high = 0, max(2, len(self.trials[trial].shown)) - 1
         return None if low <= answer <= high else (f"expected {low} to {high}", "answer")
 
+    def takes(self, step: tuple[int, str], answers: Collection[tuple[int, str]]) -> bool:
+        """Return whether `step` is due after these answers."""
+        return len(answers) < len(self.steps) and self.steps[len(answers)] == step
+
     def feedback(self, trial: int, answer: int) -> bool | None:
-        """Return whether an answer to a practice trial is correct; None for other trials."""
+        """Return whether an answer is correct, for practice trials and a staircase; None for other trials."""
         of = self.trials[trial]
-        return None if of.phase != "practice" or of.correct is None else answer == of.correct
+        is_told = of.phase == "practice" or self.design.staircase is not None
+        return answer == of.correct if is_told and of.correct is not None else None
+
+    def exposure_ms(self, answers: Mapping[tuple[int, str], int]) -> int | None:
+        """Return the exposure of the next trial after these answers, in order of trials."""
+        if self.design.staircase is None:
+            return self.design.exposure_ms
+        return next_exposure(
+            self.design, [given == self.trials[trial].correct for (trial, _), given in answers.items()]
+        )
 
 
 def image_name(secret: bytes, number: int, place: str) -> str:

@@ -16,12 +16,14 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from diptych.data.images import image_io
+from diptych.data.images.lab import lab_of, rgb_of
 from diptych.errors import ConfigError, listed
-from diptych.studies.design import REAL
+from diptych.studies.design import REAL, Obvious
 from diptych.studies.trials import OBVIOUS, Stimuli
 
 MAX_IMAGES = 100_000
 MAX_SIDE = 4096
+MIN_CHANGE = 2  # levels of 255, in the mean, by which random colours change an image
 INPUT, REFERENCE = "input", "reference"  # arms that are shown beside a trial, never chosen
 RESERVED = (REAL, OBVIOUS, INPUT, REFERENCE)
 END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
@@ -41,11 +43,14 @@ class StimulusTable(BaseModel):
         return Stimuli(self.methods, self.images, REAL in self.files)
 
 
-def encode_stimuli(arms: Mapping[str, Mapping[str, Path]], folder: Path) -> StimulusTable:
+def encode_stimuli(
+    arms: Mapping[str, Mapping[str, Path]], folder: Path, obvious: Obvious = "scrambled"
+) -> StimulusTable:
     """Write the images that all arms have into `folder`, and return their table.
 
     arms: path of each image by arm and name: methods, and `real`, `input`, `reference` where the study has them.
-    Images of a name are of one size, except inputs and references. ConfigError, ImageError.
+    Images of a name are of one size, except inputs and references. obvious: how the images of attention checks are made
+    from real ones, or from those of the first method. ConfigError, ImageError.
     """
     methods = tuple(name for name in arms if name not in RESERVED)
     if not methods:
@@ -57,10 +62,15 @@ def encode_stimuli(arms: Mapping[str, Mapping[str, Path]], folder: Path) -> Stim
     if len(names) > MAX_IMAGES:
         raise ConfigError(f"{len(names)} images: a study has at most {MAX_IMAGES}")
     encoded: dict[str, dict[str, bytes]] = {name: {} for name in [*arms, OBVIOUS]}
-    for name in names:
+    good = REAL if REAL in arms else methods[0]
+    for at, name in enumerate(names):
         pixels = {arm: _pixels(files[name]) for arm, files in arms.items()}
         _check_sizes(name, {arm: image for arm, image in pixels.items() if arm not in (INPUT, REFERENCE)})
-        pixels[OBVIOUS] = _degraded(pixels[REAL if REAL in pixels else methods[0]])
+        if obvious == "random_colours":
+            other = names[(at + len(names) // 2) % len(names)]
+            pixels[OBVIOUS] = _with_colours_of(_pixels(arms[good][other]), pixels[good], name)
+        else:
+            pixels[OBVIOUS] = _scrambled(pixels[good])
         for arm, image in pixels.items():
             encoded[arm][name] = _png(image)
     length = max(len(data) for files in encoded.values() for data in files.values()) + 12
@@ -91,7 +101,17 @@ def _check_sizes(name: str, images: Mapping[str, np.ndarray]) -> None:
         raise ConfigError(f"{name}: its images differ in size ({text}), which would tell methods apart: resize them")
 
 
-def _degraded(pixels: np.ndarray) -> np.ndarray:
+def _with_colours_of(other: np.ndarray, pixels: np.ndarray, name: str) -> np.ndarray:
+    """Return an image with the colours of another. ConfigError if nobody could tell it from the image."""
+    resized = Image.fromarray(other).resize((pixels.shape[1], pixels.shape[0]), Image.Resampling.BILINEAR)
+    lightness, colours = (lab_of(np.asarray(image) / 255) for image in (pixels, resized))
+    result = np.rint(255 * rgb_of(np.concatenate([lightness[..., :1], colours[..., 1:]], -1))).astype(np.uint8)
+    if np.abs(result.astype(int) - pixels).mean() < MIN_CHANGE:
+        raise ConfigError(f"{name}: with the colours of another image it looks the same; use obvious=scrambled")
+    return result
+
+
+def _scrambled(pixels: np.ndarray) -> np.ndarray:
     """Return an image that anyone sees to be wrong: its 8 x 8 blocks in random order, with colours inverted."""
     height, width = pixels.shape[:2]
     side = max(1, min(height, width) // 8)

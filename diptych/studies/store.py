@@ -7,8 +7,10 @@ address and no user agent is stored.
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import (
@@ -69,6 +71,14 @@ class Participant:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """The answers of a participant so far, by trial and question, in order of trials."""
+
+    number: int
+    answers: dict[tuple[int, str], int]
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer to a question about a trial."""
 
@@ -85,6 +95,9 @@ class Store:
 
     def __init__(self, address: str, study: str) -> None:
         self.engine = _engine(address)
+        # SQLite takes one writer at a time and makes others sleep for up to 100 ms; threads of a lock wake at once
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writing: AbstractContextManager[Any] = Lock() if is_sqlite else nullcontext()
         try:
             TABLES.create_all(self.engine)
             self._check(study)
@@ -94,8 +107,13 @@ class Store:
                 raise
             raise StudyError(f"{_public(address)}: the database cannot be used ({error.orig})") from error
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._writing, self.engine.begin() as connection:
+            yield connection
+
     def _check(self, study: str) -> None:
-        with self.engine.begin() as connection:
+        with self._transaction() as connection:
             stored = {row.key: row.value for row in connection.execute(select(ABOUT))}
             if not stored:
                 about = {"schema": SCHEMA, "study": study, "secret": secrets.token_hex(32)}
@@ -109,7 +127,7 @@ class Store:
 
     def join(self, language: str, external: str | None = None) -> Participant:
         """Return a new participant, or the one who joined before with the same id of a panel."""
-        with self.engine.begin() as connection:
+        with self._transaction() as connection:
             values = {"token": secrets.token_urlsafe(24), "external": external, "language": language}
             try:
                 with connection.begin_nested():
@@ -128,32 +146,30 @@ class Store:
     def _participant(self, connection: Connection, found: Any) -> Participant:
         return _participant(connection.execute(select(PARTICIPANTS).where(found)).one())
 
-    def answer(self, answer: Answer) -> bool:
-        """Store an answer; returns whether it is the first to its question. The first one counts."""
+    def add(self, answers: Sequence[Answer]) -> list[bool]:
+        """Store answers in one transaction; returns for each whether it is the first to its question, which counts."""
         try:
-            with self.engine.begin() as connection:
-                connection.execute(insert(ANSWERS), _row(answer))
-        except IntegrityError:
-            return False
-        return True
+            with self._transaction() as connection:
+                connection.execute(insert(ANSWERS), [_row(answer) for answer in answers])
+        except IntegrityError:  # one of them is not the first, or its participant was deleted
+            return [self.add([answer])[0] for answer in answers] if len(answers) > 1 else [False]
+        return [True] * len(answers)
 
-    def add(self, answers: Sequence[Answer]) -> None:
-        """Store the answers of a simulated participant in one transaction."""
-        with self.engine.begin() as connection:
-            connection.execute(insert(ANSWERS), [_row(answer) for answer in answers])
-
-    def answered(self, participant: int) -> list[tuple[int, str, int]]:
-        """Return (trial, question, answer) of a participant, in order of trials."""
-        columns = (ANSWERS.c.trial, ANSWERS.c.question, ANSWERS.c.answer)
+    def progress(self, token: str) -> Progress | None:
+        """Return the answers of the participant of a session token; None if there is none."""
+        joined = PARTICIPANTS.outerjoin(ANSWERS, PARTICIPANTS.c.number == ANSWERS.c.participant)
+        columns = (PARTICIPANTS.c.number, ANSWERS.c.trial, ANSWERS.c.question, ANSWERS.c.answer)
+        query = select(*columns).select_from(joined).where(PARTICIPANTS.c.token == token).order_by(ANSWERS.c.trial)
         with self.engine.connect() as connection:
-            rows = connection.execute(
-                select(*columns).where(ANSWERS.c.participant == participant).order_by(ANSWERS.c.trial)
-            )
-            return [(row.trial, row.question, row.answer) for row in rows]
+            rows = connection.execute(query).all()
+        if not rows:
+            return None
+        answers = {(row.trial, row.question): row.answer for row in rows if row.trial is not None}
+        return Progress(rows[0].number, answers)
 
     def finish(self, participant: int) -> str:
         """Return the completion code of a participant, which is made once."""
-        with self.engine.begin() as connection:
+        with self._transaction() as connection:
             own = PARTICIPANTS.c.number == participant
             connection.execute(
                 update(PARTICIPANTS).where(own, PARTICIPANTS.c.code.is_(None)).values(code=secrets.token_hex(4).upper())
@@ -178,7 +194,7 @@ class Store:
         found = PARTICIPANTS.c.external == external_or_number
         if external_or_number.isdigit():
             found |= PARTICIPANTS.c.number == int(external_or_number)
-        with self.engine.begin() as connection:
+        with self._transaction() as connection:
             return bool(connection.execute(delete(PARTICIPANTS).where(found)).rowcount)
 
     def close(self) -> None:

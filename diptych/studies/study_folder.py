@@ -115,7 +115,7 @@ def create(
         raise StudyError(f"{path}: the folder is not empty; choose another with -o")
     make_folder(path / IMAGES)
     try:
-        table = encode_stimuli(arms, path / IMAGES)
+        table = encode_stimuli(arms, path / IMAGES, design.obvious)
         check_stimuli(design, table.stimuli())
         write_text(path / STIMULI, table.model_dump_json(indent=1) + "\n")
         digest = digest_of(design, table)

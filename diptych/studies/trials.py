@@ -114,6 +114,8 @@ class _Plan:
         turn = self.rater // len(self.stimuli.methods) if design.one_method_each else self.rater
         own = [names[(turn * count + at) % len(names)] for at in range(count)]
         checks, own = own[: design.attention_checks], own[design.attention_checks :]
+        if design.staircase:  # the halves of each block stay together
+            return self._main([own[at] for at in self.random.permutation(len(own))])
         pages = self._main(own) + [self._obvious(name, "attention", at) for at, name in enumerate(checks)]
         return [pages[at] for at in self.random.permutation(len(pages))]
 
@@ -144,7 +146,7 @@ class _Plan:
     def _detection(self, phase: Phase, arms: Sequence[tuple[str, ...]], names: Sequence[tuple[str, str]]) -> list[Page]:
         """Return pages with a generated image and a real one of names (generated, real), or with one of the two."""
         pages: list[Page] = []
-        for (method, _), (name, real), fake_first in zip(arms, names, self._half(len(arms)), strict=True):
+        for (method, _), (name, real), fake_first in zip(arms, names, self._fake_first(len(arms)), strict=True):
             fake = Shown(method, name)
             if self.design.presentation == "single":
                 pages.append((phase, (fake if fake_first else Shown(REAL, name),), int(fake_first)))
@@ -172,6 +174,11 @@ class _Plan:
         if self.design.kind == "real_or_fake" and self.design.ask_for == "fake":
             return phase, tuple(bad if at == place else good for at in range(positions)), place
         return phase, tuple(good if at == place else bad for at in range(positions)), place
+
+    def _fake_first(self, count: int) -> list[bool]:
+        """Return which trials show the generated image first, or show it at all: half of each block of a staircase."""
+        blocks = self.design.staircase.blocks if self.design.staircase else 1
+        return [value for _ in range(blocks) for value in self._half(count // blocks)]
 
     def _half(self, count: int) -> list[bool]:
         """Return a random order of as many true as false, or one more of either."""

@@ -17,7 +17,13 @@ from diptych.studies.rater_bootstrap import widened_draws
 from diptych.studies.study_folder import Translations
 
 PROTOCOL = "votes/1"
-METRICS = {"rate fooled": "rate-fooled", "chosen": "chosen", "strength": "strength", "MOS": "mos"}  # by measure
+METRICS = {  # by measure
+    "threshold in ms": "threshold",
+    "rate fooled": "rate-fooled",
+    "chosen": "chosen",
+    "strength": "strength",
+    "MOS": "mos",
+}
 SIMULATED = "simulated participants: these are not votes of people"
 
 

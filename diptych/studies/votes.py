@@ -8,6 +8,7 @@ import numpy as np
 
 from diptych.studies.design import Design
 from diptych.studies.opinion_scores import screened
+from diptych.studies.staircase import next_exposure
 from diptych.studies.store import Answer
 from diptych.studies.study_folder import StudyFolder
 from diptych.studies.trials import OBVIOUS, Shown
@@ -27,16 +28,20 @@ class Vote:
     answer: int
     correct: int | None
     response_ms: int
+    exposure_ms: int | None  # of the design
     off: bool
     repeats: int | None  # number of the trial that it repeats
 
 
 def votes_of(study: StudyFolder, answers: Sequence[Answer]) -> list[Vote]:
-    """Return the votes of all answers but those to practice trials."""
+    """Return the votes of all answers but those to practice trials. The answers of a participant are in order."""
     trials = {number: study.trials(number) for number in {answer.participant for answer in answers}}
     votes = []
+    correct: dict[int, list[bool]] = {number: [] for number in trials}
     for answer in answers:
         trial = trials[answer.participant][answer.trial]
+        exposure = next_exposure(study.design, correct[answer.participant])
+        correct[answer.participant].append(answer.answer == trial.correct)
         if trial.phase != "practice":
             votes.append(
                 Vote(
@@ -48,21 +53,22 @@ def votes_of(study: StudyFolder, answers: Sequence[Answer]) -> list[Vote]:
                     answer.answer,
                     trial.correct,
                     answer.response_ms,
-                    _is_off(study.design, answer, len(trial.shown)),
+                    exposure,
+                    _is_off(study.design, exposure, answer, len(trial.shown)),
                     trial.repeats,
                 )
             )
     return votes
 
 
-def _is_off(design: Design, answer: Answer, images: int) -> bool:
-    """Return whether an image was not shown for the time of the design, by more than one frame, or was not measured."""
-    if design.exposure_ms is None:
+def _is_off(design: Design, exposure: int | None, answer: Answer, images: int) -> bool:
+    """Return whether an image was not shown for `exposure` ms, by more than one frame, or was not measured."""
+    if exposure is None:
         return False
     frame = 1000 / (float(answer.measured.get("refresh_hz") or 0) or 60)
     times = [measured for _, measured, _ in answer.measured["exposures"]]
     expected = images if design.presentation == "sequential" else 1
-    return len(times) != expected or any(abs(time - design.exposure_ms) > 1.01 * frame for time in times)
+    return len(times) != expected or any(abs(time - exposure) > 1.01 * frame for time in times)
 
 
 def excluded(design: Design, votes: Sequence[Vote], due: int) -> dict[int, str]:

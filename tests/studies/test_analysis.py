@@ -4,10 +4,12 @@ import pytest
 from study_folders import study
 
 from diptych.errors import ConfigError, StudyError
+from diptych.studies import presets
 from diptych.studies.analysis import analyse, as_csv
 from diptych.studies.simulate import Population, simulate
 from diptych.studies.store import Answer
 from diptych.studies.study_report import answers_csv, as_latex, write_report
+from diptych.studies.votes import votes_of
 
 PRESETS = {
     "pix2pix-2017": ("rate fooled", {"one": 0.15, "two": 0.4}, {"practice": 2, "attention_checks": 6}),
@@ -56,6 +58,29 @@ def test_the_report_has_a_page_tables_and_rows(simulated, tmp_path):
     assert answers_csv(made, answers).count("\n") == 1 + len(answers)
 
 
+def test_a_staircase_finds_the_exposures_that_participants_need(tmp_path):
+    staircase = {**presets.PRESETS["hype-time"]["staircase"], "blocks": 1}
+    made = study(tmp_path, "hype-time", count=150, size=8, trials=150, staircase=staircase)
+    store = made.store()
+    simulate(made, store, Population({"one": 250, "two": 600}, raters=30, spread=0.1))
+    answers = store.answers()
+    with pytest.raises(ConfigError, match="threshold in ms is between 100 and 1000"):
+        simulate(made, store, Population({"one": 250, "two": 0.3}))
+    store.close()
+    analysis = analyse(made, answers)
+    assert (analysis.off, analysis.reasons) == (0, {})
+    for method, value in (("one", 250), ("two", 600)):
+        assert analysis.included.row("threshold in ms", method).estimate.value == pytest.approx(value, rel=0.15)
+    assert [row.measure for row in analysis.included.rows] == ["threshold in ms"] * 2
+    shares = [vote.answer == vote.correct for vote in votes_of(made, answers)]
+    assert 0.7 < sum(shares) / len(shares) < 0.85
+    assert (
+        f"{sum(shares) / len(shares):.0%} of answers are right; the staircase holds 75%" in analysis.included.notes[-1]
+    )
+    answers[140].measured["exposures"][0] = (500, 500.0, 0)  # of 250 or 600 ms by then
+    assert analyse(made, answers).off == 1
+
+
 def test_votes_of_a_wrong_exposure_do_not_count(tmp_path):
     made = study(tmp_path, practice=0, trials=10, exclude={"max_same_answer": 1.0, "min_response_ms": 0})
     store = made.store()
@@ -79,7 +104,7 @@ def test_repeated_trials_are_compared_by_the_chosen_image(tmp_path):
             real = next(at for at, shown in enumerate(trial.shown) if shown.arm == "real")
             given = real if trial.number != 2 else 1 - real
             exposures = [(1000, 1000.0, 0)] * 2
-            store.answer(Answer(number, trial.number, "fake", given, 500, {"exposures": exposures}))
+            store.add([Answer(number, trial.number, "fake", given, 500, {"exposures": exposures})])
     notes = analyse(made, store.answers()).included.notes
     store.close()
     assert "repeated trials: the same answer in 10 of 12" in notes

@@ -7,6 +7,7 @@ import pytest
 from study_folders import served, study
 
 from diptych.studies.presets import PRESETS
+from diptych.studies.staircase import next_exposure
 
 pytestmark = pytest.mark.slow
 QUICK = {"fixation_ms": 0, "interval_ms": 0}
@@ -55,8 +56,10 @@ def test_each_design_runs_to_its_code_and_tells_nothing(browser, tmp_path, name)
     values = {**SMALL, **QUICK, **DESIGNS[name]}
     if (name.endswith("2017") and "mos" not in name) or name == "colorization-2016":
         values["exposure_ms"] = 100
+    if name == "hype-time":
+        one_block = {**PRESETS[name]["staircase"], "blocks": 1}
+        values |= {"practice": 0, "attention_checks": 0, "repeats": 0, "staircase": one_block}
     made = study(tmp_path, arms=ARMS, **values)
-    exposure = made.design.exposure_ms
     with served(made.path) as (address, _):
         page = browser.new_page()
         received = []
@@ -78,10 +81,13 @@ def test_each_design_runs_to_its_code_and_tells_nothing(browser, tmp_path, name)
     assert store.finish(1) == code
     answers = store.answers()
     store.close()
+    trials, correct = made.trials(1), []
     for answer in answers:
-        exposures = answer.measured["exposures"]
-        assert len(exposures) == (0 if exposure is None else 2)
-        assert all(requested == exposure and measured > 80 for requested, measured, _ in exposures)
+        trial = trials[answer.trial]
+        due, exposures = next_exposure(made.design, correct), answer.measured["exposures"]
+        assert len(exposures) == (0 if due is None else len(trial.shown))
+        assert all(requested == due and measured > 80 for requested, measured, _ in exposures)
+        correct.append(answer.answer == trial.correct)
     lengths = {each.headers["content-length"] for each in received if each.url.endswith(".png")}
     assert len(lengths) == 1, "the length of a file would tell methods apart"
 

@@ -1,11 +1,18 @@
 """The server of a study: order of answers, what it tells, and what it refuses."""
 
+import asyncio
+import time
+
 import pytest
 from starlette.testclient import TestClient
 from study_folders import study
 
+from diptych.studies.answer_log import AnswerLog
+from diptych.studies.presets import PRESETS
 from diptych.studies.server import application
+from diptych.studies.store import Answer
 
+STAIRCASE = PRESETS["hype-time"]["staircase"]
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 
 
@@ -38,9 +45,9 @@ def test_a_session_from_join_to_code(client, made):
     assert len(about["trials"]) == 7
     assert about["completed"] is None
     correct = made.trials(1)[0].correct
-    assert answer(client, session, 0, correct).json() == {"stored": True, "correct": True}
+    assert answer(client, session, 0, correct).json() == {"stored": True, "correct": True, "exposure_ms": 1000}
     for trial in range(1, 7):
-        assert answer(client, session, trial).json() == {"stored": True, "correct": None}
+        assert answer(client, session, trial).json() == {"stored": True, "correct": None, "exposure_ms": 1000}
     code = client.post("/api/finish", headers=session, json={}).json()["code"]
     again = client.get("/api/session", headers=session).json()
     assert (again["completed"], len(again["answered"])) == (code, 7)
@@ -53,8 +60,69 @@ def test_a_double_answer_counts_once_and_the_first_stays(client, made):
     assert answer(client, session, 0, 1).json()["stored"]
     assert not answer(client, session, 0, 0).json()["stored"]
     store = made.store()
-    assert store.answered(1) == [(0, "fake", 1)]
+    assert store.progress(session["Authorization"].removeprefix("Bearer ")).answers == {(0, "fake"): 1}
     store.close()
+
+
+def test_answers_of_another_server_and_a_deletion_are_seen(made, client):
+    """The server keeps the answers of participants in memory; the database may change without it."""
+    session, store = join(client), made.store()
+    token = session["Authorization"].removeprefix("Bearer ")
+    assert answer(client, session, 0).json()["stored"]
+    with TestClient(application(made, store), base_url="http://127.0.0.1") as other:
+        assert answer(other, session, 1).json()["stored"]
+        assert not answer(client, session, 1).json()["stored"]
+        assert answer(other, session, 2).json()["stored"]
+    assert answer(client, session, 3).json()["stored"]
+    assert list(store.progress(token).answers) == [(trial, "fake") for trial in range(4)]
+    assert store.forget("1")
+    assert answer(client, session, 4).status_code == 401
+    assert store.counts() == (0, 0, 0)
+    store.close()
+
+
+class SlowStore:
+    """Notes the number of answers of each transaction; the second one fails."""
+
+    def __init__(self):
+        self.groups = []
+
+    def add(self, answers):
+        time.sleep(0.05)
+        self.groups.append(len(answers))
+        if len(self.groups) == 2:
+            raise OSError("the disk is full")
+        return [True] * len(answers)
+
+
+def test_answers_that_come_during_a_write_share_the_next_one():
+    async def send(log):
+        requests = []
+        for count in (1, 7, 3):
+            requests += [asyncio.create_task(log.add(Answer(1, trial, "fake", 0, 400, {}))) for trial in range(count)]
+            await asyncio.sleep(0.02 if count < 7 else 0.06)
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    store = SlowStore()
+    found = asyncio.run(send(AnswerLog(store)))
+    assert store.groups == [1, 7, 3]
+    assert found[:1] + found[8:] == [True] * 4
+    assert {type(each) for each in found[1:8]} == {OSError}, "each of these requests is told"
+
+
+def test_a_staircase_tells_each_answer_and_the_next_exposure(tmp_path):
+    made = study(tmp_path, "hype-time", trials=6, staircase={**STAIRCASE, "blocks": 2})
+    store = made.store()
+    correct = [trial.correct for trial in made.trials(1)]
+    with TestClient(application(made, store), base_url="http://127.0.0.1") as client:
+        session = join(client)
+        told = [answer(client, session, at, value if at != 1 else 1 - value).json() for at, value in enumerate(correct)]
+        again = answer(client, session, 1).json()
+        assert client.get("/api/session", headers=session).json()["exposure_ms"] == 500
+    store.close()
+    assert [each["correct"] for each in told] == [True, False, True, True, True, True]
+    assert [each["exposure_ms"] for each in told] == [490, 520, 500, 490, 480, 500]
+    assert (again["stored"], again["exposure_ms"]) == (False, 500)
 
 
 def test_the_description_does_not_tell_trials_apart(client):

@@ -236,9 +236,10 @@ def test_one_slip_in_attention_checks_is_allowed(checks, allowed):
 
 @pytest.mark.parametrize("methods", [2, 4])
 def test_attention_checks_catch_random_clickers_and_keep_honest_participants(methods):
-    designs = [design_of(name) for name in PRESETS] + [design_of(name, attention_checks=6) for name in PRESETS]
+    able = [name for name in PRESETS if name != "hype-time"]  # a staircase has no attention checks
+    designs = [design_of(name) for name in able] + [design_of(name, attention_checks=6) for name in able]
     ruled = [design for design in designs if design.attention_checks and design.exclude.min_attention]
-    assert len(ruled) >= len(PRESETS)
+    assert len(ruled) >= len(able)
     for design in ruled:
         caught, lost = attention_power(design, methods)
         assert caught >= 0.85, design.preset

@@ -51,16 +51,24 @@ def test_who_joins_again_with_an_id_of_a_panel_continues(store):
 
 
 def test_the_first_answer_counts(store):
-    rater = store.join("en").number
-    assert store.answer(answer(rater, 0, 1))
-    assert not store.answer(answer(rater, 0, 0))
-    assert store.answer(answer(rater, 0, 0, "style"))
-    assert store.answered(rater) == [(0, "fake", 1), (0, "style", 0)]
+    participant = store.join("en")
+    rater = participant.number
+    assert store.progress(participant.token).answers == {}
+    assert store.add([answer(rater, 0, 1)]) == [True]
+    assert store.add([answer(rater, 0, 0), answer(rater, 1), answer(99, 1), answer(rater, 1)]) == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert store.add([answer(rater, 0, 0, "style")]) == [True]
+    progress = store.progress(participant.token)
+    assert (progress.number, progress.answers) == (rater, {(0, "fake"): 1, (0, "style"): 0, (1, "fake"): 1})
     assert store.answers()[0] == answer(rater, 0)
 
 
 def test_an_answer_of_nobody_is_not_stored(store):
-    assert not store.answer(answer(99, 0))
+    assert store.add([answer(99, 0)]) == [False]
     assert store.counts() == (0, 0, 0)
 
 
@@ -72,11 +80,12 @@ def test_the_code_is_made_once(store):
 
 def test_a_deleted_participant_leaves_nothing_and_the_number_is_not_given_again(store):
     first = store.join("en", "P1")
-    store.answer(answer(first.number, 0))
+    store.add([answer(first.number, 0)])
     assert store.forget("P1")
     assert not store.forget("P1")
     assert store.counts() == (0, 0, 0)
     assert store.participant(first.token) is None
+    assert store.progress(first.token) is None
     assert store.join("en").number == first.number + 1
 
 
@@ -86,7 +95,7 @@ def test_many_at_once_lose_and_double_nothing(store):
 
     def send(rater):
         for trial in range(10):
-            firsts.extend(store.answer(answer(rater, trial)) for _ in range(2))
+            firsts.extend(store.add([answer(rater, trial)])[0] for _ in range(2))
 
     threads = [threading.Thread(target=send, args=(rater,)) for rater in raters for _ in range(2)]
     for thread in threads:

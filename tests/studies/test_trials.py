@@ -22,7 +22,7 @@ def stimuli(methods=3, images=400, has_real=True):
 def test_a_preset_shows_what_it_counts_and_no_image_twice(preset):
     design = design_of(preset)
     for rater in range(5):
-        trials = trials_for(design, stimuli(), STUDY, rater)
+        trials = trials_for(design, stimuli(images=500), STUDY, rater)
         phases = Counter(trial.phase for trial in trials)
         assert phases == Counter(
             practice=design.practice, main=design.trials, attention=design.attention_checks, repeat=design.repeats
@@ -41,15 +41,22 @@ def test_a_preset_shows_what_it_counts_and_no_image_twice(preset):
     [
         ("pix2pix-2017", (10, 40, 0, 50)),
         ("cyclegan-2017", (10, 40, 0, 25)),
-        ("colorization-2016", (10, 40, 4, 40)),
+        ("colorization-2016", (10, 36, 4, 40)),
         ("starganv2-2020", (0, 100, 5, 10)),
         ("srgan-mos-2017", (20, 1128, 0, 26)),
         ("hype-infinity", (10, 100, 0, 30)),
+        ("hype-time", (0, 450, 0, 30)),
     ],
 )
 def test_counts_are_those_of_the_papers(preset, counts):
     design = design_of(preset)
     assert (design.practice, design.trials, design.attention_checks, design.raters) == counts
+
+
+def test_a_design_of_an_earlier_version_keeps_its_hash():
+    hashed = "580810d18b2b93dad56a4b68050e1418ab3210306171014d1b0374e43d312834"  # before `staircase` and `obvious`
+    assert design_of("pix2pix-2017").digest() == hashed
+    assert design_of("pix2pix-2017", obvious="random_colours").digest() != hashed
 
 
 def test_trials_follow_from_the_study_and_the_rater_alone():
@@ -72,6 +79,14 @@ def test_sides_are_balanced_for_each_rater_and_the_correct_answer_is_right(prese
             else:
                 assert (trial.shown[trial.correct].arm == REAL) == (design.ask_for == "real")
         assert len({image.arm for trial in main for image in trial.shown} - {REAL}) == 1, "one method for each rater"
+
+
+def test_each_block_of_a_staircase_is_half_real():
+    design = design_of("hype-time")
+    for rater in range(3):
+        trials = trials_for(design, stimuli(images=450), STUDY, rater)
+        for start in range(0, 450, 150):
+            assert sum(trial.shown[0].arm == REAL for trial in trials[start : start + 150]) == 75
 
 
 def test_methods_are_at_each_position_equally_often_and_images_in_turn():
@@ -135,6 +150,10 @@ def test_a_real_image_of_another_input():
         ({"preset": "pix2pix-2017", "repeats": 41}, "only 40 trials"),
         ({"preset": "pix2pix-2017", "trails": 41}, "trails"),
         ({"preset": "pix2pix-2017", "exposure_ms": 5}, "exposure_ms"),
+        ({"preset": "hype-time", "trials": 400}, "not a multiple of the 3 blocks"),
+        ({"preset": "hype-time", "practice": 10}, "set practice, attention_checks and repeats to 0"),
+        ({"preset": "hype-time", "exposure_ms": 50}, "the staircase begins there"),
+        ({"preset": "hype-time", "one_method_each": False}, "single real or fake images of one method each"),
     ],
 )
 def test_a_design_that_does_not_fit_is_refused(given, message):

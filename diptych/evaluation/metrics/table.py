@@ -105,6 +105,7 @@ METRICS: Mapping[str, Metric] = by_name(
     ),
     # of the votes of people, by `diptych study analyze`
     Metric("rate-fooled", mean, "higher", "share of votes that took the translation for a real image", limits=SHARE),
+    Metric("threshold", mean, "higher", "exposure that people need to tell translations from real images", "ms"),
     Metric("chosen", mean, "higher", "share of trials in which people chose the translation", limits=SHARE),
     Metric("strength", mean, "higher", "strength of Bradley and Terry", "log odds"),
     Metric("mos", mean, "higher", "mean opinion score of people"),
@@ -116,7 +117,7 @@ CHROMA = ("chroma", "grey-pixels")
 MISSING = ("l1-missing", "psnr-missing", "ssim-missing")
 COLOURS = ("colour/L", "colour/a", "colour/b")
 TO_REALS = ("fid", "kid", "precision", "recall")
-VOTES = ("rate-fooled", "chosen", "strength", "mos")
+VOTES = ("rate-fooled", "threshold", "chosen", "strength", "mos")
 LABEL_MAPS = ("pixel-accuracy", "class-accuracy", "mean-iou", "class-accuracy-all-classes", "mean-iou-all-classes")
 
 

@@ -63,7 +63,7 @@ async function joined() {
   const external = query.get("PROLIFIC_PID") || query.get("workerId") || undefined;
   const response = await request("/api/join", { language: document.documentElement.lang, external, token: query.get("token") || "" });
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail);
+  if (!response.ok) throw new Error(response.status === 403 ? text("link") : text("stopped", { reason: answer.detail }));
   session = answer.session;
   sessionStorage.setItem("session", session);
   return (await request("/api/session")).json();
@@ -175,8 +175,7 @@ function answered(buttons, options) {
 }
 
 function captions(study, trial) {
-  if (trial.images.length === 1) return [text("image", { number: 1 })];
-  if (study.presentation === "sequential") return [text("image", { number: 1 })];
+  if (trial.images.length === 1 || study.presentation === "sequential") return [text("picture")];
   return trial.images.map((_, at) => (trial.images.length === 2 ? text(at ? "right" : "left") : text("image", { number: at + 1 })));
 }
 
@@ -190,6 +189,7 @@ async function ask(study, trial, question, images, total) {
     if (!trial[kind] || !question[`show_${kind}`]) continue;
     const made = figure(images.get(trial[kind]), text(kind));
     draw(made.canvas, images.get(trial[kind]));
+    made.node.className = "given"; // on a phone alone in its row, above two images
     stage.append(made.node);
   }
   const bitmaps = trial.images.map((address) => images.get(address));
@@ -222,8 +222,9 @@ async function ask(study, trial, question, images, total) {
   };
   const sent = { trial: trial.number, question: question.key, answer, response_ms: responseMs, measured };
   const response = await request("/api/answers", sent);
-  if (!response.ok) throw new Error((await response.json()).detail);
-  const { correct } = await response.json();
+  if (!response.ok) throw new Error(text("stopped", { reason: (await response.json()).detail }));
+  const { correct, exposure_ms } = await response.json();
+  study.exposure_ms = exposure_ms; // of the next trial: a staircase changes it
   if (correct === null) return;
   stage.classList.add(correct ? "right" : "wrong");
   feedback.textContent = text(correct ? "correct" : "wrong");
@@ -239,7 +240,7 @@ async function run() {
     await panel(text("screen_title"), [text(widest + 32 > innerWidth ? "screen_small" : "screen")], text("continue"));
     await measureFrame();
     const practice = study.trials.filter((trial) => trial.practice).length;
-    const keys = choices(study, study.trials[0].images.length).map(keyName).join(", ");
+    const keys = choices(study, study.trials[0].images.length).map(keyName).join(text("comma"));
     const lines = [text(study.exposure_ms ? "timed" : "untimed"), text("keys", { keys })];
     if (practice) lines.push(text("practice", { count: practice }));
     await panel(text("instructions_title"), lines, text("start"));
