@@ -2,7 +2,7 @@
 
 import asyncio
 
-from starlette.concurrency import run_in_threadpool
+from fastapi.concurrency import run_in_threadpool
 
 from diptych.studies.store import Answer, Progress, Store
 

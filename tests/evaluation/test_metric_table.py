@@ -31,7 +31,7 @@ ERRORS |= {"l1-missing", "grey-pixels"}
 ERRORS |= {"warping-error", "warping-error-source"}
 
 
-def edges(fake, truth):
+def edges(fake, truth, valid):
     """An error that no earlier version had: mean difference of the horizontal steps."""
     steps = [each.float().diff(dim=3) for each in (fake, truth)]
     return (steps[0] - steps[1]).abs().mean((1, 2, 3)).double().numpy()
@@ -154,7 +154,7 @@ def test_what_is_left_out_is_said_before_anything_is_computed(tmp_path, monkeypa
     monkeypatch.setattr(
         metric_table,
         "METRICS",
-        {**METRICS, "l1": Metric("l1", lambda a, b: told.append("l1") or np.zeros(len(a)), "lower")},
+        {**METRICS, "l1": Metric("l1", lambda a, b, valid: told.append("l1") or np.zeros(len(a)), "lower")},
     )
     pictures = [noise(seed, (16, 16, 3)) for seed in range(2)]
     values("paired-default", two(tmp_path, pictures, pictures), Tools(log=told.append))

@@ -1,5 +1,7 @@
 """What the tests of judging share: pictures of obvious classes, tiny trainings, and a machine without weights."""
 
+import urllib.request
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,7 @@ def offline(tmp_path_factory):
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
         patch.setenv("https_proxy", "http://127.0.0.1:9")
         patch.setenv("no_proxy", "")
+        patch.setattr(urllib.request, "_opener", None)  # or this process keeps the proxy after the module
         patch.delenv("DIPTYCH_WEIGHTS", raising=False)
         yield
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import diptych
 from diptych.cli import app
-from diptych.data.batches import held_out_batch
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.tasks.hed_detector import load_hed

@@ -78,7 +78,7 @@ def test_d4_an_odd_picture_has_one_defined_result(tmp_path, name):
 def test_d4_an_animation_is_refused_by_name(tmp_path, format):
     frames = [Image.fromarray(np.roll(RGB, n, axis=0)) for n in range(3)]
     (tmp_path / "a.png").write_bytes(saved(frames[0], format, save_all=True, append_images=frames[1:]))
-    words = {"GIF": "convert it to PNG", "TIFF": "has 3 pages of 3 channels; split it"}
+    words = {"GIF": "convert it to PNG", "TIFF": "has 3 pages of 3 channels; save each"}
     refused(tmp_path / "a.png", words.get(format, "has 3 frames; split it"))
 
 

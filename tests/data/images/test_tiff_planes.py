@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diptych.data.images import image_io, metadata
+from diptych.data.images import encode, image_io, metadata
 from diptych.data.images.metadata import Metadata
 from diptych.errors import ImageError
 
@@ -129,6 +129,6 @@ def test_without_tifffile_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tifffile", None)
     with pytest.raises(ImageError, match=r"tifffile is missing: pip install 'diptych\[science\]'"):
         image_io.read(tmp_path / "a.tif")
-    monkeypatch.setattr(image_io, "writes_tiff", lambda: False)
+    monkeypatch.setattr(encode, "writes_tiff", lambda: False)
     with pytest.raises(ImageError, match=r"does not support uint16 with 5 channels; use \.npy"):
         image_io.write(tmp_path / "b.tif", PLANES.transpose(1, 2, 0))

@@ -15,8 +15,9 @@ from judged import fill, photograph
 from safetensors.torch import save_file
 
 from diptych.contract import DataKind
-from diptych.data.batches import Batches, held_out_batch
+from diptych.data.batches import Batches
 from diptych.data.config import DataConfig
+from diptych.data.image_tensors import held_out_batch
 from diptych.data.images.transforms import augment_of
 from diptych.data.open import open_data
 from diptych.data.tasks.edge_lines import linked, ridges, thinned

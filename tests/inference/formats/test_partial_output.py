@@ -10,7 +10,7 @@ import tifffile
 from large_files import HEIGHT, WIDTH, geotiff, image, write
 
 from diptych.errors import ImageError
-from diptych.inference.formats import tiff_source
+from diptych.inference.formats import tiff_pages
 from diptych.inference.formats.opening import create_sink, open_source
 from diptych.inference.formats.partial_sink import partial_folder
 from diptych.inference.large_images import blocks
@@ -177,7 +177,7 @@ def test_memory_is_bounded(layout, name, block, tmp_path, monkeypatch):
     pixels = np.zeros((side, side, 3), np.uint8)
     pixels[:, ::7] = np.arange(side, dtype=np.uint8)[:, None, None]
     tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="rgb", compression="zlib", **layout)
-    monkeypatch.setattr(tiff_source, "CACHE_BYTES", 2**17)
+    monkeypatch.setattr(tiff_pages, "CACHE_BYTES", 2**17)
     monkeypatch.setattr("diptych.inference.formats.overviews.BLOCK", 64)
     monkeypatch.setattr("tifffile.tifffile.TIFF.BUFFERSIZE", 2**16)
     source = open_source(tmp_path / "in.tif")
