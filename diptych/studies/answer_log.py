@@ -2,7 +2,6 @@
 
 import asyncio
 
-from fastapi.concurrency import run_in_threadpool
 
 from diptych.studies.store import Answer, Progress, Store
 
@@ -30,7 +29,7 @@ class AnswerLog:
         found = None if fresh else self._known.get(token)
         if found is None:
             self._known.pop(token, None)
-            found = await run_in_threadpool(self.store.progress, token)
+            found = await asyncio.to_thread(self.store.progress, token)
             if found is not None:
                 if len(self._known) >= PARTICIPANTS:
                     self._known.pop(next(iter(self._known)))
@@ -49,7 +48,7 @@ class AnswerLog:
         while self._waiting:
             group, self._waiting = self._waiting, []
             try:
-                firsts = await run_in_threadpool(self.store.add, [answer for answer, _ in group])
+                firsts = await asyncio.to_thread(self.store.add, [answer for answer, _ in group])
             except Exception as error:  # of the database: each of these requests fails
                 for _, stored in group:
                     if not stored.done():  # cancelled, as the server stops

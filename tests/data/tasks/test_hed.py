@@ -148,7 +148,7 @@ def test_defaults_are_those_of_the_detector(weights):
     [
         ({"kind": "hed"}, "task_options of edges: kind=hed needs weights=FILE"),
         ({"weights": "hed.safetensors"}, "weights has no effect without kind=hed"),
-        ({"kind": "hed", "weights": "x", "sha256": "0"}, "sha256: String should match pattern"),
+        ({"kind": "hed", "weights": "x", "sha256": "0"}, "String should match pattern"),
     ],
 )
 def test_a_wrong_option_is_named(options, message):
