@@ -35,6 +35,10 @@ TRANSLATING = ("pix2pix", "cyclegan", "stargan", "starganv2", "munit", "srgan")
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    def end_headers(self):
+        self.send_header("Cache-Control", "no-store")  # a browser keeps files for a tenth of their age else
+        super().end_headers()
+
     def log_message(self, *arguments):
         pass
 
