@@ -2,7 +2,6 @@
 
 import asyncio
 
-
 from diptych.studies.store import Answer, Progress, Store
 
 PARTICIPANTS = 2000  # whose answers are kept in memory
