@@ -4,8 +4,9 @@ python benchmarks/data.py      # writes benchmarks/data.md; of real images, see 
 
 Theirs is the chain of pytorch-CycleGAN-and-pix2pix: open, convert, Resize(load, BICUBIC), crop, flip, ToTensor,
 Normalize; for pairs both halves of one decoded file with the same crop. Ours is `Batches.sample`, as in training, of
-scanned files: without the cache of images, and from a filled cache. They take turns in one process; what counts is the
-median of the ratios. Before that, ours is compared with Pillow's resizing: equal with `resampler=pillow`.
+scanned files: without the cache of images, the same without imagecodecs, and from a filled cache. They take turns in
+one process; what counts is the median of the ratios. Before that, ours is compared with Pillow's resizing: equal with
+`resampler=pillow`.
 """
 
 import argparse
@@ -15,25 +16,27 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import PIL
 import table
 import torch
+import torchvision
 from PIL import Image
+from torchvision import transforms
 
 from diptych.data.batches import Batches
 from diptych.data.checks.manifest import scan
 from diptych.data.dataset import ImageFiles, Split
-from diptych.data.images import image_io
+from diptych.data.images import fast_decode, image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.sources.folders import images_in
 
 try:
-    import torchvision
-    from torchvision import transforms
+    import imagecodecs
 except ImportError:
-    sys.exit("torchvision, the other side of this benchmark, is not installed: pip install torchvision")
+    sys.exit("imagecodecs is not installed: pip install 'diptych[fast]'")
 
 KINDS = {  # folder: load, crop, whether a file holds a pair side by side
     "facades/train": (286, 256, True),
@@ -45,11 +48,12 @@ KINDS = {  # folder: load, crop, whether a file holds a pair side by side
 }
 COLUMNS = (
     "images | size | load, crop | theirs, images/s | ours, images/s | from the cache, images/s | ours / theirs | "
-    "from the cache / theirs | values that differ from Pillow's, at most by"
+    "decoded by Pillow / theirs | from the cache / theirs | values that differ from Pillow's, at most by"
 )
 LEAD = """One core, processor time; the data pipeline against Pillow with torchvision's transforms, alternating; medians
 of the ratios (above 1: ours is faster). With `resampler=pillow` each pixel is equal to theirs; the last column is for
-the default, `resampler=torch`. The aims are 2 without the cache and 8 from it."""
+the default, `resampler=torch`. The aims are 2 without the cache and 8 from it. Ours decodes by imagecodecs (extra
+`fast`); "decoded by Pillow" is ours without it, which gives the same bytes."""
 BICUBIC = transforms.InterpolationMode.BICUBIC
 
 
@@ -79,13 +83,18 @@ class Theirs:
 
 
 def ours(files, load, crop, pair):
-    """Return the functions that load a sample without a cache, and from one."""
+    """Return the functions that load a sample without a cache, the same decoded by Pillow, and from a cache."""
     entries = tuple(scan(files[0].parent, files).entry_of(file) for file in files)
     halves = {"a": 0, "b": 1} if pair else {"a": None}
     columns = {name: ImageFiles(files, half, entries) for name, half in halves.items()}
     batches = Batches(Split(columns, aligned=True), dict.fromkeys(columns, 3), Augment(load, crop))
     cached = batches.with_cache(2**30, 1)
-    return [lambda number: batches.sample(number, {}), lambda number: cached.sample(number, {})]
+
+    def by_pillow(number):
+        with mock.patch.object(fast_decode, "_imagecodecs", return_value=None):
+            batches.sample(number, {})
+
+    return [lambda number: batches.sample(number, {}), by_pillow, lambda number: cached.sample(number, {})]
 
 
 def check_pixels(files, load, crop, pair):
@@ -143,8 +152,8 @@ def measure(name, files, load, crop, pair, rounds):
         turn = {side: seconds(sides[side], len(files)) for side in order}
         times.append([turn[side] for side in range(len(sides))])
     images = len(files) * (2 if pair else 1)
-    speeds = [f"{images / statistics.median(row[side] for row in times):.0f}" for side in range(len(sides))]
-    ratios = [f"{statistics.median(row[0] / row[side] for row in times):.1f}" for side in (1, 2)]
+    speeds = [f"{images / statistics.median(row[side] for row in times):.0f}" for side in (0, 1, 3)]
+    ratios = [f"{statistics.median(row[0] / row[side] for row in times):.1f}" for side in (1, 2, 3)]
     width, height = Image.open(files[0]).size
     kind = f"{width}x{height} {files[0].suffix[1:]}{', pairs' if pair else ''}"
     return [name, kind, f"{load}, {crop}", *speeds, *ratios, differing]
@@ -167,7 +176,8 @@ def main():
             if files := images_in(root / name)[: options.files]:
                 rows.append(measure(name, files, *kind, options.rounds))
                 print(*rows[-1], sep="\t", flush=True)
-    versions = f", Pillow {PIL.__version__}, torchvision {torchvision.__version__}"
+    versions = f", Pillow {PIL.__version__}, torchvision {torchvision.__version__}, "
+    versions += f"imagecodecs {imagecodecs.__version__}"
     table.leave(__file__, "From the file to the tensor", LEAD, {COLUMNS: rows}, versions)
 
 

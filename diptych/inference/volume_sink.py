@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.images.decode import image_errors
+from diptych.data.images.stored_file import image_errors
 from diptych.data.volumes.dicom_frames import DicomFrames
 from diptych.data.volumes.dicom_series import DicomSeries
 from diptych.data.volumes.dicom_writer import write_series

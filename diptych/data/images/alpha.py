@@ -1,11 +1,17 @@
 """Convert samples with alpha: composited over white, to RGBA, or with alpha dropped."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 # How to read an image: colours composited over white, RGBA, class ids, or the stored values of a declared range.
 Kind = Literal["colour", "rgba", "ids", "values"]
+
+WHITE: Mapping[np.dtype[Any], int] = MappingProxyType(
+    {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
+)
 
 
 def convert_alpha(samples: np.ndarray, kind: Kind) -> np.ndarray:
@@ -56,6 +62,6 @@ def over_white(samples: np.ndarray) -> np.ndarray:
 
 def white_of(dtype: np.dtype[Any]) -> int:
     """Return the pixel value of white: 255, 65535, or 1 for float32. Raises ValueError for other dtypes."""
-    if dtype not in (np.uint8, np.uint16, np.float32):
+    if dtype not in WHITE:
         raise ValueError(f"pixels are uint8, uint16 or float32, not {dtype}")
-    return 1 if dtype == np.float32 else int(np.iinfo(dtype).max)
+    return WHITE[dtype]

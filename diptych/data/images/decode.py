@@ -8,10 +8,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,34 +21,23 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from diptych.data.images.alpha import Kind, convert_alpha, key_to_alpha, key_to_white, transparent_pixels
+from diptych.data.images.fast_decode import decode_common
 from diptych.data.images.nodata import nodata_of, without_nodata
+from diptych.data.images.stored_file import MAX_PIXELS, check_size
 from diptych.data.images.stored_values import DECLARE, InvalidImageError, finite_floats, unit_floats
-from diptych.errors import ImageError
 
 __all__ = [
-    "MAX_PIXELS",
-    "InvalidImageError",
-    "StoredFile",
-    "TooManyPixelsError",
     "apply_orientation",
     "channels_and_dtype",
-    "check_size",
     "decode_image",
     "has_alpha",
-    "image_errors",
     "integer_dtype",
-    "is_npy",
-    "open_file",
     "open_image",
     "orientation_of",
-    "read_values",
-    "remaining_bytes",
     "samples_of",
     "stored_size",
     "to_array",
 ]
-
-MAX_PIXELS = 100_000_000
 
 # Called directly, not through Image.open, which has a lower limit on pixels and only warns above it.
 _OPENERS: dict[bytes, type[ImageFile]] = {
@@ -63,81 +49,6 @@ _OPENERS: dict[bytes, type[ImageFile]] = {
 }
 # Samples of more than 8 bits that Pillow 13 decodes exactly. It does not swap the bytes of compressed big-endian ones.
 _EXACT_TIFF = re.compile(r"\w+ (I;16[BNRS]?|I;32[NS]|F;32F|RGB[AX]?;16[BLN])|raw (I;16BS|I;32BS|F;32BF)")
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """An image file that is part of another file, such as a member of a tar file. `label` names both in errors."""
-
-    label: str
-    data: bytes
-
-    def __fspath__(self) -> str:
-        return self.label
-
-    def __str__(self) -> str:
-        return self.label
-
-
-@contextmanager
-def image_errors(path: Path | str | StoredFile, problem: str, remedy: str) -> Iterator[None]:
-    """Convert any exception in the block to an `ImageError` that names `path`."""
-    try:
-        yield
-    except InvalidImageError as error:
-        raise ImageError(f"{path}: {error}") from error
-    except MemoryError as error:
-        raise ImageError(f"{path}: does not fit into memory; scale it down or cut it into pieces") from error
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, KeyError and more
-        raise ImageError(f"{path}: {problem} ({error or type(error).__name__}); {remedy}") from error
-
-
-@contextmanager
-def open_file(path: Path | str | StoredFile) -> Iterator[BinaryIO]:
-    """Open a file for reading. Any exception in the block is raised as an ImageError that names the file."""
-    with image_errors(
-        path, "is damaged, cut short, too large or of unknown kind", "export it again as PNG, or remove it"
-    ):
-        if isinstance(path, StoredFile):
-            yield BytesIO(path.data)
-            return
-        if not os.path.isfile(path):
-            problem = "is a folder, not an image" if os.path.isdir(path) else "there is no such file"
-            raise InvalidImageError(f"{problem}; check the path")
-        with open(path, "rb") as file:
-            yield file
-
-
-class TooManyPixelsError(InvalidImageError):
-    """An image with more pixels than are read."""
-
-
-def check_size(count: int, limit: int) -> None:
-    """Raise TooManyPixelsError for more than `limit` pixels."""
-    if count > limit:
-        raise TooManyPixelsError(
-            f"is too large ({count:,}, the limit is {limit:,}); scale it down or cut it into pieces"
-        )
-
-
-def is_npy(path: Path | str | StoredFile) -> bool:
-    """Return whether a file is a NumPy array, by its name."""
-    return os.path.splitext(path)[1].lower() == ".npy"
-
-
-def remaining_bytes(file: BinaryIO) -> int:
-    """Return the number of bytes from the position of `file` to its end."""
-    position = file.tell()
-    end = file.seek(0, os.SEEK_END)
-    file.seek(position)
-    return end - position
-
-
-def read_values(file: BinaryIO, dtype: np.dtype[Any], count: int) -> np.ndarray:
-    """Return an array (count,) of the next values of `file`, which has them."""
-    values = np.empty(count, dtype)
-    file.readinto(values.view(np.uint8))  # type: ignore[attr-defined]  # `BinaryIO` lacks it, no file that is read does
-    return values
 
 
 def open_image(file: BinaryIO) -> tuple[ImageFile, BinaryIO]:
@@ -269,6 +180,8 @@ def decode_image(file: BinaryIO, kind: Kind = "colour") -> np.ndarray:
 
     Class ids are the indices of a palette, or the samples without alpha.
     """
+    if (common := decode_common(file, MAX_PIXELS)) is not None:
+        return convert_alpha(common, kind)
     image, file = open_image(file)
     orientation = orientation_of(image, file)
     if kind == "ids" and image.mode == "P":

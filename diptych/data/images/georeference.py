@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diptych.data.images.decode import open_file
+from diptych.data.images.stored_file import open_file
 from diptych.data.images.tiff_planes import SIGNATURES, tiff_tags
 from diptych.errors import printable
 

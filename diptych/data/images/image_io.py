@@ -24,18 +24,11 @@ from diptych.data.images import pnm
 from diptych.data.images.alpha import Kind, convert_alpha, over_white, white_of
 from diptych.data.images.class_maps import IDS, one_hot
 from diptych.data.images.decode import (
-    MAX_PIXELS,
-    InvalidImageError,
-    StoredFile,
-    TooManyPixelsError,
     apply_orientation,
     channels_and_dtype,
     decode_image,
     has_alpha,
-    image_errors,
     integer_dtype,
-    is_npy,
-    open_file,
     open_image,
     orientation_of,
     samples_of,
@@ -46,7 +39,8 @@ from diptych.data.images.encode import SUFFIXES, encode_image, suffixes_for, to_
 from diptych.data.images.metadata import Metadata
 from diptych.data.images.nodata import is_nodata, nodata_of
 from diptych.data.images.npy import npy_header, read_npy
-from diptych.data.images.stored_values import DTYPES, in_memory, lowest_value, memory_dtype
+from diptych.data.images.stored_file import MAX_PIXELS, StoredFile, TooManyPixelsError, image_errors, is_npy, open_file
+from diptych.data.images.stored_values import DTYPES, InvalidImageError, in_memory, lowest_value, memory_dtype
 from diptych.data.images.tiff_planes import SIGNATURES, needs_tifffile, read_tiff, tiff_shape, tiff_tags
 from diptych.errors import ImageError
 from diptych.system.atomic_files import atomic_write

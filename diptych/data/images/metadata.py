@@ -17,9 +17,10 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from diptych.data.images.decode import StoredFile, is_npy, open_file, open_image, orientation_of
+from diptych.data.images.decode import open_image, orientation_of
 from diptych.data.images.nodata import TAG, nodata_of
 from diptych.data.images.ome import channel_names_of
+from diptych.data.images.stored_file import StoredFile, is_npy, open_file
 from diptych.data.images.tiff_planes import needs_tifffile, tiff_tags
 from diptych.errors import ImageError, printable
 

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from diptych.data.images.alpha import Kind, with_alpha
-from diptych.data.images.decode import MAX_PIXELS, check_size, read_values, remaining_bytes
+from diptych.data.images.stored_file import MAX_PIXELS, check_size, read_values, remaining_bytes
 from diptych.data.images.stored_values import InvalidImageError, in_memory, memory_dtype
 
 

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from diptych.data.images.alpha import white_of
-from diptych.data.images.decode import MAX_PIXELS, InvalidImageError, check_size, read_values, remaining_bytes
+from diptych.data.images.stored_file import MAX_PIXELS, check_size, read_values, remaining_bytes
+from diptych.data.images.stored_values import InvalidImageError
 
 CHANNELS = {b"P5": 1, b"P6": 3}
 CHANNELS_OF = {

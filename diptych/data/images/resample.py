@@ -23,6 +23,8 @@ def resize(
     """
     if resampler == "pillow" or array.dtype != np.uint8 or array.shape[:2] == (height, width):
         return image_io.resize(array, height, width, interpolation)
-    pixels = torch.from_numpy(np.require(array, requirements=("C", "W"))).permute(2, 0, 1)[None]
+    if not array.flags.carray:
+        array = np.require(array, requirements=("C", "W"))
+    pixels = torch.from_numpy(array).permute(2, 0, 1)[None]
     resized = F.interpolate(pixels, (height, width), mode=interpolation, antialias=True)
     return resized[0].contiguous().numpy().transpose(1, 2, 0)

@@ -28,7 +28,7 @@ DECLARE = "train with range=[LOW,HIGH] or range=auto, which says what the values
 
 
 class InvalidImageError(Exception):
-    """An image that cannot be used: the problem and the remedy. `decode.image_errors` adds the name of the file."""
+    """An image that cannot be used: problem and remedy. `stored_file.image_errors` adds the name of the file."""
 
 
 def memory_dtype(stored: np.dtype[Any], kind: Kind = "colour") -> np.dtype[Any]:

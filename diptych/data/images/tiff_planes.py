@@ -13,8 +13,9 @@ import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from diptych.data.images.alpha import Kind, convert_alpha, white_of
-from diptych.data.images.decode import MAX_PIXELS, TooManyPixelsError, check_size, open_image
+from diptych.data.images.decode import open_image
 from diptych.data.images.nodata import TAG, nodata_of, without_nodata
+from diptych.data.images.stored_file import MAX_PIXELS, TooManyPixelsError, check_size
 from diptych.data.images.stored_values import InvalidImageError, in_memory, memory_dtype
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.data.volumes.dicom_grid import sorted_grid
 from diptych.data.volumes.dicom_series import GROUPS, MAX_SLICES, frames_of, rescale_in
 from diptych.data.volumes.geometry import Geometry

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError
+from diptych.data.images.stored_values import InvalidImageError
 
 UNEVEN = 0.02  # relative deviation of a distance between slices
 ROUNDED = 0.011  # the same in mm: positions are often written with two decimals

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.data.volumes.dicom_grid import sorted_grid
 from diptych.data.volumes.geometry import Geometry
 from diptych.data.volumes.volume import finite, is_dicom_file, science_extra, volume_errors

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError
+from diptych.data.images.stored_values import InvalidImageError
 
 Axis = Literal["axial", "coronal", "sagittal"]
 PLANES: dict[Axis, tuple[int, int, int]] = {  # world axes of the normal, of the rows, and of the columns

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.data.volumes.geometry import Geometry
 from diptych.data.volumes.nifti import name_of
 from diptych.data.volumes.volume import finite, science_extra, volume_errors

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from diptych.data.checks.manifest import cache_folder
-from diptych.data.images.decode import InvalidImageError
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.data.volumes.geometry import Geometry
 from diptych.data.volumes.volume import finite, science_extra, volume_errors
 from diptych.system.atomic_files import atomic_write, make_folder, remove_leftovers

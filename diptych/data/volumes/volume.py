@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError, image_errors
+from diptych.data.images.stored_file import image_errors
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.data.volumes.geometry import Geometry
 from diptych.errors import ImageError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.data.volumes.geometry import Geometry
 from diptych.data.volumes.hdf5 import ARRAY_AFFINE, MAX_CHUNK
 from diptych.data.volumes.nifti import name_of

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from diptych.data.images.alpha import Kind
-from diptych.data.images.decode import InvalidImageError, image_errors
+from diptych.data.images.stored_file import image_errors
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.inference.large_images import Source, Window
 
 MAX_SIDE = 2**31 - 1  # pixels; TIFF and GDAL store sides as 32-bit integers

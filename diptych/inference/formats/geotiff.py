@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from diptych.data.images.alpha import Kind, convert_alpha
-from diptych.data.images.decode import InvalidImageError, open_file
 from diptych.data.images.nodata import TAG
-from diptych.data.images.stored_values import in_memory, lowest_value, memory_dtype
+from diptych.data.images.stored_file import open_file
+from diptych.data.images.stored_values import InvalidImageError, in_memory, lowest_value, memory_dtype
 from diptych.data.images.tiff_planes import MAX_CHANNELS, check_segment
 from diptych.inference.formats.details import (
     NO_DETAILS,

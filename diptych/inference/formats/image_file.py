@@ -7,8 +7,9 @@ import numpy as np
 
 from diptych.data.images import image_io
 from diptych.data.images.alpha import Kind
-from diptych.data.images.decode import MAX_PIXELS, InvalidImageError
 from diptych.data.images.metadata import Metadata, read_metadata
+from diptych.data.images.stored_file import MAX_PIXELS
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.inference.formats.details import Details
 from diptych.inference.formats.pixel_file import PixelFile
 from diptych.inference.large_images import ArraySource, Window

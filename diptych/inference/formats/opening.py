@@ -10,10 +10,10 @@ import numpy as np
 
 from diptych.data.images import image_io
 from diptych.data.images.alpha import Kind
-from diptych.data.images.decode import InvalidImageError, image_errors, open_file
 from diptych.data.images.nodata import nodata_for
 from diptych.data.images.ome import ome_xml
-from diptych.data.images.stored_values import memory_dtype
+from diptych.data.images.stored_file import image_errors, open_file
+from diptych.data.images.stored_values import InvalidImageError, memory_dtype
 from diptych.data.images.tiff_planes import check_segments
 from diptych.errors import ImageError
 from diptych.inference.formats.details import NO_DETAILS, DetailedSource, Details, large_extra

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.decode import image_errors
 from diptych.data.images.nodata import avoid_nodata
+from diptych.data.images.stored_file import image_errors
 from diptych.errors import ImageError
 from diptych.inference.formats.details import check_shape
 from diptych.inference.formats.pixel_file import MAX_CHANNELS, PixelFile, create_npy, open_npy

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from diptych.data.images.alpha import Kind, with_alpha
-from diptych.data.images.decode import InvalidImageError, open_file
-from diptych.data.images.stored_values import in_memory, memory_dtype
+from diptych.data.images.stored_file import open_file
+from diptych.data.images.stored_values import InvalidImageError, in_memory, memory_dtype
 from diptych.inference.formats.details import (
     NO_DETAILS,
     Details,

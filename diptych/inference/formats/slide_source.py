@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diptych.data.images.alpha import Kind, convert_alpha
-from diptych.data.images.decode import open_file
+from diptych.data.images.stored_file import open_file
 from diptych.inference.formats.details import Details, check_shape, large_extra, window_errors
 from diptych.inference.large_images import Window, check_window
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.data.images.tiff_planes import Layout, check_page, check_segment, layout_of
 from diptych.inference.formats.pixel_file import PixelFile
 from diptych.inference.large_images import Window

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from diptych.data.images.alpha import Kind
-from diptych.data.images.decode import InvalidImageError, open_file
 from diptych.data.images.ome import resolution_of
-from diptych.data.images.stored_values import in_memory, memory_dtype
+from diptych.data.images.stored_file import open_file
+from diptych.data.images.stored_values import InvalidImageError, in_memory, memory_dtype
 from diptych.data.images.tiff_planes import MAX_CHANNELS, alpha_of, without_alpha
 from diptych.inference.formats.details import Details, check_channels, check_shape, large_extra, window_errors
 from diptych.inference.formats.tiff_pages import layout_of_image, open_channels, open_tiff

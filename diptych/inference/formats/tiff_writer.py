@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.images.decode import InvalidImageError
 from diptych.data.images.metadata import SPACES
+from diptych.data.images.stored_values import InvalidImageError
 from diptych.data.images.tiff_planes import MAX_CHANNELS
 from diptych.inference.formats.details import Details
 from diptych.inference.formats.pixel_file import PixelFile

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from diptych.data.images.alpha import Kind, with_alpha
-from diptych.data.images.decode import InvalidImageError, image_errors
-from diptych.data.images.stored_values import in_memory, memory_dtype
+from diptych.data.images.stored_file import image_errors
+from diptych.data.images.stored_values import InvalidImageError, in_memory, memory_dtype
 from diptych.data.images.tiff_planes import check_segment
 from diptych.data.volumes.zarr_volume import check_codecs
 from diptych.errors import shown
