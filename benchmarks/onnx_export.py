@@ -1,10 +1,11 @@
 """Export methods at their paper's sizes and write docs/results/export.md: parity, int8 loss, time and file size.
 
-python benchmarks/onnx_export.py --images FOLDER           # all methods, 256-pixel images
-python benchmarks/onnx_export.py pix2pix --images FOLDER   # some; rows of the others are kept
+python benchmarks/onnx_export.py --images FOLDER                             # all methods, 256-pixel images
+python benchmarks/onnx_export.py pix2pix --images FOLDER --threads 2         # some; the other rows are kept
+python benchmarks/onnx_export.py --images FOLDER --model RUN --label "NAME"  # a trained model, in a row of its own
 
-Weights are untrained. PyTorch and onnxruntime take turns on one image, on one thread each; times are medians, and the
-ratios are medians over the rounds.
+Without --model, weights are untrained. PyTorch and onnxruntime take turns on one image, on as many threads each; times
+are medians, and the ratios are medians over the rounds.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 
+import diptych
 from diptych.inference.exported_graph import IMAGE, Graph, generation_graph, translation_graph
 from diptych.inference.load import build_translator
 from diptych.inference.onnx_export import export_onnx
@@ -32,17 +34,17 @@ ROWS = PAGE.with_suffix(".json")
 LEAD = """# Export to ONNX: parity, speed and size
 
 Methods with the sizes of their papers, for images of 256 pixels (the two-step method, DTN and the GAN at the sizes of
-their papers), exported by `diptych export`. **Weights are untrained**: Kaiming initialisation where the method has the
-setting `init`, else the method's own. So differences and PSNR say how exact the arithmetic is, not how good images are.
-Untrained networks amplify the rounding of their first layers; the PSNR of trained ones is in
+their papers), exported by `diptych export`. **Weights are untrained** unless a row says otherwise: Kaiming
+initialisation where the method has the setting `init`, else the method's own. So differences and PSNR say how exact the
+arithmetic is, not how good images are. Untrained networks amplify the rounding of their first layers; see
 [0041](../decisions/0041-eight-bits.md).
 
 - difference: the largest between onnxruntime and PyTorch, of values in [-1, 1], over five sizes and two batch sizes
 - int8 PSNR: of the 8-bit model to full precision, on the calibration images
-- ms: median time of one image on one thread of the CPU; ratios are medians over rounds in which the three take turns
+- ms: median time of one image on one thread of a CPU with AVX-512 and VNNI, or on as many as the row says; ratios are
+  medians over rounds in which the three take turns
 - MB: of the model without the files beside it
-- in float32: layers of the 8-bit model that stay so; a row without this number has int8 values of a former conversion,
-  which left transposed convolutions in float32
+- in float32: layers of the 8-bit model that stay so
 
 Start of Python, loading and one image together take 0.29 (pix2pix) and 0.27 (CycleGAN) of the time with the ONNX file
 that they take with a model folder ([benchmarks/onnx_start.md](../../benchmarks/onnx_start.md)).
@@ -85,11 +87,10 @@ def timed(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[flo
     return times
 
 
-def row(name: str, images: Path, rounds: int) -> dict[str, Any]:
-    """Return the measured values of a method."""
+def row(translator: Translator, images: Path, rounds: int, threads: int) -> dict[str, Any]:
+    """Return the measured values of a translator."""
     import onnxruntime
 
-    translator = translator_of(name)
     with tempfile.TemporaryDirectory() as folder:
         full = export_onnx(translator, Path(folder) / "full.onnx")
         small = export_onnx(translator, Path(folder) / "small.onnx", precision="int8", calibrate=images)
@@ -99,7 +100,7 @@ def row(name: str, images: Path, rounds: int) -> dict[str, Any]:
         inputs = example(graph, x, 0)
         arrays = {key: tensor.numpy() for key, tensor in inputs.items()}
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        options.intra_op_num_threads, options.log_severity_level = threads, 3
         runs: dict[str, Callable[[], Any]] = {"PyTorch": lambda: eager(graph, inputs)}
         for kind, exported in (("fp32", full), ("int8", small)):
             session = onnxruntime.InferenceSession(exported.files[0], options, providers=["CPUExecutionProvider"])
@@ -126,7 +127,7 @@ def page(rows: dict[str, Any]) -> str:
         cells = [name, f"{values['difference']:.1e}", f"{values['psnr']:.1f} dB", f"{ms['PyTorch']:.0f}"]
         cells += [text for kind in ("fp32", "int8") for text in (f"{ms[kind]:.0f}", f"{ratio[kind]:.2f}")]
         cells += [f"{size[kind]:.1f}" for kind in ("fp32", "int8")]
-        cells += [values.get("in_float32", "")]
+        cells += [values["in_float32"]]
         lines.append(f"| {' | '.join(cells)} |\n")
     lines.append("\nCommand: `python benchmarks/onnx_export.py --images FOLDER`, with photographs in the folder.\n")
     return "".join(lines)
@@ -137,17 +138,23 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", help="methods to measure; default: all")
     parser.add_argument("--images", type=Path, required=True, help="folder of images for the calibration of int8")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--model", help="a run or model folder to measure instead of methods")
+    parser.add_argument("--label", help="the name of its row, which starts with the method")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if not arguments.methods:
-        ROWS.unlink(missing_ok=True)
-    for name in arguments.methods or METHODS:
-        values = row(name, arguments.images, arguments.rounds)
+    torch.set_num_threads(arguments.threads)
+    suffix = f", {arguments.threads} threads" if arguments.threads > 1 else ""
+    for name in [arguments.label] if arguments.model else arguments.methods or METHODS:
+        translator = diptych.load(arguments.model, device="cpu") if arguments.model else translator_of(name)
+        values = row(translator, arguments.images, arguments.rounds, arguments.threads)
         print(name, values, flush=True)
         rows = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.exists() else {}
-        rows[name] = values
+        rows[name + suffix] = values
         write_text(ROWS, json.dumps(rows, indent=1) + "\n")
-        write_text(PAGE, page({key: rows[key] for key in METHODS if key in rows}))
+        order = list(METHODS)
+        write_text(
+            PAGE, page(dict(sorted(rows.items(), key=lambda row: (order.index(row[0].partition(",")[0]), row[0]))))
+        )
 
 
 if __name__ == "__main__":
