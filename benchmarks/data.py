@@ -28,7 +28,8 @@ from torchvision import transforms
 
 from diptych.data.batches import Batches
 from diptych.data.checks.manifest import scan
-from diptych.data.dataset import ImageFiles, Split
+from diptych.data.dataset import Split
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images import fast_decode, image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.sources.folders import images_in

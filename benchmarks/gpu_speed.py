@@ -17,7 +17,8 @@ from torchvision import models
 
 from diptych.contract import Labels, Method
 from diptych.data.batches import Batches
-from diptych.data.dataset import ImageFiles, Split
+from diptych.data.dataset import Split
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.sources.folders import images_in

@@ -214,7 +214,7 @@ def _values(entries: "Sequence[Entry]") -> str:
 def _print_ignored(console: "Console", data: "Survey", text: str) -> None:
     """Print the share of pixels with colours to ignore: of each split and folder, or of each half of its files."""
     from diptych.data.checks.survey import SIDE_BY_SIDE
-    from diptych.data.dataset import ImageFiles
+    from diptych.data.image_columns import ImageFiles
     from diptych.errors import printable
     from diptych.evaluation.metrics.palette import parse_ignored, share_near
     from diptych.system.colours import name_of

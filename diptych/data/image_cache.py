@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.dataset import ImageFiles, Split
+from diptych.data.dataset import Split
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images.class_maps import IDS
 from diptych.data.images.transforms import Augment
 

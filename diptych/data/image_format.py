@@ -16,7 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from diptych.data.checks.scales import scale_of
 from diptych.data.config import DataConfig, Interpolation, ResizeMode, TaskName
-from diptych.data.dataset import Column, Data, ImageColumn, ImageFiles
+from diptych.data.dataset import Column, Data
+from diptych.data.image_columns import ImageColumn, ImageFiles
 from diptych.data.images.class_maps import MAX_CLASSES
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.metadata import channel_names, palette_of

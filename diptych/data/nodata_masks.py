@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.data.dataset import ImageFiles, Split
+from diptych.data.dataset import Split
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images.transforms import Augment
 
 MASK_TOLERANCE = 1e-3  # of 0.5, the value of valid pixels while they are resized

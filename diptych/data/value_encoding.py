@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.data.config import DataConfig, Range, ranges_of
-from diptych.data.dataset import Column, Data, ImageColumn, ImageFiles, Split
+from diptych.data.dataset import Column, Data, Split
+from diptych.data.image_columns import ImageColumn, ImageFiles
 from diptych.data.images import image_io
 from diptych.data.images.class_maps import count_classes
 from diptych.data.images.encoding import Encoding

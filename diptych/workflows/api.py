@@ -5,7 +5,6 @@ run.translator()("label.png").save("photo.png")
 """
 
 import inspect
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,14 +24,13 @@ from diptych.evaluation.samples import MANIFEST, Samples, open_samples
 from diptych.evaluation.two_folders import two_folders
 from diptych.methods import EVALUATORS, METHODS
 from diptych.networks import user_code
-from diptych.settings.overrides import is_text
-from diptych.settings.recipe import SETTINGS, load_recipe
+from diptych.settings.recipe import load_recipe
 from diptych.system.pages import render
-from diptych.system.safe_parse import parse_yaml
 from diptych.training.callbacks import Callback
 from diptych.training.trainer import Trainer
 from diptych.workflows import train as workflow
 from diptych.workflows.evaluate import Attach, attach_data, evaluate_samples, evaluate_trained, in_order
+from diptych.workflows.keyword_settings import as_overrides
 from diptych.workflows.notebook import NotebookPreview, in_notebook
 from diptych.workflows.trained_run import Run, check_describes, class_of
 
@@ -274,46 +272,6 @@ def compare(
     written = page.compare(folders, Path(out), protocol, votes)
     entries = page.evaluated_runs(folders, protocol, votes)
     return Comparison(written, {entry.name: entry.result for entry in entries})
-
-
-def as_overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Return settings as on the command line, `key=value`. Classes given as values are allowed and become their names.
-
-    Raises ConfigError for a value that is not plain data.
-    """
-    overrides = []
-    for key, value in settings.items():
-        if callable(value) or (key == "generator" and user_code.is_code(value)):
-            value = user_code.allow(value)
-        if isinstance(value, str | Path) and _is_read_as_text(key, str(value)):
-            overrides.append(f"{key}={value}")
-        else:
-            overrides.append(f"{key}={_as_yaml(key, value)}")
-    return overrides
-
-
-def _is_read_as_text(key: str, value: str) -> bool:
-    """Return whether `key=value` is read as this text, either as it stands or as YAML."""
-    if is_text(key, SETTINGS):
-        return True
-    try:
-        return parse_yaml(value) == value
-    except ValueError:
-        return False
-
-
-def _as_yaml(key: str, value: Any) -> str:
-    def as_setting(other: Any) -> Any:
-        if isinstance(other, Path):
-            return str(other)
-        if hasattr(other, "item"):  # a scalar of NumPy or PyTorch
-            return other.item()
-        raise TypeError(f"{type(other).__name__} is no setting")
-
-    try:
-        return json.dumps(value, default=as_setting, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}={value!r}: expected a number, text, list or path ({error})") from error
 
 
 def _name_of(method: str | Path | type[Method]) -> tuple[str, type[Method] | None]:

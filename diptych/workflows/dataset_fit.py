@@ -197,7 +197,7 @@ def _looser_names(survey: "Survey") -> list[str]:
 def _has_smaller_targets(split: "Split") -> bool:
     """Return whether the targets of pairs are their sources at a smaller size: the opposite of super-resolution."""
     from diptych.data.checks.scales import scale_of
-    from diptych.data.dataset import ImageFiles
+    from diptych.data.image_columns import ImageFiles
 
     columns = [column for column in split.columns.values() if isinstance(column, ImageFiles) and column.half is None]
     if not split.aligned or len(columns) != 2:

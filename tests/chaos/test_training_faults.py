@@ -18,7 +18,7 @@ from faults import IMAGES, SHORT, changed_terms, end, endless_step, newest_step,
 from rich.console import Console
 
 from diptych.data.batches import Batches
-from diptych.data.dataset import ImageFiles
+from diptych.data.image_columns import ImageFiles
 from diptych.errors import RunError, TrainingError
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.runs import checkpoint

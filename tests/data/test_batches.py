@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from diptych.contract import DataKind
 from diptych.data.batches import Batches, epoch_order
 from diptych.data.config import DataConfig
-from diptych.data.dataset import ImageFiles, Split
+from diptych.data.dataset import Split
+from diptych.data.image_columns import ImageFiles
 from diptych.data.image_tensors import held_out_batch
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment, resized_size

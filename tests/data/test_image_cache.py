@@ -13,8 +13,9 @@ from pictures import FUZZ
 from diptych.data.batches import Batches
 from diptych.data.checks.inspect_file import inspect_file
 from diptych.data.checks.manifest import Entry
-from diptych.data.dataset import ImageFiles, Split
+from diptych.data.dataset import Split
 from diptych.data.image_cache import HEADER
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images import image_io
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.images.transforms import Augment

@@ -9,7 +9,7 @@ from judged import COLOURS, judge, noise
 from material import folder_of
 
 from diptych.contract import Labels
-from diptych.data.dataset import ImageFiles
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images import image_io
 from diptych.data.sources import glyphs
 from diptych.errors import EvaluationError

@@ -21,7 +21,7 @@ import diptych
 from diptych.errors import ConfigError, DataError, EvaluationError, RunError
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.runs import checkpoint
-from diptych.workflows.api import as_overrides
+from diptych.workflows.keyword_settings import as_overrides
 
 SMALL = {
     "crop_size": 32,

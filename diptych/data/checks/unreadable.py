@@ -12,7 +12,8 @@ from diptych.data.checks.pair_grids import check_georeferences
 from diptych.data.checks.unread_files import describe_unused, unread_files_of
 from diptych.data.checks.value_ranges import notes_on_ranges
 from diptych.data.config import MAX_BAD_SHARE, DataConfig
-from diptych.data.dataset import Column, Data, ImageFiles, Split, files_of, fingerprint_of, select
+from diptych.data.dataset import Column, Data, Split, files_of, fingerprint_of, select
+from diptych.data.image_columns import ImageFiles
 from diptych.data.sources.groups import table_column
 from diptych.errors import DataError
 

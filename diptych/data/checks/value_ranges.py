@@ -6,7 +6,8 @@ from statistics import median
 import numpy as np
 
 from diptych.data.checks.manifest import Entry
-from diptych.data.dataset import Data, ImageFiles
+from diptych.data.dataset import Data
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images.alpha import white_of
 
 MAX_CLASS_ID = 64  # class ids are below it; white may mean "ignore"

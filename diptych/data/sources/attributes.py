@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from diptych.contract import Labels
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, ImageFiles, Split
+from diptych.data.dataset import Data, Split
+from diptych.data.image_columns import ImageFiles
 from diptych.data.sources.file_names import normalized, stem_of
 from diptych.data.sources.folders import HELD_OUT, SPLITS, folders_of_images, images_in, is_held_out, names_in
 from diptych.data.sources.groups import table_column

@@ -11,7 +11,8 @@ from pathlib import Path
 from diptych.contract import Labels
 from diptych.data.checks.unread_files import explain_empty, explain_no_images
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, ImageFiles, Split
+from diptych.data.dataset import Data, Split
+from diptych.data.image_columns import ImageFiles
 from diptych.data.sources.file_names import stem_of
 from diptych.data.sources.folders import (
     HELD_OUT,

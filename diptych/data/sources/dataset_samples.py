@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diptych.data.dataset import ImageColumn
+from diptych.data.image_columns import ImageColumn
 from diptych.data.images import image_io
 from diptych.errors import ConfigError, DataError, ImageError, listed, shown
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from diptych.contract import Labels
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Column, Data, ImageColumn, Split, select
+from diptych.data.dataset import Column, Data, Split, select
+from diptych.data.image_columns import ImageColumn
 from diptych.data.images import image_io
 from diptych.data.sources.folders import images_in_and_below
 from diptych.data.sources.tables import arrays_in

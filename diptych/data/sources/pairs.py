@@ -19,7 +19,8 @@ from pathlib import Path
 from diptych.data.checks.scales import check_one_size
 from diptych.data.checks.unread_files import explain_empty, explain_no_images
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, ImageFiles, Split, files_of, keep_files
+from diptych.data.dataset import Data, Split, files_of, keep_files
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images import image_io
 from diptych.data.sources.file_names import matching_keys, suggest_match
 from diptych.data.sources.folders import (

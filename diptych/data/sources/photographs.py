@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, ImageFiles, Split
+from diptych.data.dataset import Data, Split
+from diptych.data.image_columns import ImageFiles
 from diptych.data.tasks.pair_side import PairSide
 from diptych.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.dataset import ImageColumn
+from diptych.data.image_columns import ImageColumn
 from diptych.data.images.encoding import PLAIN, Encoding
 from diptych.data.volumes.geometry import Axis
 from diptych.data.volumes.volume import Volume

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from diptych.contract import Clock
 from diptych.data.checks.unreadable import check_images
-from diptych.data.dataset import Column, ImageFiles
+from diptych.data.dataset import Column
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images.transforms import Augment, augment_of
 from diptych.errors import EvaluationError
 from diptych.evaluation.metrics.intervals import Score, score_per_image

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diptych.data.dataset import ImageFiles
+from diptych.data.image_columns import ImageFiles
 from diptych.evaluation.metrics import segmentation
 from diptych.evaluation.metrics.image_sets import BATCH_SIZE, ImageSet, check_same_shape, image_set
 from diptych.evaluation.metrics.intervals import Score, score_per_image

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, TypeAdapter
 from torch import Tensor
 
 from diptych.contract import Evaluator
-from diptych.data.dataset import Column, ImageFiles
+from diptych.data.dataset import Column
+from diptych.data.image_columns import ImageFiles
 from diptych.data.image_tensors import image_name
 from diptych.data.images import image_io
 from diptych.errors import EvaluationError, listed, shown

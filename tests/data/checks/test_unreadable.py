@@ -11,7 +11,8 @@ from diptych.contract import DataKind
 from diptych.data.batches import Batches
 from diptych.data.checks.unreadable import check_images
 from diptych.data.config import DataConfig
-from diptych.data.dataset import Data, ImageColumn, ImageFiles, Split, _last_read
+from diptych.data.dataset import Data, Split
+from diptych.data.image_columns import ImageColumn, ImageFiles, _last_read
 from diptych.data.images import image_io
 from diptych.data.images.transforms import Augment
 from diptych.data.open import open_data

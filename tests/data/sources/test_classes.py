@@ -8,7 +8,7 @@ from judged import COLOURS, PIX2PIX, fill, label_map, offline, pairs, shades  # 
 
 from diptych.contract import DataKind
 from diptych.data.config import DataConfig
-from diptych.data.dataset import ImageFiles
+from diptych.data.image_columns import ImageFiles
 from diptych.data.images import image_io
 from diptych.data.open import open_data
 from diptych.data.sources import glyphs
