@@ -31,7 +31,8 @@ def translate(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for translations; or OUT.mp4 for one video.", show_default=False)
+        Path,
+        typer.Option("--out", "-o", help="Folder for translations; or the file of one, OUT.png.", show_default=False),
     ],
     control: Controls = None,
     domain: Annotated[
@@ -137,7 +138,7 @@ def translate(
     from diptych.errors import ConfigError, ImageError, listed
     from diptych.inference.batch.stages import in_stages
     from diptych.inference.file_translation import FileTranslation
-    from diptych.inference.input_files import InputFiles, find_sources
+    from diptych.inference.input_files import InputFiles, find_sources, for_one_file, names_a_file
     from diptych.inference.open_model import ModelSource, is_onnx
     from diptych.inference.video_clips import WHOLE_CLIP
     from diptych.methods import find
@@ -157,12 +158,19 @@ def translate(
     if clips:
         refuse_image_options(draws_grid, alpha, depth)
     clip = clip_options(start, end, codec, crf)
+    if not (clips or volumes or batch) and (statistics or foreground):
+        tile = tile or "auto"
     large = {} if clips or volumes or batch else find_large(images, out, tile, suffix)
     if not clips and (clip != WHOLE_CLIP or (frame_statistics and not volumes and not large)):
         raise ConfigError("--codec, --crf, --from, --to and --frame-statistics are for videos, and there are none")
     if is_onnx(model) and (clips or volumes or large or tile or statistics or foreground):
         raise ConfigError(f"{model}: an ONNX file translates whole images only: use the run or model folder")
     inputs = InputFiles() if clips or volumes or large or batch else find_sources(images, out)
+    folder = out
+    if inputs.images and names_a_file(out):
+        if suffix and suffix != out.suffix:
+            raise ConfigError(f"--suffix {suffix}: -o {out} names the file: leave one of them out")
+        inputs, folder, suffix = for_one_file(inputs, out), out.parent, out.suffix
     adaptation = {
         "scale": scale,
         "half": half,
@@ -198,7 +206,7 @@ def translate(
         translate_batch(translation, source, images, out, batch_options, overwrite)
         return
     plan = translation.plan(inputs.images)
-    jobs = plan.jobs(out, overwrite, skip_existing)
+    jobs = plan.jobs(folder, overwrite, skip_existing)
     headers = [plan.headers[source] for source in jobs if source in plan.headers]
     translator.check_scale([(header.height, header.width) for header in headers], controls, are_all=True)
     stages = in_stages(
@@ -248,11 +256,15 @@ def _grid_function(translator: "ImageTranslator", all_domains: bool, styles: int
     import numpy as np
 
     from diptych.errors import ConfigError
+    from diptych.inference.controls import find_control
+    from diptych.inference.image_translator import warn_of_equal_styles
     from diptych.runs.sample_grid import grid, viewable
 
     for is_varied, name in ((all_domains, "domain"), (styles > 1, "reference")):
         if is_varied and controls.get(name) is not None:
             raise ConfigError(f"--{name} chooses one, but the sample grid shows all: leave it out")
+    if styles > 1:
+        find_control(translator.controls, translator.name, "seed")
     domains = [{"domain": name} for name in translator.choices("domain")] if all_domains else [{}]
     first_seed = controls.get("seed", 0)
     seeds = [{"seed": first_seed + number} for number in range(styles)] if styles > 1 else [{}]
@@ -260,6 +272,7 @@ def _grid_function(translator: "ImageTranslator", all_domains: bool, styles: int
     def draw(pixels: np.ndarray, name: str) -> np.ndarray:
         choices = [{**controls, **domain, **seed} for domain in domains for seed in seeds]
         x, translations = translator.translate_pixels(pixels, choices, name)
+        warn_of_equal_styles(translations[: len(seeds)])
         adapter = translator.adapter(controls)
         source = viewable(x[None], adapter.source_encoding)[0]
         images = [viewable(image[None], adapter.target_encoding)[0] for image in translations]

@@ -33,7 +33,7 @@ def _converted(control: Control, value: Any) -> Any:
         return FLAGS[value.lower()] if kind is bool else kind(value)
     except (KeyError, ValueError) as error:
         expected = "true or false" if kind is bool else kind.__name__
-        raise ConfigError(f"--control {control.name}={value}: expected {expected}") from error
+        raise ConfigError(f"{control.name}={value}: expected {expected}") from error
 
 
 def check_controls(controls: Sequence[Control], model: str, values: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ IMAGE = "image"  # the name of the source image among the inputs of a graph
 BATCH = 3  # images of the example: other than 1, which torch.export takes for a constant
 LEAST = 32  # pixels: heights and widths of the example are at least this
 FIXED_BATCH = (
-    f"it takes the number of images for a constant, so that only {BATCH} could be translated at a time: write "
+    f"it draws random numbers for each image, as dropout does, or takes the number of images for a constant, so that "
+    f"only {BATCH} could be translated at a time. Give another control; or, in a method of your own, write "
     f"`x.shape[0]` instead of `len(x)`, and move what depends on controls to `encode_controls`"
 )
 
@@ -49,7 +50,8 @@ class Graph:
             with torch.no_grad(), evaluating(self.method):
                 return export(module, tuple(self.inputs.values()), dynamic_shapes=(shapes,), strict=False)
         except Exception as error:  # torch.export raises errors of many kinds
-            raise ConfigError(f"{self.name} cannot be exported: {self._reason(str(error))}") from error
+            given = "".join(f" with {name}={value}" for name, value in self.fixed.items() if self._is_chosen(name))
+            raise ConfigError(f"{self.name}{given} cannot be exported: {self._reason(str(error))}") from error
 
     @property
     def name(self) -> str:
@@ -75,6 +77,10 @@ class Graph:
             for dim, side in ((2, "height"), (3, "width")):
                 free[dim] = Dim(side, min=1) if traits.size_multiple == 1 else traits.size_multiple * Dim(side, min=1)
         return free
+
+    def _is_chosen(self, name: str) -> bool:
+        """Return whether a fixed argument is a control of another value than its default."""
+        return any(each.name == name and each.default != self.fixed[name] for each in self.method.controls)
 
     def _reason(self, text: str) -> str:
         """Return what is wrong and the remedy, from the message of torch.export."""

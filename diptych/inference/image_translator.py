@@ -142,14 +142,16 @@ class ImageTranslator(ABC):
     def styles(self, image: Any, count: int, **controls: Any) -> list[Any]:
         """Return the translation of one image in `count` styles, of the seeds from `seed` on.
 
-        Raises ConfigError if the model has no seeds.
+        Raises ConfigError if the model has no seeds. Warns if they have no effect.
         """
         self._refuse_control("reference", controls)
         if count < 1:
             raise ConfigError(f"{count} styles: expected at least 1")
         first = controls.pop("seed", self._control("seed").default)
         self._check({"seed": first})
-        return self._translate_each(image, [{**controls, "seed": first + number} for number in range(count)])
+        translations = self._translate_each(image, [{**controls, "seed": first + number} for number in range(count)])
+        warn_of_equal_styles(translations)
+        return translations
 
     def prepare_controls(self, controls: Controls) -> dict[str, Any]:
         """Return the controls with images as batches (N, C, size, size). Raises ConfigError or ImageError."""
@@ -315,3 +317,10 @@ class ImageTranslator(ABC):
 
     def _control(self, name: str) -> Control:
         return find_control(self.controls, self.name, name)
+
+
+def warn_of_equal_styles(translations: Sequence[Any]) -> None:
+    """Warn if the translations of one image in several styles are all equal."""
+    first, *others = map(np.asarray, translations)
+    if others and all(np.array_equal(first, other) for other in others):
+        warnings.warn("all styles are equal: the seed has no effect with these controls", stacklevel=3)

@@ -44,6 +44,22 @@ def find_sources(given: Sequence[str], out: Path, may_be_empty: bool = False) ->
     return files
 
 
+def names_a_file(out: Path) -> bool:
+    """Return whether an output is the file of an image, not a folder. Raises DataError for any other file."""
+    if out.is_dir() or out.suffix.lower() not in image_io.SUFFIXES:
+        if out.exists() and not out.is_dir():
+            raise DataError(f"-o {out}: is a file, and no image by its name: give a folder, or another name")
+        return False
+    return True
+
+
+def for_one_file(files: InputFiles, out: Path) -> InputFiles:
+    """Return the only image with the name of `out` for its translation. Raises DataError if there are several."""
+    if len(files.images) > 1:
+        raise DataError(f"-o {out} is the name of one image, and there are {len(files.images)}: give a folder")
+    return InputFiles({source: Path(out.name) for source in files.images}, files.others)
+
+
 def large_files_below(folder: Path, out: Path) -> dict[Path, Path]:
     """Return the files below a folder that only `formats.opening` reads, such as slides, with their relative paths.
 

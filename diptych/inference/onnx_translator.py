@@ -175,7 +175,7 @@ class OnnxTranslator(ImageTranslator):
             if str(value) != str(fixed):
                 raise ConfigError(
                     f"{name}={shown(value)}: {self.path} was exported with {name}={shown(fixed)}; for another value "
-                    f"export the model again with --control {name}={shown(value)}"
+                    f"use the run or model folder, or export it again with that value if the method allows it"
                 )
         return {name: value for name, value in controls.items() if name not in self.metadata.fixed}
 

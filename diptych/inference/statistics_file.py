@@ -29,6 +29,8 @@ def save_statistics(path: Path, statistics: Sequence[Statistics], facts: dict[st
 
 def load_statistics(path: Path) -> tuple[list[Statistics], dict[str, Any]]:
     """Return the statistics of a file, and the facts stored with them. Raises ConfigError."""
+    if not path.exists():
+        raise ConfigError(f"{path}: there is no such file of statistics; choose sampled, whole, or a file")
     try:
         check_safetensors(path, LARGEST)
         with safe_open(path, framework="pt") as file:

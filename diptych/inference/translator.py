@@ -127,6 +127,9 @@ class Translator(ImageTranslator):
         for controls in choices:
             self._check(controls)
             self._route(controls)
+        channels = self.channels_in(choices[0])
+        if x.shape[-3] != channels:
+            raise ImageError(f"{label}: has {x.shape[-3]} channels; {self.name} takes {channels}: (C, H, W) in [-1, 1]")
         is_map = self.adapter(choices[0]).source_encoding.num_classes is not None
         batch = self._resize_to_fixed_size(x if x.dim() == 4 else x[None], is_map)
         height, width = batch.shape[-2:]

@@ -15,6 +15,7 @@ model/             the networks that translate, for inference
 import json
 import os
 import platform
+import shlex
 import socket
 import sys
 from collections.abc import Iterator
@@ -165,7 +166,7 @@ def environment() -> dict[str, Any]:
     """Return the machine, versions and command, for the record."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "gpu": gpu,

@@ -90,7 +90,8 @@ def analyse(study: StudyFolder, answers: Sequence[Answer], joined: int = 0) -> A
     if (count := len(raters - reasons.keys())) < MIN_RATERS:
         raise StudyError(
             f"{study.path}: {len(raters)} participants answered, {len(reasons)} of them are excluded by the rules of "
-            f"the design; {count} remain, and an analysis needs at least {MIN_RATERS}"
+            f"the design; {count} remain, and an analysis needs at least {MIN_RATERS}. --simulated analyses the "
+            f"answers of `diptych study simulate`"
         )
     return Analysis(
         study,

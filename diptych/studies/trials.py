@@ -70,13 +70,13 @@ def check_stimuli(design: Design, stimuli: Stimuli) -> None:
     """Raise ConfigError if a design needs other methods or more images."""
     methods = len(stimuli.methods)
     if design.kind == "real_or_fake" and not stimuli.has_real:
-        raise ConfigError("a real-or-fake study compares with real images: give their folder as `real`")
+        raise ConfigError("a real-or-fake study compares with real images: give their folder (--real FOLDER)")
     if methods < (at_least := 2 if design.kind in ("a_b", "best_of_n") else 1):
         raise ConfigError(f"{design.kind}: got {methods} methods, expected at least {at_least}")
     if (count := len(stimuli.images)) < (needed := design.practice + inputs_each(design, stimuli)):
         raise ConfigError(
             f"a rater sees {needed} inputs; the methods have {count} in common: lower trials, practice or "
-            f"attention_checks, or give more images"
+            f"attention_checks in a design file (--design FILE.yaml), or give more images"
         )
 
 

@@ -110,6 +110,36 @@ def test_a_broken_image_does_not_stop_the_others(run, pictures, tmp_path):
     assert "1 image in" in diptych("translate", run, pictures, "-o", tmp_path / "out", "--skip-existing").stdout
 
 
+def test_an_output_may_be_the_file_of_one_image(run, pictures, tmp_path):
+    diptych("translate", run, pictures / "a.png", "-o", tmp_path / "folder")
+    expected = (tmp_path / "folder" / "a.png").read_bytes()
+    assert f"1 image in {tmp_path / 'one.png'}" in diptych(
+        "translate", run, pictures / "a.png", "-o", tmp_path / "one.png"
+    ).stdout.replace("\n", "")
+    assert (tmp_path / "one.png").read_bytes() == expected
+    diptych("translate", run, pictures / "a.png", "-o", tmp_path / "new" / "one.jpg")
+    assert (tmp_path / "new" / "one.jpg").read_bytes().startswith(b"\xff\xd8")
+    (tmp_path / "notes.txt").write_text("mine")
+    for source, out, message in (
+        ("a.png", "one.png", "already exists; give --overwrite"),
+        (".", "other.png", "is the name of one image, and there are 4: give a folder"),
+        ("a.png", "notes.txt", "is a file, and no image by its name"),
+    ):
+        with pytest.raises(DataError, match=message):
+            diptych("translate", run, pictures / source, "-o", tmp_path / out)
+    with pytest.raises(ConfigError, match=r"--suffix \.jpg: .* names the file"):
+        diptych("translate", run, pictures / "a.png", "-o", tmp_path / "other.png", "--suffix", ".jpg")
+    assert not (tmp_path / "other.png").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_styles_without_effect_are_warned_about(run, pictures, tmp_path):
+    with pytest.warns(UserWarning, match="all styles are equal: the seed has no effect"):
+        diptych("translate", run, pictures / "a.png", "-o", tmp_path / "equal", "--styles", 2)
+    diptych("translate", run, pictures / "a.png", "-o", tmp_path / "out", "--styles", 2, "-c", "inference=paper")
+    assert files(tmp_path / "out") == ["a.png"]
+
+
 def test_translations_are_no_sources_of_the_next_call(run, pictures):
     diptych("translate", run, pictures, "-o", pictures / "out")
     diptych("translate", run, pictures, "-o", pictures / "out", "--overwrite")

@@ -37,6 +37,13 @@ def test_bytes_are_the_same_for_every_tile(model, slide, tmp_path):
         diptych("translate", model, slide, "-o", tmp_path / "a.tif", "--tile", "auto")
 
 
+def test_options_of_tiles_translate_in_tiles(model, slide, tmp_path):
+    diptych("translate", model, slide, "-o", tmp_path / "a.tif", "--statistics", "whole")
+    diptych("translate", model, slide, "-o", tmp_path / "b.tif", "--statistics", "whole", "--tile", "32")
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    assert (tmp_path / "a.tif.statistics.safetensors").exists()
+
+
 def test_images_of_many_channels(tmp_path):
     """An OME-TIFF, a GeoTIFF and a zarr array of the same pixels have the same translation."""
     model = made("pix2pix", in_channels=6, out_channels=5).save(tmp_path / "model")

@@ -82,7 +82,7 @@ def test_evaluation_while_training_uses_its_controls(run):
     ("words", "message"),
     [
         (["-c", "inference=pape"], "inference='pape': choose one of"),
-        (["-c", "seed=x"], "--control seed=x: expected int"),
+        (["-c", "seed=x"], "seed=x: expected int"),
         (["-c", "inference"], "--control inference: expected key=value"),
     ],
 )

@@ -130,7 +130,7 @@ def test_controls_choose_style_domain_and_reference(tmp_path):
 @pytest.mark.parametrize(
     ("controls", "message"),
     [
-        ({"direction": "b2a"}, "styled.onnx was exported with direction='a2b'; for another value export the model"),
+        ({"direction": "b2a"}, "styled.onnx was exported with direction='a2b'; for another value use the run"),
         ({"sed": 1}, "inverted has no control 'sed'; did you mean 'seed'.; it has domain, seed"),
         ({"domain": "cow"}, "domain='cow': choose one of cat, dog"),
         ({"seed": "a"}, "seed='a': expected int"),

@@ -162,7 +162,7 @@ def test_statistics_are_stored_and_used_for_another_image(tmp_path):
     back = TiledTranslation(translator, ArraySource(pixels), {"direction": "b2a"}, None, "image")
     with pytest.raises(ConfigError, match="taken with another controls"):
         find_statistics(back, TileOptions(statistics=path))
-    with pytest.raises(ConfigError, match="not a file of statistics"):
+    with pytest.raises(ConfigError, match="there is no such file of statistics"):
         find_statistics(job, TileOptions(statistics=tmp_path / "missing"))
     statistics, facts = load_statistics(path)
     save_statistics(path, [statistics[0]._replace(variance=-statistics[0].variance)], facts)

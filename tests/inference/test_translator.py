@@ -251,6 +251,7 @@ def test_averaged_weights_translate(tmp_path):
         (torch.full((3, 8, 8), 200.0), "holds values from 200 to 200; expected -1 to 1"),
         (torch.full((3, 8, 8), torch.nan), "expected -1 to 1"),
         (torch.zeros(8, 8), r"has the shape \(8, 8\)"),
+        (torch.zeros(4, 8, 8), r"tensor: has 4 channels; .* takes \d"),
         (torch.zeros(3, 0, 8), "none of them zero"),
         (b"a.png", "bytes: expected a path, PIL image, array or tensor"),
         ({"a": 1}, "dict: expected a path"),

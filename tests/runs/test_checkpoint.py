@@ -129,12 +129,15 @@ def test_whole_files_appear_only_whole(tmp_path):
     assert [(p.name, p.read_text()) for p in (tmp_path / "deep").iterdir()] == [("a.txt", "old")]
 
 
-def test_a_run_folder_is_made_once(tmp_path):
+def test_a_run_folder_is_made_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["diptych", "train", "-o", "runs/my run"])
     run = Run(tmp_path / "run")
     run.create()
     run.save_settings({"method": "x", "model": {"lambda_l1": 1.0}})
     assert Run.open(run.folder).settings() == {"method": "x", "model": {"lambda_l1": 1.0}}
-    assert {"torch", "command", "cores"} <= json.loads((run.folder / "environment.json").read_text()).keys()
+    facts = json.loads((run.folder / "environment.json").read_text())
+    assert {"torch", "cores"} <= facts.keys()
+    assert facts["command"] == "diptych train -o 'runs/my run'"
     with pytest.raises(RunError, match="diptych resume"):
         run.create()
     with pytest.raises(RunError, match="no config\\.yaml"):

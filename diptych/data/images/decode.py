@@ -124,7 +124,7 @@ def integer_dtype(image: Image.Image, kind: Kind) -> str:
 
 def has_alpha(image: ImageFile) -> bool:
     """Return whether pixels of the image may be transparent."""
-    return "A" in image.mode or image.mode in ("La", "RGBa") or "transparency" in image.info
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
 
 
 def stored_size(image: ImageFile) -> tuple[int, int]:

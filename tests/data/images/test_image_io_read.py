@@ -93,7 +93,7 @@ def test_palette_with_alpha_plane(held):
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
-def test_other_colour_spaces_become_rgb_as_in_pillow(held, mode):
+def test_other_colour_spaces_become_rgb_as_in_pillow(held, mode, tmp_path):
     from PIL import ImageCms
 
     picture = Image.fromarray(RGB)
@@ -103,6 +103,8 @@ def test_other_colour_spaces_become_rgb_as_in_pillow(held, mode):
     else:
         picture = picture.convert(mode)
     same(held(saved(picture, "TIFF")), np.asarray(picture.convert("RGB")))
+    (tmp_path / "b.tif").write_bytes(saved(picture, "TIFF"))
+    assert not probe(tmp_path / "b.tif").alpha
 
 
 def test_cmyk_jpeg(held):
