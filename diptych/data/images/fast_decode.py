@@ -6,12 +6,15 @@ orientation or a transparent colour. Pillow decodes all others, and those that i
 
 import struct
 import zlib
-from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from diptych.data.images.stored_file import remaining_bytes
+
+MAX_BYTES = 2**28  # of a file, which is read at once
 PNG_SIGNATURE, JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 PNG_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"gAMA", b"sRGB", b"cHRM", b"pHYs", b"tIME"))
 JPEG_FRAMES = frozenset((0xC0, 0xC1))  # SOF of one scan. Of progressive ones, libjpeg ignores damaged further scans.
@@ -25,19 +28,14 @@ def decode_common(file: BinaryIO, max_pixels: int) -> np.ndarray | None:
 
     With 2 or 4 channels, the last one is alpha. A file that is returned as None is at its start again.
     """
-    samples = None
-    if (start := file.read(8)).startswith((PNG_SIGNATURE, JPEG_SIGNATURE)) and (codecs := _imagecodecs()):
+    start, samples = file.read(8), None
+    find_size = _size_of_png if start == PNG_SIGNATURE else _size_of_jpeg if start.startswith(JPEG_SIGNATURE) else None
+    if find_size and remaining_bytes(file) <= MAX_BYTES and (codecs := _imagecodecs()):
         data = start + file.read()
-        size: Callable[[bytes], tuple[int, int] | None]
-        decode, size = (
-            (codecs.png_decode, _size_of_png) if start == PNG_SIGNATURE else (codecs.jpeg8_decode, _size_of_jpeg)
-        )
-        try:
-            height, width = size(data) or (0, 0)
+        with suppress(Exception):  # of damage: Pillow's decoding gives the reason
+            height, width = find_size(data) or (0, 0)
             if 0 < height * width <= max_pixels:
-                samples = decode(data)
-        except Exception:  # damaged: Pillow's decoding gives the reason
-            samples = None
+                samples = (codecs.png_decode if start == PNG_SIGNATURE else codecs.jpeg8_decode)(data)
     if samples is None:
         file.seek(0)
         return None

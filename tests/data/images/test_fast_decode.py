@@ -86,6 +86,13 @@ def test_files_that_pillow_has_to_decode_are_at_their_start():
         assert file.tell() == 0
 
 
+def test_large_files_are_not_read_at_once(monkeypatch):
+    monkeypatch.setattr(fast_decode, "MAX_BYTES", len(COMMON["png"]) - 9)
+    file = io.BytesIO(COMMON["png"])
+    assert decode_common(file, MAX_PIXELS) is None
+    assert file.tell() == 0
+
+
 @pytest.mark.parametrize("name", ["jpeg", "png"])
 def test_too_many_pixels_are_not_decoded(name):
     height, width = RGB.shape[:2]
