@@ -53,11 +53,8 @@ def sampled(
     """Return statistics pooled over `samples` windows, by default anywhere in the image. ImageError, ConfigError.
 
     `foreground` is an image file of any size that covers the image, not 0 where to sample, or "auto". The windows are
-    one batch if `at_once`, else they are taken layer by layer. An image of no more than `samples` windows is covered by
-    them, and its statistics are exact.
+    one batch if `at_once`, else they are taken layer by layer.
     """
-    if foreground is None and len(networks.grid.tiles_of(SAMPLE_SIDE)) <= samples:
-        return exact(networks, False, progress)
     windows = _samples(networks, samples, foreground)
     tiles = [(_without_halo(networks.grid, window), window) for window in windows]
     if not at_once:

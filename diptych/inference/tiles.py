@@ -262,8 +262,13 @@ def find_statistics(
     if options.statistics == "whole":
         statistics = exact(job.networks(), job.fits_into_memory(), progress)
     else:
-        at_once = job.bytes_per_pixel * options.samples * sample_pixels(job.grid) <= LARGEST_BATCH
-        statistics = sampled(job.networks(), options.samples, options.foreground, at_once, progress)
+        whole = job.grid.padded_height * job.grid.padded_width
+        pixels = options.samples * sample_pixels(job.grid)
+        if options.foreground is None and whole <= pixels:  # not more work, and exact
+            statistics = exact(job.networks(), job.bytes_per_pixel * whole <= LARGEST_BATCH, progress)
+        else:
+            at_once = job.bytes_per_pixel * pixels <= LARGEST_BATCH
+            statistics = sampled(job.networks(), options.samples, options.foreground, at_once, progress)
     if path and statistics:
         save_statistics(path, statistics, facts)
     return statistics

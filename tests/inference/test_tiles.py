@@ -6,7 +6,7 @@ import torch
 from translators import made
 
 from diptych.errors import ConfigError, ImageError
-from diptych.inference import sampled_statistics
+from diptych.inference import sampled_statistics, tiles
 from diptych.inference.large_images import ArraySink, ArraySource, Window
 from diptych.inference.sampled_statistics import exact, otsu_threshold, sampled
 from diptych.inference.statistics_file import load_statistics, save_statistics
@@ -120,6 +120,22 @@ def test_samples_are_not_affected_by_their_borders(monkeypatch):
     for ours, theirs in zip(sampled(job.networks(), 5, None), expected, strict=True):
         assert torch.allclose(ours.mean, theirs.mean, atol=1e-5)
         assert torch.allclose(ours.variance, theirs.variance, rtol=1e-4)
+
+
+def test_statistics_are_exact_where_the_whole_image_is_less_work(monkeypatch):
+    translator = made("cyclegan", generator="resnet_2", ngf=4)  # windows of 256 see 27 pixels around them
+    job = TiledTranslation(translator, ArraySource(pixels_of(1100, 1200, 3)), {}, None, "image")
+    assert len(job.grid.tiles_of(sampled_statistics.SAMPLE_SIDE)) > TileOptions().samples
+    expected = exact(job.networks(), True)
+    at_once = find_statistics(job, TileOptions())
+    fewer = find_statistics(job, TileOptions(samples=4))
+    monkeypatch.setattr(tiles, "LARGEST_BATCH", 2**20)
+    by_layer = find_statistics(job, TileOptions())
+    for ours, other, theirs in zip(at_once, by_layer, expected, strict=True):
+        assert torch.equal(ours.mean, theirs.mean)
+        assert torch.equal(ours.variance, theirs.variance)
+        assert torch.allclose(other.mean, theirs.mean, atol=1e-5)
+    assert not torch.allclose(fewer[-1].mean, expected[-1].mean, atol=1e-5)
 
 
 def test_samples_stay_in_the_foreground(tmp_path):
