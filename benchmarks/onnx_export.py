@@ -42,7 +42,8 @@ arithmetic is, not how good images are. Untrained networks amplify the rounding 
 - difference: the largest between onnxruntime and PyTorch, of values in [-1, 1], over five sizes and two batch sizes
 - int8 PSNR: of the 8-bit model to full precision, on the calibration images
 - ms: median time of one image on one thread of a CPU with AVX-512 and VNNI, or on as many as the row says; ratios are
-  medians over rounds in which the three take turns
+  medians over rounds in which the three take turns. Other programs used the second core, and for CUT, DRIT and MUNIT
+  both, so ms of two rows are not comparable
 - MB: of the model without the files beside it
 - in float32: layers of the 8-bit model that stay so
 

@@ -194,7 +194,7 @@ class DRIT(Method):
             "lambda_ms": 0.01, "ms_eps": 0.1, "content_noise_std": 0.1, "lambda_kl": 1.0, "lr": 4e-3,
             "ema_decay": 0.9,
         },
-        learning={"lambda_ms": 0.0, "d_iter": 1, "num_scales": 1, "steps": 340},
+        learning={"lambda_ms": 0.0, "d_iter": 1, "num_scales": 1, "lr": 2e-3, "steps": 300},
         independent={"lambda_ms": 0.0, "content_noise_std": 0.0, "split_batch": False},
     )  # fmt: skip
 

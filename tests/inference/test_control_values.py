@@ -20,5 +20,5 @@ def test_text_becomes_the_type_of_the_default(name, text, value):
 
 @pytest.mark.parametrize(("name", "expected"), [("sharp", "true or false"), ("seed", "int"), ("mix", "float")])
 def test_other_text_is_refused(name, expected):
-    with pytest.raises(ConfigError, match=f"--control {name}=maybe: expected {expected}"):
+    with pytest.raises(ConfigError, match=f"{name}=maybe: expected {expected}"):
         parse_controls(CONTROLS, "model", {name: "maybe"})

@@ -186,7 +186,7 @@ class FullSize(Pix2Pix):
         (LeavesOut, "updates_change_only_named_players", "no `Player` has extra.weight, extra.bias: .*requires_grad_"),
         (Spreads, "updates_change_only_named_players", r"loss term each of D has shape \(2,\): expected a scalar"),
         (Noisy, "translate_is_pure", "two translations of one image differ.*random numbers"),
-        (FixesBatch, "forward_is_exportable", "only 3 could be translated at a time: write `x.shape.0.` instead"),
+        (FixesBatch, "forward_is_exportable", "only 3 could be translated at a time.*write `x.shape.0.` instead"),
         (KnowsPlaces, "tiles_match_image", "must not depend on the position in the image"),
         (ShipsNothing, "saved_files_round_trip", "'NoneType' object.*`inference_networks`"),
         (WrongEntry, "batch_entries_match_data_kind", "no batch entry is called 'sources'; did you mean 'source'"),

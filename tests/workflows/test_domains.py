@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def test_translations_by_domain_seed_and_reference_are_those_of_the_translator(v
         ("-c", f"reference={reference}"): {"reference": reference},
         ("-c", "toward=7", "-c", "mix=0.5"): {"toward": 7, "mix": 0.5},
     }.items():
-        out = tmp_path / "out" / str(len(words)) / words[1][-9:]
+        out = tmp_path / "out" / str(len(words)) / Path(words[1]).stem[-9:]
         assert diptych("translate", v2, letter, "-o", out, *words).exit_code == 0
         made = translator(letter, **controls)
         assert np.array_equal(np.asarray(Image.open(out / "a.png")), np.asarray(made))
