@@ -60,6 +60,14 @@ def for_one_file(files: InputFiles, out: Path) -> InputFiles:
     return InputFiles({source: Path(out.name) for source in files.images}, files.others)
 
 
+def make_folder(out: Path) -> None:
+    """Create a folder for outputs if it does not exist. Raises DataError, before anything is computed for it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"-o {out}: cannot be created ({error}); choose another folder") from error
+
+
 def large_files_below(folder: Path, out: Path) -> dict[Path, Path]:
     """Return the files below a folder that only `formats.opening` reads, such as slides, with their relative paths.
 
