@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import FUZZ, RGB, chunk
+from pictures import FUZZ, RGB, chunk, png
 from PIL import Image
 
 from diptych.data.images import fast_decode, image_io
@@ -44,6 +44,7 @@ OTHERS = {
     "png-oriented": saved("RGB", "PNG", exif=ORIENTED),
     "png-palette": saved("P", "PNG"),
     "png-transparent": saved("L", "PNG", transparency=7),
+    "png-interlaced": png(RGB, 2, interlaced=True),
     "png-1-bit": saved("1", "PNG"),
     "png-trailing": COMMON["png"] + b"more",
     "png-text": COMMON["png"][:33] + chunk(b"tEXt", b"Software\0words") + COMMON["png"][33:],
