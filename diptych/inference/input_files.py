@@ -60,12 +60,11 @@ def for_one_file(files: InputFiles, out: Path) -> InputFiles:
     return InputFiles({source: Path(out.name) for source in files.images}, files.others)
 
 
-def make_folder(out: Path) -> None:
-    """Create a folder for outputs if it does not exist. Raises DataError, before anything is computed for it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"-o {out}: cannot be created ({error}); choose another folder") from error
+def check_can_be_made(folder: Path) -> None:
+    """Raise DataError if a folder for outputs cannot be made, before anything is computed for it."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise DataError(f"-o {folder}: cannot be made, as {there} is no folder to write to; choose another")
 
 
 def large_files_below(folder: Path, out: Path) -> dict[Path, Path]:

@@ -124,7 +124,7 @@ def test_an_output_may_be_the_file_of_one_image(run, pictures, tmp_path):
         ("a.png", "one.png", "already exists; give --overwrite"),
         (".", "other.png", "is the name of one image, and there are 4: give a folder"),
         ("a.png", "notes.txt", "is a file, and no image by its name"),
-        ("a.png", "notes.txt/out", "cannot be created .*; choose another folder"),
+        ("a.png", "notes.txt/out", "cannot be made, as .*notes.txt is no folder"),
     ):
         with pytest.raises(DataError, match=message):
             diptych("translate", run, pictures / source, "-o", tmp_path / out)
