@@ -143,6 +143,8 @@ def main() -> None:
     parser.add_argument("--model", help="a run or model folder to measure instead of methods")
     parser.add_argument("--label", help="the name of its row, which starts with the method")
     arguments = parser.parse_args()
+    if arguments.model and (arguments.label or "").partition(",")[0] not in METHODS:
+        parser.error("--model needs a --label that starts with the method, such as 'cyclegan, 700 steps'")
     torch.set_num_threads(arguments.threads)
     suffix = f", {arguments.threads} threads" if arguments.threads > 1 else ""
     for name in [arguments.label] if arguments.model else arguments.methods or METHODS:
