@@ -138,7 +138,7 @@ def translate(
     from diptych.errors import ConfigError, ImageError, listed
     from diptych.inference.batch.stages import in_stages
     from diptych.inference.file_translation import FileTranslation
-    from diptych.inference.input_files import InputFiles, check_can_be_made, find_sources, for_one_file, names_a_file
+    from diptych.inference.input_files import InputFiles, check_output_folder, find_sources, for_one_file, names_a_file
     from diptych.inference.open_model import ModelSource, is_onnx
     from diptych.inference.video_clips import WHOLE_CLIP
     from diptych.methods import find
@@ -209,7 +209,7 @@ def translate(
     jobs = plan.jobs(folder, overwrite, skip_existing)
     headers = [plan.headers[source] for source in jobs if source in plan.headers]
     if jobs:
-        check_can_be_made(folder)
+        check_output_folder(folder)
     translator.check_scale([(header.height, header.width) for header in headers], controls, are_all=True)
     stages = in_stages(
         jobs.items(),

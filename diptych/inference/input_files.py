@@ -60,7 +60,7 @@ def for_one_file(files: InputFiles, out: Path) -> InputFiles:
     return InputFiles({source: Path(out.name) for source in files.images}, files.others)
 
 
-def check_can_be_made(folder: Path) -> None:
+def check_output_folder(folder: Path) -> None:
     """Raise DataError if a folder for outputs cannot be made, before anything is computed for it."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
